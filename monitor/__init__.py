@@ -1,0 +1,1 @@
+"""The daemon, the shim and the command line. Of `trainer_hooks` it imports the wire alone; it never imports torch."""

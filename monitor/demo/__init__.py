@@ -1,0 +1,1 @@
+"""The main job on a machine of two cores: a night that goes wrong, in 90 seconds."""

@@ -1,0 +1,1 @@
+"""Frames from hooks become inputs of the core."""

@@ -1,0 +1,1 @@
+"""Findings become incidents, and incidents become effects, under limits. Pure."""

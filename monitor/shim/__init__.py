@@ -1,0 +1,1 @@
+"""The training's only parent: starts, waits, stops, relaunches."""

@@ -1,0 +1,1 @@
+"""The picture of every run, and the statistics it is made of. Pure."""

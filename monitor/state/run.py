@@ -1,0 +1,188 @@
+"""The picture of one run: what was learned (rewound on a rollback) and the ledger (which only moves forward).
+
+Everything here is a msgspec struct, so a snapshot of the whole state is its encoding and nothing else.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from monitor.model import Incident, Position, Verdict
+from trainer_hooks.wire.messages import Counts, NonfiniteSeen, PlanApplied, SettingChanged, TrainingStarted
+from trainer_hooks.wire.runfolder import Manifest, Plan, RunSpec, Settings
+
+
+class Statistic(msgspec.Struct):
+    """A running level and spread that a non-finite or flagged sample never touches."""
+
+    seen: int = 0
+    mean: float = 0.0
+    spread: float = 0.0  # mean absolute deviation from `mean`
+    last: float | None = None  # the last finite value
+
+
+class Flags(msgspec.Struct):
+    """Where the last bad batches were, within a window: `counts` holds Counts.batches of each, oldest first."""
+
+    counts: list[int] = []
+    positions: list[Position] = []
+
+
+class Learned(msgspec.Struct):
+    """Rolling statistics of one rank. Snapshotted at each checkpoint, restored when the run rolls back to it."""
+
+    signals: dict[str, Statistic] = {}
+    nonfinite: Flags = msgspec.field(default_factory=Flags)
+    uncured: int = 0  # non-finite parameters or buffers that the guard did not cure, since the last known clean state
+
+
+class EpochRow(msgspec.Struct):
+    """One pass through an epoch, in one generation."""
+
+    generation: int
+    epoch: int
+    batches_per_epoch: int
+    started_s: float
+    ended_s: float | None = None
+    batches: int = 0
+    nonfinite: int = 0
+    skipped_by_guard: int = 0
+    skipped_by_scaler: int = 0
+    overflows: int = 0
+    samples_lost: int = 0
+    part_sums: list[float] = []  # over batches whose part was finite
+    part_counts: list[int] = []
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    grad_norm_max: float | None = None
+    reserved_first: int | None = None  # bytes
+    reserved_last: int | None = None
+    reserved_max: int | None = None
+    allocated_max: int | None = None
+    instances_max: int | None = None  # the most of any one image
+    instances_max_at: int | None = None  # batch of it
+    reserved_max_at: int | None = None
+    rates_first: tuple[float, ...] = ()
+    rates_last: tuple[float, ...] = ()
+    momentum_last: float | None = None
+    seconds: float | None = None  # as the trainer counted them
+    metrics: dict[str, float] = {}
+    fitness: float | None = None
+    status: str = "running"  # "running", "ended", "left", "discarded", "redone"
+
+
+class CheckpointState(msgspec.Struct):
+    """One copy of a checkpoint that the hook spooled."""
+
+    manifest_name: str
+    digest: str
+    epoch: int
+    generation: int
+    saved_s: float
+    count: int  # Counts.batches of its generation when it was saved
+    is_best: bool = False
+    size: int = 0
+    path: str = ""  # of the adopted copy
+    source: str = ""
+    ordinal: int = 1
+    verdict: Verdict = Verdict.WAITING  # of the bytes; see monitor.policy.trust for what may be believed
+    reasons: list[str] = []
+    healthy_after: int = 0  # healthy batches that followed
+    abandoned: bool = False  # it belongs to a branch that was rolled back
+    dropped: bool = False  # the copy is gone
+    learned: Learned | None = None  # as it was at the save
+    manifest: Manifest | None = None
+
+
+class RankState(msgspec.Struct):
+    """One rank of the present generation."""
+
+    rank: int
+    counts: Counts = msgspec.field(default_factory=Counts)  # of the present generation
+    event_seq: int = 0  # the last event folded; earlier ones are repeats
+    last_batch_s: float | None = None
+    last: LastBatch | None = None
+    learned: Learned = msgspec.field(default_factory=Learned)
+
+
+class LastBatch(msgspec.Struct):
+    """What the gauges show."""
+
+    position: Position
+    values: dict[str, float]  # by signal: "loss", "grad_norm", "momentum", ...; absent where not known
+    parts: tuple[float, ...]
+    rates: tuple[float, ...]
+
+
+class Totals(msgspec.Struct):
+    """Ledger: sums over every finished generation; add the present generation's Counts for the total."""
+
+    counts: Counts = msgspec.field(default_factory=Counts)
+    frames_refused: int = 0
+    batches_discarded: int = 0
+    rollbacks: dict[str, int] = {}  # by outcome
+    orders: dict[str, int] = {}  # "<kind>/<outcome>"
+    incidents: dict[str, int] = {}  # "<family>/<severity>"
+    alerts: dict[str, int] = {}  # "<receiver>/<outcome>"
+    histogram_batch_s: list[int] = []
+    histogram_wait_s: list[int] = []
+    sum_batch_s: float = 0.0
+    sum_wait_s: float = 0.0
+
+
+class RunState(msgspec.Struct):
+    """One run."""
+
+    spec: RunSpec
+    policy: str  # JSON
+    opened_s: float
+    generation: int = 0
+    nonce: str = ""
+    pid: int = 0
+    shim_pid: int = 0
+    alive: bool = False  # the training's process is believed to live
+    ended: str = ""  # "finished", "failed", "stopped", "held"; empty: not ended
+    ended_detail: str = ""
+    ended_s: float | None = None
+    training: TrainingStarted | None = None  # of the present generation
+    trainings: list[TrainingStarted] = []  # the first of each generation and ordinal, bounded
+    training_over: bool = False
+    training_how: str = ""  # TrainingEnded.how of the last one
+    phase: str = "idle"
+    ranks: dict[int, RankState] = {}
+    totals: Totals = msgspec.field(default_factory=Totals)
+    epochs: list[EpochRow] = []
+    settings_log: list[tuple[int, SettingChanged]] = []  # (generation, change), bounded
+    nonfinite_log: list[tuple[int, NonfiniteSeen]] = []
+    applied: list[tuple[int, PlanApplied]] = []
+    checkpoints: list[CheckpointState] = []
+    incidents: list[Incident] = []
+    rollbacks_used: int = 0
+    last_action_count: int = -1  # Counts.batches of `last_action_generation` at the last action
+    last_action_generation: int = 0
+    in_force: Settings | None = None  # strengthened settings, absolute; None: the user's own
+    pending_plan: Plan | None = None
+    exited_s: float | None = None
+    resumed_s: float | None = None
+    downtime_s: float = 0.0
+    final_metrics: dict[str, float] = {}
+    effect_serial: int = 0
+
+    @property
+    def incident(self) -> Incident | None:
+        """The live incident; at most one of a family, and there is one family today."""
+        return next((i for i in reversed(self.incidents) if i.live), None)
+
+    @property
+    def position(self) -> Position | None:
+        """Where the leading rank is."""
+        leader = self.ranks.get(0) or next(iter(self.ranks.values()), None)
+        return leader.last.position if leader and leader.last else None
+
+
+class Fleet(msgspec.Struct):
+    """Every run this daemon knows, by run id: the whole state of the core."""
+
+    runs: dict[str, RunState] = {}
+    seq: int = 0  # of the last input folded
+    now_s: float = 0.0

@@ -1,0 +1,1 @@
+"""Which checkpoint may be trusted."""

@@ -1,0 +1,1 @@
+"""One file a framework. Importing one integration never imports another's framework."""

@@ -1,0 +1,1 @@
+"""What a training process and the daemon share: messages, their bytes, and the documents of the run folder."""

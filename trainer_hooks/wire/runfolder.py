@@ -1,0 +1,299 @@
+"""The run folder and the documents in it, which outlive every process of a run. The one file of `wire` that does I/O.
+
+    <home>/runs/<run>/
+        run.json                 RunSpec: what was asked for, once
+        policy.yaml              the policy, frozen when the run began
+        generation-<n>.json      Generation: allocated by creating it (O_EXCL), by the shim or, without one, by rank 0
+        exit-<n>.json            Exit: how the process of that generation ended, written by the shim
+        plan-<n>.json            Plan: what generation n starts from (written before the order that names it)
+        applied-<order>.json     Receipt: what became of an order
+        spool/                   checkpoint copies with a Manifest each, and events that must arrive
+        .vault/                  checkpoint copies the daemon adopted
+        reports/                 one Markdown file an incident
+        output.log               the training's output after its terminal went away
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+SOCKET_PATH_MAX = 107  # bytes of sockaddr_un.sun_path less its NUL
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+ENV_RUN = "TRAINWARDEN_RUN"
+ENV_RUN_FOLDER = "TRAINWARDEN_RUN_FOLDER"
+ENV_GENERATION = "TRAINWARDEN_GENERATION"
+ENV_NONCE = "TRAINWARDEN_NONCE"
+ENV_PLAN = "TRAINWARDEN_PLAN"  # path of the plan this generation must start from; set from generation 2 on
+ENV_HOME = "TRAINWARDEN_HOME"
+
+
+class RunFolderError(Exception):
+    """A document of the run folder is missing, unreadable or of another version. Says which and what to do."""
+
+
+class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What `trainwarden run` was asked for. Written once, before the first generation."""
+
+    run: str  # matches RUN_ID
+    title: str = ""  # what the user called it, any text; never used as a path
+    argv: tuple[str, ...]
+    cwd: str
+    created_s: float
+    act: bool  # False: observe only
+    deadline_s: float | None = None  # Unix time
+    interpreter: str = ""  # the Python that runs the training, where known
+
+
+class Generation(msgspec.Struct, frozen=True, kw_only=True):
+    """One process life of a run, from 1."""
+
+    number: int
+    nonce: str
+    allocated_by: str  # "shim" or "hook"
+    pid: int = 0  # of the training's first process; 0: not started yet
+    start_ticks: int = 0  # field 22 of /proc/<pid>/stat: with pid and boot_id it names the process for good
+    boot_id: str = ""
+    started_s: float = 0.0
+    shim_pid: int = 0
+
+
+class Exit(msgspec.Struct, frozen=True, kw_only=True):
+    """How a generation's process ended."""
+
+    number: int
+    code: int | None  # exit status; None where a signal ended it or nobody could learn it
+    signal: int | None
+    ended_s: float
+    escalation: str = ""  # "", "SIGTERM" or "SIGKILL": the last thing the shim had to do
+
+
+class GroupSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Absolute values for one parameter group, by its index. Never factors: applied twice they are still the same."""
+
+    name: str
+    base_rate: float  # initial_lr and base_lrs
+    rate_max: float | None  # the rate this group must not pass while the ramp is on; None: no cap
+    weight_decay: float
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The strengthened settings of a plan."""
+
+    groups: tuple[GroupSettings, ...]
+    clip_norm: float
+    momentum: float
+    ramp_batches: int  # our own warm-up: every group's rate is multiplied by (batch + 1) / ramp_batches until it is 1
+    warmup_epochs: float  # what `warmup_epochs` reads from now on
+    learning_rate: float  # what `lr0` reads from now on
+    weight_decay: float  # what `weight_decay` reads from now on (unscaled, as the user writes it)
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of "what is different from now on", as people read it."""
+
+    setting: str
+    old: str
+    new: str
+
+
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A checkpoint file to start from."""
+
+    path: str  # absolute
+    digest: str  # sha256, hex
+    epoch: int  # the last epoch it holds, from 1
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What to start from, and with which settings. Applied to one training, once."""
+
+    version: int = 1
+    id: str
+    run: str
+    generation: int  # the generation that starts from it (a relaunch), or that applies it in place
+    kind: str  # "rollback" or "adjust"
+    order: str  # the order that asks the present generation to leave
+    incident: str
+    reason: str
+    ordinal: int  # which train() of the process it is for
+    arguments_digest: str  # of that training; empty: not known, only the ordinal is compared
+    save_dir: str
+    checkpoint: Checkpoint | None  # None for "adjust"
+    best: Checkpoint | None  # the best.pt that belongs to that state; None: there was none
+    start_epoch: int  # from 1
+    settings: Settings
+    changes: tuple[Change, ...]
+    seed_offset: int  # added to the seed, so that a resumed epoch does not draw an earlier epoch's batches
+    onset_samples: tuple[str, ...]  # names of the samples in the first non-finite batches
+    grace_s: float  # how long the present generation may take to leave before it is made to
+    written_s: float
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of an order: the file that, with the plan, decides a relaunch."""
+
+    order: str
+    generation: int
+    outcome: str  # "applied", "refused", "failed", "killed" (by the shim), "exited" (ended before it was obeyed)
+    detail: str
+    epoch: int
+    batch: int
+    read_back: dict[str, str]
+    written_s: float
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What the hook knew when it copied a checkpoint. Lies beside the copy and is renamed into place last."""
+
+    version: int = 1
+    run: str
+    generation: int
+    rank: int
+    ordinal: int
+    serial: int  # counts the copies of this rank and generation, from 1
+    file: str  # name of the copy in the spool
+    source: str  # absolute path of the trainer's file
+    digest: str  # sha256 of the copy, hex
+    size: int
+    epoch: int  # the last epoch the checkpoint holds, from 1
+    batches: int  # Counts.batches when it was saved
+    nonfinite_batches: int  # Counts.nonfinite_batches when it was saved
+    is_best: bool
+    saved_s: float
+    state_finding: str = ""  # what a scan of the live model found just before the save; empty: nothing
+    fitness: float | None = None
+
+
+Document = TypeVar("Document", RunSpec, Generation, Exit, Plan, Receipt, Manifest)
+
+
+class RunFolder:
+    """The paths of one run. Creating the object touches nothing."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.spec = root / "run.json"
+        self.policy = root / "policy.yaml"
+        self.spool = root / "spool"
+        self.vault = root / ".vault"
+        self.reports = root / "reports"
+        self.output_log = root / "output.log"
+
+    def generation(self, number: int) -> Path:
+        return self.root / f"generation-{number}.json"
+
+    def exit(self, number: int) -> Path:
+        return self.root / f"exit-{number}.json"
+
+    def plan(self, generation: int) -> Path:
+        return self.root / f"plan-{generation}.json"
+
+    def adjustment(self, order: str) -> Path:
+        return self.root / f"adjust-{order}.json"
+
+    def receipt(self, order: str) -> Path:
+        return self.root / f"applied-{order}.json"
+
+    def create(self) -> None:
+        """Make the folder and its sub-folders, readable by their owner only."""
+        for folder in (self.root, self.spool, self.vault, self.reports):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def last_generation(self) -> int:
+        """The highest generation allocated so far; 0: none."""
+        numbers = [int(m[1]) for p in self.root.glob("generation-*.json") if (m := re.fullmatch(r"generation-(\d+)\.json", p.name))]
+        return max(numbers, default=0)
+
+    def allocate_generation(self, allocated_by: str, nonce: str, number: int | None = None) -> Generation:
+        """Take the next generation (or `number`) by creating its file. Raises FileExistsError if it is taken."""
+        taken = Generation(number=number or self.last_generation() + 1, nonce=nonce, allocated_by=allocated_by)
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(self.generation(taken.number), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(msgspec.json.encode(taken))
+        return taken
+
+
+def state_home() -> Path:
+    """Where runs and the store live: $TRAINWARDEN_HOME, or trainwarden in the XDG state folder."""
+    if home := os.environ.get(ENV_HOME):
+        return Path(home)
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "trainwarden"
+
+
+def runtime_folder() -> Path:
+    """Where sockets and the lock live: $TRAINWARDEN_HOME, or trainwarden in $XDG_RUNTIME_DIR, or the state home."""
+    if not os.environ.get(ENV_HOME) and (base := os.environ.get("XDG_RUNTIME_DIR")):
+        return Path(base) / "trainwarden"
+    return state_home() / "run"
+
+
+def records_socket() -> Path:
+    """The socket the hooks send to. Raises RunFolderError if the path is too long for a socket."""
+    return _socket("in.sock")
+
+
+def control_socket() -> Path:
+    """The socket the CLI and the shim talk HTTP over. Raises RunFolderError if the path is too long for a socket."""
+    return _socket("api.sock")
+
+
+def _socket(name: str) -> Path:
+    path = runtime_folder() / name
+    if len(os.fsencode(path)) > SOCKET_PATH_MAX:
+        raise RunFolderError(f"{path}: a socket's path holds {SOCKET_PATH_MAX} bytes, set {ENV_HOME} to a shorter folder")
+    return path
+
+
+def run_folder(run: str) -> RunFolder:
+    """The folder of a run. Raises RunFolderError for an id that could leave the folder of runs."""
+    if not RUN_ID.fullmatch(run):
+        raise RunFolderError(f"run id {run!r}: letters, digits, '.', '_' and '-' only, at most 64; choose another --run")
+    return RunFolder(state_home() / "runs" / run)
+
+
+def read(path: Path, kind: type[Document]) -> Document:
+    """The document. Raises RunFolderError that names the file where it is missing, torn or of another shape."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except OSError as error:
+        raise RunFolderError(f"{path}: can't be read ({error.strerror})") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RunFolderError(f"{path}: is no {kind.__name__} ({error})") from error
+
+
+def write(path: Path, document: msgspec.Struct) -> None:
+    """Durably: a reader sees the old file or the whole new one, and after it returns a power cut keeps the new one."""
+    write_bytes(path, msgspec.json.format(msgspec.json.encode(document), indent=1))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """As `write`, for bytes: temporary file beside it, fsync, rename, fsync of the folder."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
