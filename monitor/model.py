@@ -98,27 +98,39 @@ class Incident(msgspec.Struct):
     rollbacks: int = 0
     order: Order | None = None  # pending or last
     plan: Plan | None = None
-    settings: Settings | None = None  # strengthened once, then kept for every later attempt of this incident
+    before: Settings | None = (
+        None  # in force when it opened: what every attempt of this incident is strengthened from, once
+    )
+    settings: Settings | None = None  # of the last attempt
     changes: list[Change] = []
     reason: str = ""  # why this rung
     options: list[Option] = []
     target: str = ""  # digest of the checkpoint rolled back to
+    waiting_for: str = ""  # digest of the checkpoint whose examination decides the next step; empty: none
     applied_s: float | None = None  # the receipt
     left_at: Position | None = None  # where the order was obeyed
     resumed_s: float | None = None  # first batch of the new generation
     watch_from: int = 0  # Counts.batches of the watched generation when the watch (re)started
     watch_needed: int = 0  # healthy batches at target that prove the cure
     watch_seen: int = 0
+    watch_said: int = 0  # quarters of the watch already told
     samples_left: int | None = None
     batches_discarded: int = 0
-    nonfinite_at_open: int = 0
+    nonfinite_at_open: int = 0  # of the run
+    window_nonfinite: int = 0  # between the onset and the opening
+    downtime_s: float = 0.0
     closed_s: float | None = None
     outcome: str = ""
 
     @property
     def live(self) -> bool:
         """True while something may still come of it."""
-        return self.state in (IncidentState.OPEN, IncidentState.MITIGATING, IncidentState.WATCHING, IncidentState.RELAPSED)
+        return self.state in (
+            IncidentState.OPEN,
+            IncidentState.MITIGATING,
+            IncidentState.WATCHING,
+            IncidentState.RELAPSED,
+        )
 
 
 class Option(msgspec.Struct, frozen=True):

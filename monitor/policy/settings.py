@@ -47,13 +47,19 @@ class Detectors(Section):
 class Rollback(Section):
     """When and how far to go back."""
 
-    budget: int = Field(3, ge=0, le=100, description="rollbacks a run may spend; then it is stopped and people are told")
+    budget: int = Field(
+        3, ge=0, le=100, description="rollbacks a run may spend; then it is stopped and people are told"
+    )
     cool_down_batches: int = Field(50, ge=0, description="no second action within this many batches of the one before")
     redo_limit_epochs: float = Field(
-        0.05, ge=0, description="redoing more than this share of an epoch costs too much while the state is provably clean: "
-        "adjust in place first, roll back on relapse"
+        0.05,
+        ge=0,
+        description="redoing more than this share of an epoch costs too much while the state is provably clean: "
+        "adjust in place first, roll back on relapse",
     )
-    healthy_batches: int = Field(20, ge=0, description="healthy batches that must have followed a checkpoint before it is clean")
+    healthy_batches: int = Field(
+        20, ge=0, description="healthy batches that must have followed a checkpoint before it is clean"
+    )
     keep_clean: int = Field(3, ge=1, le=100, description="clean checkpoints kept in the vault")
     grace_s: PositiveFloat = Field(30.0, description="seconds the training may take to leave before it is made to")
 
@@ -66,7 +72,9 @@ class Strengthen(Section):
     warmup_epochs: float = Field(5.0, ge=0, description="epochs of warm-up added; our own ramp from 0 is this long")
     momentum: float | None = Field(0.85, ge=0, lt=1, description="new value where it is lower; null: as it is")
     weight_decay: float = Field(2.0, gt=0, description="factor")
-    floor: float = Field(0.25, gt=0, le=1, description="the learning rate never goes below this share of the user's own")
+    floor: float = Field(
+        0.25, gt=0, le=1, description="the learning rate never goes below this share of the user's own"
+    )
 
 
 class Watch(Section):
@@ -74,8 +82,12 @@ class Watch(Section):
 
     batches_min: int = Field(1000, ge=1, description="healthy batches at the new learning rate")
     intervals: float = Field(3.0, ge=0, description="and this many of the expected interval between faults")
-    onset_samples: bool = Field(True, description="and the samples of the onset met again, where the framework names them")
-    recovery_batches: int = Field(1000, ge=1, description="healthy batches after which an incident nobody acted on is over")
+    onset_samples: bool = Field(
+        True, description="and the samples of the onset met again, where the framework names them"
+    )
+    recovery_batches: int = Field(
+        1000, ge=1, description="healthy batches after which an incident nobody acted on is over"
+    )
 
 
 class Webhook(Section):

@@ -8,8 +8,8 @@ from __future__ import annotations
 import msgspec
 
 from monitor.model import Incident, Position, Verdict
-from trainer_hooks.wire.messages import Counts, NonfiniteSeen, PlanApplied, SettingChanged, TrainingStarted
-from trainer_hooks.wire.runfolder import Manifest, Plan, RunSpec, Settings
+from trainer_hooks.wire.messages import Counts, NonfiniteSeen, Order, PlanApplied, SettingChanged, TrainingStarted
+from trainer_hooks.wire.runfolder import Manifest, RunSpec, Settings
 
 
 class Statistic(msgspec.Struct):
@@ -87,7 +87,9 @@ class CheckpointState(msgspec.Struct):
     ordinal: int = 1
     verdict: Verdict = Verdict.WAITING  # of the bytes; see monitor.policy.trust for what may be believed
     reasons: list[str] = []
-    healthy_after: int = 0  # healthy batches that followed
+    healthy_after: int = 0  # healthy batches that followed, counted until they are enough to prove it
+    examined_s: float = 0.0
+    examining: bool = False
     abandoned: bool = False  # it belongs to a branch that was rolled back
     dropped: bool = False  # the copy is gone
     learned: Learned | None = None  # as it was at the save
@@ -161,7 +163,13 @@ class RunState(msgspec.Struct):
     last_action_count: int = -1  # Counts.batches of `last_action_generation` at the last action
     last_action_generation: int = 0
     in_force: Settings | None = None  # strengthened settings, absolute; None: the user's own
-    pending_plan: Plan | None = None
+    pending_order: Order | None = None  # sent again on ticks until it is answered
+    pending_sent_s: float = 0.0
+    pending_since_s: float = 0.0
+    leaving: bool = False  # an order to stop was obeyed: its exit is no failure
+    suspicion_s: float | None = None  # first non-finite batch of the present spell; None: nothing is suspicious
+    kept: tuple[str, ...] = ()  # digests of the last KeepCheckpoints
+    switched_off: list[str] = []  # detectors that raised
     exited_s: float | None = None
     resumed_s: float | None = None
     downtime_s: float = 0.0

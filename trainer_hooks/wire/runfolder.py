@@ -1,16 +1,16 @@
 """The run folder and the documents in it, which outlive every process of a run. The one file of `wire` that does I/O.
 
-    <home>/runs/<run>/
-        run.json                 RunSpec: what was asked for, once
-        policy.yaml              the policy, frozen when the run began
-        generation-<n>.json      Generation: allocated by creating it (O_EXCL), by the shim or, without one, by rank 0
-        exit-<n>.json            Exit: how the process of that generation ended, written by the shim
-        plan-<n>.json            Plan: what generation n starts from (written before the order that names it)
-        applied-<order>.json     Receipt: what became of an order
-        spool/                   checkpoint copies with a Manifest each, and events that must arrive
-        .vault/                  checkpoint copies the daemon adopted
-        reports/                 one Markdown file an incident
-        output.log               the training's output after its terminal went away
+<home>/runs/<run>/
+run.json                 RunSpec: what was asked for, once
+policy.yaml              the policy, frozen when the run began
+generation-<n>.json      Generation: allocated by creating it (O_EXCL), by the shim or, without one, by rank 0
+exit-<n>.json            Exit: how the process of that generation ended, written by the shim
+plan-<n>.json            Plan: what generation n starts from (written before the order that names it)
+applied-<order>.json     Receipt: what became of an order
+spool/                   checkpoint copies with a Manifest each, and events that must arrive
+.vault/                  checkpoint copies the daemon adopted
+reports/                 one Markdown file an incident
+output.log               the training's output after its terminal went away
 """
 
 from __future__ import annotations

@@ -1,0 +1,47 @@
+"""What people are told: one alert, and its bytes. Values only."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+ALERT_ID = re.compile(r"[!-~]{1,200}")  # it travels as an HTTP header: printable ASCII, no space
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that somebody should hear of. Raises ValueError for an id that can't be sent as a header."""
+
+    id: str  # the same over every retry and restart: receivers recognise a repeat by it
+    name: str  # what kind of thing happened: "incident_opened"
+    severity: str  # "info", "warning", "critical"
+    labels: dict[str, str]  # what it is about; alerts with the same `run` label leave in order
+    title: str  # one line
+    text: str
+    started_s: float  # Unix time
+    ended_s: float | None = None  # None: it still holds
+
+    def __post_init__(self) -> None:
+        if not ALERT_ID.fullmatch(self.id):
+            raise ValueError(
+                f"alert id {self.id!r}: 1 to 200 printable ASCII characters without spaces; build it from ids"
+            )
+
+
+class AlertError(Exception):
+    """Stored bytes are no alert."""
+
+
+def encode(alert: Alert) -> bytes:
+    """The alert as JSON, for a store."""
+    return msgspec.json.encode(alert)
+
+
+def decode(data: bytes) -> Alert:
+    """The alert `encode` wrote. Raises AlertError for anything else."""
+    try:
+        return msgspec.json.decode(data, type=Alert)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise AlertError(
+            f"stored alert of {len(data)} bytes can't be read ({error}): it was written by another version"
+        ) from error

@@ -1,0 +1,151 @@
+"""Takes alerts from the outbox to their receivers: the one place that retries. Runs in an asyncio loop.
+
+Delivery is at least once: a row is settled after its receiver answered, so a crash between the two repeats it under the
+same id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+
+import msgspec
+
+from alerts import notifiers
+from alerts.http import Http
+from alerts.notifiers import Outcome, Registered, Sent
+from alerts.outbox import Outbox, OutboxRow, Settled
+
+BACKOFF_FIRST_S = 1.0
+BACKOFF_MAX_S = 300.0
+EXPIRES_S = 72 * 3600.0  # a weekend's outage of a receiver
+POLL_S = 5.0  # rows that an earlier process put off are noticed within this
+IN_FLIGHT_MAX = 16  # receivers tried at once; the next one waits for the shortest timeout among them
+
+log = logging.getLogger("trainwarden.alerts")
+
+
+class Receiver(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody who hears of alerts. Two equal ones are one: it never sees two tries at once."""
+
+    name: str
+    kind: str  # of the notifier
+    config: object  # of the notifier's config type
+
+
+def backoff_s(attempts: int, jitter: float) -> float:
+    """Seconds to wait after `attempts` failed tries: 1 s doubling to 5 min, less `jitter` (0 to 1) times half of it."""
+    full_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(attempts - 1, 30))
+    return full_s * (1 - jitter / 2)
+
+
+class Deliverer:
+    """Delivers what is due until it is cancelled.
+
+    `receivers` gives the receiver of a row, or None while there is none of that name: the row then waits like one that
+    could not be sent. `clock` gives Unix seconds. `on_settled` hears of each row that is done with, after the outbox.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        receivers: Callable[[OutboxRow], Receiver | None],
+        clock: Callable[[], float],
+        on_settled: Callable[[OutboxRow, Settled], None],
+        *,
+        http: Http | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._outbox = outbox
+        self._receivers = receivers
+        self._clock = clock
+        self._on_settled = on_settled
+        self._http = http or Http()
+        self._jitter = jitter
+        self._kinds: dict[str, Registered] = {}
+        self._in_flight: set[Receiver] = set()
+        self._next_s = 0.0  # the earliest time a row that we put off is due again
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """Something was stored: look now. Call it from the loop's thread."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Deliver until cancelled. Raises what the outbox raises: without a store nothing can be promised."""
+        self._kinds = notifiers.load_all()
+        async with self._http, asyncio.TaskGroup() as tries:
+            while True:
+                self._woken.clear()
+                self._start_due(tries)
+                await self._wait()
+
+    def _start_due(self, tries: asyncio.TaskGroup) -> None:
+        now_s = self._clock()
+        self._next_s = now_s + POLL_S
+        for row in self._outbox.due(now_s):
+            receiver = self._receivers(row)
+            if receiver is None:
+                self._conclude(row, Sent(Outcome.RETRY, f"no receiver named {row.receiver!r} is configured"))
+            elif receiver not in self._in_flight and len(self._in_flight) < IN_FLIGHT_MAX:
+                self._in_flight.add(receiver)
+                tries.create_task(self._try_once(row, receiver))
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(max(0.0, min(POLL_S, self._next_s - self._clock()))):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+
+    async def _try_once(self, row: OutboxRow, receiver: Receiver) -> None:
+        try:
+            sent = await self._notify(row, receiver)
+        finally:
+            self._in_flight.discard(receiver)
+        self._conclude(row, sent)
+        self.wake()  # the next row of this receiver may go
+
+    async def _notify(self, row: OutboxRow, receiver: Receiver) -> Sent:
+        registered = self._kinds.get(receiver.kind)
+        if registered is None:
+            return Sent(
+                Outcome.REFUSED, f"no notifier of kind {receiver.kind!r}; there are: {', '.join(sorted(self._kinds))}"
+            )
+        try:
+            return await registered.notify(row.alert, receiver.config, self._http, self._clock())
+        except Exception as error:  # noqa: BLE001 - a plug-in's own fault; its text may hold a secret, so only its type is told
+            return Sent(Outcome.RETRY, f"notifier {receiver.kind!r} raised {type(error).__name__}")
+
+    def _conclude(self, row: OutboxRow, sent: Sent) -> None:
+        """Settle the row, or put it off; the only place that writes to the outbox."""
+        attempts, now_s = row.attempts + 1, self._clock()
+        wait_s = max(backoff_s(attempts, self._jitter()), sent.retry_after_s or 0.0)
+        settled = _settled(sent, too_late=now_s + wait_s > row.created_s + EXPIRES_S)
+        if settled is None:
+            log.log(_level(attempts), "alert %s to %s: try %d: %s", row.alert.id, row.receiver, attempts, sent.reason)
+            self._outbox.reschedule(row.id, attempts, now_s + wait_s, sent.reason)
+            self._next_s = min(self._next_s, now_s + wait_s)
+            return
+        if settled is not Settled.DELIVERED:
+            log.error(
+                "alert %s to %s: %s after %d tries: %s", row.alert.id, row.receiver, settled, attempts, sent.reason
+            )
+        self._outbox.settle(row.id, settled, now_s)
+        self._on_settled(row, settled)
+
+
+def _settled(sent: Sent, too_late: bool) -> Settled | None:
+    match sent.outcome:
+        case Outcome.OK:
+            return Settled.DELIVERED
+        case Outcome.REFUSED:
+            return Settled.REFUSED
+        case Outcome.RETRY:
+            return Settled.EXPIRED if too_late else None
+
+
+def _level(attempts: int) -> int:
+    return logging.WARNING if attempts == 1 else logging.DEBUG  # an outage is told once a row, not once a try

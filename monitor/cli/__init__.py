@@ -1,0 +1,89 @@
+"""The command line. This file knows the names of the commands; what one needs is imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+from monitor.cli.command import Group
+
+EXIT_INTERRUPTED = 130  # as a shell has it for Ctrl-C
+
+# name -> where the command is ("module:attribute" below monitor.cli) and the line that --help shows for it.
+COMMANDS = {
+    "run": ("run:run", "Supervise a training: trainwarden run -- python train.py"),
+    "serve": ("serve:serve", "Run the daemon in the foreground."),
+    "status": ("status:status", "What every run is doing, or one run in detail."),
+    "report": ("report:report", "The report of an incident, as Markdown."),
+    "checkpoints": ("checkpoints:checkpoints", "Which checkpoints a run has, and which of them may be trusted."),
+    "verify": ("verify:verify", "Examine one checkpoint file, without running anything in it."),
+    "stop": ("orders:stop", "Stop a run at its next batch; its last checkpoint stays resumable."),
+    "rollback": ("orders:rollback", "Send a run back to its newest clean checkpoint."),
+    "policy": ("policy:policy", "Check, show and list policies."),
+    "demo": ("demo:demo", "See a training fail, roll back and finish, for real, in about a minute."),
+}
+
+
+class LazyGroup(Group):
+    """A group whose commands are imported one at a time, when called: `--help` imports none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(f"monitor.cli.{module}"), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            from monitor.cli.failure import nearest
+
+            raise click.UsageError(f"{args[0]!r} is no command{nearest(args[0], COMMANDS)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+EXAMPLES = (
+    "trainwarden demo                      a real training that goes wrong, in about a minute",
+    "trainwarden run -- python train.py    the same care for yours, with no change to the script",
+    "trainwarden status                    what is going on",
+)
+
+
+@click.group(cls=LazyGroup, examples=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="trainwarden", prog_name="trainwarden")
+def commands() -> None:
+    """Watch a training live, stop it when it goes wrong, and roll it back to a checkpoint that is proven clean."""
+
+
+def main() -> None:
+    """Carry out the command line of this process and leave with its exit code."""
+    raise SystemExit(execute(sys.argv[1:]))
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """The exit code of a command line. Whatever a user can do wrong ends as one sentence on stderr."""
+    try:
+        code = commands.main(list(arguments) or ["--help"], prog_name="trainwarden", standalone_mode=False)
+    except click.Abort:
+        return EXIT_INTERRUPTED
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "trainwarden"
+        click.echo(f"trainwarden: {error.format_message().rstrip('.')}; see {path} --help", err=True)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    return code if isinstance(code, int) else 0

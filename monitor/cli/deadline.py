@@ -1,0 +1,30 @@
+"""A deadline as people write it, as Unix time. Pure but for the local time zone."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+RULE = 'write "2026-11-27 18:00" (local time), an ISO time with its zone, or +36h (m, h or d)'
+
+
+def parse_deadline(text: str, now_s: float) -> float:
+    """Unix time in seconds. Raises ValueError, with the rule, for what can't be read or lies in the past."""
+    found = re.fullmatch(r"\+(\d+(?:\.\d+)?)([mhd])", text.strip())
+    deadline_s = now_s + float(found[1]) * UNITS[found[2]].total_seconds() if found else _moment_s(text)
+    if deadline_s <= now_s:
+        raise ValueError(
+            f"{text!r} is in the past (it is {datetime.fromtimestamp(now_s, UTC):%Y-%m-%d %H:%M} UTC): {RULE}"
+        )
+    return deadline_s
+
+
+def _moment_s(text: str) -> float:
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no time: {RULE}") from error
+    if ":" not in text:
+        raise ValueError(f"{text!r} names a day but no hour: {RULE}")
+    return moment.timestamp()

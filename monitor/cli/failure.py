@@ -1,0 +1,49 @@
+"""What a user reads when something can't be done: a sentence with its remedy, and an exit code; no traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import sys
+from collections.abc import Iterable, Iterator
+from typing import IO, Any
+
+import click
+
+EXIT_USAGE = 2
+EXIT_UNREACHABLE = 69  # EX_UNAVAILABLE: no daemon answers
+EXIT_SOFTWARE = 70  # EX_SOFTWARE: the daemon answered something it should not
+EXIT_CONFIG = 78  # EX_CONFIG: a policy file, a folder or the environment
+
+
+class Failure(click.ClickException):
+    """A sentence for the user and the exit code that goes with it."""
+
+    def __init__(self, sentence: str, exit_code: int) -> None:
+        super().__init__(sentence)
+        self.exit_code = exit_code  # type: ignore[misc]  # click reads it from the instance
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(f"trainwarden: {self.message}", file=file or sys.stderr)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A clause such as `; did you mean 'stop'?` where something known is close to `name`, else an empty text."""
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(repr(found) for found in close)}?" if close else ""
+
+
+@contextlib.contextmanager
+def daemon_failures() -> Iterator[None]:
+    """Turns what can go wrong between us and the daemon into a Failure."""
+    from monitor.client import DeclinedError, UnreachableError
+    from trainer_hooks.wire.runfolder import RunFolderError
+
+    try:
+        yield
+    except UnreachableError as error:
+        raise Failure(str(error), EXIT_UNREACHABLE) from error
+    except DeclinedError as error:
+        raise Failure(str(error), EXIT_USAGE if error.status < 500 else EXIT_SOFTWARE) from error
+    except RunFolderError as error:
+        raise Failure(str(error), EXIT_CONFIG) from error

@@ -1,0 +1,30 @@
+"""`trainwarden serve`: the daemon in the foreground."""
+
+from __future__ import annotations
+
+import click
+
+from monitor.cli.command import Command
+
+DEFAULT_PORT = 9469
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "trainwarden serve",
+        "trainwarden serve --port 9500",
+    ),
+)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="Port of /metrics and the API.",
+)
+def serve(port: int) -> None:
+    """Run the daemon in the foreground until Ctrl-C. One per user and host; `trainwarden run` starts one by itself."""
+    from monitor.daemon import DaemonOptions, main
+
+    raise SystemExit(main(DaemonOptions(port=port)))

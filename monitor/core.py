@@ -1,0 +1,184 @@
+"""The core: entries in, effects out. Touches no clock, file, socket or thread; the same entries give the same effects.
+
+Every entry, whoever sent it, comes through `Core.feed`. What it folds is the whole state (`Core.fleet`): a snapshot is its
+encoding, and refolding the journal after a snapshot gives the state, and the effects, that an uninterrupted core had.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from monitor.detectors import Detector, load_all
+from monitor.model import (
+    AlertSettled,
+    CheckpointExamined,
+    CommandGiven,
+    Effect,
+    Entry,
+    Finding,
+    FramesRefused,
+    GenerationExited,
+    GenerationStarted,
+    Input,
+    PlanWritten,
+    Position,
+    ReceiptFound,
+    RecordArrived,
+    RunEnded,
+    RunOpened,
+    Severity,
+    ShimChanged,
+    Tick,
+)
+from monitor.policy import generations, incidents, watch
+from monitor.policy.events import on_event, on_examination
+from monitor.policy.settings import Policy
+from monitor.policy.turn import Turn
+from monitor.state.fold import fold_batch
+from monitor.state.run import Fleet, RankState, RunState
+from monitor.state.view import RunView
+from trainer_hooks.wire.messages import BatchEnded, Nonfinite
+
+RETENTION_S = 24 * 3600.0  # a run's state, and with it its series, leave this long after its end
+RANKS_MAX = 4096
+DAMAGE = Nonfinite.PARAMETER | Nonfinite.BUFFER
+
+
+class Core:
+    """State, detectors and policy as one function of their inputs."""
+
+    def __init__(self, fleet: Fleet | None = None) -> None:
+        self.fleet = fleet or Fleet()
+        self._detectors = load_all()
+        self._policies: dict[str, Policy] = {}
+
+    def feed(self, entry: Entry) -> list[Effect]:
+        """Fold one entry in and return what is to be done. Entries come in the order of their `seq`; one seen before is passed over."""
+        if entry.seq <= self.fleet.seq:
+            return []
+        self.fleet.seq = entry.seq
+        self.fleet.now_s = max(self.fleet.now_s, entry.now_s)
+        if isinstance(entry.input, Tick):
+            return self._tick()
+        if isinstance(entry.input, RunOpened):
+            return self._open(entry.input)
+        run = self.fleet.runs.get(entry.input.run)
+        if run is None:
+            return []
+        turn = self._turn(run)
+        self._dispatch(turn, entry.input)
+        return turn.effects
+
+    def _turn(self, run: RunState) -> Turn:
+        policy = self._policies.get(run.policy)
+        if policy is None:
+            policy = self._policies[run.policy] = Policy.model_validate_json(run.policy)
+        return Turn(run, policy, self.fleet.now_s)
+
+    def _open(self, event: RunOpened) -> list[Effect]:
+        known = self.fleet.runs.get(event.spec.run)
+        if known is None:
+            self.fleet.runs[event.spec.run] = RunState(spec=event.spec, policy=event.policy, opened_s=self.fleet.now_s)
+        return []
+
+    def _tick(self) -> list[Effect]:
+        effects: list[Effect] = []
+        for name, run in list(self.fleet.runs.items()):
+            if run.ended_s is not None and self.fleet.now_s - run.ended_s > RETENTION_S:
+                del self.fleet.runs[name]
+                continue
+            turn = self._turn(run)
+            incidents.on_tick(turn)
+            effects.extend(turn.effects)
+        return effects
+
+    def _dispatch(self, turn: Turn, given: Input) -> None:
+        match given:
+            case RecordArrived():
+                self._record(turn, given)
+            case GenerationStarted():
+                generations.on_generation_started(turn, given.number, given.nonce, given.pid, given.shim_pid)
+            case GenerationExited():
+                vanished = turn.run.shim_pid == 0 and turn.run.alive
+                generations.on_generation_exited(turn, given)
+                if vanished:
+                    generations.on_vanished(turn)
+            case RunEnded():
+                generations.on_run_ended(turn, given.how, given.detail)
+            case ShimChanged():
+                generations.on_shim_changed(turn, given.shim_pid)
+            case CommandGiven():
+                generations.on_command(turn, given)
+            case CheckpointExamined():
+                on_examination(turn, given)
+            case PlanWritten():
+                incidents.on_plan_written(turn, given.plan, given.error)
+            case ReceiptFound():
+                incidents.on_answer(turn, given.receipt.order, given.receipt.outcome, given.receipt.detail)
+            case AlertSettled():
+                key = f"{given.receiver}/{given.outcome}"
+                turn.run.totals.alerts[key] = turn.run.totals.alerts.get(key, 0) + 1
+            case FramesRefused():
+                turn.run.totals.frames_refused += given.count
+
+    def _record(self, turn: Turn, given: RecordArrived) -> None:
+        run = turn.run
+        if given.generation != run.generation:
+            run.totals.frames_refused += 1
+            return
+        if given.rank not in run.ranks and len(run.ranks) >= RANKS_MAX:
+            run.totals.frames_refused += 1
+            return
+        rank = run.ranks.setdefault(given.rank, RankState(given.rank))
+        if isinstance(given.record, BatchEnded):
+            self._batch(turn, rank, given.record)
+        elif given.record.seq > rank.event_seq:
+            rank.event_seq = given.record.seq
+            on_event(turn, rank, given.record.body)
+
+    def _batch(self, turn: Turn, rank: RankState, batch: BatchEnded) -> None:
+        before = rank.counts.batches
+        if before == 0 and rank.rank == 0 and batch.counts.batches > 0:
+            generations.on_first_batch(turn)
+        window = max(
+            turn.policy.detectors.nonfinite_rate.window_batches, turn.policy.detectors.nonfinite_burst.window_batches
+        )
+        bad = fold_batch(turn.run, rank, batch, self.fleet.now_s, window)
+        new = batch.counts.batches - before
+        if new <= 0:
+            return
+        if rank.rank == 0:
+            watch.on_batch(turn, batch, new=new, bad=bad)
+        if bad or batch.nonfinite & DAMAGE:
+            incidents.on_findings(turn, self._findings(turn, rank, batch))
+
+    def _findings(self, turn: Turn, rank: RankState, batch: BatchEnded) -> list[Finding]:
+        position = Position(turn.run.generation, batch.epoch, batch.batch, batch.counts.batches)
+        view = RunView(rank, position, batch.nonfinite, batch.cured)
+        found = [self._ask(turn, name, detector, view) for name, detector in self._detectors.items()]
+        return [finding for finding in found if finding]
+
+    def _ask(self, turn: Turn, name: str, detector: Detector, view: RunView) -> Finding | None:
+        """One detector's answer. One that raises is switched off for the run, and said so: the others go on."""
+        config = getattr(turn.policy.detectors, name)
+        if not config.enabled or name in turn.run.switched_off:
+            return None
+        try:
+            return detector(view, config)
+        except Exception as error:  # noqa: BLE001 - a detector may come from anywhere; it must not take the core with it
+            turn.run.switched_off.append(name)
+            turn.say(
+                f"detector {name} raised {type(error).__name__}: {error}; it is switched off for this run",
+                Severity.CRITICAL,
+            )
+            return None
+
+
+def snapshot(core: Core) -> bytes:
+    """The whole state as bytes."""
+    return msgspec.msgpack.encode(core.fleet)
+
+
+def restored(data: bytes) -> Core:
+    """A core from a snapshot. Raises msgspec.DecodeError for bytes that are none of this version."""
+    return Core(msgspec.msgpack.decode(data, type=Fleet))

@@ -1,0 +1,124 @@
+"""Plays the demo's night, with trainwarden or without it. An edge file: starts processes and prints."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+
+from monitor.client import Client, ClientError
+from monitor.demo.checks import Check, checks_of
+from monitor.demo.control import ruin_of
+from monitor.demo.evidence import gather
+from monitor.demo.receiver import AlertReceiver
+from monitor.demo.scene import BATCHES_PER_EPOCH, EPOCHS, RUN, Scene, lay_out
+
+EXIT_INTERRUPTED = 130
+DAEMON_LEAVES_S = 10.0  # it writes one snapshot and closes
+
+PROLOGUE = f"""\
+A real training of a tiny YOLOv8, {EPOCHS} epochs of {BATCHES_PER_EPOCH} batches, on the CPU. The script is an ordinary one:
+    {{script}}
+The fault is injected from outside, by a sitecustomize on PYTHONPATH that the script knows nothing of:
+    {{fault}}
+From batch 32 of epoch 4 on, one batch in ten overflows in a float16 multiplication before the model's first layer and
+becomes infinite; it stops once the learning rate is halved. Epochs 1 to 3 are clean.
+"""
+
+
+def play(keep: Path | None) -> int:
+    """The night under `trainwarden run`; prints a check list and returns 0 if every line of it holds, else 1.
+
+    Raises:
+        SceneError: it can't be set up.
+    """
+    started_s = time.monotonic()
+    with AlertReceiver() as receiver:
+        scene = _set_up(keep, receiver.url)
+        click.echo(f"Policy of this night:\n    {scene.policy}\n\n$ trainwarden run --run {RUN} -- python train.py\n")
+        try:
+            code = _start(scene, [*_trainwarden(scene), "--", sys.executable, str(scene.script)])
+            if code in (-signal.SIGINT, EXIT_INTERRUPTED):
+                return EXIT_INTERRUPTED
+            evidence = gather(scene, code, receiver)
+        finally:
+            _end_daemon(scene)
+    checks = checks_of(evidence)
+    _print_checks(checks, time.monotonic() - started_s)
+    click.echo(f"\nThe incident report:    {evidence.report_path}\nEverything of the demo: {scene.folder}")
+    return 0 if all(check.holds for check in checks) else 1
+
+
+def play_control(keep: Path | None) -> int:
+    """The same night without trainwarden; returns 0 if the fault did to it what it is there to do, else 1.
+
+    Raises:
+        SceneError: it can't be set up.
+    """
+    started_s = time.monotonic()
+    scene = _set_up(keep, receiver_url="http://127.0.0.1/nobody")
+    click.echo("$ python train.py        (Ultralytics alone)\n")
+    code = _start(scene, [sys.executable, str(scene.script)])
+    if code in (-signal.SIGINT, EXIT_INTERRUPTED):
+        return EXIT_INTERRUPTED
+    checks = ruin_of(scene, code)
+    _print_checks(checks, time.monotonic() - started_s)
+    click.echo(f"\nEverything of the control: {scene.folder}\nThe same with trainwarden: trainwarden demo")
+    return 0 if all(check.holds for check in checks) else 1
+
+
+def _set_up(keep: Path | None, receiver_url: str) -> Scene:
+    folder = keep or Path(tempfile.mkdtemp(prefix="trainwarden-demo-"))
+    scene = lay_out(folder, receiver_url)
+    click.echo(PROLOGUE.format(script=scene.script, fault=scene.fault / "sitecustomize.py"))
+    return scene
+
+
+def _trainwarden(scene: Scene) -> list[str]:
+    """`trainwarden run` as this interpreter has it, whether or not its folder is on PATH."""
+    itself = [sys.executable, "-P", "-c", "from _trainwarden import main; main()"]
+    title = ["--title", "the demo's night"]
+    return [*itself, "run", "--run", RUN, *title, "--policy", str(scene.policy), "--port", str(_free_port())]
+
+
+def _start(scene: Scene, command: list[str]) -> int:
+    """The exit code of the command, which has the terminal while it runs. Negative: the signal that ended it."""
+    environment = scene.environment(dict(os.environ))
+    return subprocess.run(command, cwd=scene.folder, env=environment, check=False).returncode
+
+
+def _free_port() -> int:
+    """A port of 127.0.0.1 that nobody has: the daemon of the demo must not need the user's 9469."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _end_daemon(scene: Scene) -> None:
+    """End the daemon that the demo's run started; it would leave by itself after a while."""
+    try:
+        with Client(scene.control_socket) as client:
+            pid = client.health().pid
+        descriptor = os.pidfd_open(pid)
+    except (ClientError, ProcessLookupError):
+        return  # it was never started, or is gone
+    try:
+        signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+        select.select([descriptor], [], [], DAEMON_LEAVES_S)
+    finally:
+        os.close(descriptor)
+
+
+def _print_checks(checks: list[Check], seconds: float) -> None:
+    click.echo(f"\nWhat this command has verified ({seconds:.0f} s):")
+    for check in checks:
+        mark = click.style("  ok  ", fg="green") if check.holds else click.style("FAILED", fg="red", bold=True)
+        click.echo(f"  {mark}  {check.claim}: {check.seen}")

@@ -1,0 +1,22 @@
+"""Non-finite parameters or buffers that nobody put right."""
+
+from __future__ import annotations
+
+from monitor.detectors import register
+from monitor.model import Finding, Severity
+from monitor.policy.settings import PoisonedState
+from monitor.state.view import RunView
+from trainer_hooks.wire.messages import Nonfinite
+
+
+@register("poisoned_state")
+def poisoned_state(run: RunView, config: PoisonedState) -> Finding | None:
+    """This batch left non-finite parameters or buffers behind: every batch after it is wasted, and so is every checkpoint."""
+    if run.cured or not run.nonfinite & (Nonfinite.PARAMETER | Nonfinite.BUFFER):
+        return None
+    what = "parameters" if run.nonfinite & Nonfinite.PARAMETER else "BatchNorm statistics"
+    return run.finding(
+        "poisoned_state", "nonfinite", Severity.CRITICAL,
+        since=run.first_nonfinite_within(run.at.count), signal=what, value=run.uncured, limit=1,
+        summary=f"the model's {what} are not finite and were not put right",
+    )  # fmt: skip

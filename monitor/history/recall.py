@@ -1,0 +1,150 @@
+"""What the history says when a daemon starts: the state, what it was about to do, what waits to be told. Blocking."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+import zlib
+from pathlib import Path
+
+import msgspec
+
+from alerts import alert as alert_codec
+from alerts.outbox import OutboxRow
+from monitor.errors import StoreFailed
+from monitor.history.store import Store
+from monitor.model import Effect, Entry
+from monitor.state.run import Fleet
+
+FILE_NAME = "history.sqlite3"
+SIDE_FILES = ("", "-wal", "-shm")
+UNREADABLE_CODES = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_SCHEMA}
+
+_effects = msgspec.msgpack.Decoder(Effect)
+_entries = msgspec.msgpack.Decoder(Entry)
+_fleets = msgspec.msgpack.Decoder(Fleet)
+
+
+class Recalled(msgspec.Struct):
+    """Everything a daemon goes on from."""
+
+    fleet: Fleet  # the newest snapshot that can be read
+    entries: list[Entry]  # the journal after it, in order
+    effects: list[Effect]  # committed, not known to be carried out, oldest first
+    waiting: list[OutboxRow]  # alerts on their way
+    alerts_known: set[tuple[str, str]]  # (alert id, receiver) of every row there ever was
+    story: int  # `n` of the last line of the story
+    outbox: int  # id of the last row of the outbox
+    seq: int  # of the last entry
+    troubles: list[str] = []  # sentences: what could not be read
+
+
+def open_history(folder: Path) -> tuple[Store, Recalled]:
+    """The store in `folder` and what it holds; one that can't be read is moved aside (and kept), and a new one begun.
+
+    Raises StoreFailed where the disk, not the file, is the trouble.
+    """
+    path = folder / FILE_NAME
+    marker = path.with_name(path.name + ".broken")
+    try:
+        if marker.exists():
+            raise sqlite3.DatabaseError("it was found damaged while it was in use")
+        return _open(path)
+    except sqlite3.DatabaseError as error:
+        if not _unreadable(error, path):
+            raise StoreFailed(f"{path}: {error}; free the disk or the file, then start again") from error
+        kept = _move_aside(path)
+        marker.unlink(missing_ok=True)
+        store, recalled = _open(path)
+        recalled.troubles.append(f"the history could not be read ({error}); it is kept as {kept} and a new one was begun")
+        return store, recalled
+
+
+def _open(path: Path) -> tuple[Store, Recalled]:
+    store = Store(path)
+    try:
+        return store, recall(store)
+    except BaseException:
+        store.close()
+        raise
+
+
+def _unreadable(error: sqlite3.DatabaseError, path: Path) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is None or code & 0xFF in UNREADABLE_CODES or path.is_dir()
+
+
+def _move_aside(path: Path) -> Path:
+    kept = path.with_name(f"{path.name}.unreadable-{time.time_ns()}")
+    for side in SIDE_FILES:
+        part = path.with_name(path.name + side)
+        if part.exists() or part.is_symlink():
+            part.rename(kept.with_name(kept.name + side))
+    return kept
+
+
+def recall(store: Store) -> Recalled:
+    """Read everything back. Raises sqlite3.DatabaseError for a damaged file; a damaged row is left out and named."""
+    troubles: list[str] = []
+    fleet = _newest_fleet(store, troubles)
+    entries = _entries_after(store, fleet.seq, troubles)
+    known = store.rows("SELECT alert_id, receiver FROM outbox")
+    return Recalled(
+        fleet=fleet,
+        entries=entries,
+        effects=[_effects.decode(data) for (data,) in store.rows("SELECT effect FROM effects WHERE done = 0 ORDER BY n")],
+        waiting=_waiting(store, troubles),
+        alerts_known={(alert, receiver) for alert, receiver in known},
+        story=_last(store, "SELECT max(n) FROM story"),
+        outbox=_last(store, "SELECT max(id) FROM outbox"),
+        seq=max(fleet.seq, _last(store, "SELECT max(seq) FROM journal")),
+        troubles=troubles,
+    )
+
+
+def _last(store: Store, sql: str) -> int:
+    ((found,),) = store.rows(sql)
+    return int(found or 0)
+
+
+def _newest_fleet(store: Store, troubles: list[str]) -> Fleet:
+    for seq, data, crc in store.rows("SELECT seq, fleet, crc FROM snapshots ORDER BY seq DESC"):
+        try:
+            if zlib.crc32(data) != crc:
+                raise msgspec.DecodeError("its checksum differs")
+            fleet = _fleets.decode(data)
+        except msgspec.DecodeError as error:
+            troubles.append(f"snapshot {seq} can't be read ({error}); the one before it is used")
+        else:
+            fleet.seq = seq
+            return fleet
+    return Fleet()
+
+
+def _entries_after(store: Store, seq: int, troubles: list[str]) -> list[Entry]:
+    entries: list[Entry] = []
+    for row, data, crc in store.rows("SELECT seq, entry, crc FROM journal WHERE seq > ? ORDER BY seq", seq):
+        try:
+            if zlib.crc32(data) != crc:
+                raise msgspec.DecodeError("its checksum differs")
+            entries.append(_entries.decode(data))
+        except msgspec.DecodeError as error:
+            troubles.append(f"entry {row} of the journal can't be read ({error}); it is left out")
+    if entries and entries[0].seq != seq + 1:
+        troubles.append(f"the journal begins at entry {entries[0].seq}, the state before it ends at {seq}: what lies between is lost")
+    return entries
+
+
+def _waiting(store: Store, troubles: list[str]) -> list[OutboxRow]:
+    rows = store.rows("SELECT id, run, receiver, alert, attempts, created_s, next_s FROM outbox WHERE state = '' ORDER BY id")
+    found = []
+    for row, run, receiver, data, attempts, created_s, next_s in rows:
+        try:
+            alert = alert_codec.decode(data)
+        except alert_codec.AlertError as error:
+            troubles.append(f"row {row} of the outbox: {error}")
+            continue
+        found.append(
+            OutboxRow(id=row, receiver=receiver, lane=run, alert=alert, attempts=attempts, created_s=created_s, next_s=next_s)
+        )
+    return found

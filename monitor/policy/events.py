@@ -1,0 +1,128 @@
+"""Events from the hooks, one handler each. Pure."""
+
+from __future__ import annotations
+
+from monitor.model import CheckpointExamined, Severity, Verdict
+from monitor.policy import generations, incidents
+from monitor.policy.turn import Turn
+from monitor.state.fold import fold_epoch_end
+from monitor.state.run import CheckpointState, RankState
+from monitor.state.stats import snapshot_of
+from trainer_hooks.wire.messages import (
+    CheckpointSaved,
+    EpochEnded,
+    Event,
+    HookTrouble,
+    NonfiniteSeen,
+    OrderApplied,
+    PhaseChanged,
+    PlanApplied,
+    SettingChanged,
+    TrainingEnded,
+    TrainingStarted,
+)
+
+LOG_MAX = 2000  # settings changes and non-finite batches remembered per run; counters hold the rest
+CHECKPOINTS_MAX = 500
+LEARNED_KEPT = 8  # snapshots of learned statistics: as many rollbacks as a budget is likely to allow
+
+
+def on_event(turn: Turn, rank: RankState, event: Event) -> None:
+    """Fold one event in, in the order in which its rank sent it."""
+    run = turn.run
+    match event:
+        case TrainingStarted():
+            if rank.rank == 0:
+                generations.on_training_started(turn, event)
+        case TrainingEnded():
+            if rank.rank == 0:
+                generations.on_training_ended(turn, event)
+        case NonfiniteSeen():
+            run.nonfinite_log.append((run.generation, event))
+            del run.nonfinite_log[:-LOG_MAX]
+            _note_samples(turn, event)
+        case SettingChanged():
+            run.settings_log.append((run.generation, event))
+            del run.settings_log[:-LOG_MAX]
+        case PhaseChanged():
+            run.phase = event.phase
+        case EpochEnded():
+            _on_epoch_ended(turn, rank, event)
+        case CheckpointSaved():
+            _on_checkpoint_saved(turn, rank, event)
+        case OrderApplied():
+            incidents.on_answer(turn, event.order_id, event.outcome, event.detail)
+        case PlanApplied():
+            run.applied.append((run.generation, event))
+            del run.applied[:-LOG_MAX]
+            incidents.on_plan_applied(turn, event.plan_id, event.when, event.mismatches)
+        case HookTrouble():
+            off = "; it is switched off" if event.switched_off else ""
+            turn.say(f"hook {event.hook} failed and training went on: {event.error}{off}", Severity.WARNING)
+
+
+def _note_samples(turn: Turn, event: NonfiniteSeen) -> None:
+    """The names of a live incident's first bad batches; later ones are many and say no more."""
+    incident = turn.run.incident
+    if incident and incident.attempts == 0 and len(incident.onset_samples) < incidents.SAMPLES_MAX:
+        incident.onset_samples = list(dict.fromkeys([*incident.onset_samples, *event.samples]))
+
+
+def _on_epoch_ended(turn: Turn, rank: RankState, event: EpochEnded) -> None:
+    if rank.rank != 0:
+        return
+    fold_epoch_end(turn.run, event, turn.now_s)
+    for incident in turn.run.incidents[-1:]:
+        if incident.live:
+            turn.report(incident)
+
+
+def _on_checkpoint_saved(turn: Turn, rank: RankState, event: CheckpointSaved) -> None:
+    run = turn.run
+    if event.torn:
+        turn.say(
+            f"the checkpoint of epoch {event.epoch} was rewritten while it was copied, three times; there is no copy of it",
+            Severity.WARNING,
+        )
+        return
+    known = next((c for c in run.checkpoints if c.digest == event.digest and not c.dropped), None)
+    if known is None:
+        known = CheckpointState(
+            event.manifest, event.digest, event.epoch, run.generation, event.wall_s, rank.counts.batches
+        )
+        run.checkpoints.append(known)
+        del run.checkpoints[:-CHECKPOINTS_MAX]
+    known.learned = snapshot_of(rank.learned)
+    for older in [c for c in run.checkpoints if c.learned][:-LEARNED_KEPT]:
+        older.learned = None
+    incidents.examine(turn, known)
+
+
+def on_examination(turn: Turn, result: CheckpointExamined) -> None:
+    """A checkpoint was looked at: the one it is about is known from its event, or from its manifest alone."""
+    run, manifest = turn.run, result.manifest
+    found = next((c for c in run.checkpoints if c.digest == manifest.digest), None)
+    if found is None:
+        found = CheckpointState(
+            result.manifest.file,
+            manifest.digest,
+            manifest.epoch,
+            manifest.generation,
+            manifest.saved_s,
+            manifest.batches,
+        )
+        run.checkpoints.append(found)
+    found.manifest = manifest
+    found.epoch, found.count, found.generation = manifest.epoch, manifest.batches, manifest.generation
+    found.is_best, found.size, found.source, found.ordinal = (
+        manifest.is_best,
+        manifest.size,
+        manifest.source,
+        manifest.ordinal,
+    )
+    found.path = result.path or found.path
+    found.verdict, found.reasons, found.examined_s = result.verdict, list(result.reasons), turn.now_s
+    if manifest.state_finding:  # the trainer turns NaN to zero as it saves: a finite file does not take this back
+        found.verdict = Verdict.POISONED
+        found.reasons.append(f"just before the save: {manifest.state_finding}")
+    generations.on_examined(turn, found)

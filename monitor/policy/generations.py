@@ -1,0 +1,246 @@
+"""What the beginning and the end of processes mean: generations, the run itself, its shim, and what a person asks for. Pure."""
+
+from __future__ import annotations
+
+from monitor.model import CommandGiven, GenerationExited, Incident, IncidentState, Position, Severity, Verdict
+from monitor.policy.incidents import decide, give_up, send
+from monitor.policy.lifecycle import Happening
+from monitor.policy.planning import order_for
+from monitor.policy.turn import Turn
+from monitor.policy.watch import keep
+from monitor.state.fold import archive_generation, totals_now
+from monitor.state.run import CheckpointState, Learned, RankState
+from monitor.state.stats import snapshot_of
+from trainer_hooks.wire.messages import TrainingEnded, TrainingStarted
+
+TRAININGS_MAX = 200
+
+
+def on_generation_started(turn: Turn, number: int, nonce: str, pid: int, shim_pid: int) -> None:
+    """A new generation begins; an old or repeated one changes only who its shim is."""
+    run = turn.run
+    if number < run.generation:
+        return
+    if number == run.generation:
+        run.nonce, run.pid, run.shim_pid = nonce, pid or run.pid, shim_pid or run.shim_pid
+        return
+    if run.alive:
+        archive_generation(run)
+    run.generation, run.nonce, run.pid, run.shim_pid = number, nonce, pid, shim_pid
+    run.alive, run.ended, run.ended_s, run.ended_detail = True, "", None, ""
+    run.training, run.training_over, run.pending_order, run.phase = None, False, None, "idle"
+    run.last_action_count, run.leaving = -1, False
+    incident = run.incident
+    target = _target(turn, incident) if incident else None
+    learned = snapshot_of(target.learned) if target and target.learned else Learned()
+    learned.uncured = 0  # the target was verified
+    run.ranks[0] = RankState(0, learned=learned)
+
+
+def _target(turn: Turn, incident: Incident) -> CheckpointState | None:
+    return next((c for c in turn.run.checkpoints if c.digest == incident.target), None)
+
+
+def on_training_started(turn: Turn, event: TrainingStarted) -> None:
+    """The trainer told its settings. A second train() in the same process is another training of the run."""
+    run = turn.run
+    if run.training is not None and run.training.ordinal != event.ordinal and run.incident:
+        _close(turn, run.incident, Happening.RUN_ENDED, f"training {run.training.ordinal} of the script ended")
+    run.training, run.training_over = event, False
+    run.trainings.append(event)
+    del run.trainings[1:-TRAININGS_MAX]
+    if not event.plan_id:
+        run.in_force = run.in_force if run.generation > 1 and run.incident else None
+    where = f"{event.framework} {event.versions.get(event.framework, '')}".strip()
+    last = event.epochs
+    text = f"training {event.ordinal} started ({where}, {event.device}): epochs {event.start_epoch} to {last}, {event.batches_per_epoch} batches each"
+    turn.say(text)
+
+
+def on_training_ended(turn: Turn, event: TrainingEnded) -> None:
+    """train() returned or raised."""
+    run = turn.run
+    run.training_over, run.training_how = True, event.how
+    run.final_metrics = event.metrics or run.final_metrics
+    if event.how == "finished":
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in list(event.metrics.items())[:4])
+        turn.say(f"the training finished after epoch {event.epoch}{': ' + shown if shown else ''}")
+        for incident in run.incidents[-1:]:
+            turn.report(incident)
+
+
+def on_generation_exited(turn: Turn, event: GenerationExited) -> None:
+    """The process is gone. With a relaunch, its branch after the checkpoint is abandoned."""
+    run, exit_ = turn.run, event.exit
+    if exit_.number != run.generation or not run.alive:
+        return
+    incident = run.incident
+    if incident and incident.state is IncidentState.MITIGATING and incident.left_at is None:
+        incident.left_at = run.position
+    if event.relaunch and incident and incident.rung == "rollback":
+        _abandon(turn, incident)
+    archive_generation(run)
+    run.alive, run.exited_s, run.pending_order = False, exit_.ended_s, None
+    how = (
+        f"exit code {exit_.code}"
+        if exit_.code is not None
+        else f"signal {exit_.signal}"
+        if exit_.signal
+        else "exit code not known"
+    )
+    if event.relaunch:
+        turn.say(
+            f"generation {exit_.number} is gone ({how}{', after ' + exit_.escalation if exit_.escalation else ''}); relaunching"
+        )
+    elif (exit_.code or exit_.signal or exit_.code is None) and run.training_how != "finished" and not run.leaving:
+        name = run.spec.title or run.spec.run
+        turn.say(f"the training ended by itself: {how}", Severity.CRITICAL)
+        turn.alert(
+            "run_failed",
+            f"{name}: the training ended ({how})",
+            "It is not started again: nothing asked for that.",
+            Severity.CRITICAL,
+        )
+
+
+def _abandon(turn: Turn, incident: Incident) -> None:
+    """Condemn what came after the target, in the rows of epochs and among the checkpoints."""
+    run, target = turn.run, _target(turn, incident)
+    if target is None:
+        return
+    for checkpoint in run.checkpoints:
+        if checkpoint.ordinal == target.ordinal and checkpoint.epoch > target.epoch:
+            checkpoint.abandoned = True
+    lost = [r for r in run.epochs if r.epoch > target.epoch and r.status not in ("discarded", "redone")]
+    for row in lost:
+        row.status = "discarded"
+    discarded = sum(r.batches for r in lost)
+    incident.batches_discarded += discarded
+    run.totals.batches_discarded += discarded
+
+
+def on_first_batch(turn: Turn) -> None:
+    """The first batch of a generation: the downtime since the last one is known."""
+    run = turn.run
+    run.resumed_s = turn.now_s
+    if run.exited_s is not None:
+        down = max(turn.now_s - run.exited_s, 0.0)
+        run.downtime_s += down
+        if run.incident:
+            run.incident.downtime_s += down
+        run.exited_s = None
+
+
+def on_run_ended(turn: Turn, how: str, detail: str) -> None:
+    """The shim will start nothing more."""
+    run = turn.run
+    if run.ended:
+        return
+    if run.alive:
+        archive_generation(run)
+    run.alive, run.ended, run.ended_detail, run.ended_s, run.pending_order = False, how, detail, turn.now_s, None
+    incident = run.incident
+    if incident and how == "held":
+        give_up(turn, incident, detail)
+    elif incident:
+        _close(turn, incident, Happening.RUN_ENDED, f"the run {how} ({detail})" if detail else f"the run {how}")
+    totals = totals_now(run)
+    turn.say(
+        f"run {how}{': ' + detail if detail else ''}; {totals.nonfinite_batches} non-finite of {totals.batches} batches in all"
+    )
+    for known in run.incidents:
+        turn.report(known)
+
+
+def _close(turn: Turn, incident: Incident, happening: Happening, why: str) -> None:
+    seen = (
+        f"{incident.watch_seen} of {incident.watch_needed} healthy batches seen"
+        if incident.watch_needed
+        else "nothing proven"
+    )
+    incident.outcome = f"{why}; {seen}"
+    turn.move(incident, happening)
+    turn.tell(incident, f"incident {incident.number} {incident.state}: {incident.outcome}", Severity.WARNING)
+
+
+def on_shim_changed(turn: Turn, shim_pid: int) -> None:
+    """The shim died (0): training goes on, and nobody can relaunch it. Or another one took over."""
+    run = turn.run
+    if run.shim_pid == shim_pid or run.ended:
+        run.shim_pid = shim_pid
+        return
+    run.shim_pid = shim_pid
+    if shim_pid:
+        turn.say(f"the run has a supervisor again (process {shim_pid})")
+        return
+    remedy = f"take it over with `trainwarden run --adopt {run.spec.run}`"
+    turn.say(
+        f"the supervisor of this run is gone; the training goes on and is only observed: {remedy}", Severity.CRITICAL
+    )
+    title = f"{run.spec.title or run.spec.run}: supervisor lost"
+    turn.alert("supervisor_lost", title, f"The training goes on and is only observed; {remedy}.", Severity.CRITICAL)
+
+
+def on_vanished(turn: Turn) -> None:
+    """The training's process is gone, and no shim is there to say how."""
+    if turn.run.incident:
+        _close(turn, turn.run.incident, Happening.RUN_VANISHED, "the training vanished")
+
+
+def on_command(turn: Turn, command: CommandGiven) -> None:
+    """A person asks for a stop or a rollback."""
+    run, incident = turn.run, turn.run.incident
+    if not run.alive:
+        turn.say(f"{command.by} asked to {command.kind}: nothing is running")
+        return
+    turn.say(f"{command.by} asked to {command.kind}", Severity.WARNING)
+    if command.kind == "stop":
+        if incident:
+            incident.outcome = f"{command.by} stopped the run"
+            turn.move(incident, Happening.OPERATOR)
+            turn.report(incident)
+        send(turn, order_for(run, "stop", f"{command.by} asked for it"))
+        return
+    if run.shim_pid == 0:
+        turn.say("a rollback needs the run's supervisor, and it is gone", Severity.CRITICAL)
+        return
+    if incident is None or incident.state is IncidentState.MITIGATING:
+        _asked_for(turn, command) if incident is None else turn.say("a rollback is under way already")
+        return
+    _roll_back_now(turn, incident)
+
+
+def _asked_for(turn: Turn, command: CommandGiven) -> None:
+    run = turn.run
+    at = run.position or Position(run.generation, 1, 0, 0)
+    number = len(run.incidents) + 1
+    incident = Incident(
+        f"{run.spec.run}-i{number}", number, "operator", Severity.INFO, IncidentState.OPEN, turn.now_s, at, at
+    )
+    run.incidents.append(incident)
+    turn.tell(incident, f"incident {number}: {command.by} asked for a rollback")
+    _roll_back_now(turn, incident)
+
+
+def _roll_back_now(turn: Turn, incident: Incident) -> None:
+    """What a person asks for is not an adjustment: mark the first rung as taken."""
+    incident.attempts = max(incident.attempts, 1)
+    decide(turn, incident)
+
+
+def on_examined(turn: Turn, checkpoint: CheckpointState) -> None:
+    """A verdict arrived: tell it, keep what is worth keeping, and go on where a decision waited for it."""
+    checkpoint.examining = False
+    said = "; ".join(checkpoint.reasons)
+    bad = checkpoint.verdict is not Verdict.SOUND
+    turn.say(
+        f"checkpoint of epoch {checkpoint.epoch}: {checkpoint.verdict} ({said})",
+        Severity.WARNING if bad else Severity.INFO,
+    )
+    if checkpoint.verdict is Verdict.POISONED:
+        title = f"{turn.run.spec.title or turn.run.spec.run}: the checkpoint of epoch {checkpoint.epoch} is poisoned"
+        turn.alert(f"checkpoint_poisoned_{checkpoint.digest[:12]}", title, said, Severity.WARNING)
+    keep(turn)
+    incident = turn.run.incident
+    if incident and incident.waiting_for == checkpoint.digest:
+        decide(turn, incident)

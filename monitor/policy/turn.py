@@ -1,0 +1,67 @@
+"""One input's worth of work on one run: what it may read, and the effects it collects. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from monitor.model import Effect, Incident, IncidentEntry, RaiseAlert, Say, Severity, WriteReport
+from monitor.policy.lifecycle import Happening, after
+from monitor.policy.settings import Policy
+from monitor.state.run import RunState
+from monitor.state.stats import clear
+
+STORY_MAX = 400  # lines of one incident's story; the middle is cut, since both ends matter
+
+
+@dataclass(slots=True)
+class Turn:
+    """A run, its policy and the time, while one input is folded in."""
+
+    run: RunState
+    policy: Policy
+    now_s: float
+    effects: list[Effect] = field(default_factory=list)
+
+    @property
+    def may_act(self) -> bool:
+        """True where the user launched the run to be acted on, and the shim that must relaunch it is there."""
+        return self.run.spec.act and self.policy.act and self.run.shim_pid != 0
+
+    def effect_id(self) -> str:
+        """A new id, the same on every replay."""
+        self.run.effect_serial += 1
+        return f"{self.run.spec.run}/{self.run.effect_serial}"
+
+    def say(self, text: str, severity: Severity = Severity.INFO) -> None:
+        """A line for the run's terminal."""
+        self.effects.append(Say(self.effect_id(), self.run.spec.run, severity, text))
+
+    def tell(self, incident: Incident, text: str, severity: Severity = Severity.INFO) -> None:
+        """A line for the terminal and for the incident's story, whose report is rewritten."""
+        incident.story.append(IncidentEntry(self.now_s, text))
+        del incident.story[STORY_MAX // 2 : -STORY_MAX // 2]
+        self.say(text, severity)
+        self.report(incident)
+
+    def report(self, incident: Incident) -> None:
+        """Have the report of `incident` rewritten, once in this turn."""
+        if not any(isinstance(e, WriteReport) and e.incident == incident.id for e in self.effects):
+            self.effects.append(WriteReport(self.effect_id(), self.run.spec.run, incident.id))
+
+    def alert(self, kind: str, title: str, text: str, severity: Severity, incident: Incident | None = None) -> None:
+        """Tell people, wherever they are. The id is the same for the same event of the same incident."""
+        about = (
+            f"{incident.id}/{kind}/{incident.attempts}"
+            if incident
+            else f"{self.run.spec.run}/{kind}/{self.run.generation}"
+        )
+        known = incident.id if incident else ""
+        self.effects.append(RaiseAlert(about, self.run.spec.run, kind, severity, known, title, text, self.now_s))
+
+    def move(self, incident: Incident, happening: Happening) -> None:
+        """Take the incident to the state that follows. Raises Impossible, which is our own defect."""
+        incident.state = after(incident.state, happening)
+        if not incident.live and incident.closed_s is None:
+            incident.closed_s = self.now_s
+            for rank in self.run.ranks.values():  # the old flags have had their say
+                clear(rank.learned.nonfinite)

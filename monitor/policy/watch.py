@@ -1,0 +1,118 @@
+"""What a batch means to checkpoints and to a live incident: what follows a checkpoint, and what proves a cure. Pure."""
+
+from __future__ import annotations
+
+from monitor.model import Incident, IncidentState, KeepCheckpoints, Severity
+from monitor.policy.incidents import examine
+from monitor.policy.lifecycle import Happening
+from monitor.policy.trust import plausible_ones, to_keep
+from monitor.policy.turn import Turn
+from monitor.state.fold import totals_now
+from trainer_hooks.wire.messages import BatchEnded, Nonfinite, SkippedBy
+
+SAID_SINGLY = 12  # bad batches of a generation told one by one; later ones at every doubling
+
+
+def on_batch(turn: Turn, batch: BatchEnded, *, new: int, bad: int) -> None:
+    """One batch of rank 0: `new` batches since the last record, `bad` of them not finite."""
+    if bad:
+        _suspect(turn, batch)
+    _follow_checkpoints(turn, new, bad)
+    incident = turn.run.incident
+    if incident is None:
+        _calm_down(turn)
+    elif incident.state in (IncidentState.WATCHING, IncidentState.RELAPSED):
+        _progress(turn, incident, batch, new, bad)
+
+
+def _suspect(turn: Turn, batch: BatchEnded) -> None:
+    """Tell of it, and have the checkpoint that would be gone back to examined now, so that a rule that fires later need not wait."""
+    run = turn.run
+    _say_bad(turn, batch)
+    if run.suspicion_s is None:
+        run.suspicion_s = turn.now_s
+        for checkpoint in plausible_ones(run, turn.policy.rollback, None)[:1]:
+            examine(turn, checkpoint)
+
+
+def _say_bad(turn: Turn, batch: BatchEnded) -> None:
+    seen = batch.counts.nonfinite_batches
+    if seen > SAID_SINGLY and seen & (seen - 1):
+        return
+    kinds = [k.name.lower() for k in Nonfinite if batch.nonfinite & k and k.name]
+    what = " and ".join(kinds) or "a batch between two records"
+    done = {str(SkippedBy.GUARD): "step skipped", str(SkippedBy.SCALER): "step skipped by the scaler"}.get(
+        batch.skipped_by, "no step taken"
+    )
+    cured = ", state put back and clean" if batch.cured else ""
+    totals = totals_now(turn.run)
+    rate = totals.nonfinite_batches / max(totals.batches, 1)
+    text = f"epoch {batch.epoch} batch {batch.batch}: {what} not finite, {done}{cured}; {totals.nonfinite_batches} so far ({rate:.2%} of {totals.batches} batches)"
+    turn.say(text, Severity.WARNING)
+
+
+def _follow_checkpoints(turn: Turn, new: int, bad: int) -> None:
+    needed = turn.policy.rollback.healthy_batches
+    proven = False
+    for checkpoint in turn.run.checkpoints:
+        if checkpoint.generation == turn.run.generation and checkpoint.healthy_after < needed:
+            checkpoint.healthy_after = 0 if bad else checkpoint.healthy_after + new
+            proven |= checkpoint.healthy_after >= needed
+    if proven:
+        keep(turn)
+
+
+def keep(turn: Turn) -> None:
+    """Name the copies worth keeping, where that changed."""
+    digests = to_keep(turn.run, turn.policy.rollback)
+    if digests and digests != turn.run.kept:
+        turn.run.kept = digests
+        for checkpoint in turn.run.checkpoints:
+            checkpoint.dropped |= checkpoint.digest not in digests
+        turn.effects.append(KeepCheckpoints(turn.effect_id(), turn.run.spec.run, digests))
+
+
+def _calm_down(turn: Turn) -> None:
+    run = turn.run
+    if run.suspicion_s is not None and not any(rank.learned.nonfinite.counts for rank in run.ranks.values()):
+        run.suspicion_s = None
+
+
+def _progress(turn: Turn, incident: Incident, batch: BatchEnded, new: int, bad: int) -> None:
+    """Count healthy batches at the new learning rate; end the incident when the exposure is repaid."""
+    if bad:
+        incident.watch_seen = 0
+        return
+    incident.samples_left = batch.onset_samples_left
+    if batch.ramp is not None and batch.ramp < 1.0:
+        return
+    incident.watch_seen += new
+    _say_progress(turn, incident)
+    samples_met = not (turn.policy.watch.onset_samples and incident.attempts and batch.onset_samples_left)
+    if incident.watch_seen >= incident.watch_needed and samples_met:
+        _end(turn, incident)
+
+
+def _say_progress(turn: Turn, incident: Incident) -> None:
+    quarter = 4 * incident.watch_seen // incident.watch_needed
+    if incident.attempts and incident.watch_said < quarter < 4:
+        incident.watch_said = quarter
+        turn.tell(
+            incident,
+            f"watching: {incident.watch_seen} of {incident.watch_needed} healthy batches at the new learning rate",
+        )
+
+
+def _end(turn: Turn, incident: Incident) -> None:
+    acted = incident.attempts > 0
+    rate = "at the new learning rate" if acted else "and nothing had to be done"
+    met = ", the samples of the onset among them" if acted and incident.samples_left == 0 else ""
+    incident.outcome = f"{incident.watch_seen} healthy batches {rate}{met}"
+    turn.move(incident, Happening.PROVEN if acted else Happening.HEALED)
+    turn.run.suspicion_s = None
+    turn.tell(incident, f"incident {incident.number} {incident.state}: {incident.outcome}")
+    name = turn.run.spec.title or turn.run.spec.run
+    turn.alert(
+        "resolved", f"{name}: incident {incident.number} {incident.state}", incident.outcome, Severity.INFO, incident
+    )
+    keep(turn)

@@ -1,0 +1,105 @@
+"""What happened while no daemon looked, read out of the run folders. An edge file: reads, and feeds the core what it missed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+
+from monitor import opening
+from monitor.history.recall import Recalled
+from monitor.model import (
+    CheckpointExamined,
+    Effect,
+    GenerationExited,
+    Input,
+    ReceiptFound,
+    RecordArrived,
+)
+from monitor.pipeline import Folds
+from monitor.policyfile import PolicyFileError, load_policy
+from monitor.receivers import Receivers
+from monitor.state.run import Fleet, RunState
+from monitor.vault.store import Vault
+from trainer_hooks.wire import runfolder
+from trainer_hooks.wire.eventfile import read_events
+from trainer_hooks.wire.runfolder import Exit, Manifest, Receipt, RunFolder, RunFolderError, run_folder
+
+log = logging.getLogger("trainwarden.daemon")
+
+
+def replay(core: Folds, recalled: Recalled) -> None:
+    """Bring the core to where the journal ends. What it asks for was committed with the journal: it is not asked for again."""
+    for entry in recalled.entries:
+        core.feed(entry)
+
+
+def live_runs(fleet: Fleet) -> list[RunState]:
+    return [run for run in fleet.runs.values() if not run.ended]
+
+
+def learn_receivers(fleet: Fleet, receivers: Receivers) -> None:
+    """Read the receivers of every run again: the journal holds them without their secrets."""
+    for run in fleet.runs.values():
+        path = run_folder(run.spec.run).policy
+        try:
+            if path.exists():
+                receivers.learn_or_tell(run.spec.run, load_policy(path))
+        except PolicyFileError as error:
+            log.error("run %s: its alerts wait until its policy can be read: %s", run.spec.run, error)  # noqa: TRY400
+
+
+def catch_up(run: RunState, offer: Callable[[Input], None]) -> None:
+    """Feed what the folder of a live run tells and the core does not know: generations, events, receipts and exits."""
+    folder = run_folder(run.spec.run)
+    first = max(run.generation, 1)
+    for number in range(first, folder.last_generation() + 1):
+        try:
+            if number > run.generation:
+                offer(opening.generation(run.spec.run, number))
+            for missed in _missed(run, folder, number):
+                offer(missed)
+        except RunFolderError as error:
+            log.warning("run %s: generation %d is passed over: %s", run.spec.run, number, error)
+
+
+def missed_events(run: RunState, folder: RunFolder) -> Iterator[RecordArrived]:
+    """The present generation's events in the spool that did not arrive over the socket."""
+    for path in sorted(folder.spool.glob(f"events-{run.generation}-*.bin")):
+        rank = int(path.stem.rpartition("-")[2])
+        known = run.ranks.get(rank)
+        seen = known.event_seq if known else 0
+        for event in read_events(path):
+            if event.seq > seen:
+                seen = event.seq
+                yield RecordArrived(run.spec.run, run.generation, rank, event)
+
+
+def _missed(run: RunState, folder: RunFolder, number: int) -> Iterator[Input]:
+    """Of one generation, in the order it must have happened: events, receipts, and last the exit."""
+    yield from list(missed_events(run, folder))
+    for path in sorted(folder.root.glob("applied-*.json")):
+        receipt = runfolder.read(path, Receipt)
+        if receipt.generation == number:
+            yield ReceiptFound(run.spec.run, receipt)
+    if run.alive and folder.exit(number).exists():
+        ended = runfolder.read(folder.exit(number), Exit)
+        yield GenerationExited(run.spec.run, ended, relaunch=folder.plan(number + 1).exists())
+
+
+def unknown_checkpoints(run: RunState, pending: list[Effect]) -> Iterator[Manifest]:
+    """Copies in the spool whose save nobody reported: the hook died between the copy and the event."""
+    folder = run_folder(run.spec.run)
+    known = {checkpoint.manifest_name for checkpoint in run.checkpoints}
+    asked = {getattr(effect, "manifest", "") for effect in pending}
+    for name in Vault(folder).waiting():
+        if name in known or name in asked:
+            continue
+        try:
+            yield runfolder.read(folder.spool / name, Manifest)
+        except RunFolderError as error:
+            log.warning("run %s: a checkpoint copy is passed over: %s", run.spec.run, error)
+
+
+def examine_unknown(run: str, name: str, digest: str) -> CheckpointExamined:
+    """Blocking: adopt and verify a copy that nobody reported."""
+    return Vault(run_folder(run)).examine(name, digest, run)

@@ -1,0 +1,68 @@
+"""One daemon per user and host. An edge file: takes the locks before anything is bound, and clears stale sockets under them."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from monitor.errors import FolderUnsafe, StateFolderTaken
+from trainer_hooks.wire import runfolder
+
+LOCK_NAME = "daemon.lock"
+
+
+@contextlib.contextmanager
+def only_daemon() -> Iterator[Path]:
+    """The runtime folder, while this process is the one daemon of it and of the state home.
+
+    A second bind of a live ZeroMQ ipc path steals it silently, so the lock comes first and decides alone. Two locks:
+    the sockets and the store may lie in folders that differ between two logins of one user.
+
+    Raises:
+        StateFolderTaken: another daemon holds one of the locks.
+        FolderUnsafe: a folder belongs to somebody else or others may write to it.
+    """
+    runtime, home = runfolder.runtime_folder(), runfolder.state_home()
+    with contextlib.ExitStack() as held:
+        for folder in dict.fromkeys((runtime, home)):
+            held.callback(os.close, _lock(private_folder(folder)))
+        for socket_path in (runfolder.records_socket(), runfolder.control_socket()):
+            _remove_stale_socket(socket_path)
+        yield runtime
+
+
+def private_folder(folder: Path) -> Path:
+    """The folder, made if need be, ours alone. Raises FolderUnsafe where it is not and can't be made so."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise FolderUnsafe(f"{folder}: must be a folder of user {os.geteuid()}, and is not; remove it or set {runfolder.ENV_HOME}")
+    if found.st_mode & 0o022:
+        raise FolderUnsafe(f"{folder}: others may write to it (mode {found.st_mode & 0o777:o}); run chmod 700 on it")
+    if found.st_mode & 0o077:
+        folder.chmod(0o700)
+    return folder
+
+
+def _lock(folder: Path) -> int:
+    """The descriptor that holds the lock for as long as it is open; the kernel drops it with the process."""
+    descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        owner = os.pread(descriptor, 20, 0).strip()
+        os.close(descriptor)
+        raise StateFolderTaken(folder, int(owner) if owner.isdigit() else 0) from error
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def _remove_stale_socket(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISSOCK(path.lstat().st_mode):
+            path.unlink()

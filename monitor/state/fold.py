@@ -1,0 +1,168 @@
+"""Folds what hooks report into the picture of a run. Pure: reads records, changes RunState, asks for nothing."""
+
+from __future__ import annotations
+
+import math
+
+from monitor.model import Position
+from monitor.state.run import EpochRow, LastBatch, RankState, RunState, Statistic
+from monitor.state.stats import flag, observe
+from trainer_hooks.wire.messages import BatchEnded, Counts, EpochEnded, Nonfinite
+
+EPOCH_ROWS_MAX = 4000
+BATCH_SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+WAIT_SECONDS_BUCKETS = (0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
+UNCURED = Nonfinite.PARAMETER | Nonfinite.BUFFER
+
+GAUGES = (
+    "loss", "grad_norm", "momentum", "weight_decay", "clip_norm", "loss_scale", "batch_size", "image_size", "instances",
+    "instances_max", "memory_allocated", "memory_reserved", "memory_peak", "alloc_retries", "batch_s", "data_wait_s", "ramp",
+    "onset_samples_left",
+)  # fmt: skip
+
+
+def add_counts(a: Counts, b: Counts) -> Counts:
+    """Field by field."""
+    return Counts(*(getattr(a, name) + getattr(b, name) for name in Counts.__struct_fields__))
+
+
+def fold_batch(run: RunState, rank: RankState, batch: BatchEnded, now_s: float, window_batches: int) -> int:
+    """Take one batch of one rank in. Returns how many non-finite batches are new with it, dropped frames' included.
+
+    A repeated or late record (its count is not above the last one) changes nothing and returns 0.
+    """
+    missed = batch.counts.batches - rank.counts.batches
+    if missed <= 0:
+        return 0
+    position = Position(run.generation, batch.epoch, batch.batch, batch.counts.batches)
+    bad = max(batch.counts.nonfinite_batches - rank.counts.nonfinite_batches, 0)
+    if rank.rank == 0:
+        _fold_epoch(run, rank.counts, batch, now_s)
+        _fold_times(run, batch)
+    rank.counts = batch.counts
+    rank.last_batch_s = now_s
+    rank.last = _gauges(batch, position)
+    if bad:
+        flag(rank.learned.nonfinite, position, bad, window_batches)
+    if batch.nonfinite & UNCURED and not batch.cured:
+        rank.learned.uncured += 1
+    if not batch.nonfinite:
+        for name in ("loss", "grad_norm", "batch_s", "memory_reserved"):
+            observe(rank.learned.signals.setdefault(name, Statistic()), getattr(batch, name))
+    return bad
+
+
+def _gauges(batch: BatchEnded, position: Position) -> LastBatch:
+    read = {name: getattr(batch, name) for name in GAUGES}
+    return LastBatch(
+        position, {k: float(v) for k, v in read.items() if v is not None}, batch.parts, batch.learning_rates
+    )
+
+
+def epoch_row(run: RunState, epoch: int) -> EpochRow | None:
+    """The latest pass through `epoch` in the present generation."""
+    for row in reversed(run.epochs):
+        if row.generation != run.generation:
+            return None
+        if row.epoch == epoch:
+            return row
+    return None
+
+
+def _open_row(run: RunState, batch: BatchEnded, now_s: float) -> EpochRow:
+    row = run.epochs[-1] if run.epochs else None
+    if (
+        row
+        and (row.generation, row.epoch) == (run.generation, batch.epoch)
+        and row.ended_s is None
+        and row.status == "running"
+    ):
+        return row
+    if row and row.status == "running":
+        row.status = "redone" if (row.generation, row.epoch) == (run.generation, batch.epoch) else "ended"
+    started = now_s - (batch.batch_s or 0.0)
+    parts = len(batch.parts)
+    row = EpochRow(
+        run.generation, batch.epoch, batch.batches_per_epoch, started, part_sums=[0.0] * parts, part_counts=[0] * parts
+    )
+    row.rates_first = batch.learning_rates
+    run.epochs.append(row)
+    del run.epochs[:-EPOCH_ROWS_MAX]
+    return row
+
+
+def _fold_epoch(run: RunState, before: Counts, batch: BatchEnded, now_s: float) -> None:
+    row = _open_row(run, batch, now_s)
+    counts = batch.counts
+    row.batches += counts.batches - before.batches
+    row.nonfinite += max(counts.nonfinite_batches - before.nonfinite_batches, 0)
+    row.skipped_by_guard += max(counts.skipped_by_guard - before.skipped_by_guard, 0)
+    row.skipped_by_scaler += max(counts.skipped_by_scaler - before.skipped_by_scaler, 0)
+    row.overflows += max(counts.scaler_overflows - before.scaler_overflows, 0)
+    row.samples_lost += max(counts.samples_lost - before.samples_lost, 0)
+    for i, part in enumerate(batch.parts[: len(row.part_sums)]):
+        if math.isfinite(part):
+            row.part_sums[i] += part
+            row.part_counts[i] += 1
+    if batch.loss is not None and math.isfinite(batch.loss):
+        row.loss_sum += batch.loss
+        row.loss_count += 1
+    if batch.grad_norm is not None and math.isfinite(batch.grad_norm):
+        row.grad_norm_max = max(row.grad_norm_max or 0.0, batch.grad_norm)
+    _fold_memory(row, batch)
+    row.rates_last = batch.learning_rates or row.rates_last
+    row.momentum_last = batch.momentum if batch.momentum is not None else row.momentum_last
+
+
+def _fold_memory(row: EpochRow, batch: BatchEnded) -> None:
+    if batch.memory_reserved is not None:
+        row.reserved_first = batch.memory_reserved if row.reserved_first is None else row.reserved_first
+        row.reserved_last = batch.memory_reserved
+        if row.reserved_max is None or batch.memory_reserved > row.reserved_max:
+            row.reserved_max, row.reserved_max_at = batch.memory_reserved, batch.batch
+    if batch.memory_allocated is not None:
+        row.allocated_max = max(row.allocated_max or 0, batch.memory_allocated)
+    if batch.instances_max is not None and batch.instances_max > (row.instances_max or -1):
+        row.instances_max, row.instances_max_at = batch.instances_max, batch.batch
+
+
+def _fold_times(run: RunState, batch: BatchEnded) -> None:
+    totals = run.totals
+    if batch.batch_s is not None:
+        totals.histogram_batch_s = _bucketed(totals.histogram_batch_s, batch.batch_s, BATCH_SECONDS_BUCKETS)
+        totals.sum_batch_s += batch.batch_s
+    if batch.data_wait_s is not None:
+        totals.histogram_wait_s = _bucketed(totals.histogram_wait_s, batch.data_wait_s, WAIT_SECONDS_BUCKETS)
+        totals.sum_wait_s += batch.data_wait_s
+
+
+def _bucketed(counts: list[int], value: float, bounds: tuple[float, ...]) -> list[int]:
+    counts = counts or [0] * (len(bounds) + 1)
+    counts[next((i for i, bound in enumerate(bounds) if value <= bound), len(bounds))] += 1
+    return counts
+
+
+def fold_epoch_end(run: RunState, event: EpochEnded, now_s: float) -> None:
+    """Close the row of an epoch that is trained and validated (or thrown away by the framework's own recovery)."""
+    row = epoch_row(run, event.epoch)
+    if row is None:
+        return
+    row.ended_s, row.seconds, row.metrics, row.fitness = now_s, event.seconds, event.metrics, event.fitness
+    row.status = "redone" if event.redone else "ended"
+
+
+def archive_generation(run: RunState) -> None:
+    """The present generation is over: its counts go into the ledger, its ranks are forgotten, its open row is closed."""
+    for rank in run.ranks.values():
+        if rank.rank == 0:
+            run.totals.counts = add_counts(run.totals.counts, rank.counts)
+    run.ranks = {}
+    for row in run.epochs:
+        if row.generation == run.generation and row.status == "running":
+            row.status = "left"
+
+
+def totals_now(run: RunState) -> Counts:
+    """Counts of the whole run: finished generations and the present one. Rank 0 speaks for the job."""
+    leader = run.ranks.get(0)
+    return add_counts(run.totals.counts, leader.counts) if leader else run.totals.counts

@@ -1,0 +1,201 @@
+"""What is wrong with a checkpoint's numbers. Finite is not clean: a save that repairs NaN leaves zeros behind. Pure.
+
+Every finding is a sentence with the first place, the count and the total. What a healthy file may also show (masks of
+-inf, fresh zero-initialised weights, dead BatchNorm channels) is a remark at most: a false alarm costs a good checkpoint.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from monitor.vault.contents import Contents, Scalar, shown
+from monitor.vault.tensors import Tensor
+
+_ELSEWHERE = (  # top-level keys that hold neither weights nor optimizer state: a NaN there may be an honest record of one
+    "args", "callbacks", "config", "date", "epoch", "hparams", "hyper", "loops", "loss", "lr_sched", "metrics", "rng",
+    "scaler", "scheduler", "train_args", "train_metrics", "train_results",
+)  # fmt: skip
+_NEVER_NEGATIVE = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "max_exp_avg_sqs")  # running means of squares
+_ZERO_SHARE = 0.5  # more all-zero weights than this are no initialisation: LoRA starts with exactly half of them zero
+
+
+class Findings(NamedTuple):
+    """The result of judging one checkpoint's numbers."""
+
+    faults: tuple[str, ...]  # any: poisoned
+    remarks: tuple[str, ...]  # worth knowing, no fault
+    stripped: bool  # the optimizer was taken out after training: nothing can resume from it
+    has_optimizer: bool
+    has_weights: bool
+    epoch: int | None  # the last epoch it holds, from 1; None where the framework's way of counting is not known
+
+
+class _Census(NamedTuple):
+    """What the numbers of one tensor are like."""
+
+    elements: int
+    nonfinite: int
+    positive: int  # above zero; NaN is not
+    negative: int
+    mask: bool  # only 0 and -inf: an attention mask
+
+
+class _Counted(NamedTuple):
+    tensor: Tensor
+    census: _Census
+
+
+def judge(contents: Contents) -> Findings:
+    """Look at every number of the weights, the buffers and the optimizer state once."""
+    counted = [_Counted(tensor, _census(tensor)) for tensor in contents.tensors if tensor.is_float]
+    weights = [one for one in counted if _role(one.tensor.name) == "weights"]
+    optimizer = [one for one in counted if _role(one.tensor.name) == "optimizer"]
+    others = [one for one in counted if _role(one.tensor.name) == ""]
+    faults = [
+        *_nonfinite(weights, "weight and buffer"),
+        *_batch_norms(weights),
+        *_zero_weights(weights),
+        *_nonfinite(optimizer, "optimizer"),
+        *_negative_squares(optimizer),
+        *_scalar_faults(contents.scalars),
+    ]
+    remarks = [*_dead_channels(weights), *(f"{text}: not judged" for text in _nonfinite(others, "other"))]
+    return Findings(
+        faults=tuple(faults),
+        remarks=tuple(remarks),
+        stripped=_is_stripped(contents.scalars),
+        has_optimizer=any(_role(name) == "optimizer" and "." in name for name in (*_names(contents), *contents.scalars)),
+        has_weights=bool(weights),
+        epoch=_epoch(contents.scalars),
+    )
+
+
+def _names(contents: Contents) -> Iterator[str]:
+    return (tensor.name for tensor in contents.tensors)
+
+
+def _role(name: str) -> str:
+    """ "weights", "optimizer" or "" for anything else, from the key at the top of the checkpoint."""
+    top = name.partition(".")[0].lower()
+    if top.startswith("optim"):
+        return "optimizer"
+    return "" if top.startswith(_ELSEWHERE) else "weights"
+
+
+def _census(tensor: Tensor) -> _Census:
+    elements = nonfinite = positive = negative = minus_inf = 0
+    for chunk in tensor.chunks():
+        elements += chunk.size
+        positive += int(np.count_nonzero(chunk > 0))
+        negative += int(np.count_nonzero(chunk < 0))
+        bad = chunk.size - int(np.count_nonzero(np.isfinite(chunk)))
+        nonfinite += bad
+        minus_inf += int(np.count_nonzero(np.isneginf(chunk))) if bad else 0
+    mask = len(tensor.shape) >= 2 and nonfinite == minus_inf == negative and positive == 0 and 0 < minus_inf < elements
+    return _Census(elements, nonfinite, positive, negative, mask)
+
+
+def _nonfinite(counted: list[_Counted], kind: str) -> Iterator[str]:
+    bad = [one for one in counted if one.census.nonfinite and not one.census.mask]
+    if bad:
+        tensor, census = bad[0]
+        yield (
+            f"NaN or infinity in {len(bad)} of {len(counted)} {kind} tensors, first {shown(tensor.name)}: "
+            f"{census.nonfinite} of {census.elements} numbers"
+        )
+
+
+def _variances(weights: list[_Counted]) -> list[_Counted]:
+    return [one for one in weights if one.tensor.name.endswith("running_var") and one.census.elements]
+
+
+def _batch_norms(weights: list[_Counted]) -> Iterator[str]:
+    """Running variances below zero, or nowhere above it: no data gives those, NaN turned to zero does."""
+    layers = _variances(weights)
+    means = {one.tensor.name: one.census for one in weights if one.tensor.name.endswith("running_mean")}
+
+    def is_blank(one: _Counted) -> bool:
+        mean = means.get(one.tensor.name.removesuffix("running_var") + "running_mean")
+        return _is_zero(one.census) and (mean is None or _is_zero(mean))
+
+    blank = [one for one in layers if is_blank(one)]
+    no_variance = [one for one in layers if not one.census.positive and not one.census.nonfinite and one not in blank]
+    negative = [one for one in layers if one.census.negative and one not in no_variance]
+    yield from _layers(blank, layers, "all-zero running mean and variance, which is what a save that repairs NaN leaves")
+    yield from _layers(no_variance, layers, "a running variance that is nowhere above zero")
+    yield from _layers(negative, layers, "a negative running variance")
+
+
+def _layers(found: list[_Counted], layers: list[_Counted], what: str) -> Iterator[str]:
+    if found:
+        yield f"{len(found)} of {len(layers)} BatchNorm layers have {what}, first {shown(found[0].tensor.name)}"
+
+
+def _is_zero(census: _Census) -> bool:
+    return not (census.positive or census.negative or census.nonfinite)
+
+
+def _dead_channels(weights: list[_Counted]) -> Iterator[str]:
+    """A channel that never fires has variance 0, and float16 rounds one below 3e-8 to 0: no fault by itself."""
+    layers = _variances(weights)
+    some = [one for one in layers if one.census.positive and one.census.positive < one.census.elements - one.census.nonfinite]
+    if some:
+        dead = sum(one.census.elements - one.census.positive for one in some)
+        total = sum(one.census.elements for one in layers)
+        yield f"{dead} of {total} BatchNorm channels have a running variance of zero, first in {shown(some[0].tensor.name)}"
+
+
+def _zero_weights(weights: list[_Counted]) -> Iterator[str]:
+    """All-zero matrices and kernels, judged by their share: biases and a few fresh weights start at zero."""
+    named = [one for one in weights if one.tensor.is_parameter]
+    large = [one for one in named or weights if len(one.tensor.shape) >= 2 and one.census.elements > 1 and not one.census.mask]
+    zero = [one for one in large if _is_zero(one.census)]
+    if zero and len(zero) > _ZERO_SHARE * len(large):
+        yield f"{len(zero)} of {len(large)} weight tensors are all zero, first {shown(zero[0].tensor.name)}"
+
+
+def _negative_squares(optimizer: list[_Counted]) -> Iterator[str]:
+    squares = [one for one in optimizer if one.tensor.name.rpartition(".")[2] in _NEVER_NEGATIVE]
+    bad = [one for one in squares if one.census.negative]
+    if bad:
+        yield (
+            f"negative running means of squares in {len(bad)} of {len(squares)} optimizer tensors, "
+            f"first {shown(bad[0].tensor.name)}: {bad[0].census.negative} of {bad[0].census.elements} numbers"
+        )
+
+
+def _scalar_faults(scalars: dict[str, Scalar]) -> Iterator[str]:
+    """Settings of the parameter groups, and the loss scale."""
+    floats = {name: value for name, value in scalars.items() if isinstance(value, float)}
+    groups = {name: value for name, value in floats.items() if ".param_groups." in name and _role(name) == "optimizer"}
+
+    def is_bad(name: str, value: float) -> bool:
+        return math.isnan(value) or (math.isinf(value) and name.endswith((".lr", ".initial_lr")))
+
+    bad = _first(groups, is_bad)
+    if bad:
+        yield f"the optimizer's setting {shown(bad)} is {groups[bad]}"
+    scales = {name: value for name, value in floats.items() if name.endswith(".scale") and f"{name}_".replace("scale_", "growth_factor") in floats}
+    bad = _first(scales, lambda _, value: not (math.isfinite(value) and value > 0))
+    if bad:
+        yield f"the loss scale {shown(bad)} is {scales[bad]}, it must be finite and above zero"
+
+
+def _first(values: dict[str, float], is_bad: Callable[[str, float], bool]) -> str | None:
+    return next((name for name, value in values.items() if is_bad(name, value)), None)
+
+
+def _is_stripped(scalars: dict[str, Scalar]) -> bool:
+    """As Ultralytics leaves last.pt and best.pt after training: epoch -1 and no optimizer."""
+    return scalars.get("epoch") == -1 or ("optimizer" in scalars and scalars["optimizer"] is None)
+
+
+def _epoch(scalars: dict[str, Scalar]) -> int | None:
+    """Ultralytics and Lightning count from 0 and write the epoch that has ended; of other files it is not known."""
+    epoch = scalars.get("epoch")
+    known = "pytorch-lightning_version" in scalars or {"best_fitness", "updates", "date"} <= scalars.keys()
+    return epoch + 1 if known and type(epoch) is int and epoch >= 0 else None

@@ -1,0 +1,185 @@
+"""`python -E -P -m monitor.vault.verify FILE`: examines one checkpoint in a process of its own. Starts one, and is one.
+
+The child reads the file without torch and executes nothing of it; its memory, time and files are limited, so that a file
+made to hurt ends the child and nobody else. Whatever ends it, the parent gets an Examination.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import resource
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from monitor.model import Verdict
+from monitor.vault.contents import read_contents
+from monitor.vault.findings import Findings, judge
+from monitor.vault.inert import UnreadableError
+
+CPU_S_MAX = 120
+MEMORY_BYTES_MAX = 1024**3  # beyond the interpreter and the mapped file; a 32 MB pickle as a tree fits
+FILES_MAX = 32
+_REASON_CHARS = 400
+_DIGEST_CHUNK_BYTES = 1024 * 1024
+
+
+class Examination(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of one checkpoint file."""
+
+    verdict: Verdict  # SOUND, POISONED or UNVERIFIED
+    reasons: tuple[str, ...]  # sentences; a sound file may have remarks
+    tensors: int = 0
+    epoch: int | None = None  # the last epoch it holds, from 1; None: not known
+    has_optimizer: bool = False
+    digest: str = ""  # sha256 of the bytes, hex; empty: they could not be read
+    seconds: float = 0.0
+
+
+def examine(path: Path, digest: str | None, timeout_s: float = 120.0) -> Examination:
+    """Examine `path` in a limited child process; never raises for what is in the file or becomes of the child.
+
+    A `digest` (sha256, hex) that differs, a file that can't be read in full, and a child that dies, babbles or is not done
+    after `timeout_s` all end as UNVERIFIED with the reason.
+    """
+    started_s = time.monotonic()
+    command = [sys.executable, "-E", "-P", "-m", "monitor.vault.verify", os.path.abspath(path)]
+    if digest is not None:
+        command += ["--digest", digest]
+    result = _run(command, timeout_s)
+    return msgspec.structs.replace(result, seconds=time.monotonic() - started_s)
+
+
+def _run(command: Sequence[str], timeout_s: float) -> Examination:
+    # One thread: numpy's BLAS would reserve memory for every core, which the limit would count.
+    environment = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False,
+            start_new_session=True, env=environment, cwd="/",
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return _unverified(f"the examination was not done after {timeout_s:g} s and was ended")
+    except OSError as error:
+        return _unverified(f"the examination could not be started: {error.strerror}")
+    if done.returncode != 0:
+        how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit status {done.returncode}"
+        last_line = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        return _unverified(f"the examination died ({how}) {ascii(last_line)[1:-1]}".rstrip())
+    try:
+        return msgspec.json.decode(done.stdout, type=Examination)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return _unverified(f"the examination gave no result: {error}")
+
+
+def describe(examination: Examination) -> str:
+    """The examination as a few lines for a terminal: verdict, what is in the file, every reason."""
+    epoch = f"epoch {examination.epoch}, " if examination.epoch is not None else ""
+    optimizer = "with optimizer state" if examination.has_optimizer else "without optimizer state"
+    lines = [f"{examination.verdict.value}: {examination.tensors} tensors, {epoch}{optimizer}, {examination.seconds * 1000:.0f} ms"]
+    lines += [f"  - {reason}" for reason in examination.reasons]
+    if examination.digest:
+        lines.append(f"  sha256 {examination.digest}")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The child: one JSON Examination on the standard output, exit status 0 whatever the verdict."""
+    parser = argparse.ArgumentParser(prog="python -E -P -m monitor.vault.verify", description=main.__doc__)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--digest", help="sha256 that the bytes must have, hex")
+    chosen = parser.parse_args(arguments)
+    sys.stdout.buffer.write(msgspec.json.encode(_examine_here(chosen.file, chosen.digest)))
+    return 0
+
+
+def limit_process(file_bytes: int, cpu_s: int = CPU_S_MAX) -> None:
+    """Limit this process for good: no file written, little memory beyond what it and the mapped file take, little time."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    memory = pages * resource.getpagesize() + file_bytes + MEMORY_BYTES_MAX
+    for kind, limit in (
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_CPU, cpu_s),
+        (resource.RLIMIT_NOFILE, FILES_MAX),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        hard = resource.getrlimit(kind)[1]
+        lower = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(kind, (lower, lower))
+
+
+def _examine_here(path: Path, digest: str | None) -> Examination:
+    started_s = time.monotonic()
+    try:
+        # Not blocking: a named pipe in the file's place would hold us for ever.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                return _unverified("not a regular file")
+            limit_process(status.st_size)
+            result = _examine_file(file, digest)
+    except OSError as error:
+        return _unverified(f"the file can't be read: {error.strerror}")
+    except MemoryError:
+        return _unverified("the file asks for more memory than its size allows")
+    return msgspec.structs.replace(result, seconds=time.monotonic() - started_s)
+
+
+def _examine_file(file: BinaryIO, digest: str | None) -> Examination:
+    found = _digest(file)
+    if digest is not None and digest.lower() != found:
+        # Not even parsed: whatever these bytes are, nobody saved them.
+        return _unverified(f"the bytes differ from those that were saved (sha256 {found[:16]}, expected {ascii(digest)[1:17]})", found)
+    try:
+        contents = read_contents(file)
+    except UnreadableError as error:
+        return _unverified(str(error), found)
+    findings = judge(contents)
+    unreadable = (*contents.unreadable, *_missing(findings, len(contents.tensors)))
+    notes = list(findings.remarks)
+    if digest is None and not contents.has_checksums:
+        notes.append("this format carries no checksum and no digest was given: a changed number would not be noticed")
+    verdict = Verdict.POISONED if findings.faults else Verdict.UNVERIFIED if unreadable else Verdict.SOUND
+    return Examination(
+        verdict=verdict,
+        reasons=tuple(reason[:_REASON_CHARS] for reason in (*findings.faults, *unreadable, *notes)),
+        tensors=len(contents.tensors),
+        epoch=findings.epoch,
+        has_optimizer=findings.has_optimizer,
+        digest=found,
+    )
+
+
+def _missing(findings: Findings, tensors: int) -> list[str]:
+    """What a checkpoint to resume from must hold and this one does not."""
+    missing = []
+    if not findings.has_weights:
+        missing.append(f"no weights found among its {tensors} tensors")
+    if findings.stripped:
+        missing.append("not resumable: the optimizer was stripped")
+    return missing
+
+
+def _digest(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while chunk := file.read(_DIGEST_CHUNK_BYTES):
+        digest.update(chunk)
+    file.seek(0)
+    return digest.hexdigest()
+
+
+def _unverified(reason: str, digest: str = "") -> Examination:
+    return Examination(verdict=Verdict.UNVERIFIED, reasons=(reason[:_REASON_CHARS],), digest=digest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""The core as a whole, in virtual time: what it does about a training that goes wrong."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from monitor.core import Core, restored, snapshot
+from monitor.model import IncidentState, Verdict
+from monitor.policy.settings import Policy, Rollback, Watch
+from tests.harness.world import At, World
+
+NIGHT = Policy(rollback=Rollback(redo_limit_epochs=2.0), watch=Watch(batches_min=120))
+
+
+def until_halved(at: At) -> bool:
+    """From batch 32 of epoch 4 on, one batch in ten, until the learning rate was lowered."""
+    lowered = at.settings is not None and at.settings.learning_rate <= 0.00025
+    return (at.epoch, at.batch) >= (4, 32) and at.batch % 10 == 2 and not lowered
+
+
+def test_a_night_that_goes_wrong_is_stopped_rolled_back_strengthened_and_finished() -> None:
+    world = World(policy=NIGHT, fault=until_halved)
+    assert world.train() == "finished"
+    (incident,) = world.run.incidents
+    assert incident.state is IncidentState.RESOLVED
+    assert [(o.kind, o.plan) for o in world.orders] == [("stop", "plan-2.json")]
+    plan = world.plans["plan-2.json"]
+    assert (plan.start_epoch, plan.checkpoint.epoch) == (4, 3)
+    assert [(c.setting, c.old, c.new) for c in plan.changes] == [
+        ("learning rate (lr0)", "0.0005", "0.00025"),
+        ("gradient clip (max norm)", "10", "5"),
+        ("warm-up (epochs)", "5", "10"),
+        ("momentum", "0.9", "0.85"),
+        ("weight decay", "0.0005", "0.001"),
+    ]
+    assert [a.kind for a in world.alerts] == ["incident_opened", "rolled_back", "resolved"]
+    assert incident.batches_discarded == 53
+    assert {r.status for r in world.run.epochs if (r.generation, r.epoch) == (1, 4)} == {"discarded"}
+
+
+def test_the_third_bad_batch_fires_and_the_order_is_obeyed_at_that_boundary() -> None:
+    world = World(policy=NIGHT, fault=until_halved)
+    world.train()
+    incident = world.run.incidents[0]
+    assert (incident.onset.epoch, incident.onset.batch) == (4, 32)
+    assert (incident.opened_at.epoch, incident.opened_at.batch) == (4, 52)
+    assert incident.left_at is not None
+    assert incident.left_at.count - incident.opened_at.count <= 1
+
+
+def test_a_provably_clean_state_late_in_an_epoch_is_adjusted_in_place() -> None:
+    """Going back would redo half an epoch; the guard kept the weights clean, so only rate and clip change."""
+    world = World(fault=until_halved, policy=Policy(watch=Watch(batches_min=120)))
+    assert world.train() == "finished"
+    assert [o.kind for o in world.orders] == ["adjust"]
+    assert world.run.incidents[0].state is IncidentState.RESOLVED
+    assert world.run.generation == 1
+    assert [c.setting for c in world.run.incidents[0].changes] == ["learning rate (lr0)", "gradient clip (max norm)"]
+
+
+def test_a_relapse_after_an_adjustment_rolls_back_without_halving_again() -> None:
+    def until_rolled_back(at: At) -> bool:
+        return (at.epoch, at.batch) >= (4, 32) and at.batch % 10 == 2 and at.generation == 1
+
+    world = World(fault=until_rolled_back, policy=Policy(watch=Watch(batches_min=120)))
+    assert world.train() == "finished"
+    assert [o.kind for o in world.orders] == ["adjust", "stop"]
+    assert world.plans["plan-2.json"].settings.learning_rate == pytest.approx(0.00025)
+    assert world.run.incidents[0].state is IncidentState.RESOLVED
+
+
+def test_what_never_heals_goes_further_back_and_is_given_up_when_the_budget_is_spent() -> None:
+    world = World(policy=NIGHT, fault=lambda at: (at.epoch, at.batch) >= (4, 32) and at.batch % 10 == 2)
+    assert world.train() == "stopped"
+    (incident,) = world.run.incidents
+    assert incident.state is IncidentState.GIVEN_UP
+    rolled_back_to = [p.checkpoint.epoch for p in world.plans.values() if p.checkpoint]
+    assert rolled_back_to == sorted(rolled_back_to, reverse=True)
+    assert len(set(rolled_back_to)) == len(rolled_back_to)
+    assert len(rolled_back_to) <= NIGHT.rollback.budget
+    assert {p.settings.learning_rate for p in world.plans.values()} == {0.00025}
+    assert world.alerts[-1].kind == "given_up"
+
+
+def test_without_a_clean_checkpoint_a_poisoned_run_is_stopped_and_nothing_is_guessed() -> None:
+    world = World(policy=NIGHT, fault=until_halved, cured=False, verdict=lambda epoch: Verdict.POISONED)
+    assert world.train() == "stopped"
+    assert world.run.incidents[0].state is IncidentState.GIVEN_UP
+    assert not world.plans
+    assert "no clean checkpoint" in world.run.incidents[0].outcome
+
+
+def test_a_poisoned_state_is_critical_at_its_first_batch() -> None:
+    world = World(fault=until_halved, cured=False, policy=Policy(watch=Watch(batches_min=120)))
+    world.train()
+    incident = world.run.incidents[0]
+    assert (incident.opened_at.epoch, incident.opened_at.batch) == (4, 32)
+    assert {f.detector for f in incident.findings} >= {"poisoned_state"}
+    assert [o.kind for o in world.orders] == ["stop"]
+
+
+def test_an_observed_run_is_told_of_and_left_alone() -> None:
+    world = World(fault=lambda at: (at.epoch, at.batch) >= (4, 32) and at.epoch < 5 and at.batch % 10 == 2, act=False, epochs=20)
+    assert world.train() == "finished"
+    assert not world.orders
+    assert [a.kind for a in world.alerts] == ["incident_opened", "resolved"]
+    assert world.run.incidents[0].state is IncidentState.RECOVERED
+
+
+def test_isolated_bad_batches_open_nothing() -> None:
+    world = World(fault=lambda at: at.batch == 50 and at.epoch % 2 == 0, batches_per_epoch=1000, epochs=6)
+    assert world.train() == "finished"
+    assert not world.run.incidents
+
+
+def test_a_refused_order_leads_to_the_next_rung() -> None:
+    world = World(policy=NIGHT, fault=until_halved, obey=False)
+    world.train()
+    assert len(world.orders) > 1
+    assert world.run.totals.orders["stop/refused"] >= 1
+
+
+def test_the_journal_replayed_gives_the_same_effects() -> None:
+    world = World(policy=NIGHT, fault=until_halved)
+    world.train()
+    again = Core()
+    replayed = [effect for entry in world.entries for effect in again.feed(entry)]
+    assert sorted(map(msgspec.json.encode, replayed)) == sorted(map(msgspec.json.encode, world.effects))
+    assert snapshot(again) == snapshot(world.core)
+
+
+def test_a_snapshot_in_the_middle_and_the_rest_of_the_journal_give_the_same_state() -> None:
+    world = World(policy=NIGHT, fault=until_halved)
+    world.train()
+    for cut in range(0, len(world.entries), 97):
+        first = Core()
+        for entry in world.entries[:cut]:
+            first.feed(entry)
+        second = restored(snapshot(first))
+        for entry in world.entries[max(cut - 5, 0) :]:  # entries seen before are passed over
+            second.feed(entry)
+        assert snapshot(second) == snapshot(world.core), cut
+
+
+def test_counters_never_go_back_over_a_rollback() -> None:
+    world = World(policy=NIGHT, fault=until_halved)
+    world.train()
+    assert world.run.totals.counts.batches == world.batches_run
+    assert world.run.totals.counts.nonfinite_batches == 3

@@ -1,0 +1,147 @@
+"""Reading tensors of a live training cheaply: is anything non-finite, and what are these few scalars. Never writes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+
+
+def unwrap(model: torch.nn.Module) -> torch.nn.Module:
+    """The module itself, out of DistributedDataParallel or DataParallel and torch.compile."""
+    while True:
+        inner = getattr(model, "_orig_mod", None)
+        if inner is None and isinstance(model, torch.nn.parallel.DistributedDataParallel | torch.nn.DataParallel):
+            inner = model.module
+        if inner is None:
+            return model
+        model = inner
+
+
+def statistics_modules(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
+    """Every normalisation layer that keeps running statistics, with its name."""
+    for name, module in unwrap(model).named_modules():
+        if getattr(module, "track_running_stats", False) and getattr(module, "running_mean", None) is not None:
+            yield name, module
+
+
+def largest(tensors: Iterable[torch.Tensor]) -> torch.Tensor | None:
+    """The largest magnitude of all floating tensors as a 0-dim tensor, non-finite if any of their values is.
+
+    The maximum norm, since a sum of squares overflows to infinity on finite values. None: there was no value to look at.
+    """
+    floating = [tensor for tensor in tensors if tensor.is_floating_point() and tensor.numel()]
+    if not floating:
+        return None
+    return torch.stack(torch._foreach_norm(floating, math.inf)).amax()  # noqa: SLF001  the one fused norm torch has
+
+
+def first_nonfinite(named: Iterable[tuple[str, torch.Tensor]]) -> str:
+    """The name of the first tensor with a non-finite value; empty: all are finite. Waits for the device."""
+    for name, tensor in named:
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            return name
+    return ""
+
+
+def read(scalars: Sequence[torch.Tensor]) -> list[float]:
+    """The values of 0-dim tensors, in one device-to-host copy where they lie on a device."""
+    if not scalars:
+        return []
+    if scalars[0].device.type == "cpu":
+        return [float(scalar.item()) for scalar in scalars]
+    stacked = torch.stack([scalar.detach().reshape(()).float() for scalar in scalars])
+    values: list[float] = stacked.tolist()
+    return values
+
+
+class DelayedRead:
+    """Scalars on their way to the host: asked for now, read when the device has got there. Never waits for it."""
+
+    __slots__ = ("_arrived", "_host")
+
+    def __init__(self, scalars: Sequence[torch.Tensor]) -> None:
+        stacked = torch.stack([scalar.detach().reshape(()).float() for scalar in scalars])
+        self._host = torch.empty(stacked.shape, dtype=stacked.dtype, pin_memory=True)
+        self._host.copy_(stacked, non_blocking=True)
+        self._arrived = torch.cuda.Event()
+        self._arrived.record()
+
+    def values(self) -> list[float] | None:
+        """The values, or None while the device is still busy with them."""
+        if not self._arrived.query():
+            return None
+        values: list[float] = self._host.tolist()
+        return values
+
+
+class StatisticsBackup:
+    """The running statistics of a model's normalisation layers, as they were when they were last known to be finite.
+
+    Copy and scan are one: `begin` copies all of them into one flat tensor and measures that; the copy counts only after
+    `commit` was told that the measure is finite. So a poisoned state can never become the backup.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._names: list[str] = []
+        self._live: list[torch.Tensor] = []
+        self._counters: list[torch.Tensor] = []
+        for name, module in statistics_modules(model):
+            self._names += [f"{name}.running_mean", f"{name}.running_var"]
+            self._live += [module.running_mean, module.running_var]
+            if module.num_batches_tracked is not None:
+                self._counters.append(module.num_batches_tracked)
+        self._sizes = [tensor.numel() for tensor in self._live]
+        self._good: tuple[torch.Tensor, torch.Tensor | None] | None = None
+        self._candidate: tuple[torch.Tensor, torch.Tensor | None] | None = None
+
+    @property
+    def empty(self) -> bool:
+        """True: the model keeps no running statistics, there is nothing to back up."""
+        return not self._live
+
+    @property
+    def ready(self) -> bool:
+        """True: there is a good backup to go back to."""
+        return self._good is not None
+
+    def measure(self) -> torch.Tensor | None:
+        """The largest magnitude of the live statistics, as a 0-dim tensor; None: there are none."""
+        return None if self.empty else torch.linalg.vector_norm(self._flat(), math.inf)
+
+    def begin(self) -> torch.Tensor | None:
+        """Copy the live statistics aside; returns their measure for `commit`. None: there are none."""
+        if self.empty:
+            return None
+        flat = self._flat()
+        self._candidate = flat, torch.stack(self._counters) if self._counters else None
+        return torch.linalg.vector_norm(flat, math.inf)
+
+    def commit(self, measure: float) -> bool:
+        """True: the copy was finite and is the backup now. False: the live statistics are poisoned."""
+        if not math.isfinite(measure):
+            self._candidate = None
+            return False
+        self._good, self._candidate = self._candidate or self._good, None
+        return True
+
+    def restore(self) -> bool:
+        """Put the backup into the live statistics. False: there is none."""
+        if self._good is None:
+            return False
+        flat, counters = self._good
+        with torch.no_grad():
+            parts = [part.view_as(live) for part, live in zip(flat.split(self._sizes), self._live, strict=True)]
+            torch._foreach_copy_(self._live, parts)  # noqa: SLF001  one launch instead of hundreds
+            if counters is not None:
+                torch._foreach_copy_(self._counters, list(counters.unbind()))  # noqa: SLF001
+        return True
+
+    def first_bad(self) -> str:
+        """The name of the first statistic that is non-finite now; empty: none. Waits for the device."""
+        return first_nonfinite(zip(self._names, self._live, strict=True))
+
+    def _flat(self) -> torch.Tensor:
+        with torch.no_grad():
+            return torch.cat([tensor.flatten() for tensor in self._live])
