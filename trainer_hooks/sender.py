@@ -5,20 +5,24 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import ParamSpec
 
 from trainer_hooks.link import Alarm, Link
 from trainer_hooks.orders import OrderInbox
 from trainer_hooks.outbox import Outbox, Packer
 from trainer_hooks.wire.codec import WireError, decode_downlink
 from trainer_hooks.wire.eventfile import EventFile
-from trainer_hooks.wire.messages import EventsSeen, Order, Record, Refused
+from trainer_hooks.wire.messages import EventSent, Order, Record, Refused
 
 TURN_S = 0.05  # a frame every 50 ms: what a person calls live, and 20 wake-ups a second
 RESEND_S = 1.0
 BACKOFF_MIN_S = 0.1
 BACKOFF_MAX_S = 5.0
+TOLD_MAX = 16  # different complaints in the user's log; what comes after is only counted
 FRAMES_A_TURN_MAX = 64  # then the thread looks for orders and acknowledgements again
+
+P = ParamSpec("P")
 
 _log = logging.getLogger("trainwarden")
 
@@ -77,11 +81,13 @@ class SenderThread:
             try:
                 self._serve()
             except Exception as error:  # noqa: BLE001 - this thread must outlive every error
-                self._note("sender", error)
+                self._failed("sender", error)
+            self._spool()  # where no link can be had at all, the file is the only way out
             if time.monotonic() - started_s > BACKOFF_MAX_S:
                 backoff_s = BACKOFF_MIN_S
             self._stopping.wait(backoff_s)
             backoff_s = min(2 * backoff_s, BACKOFF_MAX_S)
+        self._with_file(self._events.close)
 
     def _serve(self) -> None:
         link = Link(self._address(), self._alarm)
@@ -89,37 +95,33 @@ class SenderThread:
             while not self._stopping.is_set():
                 link.wait(TURN_S)
                 self._turn(link, time.monotonic())
-            self._turn(link, time.monotonic())  # what was written to the outbox before the stop leaves too
         finally:
             self.connected = False
             link.close()
-            self._events_file(self._events.close)
 
     def _turn(self, link: Link, now_s: float) -> None:
         for data in link.receive():
             self._receive(data, now_s)
-        self._events_file(self._spool)
+        self._spool()
         self.connected = link.writable
-        self._send_waiting(link)
-        if self.connected and now_s >= self._resend_at_s and not self._outbox.acknowledged:
+        self._send_new(link, now_s)
+        if now_s >= self._resend_at_s and link.writable and not self._in_hand:
             self._resend_at_s = now_s + RESEND_S
-            self._send(link, list(self._outbox.unacknowledged()))
+            self._send(link, self._outbox.unacknowledged())
         with self._changed:
             self._changed.notify_all()
 
-    def _send_waiting(self, link: Link) -> None:
+    def _send_new(self, link: Link, now_s: float) -> None:
         for _ in range(FRAMES_A_TURN_MAX):
-            if not link.writable:
+            if not link.writable or (self._outbox.empty and not self._in_hand):
                 return
-            self._busy = True
-            records = self._outbox.take() if not self._in_hand else []
-            if any(not hasattr(record, "batch") for record in records):
-                self._resend_at_s = max(self._resend_at_s, time.monotonic() + RESEND_S)
+            self._busy = True  # before the ring is seen empty: see _all_gone
+            records = [] if self._in_hand else self._outbox.take()
+            if any(isinstance(record, EventSent) for record in records):
+                self._resend_at_s = now_s + RESEND_S
             self._send(link, records)
-            if self._outbox.empty and not self._in_hand:
-                return
 
-    def _send(self, link: Link, records: list[Record]) -> None:
+    def _send(self, link: Link, records: Sequence[Record]) -> None:
         self._in_hand += self._packer.pack(records)
         while self._in_hand and link.send(self._in_hand[0]):
             del self._in_hand[0]
@@ -130,12 +132,37 @@ class SenderThread:
             message = decode_downlink(data)
         except WireError as error:
             self.undecodable += 1
-            self._tell_once("message", f"the daemon sent what is no message: {error}")
+            self._tell_once("undecodable", f"the daemon sent what is no message: {error}")
             return
         if isinstance(message, Order):
             self._inbox.offer(message)
-        elif isinstance(message, EventsSeen):
-            self._acknowledge(message, now_s)
         elif isinstance(message, Refused):
             self.frames_refused += 1
-            self._tell_once(f"refused {message.reason}", f"the daemon refused our records: {message.reason}")
+            self._tell_once(f"refused: {message.reason}", f"the daemon refused our records: {message.reason}")
+        elif (message.generation, message.rank) == self._packer.address:
+            held_back = self._outbox.acknowledge(message.seq)
+            self._resend_at_s = now_s if held_back else now_s + RESEND_S
+        else:
+            self.undecodable += 1
+
+    def _spool(self) -> None:
+        if self._outbox.acknowledged:
+            self._with_file(self._events.clear)
+            return
+        for event in self._outbox.unspooled():
+            self._with_file(self._events.append, event)
+
+    def _with_file(self, action: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            action(*args, **kwargs)
+        except OSError as error:
+            self._failed("events file", error)
+
+    def _failed(self, where: str, error: Exception) -> None:
+        self.errors += 1
+        self._tell_once(where, f"{where}: {type(error).__name__}: {error}; training goes on, tried again")
+
+    def _tell_once(self, subject: str, text: str) -> None:
+        if subject not in self._told and len(self._told) < TOLD_MAX:
+            self._told.add(subject)
+            _log.warning("%s", text)

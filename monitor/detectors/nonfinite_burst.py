@@ -16,6 +16,6 @@ def nonfinite_burst(run: RunView, config: NonfiniteBurst) -> Finding | None:
         return None
     return run.finding(
         "nonfinite_burst", "nonfinite", Severity.CRITICAL,
-        since=run.first_nonfinite_within(config.window_batches), signal="nonfinite_batches", value=bad, limit=config.count,
+        since=run.first_nonfinite_within(config.window_batches), signal="nonfinite_batches", value=float(bad), limit=float(config.count),
         summary=f"{bad} non-finite batches among the last {config.window_batches} (the rule: {config.count})",
     )  # fmt: skip

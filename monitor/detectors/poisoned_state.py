@@ -17,6 +17,6 @@ def poisoned_state(run: RunView, config: PoisonedState) -> Finding | None:
     what = "parameters" if run.nonfinite & Nonfinite.PARAMETER else "BatchNorm statistics"
     return run.finding(
         "poisoned_state", "nonfinite", Severity.CRITICAL,
-        since=run.first_nonfinite_within(run.at.count), signal=what, value=run.uncured, limit=1,
+        since=run.first_nonfinite_within(run.at.count), signal=what, value=float(run.uncured), limit=1.0,
         summary=f"the model's {what} are not finite and were not put right",
     )  # fmt: skip

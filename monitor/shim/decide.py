@@ -82,7 +82,7 @@ def _by_plan(left: Left, plan: Plan, code: int) -> Decision:
 
 def _ending(over: Exit) -> str:
     if over.signal is not None:
-        return f"ended by {signal.Signals(over.signal).name}"
+        return f"ended by {signal_name(over.signal)}"
     return "exit code unknown" if over.code is None else f"exit code {over.code}"
 
 
@@ -91,3 +91,8 @@ def shell_code(over: Exit) -> int:
     if over.signal is not None:
         return 128 + over.signal
     return over.code or 0
+
+
+def signal_name(number: int) -> str:
+    """SIGKILL for 9; a real-time signal has only a number."""
+    return next((known.name for known in signal.Signals if known == number), f"signal {number}")

@@ -23,7 +23,7 @@ def observe(statistic: Statistic, value: float | None) -> None:
     weight = 1.0 / min(statistic.seen, MEMORY_SAMPLES)
     statistic.spread += weight * (abs(value - statistic.mean) - statistic.spread) if statistic.seen > 1 else 0.0
     statistic.mean += weight * (value - statistic.mean)
-    statistic.last = value
+    statistic.last = float(value)
 
 
 def flag(flags: Flags, position: Position, times: int, window_batches: int) -> None:
