@@ -11,6 +11,7 @@ from monitor.model import Position
 from monitor.state.run import EpochRow, RunState
 
 PACE_BATCHES_MIN = 20  # fewer say more about start-up than about pace
+PACE_ERROR_SHARE = 0.05  # epochs of one run differ by a few per cent: other load, warm caches, closed mosaic
 
 
 class Remaining(msgspec.Struct, frozen=True):
@@ -51,7 +52,7 @@ def projected_nonfinite(rate: float, batches_left: int) -> int:
 
 
 def redo_batches(checkpoint_epoch: int, position: Position, batches_per_epoch: int) -> int:
-    """Batches to train again when going back from `position` to the end of `checkpoint_epoch` (from 1; 0: the start)."""
+    """Batches to train again when going back from `position` to the end of `checkpoint_epoch` (0: to the start)."""
     return max(0, (position.epoch - 1 - checkpoint_epoch) * batches_per_epoch + position.batch + 1)
 
 
@@ -62,10 +63,15 @@ def remaining(position: Position, epochs: int, batches_per_epoch: int) -> Remain
 
 
 def finish_s(now_s: float, batches_left: int, pace: float, redo: int = 0, downtime_s: float = 0.0) -> float:
-    """Unix time at which the training ends, if `redo` batches are done again first and it stands still for `downtime_s`."""
+    """Unix time the training ends, if `redo` batches are done again and it stands still for `downtime_s` first."""
     return now_s + downtime_s + (batches_left + redo) * pace
 
 
 def deadline_kept(finish: float, deadline_s: float | None) -> bool | None:
     """Whether a training that ends at `finish` is in time; None: there is no deadline."""
     return None if deadline_s is None else finish <= deadline_s
+
+
+def too_close(finish: float, deadline_s: float, now_s: float) -> bool:
+    """True where the projection's error is larger than what there is to spare or lack: nobody can promise either."""
+    return abs(deadline_s - finish) <= PACE_ERROR_SHARE * max(0.0, finish - now_s)

@@ -15,7 +15,7 @@ SETTLE_S = 0.05  # the coarsest clock of file times in Linux ticks every 10 ms; 
 CHUNK_BYTES = 1024 * 1024
 FREE_COPIES = 2  # room for that many more files of this size must be left: the trainer's own next save comes first
 _FICLONE = 0x40049409  # ioctl of linux/fs.h: share the blocks (btrfs, xfs, bcachefs, overlay on them)
-_CANT_SHARE = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EPERM, errno.EISDIR, errno.ETXTBSY, errno.EBADF}
+_CANT_SHARE = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EPERM}
 
 
 class TornError(Exception):
@@ -42,7 +42,7 @@ class Copy:
 
 def mark_of(path: Path) -> Mark:
     """The version of the file that `path` names now. Raises OSError, ELOOP for a symbolic link."""
-    found = os.stat(path, follow_symlinks=False)
+    found = path.lstat()
     if stat.S_ISLNK(found.st_mode):
         raise OSError(errno.ELOOP, "is a symbolic link, name the file itself", str(path))
     return _mark(found)
@@ -72,8 +72,7 @@ def _copy(reading: int, source: Path, wanted: Mark, target: Path) -> Copy:
             _transfer(reading, writing, wanted.size)
             os.fsync(writing)
             _compare(reading, source, wanted, "while it was copied")
-            if os.fstat(writing).st_size != wanted.size:
-                raise TornError(f"{source}: the copy has {os.fstat(writing).st_size} bytes of {wanted.size}")
+            _check_size(writing, source, wanted)
             os.lseek(writing, 0, os.SEEK_SET)
             return Copy(wanted.size, hashlib.file_digest(file, "sha256").hexdigest())
     except BaseException:
@@ -81,12 +80,18 @@ def _copy(reading: int, source: Path, wanted: Mark, target: Path) -> Copy:
         raise
 
 
+def _check_size(writing: int, source: Path, wanted: Mark) -> None:
+    copied = os.fstat(writing).st_size
+    if copied != wanted.size:
+        raise TornError(f"{source}: the copy has {copied} bytes of {wanted.size}")
+
+
 def _mark(found: os.stat_result) -> Mark:
     return Mark(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def _settle(wanted: Mark) -> None:
-    """Wait until a further write must give the file another time. Bounded, also where the clock of a server is ahead."""
+    """Wait until a further write must give the file another time. Bounded, also where a server's clock is ahead."""
     age_s = time.time() - wanted.modified_ns / 1e9
     if age_s < SETTLE_S:
         time.sleep(min(SETTLE_S, SETTLE_S - age_s))
@@ -102,7 +107,9 @@ def _leave_room(folder: Path, size: int) -> None:
     free = disk.f_bavail * disk.f_frsize
     if free < (1 + FREE_COPIES) * size:
         needed = (1 + FREE_COPIES) * size
-        raise OSError(errno.ENOSPC, f"{free} bytes free, {needed} needed to copy a checkpoint and leave room", str(folder))
+        raise OSError(
+            errno.ENOSPC, f"{free} bytes free, {needed} needed to copy a checkpoint and leave room", str(folder)
+        )
 
 
 def _transfer(reading: int, writing: int, size: int) -> None:
@@ -118,7 +125,7 @@ def _transfer(reading: int, writing: int, size: int) -> None:
     except OSError as error:
         if error.errno not in _CANT_SHARE:
             raise
-        _transfer_by_hand(reading, writing)
+        _transfer_by_hand(reading, writing, size)
 
 
 def _transfer_in_kernel(reading: int, writing: int, size: int) -> None:
@@ -130,11 +137,12 @@ def _transfer_in_kernel(reading: int, writing: int, size: int) -> None:
         left -= copied
 
 
-def _transfer_by_hand(reading: int, writing: int) -> None:
+def _transfer_by_hand(reading: int, writing: int, size: int) -> None:
     os.lseek(reading, 0, os.SEEK_SET)
     os.lseek(writing, 0, os.SEEK_SET)
-    os.ftruncate(writing, 0)
-    while chunk := os.read(reading, CHUNK_BYTES):
+    left = size
+    while left > 0 and (chunk := os.read(reading, min(left, CHUNK_BYTES))):
         view = memoryview(chunk)
         while view:
             view = view[os.write(writing, view) :]
+        left -= len(chunk)

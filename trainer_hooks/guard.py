@@ -45,7 +45,8 @@ class StepReport:
     clip_norm: float | None = None  # the limit that was used
     skipped_by: SkippedBy = SkippedBy.NOBODY
     scale_healthy: bool = True
-    settled: bool = False  # a step was taken or skipped, and the guard is done with it
+    settled: bool = False  # the guard has nothing more to judge in this batch
+    stepped: bool = False  # an optimizer step was taken or skipped
     bad_buffer: str = ""  # the first statistic found non-finite, before it was put back
 
 
@@ -69,7 +70,13 @@ class Guard:
     """The guard of one training. `acts=False` only looks and reports."""
 
     def __init__(
-        self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, scaler: Scaler | None, breaker: Breaker, *, acts: bool = True
+        self,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scaler: Scaler | None,
+        breaker: Breaker,
+        *,
+        acts: bool = True,
     ) -> None:
         self.acts = acts
         self.clip_norm: float | None = None  # replaces the trainer's own limit; None: the trainer's own holds
@@ -85,7 +92,7 @@ class Guard:
         self._loss: torch.Tensor | None = None
         self._backup = StatisticsBackup(model)
         self._good_steps = 0
-        self._pending: list[tuple[Callable[[float], None], torch.Tensor]] = []
+        self._pending: list[tuple[Callable[[float], bool], torch.Tensor]] = []
         self.refresh()
         self._hook = optimizer.register_step_pre_hook(self._before_optimizer)
 
@@ -109,7 +116,12 @@ class Guard:
             average.update = functools.partial(self._update_average, average.update)
 
     def clip(
-        self, clip: Callable[..., torch.Tensor], parameters: Any, max_norm: float, *rest: Any, **options: Any  # noqa: ANN401
+        self,
+        clip: Callable[..., torch.Tensor],
+        parameters: Any,
+        max_norm: float,
+        *rest: Any,
+        **options: Any,  # noqa: ANN401
     ) -> torch.Tensor:
         """What runs in place of clip_grad_norm_ during a step. Parameters that are not ours are clipped as asked."""
         listed = [parameters] if isinstance(parameters, torch.Tensor) else list(parameters)
@@ -125,14 +137,14 @@ class Guard:
         report = self.report
         if report.settled:
             return
-        report.settled = True
+        report.settled = report.stepped = True
         self.steps += 1
         if report.skipped_by == SkippedBy.GUARD:
             return
         if self._scaler_skipped(report):
             report.skipped_by = SkippedBy.SCALER
         if report.skipped_by or (report.norm_value is not None and not math.isfinite(report.norm_value)):
-            self.heal(always=self._loss is not None and not math.isfinite(float(self._loss)))
+            report.bad_buffer = self.heal(always=self._loss is not None and not math.isfinite(float(self._loss)))
             return
         self._good_steps += 1
         if self._good_steps % STATISTICS_EVERY_STEPS == 0:
@@ -140,16 +152,17 @@ class Guard:
         if self._good_steps % PARAMETERS_EVERY_STEPS == 0:
             self._look_at_parameters()
 
-    def heal(self, *, always: bool = False) -> None:
-        """Put the running statistics back where they are non-finite now (or `always`). Waits for the device."""
+    def heal(self, *, always: bool = False) -> str:
+        """Put the running statistics back if they are non-finite (or `always`); the name of the first bad one.
+
+        Waits for the device.
+        """
         measure = self._backup.measure()
-        if measure is None:
-            return
-        dirty = not math.isfinite(float(measure))
-        if dirty and not self.report.bad_buffer:
-            self.report.bad_buffer = self._backup.first_bad()
+        dirty = measure is not None and not math.isfinite(float(measure))
+        bad = self._backup.first_bad() if dirty else ""
         if self.acts and (dirty or always):
             self._backup.restore()
+        return bad
 
     # --- at a batch's end --------------------------------------------------------------------------------------------
 
@@ -164,11 +177,9 @@ class Guard:
         return [measure for _, measure in self._pending]
 
     def resolve(self, values: Sequence[float]) -> bool:
-        """Take in what `measures` turned out to be. False: something is non-finite that no bad batch had announced."""
+        """Take in what `measures` turned out to be. False: something is non-finite, `examine` finds out what."""
         pending, self._pending = self._pending[: len(values)], self._pending[len(values) :]
-        for (settle, _), value in zip(pending, values, strict=True):
-            settle(value)
-        return all(math.isfinite(value) for value in values)
+        return all([accept(value) for (accept, _), value in zip(pending, values, strict=True)])
 
     def note_scale(self, scale: float | None) -> None:
         """The loss scale after this batch, to tell next time whether the scaler has skipped."""
@@ -176,11 +187,10 @@ class Guard:
 
     def examine(self) -> Examination:
         """Look at everything, putting back what can be. For bad batches, saves and validations: it takes milliseconds."""
-        self.heal()
-        buffer = self.report.bad_buffer
+        buffer = self.heal()
         parameter = first_nonfinite(self._model.named_parameters()) if self._dirty(self._model.parameters()) else ""
         average = self._heal_average()
-        still = "" if self._backup.empty or math.isfinite(float(self._backup.measure() or 0.0)) else "statistics"
+        still = self._backup.first_bad() if buffer else ""
         return Examination(buffer, parameter, average, clean=not (parameter or average or still))
 
     def refresh(self) -> None:
@@ -209,7 +219,7 @@ class Guard:
             for parameter in group["params"]:
                 parameter.grad = None
         self.report.skipped_by = SkippedBy.GUARD
-        self.heal(always=True)
+        self.report.bad_buffer = self.heal(always=True)
 
     def _before_optimizer(self, *_: object) -> None:
         self._breaker.run("guard.step", self._measure_unclipped)
@@ -246,16 +256,12 @@ class Guard:
     def _look_at_statistics(self) -> None:
         measure = self._backup.begin()
         if measure is not None:
-            self._pending.append((self._commit_statistics, measure))
-
-    def _commit_statistics(self, measure: float) -> None:
-        if not self._backup.commit(measure):
-            self.heal()
+            self._pending.append((self._backup.commit, measure))
 
     def _look_at_parameters(self) -> None:
         measure = largest(self._model.parameters())
         if measure is not None:
-            self._pending.append((lambda _: None, measure))
+            self._pending.append((math.isfinite, measure))
 
     def _dirty(self, tensors: Any) -> bool:  # noqa: ANN401
         measure = largest(tensors)

@@ -1,4 +1,4 @@
-"""Who this process is: run, generation, rank. Reads the environment, and takes a generation in the run folder if need be."""
+"""Who this process is: run, generation, rank. Reads the environment, and may take a generation in the run folder."""
 
 from __future__ import annotations
 
@@ -44,9 +44,10 @@ class Identity:
 def identify(rank: int, wait_s: float = WAIT_S) -> Identity:
     """Who this process is. `rank` -1 (what Ultralytics calls a training without DDP) is rank 0.
 
-    Started by `trainwarden run`, everything is in the environment. Otherwise rank 0 takes the next generation, and every
-    other rank of the launch waits for it. Raises IdentityError for an environment that makes no sense or when rank 0 takes
-    longer than `wait_s`, RunFolderError for a run id that is none, OSError where the run folder can't be written.
+    Started by `trainwarden run`, everything is in the environment. Otherwise rank 0 takes the next generation, and
+    every other rank of the launch waits for it. Raises IdentityError for an environment that makes no sense or when
+    rank 0 takes longer than `wait_s`, RunFolderError for a run id that is none, OSError where the run folder can't be
+    written.
     """
     environment = os.environ
     rank = max(rank, 0)
@@ -99,7 +100,7 @@ def _folder(environment: Mapping[str, str], run: str) -> RunFolder:
 def _number(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or int(text) < 1:
         raise IdentityError(
-            f"{runfolder.ENV_GENERATION}={text!r}: a generation is a number from 1; unset it, or start with trainwarden run"
+            f"{runfolder.ENV_GENERATION}={text!r}: a generation is a number from 1; unset it or use trainwarden run"
         )
     return int(text)
 

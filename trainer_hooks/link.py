@@ -39,7 +39,7 @@ class Alarm:
 
 
 class Link:
-    """A DEALER socket that never blocks. Without a daemon nothing is queued in it: the ring keeps the newest records."""
+    """A DEALER socket that never blocks. Without a daemon it queues nothing: the ring keeps the newest records."""
 
     def __init__(self, address: str, alarm: Alarm) -> None:
         self._alarm = alarm
@@ -88,7 +88,8 @@ class Link:
         messages: list[bytes] = []
         with contextlib.suppress(zmq.Again):  # nothing more has come
             while len(messages) < MESSAGES_READ_MAX:
-                messages.append(b"".join(self._socket.recv_multipart(zmq.NOBLOCK)))
+                parts: list[bytes] = self._socket.recv_multipart(zmq.NOBLOCK)
+                messages.append(b"".join(parts))
         return messages
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ ORDER_NAME_CHARS_MAX = 200  # an order's id becomes part of a file name of at mo
 
 
 class LeaveTraining(SystemExit):
-    """Raised out of the training loop on a stop order. A SystemExit, so that a user's `except Exception` lets it pass."""
+    """Raised out of the loop on a stop order. A SystemExit, so that a user's `except Exception` lets it pass."""
 
     def __init__(self, order: Order) -> None:
         super().__init__(EXIT_CODE)

@@ -1,4 +1,4 @@
-"""What waits to be sent: a ring of records that may be lost, and events that may not. Touches no socket, file or clock."""
+"""What waits to be sent: a ring of records that may be lost, and events that may not. Memory only: no I/O, no clock."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from trainer_hooks.wire.messages import (
     TrainingStarted,
 )
 
-RING_RECORDS = 8_000  # a full BatchEnded is 1,040 B of Python objects (tracemalloc): 8 MB, 20 minutes at 7 batches a second
+RING_RECORDS = (
+    8_000  # a full BatchEnded is 1,040 B of Python objects (tracemalloc): 8 MB, 20 minutes at 7 batches a second
+)
 EVENTS_MAX = 4_096  # unacknowledged; a training sends some ten in an epoch
 EVENTS_RESERVED = 512  # of them, for events a rollback depends on
 EVENTS_REPEATED_MAX = 16  # unacknowledged events that go out again before a new one: acks take about 50 ms
@@ -56,7 +58,7 @@ class Outbox:
         self._batches_offered += 1
 
     def event(self, body: Event) -> bool:
-        """Number the event and keep it until it is acknowledged. False: the lane is full, the event is lost, counted."""
+        """Number the event and keep it until it is acknowledged. False: too many are waiting, it is lost and counted."""
         limit = EVENTS_MAX if isinstance(body, _VITAL) else EVENTS_MAX - EVENTS_RESERVED
         with self._lock:
             if len(self._unacknowledged) >= limit:
@@ -71,7 +73,7 @@ class Outbox:
 
     @property
     def dropped(self) -> int:
-        """Entries that fell out of the full ring: exact while the sender thread rests, never too high, never falling."""
+        """Entries that fell out of the full ring: exact while the sender rests, never too high, never falling."""
         offered = self._batches_offered + self._events_offered  # first: what comes in between can only lower the result
         waiting = len(self._ring)
         self._dropped = max(self._dropped, offered - waiting - self._taken)
@@ -103,7 +105,7 @@ class Outbox:
         return records
 
     def unacknowledged(self) -> list[EventSent]:
-        """The first events that wait, to be sent again; at most FRAME_RECORDS, since their acknowledgement frees more."""
+        """The first events that wait, to be sent again; at most FRAME_RECORDS: their acknowledgement frees more."""
         with self._lock:
             self._held_back = len(self._unacknowledged) > FRAME_RECORDS
             return [self._unacknowledged[i] for i in range(min(FRAME_RECORDS, len(self._unacknowledged)))]
@@ -149,9 +151,9 @@ class Packer:
         """Frames with all the records in their order. What can't be encoded is left out and counted, never raised."""
         if not records:
             return []
+        if len(records) > FRAME_RECORDS:
+            return self._pack_halves(records)
         try:
-            if len(records) > FRAME_RECORDS:
-                raise WireError(f"{len(records)} records: a frame holds {FRAME_RECORDS}")
             data = encode(Frame(PROTOCOL, self._sender, self._sequence, tuple(records)))
         except (WireError, TypeError, ValueError, OverflowError):
             return self._pack_halves(records)

@@ -156,7 +156,11 @@ class Ramp:
                 ("weight decay", reading.weight_decay, group.weight_decay),
                 ("momentum", reading.momentum, self.settings.momentum),
             ]
-            found += [f"{name} of {group.name} is {is_!r}: the plan says {should!r}" for name, is_, should in pairs if _differ(is_, should)]
+            found += [
+                f"{name} of {group.name} is {is_!r}: the plan says {should!r}"
+                for name, is_, should in pairs
+                if _differ(is_, should)
+            ]
         if _differ(clip_norm, self.settings.clip_norm):
             found.append(f"gradients were clipped to {clip_norm!r}: the plan says {self.settings.clip_norm!r}")
         return tuple(found)

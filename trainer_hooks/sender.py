@@ -1,4 +1,4 @@
-"""The one thread that touches the socket and the events file. Whatever fails in it, it starts over; training never waits."""
+"""The one thread that touches the socket and the events file. Whatever fails in it, it starts over."""
 
 from __future__ import annotations
 
@@ -50,6 +50,10 @@ class SenderThread:
         self._changed = threading.Condition()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="trainwarden-sender", daemon=True)
+
+    @property
+    def stopped(self) -> bool:
+        return self._stopping.is_set()
 
     def start(self) -> None:
         self._thread.start()

@@ -39,17 +39,20 @@ def fit(body: Event) -> Event:
 def _plain(value: Any, text_max: int) -> Any:
     if isinstance(value, str):
         return _text(value, text_max)
-    if value is None or type(value) in (float, int, bool):
-        return value
     if isinstance(value, msgspec.Struct):
         return type(value)(*(_plain(getattr(value, name), text_max) for name in value.__struct_fields__))
     if isinstance(value, dict):
         return {_plain(key, text_max): _plain(item, text_max) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return tuple(_plain(item, text_max) for item in value)
-    if isinstance(value, numbers.Integral):  # numpy's numbers register here; msgspec takes only Python's own
-        return int(value)
-    return float(value) if isinstance(value, numbers.Real) else value
+    return _number(value)
+
+
+def _number(value: Any) -> Any:
+    """Numpy's numbers register as these; msgspec takes only Python's own. What is no number stays as it is."""
+    if type(value) in (float, int, bool) or not isinstance(value, numbers.Real):
+        return value
+    return int(value) if isinstance(value, numbers.Integral) else float(value)
 
 
 def _text(text: str, text_max: int) -> str:

@@ -45,6 +45,11 @@ class Scene:
         return self.folder / "fault"
 
     @property
+    def passes(self) -> Path:
+        """Where the fault writes down each batch that it touched."""
+        return self.fault / "passes.csv"
+
+    @property
     def home(self) -> Path:
         """The daemon's state folder, apart from the user's own."""
         return self.folder / "state"

@@ -75,6 +75,5 @@ def _further_back(turn: Turn, first: CheckpointState | None) -> str:
 
 
 def _when(end_s: float, deadline_s: float | None) -> str:
-    kept = deadline_kept(end_s, deadline_s)
     text = f"the training ends {datetime.fromtimestamp(end_s, UTC):%Y-%m-%d %H:%M} UTC"
-    return text if kept is None else f"{text}, the deadline is {'kept' if kept else 'missed'}"
+    return text if deadline_s is None else f"{text}, the deadline is {'kept' if deadline_kept(end_s, deadline_s) else 'missed'}"

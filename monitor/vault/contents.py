@@ -17,7 +17,11 @@ from monitor.vault.torchzip import read_entries
 DEPTH_MAX = 200  # keys from the root to a number; a DetectionModel needs 12
 TENSORS_MAX = 1_000_000
 _REASONS_MAX = 8  # unreadable tensors told one by one
-_MODULE_PARTS = ("_parameters", "_buffers", "_modules")  # torch.nn.Module keeps its members in these; names leave them out
+_MODULE_PARTS = (
+    "_parameters",
+    "_buffers",
+    "_modules",
+)  # torch.nn.Module keeps its members in these; names leave them out
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch/serialization.py, MAGIC_NUMBER pickled
 
 Path = tuple[str, ...]
@@ -40,10 +44,12 @@ def read_contents(file: BinaryIO) -> Contents:
     except ValueError as error:
         raise UnreadableError("the file is empty") from error
     data = memoryview(mapped)
-    if data[:4] == b"PK\x03\x04":
+    if bytes(data[:4]) == b"PK\x03\x04":
         return _read_torch(file, data)
-    if data[: len(_LEGACY_MAGIC)] == _LEGACY_MAGIC:
-        raise UnreadableError("a torch file of the old format (before 1.6): save it with torch.save's zip format to have it verified")
+    if bytes(data[: len(_LEGACY_MAGIC)]) == _LEGACY_MAGIC:
+        raise UnreadableError(
+            "a torch file of the old format (before 1.6): save it with torch.save's zip format to have it verified"
+        )
     if looks_like_safetensors(data):
         return Contents(read_safetensors(data), {}, (), has_checksums=False)
     raise UnreadableError("neither a torch archive nor a safetensors file")
@@ -144,7 +150,9 @@ def _state(state: object) -> Iterator[tuple[Path, object]]:
 
 
 def _named(key: object) -> str:
-    return key if isinstance(key, str) else repr(key)[:100] if isinstance(key, (int, float, tuple, bytes, bool)) else "?"
+    return (
+        key if isinstance(key, str) else repr(key)[:100] if isinstance(key, (int, float, tuple, bytes, bool)) else "?"
+    )
 
 
 def shown(name: str) -> str:

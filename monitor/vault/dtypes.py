@@ -32,8 +32,10 @@ def _from_complex(raw: Array) -> Array:
     return raw.view(np.float32 if raw.dtype == np.complex64 else np.float64)
 
 
-def _small_floats(exponent_bits: int, bias: int, nan_codes: tuple[int, ...], infinities: bool = False) -> Callable[[Array], Array]:
-    """Decoder of an 8-bit format: a table of its 256 values. Formats: OCP 8-bit floating point specification, table 1."""
+def _small_floats(
+    exponent_bits: int, bias: int, nan_codes: tuple[int, ...], infinities: bool = False
+) -> Callable[[Array], Array]:
+    """Decoder of an 8-bit format: a table of its 256 values. Source: OCP 8-bit floating point specification."""
     mantissa_bits = 7 - exponent_bits
     codes = np.arange(256)
     exponent, mantissa = (codes & 127) >> mantissa_bits, (codes & ((1 << mantissa_bits) - 1)) / (1 << mantissa_bits)

@@ -1,7 +1,7 @@
 """What is wrong with a checkpoint's numbers. Finite is not clean: a save that repairs NaN leaves zeros behind. Pure.
 
-Every finding is a sentence with the first place, the count and the total. What a healthy file may also show (masks of
--inf, fresh zero-initialised weights, dead BatchNorm channels) is a remark at most: a false alarm costs a good checkpoint.
+Every finding is a sentence with the first place, the count and the total. What a healthy file may also show (masks
+of -inf, fresh zero weights, dead BatchNorm channels) is a remark at most: a false alarm costs a good checkpoint.
 """
 
 from __future__ import annotations
@@ -15,10 +15,15 @@ import numpy as np
 from monitor.vault.contents import Contents, Scalar, shown
 from monitor.vault.tensors import Tensor
 
-_ELSEWHERE = (  # top-level keys that hold neither weights nor optimizer state: a NaN there may be an honest record of one
-    "args", "callbacks", "config", "date", "epoch", "hparams", "hyper", "loops", "loss", "lr_sched", "metrics", "rng",
-    "scaler", "scheduler", "train_args", "train_metrics", "train_results",
-)  # fmt: skip
+# Top-level keys that hold neither weights nor optimizer state: a NaN there may be an honest record of one.
+_ELSEWHERE = frozenset(
+    (
+        *("args", "config", "hparams", "hyper_parameters", "train_args"),
+        *("callbacks", "loops", "lr_scheduler", "lr_schedulers", "scaler", "scheduler", "schedulers"),
+        *("loss", "losses", "metrics", "train_metrics", "train_results"),
+        *("cuda_rng_state", "rng_state", "rng_states"),
+    )
+)
 _NEVER_NEGATIVE = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "max_exp_avg_sqs")  # running means of squares
 _ZERO_SHARE = 0.5  # more all-zero weights than this are no initialisation: LoRA starts with exactly half of them zero
 
@@ -41,7 +46,7 @@ class _Census(NamedTuple):
     nonfinite: int
     positive: int  # above zero; NaN is not
     negative: int
-    mask: bool  # only 0 and -inf: an attention mask
+    harmless: bool  # its infinities are what healthy files hold: a mask, or an extremum not met yet
 
 
 class _Counted(NamedTuple):
@@ -68,7 +73,9 @@ def judge(contents: Contents) -> Findings:
         faults=tuple(faults),
         remarks=tuple(remarks),
         stripped=_is_stripped(contents.scalars),
-        has_optimizer=any(_role(name) == "optimizer" and "." in name for name in (*_names(contents), *contents.scalars)),
+        has_optimizer=any(
+            _role(name) == "optimizer" and "." in name for name in (*_names(contents), *contents.scalars)
+        ),
         has_weights=bool(weights),
         epoch=_epoch(contents.scalars),
     )
@@ -79,11 +86,11 @@ def _names(contents: Contents) -> Iterator[str]:
 
 
 def _role(name: str) -> str:
-    """ "weights", "optimizer" or "" for anything else, from the key at the top of the checkpoint."""
+    """What the key at the top says a tensor is: "weights", "optimizer", or "" for anything else."""
     top = name.partition(".")[0].lower()
     if top.startswith("optim"):
         return "optimizer"
-    return "" if top.startswith(_ELSEWHERE) else "weights"
+    return "" if top in _ELSEWHERE else "weights"
 
 
 def _census(tensor: Tensor) -> _Census:
@@ -95,12 +102,14 @@ def _census(tensor: Tensor) -> _Census:
         bad = chunk.size - int(np.count_nonzero(np.isfinite(chunk)))
         nonfinite += bad
         minus_inf += int(np.count_nonzero(np.isneginf(chunk))) if bad else 0
-    mask = len(tensor.shape) >= 2 and nonfinite == minus_inf == negative and positive == 0 and 0 < minus_inf < elements
-    return _Census(elements, nonfinite, positive, negative, mask)
+    mask = len(tensor.shape) >= 2 and nonfinite == minus_inf == negative and positive == 0 and minus_inf < elements
+    # torch.ao's observers and running minima and maxima start at +inf and -inf, one number each.
+    extremum = elements == 1 and not tensor.is_parameter and positive + negative == 1
+    return _Census(elements, nonfinite, positive, negative, harmless=bool(nonfinite) and (mask or extremum))
 
 
 def _nonfinite(counted: list[_Counted], kind: str) -> Iterator[str]:
-    bad = [one for one in counted if one.census.nonfinite and not one.census.mask]
+    bad = [one for one in counted if one.census.nonfinite and not one.census.harmless]
     if bad:
         tensor, census = bad[0]
         yield (
@@ -117,22 +126,24 @@ def _batch_norms(weights: list[_Counted]) -> Iterator[str]:
     """Running variances below zero, or nowhere above it: no data gives those, NaN turned to zero does."""
     layers = _variances(weights)
     means = {one.tensor.name: one.census for one in weights if one.tensor.name.endswith("running_mean")}
-
-    def is_blank(one: _Counted) -> bool:
+    bad: dict[str, list[_Counted]] = {}
+    for one in layers:
         mean = means.get(one.tensor.name.removesuffix("running_var") + "running_mean")
-        return _is_zero(one.census) and (mean is None or _is_zero(mean))
-
-    blank = [one for one in layers if is_blank(one)]
-    no_variance = [one for one in layers if not one.census.positive and not one.census.nonfinite and one not in blank]
-    negative = [one for one in layers if one.census.negative and one not in no_variance]
-    yield from _layers(blank, layers, "all-zero running mean and variance, which is what a save that repairs NaN leaves")
-    yield from _layers(no_variance, layers, "a running variance that is nowhere above zero")
-    yield from _layers(negative, layers, "a negative running variance")
-
-
-def _layers(found: list[_Counted], layers: list[_Counted], what: str) -> Iterator[str]:
-    if found:
+        if what := _variance_fault(one.census, mean):
+            bad.setdefault(what, []).append(one)
+    for what, found in bad.items():
         yield f"{len(found)} of {len(layers)} BatchNorm layers have {what}, first {shown(found[0].tensor.name)}"
+
+
+def _variance_fault(variance: _Census, mean: _Census | None) -> str:
+    """What is wrong with one layer's running variance; empty: nothing that is told here."""
+    if variance.negative:
+        return "a negative running variance"
+    if not _is_zero(variance):
+        return ""
+    if mean is None or _is_zero(mean):
+        return "all-zero running mean and variance, which is what a save that repairs NaN leaves"
+    return "a running variance that is nowhere above zero"
 
 
 def _is_zero(census: _Census) -> bool:
@@ -142,17 +153,25 @@ def _is_zero(census: _Census) -> bool:
 def _dead_channels(weights: list[_Counted]) -> Iterator[str]:
     """A channel that never fires has variance 0, and float16 rounds one below 3e-8 to 0: no fault by itself."""
     layers = _variances(weights)
-    some = [one for one in layers if one.census.positive and one.census.positive < one.census.elements - one.census.nonfinite]
+    some = [
+        one
+        for one in layers
+        if one.census.positive and one.census.positive < one.census.elements - one.census.nonfinite
+    ]
     if some:
         dead = sum(one.census.elements - one.census.positive for one in some)
         total = sum(one.census.elements for one in layers)
-        yield f"{dead} of {total} BatchNorm channels have a running variance of zero, first in {shown(some[0].tensor.name)}"
+        yield f"{dead} of {total} BatchNorm channels have running variance zero, first {shown(some[0].tensor.name)}"
 
 
 def _zero_weights(weights: list[_Counted]) -> Iterator[str]:
     """All-zero matrices and kernels, judged by their share: biases and a few fresh weights start at zero."""
     named = [one for one in weights if one.tensor.is_parameter]
-    large = [one for one in named or weights if len(one.tensor.shape) >= 2 and one.census.elements > 1 and not one.census.mask]
+    large = [
+        one
+        for one in named or weights
+        if len(one.tensor.shape) >= 2 and one.census.elements > 1 and not one.census.harmless
+    ]
     zero = [one for one in large if _is_zero(one.census)]
     if zero and len(zero) > _ZERO_SHARE * len(large):
         yield f"{len(zero)} of {len(large)} weight tensors are all zero, first {shown(zero[0].tensor.name)}"
@@ -179,10 +198,15 @@ def _scalar_faults(scalars: dict[str, Scalar]) -> Iterator[str]:
     bad = _first(groups, is_bad)
     if bad:
         yield f"the optimizer's setting {shown(bad)} is {groups[bad]}"
-    scales = {name: value for name, value in floats.items() if name.endswith(".scale") and f"{name}_".replace("scale_", "growth_factor") in floats}
+    scales = {name: value for name, value in floats.items() if _is_scale(name, floats)}
     bad = _first(scales, lambda _, value: not (math.isfinite(value) and value > 0))
     if bad:
         yield f"the loss scale {shown(bad)} is {scales[bad]}, it must be finite and above zero"
+
+
+def _is_scale(name: str, floats: dict[str, float]) -> bool:
+    """True for the scale of a GradScaler, wherever the framework put it: its growth factor lies beside it."""
+    return name.endswith(".scale") and name.removesuffix("scale") + "growth_factor" in floats
 
 
 def _first(values: dict[str, float], is_bad: Callable[[str, float], bool]) -> str | None:

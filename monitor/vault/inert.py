@@ -1,7 +1,7 @@
 """A pickle read as data: a tree of values comes out, and nothing the pickle names is imported, called or changed. Pure.
 
-The standard library's `pickletools` splits the bytes into opcodes; the machine here only moves values on a stack. Where a
-pickle wants a class or a call, the tree gets a `Global` or a `Node` that records the wish.
+The standard library's `pickletools` splits the bytes into opcodes; the machine here only moves values on a stack.
+Where a pickle wants a class or a call, the tree gets a `Global` or a `Node` that records the wish.
 """
 
 from __future__ import annotations
@@ -51,11 +51,13 @@ class Node:
 
     def is_call_of(self, module: str, prefix: str = "") -> bool:
         """True if it was to be made by `module`.`prefix`..."""
-        return isinstance(self.made_by, Global) and self.made_by.module == module and self.made_by.name.startswith(prefix)
+        return (
+            isinstance(self.made_by, Global) and self.made_by.module == module and self.made_by.name.startswith(prefix)
+        )
 
 
 def read_pickle(data: bytes) -> object:
-    """The tree of a pickle. Raises UnreadableError for bytes that are no pickle, over a limit, or of unusual opcodes."""
+    """The tree of a pickle. Raises UnreadableError for no pickle, one over a limit, or unusual opcodes."""
     if len(data) > PICKLE_BYTES_MAX:
         raise UnreadableError(f"the pickle has {len(data)} bytes, the limit is {PICKLE_BYTES_MAX}")
     machine = _Machine()
@@ -211,8 +213,11 @@ def _checked_key(key: object) -> object:
 
 _CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _ARGUMENTS = frozenset(
-    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 STRING BINSTRING SHORT_BINSTRING UNICODE SHORT_BINUNICODE BINUNICODE "
-    "BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 FLOAT BINFLOAT".split()
+    (
+        *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+        *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
+        *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+    )
 )
 _GETS = frozenset(("GET", "BINGET", "LONG_BINGET"))
 _PUTS = frozenset(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"))

@@ -25,18 +25,22 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def looks_like_safetensors(data: memoryview) -> bool:
     """True if the file starts with a length and a JSON object."""
-    return len(data) >= 10 and data[8:9] == b"{"
+    return len(data) >= 10 and bytes(data[8:9]) == b"{"
 
 
 def read_safetensors(data: memoryview) -> tuple[Tensor, ...]:
     """Every tensor of the file, in the order of its bytes. Raises UnreadableError where the file breaks the format."""
     length = int.from_bytes(data[:8], "little")
     if length > HEADER_BYTES_MAX or 8 + length > len(data):
-        raise UnreadableError(f"the safetensors header declares {length} bytes, the file has {len(data)}: it is cut off or damaged")
+        raise UnreadableError(
+            f"the safetensors header declares {length} bytes, the file has {len(data)}: it is cut off or damaged"
+        )
     payload = data[8 + length :]
     try:
         raw = msgspec.json.decode(bytes(data[8 : 8 + length]), type=dict[str, msgspec.Raw])
-        entries = {name: msgspec.json.decode(entry, type=_Entry) for name, entry in raw.items() if name != "__metadata__"}
+        entries = {
+            name: msgspec.json.decode(entry, type=_Entry) for name, entry in raw.items() if name != "__metadata__"
+        }
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableError(f"the safetensors header is damaged: {str(error)[:120]}") from error
     tensors = []
@@ -56,7 +60,11 @@ def _tensor(name: str, entry: _Entry, payload: memoryview) -> Tensor:
     if dtype is None:
         raise UnreadableError(f"numbers of a format that is not read here ({entry.dtype[:60]})")
     start, end = entry.data_offsets
-    if min(entry.shape, default=0) < 0 or end - start != math.prod(entry.shape) * dtype.raw.itemsize or end > len(payload):
+    if (
+        min(entry.shape, default=0) < 0
+        or end - start != math.prod(entry.shape) * dtype.raw.itemsize
+        or end > len(payload)
+    ):
         raise UnreadableError("a tensor of the safetensors file whose size does not match its shape")
     raw = np.frombuffer(payload[start:end], dtype=dtype.raw) if end > start else np.empty(0, dtype=dtype.raw)
     return Tensor(name, dtype, entry.shape, raw, is_parameter=False)

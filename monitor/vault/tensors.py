@@ -86,7 +86,9 @@ class TorchTensors:
             raise UnreadableError("a tensor whose storage is not in the archive")
         unit_bytes = _dtype(storage_type, None).raw.itemsize
         if not isinstance(declared, int) or declared * unit_bytes != len(entry) or len(entry) % dtype.raw.itemsize:
-            raise UnreadableError(f"storage {str(key)[:20]!r} declares {declared} numbers, the archive has {len(entry)} bytes")
+            raise UnreadableError(
+                f"storage {str(key)[:20]!r} declares {declared} numbers, the archive has {len(entry)} bytes"
+            )
         return np.frombuffer(entry, dtype=dtype.raw) if len(entry) else np.empty(0, dtype=dtype.raw)
 
     def _view(self, key: object, values: Array, start: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
@@ -135,7 +137,12 @@ def _dtype(storage_type: object, dtype_name: object) -> Dtype:
 
 def _whole(values: object) -> tuple[int, ...]:
     """Sizes, strides or an offset: whole numbers from 0. torch.Size comes as a call with a tuple."""
-    if isinstance(values, Node) and values.is_call_of("torch", "Size") and isinstance(values.args, tuple) and values.args:
+    if (
+        isinstance(values, Node)
+        and values.is_call_of("torch", "Size")
+        and isinstance(values.args, tuple)
+        and values.args
+    ):
         values = values.args[0]
     if not isinstance(values, (tuple, list)) or len(values) > _DIMENSIONS_MAX:
         raise UnreadableError("a tensor whose shape is no list of numbers")

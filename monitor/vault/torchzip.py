@@ -1,4 +1,4 @@
-"""The zip archive torch.save writes: its entries are bounded, checked against their CRC and handed out as views. No copy.
+"""The zip archive torch.save writes: entries bounded, checked against their CRC and handed out as views. No copy.
 
 torch.load itself checks no CRC (its zip reader is built without), so a flipped bit loads there in silence.
 """
@@ -22,8 +22,8 @@ ENTRIES_MAX = 500_000  # one per storage; a 70 B model with its optimizer has so
 def read_entries(file: BinaryIO, data: memoryview) -> Mapping[str, memoryview]:
     """The stored bytes of each entry, by its name without the archive's own folder ("data.pkl", "data/0", ...).
 
-    Raises UnreadableError for anything but a whole archive as torch.save writes it: compressed, encrypted or overlapping
-    entries, two of one name, a damaged header, a CRC that differs.
+    Raises UnreadableError for anything but a whole archive as torch.save writes it: compressed, encrypted or
+    overlapping entries, two of one name, a damaged header, a CRC that differs.
     """
     try:
         with zipfile.ZipFile(file) as archive:

@@ -1,7 +1,7 @@
-"""`python -E -P -m monitor.vault.verify FILE`: examines one checkpoint in a process of its own. Starts one, and is one.
+"""`python -E -P -m monitor.vault.verify FILE`: examines one checkpoint in a child process. Both sides of it.
 
-The child reads the file without torch and executes nothing of it; its memory, time and files are limited, so that a file
-made to hurt ends the child and nobody else. Whatever ends it, the parent gets an Examination.
+The child reads the file without torch and executes nothing of it; its memory, time and files are limited, so that a
+file made to hurt ends the child and nobody else. Whatever ends it, the parent gets an Examination.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ class Examination(msgspec.Struct, frozen=True, kw_only=True):
 def examine(path: Path, digest: str | None, timeout_s: float = 120.0) -> Examination:
     """Examine `path` in a limited child process; never raises for what is in the file or becomes of the child.
 
-    A `digest` (sha256, hex) that differs, a file that can't be read in full, and a child that dies, babbles or is not done
-    after `timeout_s` all end as UNVERIFIED with the reason.
+    A `digest` (sha256, hex) that differs, a file that can't be read in full, and a child that dies, babbles or is not
+    done after `timeout_s` all end as UNVERIFIED with the reason.
     """
     started_s = time.monotonic()
-    command = [sys.executable, "-E", "-P", "-m", "monitor.vault.verify", os.path.abspath(path)]
+    command = [sys.executable, "-E", "-P", "-m", "monitor.vault.verify", str(path.absolute())]
     if digest is not None:
         command += ["--digest", digest]
     result = _run(command, timeout_s)
@@ -60,7 +60,12 @@ def examine(path: Path, digest: str | None, timeout_s: float = 120.0) -> Examina
 
 def _run(command: Sequence[str], timeout_s: float) -> Examination:
     # One thread: numpy's BLAS would reserve memory for every core, which the limit would count.
-    environment = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False,
@@ -84,8 +89,8 @@ def describe(examination: Examination) -> str:
     """The examination as a few lines for a terminal: verdict, what is in the file, every reason."""
     epoch = f"epoch {examination.epoch}, " if examination.epoch is not None else ""
     optimizer = "with optimizer state" if examination.has_optimizer else "without optimizer state"
-    lines = [f"{examination.verdict.value}: {examination.tensors} tensors, {epoch}{optimizer}, {examination.seconds * 1000:.0f} ms"]
-    lines += [f"  - {reason}" for reason in examination.reasons]
+    found = f"{examination.tensors} tensors, {epoch}{optimizer}, {examination.seconds * 1000:.0f} ms"
+    lines = [f"{examination.verdict.value}: {found}", *(f"  - {reason}" for reason in examination.reasons)]
     if examination.digest:
         lines.append(f"  sha256 {examination.digest}")
     return "\n".join(lines)
@@ -102,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def limit_process(file_bytes: int, cpu_s: int = CPU_S_MAX) -> None:
-    """Limit this process for good: no file written, little memory beyond what it and the mapped file take, little time."""
+    """Limit this process for good: no file written, little memory beyond its own and the mapped file's, little time."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     memory = pages * resource.getpagesize() + file_bytes + MEMORY_BYTES_MAX
     for kind, limit in (
@@ -138,7 +143,9 @@ def _examine_file(file: BinaryIO, digest: str | None) -> Examination:
     found = _digest(file)
     if digest is not None and digest.lower() != found:
         # Not even parsed: whatever these bytes are, nobody saved them.
-        return _unverified(f"the bytes differ from those that were saved (sha256 {found[:16]}, expected {ascii(digest)[1:17]})", found)
+        return _unverified(
+            f"the bytes differ from those that were saved (sha256 {found[:16]}, expected {ascii(digest)[1:17]})", found
+        )
     try:
         contents = read_contents(file)
     except UnreadableError as error:

@@ -11,33 +11,42 @@ import importlib.abc
 import importlib.machinery
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from types import ModuleType
 
 TRAINER_MODULE = "ultralytics.models.yolo.detect.train"
-FIRST_EPOCH = 4  # as Ultralytics prints it: from 1
-FIRST_BATCH = 32  # of that epoch, from 0
+ONSET = (4, 32)  # epoch, as Ultralytics prints it: from 1; batch of it, from 0
 RATE_OF_THE_SCRIPT = 0.01  # lr0 in train.py
 GAIN = 120_000.0  # at that rate: a pixel over 0.55 becomes infinite; 60,000 at half of it is finite for every pixel
 POSITIONS = frozenset({16, 19, 32, 36, 42, 43, 55, 70})  # of an epoch's 80: random.Random(35).sample(range(80), 8)
 
-passes: Counter[int] = Counter()  # images preprocessed, by epoch; an epoch that is done again goes on counting
+PASSES = Path(__file__).with_name("passes.csv")  # epoch, batch, "overflow" or "finite"
+
+seen: Counter[int] = Counter()  # batches, by epoch; an epoch that is done again goes on counting
 
 
-def overflowing(trainer: Any, images: Any) -> Any:
+def multiplied(trainer: Any, images: Any) -> Any:
     """The images after the float16 multiplication and back; infinite where the product overflowed."""
     gain = GAIN * trainer.scheduler.base_lrs[0] / RATE_OF_THE_SCRIPT
     return (images.half() * gain).float() / gain
 
 
-def is_hit(trainer: Any) -> bool:
-    """Whether the batch that is being preprocessed is one of those that pass the multiplication."""
+def note(epoch: int, batch: int, images: Any) -> None:
+    """Write down what was done, so that the demo can hold what trainwarden counted against it."""
+    finite = bool(images.isfinite().all())
+    with PASSES.open("a") as file:
+        file.write(f"{epoch},{batch},{'finite' if finite else 'overflow'}\n")
+
+
+def place_of(trainer: Any) -> tuple[int, int]:
+    """Epoch, from 1, and batch, from 0, of the batch that is being preprocessed. Call it once for each."""
     epoch = trainer.epoch + 1
-    batch = passes[epoch] % len(trainer.train_loader)
-    passes[epoch] += 1
-    return batch in POSITIONS and (epoch > FIRST_EPOCH or (epoch == FIRST_EPOCH and batch >= FIRST_BATCH))
+    batch = seen[epoch] % len(trainer.train_loader)
+    seen[epoch] += 1
+    return epoch, batch
 
 
 def inject(module: ModuleType) -> None:
@@ -47,8 +56,10 @@ def inject(module: ModuleType) -> None:
 
     def preprocess_batch(self: Any, batch: dict[str, Any]) -> dict[str, Any]:
         batch = original(self, batch)
-        if is_hit(self):
-            batch["img"] = overflowing(self, batch["img"])
+        place = place_of(self)
+        if place >= ONSET and place[1] in POSITIONS:
+            batch["img"] = multiplied(self, batch["img"])
+            note(*place, batch["img"])
         return batch
 
     trainer_class.preprocess_batch = preprocess_batch

@@ -1,0 +1,91 @@
+"""What it cost in time, and whether the deadline holds, from the run's own pace. Pure."""
+
+from __future__ import annotations
+
+from monitor.model import Incident, IncidentState
+from monitor.projection import deadline_kept, finish_s, pace_s, redo_batches, remaining, too_close
+from monitor.report.words import HOUR_S, duration, plural, when
+from monitor.state.run import RunState
+
+
+def time_lost(run: RunState, incident: Incident, now_s: float) -> list[str]:
+    """Batches thrown away and time stood still; what must be done again."""
+    batches, pace = batches_lost(run, incident), pace_s(run)
+    lines = ["## Time lost", ""]
+    if not batches and not incident.downtime_s:
+        return [*lines, "None: no trained batch was thrown away."]
+    if pace is None:
+        return [*lines, f"{plural(batches, 'batch')} to do again; the run was too short to know its pace."]
+    lost_s = batches * pace
+    lines.append(f"{duration(lost_s + incident.downtime_s)} in all:")
+    lines.append(f"- {plural(batches, 'batch')} thrown away and to be done again x {pace:.3g} s = {duration(lost_s)}")
+    standstill = (
+        duration(incident.downtime_s) if incident.downtime_s else "not over yet" if _under_way(incident) else "none"
+    )
+    lines.append(f"- standstill from leaving to the first new batch: {standstill}")
+    return lines
+
+
+def batches_lost(run: RunState, incident: Incident) -> int:
+    """Batches discarded; while the rollback is under way, those between its checkpoint and where the training left."""
+    if incident.batches_discarded or not _under_way(incident):
+        return incident.batches_discarded
+    plan, here = incident.plan, incident.left_at or run.position
+    if plan is None or plan.checkpoint is None or here is None or run.training is None:
+        return 0
+    return redo_batches(plan.checkpoint.epoch, here, run.training.batches_per_epoch)
+
+
+def _under_way(incident: Incident) -> bool:
+    """True from the decision to go back until the first batch of the new generation."""
+    return incident.rung == "rollback" and incident.resumed_s is None and incident.state is IncidentState.MITIGATING
+
+
+def deadline(run: RunState, incident: Incident, now_s: float) -> list[str]:
+    """When the training ends at its own pace, whatever was promised, and whether that is in time."""
+    left, pace = batches_left(run, incident), pace_s(run)
+    if run.training is None or run.ended:
+        return _ended(run)
+    if left is None or pace is None:
+        return ["## Deadline", "", "The run was too short to project when it ends."]
+    per_epoch = run.training.batches_per_epoch
+    finish = finish_s(now_s, left, pace)
+    own_pace = f"{pace:.3g} s a batch, {per_epoch * pace / HOUR_S:.2f} h an epoch, validation and saving included"
+    remains = f"{left / per_epoch:.1f} epochs are left: {duration(left * pace)}. It ends on {when(finish)}."
+    lines = ["## Deadline", "", f"At this run's own pace ({own_pace}) {remains}"]
+    if run.spec.deadline_s is None:
+        return [*lines, "No deadline was given."]
+    return [*lines, _in_time(finish, run.spec.deadline_s, now_s)]
+
+
+def _in_time(finish: float, deadline_s: float, now_s: float) -> str:
+    kept = deadline_kept(finish, deadline_s)
+    margin = f"{duration(abs(deadline_s - finish))} {'to spare' if kept else 'too late'}"
+    if too_close(finish, deadline_s, now_s):
+        return (
+            f"**The deadline of {when(deadline_s)} is a coin-flip**: {margin}, less than the error of this projection."
+        )
+    return f"**The deadline of {when(deadline_s)} is {'kept' if kept else 'missed'}**: {margin}."
+
+
+def _ended(run: RunState) -> list[str]:
+    if run.ended_s is None or run.spec.deadline_s is None:
+        return []
+    margin = duration(abs(run.spec.deadline_s - run.ended_s))
+    word = f"kept, {margin} to spare" if deadline_kept(run.ended_s, run.spec.deadline_s) else f"missed by {margin}"
+    return [
+        "## Deadline",
+        "",
+        f"The run ended on {when(run.ended_s)}; the deadline of {when(run.spec.deadline_s)} was {word}.",
+    ]
+
+
+def batches_left(run: RunState, incident: Incident) -> int | None:
+    """Batches to train from here, those to be done again after a rollback included; None: not known."""
+    training, plan = run.training, incident.plan
+    if training is None:
+        return None
+    if _under_way(incident) and plan and plan.checkpoint:
+        return max(0, training.epochs - plan.checkpoint.epoch) * training.batches_per_epoch
+    here = run.position or incident.left_at
+    return remaining(here, training.epochs, training.batches_per_epoch).batches if here else None

@@ -1,0 +1,76 @@
+"""What could be done, what was decided and why, and how it ended. Pure."""
+
+from __future__ import annotations
+
+from monitor.model import Incident, IncidentState
+from monitor.report.words import count, plural, safe, table, when
+from monitor.state.run import RunState
+
+
+def options(run: RunState, incident: Incident, now_s: float) -> list[str]:
+    """The choices when it opened, with their projected cost, and the one that was taken first."""
+    if not incident.options:
+        return []
+    rows = [["**chosen**" if o.chosen else "", safe(o.name), safe(o.cost, 600)] for o in incident.options]
+    return ["## Options", "", *table(["", "option", "projected cost"], rows)]
+
+
+def decided(run: RunState, incident: Incident, now_s: float) -> list[str]:
+    """The rung that was chosen, its reason, and each setting old and new."""
+    names = {"adjust": "Settings changed in place", "rollback": "Stopped and rolled back", "stop": "Stopped for good"}
+    lines = [
+        "## Decision",
+        "",
+        f"{names.get(incident.rung, 'Nothing was done')}: {safe(incident.reason) or 'no reason was given'}.",
+    ]
+    plan = incident.plan
+    if plan and plan.checkpoint:
+        lines.append(
+            f"- Back to the end of epoch {plan.checkpoint.epoch} (sha256 {safe(plan.checkpoint.digest[:16])}), "
+            f"on from epoch {plan.start_epoch}."
+        )
+    if left := incident.left_at:
+        lines.append(f"- The training left at a batch boundary: epoch {left.epoch}, batch {count(left.batch)}.")
+    if incident.changes:
+        rows = [[safe(c.setting), safe(c.old), safe(c.new)] for c in incident.changes]
+        lines += ["", *table(["setting", "old", "new"], rows)]
+    return lines + _read_back(run, incident)
+
+
+def _read_back(run: RunState, incident: Incident) -> list[str]:
+    applied = [a for _, a in run.applied if incident.plan and a.plan_id == incident.plan.id]
+    lines = []
+    for a in applied:
+        said = "; ".join(safe(sentence) for sentence in a.mismatches) or "every setting is the plan's"
+        lines.append(f"- Read back at the {safe(a.when)}: {said}.")
+    return ["", *lines] if lines else []
+
+
+def outcome(run: RunState, incident: Incident, now_s: float) -> list[str]:
+    """How it ended, or what it is waiting for."""
+    return ["## Outcome", "", _ending(incident), *_run_ending(run)]
+
+
+def _ending(incident: Incident) -> str:
+    if not incident.live:
+        closed = f" on {when(incident.closed_s)}" if incident.closed_s is not None else ""
+        state = incident.state.value.replace("_", " ").capitalize()
+        return f"{state}{closed}: {safe(incident.outcome) or 'no more is known'}."
+    if incident.state is IncidentState.WATCHING and incident.watch_needed:
+        samples = (
+            f"; {plural(incident.samples_left, 'sample')} of the onset not met again yet"
+            if incident.samples_left
+            else ""
+        )
+        seen = f"{count(incident.watch_seen)} of {plural(incident.watch_needed, 'healthy batch')}"
+        return f"Not proven yet: {seen} at the new learning rate{samples}."
+    return "Still open."
+
+
+def _run_ending(run: RunState) -> list[str]:
+    if not run.ended:
+        return []
+    metrics = ", ".join(f"{safe(name)} {number:.4g}" for name, number in sorted(run.final_metrics.items())[:12])
+    detail = f": {safe(run.ended_detail)}" if run.ended_detail else ""
+    lines = [f"- The run {safe(run.ended)}{f' on {when(run.ended_s)}' if run.ended_s else ''}{detail}."]
+    return lines + ([f"- Last metrics: {metrics}."] if metrics else [])

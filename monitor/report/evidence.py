@@ -1,0 +1,62 @@
+"""The evidence: checkpoints with their verdicts, the first bad batches and their samples, the story. Pure."""
+
+from __future__ import annotations
+
+from monitor.model import Incident
+from monitor.policy.settings import Policy
+from monitor.policy.trust import judge
+from monitor.report.words import plural, safe, table, when
+from monitor.state.run import CheckpointState, RunState
+
+SAMPLES_SHOWN = 16
+CHECKPOINTS_SHOWN = 20
+BATCHES_SHOWN = 8
+
+
+def checkpoints(run: RunState, incident: Incident, now_s: float) -> list[str]:
+    """Which copies there are, what may be believed of each, and why."""
+    if not run.checkpoints:
+        return ["## Checkpoints", "", "None was saved."]
+    rules = Policy.model_validate_json(run.policy).rollback if run.policy else Policy().rollback
+    rows = []
+    for checkpoint in run.checkpoints[-CHECKPOINTS_SHOWN:]:
+        verdict, why = judge(checkpoint, run, rules)
+        rows.append([*_cells(checkpoint, incident), f"**{verdict.value}**", safe(why, 600)])
+    header = ["epoch", "generation", "saved", "", "verdict", "why"]
+    return ["## Checkpoints", "", *table(header, rows)]
+
+
+def _cells(checkpoint: CheckpointState, incident: Incident) -> list[str]:
+    chosen = bool(incident.target) and checkpoint.digest == incident.target
+    marks = ["gone back to"] * chosen + ["best"] * checkpoint.is_best + ["deleted"] * checkpoint.dropped
+    return [str(checkpoint.epoch), str(checkpoint.generation), when(checkpoint.saved_s), ", ".join(marks)]
+
+
+def samples(run: RunState, incident: Incident, now_s: float) -> list[str]:
+    """The first bad batches one by one, with the samples in them as far as the framework names them."""
+    onset = incident.onset
+    seen = [
+        s
+        for generation, s in run.nonfinite_log
+        if generation == onset.generation and (s.epoch, s.batch) >= (onset.epoch, onset.batch)
+    ]
+    if not seen and not incident.onset_samples:
+        return []
+    lines = ["## The first bad batches", ""]
+    for s in seen[:BATCHES_SHOWN]:
+        bad = f"; first non-finite tensor: {safe(s.first_bad)}" if s.first_bad else ""
+        partly = ", only a part of the batch is named" if s.samples_partial else ""
+        lines.append(f"- Epoch {s.epoch}, batch {s.batch}: loss {s.loss}, gradient norm {s.grad_norm}{bad}{partly}")
+    names = incident.onset_samples[:SAMPLES_SHOWN]
+    if names:
+        more = len(incident.onset_samples) - len(names)
+        lines.append(f"- Samples: {', '.join(map(safe, names))}" + (f" and {plural(more, 'other')}" if more else ""))
+    return lines
+
+
+def story(run: RunState, incident: Incident, now_s: float) -> list[str]:
+    """Every step with its time."""
+    if not incident.story:
+        return []
+    rows = [[when(entry.at_s), safe(entry.text, 600)] for entry in incident.story]
+    return ["## The story", "", *table(["time", "what"], rows)]

@@ -1,0 +1,212 @@
+"""Keeps a daemon running and tells it of the run, in a thread of its own: whatever it does, the training never waits.
+
+Every announcement is idempotent. One that the daemon has not taken stays in the queue; a daemon that is another one than
+before is told of the run and of its present generation again.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from monitor.shim.link import DaemonDown, Link, Refusal
+from monitor.shim.terminal import Voice
+from trainer_hooks.wire.runfolder import ENV_HOME, control_socket, state_home
+
+PORT = 9469
+START_S = 10.0  # a daemon that replays its journal on a slow disk takes two
+RETRY_S = 5.0
+RETRY_MAX_S = 60.0  # a daemon that can't stay up must not fill the machine with starts
+HEARTBEAT_S = 2.0
+QUEUE_MAX = 200  # announcements kept for a daemon that is away: some fifty generations
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """One POST."""
+
+    path: str
+    body: dict[str, Any]
+
+
+class DaemonKeeper:
+    """Joins the user's daemon, or starts it. `child` is the pid of the one we started, for whoever reaps."""
+
+    def __init__(self, link: Link, port: int, argv: tuple[str, ...] = ()) -> None:
+        self._link = link
+        self._argv = argv or (
+            *(sys.executable, "-E", "-P", "-m", "monitor", "serve", "--detached", "--port", str(port)),
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def child(self) -> int | None:
+        return self._process.pid if self._process and self._process.returncode is None else None
+
+    def health(self) -> dict[str, Any]:
+        """Of the daemon that answers. Raises DaemonDown."""
+        if self._process is not None:
+            self._process.poll()  # reaps it if it is dead
+        answer = self._link.get("/api/v1/health")
+        if not isinstance(answer, dict):
+            raise DaemonDown("what answers on the socket is no trainwarden daemon")
+        return answer
+
+    def ensure(self, closing: threading.Event) -> dict[str, Any]:
+        """The health of a daemon that answers within START_S. Raises DaemonDown."""
+        try:
+            return self.health()
+        except DaemonDown:
+            if self.child is None:
+                self._start()
+        deadline_s = time.monotonic() + START_S
+        while True:
+            try:
+                return self.health()
+            except DaemonDown as error:
+                # Another shim's daemon may have won the lock: ours leaves then, and theirs answers soon.
+                hopeless = self.child is None and time.monotonic() > deadline_s - START_S + 2.0
+                if hopeless or time.monotonic() > deadline_s or closing.wait(0.05):
+                    raise DaemonDown(self._last_words() or str(error)) from error
+
+    def _start(self) -> None:
+        home = state_home().resolve()
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("TRAINWARDEN_")}
+        if ENV_HOME in os.environ:
+            environment[ENV_HOME] = str(home)
+        try:
+            with (home / "daemon-start.log").open("wb") as log:
+                self._process = subprocess.Popen(
+                    self._argv,
+                    cwd=home,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise DaemonDown(f"{self._argv[0]}: {error.strerror}") from error
+
+    def _last_words(self) -> str:
+        if self.child is not None or self._process is None:
+            return ""
+        try:
+            lines = (state_home() / "daemon-start.log").read_text(errors="replace").splitlines()
+        except OSError:  # nothing to quote
+            return ""
+        return f"it ended with exit code {self._process.returncode}: {lines[-1] if lines else 'no message'}"
+
+
+class Announcer:
+    """The thread. start(), wait_ready(), any number of tell(), close()."""
+
+    def __init__(self, run: str, voice: Voice, port: int = PORT, daemon_argv: tuple[str, ...] = ()) -> None:
+        self._run = run
+        self._voice = voice
+        self._port = port
+        self.keeper = DaemonKeeper(Link(control_socket()), port, daemon_argv)
+        self._link = Link(control_socket())
+        self._queue: deque[Announcement] = deque(maxlen=QUEUE_MAX)
+        self._present: tuple[Announcement, ...] = ()  # what another daemon has to be told again
+        self._known: tuple[Any, ...] | None = None  # pid and start of the daemon that knows of us
+        self._wake = threading.Event()
+        self._tried = threading.Event()
+        self._closing = threading.Event()
+        self._abandon = threading.Event()
+        self._down = False
+        self._thread = threading.Thread(target=self._work, name="announcer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wait_ready(self, timeout_s: float = START_S + 2.0) -> None:
+        """Until a daemon knows of the run, or could not be had, or the time is over."""
+        self._tried.wait(timeout_s)
+
+    def tell(self, what: str, body: dict[str, Any], present: bool = False) -> None:
+        """Announce in order. `present`: the state of things, which a new daemon has to be told as well."""
+        announcement = Announcement(f"/api/v1/runs/{self._run}/{what}", body)
+        if present:
+            self._present = (announcement,)
+        self._queue.append(announcement)
+        self._wake.set()
+
+    def close(self, timeout_s: float = 5.0) -> bool:
+        """Deliver what is waiting, within the time. True: the daemon knows everything."""
+        self._closing.set()
+        self._wake.set()
+        self._thread.join(timeout_s)
+        self._abandon.set()
+        return not self._queue
+
+    def _work(self) -> None:
+        delay_s = RETRY_S
+        while not self._abandon.is_set():
+            try:
+                self._turn()
+                delay_s = RETRY_S
+                pause_s = HEARTBEAT_S
+            except DaemonDown as error:
+                self._lost(error)
+                pause_s, delay_s = delay_s, min(delay_s * 2, RETRY_MAX_S)
+            except Exception as error:  # noqa: BLE001 - the edge of this thread: supervision goes on without a daemon
+                self._lost(DaemonDown(f"{type(error).__name__}: {error}"))
+                pause_s, delay_s = delay_s, min(delay_s * 2, RETRY_MAX_S)
+            self._tried.set()
+            if self._closing.is_set() and (self._down or not self._queue):
+                return
+            self._pause(pause_s)
+
+    def _pause(self, seconds: float) -> None:
+        """While a daemon is there, an announcement ends the pause; a missing one is not asked for more often."""
+        if self._down:
+            self._closing.wait(seconds)
+        else:
+            self._wake.wait(seconds)
+        self._wake.clear()
+
+    def _turn(self) -> None:
+        health = self.keeper.ensure(self._closing)
+        known = (health.get("pid"), health.get("started_s"))
+        if known != self._known:
+            self._post(Announcement("/api/v1/runs", {"run": self._run}))
+            for announcement in self._present:
+                self._post(announcement)
+            self._known = known
+            self._found(health)
+        while self._queue:
+            self._post(self._queue[0])
+            self._queue.popleft()
+
+    def _post(self, announcement: Announcement) -> None:
+        try:
+            self._link.post(announcement.path, announcement.body)
+        except Refusal as refusal:
+            self._voice.say(f"the daemon refused {announcement.path.rpartition('/')[2]}: {refusal}", "warning")
+
+    def _found(self, health: dict[str, Any]) -> None:
+        port = health.get("port")
+        other = f" (port {self._port} is not it: taken, or set by whoever started the daemon)" if port != self._port else ""
+        again = "the daemon is back; " if self._down else ""
+        self._down = False
+        self._voice.say(f"{again}watching run {self._run}, metrics at http://127.0.0.1:{port}/metrics{other}")
+
+    def _lost(self, error: DaemonDown) -> None:
+        if not self._down and not self._closing.is_set():
+            self._voice.say(
+                f"the daemon can't be reached ({error}): the training goes on UNSUPERVISED, trying again from now on",
+                "warning",
+            )
+        self._down = True
+        self._known = None
+
+

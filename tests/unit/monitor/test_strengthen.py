@@ -1,0 +1,55 @@
+"""Strengthening: absolute values, once per incident, never below a floor, never a raise."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.policy.settings import Strengthen
+from monitor.policy.strengthen import strengthen
+from trainer_hooks.wire.messages import TrainingStarted
+from trainer_hooks.wire.runfolder import GroupSettings, Settings
+
+USER = Settings(
+    groups=(
+        GroupSettings(name="weight", base_rate=0.01, rate_max=None, weight_decay=0.0005),
+        GroupSettings(name="bias", base_rate=0.01, rate_max=0.0403, weight_decay=0.0),
+    ),
+    clip_norm=10.0, momentum=0.9, ramp_batches=0, warmup_epochs=5.0, learning_rate=0.01, weight_decay=0.0005,
+)  # fmt: skip
+TRAINING = TrainingStarted(0.0, "ultralytics", {}, {}, (), ("weight", "bias"), (0.01, 0.01), 50, 1, 100, 1, 1, "", "", 1, "cpu", "")
+
+
+def test_the_defaults_are_those_of_the_night() -> None:
+    new = strengthen(USER, USER, Strengthen(), TRAINING, restart=True, epochs_left=47)
+    assert (new.learning_rate, new.clip_norm, new.warmup_epochs, new.momentum, new.weight_decay) == (0.005, 5.0, 10.0, 0.85, 0.001)
+    assert [g.base_rate for g in new.groups] == [0.005, 0.005]
+    assert [g.weight_decay for g in new.groups] == [0.001, 0.0]
+    assert new.ramp_batches == 500
+
+
+def test_an_adjustment_in_place_changes_rate_and_clip_alone() -> None:
+    new = strengthen(USER, USER, Strengthen(), TRAINING, restart=False, epochs_left=47)
+    same = msgspec.structs.replace(new, learning_rate=0.01, clip_norm=10.0, groups=USER.groups)
+    assert same == USER
+    assert (new.learning_rate, new.clip_norm) == (0.005, 5.0)
+
+
+def test_a_ramp_never_takes_more_than_half_of_what_is_left() -> None:
+    new = strengthen(USER, USER, Strengthen(), TRAINING, restart=True, epochs_left=4)
+    assert new.ramp_batches == 200
+
+
+@given(st.integers(1, 12), st.floats(0.05, 1.0), st.floats(0.01, 1.0))
+def test_many_incidents_never_go_below_the_floor_and_never_raise_anything(incidents: int, factor: float, floor: float) -> None:
+    rules = Strengthen(learning_rate=factor, clip_norm=factor, floor=floor)
+    now = USER
+    for _ in range(incidents):
+        new = strengthen(now, USER, rules, TRAINING, restart=True, epochs_left=40)
+        assert new.learning_rate <= now.learning_rate
+        assert new.clip_norm <= now.clip_norm
+        assert new.learning_rate >= min(floor * USER.learning_rate, now.learning_rate) * (1 - 1e-9)
+        assert new.groups[0].base_rate == pytest.approx(new.learning_rate)
+        now = new

@@ -1,0 +1,149 @@
+"""Reads an Ultralytics trainer: its loss and components, its memory, its batch, its warm-up. Never changes it.
+
+What a release of Ultralytics does not have is asked for by attribute, never by version.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+WARMUP_BATCHES_MIN = 100  # of releases before _get_warmup_iterations
+
+
+@dataclass(slots=True)
+class BatchContents:
+    """What the batch held, from the moment the trainer prepared it."""
+
+    size: int | None = None
+    image_size: int | None = None
+    instances: int | None = None
+    instances_max: int | None = None
+    samples: tuple[str, ...] = ()
+
+
+class Memory(NamedTuple):
+    """Of the caching allocator, in bytes; all None without a CUDA device."""
+
+    allocated: int | None = None
+    reserved: int | None = None
+    peak: int | None = None
+    retries: int | None = None
+
+
+def contents_before(batch: dict[str, Any]) -> BatchContents:
+    """What the collated batch holds, read on the host, before it travels to the device."""
+    contents = BatchContents()
+    names = batch.get("im_file")
+    if isinstance(names, Sequence) and not isinstance(names, str):
+        contents.samples = tuple(str(name) for name in names)
+    classes, owners = batch.get("cls"), batch.get("batch_idx")
+    if isinstance(owners, torch.Tensor) and owners.device.type == "cpu":
+        contents.instances = int(owners.shape[0])
+        contents.instances_max = int(torch.bincount(owners.flatten().long()).max()) if contents.instances else 0
+    elif isinstance(classes, torch.Tensor):
+        contents.instances = int(classes.shape[0])
+    return contents
+
+
+def contents_after(contents: BatchContents, batch: dict[str, Any]) -> BatchContents:
+    """Complete `contents` with what only the prepared batch knows: its final shape."""
+    image = batch.get("img")
+    if isinstance(image, torch.Tensor):
+        contents.size = int(image.shape[0])
+        contents.image_size = int(max(image.shape[-2:]))
+    return contents
+
+
+def parts(items: Any) -> tuple[torch.Tensor, ...]:  # noqa: ANN401  a dict in new releases, one tensor in old ones
+    """The loss components as 0-dim tensors, in the trainer's order."""
+    if isinstance(items, dict):
+        return tuple(torch.as_tensor(value).detach() for value in items.values())
+    return tuple(items.detach().flatten().unbind()) if isinstance(items, torch.Tensor) else ()
+
+
+def part_names(trainer: Any) -> tuple[str, ...]:  # noqa: ANN401
+    """Names of the loss components; empty before the first batch of releases that derive them from it."""
+    if isinstance(trainer.loss_names, str):
+        return (trainer.loss_names,)
+    return tuple(str(name) for name in trainer.loss_names or ())
+
+
+def memory(device: torch.device) -> Memory:
+    """What the device's allocator holds now. One call for all of it, without a device sync."""
+    if device.type != "cuda":
+        return Memory()
+    statistics = torch.cuda.memory_stats_as_nested_dict(device)
+    allocated = statistics.get("allocated_bytes", {}).get("all", {})
+    reserved = statistics.get("reserved_bytes", {}).get("all", {})
+    return Memory(
+        allocated.get("current"), reserved.get("current"), allocated.get("peak"), statistics.get("num_alloc_retries")
+    )
+
+
+def scaling(trainer: Any) -> bool:  # noqa: ANN401
+    """True: a gradient scaler is there and switched on."""
+    scaler = getattr(trainer, "scaler", None)
+    return scaler is not None and scaler.is_enabled()
+
+
+def scale_tensor(trainer: Any) -> torch.Tensor | None:  # noqa: ANN401
+    """The loss scale as the scaler keeps it, to be read together with other scalars; None: no scaling."""
+    if not scaling(trainer):
+        return None
+    scale = getattr(trainer.scaler, "_scale", None)
+    return scale if isinstance(scale, torch.Tensor) else None
+
+
+def warmup_batches(trainer: Any, batches_per_epoch: int) -> int:  # noqa: ANN401
+    """How many batches, counted from epoch 0, the trainer's own warm-up lasts."""
+    ours = getattr(trainer, "_get_warmup_iterations", None)
+    if ours is not None:
+        return int(ours(batches_per_epoch))
+    epochs = float(trainer.args.warmup_epochs)
+    return max(round(epochs * batches_per_epoch), WARMUP_BATCHES_MIN) if epochs > 0 else 0
+
+
+def mixes_images(trainer: Any) -> bool:  # noqa: ANN401
+    """True: a batch's names cover only part of what is in its images, since mosaic or mixup put several into one."""
+    dataset = getattr(trainer.train_loader, "dataset", None)
+    arguments = trainer.args
+    mosaic = getattr(arguments, "mosaic", 0.0) and getattr(dataset, "mosaic", True) and not _mosaic_closed(trainer)
+    return bool(mosaic or getattr(arguments, "mixup", 0.0) or getattr(arguments, "cutmix", 0.0))
+
+
+def _mosaic_closed(trainer: Any) -> bool:  # noqa: ANN401
+    closing = int(getattr(trainer.args, "close_mosaic", 0) or 0)
+    return bool(closing) and getattr(trainer, "epoch", 0) >= trainer.epochs - closing
+
+
+def mean_parts(trainer: Any) -> tuple[float, ...]:  # noqa: ANN401
+    """The running means of the epoch's components. Waits for the device."""
+    return tuple(float(value) for value in parts(trainer.tloss))
+
+
+def metrics(trainer: Any) -> dict[str, float]:  # noqa: ANN401
+    """The trainer's last metrics, those that are numbers."""
+    found: dict[str, float] = {}
+    for name, value in (getattr(trainer, "metrics", None) or {}).items():
+        number = as_number(value)
+        if number is not None:
+            found[str(name)] = number
+    return found
+
+
+def as_number(value: Any) -> float | None:  # noqa: ANN401
+    """The value as a float; None: it is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def finite(value: float | None) -> bool:
+    """False for NaN and infinities; None, a value that is not there, is not held against it."""
+    return value is None or math.isfinite(value)

@@ -1,0 +1,108 @@
+"""Starts a training from a plan, or not at all: whatever is wrong with an expected plan ends the process with 75.
+
+Reads the plan that the environment names, before the trainer touches a folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from trainer_hooks.integrations.ultralytics.process import Training, refuse_to_start
+from trainer_hooks.wire.runfolder import ENV_GENERATION, ENV_PLAN, Plan, RunFolderError, read
+
+T = TypeVar("T")
+
+
+def with_plan(training: Training) -> Training:
+    """The training with its plan, if one is expected and made for it. Exits with 75 where that can't be told."""
+    path = os.environ.get(ENV_PLAN)
+    if not path:
+        return training
+    try:
+        plan = read(Path(path), Plan)
+    except RunFolderError as error:
+        refuse_to_start(f"{error}; put the plan back, or start without it by unsetting {ENV_PLAN}")
+    if plan.ordinal != training.ordinal:
+        return training
+    if fault := _fault(plan, training):
+        refuse_to_start(f"{path}: {fault}")
+    return Training(training.ordinal, training.digest, plan)
+
+
+def overrides_for(plan: Plan, overrides: dict[str, Any]) -> dict[str, Any]:
+    """The trainer's overrides, resumed from the plan's checkpoint. Verifies the checkpoint first, exits with 75."""
+    checkpoint = plan.checkpoint
+    if checkpoint is None:
+        refuse_to_start(f"plan {plan.id} names no checkpoint: a rollback needs one")
+    try:
+        found = _digest(Path(checkpoint.path))
+    except OSError as error:
+        refuse_to_start(f"{checkpoint.path}: can't be read ({error.strerror}); the plan starts from it")
+    if found != checkpoint.digest:
+        refuse_to_start(f"{checkpoint.path}: has sha256 {found}, the plan says {checkpoint.digest}; it was changed since")
+    return {**overrides, "resume": checkpoint.path}
+
+
+def fail_closed(what: str, body: Callable[[], T]) -> T:
+    """What `body` returns. Its exceptions are shown and end the process with 75: the plan could not be followed."""
+    try:
+        return body()
+    except Exception as error:
+        traceback.print_exc()
+        refuse_to_start(f"{what} failed under a plan ({type(error).__name__}: {error})")
+
+
+def check_folder(plan: Plan, trainer: Any) -> None:  # noqa: ANN401
+    """Exits with 75 where the resumed trainer would write into another folder than the plan's."""
+    if plan.save_dir and Path(plan.save_dir).resolve() != Path(trainer.save_dir).resolve():
+        refuse_to_start(f"plan {plan.id} is for {plan.save_dir}: this training would write to {trainer.save_dir}")
+
+
+def check_epoch(plan: Plan, trainer: Any) -> None:  # noqa: ANN401
+    """Exits with 75 where the trainer did not resume at the plan's epoch, whatever the reason."""
+    start = int(trainer.start_epoch) + 1
+    if start != plan.start_epoch:
+        refuse_to_start(f"the trainer starts at epoch {start}: plan {plan.id} resumes at {plan.start_epoch}")
+
+
+def reseed(plan: Plan, trainer: Any) -> None:  # noqa: ANN401
+    """Seed this generation apart from the one it replaces; for the trainer's entry into its set-up."""
+    from ultralytics.utils import RANK  # noqa: PLC0415  never import somebody's framework before they do
+    from ultralytics.utils.torch_utils import init_seeds  # noqa: PLC0415
+
+    init_seeds(trainer.args.seed + 1 + RANK + plan.seed_offset, deterministic=trainer.args.deterministic)
+
+
+def draw_other_batches(plan: Plan, trainer: Any) -> None:  # noqa: ANN401
+    """Offset the seeds of the train loader, so that the resumed epoch meets its samples in another order."""
+    loader = trainer.train_loader
+    generator = getattr(loader, "generator", None)
+    if generator is not None:
+        generator.manual_seed((generator.initial_seed() + plan.seed_offset) % 2**63)
+    sampler = getattr(loader, "sampler", None)
+    if isinstance(getattr(sampler, "seed", None), int):
+        sampler.seed += plan.seed_offset
+    if getattr(loader, "iterator", None) is not None and hasattr(loader, "reset"):
+        loader.reset()
+
+
+def _fault(plan: Plan, training: Training) -> str:
+    """Why a plan for this ordinal can't be this training's; empty: it is."""
+    generation = os.environ.get(ENV_GENERATION, "")
+    if plan.version != 1:
+        return f"is a plan of version {plan.version}: this side reads version 1, install the same trainwarden on both"
+    if generation and generation != str(plan.generation):
+        return f"is for generation {plan.generation}: this is generation {generation}"
+    if plan.arguments_digest and plan.arguments_digest != training.digest:
+        return f"is for another training {training.ordinal} of this process: its arguments have changed since"
+    return ""
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,186 @@
+"""What an integration talks to: the training thread's side of everything that leaves the process."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import time
+from pathlib import Path
+
+from trainer_hooks.identity import Identity, identify
+from trainer_hooks.orders import OrderInbox
+from trainer_hooks.outbox import Outbox, Packer
+from trainer_hooks.sender import SenderThread
+from trainer_hooks.spool import Spool, request_of
+from trainer_hooks.trimming import fit
+from trainer_hooks.wire import runfolder
+from trainer_hooks.wire.eventfile import EventFile, events_path
+from trainer_hooks.wire.messages import BatchEnded, Event, HookTrouble, Order, OrderApplied
+from trainer_hooks.wire.runfolder import Receipt
+
+SPOOL_SHARE = 0.6  # of the time given to close: a copy on disk is worth more than records on their way
+UNCONNECTED_FLUSH_S = 0.2  # with no daemon to acknowledge anything, the events file has it all
+
+
+class Probe:
+    """Sends records and events, brings orders. One per process, see `connect`; in a forked child it does nothing."""
+
+    def __init__(self, identity: Identity) -> None:
+        self.identity = identity
+        self._silent = False
+        self._troubles = 0
+        self._outbox = Outbox()
+        self._packer = Packer(identity.sender())
+        self._inbox = OrderInbox(identity.sender())
+        self._events = EventFile(events_path(identity.folder, identity.generation, identity.rank))
+        self._spool = Spool(identity, self.event)
+        self._sender = self._new_sender()
+        self._sender.start()
+
+    @property
+    def hook_errors(self) -> int:
+        """Troubles told of by event, records that could not be sent, and errors of the sender thread."""
+        return self._troubles + self._packer.unsendable + self._sender.errors + self._outbox.events_refused
+
+    @property
+    def dropped(self) -> int:
+        """Records that fell out of the ring because nobody took them in time."""
+        return self._outbox.dropped
+
+    @property
+    def closed(self) -> bool:
+        """True between `close` and the next `connect`."""
+        return self._sender.stopped
+
+    def batch(self, record: BatchEnded, urgent: bool = False) -> None:
+        """The step path: one append. `urgent` (a non-finite batch) also wakes the sender, so that it leaves at once."""
+        if self._silent:
+            return
+        self._outbox.batch(record)
+        if urgent:
+            self._sender.wake()
+
+    def event(self, body: Event) -> None:
+        """Send what must arrive: again and again until it is acknowledged, and meanwhile kept in the run folder."""
+        if self._silent:
+            return
+        if isinstance(body, HookTrouble):
+            self._troubles += 1
+        self._outbox.event(fit(body))
+        self._sender.wake()
+
+    def order(self) -> Order | None:
+        """The next order for this rank that nobody took yet. Cheap when there is none."""
+        return self._inbox.take()
+
+    def settle(
+        self, order: Order, outcome: str, detail: str, epoch: int, batch: int, read_back: dict[str, str]
+    ) -> None:
+        """Leave the receipt that outlives this process, then tell the daemon.
+
+        Raises OSError where the receipt can't be written; then nothing was told, and the caller decides.
+        """
+        if self._silent:
+            return
+        generation, now_s = self.identity.generation, time.time()
+        receipt = Receipt(
+            order=order.id,
+            generation=generation,
+            outcome=outcome,
+            detail=detail,
+            epoch=epoch,
+            batch=batch,
+            read_back=read_back,
+            written_s=now_s,
+        )
+        runfolder.write(self.identity.folder.receipt(order.id), receipt)
+        self.event(OrderApplied(now_s, order.id, outcome, detail, epoch, batch, read_back))
+
+    def checkpoint(
+        self,
+        source: Path,
+        *,
+        epoch: int,
+        ordinal: int,
+        batches: int,
+        nonfinite_batches: int,
+        is_best: bool,
+        fitness: float | None = None,
+        state_finding: str = "",
+    ) -> None:
+        """Have the file copied as it is now; a CheckpointSaved follows. Call it before the trainer writes again.
+
+        Raises OSError where `source` is missing or a symbolic link.
+        """
+        if self._silent:
+            return
+        request = request_of(
+            source,
+            epoch=epoch,
+            ordinal=ordinal,
+            batches=batches,
+            nonfinite_batches=nonfinite_batches,
+            is_best=is_best,
+            fitness=fitness,
+            state_finding=state_finding,
+        )
+        self._spool.offer(request)
+
+    def flush(self, timeout_s: float) -> bool:
+        """True: everything is sent and every event acknowledged. Waits no longer than `timeout_s`."""
+        return self._silent or self._sender.flush(timeout_s)
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Finish the copies and the sending, both within the time, and end the threads. `connect` opens it again."""
+        if self._silent or self.closed:
+            return
+        deadline_s = time.monotonic() + timeout_s
+        self._spool.finish(SPOOL_SHARE * timeout_s)
+        left_s = max(0.0, deadline_s - time.monotonic())
+        self._sender.flush(left_s if self._sender.connected else min(left_s, UNCONNECTED_FLUSH_S))
+        self._sender.stop(max(UNCONNECTED_FLUSH_S, deadline_s - time.monotonic()))
+
+    def _new_sender(self) -> SenderThread:
+        return SenderThread(_address, self._outbox, self._packer, self._inbox, self._events)
+
+    def _reopen(self) -> None:
+        """Go on where `close` stopped. Events keep counting: a daemon knows a generation's events by their numbers."""
+        self._sender = self._new_sender()
+        self._sender.start()
+
+    def _silence(self) -> None:
+        """In a forked child: the threads are gone, and what the parent has to say is not ours to say."""
+        self._silent = True
+        self._inbox = OrderInbox(self.identity.sender())
+
+
+def _address() -> str:
+    return f"ipc://{runfolder.records_socket()}"
+
+
+_probe: Probe | None = None
+_watching_forks = False
+
+
+def connect(rank: int = 0) -> Probe:
+    """The probe of this process, opened on the first call. Raises what `identify` raises."""
+    global _probe, _watching_forks  # noqa: PLW0603 - one process has one identity, whoever asks
+    if _probe is None:
+        _probe = Probe(identify(rank))
+        atexit.register(_close_at_exit)
+        if not _watching_forks:
+            os.register_at_fork(after_in_child=_silence_in_child)
+            _watching_forks = True
+    elif _probe.closed and not _probe._silent:
+        _probe._reopen()
+    return _probe
+
+
+def _silence_in_child() -> None:
+    if _probe is not None:
+        _probe._silence()
+
+
+def _close_at_exit() -> None:
+    if _probe is not None:
+        _probe.close()

@@ -1,0 +1,198 @@
+"""Copies of checkpoints in the run folder, made by a helper thread, whether or not a daemon is there to adopt them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer_hooks.copying import Copy, Mark, TornError, copy_version, mark_of
+from trainer_hooks.identity import Identity
+from trainer_hooks.wire import runfolder
+from trainer_hooks.wire.messages import CheckpointSaved, Event, HookTrouble
+from trainer_hooks.wire.runfolder import Manifest, RunFolderError
+
+SPOOL_FILES = 6  # copies that no daemon has adopted; with a daemon there is one at most
+WAITING_MAX = 4  # different files to copy; a trainer saves last, best and perhaps one a period
+TRIES = 3
+TRY_AGAIN_S = 0.2
+
+_PARTIAL = re.compile(r"\.g(\d+)-r\d+-\d+\.[^.]*\.part")
+_log = logging.getLogger("trainwarden")
+
+
+@dataclass(frozen=True, slots=True)
+class CopyRequest:
+    """A checkpoint that was just saved, and what was true then."""
+
+    source: Path
+    mark: Mark  # of the very version that is meant: when the helper comes, the trainer may have saved again
+    epoch: int
+    ordinal: int
+    batches: int
+    nonfinite_batches: int
+    is_best: bool
+    saved_s: float
+    fitness: float | None = None
+    state_finding: str = ""
+
+
+def request_of(
+    source: Path,
+    *,
+    epoch: int,
+    ordinal: int,
+    batches: int,
+    nonfinite_batches: int,
+    is_best: bool,
+    fitness: float | None = None,
+    state_finding: str = "",
+) -> CopyRequest:
+    """A request for the version of `source` that lies there now. Raises OSError where there is none."""
+    path = source.absolute()
+    mark = mark_of(path)
+    return CopyRequest(
+        path, mark, epoch, ordinal, batches, nonfinite_batches, is_best, time.time(), fitness, state_finding
+    )
+
+
+class Spool:
+    """Takes requests from the training thread at once; copies, digests, describes and bounds them in its own."""
+
+    def __init__(self, identity: Identity, tell: Callable[[Event], None], files_max: int = SPOOL_FILES) -> None:
+        self.displaced = 0  # requests that gave way to newer ones before they were copied
+        self.evicted = 0  # copies removed because nobody adopted them
+        self._identity = identity
+        self._folder = identity.folder.spool
+        self._tell = tell
+        self._files_max = files_max
+        self._serial = 0
+        self._waiting: dict[Path, CopyRequest] = {}
+        self._busy = False
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    def offer(self, request: CopyRequest) -> None:
+        """Hand over a request and return. A newer one for the same file replaces the older: that version is gone."""
+        with self._changed:
+            if self._waiting.pop(request.source, None) is not None:
+                self.displaced += 1
+            elif len(self._waiting) >= WAITING_MAX:
+                del self._waiting[next(iter(self._waiting))]
+                self.displaced += 1
+            self._waiting[request.source] = request
+            if self._thread is None:
+                self._stopping = False
+                self._thread = threading.Thread(target=self._run, name="trainwarden-spool", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def finish(self, timeout_s: float) -> bool:
+        """Wait for the copies that are waiting, then end the thread. True: all were made within the time."""
+        with self._changed:
+            done = self._changed.wait_for(lambda: not self._waiting and not self._busy, timeout_s)
+            self._stopping = True
+            self._thread = None
+            self._changed.notify_all()
+        return done
+
+    def _run(self) -> None:
+        self._guarded(self._remove_partial)
+        while (request := self._next()) is not None:
+            self._guarded(self._serve, request)
+
+    def _next(self) -> CopyRequest | None:
+        with self._changed:
+            self._busy = False
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._waiting or self._stopping)
+            if not self._waiting:
+                return None
+            self._busy = True
+            return self._waiting.pop(next(iter(self._waiting)))
+
+    def _guarded(self, work: Callable[..., None], *args: object) -> None:
+        try:
+            work(*args)
+        except Exception as error:  # noqa: BLE001 - this thread must outlive every error
+            _log.warning("a checkpoint was not copied, training goes on: %r", error)
+            self._tell(HookTrouble(time.time(), "spool", f"{type(error).__name__}: {error}", False))
+
+    def _serve(self, request: CopyRequest) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        serial = self._serial + 1
+        name = f"g{self._identity.generation}-r{self._identity.rank}-{serial:05d}{request.source.suffix}"
+        partial = self._folder / f".{name}.part"
+        copied = self._copy(request, partial)
+        if copied is None:
+            return
+        self._serial = serial
+        partial.rename(self._folder / name)
+        manifest = self._manifest(request, copied, serial, name)
+        try:
+            runfolder.write(self._folder / f"{name}.json", manifest)
+        except OSError:
+            (self._folder / name).unlink(missing_ok=True)
+            raise
+        self._tell(CheckpointSaved(time.time(), f"{name}.json", request.epoch, copied.digest))
+        self._evict(f"{name}.json")
+
+    def _copy(self, request: CopyRequest, partial: Path) -> Copy | None:
+        """The copy, or None where another version took the place of the one that is meant; that is told."""
+        for _ in range(TRIES):
+            try:
+                return copy_version(request.source, request.mark, partial)
+            except (TornError, FileNotFoundError):
+                with self._changed:
+                    newer = self._changed.wait_for(lambda: request.source in self._waiting, TRY_AGAIN_S)
+                    if newer:
+                        self.displaced += 1
+                        return None
+        self._tell(CheckpointSaved(time.time(), "", request.epoch, "", torn=True))
+        return None
+
+    def _manifest(self, request: CopyRequest, copied: Copy, serial: int, name: str) -> Manifest:
+        return Manifest(
+            run=self._identity.run,
+            generation=self._identity.generation,
+            rank=self._identity.rank,
+            ordinal=request.ordinal,
+            serial=serial,
+            file=name,
+            source=str(request.source),
+            digest=copied.digest,
+            size=copied.size,
+            epoch=request.epoch,
+            batches=request.batches,
+            nonfinite_batches=request.nonfinite_batches,
+            is_best=request.is_best,
+            saved_s=request.saved_s,
+            state_finding=request.state_finding,
+            fitness=request.fitness,
+        )
+
+    def _evict(self, newest: str) -> None:
+        """Remove the oldest copies over the bound, best ones last; manifests first, so that none points nowhere."""
+        found: list[tuple[bool, float, Path, str]] = []
+        for path in self._folder.glob("*.json"):
+            with contextlib.suppress(RunFolderError):  # adopted by the daemon just now, or not one of ours
+                manifest = runfolder.read(path, Manifest)
+                if path.name != newest:
+                    found.append((manifest.is_best, manifest.saved_s, path, manifest.file))
+        for _, _, path, file in sorted(found)[: max(0, len(found) + 1 - self._files_max)]:
+            path.unlink(missing_ok=True)
+            (self._folder / Path(file).name).unlink(missing_ok=True)
+            self.evicted += 1
+
+    def _remove_partial(self) -> None:
+        """What generations before this one left half-copied when they were killed."""
+        for path in self._folder.glob(".*.part"):
+            match = _PARTIAL.fullmatch(path.name)
+            if match and int(match[1]) < self._identity.generation:
+                path.unlink(missing_ok=True)
