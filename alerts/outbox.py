@@ -31,7 +31,7 @@ class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outbox(Protocol):
-    """Rows survive the process; every method commits before it returns. Times are Unix seconds."""
+    """Rows survive the process; a change that is lost in a crash only repeats a delivery. Times are Unix seconds."""
 
     def due(self, now_s: float) -> list[OutboxRow]:
         """Of each (lane, receiver) the oldest unsettled row, where its `next_s` has come; those waiting longest first.

@@ -1,7 +1,8 @@
 """The core: entries in, effects out. Touches no clock, file, socket or thread; the same entries give the same effects.
 
-Every entry, whoever sent it, comes through `Core.feed`. What it folds is the whole state (`Core.fleet`): a snapshot is its
-encoding, and refolding the journal after a snapshot gives the state, and the effects, that an uninterrupted core had.
+Every entry, whoever sent it, comes through `Core.feed`. What it folds is the whole state
+(`Core.fleet`): a snapshot is its encoding, and refolding the journal after a snapshot gives the state, and the effects,
+that an uninterrupted core had.
 """
 
 from __future__ import annotations
@@ -53,7 +54,10 @@ class Core:
         self._policies: dict[str, Policy] = {}
 
     def feed(self, entry: Entry) -> list[Effect]:
-        """Fold one entry in and return what is to be done. Entries come in the order of their `seq`; one seen before is passed over."""
+        """Fold one entry in and return what is to be done.
+
+        Entries come in the order of their `seq`; one seen before is passed over.
+        """
         if entry.seq <= self.fleet.seq:
             return []
         self.fleet.seq = entry.seq
@@ -165,7 +169,7 @@ class Core:
             return None
         try:
             return detector(view, config)
-        except Exception as error:  # noqa: BLE001 - a detector may come from anywhere; it must not take the core with it
+        except Exception as error:  # noqa: BLE001 - it may come from anywhere; it must not take the core with it
             turn.run.switched_off.append(name)
             turn.say(
                 f"detector {name} raised {type(error).__name__}: {error}; it is switched off for this run",

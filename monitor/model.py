@@ -145,7 +145,10 @@ class Option(msgspec.Struct, frozen=True):
 
 
 class RunOpened(msgspec.Struct, frozen=True, tag="run_opened"):
-    """A run is announced (by its shim, or by the first frame of an unannounced one). Opening it again changes nothing."""
+    """A run is announced (by its shim, or by the first frame of an unannounced one).
+
+    Opening it again changes nothing.
+    """
 
     spec: RunSpec
     policy: str  # the effective policy as JSON; monitor.policy.settings.Policy
@@ -277,7 +280,10 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ExamineCheckpoint(msgspec.Struct, frozen=True, tag="examine"):
-    """Adopt the copy named by `manifest` (or look at the adopted one again) and verify it; answers CheckpointExamined."""
+    """Adopt the copy named by `manifest` (or look at the adopted one again) and verify it.
+
+    Answers CheckpointExamined.
+    """
 
     id: str
     run: str

@@ -96,6 +96,11 @@ class Guard:
         self.refresh()
         self._hook = optimizer.register_step_pre_hook(self._before_optimizer)
 
+    @property
+    def protects(self) -> bool:
+        """True: a non-finite gradient reaches no parameter, whether we drop its step or the scaler does."""
+        return self.acts or self._scaling()
+
     # --- at a step ---------------------------------------------------------------------------------------------------
 
     def enter(self, loss: torch.Tensor | None, average: Any) -> None:  # noqa: ANN401  whatever has .ema and .update

@@ -73,7 +73,8 @@ class Link:
     @property
     def writable(self) -> bool:
         """True: a daemon is connected, and less than FRAMES_QUEUED_MAX frames wait for it."""
-        return bool(self._socket.getsockopt(zmq.EVENTS) & zmq.POLLOUT)
+        events = self._socket.getsockopt(zmq.EVENTS)
+        return isinstance(events, int) and bool(events & zmq.POLLOUT)
 
     def send(self, data: bytes) -> bool:
         """Hand a frame to ZeroMQ. False: it has no room or no peer, keep the frame. True does not mean delivered."""
@@ -84,12 +85,11 @@ class Link:
         return True
 
     def receive(self) -> list[bytes]:
-        """What the daemon sent since the last call; several parts are joined, and so are no message of ours."""
+        """What the daemon sent since the last call, at most MESSAGES_READ_MAX messages."""
         messages: list[bytes] = []
         with contextlib.suppress(zmq.Again):  # nothing more has come
             while len(messages) < MESSAGES_READ_MAX:
-                parts: list[bytes] = self._socket.recv_multipart(zmq.NOBLOCK)
-                messages.append(b"".join(parts))
+                messages.append(self._socket.recv(zmq.NOBLOCK))
         return messages
 
     def close(self) -> None:

@@ -58,7 +58,7 @@ class Outbox:
         self._batches_offered += 1
 
     def event(self, body: Event) -> bool:
-        """Number the event and keep it until it is acknowledged. False: too many are waiting, it is lost and counted."""
+        """Number the event and keep it until it is acknowledged. False: too many wait, it is lost and counted."""
         limit = EVENTS_MAX if isinstance(body, _VITAL) else EVENTS_MAX - EVENTS_RESERVED
         with self._lock:
             if len(self._unacknowledged) >= limit:

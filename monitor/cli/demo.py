@@ -10,8 +10,12 @@ from monitor.cli.command import Command
 from monitor.cli.failure import EXIT_CONFIG, Failure
 
 
-@click.command(cls=Command, examples=("trainwarden demo", "trainwarden demo --keep night", "trainwarden demo --control"))
-@click.option("--keep", metavar="FOLDER", type=click.Path(path_type=Path), help="Where to put everything: a new folder.")
+@click.command(
+    cls=Command, examples=("trainwarden demo", "trainwarden demo --keep night", "trainwarden demo --control")
+)
+@click.option(
+    "--keep", metavar="FOLDER", type=click.Path(path_type=Path), help="Where to put everything: a new folder."
+)
 @click.option("--control", is_flag=True, help="The same training without trainwarden, for comparison.")
 def demo(keep: Path | None, control: bool) -> None:
     """Watch a real YOLO training go wrong at night, be stopped, rolled back, strengthened and finished.

@@ -11,33 +11,23 @@ from monitor.cli.failure import daemon_failures
 from monitor.cli.names import existing_run
 
 
-@click.command(
-    cls=Command,
-    examples=(
-        "trainwarden stop night-3f2a",
-        '"""',
-        '_command(run, "stop")',
-        'click.echo(f"{run}: told to stop at its next batch; follow it with: trainwarden status {run}")',
-        "",
-        "",
-        "@click.command()",
-        '@click.argument("run")',
-        "def rollback(run: str) -> None:",
-        '"""Send RUN back to its newest clean checkpoint, with the settings its policy strengthens.',
-        "",
-        "\b",
-        "Example:",
-        "trainwarden rollback night-3f2a",
-    ),
-)
+@click.command(cls=Command, examples=("trainwarden stop night-3f2a",))
 @click.argument("run")
 def stop(run: str) -> None:
     """Stop RUN at its next batch. Its last checkpoint stays as it is, so that the training can be resumed."""
-    _command(run, "rollback")
+    _ask(run, "stop")
+    click.echo(f"{run}: told to stop at its next batch; follow it with: trainwarden status {run}")
+
+
+@click.command(cls=Command, examples=("trainwarden rollback night-3f2a",))
+@click.argument("run")
+def rollback(run: str) -> None:
+    """Send RUN back to its newest clean checkpoint, with the settings its policy strengthens."""
+    _ask(run, "rollback")
     click.echo(f"{run}: told to go back to its newest clean checkpoint; follow it with: trainwarden status {run}")
 
 
-def _command(run: str, kind: str) -> None:
+def _ask(run: str, kind: str) -> None:
     existing_run(run)
     with daemon_failures():
         from monitor.client import Client, run_path
@@ -49,5 +39,5 @@ def _command(run: str, kind: str) -> None:
 def _operator() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return "an operator without a name"
+    except (KeyError, OSError):  # a container's user has no name
+        return "an operator"

@@ -10,6 +10,7 @@ from monitor.cli.command import Command
 from monitor.cli.deadline import parse_deadline
 from monitor.cli.failure import EXIT_USAGE, Failure
 from monitor.cli.policy import read_policy
+from monitor.cli.serve import DEFAULT_PORT
 
 
 def _deadline(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
@@ -39,10 +40,21 @@ def _deadline(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     show_default=True,
     help="Policy file or preset.",
 )
-@click.option("--deadline", metavar="WHEN", callback=_deadline, help='When it must be done: "2026-11-27 18:00", an ISO time, or +36h.')
+@click.option(
+    "--deadline",
+    metavar="WHEN",
+    callback=_deadline,
+    help='When it must be done: "2026-11-27 18:00", an ISO time, or +36h.',
+)
 @click.option("--observe", is_flag=True, help="Only watch and tell; never stop or roll back.")
 @click.option("--adopt", metavar="RUN", help="Take over a run whose supervisor is gone; takes no command.")
-@click.option("--port", type=click.IntRange(1, 65535), help="Port of /metrics if the daemon must be started (9469).")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="Port of /metrics, if the daemon has to be started.",
+)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def run(
     *,
@@ -52,7 +64,7 @@ def run(
     deadline: float | None,
     observe: bool,
     adopt: str | None,
-    port: int | None,
+    port: int,
     command: tuple[str, ...],
 ) -> None:
     """Start a training and stay with it: watch it, stop it when it goes wrong, roll it back, carry on.

@@ -108,7 +108,9 @@ def _learned(evidence: Evidence) -> Check:
 
 def _weights(evidence: Evidence) -> list[Check]:
     return [
-        Check(f"{name} holds no damage", is_undamaged(found.verdict, found.reasons), f"{found.tensors} tensors examined")
+        Check(
+            f"{name} holds no damage", is_undamaged(found.verdict, found.reasons), f"{found.tensors} tensors examined"
+        )
         for name, found in evidence.weights.items()
     ]
 

@@ -1,4 +1,7 @@
-"""Detectors: one file each, found by their registration. A detector is a function of a view and its config; it keeps nothing."""
+"""Detectors: one file each, found by their registration.
+
+A detector is a function of a view and its config; it keeps nothing.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,15 @@ _registry: dict[str, Detector] = {}
 
 
 def register(name: str) -> Callable[[Detector], Detector]:
-    """Make a function a detector. `name` is also its key under `detectors:` in the policy file. Raises ValueError if it is taken."""
+    """Make a function a detector. `name` is also its key under `detectors:` in the policy file.
+
+    Raises ValueError if it is taken.
+    """
 
     def add(detector: Detector) -> Detector:
         if name in _registry:
             raise ValueError(
-                f"detector {name!r}: {_registry[name].__module__} and {detector.__module__} both register it; rename one"
+                f"detector {name!r}: {_registry[name].__module__} and {detector.__module__} register it; rename one"
             )
         _registry[name] = detector
         return detector

@@ -11,12 +11,17 @@ from trainer_hooks.wire.messages import Nonfinite
 
 @register("poisoned_state")
 def poisoned_state(run: RunView, config: PoisonedState) -> Finding | None:
-    """This batch left non-finite parameters or buffers behind: every batch after it is wasted, and so is every checkpoint."""
+    """This batch left non-finite parameters or buffers behind: what is trained and saved from here on is wasted."""
     if run.cured or not run.nonfinite & (Nonfinite.PARAMETER | Nonfinite.BUFFER):
         return None
     what = "parameters" if run.nonfinite & Nonfinite.PARAMETER else "BatchNorm statistics"
     return run.finding(
-        "poisoned_state", "nonfinite", Severity.CRITICAL,
-        since=run.first_nonfinite_within(run.at.count), signal=what, value=float(run.uncured), limit=1.0,
+        "poisoned_state",
+        "nonfinite",
+        Severity.CRITICAL,
+        since=run.first_nonfinite_within(run.at.count),
+        signal=what,
+        value=float(run.uncured),
+        limit=1.0,
         summary=f"the model's {what} are not finite and were not put right",
-    )  # fmt: skip
+    )

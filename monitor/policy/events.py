@@ -81,7 +81,7 @@ def _on_checkpoint_saved(turn: Turn, rank: RankState, event: CheckpointSaved) ->
     run = turn.run
     if event.torn:
         turn.say(
-            f"the checkpoint of epoch {event.epoch} was rewritten while it was copied, three times; there is no copy of it",
+            f"the checkpoint of epoch {event.epoch} was rewritten during each try to copy it; there is no copy of it",
             Severity.WARNING,
         )
         return

@@ -1,4 +1,4 @@
-"""What the beginning and the end of processes mean: generations, the run itself, its shim, and what a person asks for. Pure."""
+"""Beginnings and ends: of generations, of the run, of its shim; and what a person asks for. Pure."""
 
 from __future__ import annotations
 
@@ -52,9 +52,8 @@ def on_training_started(turn: Turn, event: TrainingStarted) -> None:
     if not event.plan_id:
         run.in_force = run.in_force if run.generation > 1 and run.incident else None
     where = f"{event.framework} {event.versions.get(event.framework, '')}".strip()
-    last = event.epochs
-    text = f"training {event.ordinal} started ({where}, {event.device}): epochs {event.start_epoch} to {last}, {event.batches_per_epoch} batches each"
-    turn.say(text)
+    epochs = f"epochs {event.start_epoch} to {event.epochs}, {event.batches_per_epoch} batches each"
+    turn.say(f"training {event.ordinal} started ({where}, {event.device}): {epochs}")
 
 
 def on_training_ended(turn: Turn, event: TrainingEnded) -> None:
@@ -89,9 +88,8 @@ def on_generation_exited(turn: Turn, event: GenerationExited) -> None:
         else "exit code not known"
     )
     if event.relaunch:
-        turn.say(
-            f"generation {exit_.number} is gone ({how}{', after ' + exit_.escalation if exit_.escalation else ''}); relaunching"
-        )
+        made_to = f", after {exit_.escalation}" if exit_.escalation else ""
+        turn.say(f"generation {exit_.number} is gone ({how}{made_to}); relaunching")
     elif (exit_.code or exit_.signal or exit_.code is None) and run.training_how != "finished" and not run.leaving:
         name = run.spec.title or run.spec.run
         turn.say(f"the training ended by itself: {how}", Severity.CRITICAL)
@@ -146,7 +144,8 @@ def on_run_ended(turn: Turn, how: str, detail: str) -> None:
         _close(turn, incident, Happening.RUN_ENDED, f"the run {how} ({detail})" if detail else f"the run {how}")
     totals = totals_now(run)
     turn.say(
-        f"run {how}{': ' + detail if detail else ''}; {totals.nonfinite_batches} non-finite of {totals.batches} batches in all"
+        f"run {how}{': ' + detail if detail else ''}; "
+        f"{totals.nonfinite_batches} non-finite of {totals.batches} batches in all"
     )
     for known in run.incidents:
         turn.report(known)

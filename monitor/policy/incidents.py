@@ -1,4 +1,7 @@
-"""Findings become incidents, and incidents become actions. Pure: every function takes a Turn and leaves effects in it."""
+"""Findings become incidents, and incidents become actions.
+
+Pure: every function takes a Turn and leaves effects in it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The life of an incident: every state, every event, and what comes of each pair. All rules about states live in this file."""
+"""The life of an incident: every state, every event, and what comes of each pair.
+
+All rules about states live in this file.
+"""
 
 from __future__ import annotations
 

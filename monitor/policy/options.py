@@ -59,7 +59,8 @@ def _going_on(run: RunState, incident: Incident) -> str:
     since = max(row.batches, 1)
     rate = failure_rate(row.nonfinite, since)
     total = row.nonfinite + projected_nonfinite(rate, row.batches_per_epoch - position.batch - 1)
-    return f"{row.nonfinite} non-finite of {since} batches is {rate:.2%}; about {total} by the end of epoch {row.epoch}, each a step that is not taken"
+    seen = f"{row.nonfinite} non-finite of {since} batches is {rate:.2%}"
+    return f"{seen}; about {total} by the end of epoch {row.epoch}, each a step that is not taken"
 
 
 def _row_of(run: RunState, incident: Incident) -> EpochRow | None:
@@ -76,4 +77,6 @@ def _further_back(turn: Turn, first: CheckpointState | None) -> str:
 
 def _when(end_s: float, deadline_s: float | None) -> str:
     text = f"the training ends {datetime.fromtimestamp(end_s, UTC):%Y-%m-%d %H:%M} UTC"
-    return text if deadline_s is None else f"{text}, the deadline is {'kept' if deadline_kept(end_s, deadline_s) else 'missed'}"
+    if deadline_s is None:
+        return text
+    return f"{text}, the deadline is {'kept' if deadline_kept(end_s, deadline_s) else 'missed'}"

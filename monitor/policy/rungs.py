@@ -35,7 +35,7 @@ def redo_epochs(run: RunState, checkpoint: CheckpointState) -> float:
     return redo_batches(checkpoint.epoch, position, per_epoch) / per_epoch
 
 
-def choose(run: RunState, incident: Incident, policy: Policy, *, may_act: bool) -> Rung:
+def choose(run: RunState, incident: Incident, policy: Policy, *, may_act: bool) -> Rung:  # noqa: PLR0911 - a ladder
     """The next rung. Never guesses: without a clean checkpoint it adjusts what is provably clean, or stops."""
     rules = policy.rollback
     if not may_act:
@@ -59,7 +59,8 @@ def choose(run: RunState, incident: Incident, policy: Policy, *, may_act: bool) 
     if clean and incident.attempts == 0 and cost > rules.redo_limit_epochs:
         return Rung(
             "adjust",
-            f"the guard kept the state provably clean, and going back would redo {cost:.2f} of an epoch (the limit: {rules.redo_limit_epochs:g})",
+            f"the guard kept the state provably clean, and going back would redo {cost:.2f} of an epoch "
+            f"(the limit: {rules.redo_limit_epochs:g})",
         )
     if _relaunch_redoes_other_work(run):
         return Rung("stop", f"{_relaunch_redoes_other_work(run)}; resume by hand from {found.path}")
@@ -70,7 +71,8 @@ def choose(run: RunState, incident: Incident, policy: Policy, *, may_act: bool) 
     state = "" if clean else "the model's state is not provably clean; "
     return Rung(
         "rollback",
-        f"{state}epoch {found.epoch} is the newest clean checkpoint before the onset; {cost:.2f} of an epoch is to be redone",
+        f"{state}epoch {found.epoch} is the newest clean checkpoint before the onset; "
+        f"{cost:.2f} of an epoch is to be redone",
         found,
     )
 

@@ -1,7 +1,7 @@
 """Turns the policy's factors into absolute values per parameter group, once per incident and with a floor. Pure.
 
-Halving the rate at every rollback is a death spiral (a peer ended at 1/256 of it and below the run without protection), and a
-longer warm-up by Ultralytics' own rules would raise the bias group, which warms up *down* from 0.1 (DESIGN, which rung first).
+Halving the rate at every rollback is a death spiral (a peer ended at 1/256 of it and below the run without protection),
+and a longer warm-up by Ultralytics' own rules would raise the bias group, which warms up *down* from 0.1.
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ def current(run: RunState, training: TrainingStarted) -> Settings:
 
 
 def _capped(group: GroupSettings, used: float | None) -> GroupSettings:
-    """The bias group never passes its rate before the incident (it warms up down from 0.1); the others' cap is their base rate."""
+    """The bias group never passes its rate before the incident (it warms up down from 0.1).
+
+    The others' cap is their base rate.
+    """
     if "bias" not in group.name or used is None:
         return group
     return msgspec.structs.replace(group, rate_max=used if group.rate_max is None else min(used, group.rate_max))
@@ -62,11 +65,12 @@ def _setting(training: TrainingStarted, name: str, otherwise: float) -> float:
 def strengthen(
     before: Settings, user: Settings, rules: Strengthen, training: TrainingStarted, *, restart: bool, epochs_left: float
 ) -> Settings:
-    """The settings for the next try of an incident; the same for every try, since they start from what was in force before it.
+    """The settings for the next try of an incident.
 
+    They are the same for every try, since they start from what was in force before the incident.
     before: when the incident opened; user: before the first incident of the run, which the floor is a share of.
-    restart: False for an adjustment in place, which lowers rates and clip alone; True for a rollback, which adds our own
-    warm-up, momentum and weight decay. epochs_left: from the checkpoint to the end, which bounds the ramp.
+    restart: False for an adjustment in place, which lowers rates and clip alone; True for a rollback, which adds our
+    own warm-up, momentum and weight decay. epochs_left: from the checkpoint to the end, which bounds the ramp.
     """
     share = _share(rules.learning_rate, before.learning_rate, rules.floor * user.learning_rate)
     decay = rules.weight_decay if restart else 1.0

@@ -1,4 +1,7 @@
-"""Which checkpoint may be believed, and which copies to keep. Pure: finite is not clean, and the ledger knows the difference."""
+"""Which checkpoint may be believed, and which copies to keep.
+
+Pure: finite is not clean, and the ledger knows the difference.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ def judge(checkpoint: CheckpointState, run: RunState, rules: Rollback) -> tuple[
         if not _before_onset(checkpoint, incident):
             return (
                 Verdict.SUSPECT,
-                f"saved after the onset of incident {incident.number} (epoch {incident.onset.epoch}, batch {incident.onset.batch})",
+                f"saved after the onset of incident {incident.number} at epoch {incident.onset.epoch}",
             )
     if checkpoint.healthy_after < rules.healthy_batches:
         return (
@@ -46,7 +49,7 @@ def clean_ones(run: RunState, rules: Rollback) -> list[CheckpointState]:
 
 
 def plausible_ones(run: RunState, rules: Rollback, incident: Incident | None) -> list[CheckpointState]:
-    """Clean ones that this run could be resumed from and that lie further back than what was tried already, newest first."""
+    """Clean ones that could be resumed from and lie further back than what was tried already, newest first."""
     training = run.training
     last = training.epochs if training else 0
     tried = next((c for c in run.checkpoints if incident and c.digest == incident.target), None)
@@ -60,16 +63,20 @@ def plausible_ones(run: RunState, rules: Rollback, incident: Incident | None) ->
 
 
 def best_for(checkpoint: CheckpointState, run: RunState) -> CheckpointState | None:
-    """The best.pt that belongs to the state of `checkpoint`: the last best at or before its epoch, on the same branch."""
+    """The best.pt that belongs to a state: the last best at or before its epoch, on the same branch."""
     lineage = [
         c for c in run.checkpoints
-        if c.is_best and not c.dropped and not c.abandoned and c.ordinal == checkpoint.ordinal and c.epoch <= checkpoint.epoch
+        if c.is_best and not (c.dropped or c.abandoned)
+        and c.ordinal == checkpoint.ordinal and c.epoch <= checkpoint.epoch
     ]  # fmt: skip
     return max(lineage, key=lambda c: (c.epoch, c.generation, c.count), default=None)
 
 
 def to_keep(run: RunState, rules: Rollback) -> tuple[str, ...]:
-    """Digests of the copies worth their space: the newest clean ones, what may become clean, their best.pt, and what a live incident needs."""
+    """Digests of the copies worth their space.
+
+    These are the newest clean ones, what may become clean, their best.pt, and what a live incident needs.
+    """
     clean = clean_ones(run, rules)[: rules.keep_clean]
     waiting = [c for c in run.checkpoints if not c.dropped and c.verdict is Verdict.WAITING]
     newest_sound = [c for c in run.checkpoints if not c.dropped and not c.abandoned and c.verdict is Verdict.SOUND][

@@ -26,7 +26,7 @@ def on_batch(turn: Turn, batch: BatchEnded, *, new: int, bad: int) -> None:
 
 
 def _suspect(turn: Turn, batch: BatchEnded) -> None:
-    """Tell of it, and have the checkpoint that would be gone back to examined now, so that a rule that fires later need not wait."""
+    """Tell of it, and have the checkpoint to go back to examined now, so that a rule that fires later need not wait."""
     run = turn.run
     _say_bad(turn, batch)
     if run.suspicion_s is None:
@@ -47,7 +47,8 @@ def _say_bad(turn: Turn, batch: BatchEnded) -> None:
     cured = ", state put back and clean" if batch.cured else ""
     totals = totals_now(turn.run)
     rate = totals.nonfinite_batches / max(totals.batches, 1)
-    text = f"epoch {batch.epoch} batch {batch.batch}: {what} not finite, {done}{cured}; {totals.nonfinite_batches} so far ({rate:.2%} of {totals.batches} batches)"
+    so_far = f"{totals.nonfinite_batches} so far ({rate:.2%} of {totals.batches} batches)"
+    text = f"epoch {batch.epoch} batch {batch.batch}: {what} not finite, {done}{cured}; {so_far}"
     turn.say(text, Severity.WARNING)
 
 

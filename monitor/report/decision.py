@@ -64,6 +64,8 @@ def _ending(incident: Incident) -> str:
         )
         seen = f"{count(incident.watch_seen)} of {plural(incident.watch_needed, 'healthy batch')}"
         return f"Not proven yet: {seen} at the new learning rate{samples}."
+    if incident.state is IncidentState.MITIGATING:
+        return "Under way: what was decided is not in force yet."
     return "Still open."
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from monitor.model import Incident
 from monitor.policy.settings import Policy
 from monitor.policy.trust import judge
-from monitor.report.words import plural, safe, table, when
+from monitor.report.words import plural, safe, table, value, when
 from monitor.state.run import CheckpointState, RunState
 
 SAMPLES_SHOWN = 16
@@ -46,7 +46,8 @@ def samples(run: RunState, incident: Incident, now_s: float) -> list[str]:
     for s in seen[:BATCHES_SHOWN]:
         bad = f"; first non-finite tensor: {safe(s.first_bad)}" if s.first_bad else ""
         partly = ", only a part of the batch is named" if s.samples_partial else ""
-        lines.append(f"- Epoch {s.epoch}, batch {s.batch}: loss {s.loss}, gradient norm {s.grad_norm}{bad}{partly}")
+        norm = value(s.grad_norm)
+        lines.append(f"- Epoch {s.epoch}, batch {s.batch}: loss {value(s.loss)}, gradient norm {norm}{bad}{partly}")
     names = incident.onset_samples[:SAMPLES_SHOWN]
     if names:
         more = len(incident.onset_samples) - len(names)

@@ -14,6 +14,7 @@ SHOWN = (
     "warmup_bias_lr", "batch", "nbs", "imgsz", "amp", "epochs", "close_mosaic", "mosaic", "mixup", "multi_scale",
     "model", "data", "seed",
 )  # fmt: skip
+RATE_JUMP = 0.1  # a step of a schedule from one epoch to the next is a few per cent
 HIGH_RATE = 10.0  # times lr0: MuSGD's groups differ by 3, warm-up of the biases by hundreds
 
 
@@ -44,7 +45,7 @@ def rates(run: RunState, incident: Incident, now_s: float) -> list[str]:
     lr0 = setting(run, "lr0")
     cells = [_rate_cells(i, name, row, clean, lr0) for i, name in enumerate(names)]
     lines = ["## Learning rate by group", "", *table(header, cells)]
-    notes = [*_high_rates(names, row, lr0), *_warm_up(run, incident)]
+    notes = [*_jumps(names, row, clean), *_high_rates(names, row, lr0), *_warm_up(run, incident)]
     return lines + ([""] if notes else []) + [f"- {note}" for note in notes]
 
 
@@ -64,13 +65,27 @@ def _at(values: tuple[float, ...], index: int) -> float | None:
     return values[index] if index < len(values) else None
 
 
+def _jumps(names: list[str], row: EpochRow, clean: EpochRow | None) -> list[str]:
+    """Whether the scheduler did it: people suspect it first."""
+    if clean is None or len(clean.rates_last) != len(row.rates_first):
+        return []
+    pairs = [
+        (name, old, new) for name, old, new in zip(names, clean.rates_last, row.rates_first, strict=True) if old > 0
+    ]
+    jumped = [f"{safe(n)} {value(old)} -> {value(new)}" for n, old, new in pairs if abs(new / old - 1) > RATE_JUMP]
+    between = f"between the end of epoch {clean.epoch} and the start of epoch {row.epoch}"
+    if jumped:
+        return [f"The rate jumped {between}: {', '.join(jumped)}."]
+    return [f"No group's rate jumped {between}, so the scheduler is not the cause."]
+
+
 def _high_rates(names: list[str], row: EpochRow, lr0: float | None) -> list[str]:
     """A group whose rate is a multiple of lr0: the biases of Ultralytics warm up *down* from warmup_bias_lr."""
     return [
         f"Group {safe(name)} ran at {value(rate)}, **{math.floor(rate / lr0)} times lr0** ({value(lr0)}): "
         "while warm-up is on it comes down from warmup_bias_lr, and a longer warm-up by that rule would raise it."
         for name, rate in zip(names, row.rates_first, strict=False)
-        if lr0 and rate >= HIGH_RATE * lr0
+        if lr0 and HIGH_RATE * lr0 <= rate < math.inf
     ]
 
 

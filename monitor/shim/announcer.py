@@ -1,7 +1,7 @@
 """Keeps a daemon running and tells it of the run, in a thread of its own: whatever it does, the training never waits.
 
-Every announcement is idempotent. One that the daemon has not taken stays in the queue; a daemon that is another one than
-before is told of the run and of its present generation again.
+Every announcement is idempotent. One that the daemon has not taken stays in the queue; a daemon that is another one
+than before is told of the run and of its present generation again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from monitor.shim.link import DaemonDown, Link, Refusal
@@ -34,6 +33,7 @@ class Announcement:
 
     path: str
     body: dict[str, Any]
+    present: bool = False  # the state of things: another daemon has to be told it as well
 
 
 class DaemonKeeper:
@@ -116,7 +116,7 @@ class Announcer:
         self.keeper = DaemonKeeper(Link(control_socket()), port, daemon_argv)
         self._link = Link(control_socket())
         self._queue: deque[Announcement] = deque(maxlen=QUEUE_MAX)
-        self._present: tuple[Announcement, ...] = ()  # what another daemon has to be told again
+        self._present: Announcement | None = None  # the last of its kind that was taken
         self._known: tuple[Any, ...] | None = None  # pid and start of the daemon that knows of us
         self._wake = threading.Event()
         self._tried = threading.Event()
@@ -133,11 +133,8 @@ class Announcer:
         self._tried.wait(timeout_s)
 
     def tell(self, what: str, body: dict[str, Any], present: bool = False) -> None:
-        """Announce in order. `present`: the state of things, which a new daemon has to be told as well."""
-        announcement = Announcement(f"/api/v1/runs/{self._run}/{what}", body)
-        if present:
-            self._present = (announcement,)
-        self._queue.append(announcement)
+        """Announce, in order. Returns at once."""
+        self._queue.append(Announcement(f"/api/v1/runs/{self._run}/{what}", body, present))
         self._wake.set()
 
     def close(self, timeout_s: float = 5.0) -> bool:
@@ -179,12 +176,14 @@ class Announcer:
         known = (health.get("pid"), health.get("started_s"))
         if known != self._known:
             self._post(Announcement("/api/v1/runs", {"run": self._run}))
-            for announcement in self._present:
-                self._post(announcement)
+            if self._present:
+                self._post(self._present)
             self._known = known
             self._found(health)
         while self._queue:
-            self._post(self._queue[0])
+            announcement = self._queue[0]
+            self._post(announcement)
+            self._present = announcement if announcement.present else self._present
             self._queue.popleft()
 
     def _post(self, announcement: Announcement) -> None:
@@ -195,7 +194,9 @@ class Announcer:
 
     def _found(self, health: dict[str, Any]) -> None:
         port = health.get("port")
-        other = f" (port {self._port} is not it: taken, or set by whoever started the daemon)" if port != self._port else ""
+        other = (
+            f" (port {self._port} is not it: taken, or set by whoever started the daemon)" if port != self._port else ""
+        )
         again = "the daemon is back; " if self._down else ""
         self._down = False
         self._voice.say(f"{again}watching run {self._run}, metrics at http://127.0.0.1:{port}/metrics{other}")
@@ -208,5 +209,3 @@ class Announcer:
             )
         self._down = True
         self._known = None
-
-

@@ -1,8 +1,8 @@
 """Puts a condemned branch aside and the chosen state in its place, before a generation starts from it. Moves files.
 
 One journaled step: what can fail for good (digests, space, paths) is done before the journal is written and changes
-nothing; after it there are only renames, each of which can be seen to be done. Killed anywhere and repeated, it ends the
-same.
+nothing; after it there are only renames, each of which can be seen to be done. Killed anywhere and repeated, it ends
+the same.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Places:
 
 
 def step_back(folder: RunFolder, plan: Plan, left: int) -> Branch:
-    """Put aside what generation `left` wrote after the plan's checkpoint. Raises Held, with nothing moved, if it can't."""
+    """Put aside what generation `left` wrote after the plan's checkpoint. Raises Held, nothing moved, if it can't."""
     journal_path = folder.root / f"branch-{left}.json"
     branch = _read(journal_path, plan)
     try:
@@ -77,7 +77,9 @@ def step_back(folder: RunFolder, plan: Plan, left: int) -> Branch:
             branch = msgspec.structs.replace(branch, done=True)
             write(journal_path, branch)
     except OSError as error:
-        raise Held(f"{error.filename or plan.save_dir}: the abandoned branch can't be put aside ({error.strerror})") from error
+        raise Held(
+            f"{error.filename or plan.save_dir}: the abandoned branch can't be put aside ({error.strerror})"
+        ) from error
     return branch
 
 
@@ -160,7 +162,7 @@ def _stage(checkpoint: Checkpoint, name: str, places: Places) -> Rename:
     found = copy_verified(source, staged, checkpoint.digest)
     if found != checkpoint.digest:
         raise Held(
-            f"{source}: its bytes are not those the plan chose (sha256 {found[:12]}, planned {checkpoint.digest[:12]}): "
+            f"{source}: its bytes are not those the plan chose (sha256 {found[:12]}, not {checkpoint.digest[:12]}): "
             "nothing was moved; verify the checkpoints and decide by hand"
         )
     return Rename(str(staged), str(places.weights / name))
@@ -219,4 +221,6 @@ def _is(path: Path, checkpoint: Checkpoint) -> bool:
 def _below(path: Path, save_dir: Path) -> None:
     """Raises Held where the path, links followed, lies outside the trainer's folder."""
     if not path.resolve().is_relative_to(save_dir.resolve()):
-        raise Held(f"{path}: leads out of {save_dir}: nothing was moved; replace the link by a folder, or go back by hand")
+        raise Held(
+            f"{path}: leads out of {save_dir}: nothing was moved; replace the link by a folder, or go back by hand"
+        )

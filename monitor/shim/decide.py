@@ -47,14 +47,21 @@ class Decision:
 def decide(left: Left) -> Decision:
     """The decision, with the sentence for the user."""
     code = shell_code(left.exit)
+    return _forbidden(left, code) or (_by_plan(left, left.plan, code) if left.plan else _without_plan(left, code))
+
+
+def _forbidden(left: Left, code: int) -> Decision | None:
+    """What no plan can overrule; None: nothing stands against it."""
     if left.survivors:
         return Decision("held", f"still there after SIGKILL: {left.survivors}; nothing is started over them", HELD)
     if left.interrupted:
         return Decision("stopped", "it was asked to end", code, void=left.plan is not None)
     if left.plan_error:
         return Decision("held", f"a plan is there and can't be read: {left.plan_error}", HELD)
-    if left.plan is not None:
-        return _by_plan(left, left.plan, code)
+    return None
+
+
+def _without_plan(left: Left, code: int) -> Decision:
     if left.stop is not None:
         return Decision("stopped", left.stop.detail or "an order to stop was obeyed", code)
     if left.exit.code == HELD and left.exit.number > 1:
@@ -67,7 +74,9 @@ def decide(left: Left) -> Decision:
 def _by_plan(left: Left, plan: Plan, code: int) -> Decision:
     outcome = left.receipt.outcome if left.receipt else ""
     if outcome in ("refused", "failed"):
-        detail = f"the order to go back was {outcome} ({left.receipt.detail if left.receipt else ''}); {_ending(left.exit)}"
+        detail = (
+            f"the order to go back was {outcome} ({left.receipt.detail if left.receipt else ''}); {_ending(left.exit)}"
+        )
         return Decision("failed" if code else "finished", detail, code, void=True)
     if not outcome and left.exit.code == 0 and not left.killed:
         return Decision("finished", f"it finished first: plan {plan.id} is void", 0, void=True)

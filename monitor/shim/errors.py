@@ -14,5 +14,5 @@ class ShimError(Exception):
         self.code = code
 
 
-class Held(Exception):  # noqa: N818 - a state of the run, not a fault
+class Held(Exception):
     """The next generation can't be started safely; everything is kept as it is."""

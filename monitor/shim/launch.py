@@ -44,7 +44,8 @@ class Stopped:
 def with_hooks(environment: dict[str, str]) -> dict[str, str]:
     """The user's environment, with the folder that attaches the hooks first on PYTHONPATH."""
     autoattach = str(Path(trainer_hooks.wire.__file__).parents[1] / "autoattach")
-    path = os.pathsep.join([autoattach, *filter(None, [environment.get("PYTHONPATH")])])
+    users = environment.get("PYTHONPATH", "").removeprefix(autoattach).removeprefix(os.pathsep)  # adopted: it is there
+    path = f"{autoattach}{os.pathsep}{users}" if users else autoattach
     return {name: value for name, value in environment.items() if name not in OURS} | {"PYTHONPATH": path}
 
 
@@ -80,13 +81,19 @@ class Training:
             )
         finally:
             os.close(read)
-        self.handle = Handle(self.pid, os.pidfd_open(self.pid))  # our own child, not yet reaped: no other can have the pid
+        self.handle = Handle(
+            self.pid, os.pidfd_open(self.pid)
+        )  # our own child, not yet reaped: no other can have the pid
         self._gone: Gone | None = None
 
     def let_go(self) -> None:
         """Start the user's command. Call it once everything is journaled."""
         with contextlib.suppress(BrokenPipeError):  # it was killed at the gate: status() will say so
             os.write(self._gate, b"1")
+        os.close(self._gate)
+
+    def abandon(self) -> None:
+        """Never start it: the gate ends by itself."""
         os.close(self._gate)
 
     def status(self) -> Gone | Stopped | None:

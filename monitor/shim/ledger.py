@@ -1,4 +1,4 @@
-"""What the shim keeps in the run folder: the run itself, its lock, generations, exits, and how it ended. Writes files."""
+"""What the shim keeps in the run folder: the run, its lock, generations, exits, and how it ended. Writes files."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ class Ledger:
         try:
             return read(self.folder.generation(number), Generation) if number else None
         except RunFolderError as error:
-            raise ShimError(f"{error}: nobody can tell whether that training still runs; look, then remove it") from error
+            raise ShimError(
+                f"{error}: nobody can tell whether that training still runs; look, then remove it"
+            ) from error
 
     def allocate(self, number: int) -> Generation:
         """Generation `number` with a new nonce; one that was allocated and never started is taken over."""
@@ -92,7 +94,7 @@ class Ledger:
         return read(path, Exit) if (path := self.folder.exit(number)).exists() else None
 
     def plan(self, number: int) -> Plan | None:
-        """What generation `number` is to start from; None: no plan. Raises RunFolderError if it is not readable or not ours."""
+        """What generation `number` is to start from; None: no plan. Raises RunFolderError if it can't be used."""
         path = self.folder.plan(number)
         if not path.exists():
             return None
@@ -124,18 +126,19 @@ class Ledger:
         path = self.folder.plan(number)
         path.rename(path.with_name(f"void-{path.name}"))
 
-    def barren(self, number: int) -> int:
-        """How many generations in a row, up to `number`, ended early and obeyed no order."""
+    def barren(self, over: Exit) -> int:
+        """How many generations in a row, up to the one of `over`, ended early and obeyed no order."""
         count = 0
-        while number - count > 0 and self._got_nowhere(number - count):
+        last: Exit | None = over
+        while last is not None and self._got_nowhere(last):
             count += 1
+            last = self.exit(last.number - 1)
         return count
 
-    def _got_nowhere(self, number: int) -> bool:
-        over = self.exit(number)
-        started_s = read(self.folder.generation(number), Generation).started_s
-        obeyed = any(receipt.outcome == "applied" for receipt in self.receipts(number))
-        return over is not None and over.ended_s - started_s < EARLY_S and not obeyed
+    def _got_nowhere(self, over: Exit) -> bool:
+        started_s = read(self.folder.generation(over.number), Generation).started_s
+        obeyed = any(receipt.outcome == "applied" for receipt in self.receipts(over.number))
+        return over.ended_s - started_s < EARLY_S and not obeyed
 
     def close(self) -> None:
         os.close(self.lock)

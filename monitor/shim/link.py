@@ -12,11 +12,11 @@ TIMEOUT_S = 5.0
 BODY_MAX = 4 * 1024 * 1024  # bytes of an answer
 
 
-class DaemonDown(Exception):  # noqa: N818 - a state of the daemon, not a fault of ours
+class DaemonDown(Exception):
     """Nobody answers on the socket, or not in time, or not as a daemon would."""
 
 
-class Refusal(Exception):  # noqa: N818
+class Refusal(Exception):
     """The daemon answered and does not want it: its sentence. Trying again changes nothing."""
 
 

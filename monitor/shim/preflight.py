@@ -1,4 +1,4 @@
-"""Looks before the leap: can this command be started, and will the hooks be found in it? Runs the target's Python once."""
+"""Before the start: can this command be run, and will the hooks be found in it? Runs the target's Python once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Preflight:
 
 
 def look(argv: tuple[str, ...], folder: Path, environment: dict[str, str]) -> Preflight:
-    """What is known of `argv` as started in `folder`. Raises ShimError where it can't work: nothing must be started then."""
+    """What is known of `argv` as started in `folder`. Raises ShimError where it can't work: then start nothing."""
     command = find(argv, folder, environment)
     python = _python_of(command, argv, environment)
     if python is None:

@@ -47,7 +47,7 @@ class Inbox:
         return taken
 
     def stop_here(self) -> None:
-        """Stop our whole job, as Ctrl-Z would; returns when it is continued, or at once where nobody could continue it."""
+        """Stop our whole job, as Ctrl-Z would; returns once it is continued, or at once where nobody could do that."""
         before = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(0, signal.SIGTSTP)
         signal.signal(signal.SIGTSTP, before)

@@ -1,8 +1,7 @@
-"""One generation, from its start until everything of it is gone: signals, Ctrl-Z, a plan's deadline, the ladder. Waits."""
+"""One generation, from its start until all of it is gone: signals, Ctrl-Z, a plan's deadline, the ladder. Waits."""
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -68,6 +67,7 @@ class Watch:
         self._seen: tuple[int, int] | None = None  # inode and time of the plan file that was read last
         self._asked_s: float | None = None  # when a signal to end was passed on
         self._interrupted = False
+        self._said: set[str] = set()
 
     def until_gone(self) -> Ending:
         """Blocks. Nothing of the launch is left behind where a plan or a person wanted it to leave."""
@@ -140,17 +140,19 @@ class Watch:
     # the plan
 
     def _look_at_plan(self) -> None:
-        if self._file_changed():
-            self._read_plan()
-        pending = self._pending
-        if pending is None or pending.answered:
-            return
+        """Whatever is wrong with a paper, the training is not stopped for it."""
         try:
-            receipt = self._ledger.receipt(pending.plan.order)
-        except RunFolderError as error:
-            self._voice.say(f"{error}: the training is made to leave when its time is over", "warning")
-            pending.answered = True
-            return
+            if self._file_changed() and (plan := self._ledger.plan(self._next)):
+                self._pending = _Pending(plan, time.monotonic() + plan.grace_s)
+            if self._pending and not self._pending.answered:
+                self._look_at_receipt(self._pending)
+        except (OSError, RunFolderError) as error:
+            if str(error) not in self._said:
+                self._said.add(str(error))
+                self._voice.say(f"{error}: no generation will be started from it", "warning")
+
+    def _look_at_receipt(self, pending: _Pending) -> None:
+        receipt = self._ledger.receipt(pending.plan.order)
         if receipt is not None and receipt.outcome in ("refused", "failed"):
             self._voice.say(f"the training {receipt.outcome} the order: {receipt.detail}; it goes on", "warning")
             self._pending = None
@@ -160,20 +162,11 @@ class Watch:
 
     def _file_changed(self) -> bool:
         try:
-            found = os.stat(self._ledger.folder.plan(self._next))
+            found = self._ledger.folder.plan(self._next).stat()
         except FileNotFoundError:
             return False
         seen, self._seen = self._seen, (found.st_ino, found.st_mtime_ns)
         return seen != self._seen
-
-    def _read_plan(self) -> None:
-        try:
-            plan = self._ledger.plan(self._next)
-        except RunFolderError as error:
-            self._voice.say(f"{error}: no generation will be started from it", "warning")
-            return
-        if plan is not None:
-            self._pending = _Pending(plan, time.monotonic() + plan.grace_s)
 
     # the end
 
@@ -185,6 +178,7 @@ class Watch:
 
     def _ending(self, gone: Gone | None) -> Ending:
         """Clear what is left where that was wanted; `gone` is None where the first process has to be made to leave."""
+        self._look_at_plan()  # one that came in the last moment counts
         wanted = self._pending is not None or self._asked_s is not None
         cleared = Cleared("", ())
         killed = gone is None

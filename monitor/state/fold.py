@@ -15,10 +15,25 @@ WAIT_SECONDS_BUCKETS = (0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
 UNCURED = Nonfinite.PARAMETER | Nonfinite.BUFFER
 
 GAUGES = (
-    "loss", "grad_norm", "momentum", "weight_decay", "clip_norm", "loss_scale", "batch_size", "image_size", "instances",
-    "instances_max", "memory_allocated", "memory_reserved", "memory_peak", "alloc_retries", "batch_s", "data_wait_s", "ramp",
+    "loss",
+    "grad_norm",
+    "momentum",
+    "weight_decay",
+    "clip_norm",
+    "loss_scale",
+    "batch_size",
+    "image_size",
+    "instances",
+    "instances_max",
+    "memory_allocated",
+    "memory_reserved",
+    "memory_peak",
+    "alloc_retries",
+    "batch_s",
+    "data_wait_s",
+    "ramp",
     "onset_samples_left",
-)  # fmt: skip
+)
 
 
 def add_counts(a: Counts, b: Counts) -> Counts:
@@ -152,7 +167,7 @@ def fold_epoch_end(run: RunState, event: EpochEnded, now_s: float) -> None:
 
 
 def archive_generation(run: RunState) -> None:
-    """The present generation is over: its counts go into the ledger, its ranks are forgotten, its open row is closed."""
+    """The present generation is over: its counts go into the ledger, its ranks are forgotten, its row is closed."""
     for rank in run.ranks.values():
         if rank.rank == 0:
             run.totals.counts = add_counts(run.totals.counts, rank.counts)

@@ -14,7 +14,8 @@ FLAGS_MAX = 4096  # bad batches remembered within a window; more of them say not
 def observe(statistic: Statistic, value: float | None) -> None:
     """Take one sample in: exponentially weighted mean and mean absolute deviation, both in the unit of the signal.
 
-    A None or non-finite sample is passed over: it would blind every later reading (one NaN in a rolling window did so to
+    A None or non-finite sample is passed over: it would blind every later reading (one NaN in a rolling window did
+    so to
     three of eight shipped detectors, see DESIGN). The first MEMORY_SAMPLES samples weigh alike (a plain mean).
     """
     if value is None or not math.isfinite(value):

@@ -33,7 +33,9 @@ class RunView:
         return within(self._rank.learned.nonfinite, self.at.count, window_batches)
 
     def first_nonfinite_within(self, window_batches: int) -> Position:
-        """The first of them. Raises IndexError where there is none."""
+        """The first of them; this batch where there is none (its flag and its counter may disagree)."""
+        if not self.nonfinite_within(window_batches):
+            return self.at
         return first_within(self._rank.learned.nonfinite, self.at.count, window_batches)
 
     def signal(self, name: str) -> Statistic | None:

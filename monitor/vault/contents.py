@@ -9,6 +9,7 @@ import mmap
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
+from monitor.vault.calls import unexpected_calls
 from monitor.vault.inert import Node, Persistent, UnreadableError, read_pickle
 from monitor.vault.safetensors import looks_like_safetensors, read_safetensors
 from monitor.vault.tensors import Tensor, TorchTensors, is_tensor
@@ -33,7 +34,7 @@ class Contents(NamedTuple):
 
     tensors: tuple[Tensor, ...]
     scalars: dict[str, Scalar]  # by dotted name
-    unreadable: tuple[str, ...]  # sentences: what could not be read; empty: everything was
+    unreadable: tuple[str, ...]  # sentences: what could not be read or trusted; empty: nothing
     has_checksums: bool  # the format carries checksums, and they were right
 
 
@@ -64,7 +65,10 @@ def _read_torch(file: BinaryIO, data: memoryview) -> Contents:
     if bytes(entries.get("byteorder", b"little")) != b"little":
         raise UnreadableError("the archive is big-endian: not read here")
     # A copy of the pickle: at most PICKLE_BYTES_MAX, which read_pickle refuses before it looks at it.
-    return _collect(read_pickle(bytes(entries["data.pkl"])), TorchTensors(entries))
+    pickle = read_pickle(bytes(entries["data.pkl"]))
+    contents = _collect(pickle.root, TorchTensors(entries))
+    unexpected = list(unexpected_calls(pickle.calls))[:_REASONS_MAX]
+    return contents._replace(unreadable=(*unexpected, *contents.unreadable))
 
 
 def _collect(root: object, builder: TorchTensors) -> Contents:

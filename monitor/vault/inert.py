@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickletools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 PICKLE_BYTES_MAX = 32 * 1024 * 1024  # yolov8n with its optimizer: 0.1 MB; a pickle holds no tensor data
 OPCODES_MAX = 4_000_000  # yolov8n with its optimizer: 44,000; 4 million values fit the child's memory limit
@@ -56,7 +56,16 @@ class Node:
         )
 
 
-def read_pickle(data: bytes) -> object:
+class Pickle(NamedTuple):
+    """What a pickle says."""
+
+    root: object
+    calls: frozenset[
+        tuple[str, str]
+    ]  # (module, name) of all it would call on loading, also where the result is dropped
+
+
+def read_pickle(data: bytes) -> Pickle:
     """The tree of a pickle. Raises UnreadableError for no pickle, one over a limit, or unusual opcodes."""
     if len(data) > PICKLE_BYTES_MAX:
         raise UnreadableError(f"the pickle has {len(data)} bytes, the limit is {PICKLE_BYTES_MAX}")
@@ -78,6 +87,7 @@ class _Machine:
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []  # the stacks under each open mark
         self.memo: dict[int, object] = {}
+        self.calls: set[tuple[str, str]] = set()
 
     def step(self, name: str, argument: Any) -> None:
         if name in _CONSTANTS:
@@ -93,10 +103,10 @@ class _Machine:
         elif name not in _IGNORED:
             raise UnreadableError(f"the pickle uses the opcode {name}, which torch.save never writes")
 
-    def result(self) -> object:
+    def result(self) -> Pickle:
         if len(self.stack) != 1 or self.below:
             raise UnreadableError(f"the pickle is damaged: it ends with {len(self.stack)} values instead of one")
-        return self.stack[0]
+        return Pickle(self.stack[0], frozenset(self.calls))
 
     def mark(self, _: Any) -> None:
         self.below.append(self.stack)
@@ -182,11 +192,16 @@ class _Machine:
 
     def call(self, _: Any) -> None:
         args, made_by = self.stack.pop(), self.stack.pop()
-        self.stack.append(Node(made_by, args))
+        self.record(Node(made_by, args))
 
     def call_with_keywords(self, _: Any) -> None:
         keywords, args, made_by = self.stack.pop(), self.stack.pop(), self.stack.pop()
-        self.stack.append(Node(made_by, (args, keywords)))
+        self.record(Node(made_by, (args, keywords)))
+
+    def record(self, node: Node) -> None:
+        wanted = node.made_by
+        self.calls.add((wanted.module, wanted.name) if isinstance(wanted, Global) else ("?", "what it computed itself"))
+        self.stack.append(node)
 
     def build(self, _: Any) -> None:
         state, target = self.stack.pop(), self.stack[-1]

@@ -1,6 +1,7 @@
 """A training, its shim and its edges, simulated in virtual time around the real core: entries in, effects carried out.
 
-Nothing of the core is replaced. What the simulation decides (which batch is bad, how long a batch takes) is given to it, so
+Nothing of the core is replaced. What the simulation decides (which batch is bad, how long a batch takes) is given
+to it, so
 that a run of 41,163-batch epochs takes seconds and is the same every time.
 """
 
@@ -101,7 +102,14 @@ class World:
         self.manifests: dict[str, Manifest] = {}
         self.batches_run = 0
         self.event_seq = 0
-        spec = RunSpec(run="night", argv=("python", "train.py"), cwd=".", created_s=START_S, act=self.act, deadline_s=self.deadline_s)
+        spec = RunSpec(
+            run="night",
+            argv=("python", "train.py"),
+            cwd=".",
+            created_s=START_S,
+            act=self.act,
+            deadline_s=self.deadline_s,
+        )
         self.put(RunOpened(spec, self.policy.model_dump_json()))
 
     @property
@@ -124,7 +132,11 @@ class World:
                 self.alerts.append(effect)
             case ExamineCheckpoint():
                 manifest = self.manifests[effect.digest]
-                self.put(CheckpointExamined("night", manifest, f"/vault/{effect.digest}", self.verdict(manifest.epoch), ("finite",), 0.05))
+                self.put(
+                    CheckpointExamined(
+                        "night", manifest, f"/vault/{effect.digest}", self.verdict(manifest.epoch), ("finite",), 0.05
+                    )
+                )
             case WritePlan():
                 self.plans[effect.name] = effect.plan
                 self.put(PlanWritten("night", effect.plan.id, ""))
@@ -138,7 +150,10 @@ class World:
         self.put(RecordArrived("night", self.generation, 0, EventSent(self.event_seq, body)))
 
     def train(self) -> str:
-        """Run generations until the training finished, was stopped, or `batches_max` is reached. Returns how it ended."""
+        """Run generations until the training finished, was stopped, or `batches_max` is reached.
+
+        Returns how it ended.
+        """
         start_epoch, plan = 1, None
         while True:
             how, plan = self._generation(start_epoch, plan)
@@ -166,7 +181,11 @@ class World:
                     return left
             self._end_epoch(epoch, counts)
         self.event(TrainingEnded(self.now_s, "finished", "", self.epochs, {"mAP50": 0.7}))
-        self.put(GenerationExited("night", Exit(number=self.generation, code=0, signal=None, ended_s=self.now_s), relaunch=False))
+        self.put(
+            GenerationExited(
+                "night", Exit(number=self.generation, code=0, signal=None, ended_s=self.now_s), relaunch=False
+            )
+        )
         return "finished", None
 
     def _start(self, start_epoch: int, plan_id: str) -> None:
@@ -175,11 +194,27 @@ class World:
         settings = {"lr0": "0.0005", "momentum": "0.9", "weight_decay": "0.0005", "warmup_epochs": "5"}
         self.event(
             TrainingStarted(
-                self.now_s, "ultralytics", {"ultralytics": "8.4.190"}, settings, ("box", "cls", "dfl"), self.group_names, rates,
-                self.epochs, start_epoch, self.batches_per_epoch, 1, 1, "/runs/night", "/home/night", 1000, "cuda:0", "digest",
-                plan_id=plan_id, base_weight_decays=(0.0005, 0.0, 0.0),
+                self.now_s,
+                "ultralytics",
+                {"ultralytics": "8.4.190"},
+                settings,
+                ("box", "cls", "dfl"),
+                self.group_names,
+                rates,
+                self.epochs,
+                start_epoch,
+                self.batches_per_epoch,
+                1,
+                1,
+                "/runs/night",
+                "/home/night",
+                1000,
+                "cuda:0",
+                "digest",
+                plan_id=plan_id,
+                base_weight_decays=(0.0005, 0.0, 0.0),
             )
-        )  # fmt: skip
+        )
 
     def _batch(self, epoch: int, batch: int, counts: Counts, ramp_from: int) -> Counts:
         self.now_s += self.batch_s
@@ -200,14 +235,42 @@ class World:
             ramp = min(counts.batches / self.settings.ramp_batches, 1.0)
         loss = math.nan if bad else 2.0 + 0.1 * math.sin(counts.batches)
         record = BatchEnded(
-            self.now_s, self.now_s, epoch, batch, self.batches_per_epoch, counts, loss=loss, parts=(loss, loss, loss),
-            grad_norm=math.nan if bad else 5.0, nonfinite=kinds, skipped_by="guard" if bad and self.cured else "",
-            cured=bad and self.cured, learning_rates=self.rates_used or self.rates, momentum=0.9, weight_decay=0.0005, clip_norm=10.0,
-            batch_size=16, memory_reserved=int((4.20 if epoch < 4 else 4.71) * GIB), batch_s=self.batch_s, ramp=ramp,
+            self.now_s,
+            self.now_s,
+            epoch,
+            batch,
+            self.batches_per_epoch,
+            counts,
+            loss=loss,
+            parts=(loss, loss, loss),
+            grad_norm=math.nan if bad else 5.0,
+            nonfinite=kinds,
+            skipped_by="guard" if bad and self.cured else "",
+            cured=bad and self.cured,
+            learning_rates=self.rates_used or self.rates,
+            momentum=0.9,
+            weight_decay=0.0005,
+            clip_norm=10.0,
+            batch_size=16,
+            memory_reserved=int((4.20 if epoch < 4 else 4.71) * GIB),
+            batch_s=self.batch_s,
+            ramp=ramp,
             onset_samples_left=0,
-        )  # fmt: skip
+        )
         if bad:
-            seen = NonfiniteSeen(self.now_s, epoch, batch, kinds, loss, record.parts, math.nan, record.cured, (f"{batch}.jpg",), False, "")
+            seen = NonfiniteSeen(
+                self.now_s,
+                epoch,
+                batch,
+                kinds,
+                loss,
+                record.parts,
+                math.nan,
+                record.cured,
+                (f"{batch}.jpg",),
+                False,
+                "",
+            )
             self.event(seen)
         self.put(RecordArrived("night", self.generation, 0, record))
         return counts
@@ -222,16 +285,43 @@ class World:
         if order.kind == "adjust":
             self.settings = plan.settings if plan else None
             return None
-        self.put(GenerationExited("night", Exit(number=self.generation, code=75, signal=None, ended_s=self.now_s), relaunch=plan is not None))
+        self.put(
+            GenerationExited(
+                "night",
+                Exit(number=self.generation, code=75, signal=None, ended_s=self.now_s),
+                relaunch=plan is not None,
+            )
+        )
         return ("relaunch", plan) if plan else ("stopped", None)
 
     def _end_epoch(self, epoch: int, counts: Counts) -> None:
-        self.event(EpochEnded(self.now_s, epoch, self.batch_s * self.batches_per_epoch, (2.0, 2.0, 2.0), {"mAP50": 0.1 * epoch}, 0.1 * epoch))
+        self.event(
+            EpochEnded(
+                self.now_s,
+                epoch,
+                self.batch_s * self.batches_per_epoch,
+                (2.0, 2.0, 2.0),
+                {"mAP50": 0.1 * epoch},
+                0.1 * epoch,
+            )
+        )
         digest = hashlib.sha256(f"{self.generation}/{epoch}".encode()).hexdigest()
         self.manifests[digest] = Manifest(
-            run="night", generation=self.generation, rank=0, ordinal=1, serial=epoch, file=f"{epoch}.pt", source="/runs/night/weights/last.pt",
-            digest=digest, size=1, epoch=epoch, batches=counts.batches, nonfinite_batches=counts.nonfinite_batches, is_best=True, saved_s=self.now_s,
-        )  # fmt: skip
+            run="night",
+            generation=self.generation,
+            rank=0,
+            ordinal=1,
+            serial=epoch,
+            file=f"{epoch}.pt",
+            source="/runs/night/weights/last.pt",
+            digest=digest,
+            size=1,
+            epoch=epoch,
+            batches=counts.batches,
+            nonfinite_batches=counts.nonfinite_batches,
+            is_best=True,
+            saved_s=self.now_s,
+        )
         self.event(CheckpointSaved(self.now_s, f"{epoch}.json", epoch, digest))
 
     def tick(self, seconds: float) -> None:

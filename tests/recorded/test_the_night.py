@@ -1,7 +1,9 @@
 """The night the project exists for, as a stream of 41,163-batch epochs through the real core, with the default policy.
 
-The figures it is held to: 50 epochs of 41,163 batches; epochs 1 to 3 clean; from batch 32 of epoch 4 on 73 non-finite batches
-in the first 7,550 (0.97 %), 72 optimizer steps skipped; reserved GPU memory up from 4.20 to 4.71 GB; 4.89 hours an epoch.
+The figures it is held to: 50 epochs of 41,163 batches; epochs 1 to 3 clean; from batch 32 of epoch 4 on 73 non-
+finite batches
+in the first 7,550 (0.97 %), 72 optimizer steps skipped; reserved GPU memory up from 4.20 to 4.71 GB; 4.89 hours an
+epoch.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ BATCH_S = 4.89 * 3600 / BATCHES_PER_EPOCH
 
 
 def bad_positions(seed: int) -> frozenset[int]:
-    """Batches of epoch 4 that were not finite: the first at 32, 73 of the first 7,550, and so on at that rate to its end."""
+    """Batches of epoch 4 that were not finite: the first at 32, 73 of the first 7,550, and so on at that rate."""
     draw = random.Random(seed)
     first = [FIRST, *draw.sample(range(FIRST + 1, SEEN), BAD - 1)]
     later = draw.sample(range(SEEN, BATCHES_PER_EPOCH), round((BATCHES_PER_EPOCH - SEEN) * BAD / SEEN))
@@ -37,9 +39,16 @@ def night(seed: int, *, act: bool = True, batches: int = SEEN) -> World:
         return at.epoch == 4 and at.batch in bad and not lowered
 
     world = World(
-        policy=Policy(), epochs=50, batches_per_epoch=BATCHES_PER_EPOCH, batch_s=BATCH_S, fault=fault, act=act,
-        rates=(0.000282, 0.000282, 0.0005), rates_used=(0.000282, 0.000282, 0.0403), batches_max=3 * BATCHES_PER_EPOCH + batches,
-    )  # fmt: skip
+        policy=Policy(),
+        epochs=50,
+        batches_per_epoch=BATCHES_PER_EPOCH,
+        batch_s=BATCH_S,
+        fault=fault,
+        act=act,
+        rates=(0.000282, 0.000282, 0.0005),
+        rates_used=(0.000282, 0.000282, 0.0403),
+        batches_max=3 * BATCHES_PER_EPOCH + batches,
+    )
     world.train()
     return world
 
@@ -55,12 +64,16 @@ def test_it_is_stopped_within_minutes_and_goes_back_to_epoch_3() -> None:
     assert plan.checkpoint is not None
     assert plan.checkpoint.epoch == 3
     assert incident.batches_discarded == incident.left_at.batch + 1
-    # The built-in recovery looks at the last batch of the epoch only, after validation: a whole epoch, where it looks at all.
+    # The built-in recovery looks at the last batch of the epoch only, after validation: a whole epoch, where it
+    # looks at all.
     assert incident.batches_discarded < BATCHES_PER_EPOCH / 20
 
 
 def test_the_bias_group_never_passes_its_rate_before_the_incident() -> None:
-    """At the onset biases stood at 0.0403, 80 times lr0; halving the rates with a longer warm-up would have raised them."""
+    """At the onset biases stood at 0.0403, 80 times lr0.
+
+    Halving the rates with a longer warm-up would have raised them.
+    """
     plan = night(seed=1).plans["plan-2.json"]
     bias = next(g for g in plan.settings.groups if g.name == "bias")
     assert bias.rate_max == 0.0403
@@ -83,7 +96,7 @@ def test_the_rules_fire_within_a_thousand_batches_whatever_the_draw() -> None:
 def test_an_observed_night_is_told_of_once_and_its_projection_is_about_400() -> None:
     world = night(seed=1, act=False)
     (incident,) = world.run.incidents
-    assert incident.state is IncidentState.CLOSED  # the recording ends; until then it was watched
+    assert incident.state is IncidentState.CLOSED  # with the recording, watched until then
     assert [a.kind for a in world.alerts] == ["incident_opened"]
     row = world.run.epochs[-1]
     assert (row.batches, row.nonfinite) == (SEEN, BAD)

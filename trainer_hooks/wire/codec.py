@@ -14,8 +14,8 @@ TEXT_MAX = 4096  # characters of any one string we send: a stack trace or a path
 
 T = TypeVar("T")
 
-_frame_decoder = msgspec.msgpack.Decoder(Frame)
-_downlink_decoder = msgspec.msgpack.Decoder(Downlink)
+_frame_decoder: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
+_downlink_decoder: msgspec.msgpack.Decoder[Downlink] = msgspec.msgpack.Decoder(Downlink)
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -27,7 +27,9 @@ def encode(message: Frame | Downlink) -> bytes:
     """The message as msgpack. Raises WireError where it is over FRAME_BYTES_MAX: the caller sends fewer records."""
     data = _encoder.encode(message)
     if len(data) > FRAME_BYTES_MAX:
-        raise WireError(f"{type(message).__name__} of {len(data)} bytes: the limit is {FRAME_BYTES_MAX}, send fewer records")
+        raise WireError(
+            f"{type(message).__name__} of {len(data)} bytes: the limit is {FRAME_BYTES_MAX}, send fewer records"
+        )
     return data
 
 

@@ -49,7 +49,10 @@ class Counts(msgspec.Struct, frozen=True, array_like=True):
 
 
 class BatchEnded(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """One rank has ended one batch. None means: not known on this batch (no optimizer step, no GPU, no such setting)."""
+    """One rank has ended one batch.
+
+    None means: not known on this batch (no optimizer step, no GPU, no such setting).
+    """
 
     wall_s: float  # Unix time, for people
     sent_s: float  # sender's monotonic clock: comparable within one rank and generation only
@@ -179,7 +182,10 @@ class OrderApplied(msgspec.Struct, frozen=True, array_like=True, tag=26):
 
 
 class PlanApplied(msgspec.Struct, frozen=True, array_like=True, tag=27):
-    """A generation that started from a plan tells what each setting really is; sent at its first step and at the ramp's end."""
+    """A generation that started from a plan tells what each setting really is.
+
+    Sent at its first step and at the ramp's end.
+    """
 
     wall_s: float
     plan_id: str
@@ -223,7 +229,10 @@ Event = (
 
 
 class EventSent(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """An event that must arrive. `seq` counts from 1 within (run, generation, rank); sent again until it is acknowledged."""
+    """An event that must arrive.
+
+    `seq` counts from 1 within (run, generation, rank); sent again until it is acknowledged.
+    """
 
     seq: int
     body: Event

@@ -208,7 +208,11 @@ class RunFolder:
 
     def last_generation(self) -> int:
         """The highest generation allocated so far; 0: none."""
-        numbers = [int(m[1]) for p in self.root.glob("generation-*.json") if (m := re.fullmatch(r"generation-(\d+)\.json", p.name))]
+        numbers = [
+            int(m[1])
+            for p in self.root.glob("generation-*.json")
+            if (m := re.fullmatch(r"generation-(\d+)\.json", p.name))
+        ]
         return max(numbers, default=0)
 
     def allocate_generation(self, allocated_by: str, nonce: str, number: int | None = None) -> Generation:
@@ -248,14 +252,18 @@ def control_socket() -> Path:
 def _socket(name: str) -> Path:
     path = runtime_folder() / name
     if len(os.fsencode(path)) > SOCKET_PATH_MAX:
-        raise RunFolderError(f"{path}: a socket's path holds {SOCKET_PATH_MAX} bytes, set {ENV_HOME} to a shorter folder")
+        raise RunFolderError(
+            f"{path}: a socket's path holds {SOCKET_PATH_MAX} bytes, set {ENV_HOME} to a shorter folder"
+        )
     return path
 
 
 def run_folder(run: str) -> RunFolder:
     """The folder of a run. Raises RunFolderError for an id that could leave the folder of runs."""
     if not RUN_ID.fullmatch(run):
-        raise RunFolderError(f"run id {run!r}: letters, digits, '.', '_' and '-' only, at most 64; choose another --run")
+        raise RunFolderError(
+            f"run id {run!r}: letters, digits, '.', '_' and '-' only, at most 64; choose another --run"
+        )
     return RunFolder(state_home() / "runs" / run)
 
 
@@ -283,7 +291,7 @@ def write_bytes(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

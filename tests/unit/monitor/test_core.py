@@ -101,7 +101,9 @@ def test_a_poisoned_state_is_critical_at_its_first_batch() -> None:
 
 
 def test_an_observed_run_is_told_of_and_left_alone() -> None:
-    world = World(fault=lambda at: (at.epoch, at.batch) >= (4, 32) and at.epoch < 5 and at.batch % 10 == 2, act=False, epochs=20)
+    world = World(
+        fault=lambda at: (at.epoch, at.batch) >= (4, 32) and at.epoch < 5 and at.batch % 10 == 2, act=False, epochs=20
+    )
     assert world.train() == "finished"
     assert not world.orders
     assert [a.kind for a in world.alerts] == ["incident_opened", "resolved"]

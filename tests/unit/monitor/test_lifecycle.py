@@ -18,7 +18,9 @@ def test_every_state_says_what_comes_of_every_happening() -> None:
         assert set(row) == set(Happening), state
 
 
-@pytest.mark.parametrize("state", [s for s in IncidentState if TABLE[s][Happening.OPERATOR] == IncidentState.HANDED_OVER])
+@pytest.mark.parametrize(
+    "state", [s for s in IncidentState if TABLE[s][Happening.OPERATOR] == IncidentState.HANDED_OVER]
+)
 def test_a_live_incident_can_always_be_ended_by_a_person_or_by_the_run(state: IncidentState) -> None:
     assert after(state, Happening.RUN_ENDED) is IncidentState.CLOSED
     assert after(state, Happening.RUN_VANISHED) is IncidentState.LOST

@@ -19,12 +19,20 @@ USER = Settings(
     ),
     clip_norm=10.0, momentum=0.9, ramp_batches=0, warmup_epochs=5.0, learning_rate=0.01, weight_decay=0.0005,
 )  # fmt: skip
-TRAINING = TrainingStarted(0.0, "ultralytics", {}, {}, (), ("weight", "bias"), (0.01, 0.01), 50, 1, 100, 1, 1, "", "", 1, "cpu", "")
+TRAINING = TrainingStarted(
+    0.0, "ultralytics", {}, {}, (), ("weight", "bias"), (0.01, 0.01), 50, 1, 100, 1, 1, "", "", 1, "cpu", ""
+)
 
 
 def test_the_defaults_are_those_of_the_night() -> None:
     new = strengthen(USER, USER, Strengthen(), TRAINING, restart=True, epochs_left=47)
-    assert (new.learning_rate, new.clip_norm, new.warmup_epochs, new.momentum, new.weight_decay) == (0.005, 5.0, 10.0, 0.85, 0.001)
+    assert (new.learning_rate, new.clip_norm, new.warmup_epochs, new.momentum, new.weight_decay) == (
+        0.005,
+        5.0,
+        10.0,
+        0.85,
+        0.001,
+    )
     assert [g.base_rate for g in new.groups] == [0.005, 0.005]
     assert [g.weight_decay for g in new.groups] == [0.001, 0.0]
     assert new.ramp_batches == 500
@@ -43,7 +51,9 @@ def test_a_ramp_never_takes_more_than_half_of_what_is_left() -> None:
 
 
 @given(st.integers(1, 12), st.floats(0.05, 1.0), st.floats(0.01, 1.0))
-def test_many_incidents_never_go_below_the_floor_and_never_raise_anything(incidents: int, factor: float, floor: float) -> None:
+def test_many_incidents_never_go_below_the_floor_and_never_raise_anything(
+    incidents: int, factor: float, floor: float
+) -> None:
     rules = Strengthen(learning_rate=factor, clip_norm=factor, floor=floor)
     now = USER
     for _ in range(incidents):

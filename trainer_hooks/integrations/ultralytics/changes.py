@@ -2,61 +2,85 @@
 
 from __future__ import annotations
 
-import platform
 import time
-from importlib import metadata
 from typing import Any
 
-import torch
-
 from trainer_hooks.integrations.ultralytics import signals
-from trainer_hooks.restore import group_names, readings
+from trainer_hooks.restore import Reading
 from trainer_hooks.wire.messages import SettingChanged
 
 CHANGES_MAX = 50  # events for one setting in one training: a user's own scheduler changes its rate every batch
+
+_PLAIN = ("warm-up", "batch_size", "accumulate", "epochs", "image_size", "clip_norm", "mosaic")
 
 
 class SettingsWatch:
     """Compares the settings of one batch with those of the batch before."""
 
-    def __init__(self) -> None:
-        self._before: dict[str, object] = {}
+    def __init__(self, group_names: tuple[str, ...]) -> None:
+        self._groups = group_names
+        self._plain: tuple[object, ...] = ()
+        self._readings: tuple[Reading, ...] = ()
+        self._epoch = -1
         self._told: dict[str, int] = {}
 
-    def changes(self, trainer: Any, *, batch: int, clip_norm: float | None, warming: bool) -> list[SettingChanged]:  # noqa: ANN401
-        """What is different from the last call, as events."""
-        now = _settings(trainer, clip_norm, warming)
-        before, self._before = self._before, now
-        if not before:
+    def changes(
+        self, trainer: Any, now: tuple[Reading, ...], *, batch: int, clip_norm: float | None, warming: bool, planned: bool  # noqa: ANN401
+    ) -> list[SettingChanged]:
+        """What is different from the last call, as events. `now` are the groups as the trainer set them.
+
+        `planned` says that a plan was applied since the last call, which then is the reason for everything.
+        """
+        plain = (
+            "on" if warming else "off",
+            trainer.batch_size,
+            getattr(trainer, "accumulate", None),
+            trainer.epochs,
+            trainer.args.imgsz,
+            clip_norm,
+            signals.mixes_images(trainer),
+        )
+        before, self._plain = self._plain, plain
+        groups, self._readings = self._readings, now
+        same_epoch, self._epoch = self._epoch == trainer.epoch, trainer.epoch
+        if plain == before and groups == now:
             return []
-        found = []
-        for name, value in now.items():
-            old = before.get(name)
-            if old is None or value is None or value == old:
-                continue
-            self._told[name] = self._told.get(name, 0) + 1
-            if self._told[name] <= CHANGES_MAX:
-                reason = _reason(name, trainer, now, before)
-                found.append(
-                    SettingChanged(time.time(), trainer.epoch + 1, batch, name, str(old), str(value), reason)
-                )
-        return found
+        pairs = list(zip(_PLAIN, before, plain, strict=False))
+        if groups:
+            pairs += self._group_pairs(groups, now, rates=same_epoch and not warming, warming=warming)
+        reason = "plan" if planned else ""
+        return [
+            SettingChanged(time.time(), trainer.epoch + 1, batch, name, str(old), str(new), reason or _reason(name, warming, trainer))
+            for name, old, new in pairs
+            if old is not None and new is not None and old != new and self._may_tell(name)
+        ]
+
+    def _group_pairs(
+        self, before: tuple[Reading, ...], now: tuple[Reading, ...], *, rates: bool, warming: bool
+    ) -> list[tuple[str, object, object]]:
+        """Rates follow the schedule between epochs and the warm-up within it; a change elsewhere is a change."""
+        pairs: list[tuple[str, object, object]] = []
+        for name, old, new in zip(self._groups, before, now, strict=False):
+            pairs.append((f"weight_decay/{name}", old.weight_decay, new.weight_decay))
+            if not warming:
+                pairs.append((f"momentum/{name}", old.momentum, new.momentum))
+            if rates:
+                pairs.append((f"learning_rate/{name}", old.rate, new.rate))
+        return pairs
+
+    def _may_tell(self, name: str) -> bool:
+        told = self._told[name] = self._told.get(name, 0) + 1
+        return told <= CHANGES_MAX
 
 
-def _settings(trainer: Any, clip_norm: float | None, warming: bool) -> dict[str, object]:  # noqa: ANN401
-    settings: dict[str, object] = {
-        "warm-up": "on" if warming else "off",
-        "epoch": trainer.epoch,  # not told; rates may change with it
-        "batch_size": trainer.batch_size,
-        "accumulate": getattr(trainer, "accumulate", None),
-        "epochs": trainer.epochs,
-        "image_size": trainer.args.imgsz,
-        "clip_norm": clip_norm,
-        "mosaic": signals.mixes_images(trainer),
-    }
-    for name, reading in zip(group_names(trainer.optimizer), readings(trainer.optimizer), strict=True):
-        settings[f"weight_decay/{name}"] = reading.weight_decay
-        if not warming:
-            settings[f"momentum/{name}"] = reading.momentum
-            settings[f"learning_rate/{name}"] = (trainer.epoch, reading.rate)
-    return settings
+def _reason(name: str, warming: bool, trainer: Any) -> str:  # noqa: ANN401
+    """Why a setting changed by the trainer's own rules; empty: nobody knows."""
+    if name == "warm-up":
+        return "warm-up began" if warming else "warm-up ended"
+    if name == "mosaic":
+        return "mosaic closed"
+    if name in ("accumulate", "momentum") and warming:
+        return "warm-up"
+    if name in ("batch_size", "accumulate") and getattr(trainer, "_oom_retries", 0):
+        return "out of memory"
+    return "time budget" if name == "epochs" and getattr(trainer.args, "time", None) else ""

@@ -1,0 +1,132 @@
+"""Two servers over one API: everything on a Unix socket that only its user may open, reads on a port of the loopback.
+
+An edge file: binds sockets. Loopback is no boundary (web pages reach it by rebinding a name), so the port answers only
+to its own names, gives no cross-origin leave, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from monitor.errors import PortTaken
+
+LOOPBACK = "127.0.0.1"
+BACKLOG = 64
+CONNECTIONS_MAX = 64  # beyond it: 503
+KEEP_ALIVE_S = 5
+REQUEST_DEADLINE_S = 10.0  # for the head of a request; uvicorn has none, and half-sent heads would use up the connections
+SHUTDOWN_S = 2  # for requests under way
+
+
+class TimedProtocol(H11Protocol):
+    """HTTP/1.1 that closes a connection which sends no whole request in time."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._arm()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._arm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._deadline:
+            self._deadline.cancel()
+        super().connection_lost(exc)
+
+    def _arm(self) -> None:
+        if self._deadline:
+            self._deadline.cancel()
+        self._deadline = self.loop.call_later(REQUEST_DEADLINE_S, self._give_up)
+
+    def _give_up(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.abort()
+
+
+class QuietServer(uvicorn.Server):
+    """uvicorn in somebody else's loop: signals are the daemon's business."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def server(app: ASGIApp) -> QuietServer:
+    """A server for `serve(sockets=[...])`; set `should_exit` to end it."""
+    config = uvicorn.Config(
+        app,
+        http=TimedProtocol,
+        loop="asyncio",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+        limit_concurrency=CONNECTIONS_MAX,
+        backlog=BACKLOG,
+    )
+    return QuietServer(config)
+
+
+def bind_port(port: int, or_another: bool) -> socket.socket:
+    """A listening socket on the loopback. Raises PortTaken where `port` is in use and another will not do."""
+    try:
+        return socket.create_server((LOOPBACK, port), backlog=BACKLOG)
+    except OSError as error:
+        if not or_another:
+            raise PortTaken(port) from error
+        return socket.create_server((LOOPBACK, 0), backlog=BACKLOG)
+
+
+def bind_unix(path: Path) -> socket.socket:
+    """A listening Unix socket that only this user may open. The caller holds the lock of its folder."""
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)  # the daemon has one thread yet; the folder is 0700 besides
+    try:
+        bound.bind(str(path))
+    finally:
+        os.umask(before)
+    bound.listen(BACKLOG)
+    return bound
+
+
+class ReadsOnly:
+    """ASGI: only GET and HEAD, and only for requests that name this very address."""
+
+    def __init__(self, app: ASGIApp, port: int) -> None:
+        self._app = app
+        self._hosts = {f"{name}:{port}".encode() for name in (LOOPBACK, "localhost", "[::1]")}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        hosts = [value.lower() for name, value in scope["headers"] if name == b"host"]
+        if len(hosts) != 1 or hosts[0] not in self._hosts:
+            await _refuse(send, 421, f"this server answers to {LOOPBACK} and localhost, with its port")
+        elif scope["method"] not in {"GET", "HEAD"}:
+            await _refuse(send, 403, "nothing can be changed over TCP; use the trainwarden command, or the Unix socket")
+        else:
+            await self._app(scope, receive, send)
+
+
+async def _refuse(send: Send, status: int, sentence: str) -> None:
+    body = msgspec.json.encode({"error": sentence})
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,43 @@
+"""`trainwarden checkpoints`: what may be believed of each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from monitor.cli.command import Command
+from monitor.cli.failure import daemon_failures
+from monitor.cli.names import existing_run
+from monitor.cli.show import print_table
+
+if TYPE_CHECKING:
+    from monitor.api.snapshots import CheckpointLine
+
+
+@click.command(cls=Command, examples=("trainwarden checkpoints night-3f2a",))
+@click.argument("run")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, with digests and paths of the copies.")
+def checkpoints(run: str, as_json: bool) -> None:
+    """List the checkpoints of RUN, oldest first: their epoch, whether they may be trusted, and why."""
+    existing_run(run)
+    import msgspec
+
+    with daemon_failures():
+        from monitor.api.snapshots import CheckpointLine
+        from monitor.client import Client, run_path
+
+        with Client() as client:
+            found = client.get(run_path(run, "checkpoints"), list[CheckpointLine])
+    if as_json:
+        click.echo(msgspec.json.encode(found).decode())
+    elif not found:
+        click.echo(f"{run}: has saved no checkpoint yet")
+    else:
+        rows = [[str(line.epoch), _what(line), line.why] for line in found]
+        print_table(["epoch", "verdict", "why"], rows)
+
+
+def _what(line: CheckpointLine) -> str:
+    notes = [note for note, holds in (("best", line.is_best), ("copy dropped", line.dropped)) if holds]
+    return f"{line.verdict} ({', '.join(notes)})" if notes else line.verdict

@@ -1,0 +1,130 @@
+"""`trainwarden status`: every run in a table, or one run in detail."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from monitor.cli.command import Command
+from monitor.cli.failure import daemon_failures
+from monitor.cli.names import existing_run
+from monitor.cli.show import ago, duration, moment, print_table
+
+if TYPE_CHECKING:
+    from monitor.api.snapshots import RunDetail, RunSummary
+
+EXAMPLES = ("trainwarden status", "trainwarden status night-3f2a", "trainwarden status --json | jq '.[].state'")
+
+
+@click.command(cls=Command, examples=EXAMPLES)
+@click.argument("run", required=False)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def status(run: str | None, as_json: bool) -> None:
+    """Show every run the daemon knows, the newest last; or RUN in detail."""
+    import msgspec
+
+    found = _all_runs() if run is None else _one_run(run)
+    if as_json:
+        click.echo(msgspec.json.encode(found).decode())
+    elif isinstance(found, list):
+        _print_runs(found)
+    else:
+        _print_detail(found)
+
+
+def _all_runs() -> list[RunSummary]:
+    with daemon_failures():
+        from monitor.api.snapshots import RunSummary
+        from monitor.client import Client
+
+        with Client() as client:
+            return client.get("/api/v1/runs", list[RunSummary])
+
+
+def _one_run(run: str) -> RunDetail:
+    existing_run(run)
+    with daemon_failures():
+        from monitor.api.snapshots import RunDetail
+        from monitor.client import Client, run_path
+
+        with Client() as client:
+            return client.get(run_path(run), RunDetail)
+
+
+def _print_runs(runs: list[RunSummary]) -> None:
+    if not runs:
+        click.echo("no runs; start one: trainwarden run -- python train.py")
+        return
+    now_s = time.time()
+    rows = [
+        [run.run, run.state, _place(run), str(run.generation), f"{run.nonfinite} ({run.skipped} skipped)",
+         _incident(run), ago(run.last_batch_s, now_s), run.title]
+        for run in runs
+    ]  # fmt: skip
+    heads = ["run", "state", "epoch", "generation", "non-finite", "incident", "last batch", "title"]
+    print_table(heads, rows)
+
+
+def _place(run: RunSummary) -> str:
+    if run.epoch is None:
+        return "-"
+    batch = f", batch {run.batch} of {run.batches_per_epoch}" if run.live else ""
+    return f"{run.epoch} of {run.epochs}{batch}"
+
+
+def _incident(run: RunSummary) -> str:
+    return f"{run.incident.number}: {run.incident.state}" if run.incident else "-"
+
+
+def _print_detail(found: RunDetail) -> None:
+    run, now_s = found.summary, time.time()
+    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(found.checkpoints.items()))
+    lines = [
+        ("run", f"{run.run}  {run.title}".rstrip()),
+        ("state", f"{run.state}{': ' + found.detail if found.detail else ''}"),
+        ("mode", _mode(run)),
+        ("epoch", f"{_place(run)}, generation {run.generation}"),
+        ("last batch", ago(run.last_batch_s, now_s)),
+        ("loss", "-" if found.loss is None else f"{found.loss:.4g}"),
+        ("non-finite", f"{run.nonfinite} of {run.batches} batches, {run.skipped} steps skipped"),
+        ("scaler overflows", f"{found.scaler_overflows} (normal where they are rare)"),
+        ("incident", _incident_line(found)),
+        ("rollbacks", f"{found.rollbacks} of {found.rollback_budget}"),
+        ("checkpoints", verdicts or "none yet"),
+        ("pace", "-" if found.pace_s is None else f"{found.pace_s:.3g} s a batch"),
+        ("done", moment(found.eta_s, now_s)),
+        ("deadline", _deadline(found, now_s)),
+        ("folder", found.save_dir or "-"),
+        ("metrics", f"http://127.0.0.1:{found.port}/metrics"),
+    ]
+    print_table([], [[name, text] for name, text in lines])
+
+
+def _mode(run: RunSummary) -> str:
+    acting = "acts by its policy" if run.act else "only observes"
+    return (
+        acting
+        if run.supervised or not run.live
+        else f"{acting}; its supervisor is gone: trainwarden run --adopt {run.run}"
+    )
+
+
+def _incident_line(found: RunDetail) -> str:
+    live = found.summary.incident
+    if live is None:
+        return f"none open, {found.incidents} in all" if found.incidents else "none"
+    proof = f", {live.watch_seen} of {live.watch_needed} healthy batches" if live.watch_needed else ""
+    where = f"since epoch {live.onset_epoch}, batch {live.onset_batch}"
+    return f"{live.number}: {live.state} {where}{proof}; trainwarden report {found.summary.run}"
+
+
+def _deadline(found: RunDetail, now_s: float) -> str:
+    if found.deadline_s is None:
+        return "none"
+    kept = {True: "kept at this pace", False: "NOT kept at this pace", None: "pace not known"}[found.deadline_kept]
+    late = ""
+    if found.deadline_kept is False and found.eta_s is not None:
+        late = f", {duration(found.eta_s - found.deadline_s)} too late"
+    return f"{moment(found.deadline_s, now_s)}: {kept}{late}"

@@ -1,0 +1,129 @@
+"""One batch, from the trainer's scalars to a verdict on it: which bits, who skipped, what was lost. Keeps the totals."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+
+from trainer_hooks.guard import Examination, Guard, StepReport
+from trainer_hooks.integrations.ultralytics.process import Tally
+from trainer_hooks.integrations.ultralytics.signals import BatchContents, Memory, finite
+from trainer_hooks.restore import Reading
+from trainer_hooks.wire.messages import Nonfinite, SkippedBy
+
+
+@dataclass(slots=True)
+class Draft:
+    """What is known of a batch on the host when it ends, and the scalars that still have to be read."""
+
+    wall_s: float
+    sent_s: float
+    epoch: int  # from 1
+    batch: int
+    batches_per_epoch: int
+    contents: BatchContents
+    report: StepReport
+    used: tuple[Reading, ...]  # each group as its step used it
+    memory: Memory
+    batch_s: float | None
+    data_wait_s: float | None
+    ramp: float | None
+    onset_samples_left: int | None
+    parts_count: int = 0
+    scalars: list[torch.Tensor] = field(default_factory=list)  # loss, parts, then as the flags say
+    reads_norm: bool = False
+    reads_scale: bool = False
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What the scalars of a batch turned out to say."""
+
+    loss: float
+    parts: tuple[float, ...]
+    norm: float | None
+    scale: float | None
+    bits: Nonfinite = Nonfinite(0)
+    cured: bool = False
+    examination: Examination | None = None  # None: there was no reason to look
+
+    @property
+    def first_bad(self) -> str:
+        """The first tensor found non-finite; empty: none, or nobody looked."""
+        found = self.examination
+        return (found.parameter or found.buffer or found.average) if found else ""
+
+
+class Judge:
+    """Judges the batches of one training, one after the other, and counts into the process's tally.
+
+    With accumulation a step answers for several batches: a bad one before it is remembered, so that the step it costs is
+    not held against the batch that happens to end it, and the good ones that go with it are counted as samples lost.
+    """
+
+    def __init__(self, guard: Guard, tally: Tally) -> None:
+        self._guard = guard
+        self._tally = tally
+        self._bad_before = False  # a batch since the last step was non-finite
+        self._good_samples = 0  # of good batches since the last step
+
+    def judge(self, draft: Draft, values: list[float]) -> Verdict:
+        """The verdict on the batch whose scalars read `values`; the guard has put right what it can when it returns."""
+        report = draft.report
+        rest = iter(values)
+        verdict = Verdict(
+            loss=next(rest),
+            parts=tuple(next(rest) for _ in range(draft.parts_count)),
+            norm=next(rest) if draft.reads_norm else report.norm_value,
+            scale=next(rest) if draft.reads_scale else None,
+        )
+        self._guard.note_scale(verdict.scale)
+        quiet = self._guard.resolve(list(rest))
+        loss_finite = math.isfinite(verdict.loss)
+        overflow = loss_finite and self._isolated_overflow(report)
+        if not loss_finite:
+            verdict.bits |= Nonfinite.LOSS
+        if not finite(verdict.norm) and not overflow and (not self._bad_before or not loss_finite):
+            verdict.bits |= Nonfinite.GRADIENT
+        if report.bad_buffer and not (self._bad_before and loss_finite):
+            verdict.bits |= Nonfinite.BUFFER
+        if verdict.bits or not quiet or not finite(verdict.norm):
+            self._examine(verdict)
+        self._count(draft, verdict, overflow)
+        return verdict
+
+    def _isolated_overflow(self, report: StepReport) -> bool:
+        """The scaler looking for its range: normal, and no sign of trouble."""
+        skipped = report.skipped_by == SkippedBy.SCALER
+        return skipped and report.scale_healthy and not report.bad_buffer and not self._bad_before
+
+    def _examine(self, verdict: Verdict) -> None:
+        found = verdict.examination = self._guard.examine()
+        if found.parameter or found.average:
+            verdict.bits |= Nonfinite.PARAMETER
+        if found.buffer:
+            verdict.bits |= Nonfinite.BUFFER
+        verdict.cured = bool(verdict.bits) and found.clean and self._guard.protects
+
+    def _count(self, draft: Draft, verdict: Verdict, overflow: bool) -> None:
+        tally, report, bits = self._tally, draft.report, verdict.bits
+        tally.batches += 1
+        tally.nonfinite_batches += bool(bits)
+        tally.nonfinite_loss += bool(bits & Nonfinite.LOSS)
+        tally.nonfinite_gradient += bool(bits & Nonfinite.GRADIENT)
+        tally.nonfinite_parameter += bool(bits & Nonfinite.PARAMETER)
+        tally.nonfinite_buffer += bool(bits & Nonfinite.BUFFER)
+        tally.scaler_overflows += overflow
+        tally.skipped_by_guard += report.skipped_by == SkippedBy.GUARD
+        tally.skipped_by_scaler += report.skipped_by == SkippedBy.SCALER
+        if not bits:
+            self._good_samples += draft.contents.size or 0
+        if not report.stepped:
+            self._bad_before |= bool(bits)
+            return
+        tally.steps += 1
+        if report.skipped_by and not overflow:
+            tally.samples_lost += self._good_samples
+        self._bad_before, self._good_samples = False, 0
