@@ -179,6 +179,11 @@ class Pipeline:
             except TimeoutError:
                 return
 
+    async def wake_readers(self) -> None:
+        """Let those that wait for the story look again."""
+        async with self._story_grew:
+            self._story_grew.notify_all()
+
     async def _gather(self) -> None:
         try:
             await asyncio.wait_for(self._urgent.wait(), GROUP_S)
@@ -234,8 +239,7 @@ class Pipeline:
         for effect in acts:
             self._carry_out(effect)
         if story:
-            async with self._story_grew:
-                self._story_grew.notify_all()
+            await self.wake_readers()
 
 
 def _alert(effect: RaiseAlert) -> Alert:

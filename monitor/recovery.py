@@ -7,21 +7,14 @@ from collections.abc import Callable, Iterator
 
 from monitor import opening
 from monitor.history.recall import Recalled
-from monitor.model import (
-    CheckpointExamined,
-    Effect,
-    GenerationExited,
-    Input,
-    ReceiptFound,
-    RecordArrived,
-)
+from monitor.model import Effect, ExamineCheckpoint, GenerationExited, Input, ReceiptFound, RecordArrived
 from monitor.pipeline import Folds
 from monitor.policyfile import PolicyFileError, load_policy
 from monitor.receivers import Receivers
 from monitor.state.run import Fleet, RunState
 from monitor.vault.store import Vault
 from trainer_hooks.wire import runfolder
-from trainer_hooks.wire.eventfile import read_events
+from trainer_hooks.wire.eventfile import events_of, read_events
 from trainer_hooks.wire.runfolder import Exit, Manifest, Receipt, RunFolder, RunFolderError, run_folder
 
 log = logging.getLogger("trainwarden.daemon")
@@ -64,8 +57,10 @@ def catch_up(run: RunState, offer: Callable[[Input], None]) -> None:
 
 def missed_events(run: RunState, folder: RunFolder) -> Iterator[RecordArrived]:
     """The present generation's events in the spool that did not arrive over the socket."""
-    for path in sorted(folder.spool.glob(f"events-{run.generation}-*.bin")):
-        rank = int(path.stem.rpartition("-")[2])
+    for path in sorted(folder.spool.glob("events-*.bin")):
+        generation, rank = events_of(path) or (0, 0)
+        if generation != run.generation:
+            continue
         known = run.ranks.get(rank)
         seen = known.event_seq if known else 0
         for event in read_events(path):
@@ -86,20 +81,19 @@ def _missed(run: RunState, folder: RunFolder, number: int) -> Iterator[Input]:
         yield GenerationExited(run.spec.run, ended, relaunch=folder.plan(number + 1).exists())
 
 
-def unknown_checkpoints(run: RunState, pending: list[Effect]) -> Iterator[Manifest]:
+def unreported_checkpoints(run: RunState, pending: list[Effect]) -> list[ExamineCheckpoint]:
     """Copies in the spool whose save nobody reported: the hook died between the copy and the event."""
     folder = run_folder(run.spec.run)
     known = {checkpoint.manifest_name for checkpoint in run.checkpoints}
-    asked = {getattr(effect, "manifest", "") for effect in pending}
+    known |= {effect.manifest for effect in pending if isinstance(effect, ExamineCheckpoint)}
+    found = []
     for name in Vault(folder).waiting():
-        if name in known or name in asked:
+        if name in known:
             continue
         try:
-            yield runfolder.read(folder.spool / name, Manifest)
+            digest = runfolder.read(folder.spool / name, Manifest).digest
         except RunFolderError as error:
             log.warning("run %s: a checkpoint copy is passed over: %s", run.spec.run, error)
-
-
-def examine_unknown(run: str, name: str, digest: str) -> CheckpointExamined:
-    """Blocking: adopt and verify a copy that nobody reported."""
-    return Vault(run_folder(run)).examine(name, digest, run)
+        else:
+            found.append(ExamineCheckpoint(f"{run.spec.run}/unreported/{name}", run.spec.run, name, digest))
+    return found

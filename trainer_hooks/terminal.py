@@ -110,7 +110,7 @@ def _let_writes_survive(name: str, descriptor: int, watch: HangupWatch) -> None:
     raw = _SurvivingFile(descriptor, f"<{name}>", watch)
     binary = io.BufferedWriter(raw) if isinstance(stream.buffer, io.BufferedWriter) else raw
     rebuilt = io.TextIOWrapper(
-        binary,  # type: ignore[arg-type]  # python -u: Python itself puts the raw file here
+        binary,  # with python -u the raw file itself, as Python does it
         encoding=stream.encoding,
         errors=stream.errors,
         newline="\n",

@@ -6,6 +6,7 @@ next transaction. A kill in between repeats a delivery under the same alert id, 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -32,6 +33,10 @@ class DurableOutbox:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def pending(self) -> dict[str, int]:
+        """How many rows wait, by lane."""
+        return Counter(row.lane for row in self._rows.values())
 
     def rows_for(self, alert: Alert, lane: str, receivers: Iterable[str], now_s: float) -> list[OutboxRow]:
         """New rows for the receivers that never had this alert. They wait for `add`, once they are committed."""

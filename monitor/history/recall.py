@@ -37,6 +37,7 @@ class Recalled(msgspec.Struct):
     outbox: int  # id of the last row of the outbox
     seq: int  # of the last entry
     troubles: list[str] = []  # sentences: what could not be read
+    begun_anew: bool = False  # True: the whole history could not be read, and is kept aside
 
 
 def open_history(folder: Path) -> tuple[Store, Recalled]:
@@ -56,6 +57,7 @@ def open_history(folder: Path) -> tuple[Store, Recalled]:
         kept = _move_aside(path)
         marker.unlink(missing_ok=True)
         store, recalled = _open(path)
+        recalled.begun_anew = True
         recalled.troubles.append(f"the history could not be read ({error}); it is kept as {kept} and a new one was begun")
         return store, recalled
 

@@ -17,13 +17,14 @@ def time_lost(run: RunState, incident: Incident, now_s: float) -> list[str]:
     if pace is None:
         return [*lines, f"{plural(batches, 'batch')} to do again; the run was too short to know its pace."]
     lost_s = batches * pace
-    lines.append(f"{duration(lost_s + incident.downtime_s)} in all:")
-    lines.append(f"- {plural(batches, 'batch')} thrown away and to be done again x {pace:.3g} s = {duration(lost_s)}")
-    standstill = (
-        duration(incident.downtime_s) if incident.downtime_s else "not over yet" if _under_way(incident) else "none"
-    )
-    lines.append(f"- standstill from leaving to the first new batch: {standstill}")
-    return lines
+    standstill = "not over yet" if _under_way(incident) else duration(incident.downtime_s)
+    return [
+        *lines,
+        f"{duration(lost_s + incident.downtime_s)} {'so far' if _under_way(incident) else 'in all'}:",
+        f"- thrown away: {plural(batches, 'batch')} x {pace:.3g} s = {duration(lost_s)}",
+        f"- standstill, from leaving to the first new batch: {standstill}",
+        f"- to redo, until it is where it was: {duration(lost_s)}, which is the same batches again",
+    ]
 
 
 def batches_lost(run: RunState, incident: Incident) -> int:
@@ -46,9 +47,9 @@ def deadline(run: RunState, incident: Incident, now_s: float) -> list[str]:
     left, pace = batches_left(run, incident), pace_s(run)
     if run.training is None or run.ended:
         return _ended(run)
-    if left is None or pace is None:
-        return ["## Deadline", "", "The run was too short to project when it ends."]
     per_epoch = run.training.batches_per_epoch
+    if left is None or pace is None or per_epoch <= 0:
+        return ["## Deadline", "", "The run was too short to project when it ends."]
     finish = finish_s(now_s, left, pace)
     own_pace = f"{pace:.3g} s a batch, {per_epoch * pace / HOUR_S:.2f} h an epoch, validation and saving included"
     remains = f"{left / per_epoch:.1f} epochs are left: {duration(left * pace)}. It ends on {when(finish)}."

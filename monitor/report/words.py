@@ -85,5 +85,8 @@ def duration(seconds: float) -> str:
 
 
 def when(unix_s: float) -> str:
-    """2026-11-18 08:00:00 UTC."""
-    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    """2026-11-18 08:00:00 UTC; a trainer's clock may be anything."""
+    try:
+        return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):
+        return "an impossible time"

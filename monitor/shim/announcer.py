@@ -24,6 +24,7 @@ START_S = 10.0  # a daemon that replays its journal on a slow disk takes two
 RETRY_S = 5.0
 RETRY_MAX_S = 60.0  # a daemon that can't stay up must not fill the machine with starts
 HEARTBEAT_S = 2.0
+EXIT_TAKEN = 73  # of a daemon that finds another one in its place
 QUEUE_MAX = 200  # announcements kept for a daemon that is away: some fifty generations
 
 
@@ -71,9 +72,7 @@ class DaemonKeeper:
             try:
                 return self.health()
             except DaemonDown as error:
-                # Another shim's daemon may have won the lock: ours leaves then, and theirs answers soon.
-                hopeless = self.child is None and time.monotonic() > deadline_s - START_S + 2.0
-                if hopeless or time.monotonic() > deadline_s or closing.wait(0.05):
+                if self._failed() or time.monotonic() > deadline_s or closing.wait(0.05):
                     raise DaemonDown(self._last_words() or str(error)) from error
 
     def _start(self) -> None:
@@ -95,6 +94,10 @@ class DaemonKeeper:
                 )
         except OSError as error:
             raise DaemonDown(f"{self._argv[0]}: {error.strerror}") from error
+
+    def _failed(self) -> bool:
+        """True where ours has ended, and not because another shim's daemon was first: then theirs answers soon."""
+        return self._process is not None and self._process.returncode not in (None, EXIT_TAKEN)
 
     def _last_words(self) -> str:
         if self.child is not None or self._process is None:

@@ -1,6 +1,6 @@
-"""The night the project exists for, as the state a daemon would hold in the morning: built by hand, in its real figures.
+"""The night the project exists for, as the state a daemon would hold in the morning: by hand, in its real figures.
 
-50 epochs of 41,163 batches; three clean epochs; from batch 32 of epoch 4 on 73 of 7,550 batches are NaN and 72 steps are
+50 epochs of 41,163 batches; three clean epochs; from batch 32 of epoch 4 on 73 of 7,550 batches are NaN, 72 steps are
 skipped; reserved GPU memory goes from 4.20 to 4.71 GB; 15 h 34 min have passed; the deadline is "the 27th".
 """
 
@@ -59,8 +59,8 @@ def training() -> TrainingStarted:
     """As the hook announced it."""
     settings = {
         "lr0": "0.0005", "lrf": "0.01", "momentum": "0.9", "weight_decay": "0.0005", "warmup_epochs": "5.0",
-        "warmup_bias_lr": "0.1", "warmup_momentum": "0.8", "optimizer": "SGD", "batch": "16", "nbs": "64", "imgsz": "640",
-        "amp": "True", "epochs": str(EPOCHS),
+        "warmup_bias_lr": "0.1", "warmup_momentum": "0.8", "optimizer": "SGD", "batch": "16", "nbs": "64",
+        "imgsz": "640", "amp": "True", "epochs": str(EPOCHS),
     }  # fmt: skip
     return TrainingStarted(
         wall_s=START_S,

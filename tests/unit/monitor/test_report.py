@@ -1,4 +1,4 @@
-"""The report of the night says what people asked in the morning; hostile names stay text; a bare state does not break it."""
+"""The report of the night answers what people asked in the morning; hostile names stay text."""
 
 from __future__ import annotations
 

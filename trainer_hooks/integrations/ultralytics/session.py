@@ -340,7 +340,7 @@ class Session:
                 epoch=draft.epoch,
                 batch=draft.batch,
                 batches_per_epoch=draft.batches_per_epoch,
-                counts=self._tally.counts(self.breaker.errors + self.probe.hook_errors, self.probe.dropped),
+                counts=self._tally.counts(self.probe.hook_errors, self.probe.dropped),
                 loss=verdict.loss,
                 parts=verdict.parts,
                 grad_norm=verdict.norm,

@@ -1,0 +1,210 @@
+"""The daemon's parts, put together and run in one loop, from the history's last word to the last snapshot. An edge file."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.metadata
+import logging
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+
+from alerts.deliver import Deliverer
+from alerts.outbox import OutboxRow, Settled
+from monitor import metrics, recovery
+from monitor.api import server
+from monitor.api.bodies import Health
+from monitor.api.routes import Api, application
+from monitor.clock import SystemClock
+from monitor.core import Core
+from monitor.effects import Effects
+from monitor.errors import EXIT_SOFTWARE
+from monitor.history.recall import Recalled, open_history
+from monitor.ingest.listener import Listener
+from monitor.model import AlertSettled, Tick
+from monitor.pipeline import Pipeline
+from monitor.processes import Processes
+from monitor.receivers import Receivers
+from monitor.state.run import Fleet
+from trainer_hooks.wire import runfolder
+
+TICK_S = 0.25  # while a run is live
+IDLE_TICK_S = 15.0  # ended runs leave the state after their retention
+RESTART_S = 1.0  # before a part that failed is started again
+EFFECTS_LEFT_S = 2.0  # for effects under way when the daemon leaves; the rest is done at the next start
+SERVERS_LEFT_S = 3.0  # for requests under way
+
+log = logging.getLogger("trainwarden.daemon")
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """<runtime folder>/daemon.json: where the daemon answers."""
+
+    pid: int
+    port: int
+    version: str
+    started_s: float
+
+
+class Assembly:
+    """One daemon. `idle_exit_s`: None, and it never leaves by itself."""
+
+    def __init__(self, runtime: Path, port: socket.socket, idle_exit_s: float | None) -> None:
+        self._runtime, self._tcp, self._idle_exit_s = runtime, port, idle_exit_s
+        self._port: int = port.getsockname()[1]
+        self._version = importlib.metadata.version("trainwarden")
+
+    async def run(self) -> int:
+        """Run until told to leave. Returns the exit code. Raises StoreFailed where the history can't be opened."""
+        store, recalled = open_history(runfolder.state_home())
+        with contextlib.closing(store), ThreadPoolExecutor(1, "history") as writer:
+            self._clock = SystemClock(max([recalled.fleet.now_s, *(entry.now_s for entry in recalled.entries[-1:])]))
+            self._started_s = self._busy_s = self._clock.now_s()
+            self._timings, self._receivers = metrics.Timings(), Receivers()
+            self._core = Core(recalled.fleet)
+            recovery.replay(self._core, recalled)
+            recovery.learn_receivers(self._core.fleet, self._receivers)
+            self._pipeline = Pipeline(
+                self._core, store, writer, recalled, self._clock,
+                receivers=self._receivers.names,
+                carry_out=lambda effect: self._effects.start(effect),
+                told=lambda: self._deliverer.wake(),
+                detected=self._timings.add,
+            )  # fmt: skip
+            self._make_parts(store.path, recalled)
+            return await self._live(recalled)
+
+    def _make_parts(self, history: Path, recalled: Recalled) -> None:
+        pipeline, clock, receivers = self._pipeline, self._clock, self._receivers
+        self._listener = Listener(runfolder.records_socket(), pipeline, receivers, clock)
+        self._effects = Effects(self._fleet, clock, pipeline.offer, pipeline.finish, self._listener.send)
+        self._deliverer = Deliverer(pipeline.outbox, receivers.of, clock.now_s, self._on_settled)
+        self._processes = Processes(self._fleet, clock, pipeline.offer, self._feed_missed_events)
+        self._surroundings = lambda: metrics.Surroundings(
+            now_s=clock.now_s(),
+            version=self._version,
+            alerts_pending=pipeline.outbox.pending(),
+            receivers=frozenset(receivers.all_names()),
+            histories_lost=int(recalled.begun_anew),
+            downlinks_undelivered=self._listener.undelivered,
+        )
+        self._api = Api(pipeline, receivers, clock, history, self._health, self._surroundings, self._timings)
+
+    async def _live(self, recalled: Recalled) -> int:
+        """Catch up, serve, and leave in the order in which nothing is lost."""
+        self._told_to_leave = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._told_to_leave.set)
+        committing = asyncio.create_task(self._pipeline.run(), name="pipeline")
+        committing.add_done_callback(lambda _: self._told_to_leave.set())
+        with self._listener:
+            self._catch_up(recalled)
+            servers = [server.server(app) for app in self._applications()]
+            sockets = [self._tcp, server.bind_unix(runfolder.control_socket())]
+            serving = [
+                asyncio.create_task(one.serve(sockets=[bound]), name=f"http {i}")
+                for i, (one, bound) in enumerate(zip(servers, sockets, strict=True))
+            ]
+            parts = [self._kept_up(part) for part in (self._listener.run, self._deliverer.run, self._tick)]
+            self._publish()
+            await self._told_to_leave.wait()
+            for one in servers:
+                one.should_exit = True
+            await self._pipeline.wake_readers()
+            await self._end(parts, serving)
+            await self._effects.settle(EFFECTS_LEFT_S)
+            self._processes.close()
+            self._pipeline.stop()
+            await asyncio.wait([committing])
+        return self._exit_code(committing)
+
+    def _catch_up(self, recalled: Recalled) -> None:
+        """What the history had to do still, then what the run folders tell."""
+        for trouble in recalled.troubles:
+            log.error("%s", trouble)
+            self._pipeline.say("", "critical", trouble)
+        for effect in recalled.effects:
+            self._effects.start(effect)
+        for run in recovery.live_runs(self._fleet()):
+            recovery.catch_up(run, self._pipeline.offer)
+            for effect in recovery.unreported_checkpoints(run, recalled.effects):
+                self._effects.start(effect)
+
+    def _applications(self) -> list[server.ASGIApp]:
+        public = server.ReadsOnly(application(self._api.reads()), self._port)
+        return [public, application([*self._api.changes(), *self._api.reads()])]
+
+    def _publish(self) -> None:
+        endpoint = Endpoint(os.getpid(), self._port, self._version, self._started_s)
+        runfolder.write(self._runtime / "daemon.json", endpoint)
+        self._api.ready = True
+        log.info("daemon %d of %s: http://127.0.0.1:%d/metrics", os.getpid(), runfolder.state_home(), self._port)
+
+    async def _end(self, parts: list[asyncio.Task[None]], serving: list[asyncio.Task[None]]) -> None:
+        self._api.ready = False
+        for part in parts:
+            part.cancel()
+        await asyncio.wait(parts)
+        _, late = await asyncio.wait(serving, timeout=SERVERS_LEFT_S)
+        for task in late:
+            task.cancel()
+
+    def _exit_code(self, committing: asyncio.Task[None]) -> int:
+        if error := committing.exception():
+            log.critical("the history failed: %s", error, exc_info=error)
+            return EXIT_SOFTWARE
+        return 0
+
+    # --- parts that never end ---------------------------------------------------------------------------------------
+
+    def _kept_up(self, part: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        """Run it for ever: one that raises is logged and started again, and the others go on."""
+
+        async def keep() -> None:
+            while True:
+                try:
+                    await part()
+                except Exception:
+                    log.exception("%s failed; it is started again", part.__qualname__)
+                await asyncio.sleep(RESTART_S)
+
+        return asyncio.create_task(keep(), name=part.__qualname__)
+
+    async def _tick(self) -> None:
+        while True:
+            live = self._runs_live()
+            if live or self._fleet().runs:
+                self._pipeline.offer(Tick())
+                self._processes.look()
+            now_s = self._clock.now_s()
+            if live or len(self._pipeline.outbox):
+                self._busy_s = now_s
+            if self._idle_exit_s is not None and now_s - self._busy_s >= self._idle_exit_s:
+                log.info("nothing left to do for %.0f s: leaving", self._idle_exit_s)
+                self._told_to_leave.set()
+            await self._pipeline.wait_for_entry(TICK_S if live else IDLE_TICK_S, TICK_S)
+
+    # --- what the parts ask -----------------------------------------------------------------------------------------
+
+    def _fleet(self) -> Fleet:
+        return self._core.fleet
+
+    def _runs_live(self) -> int:
+        return sum(1 for run in self._fleet().runs.values() if not run.ended and (run.alive or run.shim_pid))
+
+    def _health(self) -> Health:
+        return Health(self._version, os.getpid(), self._port, self._runs_live(), self._started_s)
+
+    def _on_settled(self, row: OutboxRow, outcome: Settled) -> None:
+        self._pipeline.offer(AlertSettled(row.lane, row.alert.id, row.receiver, str(outcome)))
+
+    def _feed_missed_events(self, name: str) -> None:
+        run = self._fleet().runs[name]
+        for missed in recovery.missed_events(run, runfolder.run_folder(name)):
+            self._pipeline.offer(missed)
