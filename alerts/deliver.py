@@ -66,7 +66,8 @@ class Deliverer:
         self._jitter = jitter
         self._kinds: dict[str, Registered] = {}
         self._in_flight: set[Receiver] = set()
-        self._next_s = 0.0  # the earliest time a row that we put off is due again
+        self._put_off: dict[int, float] = {}  # by row, when it is due again
+        self._looked_s = 0.0
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
@@ -74,7 +75,7 @@ class Deliverer:
         self._woken.set()
 
     async def run(self) -> None:
-        """Deliver until cancelled. Raises what the outbox raises: without a store nothing can be promised."""
+        """Deliver until cancelled. What the outbox raises ends it, in an ExceptionGroup: nothing can be promised."""
         self._kinds = notifiers.load_all()
         async with self._http, asyncio.TaskGroup() as tries:
             while True:
@@ -83,22 +84,28 @@ class Deliverer:
                 await self._wait()
 
     def _start_due(self, tries: asyncio.TaskGroup) -> None:
-        now_s = self._clock()
-        self._next_s = now_s + POLL_S
-        for row in self._outbox.due(now_s):
+        self._looked_s = self._clock()
+        for row in self._outbox.due(self._looked_s):
             receiver = self._receivers(row)
             if receiver is None:
                 self._conclude(row, Sent(Outcome.RETRY, f"no receiver named {row.receiver!r} is configured"))
             elif receiver not in self._in_flight and len(self._in_flight) < IN_FLIGHT_MAX:
                 self._in_flight.add(receiver)
+                self._put_off.pop(row.id, None)
                 tries.create_task(self._try_once(row, receiver))
 
     async def _wait(self) -> None:
         try:
-            async with asyncio.timeout(max(0.0, min(POLL_S, self._next_s - self._clock()))):
+            async with asyncio.timeout(self._wait_s()):
                 await self._woken.wait()
         except TimeoutError:
             return
+
+    def _wait_s(self) -> float:
+        """Until the next row is due again; one that was due already waits for its receiver, which wakes us."""
+        now_s = self._clock()
+        later = [due_s - now_s for due_s in self._put_off.values() if due_s > self._looked_s]
+        return max(0.0, min([POLL_S, *later]))
 
     async def _try_once(self, row: OutboxRow, receiver: Receiver) -> None:
         try:
@@ -127,12 +134,13 @@ class Deliverer:
         if settled is None:
             log.log(_level(attempts), "alert %s to %s: try %d: %s", row.alert.id, row.receiver, attempts, sent.reason)
             self._outbox.reschedule(row.id, attempts, now_s + wait_s, sent.reason)
-            self._next_s = min(self._next_s, now_s + wait_s)
+            self._put_off[row.id] = now_s + wait_s
             return
         if settled is not Settled.DELIVERED:
             log.error(
                 "alert %s to %s: %s after %d tries: %s", row.alert.id, row.receiver, settled, attempts, sent.reason
             )
+        self._put_off.pop(row.id, None)
         self._outbox.settle(row.id, settled, now_s)
         self._on_settled(row, settled)
 

@@ -1,4 +1,4 @@
-"""`python -E -P -m monitor serve`: how `trainwarden run` starts a daemon, without the import path of the user's folder."""
+"""`python -E -P -m monitor serve`: how `trainwarden run` starts a daemon, blind to the user's own import path."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ def _options() -> DaemonOptions:
     serve = parser.add_subparsers(dest="command", required=True).add_parser("serve", help="run the daemon")
     serve.add_argument("--port", type=int, default=DEFAULT_PORT, help="of /metrics, on 127.0.0.1")
     serve.add_argument("--detached", action="store_true", help="log to a file, take any port, leave when idle")
-    serve.add_argument("--idle-exit-s", type=float, default=IDLE_EXIT_S, help="leave this long after the last run ended")
+    serve.add_argument(
+        "--idle-exit-s", type=float, default=IDLE_EXIT_S, help="leave this long after the last run ended"
+    )
     given = parser.parse_args()
     return DaemonOptions(port=given.port, detached=given.detached, idle_exit_s=given.idle_exit_s)
 

@@ -1,4 +1,4 @@
-"""The daemon's parts, put together and run in one loop, from the history's last word to the last snapshot. An edge file."""
+"""The daemon's parts, put together and run in one loop, from what the history says to the last snapshot. Edge file."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
+from starlette.types import ASGIApp
 
 from alerts.deliver import Deliverer
 from alerts.outbox import OutboxRow, Settled
@@ -73,8 +74,8 @@ class Assembly:
             self._pipeline = Pipeline(
                 self._core, store, writer, recalled, self._clock,
                 receivers=self._receivers.names,
-                carry_out=lambda effect: self._effects.start(effect),
-                told=lambda: self._deliverer.wake(),
+                carry_out=lambda effect: self._effects.start(effect),  # noqa: PLW0108 - made after the pipeline
+                told=lambda: self._deliverer.wake(),  # noqa: PLW0108
                 detected=self._timings.add,
             )  # fmt: skip
             self._make_parts(store.path, recalled)
@@ -136,7 +137,7 @@ class Assembly:
             for effect in recovery.unreported_checkpoints(run, recalled.effects):
                 self._effects.start(effect)
 
-    def _applications(self) -> list[server.ASGIApp]:
+    def _applications(self) -> list[ASGIApp]:
         public = server.ReadsOnly(application(self._api.reads()), self._port)
         return [public, application([*self._api.changes(), *self._api.reads()])]
 
@@ -177,18 +178,19 @@ class Assembly:
         return asyncio.create_task(keep(), name=part.__qualname__)
 
     async def _tick(self) -> None:
+        ticked_s = 0.0
         while True:
-            live = self._runs_live()
-            if live or self._fleet().runs:
+            now_s, live = self._clock.now_s(), self._runs_live()
+            if self._fleet().runs and (live or now_s - ticked_s >= IDLE_TICK_S):
                 self._pipeline.offer(Tick())
                 self._processes.look()
-            now_s = self._clock.now_s()
+                ticked_s = now_s
             if live or len(self._pipeline.outbox):
                 self._busy_s = now_s
             if self._idle_exit_s is not None and now_s - self._busy_s >= self._idle_exit_s:
                 log.info("nothing left to do for %.0f s: leaving", self._idle_exit_s)
                 self._told_to_leave.set()
-            await self._pipeline.wait_for_entry(TICK_S if live else IDLE_TICK_S, TICK_S)
+            await asyncio.sleep(TICK_S)
 
     # --- what the parts ask -----------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -36,15 +37,15 @@ class DeclinedError(ClientError):
 
 
 class Client:
-    """One connection to the daemon of this user. Use as a context manager.
+    """Asks the daemon of this user, or the one that listens at `path`. Use as a context manager.
 
     Every method raises UnreachableError where no daemon answers in time, and DeclinedError where its answer is no.
     """
 
-    def __init__(self, socket: Path | None = None, answer_s: float = ANSWER_S) -> None:
-        self.socket = socket or control_socket()
+    def __init__(self, path: Path | None = None, answer_s: float = ANSWER_S) -> None:
+        self.path = path or control_socket()
         self._http = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(self.socket)),
+            transport=httpx.HTTPTransport(uds=str(self.path)),
             base_url="http://trainwarden",
             timeout=httpx.Timeout(answer_s, connect=CONNECT_S),
         )
@@ -57,35 +58,43 @@ class Client:
     ) -> None:
         self._http.close()
 
-    def get(self, path: str, kind: type[T], answer_s: float | None = None, **query: str | float) -> T:
-        """What `path` answers, as a `kind`. `answer_s` replaces the deadline where the answer may be waited for."""
-        return _decode(self._ask("GET", path, None, answer_s, query), kind)
+    def get(self, what: str, kind: type[T], **query: str | float) -> T:
+        """What the daemon answers to `what`, as a `kind`."""
+        return _decode(self._ask("GET", what, None, query), kind)
 
-    def text(self, path: str, **query: str | float) -> str:
-        """What `path` answers, as text."""
-        return self._ask("GET", path, None, None, query).text
+    def text(self, what: str, **query: str | float) -> str:
+        """What the daemon answers to `what`, as text."""
+        return self._ask("GET", what, None, query).text
 
-    def post(self, path: str, body: object = None) -> None:
+    def post(self, what: str, body: object = None) -> None:
         """Tell the daemon something; returns after it was committed."""
-        self._ask("POST", path, msgspec.json.encode(body if body is not None else {}), None, {})
+        self._ask("POST", what, msgspec.json.encode(body if body is not None else {}), {})
 
-    def _ask(
-        self, method: str, path: str, body: bytes | None, answer_s: float | None, query: dict[str, str | float]
-    ) -> httpx.Response:
-        timeout = httpx.USE_CLIENT_DEFAULT if answer_s is None else httpx.Timeout(answer_s, connect=CONNECT_S)
+    def _ask(self, method: str, what: str, body: bytes | None, query: dict[str, str | float]) -> httpx.Response:
+        self._check_listening()
         try:
-            response = self._http.request(method, path, content=body, params=query, timeout=timeout)
+            response = self._http.request(method, what, content=body, params=query)
         except httpx.TimeoutException as error:
             raise UnreachableError(
-                f"{self.socket}: the daemon does not answer; it may be stopped or overloaded, try again"
+                f"{self.path}: the daemon does not answer; it may be stopped or overloaded, try again"
             ) from error
         except httpx.TransportError as error:
-            raise UnreachableError(
-                f"{self.socket}: no daemon answers ({error}); start one with `trainwarden serve`"
-            ) from error
+            raise self._no_answer(str(error)) from error
         if response.is_error:
             raise DeclinedError(response.status_code, _sentence(response))
         return response
+
+    def _check_listening(self) -> None:
+        """Connect once and hang up: where nobody listens, httpcore leaves the socket it tried with open."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(CONNECT_S)
+            try:
+                probe.connect(str(self.path))
+            except OSError as error:
+                raise self._no_answer(error.strerror or "time is up") from error
+
+    def _no_answer(self, why: str) -> UnreachableError:
+        return UnreachableError(f"{self.path}: no daemon answers ({why}); start one with `trainwarden serve`")
 
 
 def run_path(run: str, *rest: str) -> str:

@@ -13,7 +13,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """Wall time when it was made, carried on by the monotonic clock, so that a jump of the wall clock changes no deadline.
+    """Wall time when it was made, carried on by the monotonic clock: a jump of the wall clock changes no deadline.
 
     `floor_s` is the last time an earlier daemon wrote down: this one never says less.
     """

@@ -1,4 +1,7 @@
-"""The daemon as a process: takes the locks and the port, logs, runs the parts, and says by its exit code how it ended."""
+"""The daemon as a process: takes the locks and the port, logs, runs the parts, and says how it ended by its exit code.
+
+An edge file.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +36,8 @@ class DaemonOptions(msgspec.Struct, frozen=True, kw_only=True):
 def main(options: DaemonOptions) -> int:
     """Run the daemon until it is told to leave, or has nothing left to do. Returns the exit code.
 
-    73: another daemon has the folder, or another process the port. 78: a folder can't be trusted. 70: the history failed
-    under us, and a restart will read what is there. What a person must know goes to stderr in one sentence.
+    73: another daemon has the folder, or another process the port. 78: a folder can't be trusted. 70: the history
+    failed under us, and a restart will read what is there. What a person must know goes to stderr in one sentence.
     """
     try:
         with only_daemon() as runtime, contextlib.closing(bind_port(options.port, or_another=options.detached)) as port:

@@ -1,7 +1,7 @@
 """Carries out what the core asked for, once it is committed. An edge file: writes the run folders, in worker threads.
 
-Each effect ends in an input to the core or in nothing, and is marked done; one that a kill cut short is carried out again
-at the next start, which changes nothing the second time.
+Each effect ends in an input to the core or in nothing, and is marked done; one that a kill cut short is carried out
+again at the next start, which changes nothing the second time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from monitor.clock import Clock
-from monitor.model import Effect, ExamineCheckpoint, Input, KeepCheckpoints, PlanWritten, SendOrder, WritePlan, WriteReport
+from monitor.history.rows import run_of
+from monitor.model import (
+    Effect,
+    ExamineCheckpoint,
+    Input,
+    KeepCheckpoints,
+    PlanWritten,
+    SendOrder,
+    WritePlan,
+    WriteReport,
+)
 from monitor.report import render
 from monitor.state.run import Fleet
 from monitor.vault.store import Vault
@@ -62,7 +72,7 @@ class Effects:
             log.error("%s failed and is left for the next start", task.get_name(), exc_info=error)
 
     async def _carry_out(self, effect: Effect) -> None:
-        async with self._locks[effect.run]:
+        async with self._locks[run_of(effect)]:
             match effect:
                 case WritePlan():
                     self._offer(await asyncio.to_thread(_write_plan, effect))
@@ -80,12 +90,16 @@ class Effects:
         incident = next((i for i in run.incidents if i.id == effect.incident), None) if run else None
         if run is None or incident is None:
             return
-        text = render(run, incident, self._clock.now_s())  # in the loop: no thread may look at the state while it changes
+        text = render(
+            run, incident, self._clock.now_s()
+        )  # in the loop: no thread may look at the state while it changes
         reports = run_folder(effect.run).reports
         try:
             await asyncio.to_thread(_write_text, reports / f"{incident.number}.md", text)
         except OSError as error:
-            log.error("the report of incident %s could not be written: %s; it is rewritten as the incident goes on", incident.id, error)  # noqa: TRY400
+            log.warning(
+                "incident %s: its report could not be written (%s); the next change tries again", incident.id, error
+            )
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -97,7 +111,7 @@ def _write_plan(effect: WritePlan) -> PlanWritten:
     """The plan is on disk, or why not. The same plan found there already is success: an earlier daemon wrote it."""
     try:
         if not PLAN_NAME.fullmatch(effect.name):
-            raise RunFolderError(f"plan name {effect.name!r}: is no name of a plan")
+            return PlanWritten(effect.run, effect.plan.id, f"plan name {effect.name!r}: is no name of a plan")
         path = run_folder(effect.run).root / effect.name
         if not _holds(path, effect.plan):
             runfolder.write(path, effect.plan)

@@ -16,6 +16,7 @@ from monitor.state.run import CheckpointState, RankState, RunState
 from trainer_hooks.wire.messages import Counts
 
 RANKS_SHOWN = 8  # above it a gauge shows only the lowest and the highest of all ranks
+INFO_LABELS = ("title", "framework", "framework_version", "torch", "device")
 FAMILIES = ("nonfinite",)
 ORDER_KINDS = ("stop", "adjust")
 ORDER_OUTCOMES = ("applied", "refused", "failed")
@@ -46,7 +47,7 @@ class Measure(msgspec.Struct, frozen=True):
     labels: tuple[str, ...] = ()
 
 
-# --- ways to read -------------------------------------------------------------------------------------------------------
+# --- ways to read ---------------------------------------------------------------------------------------------------
 
 
 def _of_run(value: Callable[[RunState, Around], float | None]) -> Read:
@@ -79,7 +80,9 @@ def _capped(found: dict[tuple[str, ...], float | None]) -> Series:
         if value is not None:
             together.setdefault(labels[:-1], []).append(value)
     return [
-        ((*front, name), pick(values)) for front, values in together.items() for name, pick in (("min", min), ("max", max))
+        ((*front, name), pick(values))
+        for front, values in together.items()
+        for name, pick in (("min", min), ("max", max))
     ]
 
 
@@ -107,14 +110,25 @@ def _ledger(of: Callable[[RunState], dict[str, int]], expected: Iterable[str]) -
     return lambda run, _around: [(tuple(key.split("/", 1)), value) for key, value in sorted((zeros | of(run)).items())]
 
 
-# --- what is read -------------------------------------------------------------------------------------------------------
+# --- what is read ---------------------------------------------------------------------------------------------------
 
 
 def _info(run: RunState, _around: Around) -> Series:
     training = run.training
     versions = training.versions if training else {}
     framework = training.framework if training else ""
-    return [((run.spec.title, framework, versions.get(framework, ""), versions.get("torch", ""), training.device if training else ""), 1)]
+    return [
+        (
+            (
+                run.spec.title,
+                framework,
+                versions.get(framework, ""),
+                versions.get("torch", ""),
+                training.device if training else "",
+            ),
+            1,
+        )
+    ]
 
 
 def _epoch(run: RunState, _around: Around) -> float | None:
@@ -178,16 +192,19 @@ def _alerts_sent(run: RunState, around: Around) -> Series:
 
 GAUGES = (
     Measure("up", "1 while the training's process is believed to live.", _of_run(lambda run, _: run.alive)),
-    Measure("run_info", "What the run is; always 1.", _info, ("title", "framework", "framework_version", "torch", "device")),
+    Measure("run_info", "What the run is; always 1.", _info, INFO_LABELS),
     Measure("generation", "Process life of the run, from 1.", _of_run(lambda run, _: run.generation)),
     Measure("epoch", "Epoch as the framework prints it, from 1.", _of_run(_epoch)),
     Measure("step", "Optimizer steps attempted since the run began, skipped ones included.", _count("steps")),
     Measure("batches_per_epoch", "Batches of one epoch.", _of_run(_batches_per_epoch)),
     Measure(
-        "last_batch_timestamp_seconds", "When the last batch arrived, Unix time.", _by_rank(lambda rank: rank.last_batch_s), ("rank",)
+        "last_batch_timestamp_seconds", "When the last batch arrived, Unix time.",
+        _by_rank(lambda rank: rank.last_batch_s), ("rank",),
     ),
     Measure("eta_timestamp_seconds", "When the training ends at its own pace, Unix time.", _of_run(_eta)),
-    Measure("deadline_timestamp_seconds", "When it has to be done, Unix time.", _of_run(lambda run, _: run.spec.deadline_s)),
+    Measure(
+        "deadline_timestamp_seconds", "When it has to be done, Unix time.", _of_run(lambda run, _: run.spec.deadline_s)
+    ),
     Measure("loss", "Loss of the last batch, total and by part; may be NaN.", _by_rank_and(_parts), ("part", "rank")),
     Measure("grad_norm", "L2 norm of the gradient before clipping; may be NaN.", _last("grad_norm"), ("rank",)),
     Measure("learning_rate", "What each parameter group really uses.", _by_rank_and(_rates), ("group", "rank")),
@@ -223,13 +240,18 @@ COUNTERS = (
     Measure("scaler_overflows", "Isolated overflows of mixed precision; they are normal.", _count("scaler_overflows")),
     Measure(
         "orders", "Orders to the trainer that were answered.",
-        _ledger(lambda run: run.totals.orders, [f"{k}/{o}" for k in ORDER_KINDS for o in ORDER_OUTCOMES]), ("kind", "outcome"),
+        _ledger(lambda run: run.totals.orders, [f"{k}/{o}" for k in ORDER_KINDS for o in ORDER_OUTCOMES]),
+        ("kind", "outcome"),
     ),
-    Measure("rollbacks", "Rollbacks, by how they ended.", _ledger(lambda run: run.totals.rollbacks, ("applied",)), ("outcome",)),
+    Measure(
+        "rollbacks", "Rollbacks, by how they ended.",
+        _ledger(lambda run: run.totals.rollbacks, ("applied",)), ("outcome",),
+    ),
     Measure("batches_lost", "Batches thrown away by rollbacks.", _of_run(lambda run, _: run.totals.batches_discarded)),
     Measure(
         "incidents", "Incidents opened.",
-        _ledger(lambda run: run.totals.incidents, [f"{f}/{s}" for f in FAMILIES for s in Severity]), ("family", "severity"),
+        _ledger(lambda run: run.totals.incidents, [f"{f}/{s}" for f in FAMILIES for s in Severity]),
+        ("family", "severity"),
     ),
     Measure(
         "frames_dropped", "Frames that were refused, and records that the hook's full ring dropped.",

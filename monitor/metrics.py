@@ -45,7 +45,9 @@ class Timings:
     def add(self, run: str, seconds: float) -> None:
         if run:
             buckets = self._buckets.setdefault(run, [0] * (len(DETECT_SECONDS_BUCKETS) + 1))
-            place = next((i for i, top in enumerate(DETECT_SECONDS_BUCKETS) if seconds <= top), len(DETECT_SECONDS_BUCKETS))
+            place = next(
+                (i for i, top in enumerate(DETECT_SECONDS_BUCKETS) if seconds <= top), len(DETECT_SECONDS_BUCKETS)
+            )
             buckets[place] += 1
             self._sums[run] = self._sums.get(run, 0.0) + seconds
 
@@ -60,7 +62,7 @@ class Timings:
 
 
 def collect(fleet: Fleet, around: Surroundings, timings: Timings) -> list[Metric]:
-    """Every metric, as values that no longer touch the state: make them where the state may be read, render anywhere."""
+    """Every metric, as values that no longer touch the state: made where it may be read, rendered anywhere."""
     runs = sorted(fleet.runs.values(), key=lambda run: run.opened_s, reverse=True)[:RUNS_MAX]
     metrics: list[Metric] = [*_daemon(fleet, around)]
     metrics += [_gauge(measure, runs, around) for measure in GAUGES]
@@ -75,7 +77,8 @@ def collect(fleet: Fleet, around: Surroundings, timings: Timings) -> list[Metric
             lambda run: (run.totals.histogram_wait_s, run.totals.sum_wait_s),
         ),
         _histogram(
-            "detect_seconds", "From an input to the core's answer, since the daemon started.", DETECT_SECONDS_BUCKETS, runs,
+            "detect_seconds", "From an input to the core's answer, since the daemon started.",
+            DETECT_SECONDS_BUCKETS, runs,
             lambda run: timings.of(run.spec.run),
         ),
     ]  # fmt: skip
@@ -102,7 +105,9 @@ def _daemon(fleet: Fleet, around: Surroundings) -> Iterator[Metric]:
     built = GaugeMetricFamily(PREFIX + "build_info", "The daemon that answers; always 1.", labels=["version"])
     built.add_metric([around.version], 1)
     yield built
-    yield GaugeMetricFamily(PREFIX + "runs", "Runs this daemon knows, ended ones of the last day included.", len(fleet.runs))
+    yield GaugeMetricFamily(
+        PREFIX + "runs", "Runs this daemon knows, ended ones of the last day included.", len(fleet.runs)
+    )
     yield GaugeMetricFamily(
         PREFIX + "history_moved_aside",
         "1 where the history could not be read at the start: it is kept beside the new one.",
@@ -127,7 +132,9 @@ def _counter(measure: Measure, runs: list[RunState], around: Surroundings) -> Me
     return family
 
 
-def _fill(family: GaugeMetricFamily | CounterMetricFamily, measure: Measure, runs: list[RunState], around: Surroundings) -> None:
+def _fill(
+    family: GaugeMetricFamily | CounterMetricFamily, measure: Measure, runs: list[RunState], around: Surroundings
+) -> None:
     for run in runs:
         for labels, value in measure.read(run, around):
             if value is not None:
@@ -135,7 +142,11 @@ def _fill(family: GaugeMetricFamily | CounterMetricFamily, measure: Measure, run
 
 
 def _histogram(
-    name: str, text: str, tops: tuple[float, ...], runs: list[RunState], read: Callable[[RunState], tuple[list[int], float]]
+    name: str,
+    text: str,
+    tops: tuple[float, ...],
+    runs: list[RunState],
+    read: Callable[[RunState], tuple[list[int], float]],
 ) -> Metric:
     family = HistogramMetricFamily(PREFIX + name, text, labels=["run"])
     for run in runs:

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
-from trainer_hooks.wire.messages import Order, Record
+from trainer_hooks.wire.messages import Order, Record, TrainingStarted
 from trainer_hooks.wire.runfolder import Change, Exit, Manifest, Plan, Receipt, RunSpec, Settings
 
 
@@ -98,9 +98,8 @@ class Incident(msgspec.Struct):
     rollbacks: int = 0
     order: Order | None = None  # pending or last
     plan: Plan | None = None
-    before: Settings | None = (
-        None  # in force when it opened: what every attempt of this incident is strengthened from, once
-    )
+    training: TrainingStarted | None = None  # of the generation it began in: what the settings were
+    before: Settings | None = None  # in force when it opened: what every attempt is strengthened from
     settings: Settings | None = None  # of the last attempt
     changes: list[Change] = []
     reason: str = ""  # why this rung

@@ -1,4 +1,4 @@
-"""How a run becomes known: from its folder, or from the first frame of one nobody announced. An edge file: reads the run folder."""
+"""How a run becomes known: from its folder, or from the first frame of one nobody announced. Reads run folders."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ def announced(run: str) -> tuple[RunOpened, Policy]:
     folder = run_folder(run)
     spec = runfolder.read(folder.spec, RunSpec)
     if spec.run != run:
-        raise runfolder.RunFolderError(f"{folder.spec}: says it is run {spec.run!r}; the folder of a run must not be renamed")
+        raise runfolder.RunFolderError(
+            f"{folder.spec}: says it is run {spec.run!r}; the folder of a run must not be renamed"
+        )
     policy = load_policy(folder.policy) if folder.policy.exists() else Policy(act=False)
     return RunOpened(spec=spec, policy=policy.model_dump_json()), policy
 
 
 def observed(frame: Frame, now_s: float) -> RunOpened | None:
-    """A run that streams though nobody announced it: only watched. None where the frame does not say that training started."""
+    """A run that streams unannounced: only watched. None: the frame does not say that training started."""
     started = next(
         (r.body for r in frame.records if isinstance(r, EventSent) and isinstance(r.body, TrainingStarted)), None
     )
@@ -32,7 +34,7 @@ def observed(frame: Frame, now_s: float) -> RunOpened | None:
 
 
 def generation(run: str, number: int, nonce: str | None = None) -> GenerationStarted:
-    """The generation that the run folder holds. Raises RunFolderError where it holds none, or one with another nonce."""
+    """The generation that the run folder holds. Raises RunFolderError for none, or one with another nonce."""
     folder = run_folder(run)
     found = runfolder.read(folder.generation(number), Generation)
     if nonce is not None and found.nonce != nonce:

@@ -1,4 +1,4 @@
-"""The one door into the core, and what stands behind it: fold, commit, then act. An edge file: runs in the daemon's loop.
+"""The one door into the core, and what stands behind it: fold, commit, then act. Edge file: runs in the daemon's loop.
 
 Inputs are folded as they come and committed in groups; effects are carried out only after the commit that holds them.
 So a kill at any point loses nothing that anybody was told, and nothing is done that the journal does not know.
@@ -47,8 +47,8 @@ class Folds(Protocol):
 class Pipeline:
     """Feeds the core, commits to the store and hands effects on.
 
-    `receivers` names who hears of a run's alerts; `carry_out` gets each effect that is neither alert nor story, after its
-    commit; `told` is called when alerts were stored; `detected` gets (run, seconds) of each fold.
+    `receivers` names who hears of a run's alerts; `carry_out` gets each effect that is neither alert nor story, after
+    its commit; `told` is called when alerts were stored; `detected` gets (run, seconds) of each fold.
     """
 
     def __init__(
@@ -212,7 +212,7 @@ class Pipeline:
         return Snapshot(self._seq, _encoder.encode(self.core.fleet))
 
     async def _write(self, commit: Commit) -> None:
-        """Write until it is written: on a full disk detection goes on in memory, and nothing is told or done meanwhile."""
+        """Write until it is written: on a full disk detection goes on in memory, and nothing is told or done."""
         loop = asyncio.get_running_loop()
         told = False
         while True:

@@ -13,7 +13,9 @@ from monitor.model import GenerationExited, Input, ShimChanged
 from monitor.state.run import Fleet, RunState
 from trainer_hooks.wire.runfolder import Exit
 
-SILENT_S = 10.0  # a process we can't see (another pid namespace) counts as gone only if its records stopped this long ago
+SILENT_S = (
+    10.0  # a process we can't see (another pid namespace) counts as gone only if its records stopped this long ago
+)
 
 log = logging.getLogger("trainwarden.daemon")
 
@@ -21,7 +23,13 @@ log = logging.getLogger("trainwarden.daemon")
 class Processes:
     """Tells the core when a shim or a training without a shim is gone."""
 
-    def __init__(self, fleet: Callable[[], Fleet], clock: Clock, offer: Callable[[Input], None], before_exit: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        fleet: Callable[[], Fleet],
+        clock: Clock,
+        offer: Callable[[Input], None],
+        before_exit: Callable[[str], None],
+    ) -> None:
         self._fleet, self._clock, self._offer, self._before_exit = fleet, clock, offer, before_exit
         self._watched: dict[int, int] = {}  # pid -> pidfd
         self._gone: dict[int, bool] = {}  # pid -> True: seen alive once and dead since; False: never seen

@@ -21,7 +21,7 @@ class Receivers:
         self._of_run: dict[str, dict[str, Receiver]] = {}
 
     def learn(self, run: str, policy: Policy) -> None:
-        """From now on the run's alerts go where `policy` says. Raises SecretError or OSError for an unusable secret file."""
+        """From now on the run's alerts go where `policy` says. Raises SecretError or OSError for a secret file."""
         self._of_run[run] = {hook.name: _receiver(hook) for hook in policy.webhooks}
 
     def learn_or_tell(self, run: str, policy: Policy) -> None:

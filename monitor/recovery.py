@@ -1,9 +1,10 @@
-"""What happened while no daemon looked, read out of the run folders. An edge file: reads, and feeds the core what it missed."""
+"""What happened while no daemon looked, read out of the run folders and fed to the core. An edge file."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from monitor import opening
 from monitor.history.recall import Recalled
@@ -15,18 +16,20 @@ from monitor.state.run import Fleet, RunState
 from monitor.vault.store import Vault
 from trainer_hooks.wire import runfolder
 from trainer_hooks.wire.eventfile import events_of, read_events
+from trainer_hooks.wire.messages import EventSent
 from trainer_hooks.wire.runfolder import Exit, Manifest, Receipt, RunFolder, RunFolderError, run_folder
 
 log = logging.getLogger("trainwarden.daemon")
 
 
 def replay(core: Folds, recalled: Recalled) -> None:
-    """Bring the core to where the journal ends. What it asks for was committed with the journal: it is not asked for again."""
+    """Bring the core to where the journal ends. What it asks for on the way was committed with the journal."""
     for entry in recalled.entries:
         core.feed(entry)
 
 
 def live_runs(fleet: Fleet) -> list[RunState]:
+    """Those that did not end."""
     return [run for run in fleet.runs.values() if not run.ended]
 
 
@@ -63,10 +66,18 @@ def missed_events(run: RunState, folder: RunFolder) -> Iterator[RecordArrived]:
             continue
         known = run.ranks.get(rank)
         seen = known.event_seq if known else 0
-        for event in read_events(path):
+        for event in _events(path):
             if event.seq > seen:
                 seen = event.seq
                 yield RecordArrived(run.spec.run, run.generation, rank, event)
+
+
+def _events(path: Path) -> list[EventSent]:
+    try:
+        return read_events(path)
+    except OSError as error:  # its process removes it once every event is acknowledged
+        log.info("%s: %s", path, error.strerror)
+        return []
 
 
 def _missed(run: RunState, folder: RunFolder, number: int) -> Iterator[Input]:

@@ -1,4 +1,4 @@
-"""One daemon per user and host. An edge file: takes the locks before anything is bound, and clears stale sockets under them."""
+"""One daemon per user and host. Edge file: locks before anything is bound, and clears stale sockets under the lock."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def private_folder(folder: Path) -> Path:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise FolderUnsafe(f"{folder}: must be a folder of user {os.geteuid()}, and is not; remove it or set {runfolder.ENV_HOME}")
+        raise FolderUnsafe(
+            f"{folder}: must be a folder of user {os.geteuid()}, and is not; remove it or set {runfolder.ENV_HOME}"
+        )
     if found.st_mode & 0o022:
         raise FolderUnsafe(f"{folder}: others may write to it (mode {found.st_mode & 0o777:o}); run chmod 700 on it")
     if found.st_mode & 0o077:

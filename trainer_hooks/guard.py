@@ -1,9 +1,9 @@
 """Keeps a non-finite batch from doing lasting damage. Knows torch, no framework; an integration binds it to a trainer.
 
-It sits at two places every trainer passes: `torch.nn.utils.clip_grad_norm_`, whose discarded result is the gradient norm,
-and the `update` of the moving average. Where the scaler is off, a step with a non-finite norm is dropped: no gradients, no
-update of the average, running statistics put back. Where the scaler is on it drops the step itself, and what is left to do
-is to put back the running statistics, which the forward pass has poisoned, before the average sees them.
+It sits at two places every trainer passes: `torch.nn.utils.clip_grad_norm_`, whose discarded result is the gradient
+norm, and the `update` of the moving average. Where the scaler is off, a step with a non-finite norm is dropped: no
+gradients, no update of the average, running statistics put back. Where the scaler is on it drops the step itself, and what
+is left to do is to put back the running statistics, which the forward pass has poisoned, before the average sees them.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from trainer_hooks.tensors import StatisticsBackup, first_nonfinite, largest, st
 from trainer_hooks.wire.messages import SkippedBy
 
 STATISTICS_EVERY_STEPS = 20  # one flat copy and scan costs 0.1 ms; statistics 20 steps old are as good as new ones
+PENDING_MAX = 4  # measures on their way to the host; more only if nobody reads them any more
 PARAMETERS_EVERY_STEPS = 500  # a scan costs 1 to 10 ms: below 0.02 % of 500 steps
 SCALE_HEALTHY = 1.0  # a scaler that falls below it is not looking for its range any more, it is losing every step
 
@@ -60,8 +61,13 @@ class Examination:
     clean: bool  # True: nothing is non-finite now
 
     @property
+    def first_bad(self) -> str:
+        """The name that matters most; empty: nothing was wrong."""
+        return self.parameter or self.buffer or self.average
+
+    @property
     def finding(self) -> str:
-        """One sentence; empty: nothing is wrong."""
+        """One sentence; empty: nothing is wrong any more."""
         names = [name for name in (self.parameter, self.average, "" if self.clean else self.buffer) if name]
         return f"non-finite: {', '.join(names)}" if names else ""
 
@@ -103,10 +109,10 @@ class Guard:
 
     # --- at a step ---------------------------------------------------------------------------------------------------
 
-    def enter(self, loss: torch.Tensor | None, average: Any) -> None:  # noqa: ANN401  whatever has .ema and .update
+    def enter(self, loss: torch.Tensor | None, average: Any) -> None:
         """The trainer is about to take an optimizer step in this thread; `loss` is what it just differentiated."""
         self.report = StepReport()
-        self._loss = loss
+        self._loss = None if loss is None else loss.detach()
         self.bind(average)
         _active[threading.get_ident()] = self
 
@@ -114,7 +120,7 @@ class Guard:
         """The step is over, or has raised."""
         _active.pop(threading.get_ident(), None)
 
-    def bind(self, average: Any) -> None:  # noqa: ANN401
+    def bind(self, average: Any) -> None:
         """Come between the trainer and its moving average, which a recovery may have built anew."""
         if average is not None and average is not self._average:
             self._average = average
@@ -126,7 +132,7 @@ class Guard:
         parameters: Any,
         max_norm: float,
         *rest: Any,
-        **options: Any,  # noqa: ANN401
+        **options: Any,
     ) -> torch.Tensor:
         """What runs in place of clip_grad_norm_ during a step. Parameters that are not ours are clipped as asked."""
         listed = [parameters] if isinstance(parameters, torch.Tensor) else list(parameters)
@@ -152,10 +158,8 @@ class Guard:
             report.bad_buffer = self.heal(always=self._loss is not None and not math.isfinite(float(self._loss)))
             return
         self._good_steps += 1
-        if self._good_steps % STATISTICS_EVERY_STEPS == 0:
-            self._look_at_statistics()
-        if self._good_steps % PARAMETERS_EVERY_STEPS == 0:
-            self._look_at_parameters()
+        if len(self._pending) < PENDING_MAX:
+            self._look_around()
 
     def heal(self, *, always: bool = False) -> str:
         """Put the running statistics back if they are non-finite (or `always`); the name of the first bad one.
@@ -184,14 +188,15 @@ class Guard:
     def resolve(self, values: Sequence[float]) -> bool:
         """Take in what `measures` turned out to be. False: something is non-finite, `examine` finds out what."""
         pending, self._pending = self._pending[: len(values)], self._pending[len(values) :]
-        return all([accept(value) for (accept, _), value in zip(pending, values, strict=True)])
+        accepted = [accept(value) for (accept, _), value in zip(pending, values, strict=True)]  # every one is told
+        return all(accepted)
 
     def note_scale(self, scale: float | None) -> None:
         """The loss scale after this batch, to tell next time whether the scaler has skipped."""
         self._scale = scale
 
     def examine(self) -> Examination:
-        """Look at everything, putting back what can be. For bad batches, saves and validations: it takes milliseconds."""
+        """Look at everything, putting back what can be. Takes milliseconds: for bad batches, saves and validations."""
         buffer = self.heal()
         parameter = first_nonfinite(self._model.named_parameters()) if self._dirty(self._model.parameters()) else ""
         average = self._heal_average()
@@ -239,7 +244,7 @@ class Guard:
         limit = math.inf if self.clip_norm is None else self.clip_norm
         self._normed(_original_clip(parameters, limit), self.clip_norm)
 
-    def _update_average(self, update: Callable[..., Any], *args: Any, **options: Any) -> Any:  # noqa: ANN401
+    def _update_average(self, update: Callable[..., Any], *args: Any, **options: Any) -> Any:
         self._breaker.run("guard.average", self.settle)
         return None if self.report.skipped_by == SkippedBy.GUARD else update(*args, **options)
 
@@ -258,17 +263,18 @@ class Guard:
         report.scale_healthy = scale >= SCALE_HEALTHY
         return self._scale is not None and scale < self._scale
 
-    def _look_at_statistics(self) -> None:
-        measure = self._backup.begin()
-        if measure is not None:
-            self._pending.append((self._backup.commit, measure))
+    def _look_around(self) -> None:
+        """Every so many good steps, start looking at what no bad batch has announced."""
+        if self._good_steps % STATISTICS_EVERY_STEPS == 0:
+            statistics = self._backup.begin()
+            if statistics is not None:
+                self._pending.append((self._backup.commit, statistics))
+        if self._good_steps % PARAMETERS_EVERY_STEPS == 0:
+            parameters = largest(self._model.parameters())
+            if parameters is not None:
+                self._pending.append((math.isfinite, parameters))
 
-    def _look_at_parameters(self) -> None:
-        measure = largest(self._model.parameters())
-        if measure is not None:
-            self._pending.append((math.isfinite, measure))
-
-    def _dirty(self, tensors: Any) -> bool:  # noqa: ANN401
+    def _dirty(self, tensors: Any) -> bool:
         measure = largest(tensors)
         return measure is not None and not math.isfinite(float(measure))
 
@@ -300,7 +306,7 @@ _original_clip = torch.nn.utils.clip_grad.clip_grad_norm_
 
 
 @functools.wraps(_original_clip)
-def _clip_grad_norm_(parameters: Any, max_norm: float, *rest: Any, **options: Any) -> torch.Tensor:  # noqa: ANN401
+def _clip_grad_norm_(parameters: Any, max_norm: float, *rest: Any, **options: Any) -> torch.Tensor:
     guard = _active.get(threading.get_ident())
     if guard is None:
         norm: torch.Tensor = _original_clip(parameters, max_norm, *rest, **options)
@@ -308,4 +314,4 @@ def _clip_grad_norm_(parameters: Any, max_norm: float, *rest: Any, **options: An
     return guard.clip(_original_clip, parameters, max_norm, *rest, **options)
 
 
-_clip_grad_norm_._trainwarden = True  # type: ignore[attr-defined]  # noqa: SLF001
+_clip_grad_norm_._trainwarden = True  # type: ignore[attr-defined]

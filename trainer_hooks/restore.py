@@ -28,7 +28,7 @@ class Reading(NamedTuple):
     weight_decay: float
 
 
-def readings(optimizer: Any) -> tuple[Reading, ...]:  # noqa: ANN401
+def readings(optimizer: Any) -> tuple[Reading, ...]:
     """Each group's values as they are now; inside a step: what the step uses."""
     return tuple(
         Reading(float(group["lr"]), momentum_of(group), float(group.get("weight_decay", 0.0)))
@@ -43,13 +43,13 @@ def momentum_of(group: dict[str, Any]) -> float | None:
     return float(group["betas"][0]) if "betas" in group else None
 
 
-def group_names(optimizer: Any) -> tuple[str, ...]:  # noqa: ANN401
+def group_names(optimizer: Any) -> tuple[str, ...]:
     """Names of the parameter groups; one without a name of its own is "group<i>", a repeated name gets its index."""
     names = [str(group.get("param_group") or f"group{index}") for index, group in enumerate(optimizer.param_groups)]
     return tuple(f"{name}{index}" if names.count(name) > 1 else name for index, name in enumerate(names))
 
 
-def check(settings: Settings, optimizer: Any) -> None:  # noqa: ANN401
+def check(settings: Settings, optimizer: Any) -> None:
     """Raises PlanError where the plan was made for other parameter groups than these."""
     names = group_names(optimizer)
     planned = tuple(group.name for group in settings.groups)
@@ -57,7 +57,7 @@ def check(settings: Settings, optimizer: Any) -> None:  # noqa: ANN401
         raise PlanError(f"parameter groups are {', '.join(names)}: the plan is for {', '.join(planned)}")
 
 
-def apply(plan: Plan, trainer: Any) -> dict[str, str]:  # noqa: ANN401  any trainer with these attributes
+def apply(plan: Plan, trainer: Any) -> dict[str, str]:
     """Set the plan's values in the trainer's optimizer, scheduler and arguments; get what they read afterwards.
 
     Doing it twice is doing it once. Raises PlanError, with nothing changed, where the parameter groups are others.
@@ -81,7 +81,7 @@ def apply(plan: Plan, trainer: Any) -> dict[str, str]:  # noqa: ANN401  any trai
     return read_back(trainer)
 
 
-def read_back(trainer: Any) -> dict[str, str]:  # noqa: ANN401
+def read_back(trainer: Any) -> dict[str, str]:
     """What the places that `apply` writes to say now, by name."""
     found: dict[str, float | None] = {
         "lr0": float(trainer.args.lr0),
@@ -128,7 +128,7 @@ class Ramp:
         factor = self._schedule() * self.fraction
         return tuple(_capped(group, factor) for group in self.settings.groups)
 
-    def before_step(self, optimizer: Any, *_: object) -> None:  # noqa: ANN401
+    def before_step(self, optimizer: Any, *_: object) -> None:
         """Optimizer step pre-hook."""
         if not self.governs:
             return
@@ -137,7 +137,7 @@ class Ramp:
             group["lr"] = rate
             _set_momentum(group, self.settings.momentum)
 
-    def after_step(self, optimizer: Any, *_: object) -> None:  # noqa: ANN401
+    def after_step(self, optimizer: Any, *_: object) -> None:
         """Optimizer step post-hook."""
         before, self._before = self._before, None
         if before is None:

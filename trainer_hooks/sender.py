@@ -31,7 +31,13 @@ class SenderThread:
     """Empties the outbox into the link, brings acknowledgements and orders back."""
 
     def __init__(
-        self, address: Callable[[], str], outbox: Outbox, packer: Packer, inbox: OrderInbox, events: EventFile
+        self,
+        address: Callable[[], str],
+        outbox: Outbox,
+        packer: Packer,
+        inbox: OrderInbox,
+        events: EventFile,
+        turn_s: float = TURN_S,
     ) -> None:
         self.errors = 0
         self.undecodable = 0  # messages of the daemon that were none, or for another generation or rank
@@ -42,6 +48,7 @@ class SenderThread:
         self._packer = packer
         self._inbox = inbox
         self._events = events
+        self._turn_s = turn_s
         self._alarm = Alarm()
         self._in_hand: list[bytes] = []  # frames taken from the outbox and not yet given to ZeroMQ
         self._busy = False
@@ -97,7 +104,7 @@ class SenderThread:
         link = Link(self._address(), self._alarm)
         try:
             while not self._stopping.is_set():
-                link.wait(TURN_S)
+                link.wait(self._turn_s)
                 self._turn(link, time.monotonic())
         finally:
             self.connected = False

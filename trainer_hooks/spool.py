@@ -87,8 +87,8 @@ class Spool:
                 del self._waiting[next(iter(self._waiting))]
                 self.displaced += 1
             self._waiting[request.source] = request
+            self._stopping = False
             if self._thread is None:
-                self._stopping = False
                 self._thread = threading.Thread(target=self._run, name="trainwarden-spool", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
@@ -98,7 +98,6 @@ class Spool:
         with self._changed:
             done = self._changed.wait_for(lambda: not self._waiting and not self._busy, timeout_s)
             self._stopping = True
-            self._thread = None
             self._changed.notify_all()
         return done
 
@@ -113,6 +112,7 @@ class Spool:
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._waiting or self._stopping)
             if not self._waiting:
+                self._thread = None  # under the lock: the next request starts another, and there are never two
                 return None
             self._busy = True
             return self._waiting.pop(next(iter(self._waiting)))

@@ -27,14 +27,15 @@ def statistics_modules(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.M
 
 
 def largest(tensors: Iterable[torch.Tensor]) -> torch.Tensor | None:
-    """The largest magnitude of all floating tensors as a 0-dim tensor, non-finite if any of their values is.
+    """The largest magnitude in all floating tensors as a 0-dim tensor, non-finite if any value is.
 
     The maximum norm, since a sum of squares overflows to infinity on finite values. None: there was no value to look at.
     """
     floating = [tensor for tensor in tensors if tensor.is_floating_point() and tensor.numel()]
     if not floating:
         return None
-    return torch.stack(torch._foreach_norm(floating, math.inf)).amax()  # noqa: SLF001  the one fused norm torch has
+    with torch.no_grad():
+        return torch.stack(torch._foreach_norm(floating, math.inf)).amax()
 
 
 def first_nonfinite(named: Iterable[tuple[str, torch.Tensor]]) -> str:
@@ -133,9 +134,9 @@ class StatisticsBackup:
         flat, counters = self._good
         with torch.no_grad():
             parts = [part.view_as(live) for part, live in zip(flat.split(self._sizes), self._live, strict=True)]
-            torch._foreach_copy_(self._live, parts)  # noqa: SLF001  one launch instead of hundreds
+            torch._foreach_copy_(self._live, parts)
             if counters is not None:
-                torch._foreach_copy_(self._counters, list(counters.unbind()))  # noqa: SLF001
+                torch._foreach_copy_(self._counters, list(counters.unbind()))
         return True
 
     def first_bad(self) -> str:

@@ -48,7 +48,7 @@ class Sent(msgspec.Struct, frozen=True):
 class Notifier(Protocol):
     """Tells one receiver of one alert. `config` is the registered config type; any failure comes back as a Sent."""
 
-    async def __call__(self, alert: Alert, config: Any, http: Http, now_s: float) -> Sent: ...
+    async def __call__(self, alert: Alert, config: Any, http: Http, now_s: float, /) -> Sent: ...
 
 
 class Registered(msgspec.Struct, frozen=True):

@@ -84,7 +84,7 @@ class Api:
         told: dict[str, Handler] = {
             "generation-started": self._change(bodies.Started, _started),
             "generation-exited": self.exited,
-            "receipt": self._change(Receipt, lambda name, receipt: ReceiptFound(name, receipt)),
+            "receipt": self._change(Receipt, ReceiptFound),
             "ended": self._change(bodies.Ended, lambda name, ended: RunEnded(name, ended.how, ended.detail)),
             "shim": self._change(bodies.Shim, lambda name, shim: ShimChanged(name, shim.shim_pid)),
             "stop": self._change(bodies.Command, lambda name, command: CommandGiven(name, "stop", command.by)),
@@ -180,7 +180,9 @@ class Api:
     def _run(self, request: Request) -> RunState:
         name = request.path_params["run"]
         if not RUN_ID.fullmatch(name):
-            raise HTTPException(400, f"run {name[:80]!r}: is no run id: letters, digits, '.', '_' and '-' only, at most 64")
+            raise HTTPException(
+                400, f"run {name[:80]!r}: is no run id: letters, digits, '.', '_' and '-' only, at most 64"
+            )
         run = self._pipeline.core.fleet.runs.get(name)
         if run is None:
             raise HTTPException(404, f"run {name!r}: is not known to this daemon; GET /api/v1/runs for those that are")

@@ -24,7 +24,9 @@ LOOPBACK = "127.0.0.1"
 BACKLOG = 64
 CONNECTIONS_MAX = 64  # beyond it: 503
 KEEP_ALIVE_S = 5
-REQUEST_DEADLINE_S = 10.0  # for the head of a request; uvicorn has none, and half-sent heads would use up the connections
+REQUEST_DEADLINE_S = (
+    10.0  # for the head of a request; uvicorn has none, and half-sent heads would use up the connections
+)
 SHUTDOWN_S = 2  # for requests under way
 
 

@@ -17,7 +17,7 @@ from monitor.cli.failure import EXIT_CONFIG, Failure
     "--keep", metavar="FOLDER", type=click.Path(path_type=Path), help="Where to put everything: a new folder."
 )
 @click.option("--control", is_flag=True, help="The same training without trainwarden, for comparison.")
-def demo(keep: Path | None, control: bool) -> None:
+def demo(keep: Path | None, control: bool) -> int:
     """Watch a real YOLO training go wrong at night, be stopped, rolled back, strengthened and finished.
 
     It trains a tiny YOLOv8 on a data set that it draws, with an ordinary script, on the CPU and without a network. From
@@ -28,6 +28,6 @@ def demo(keep: Path | None, control: bool) -> None:
     from monitor.demo.scene import SceneError
 
     try:
-        raise SystemExit(night.play_control(keep) if control else night.play(keep))
+        return night.play_control(keep) if control else night.play(keep)
     except SceneError as error:
         raise Failure(f"demo: {error}", EXIT_CONFIG) from error

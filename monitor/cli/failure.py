@@ -34,16 +34,14 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 @contextlib.contextmanager
-def daemon_failures(but: type[Exception] | None = None) -> Iterator[None]:
-    """Turns what can go wrong between us and the daemon into a Failure; an error of the kind `but` passes."""
+def daemon_failures() -> Iterator[None]:
+    """Turns what can go wrong between us and the daemon into a Failure."""
     from monitor.client import DeclinedError, UnreachableError
     from trainer_hooks.wire.runfolder import RunFolderError
 
     try:
         yield
     except UnreachableError as error:
-        if but is not None and isinstance(error, but):
-            raise
         raise Failure(str(error), EXIT_UNREACHABLE) from error
     except DeclinedError as error:
         raise Failure(str(error), EXIT_USAGE if error.status < 500 else EXIT_SOFTWARE) from error

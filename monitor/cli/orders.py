@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import getpass
+from typing import TYPE_CHECKING
 
 import click
 
 from monitor.cli.command import Command
-from monitor.cli.failure import daemon_failures
+from monitor.cli.failure import EXIT_USAGE, Failure, daemon_failures
 from monitor.cli.names import existing_run
+
+if TYPE_CHECKING:
+    from monitor.api.snapshots import RunSummary
 
 
 @click.command(cls=Command, examples=("trainwarden stop night-3f2a",))
@@ -30,10 +34,21 @@ def rollback(run: str) -> None:
 def _ask(run: str, kind: str) -> None:
     existing_run(run)
     with daemon_failures():
+        from monitor.api.snapshots import RunDetail
         from monitor.client import Client, run_path
 
         with Client() as client:
+            _check_it_can(client.get(run_path(run), RunDetail).summary, kind)
             client.post(run_path(run, kind), {"by": _operator()})
+
+
+def _check_it_can(run: RunSummary, kind: str) -> None:
+    """Raises Failure where the order would come to nothing."""
+    if not run.live:
+        raise Failure(f"run {run.run}: it is over ({run.state}), there is nothing to {kind}", EXIT_USAGE)
+    if kind == "rollback" and not run.supervised:
+        remedy = f"take it over first: trainwarden run --adopt {run.run}"
+        raise Failure(f"run {run.run}: nobody is there who could start it again; {remedy}", EXIT_USAGE)
 
 
 def _operator() -> str:

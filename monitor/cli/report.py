@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http
+
 import click
 
 from monitor.cli.command import Command
@@ -16,20 +18,24 @@ from trainer_hooks.wire.runfolder import RunFolder
 def report(run: str, incident: int | None) -> None:
     """Print what happened to RUN, why, what was done about it and what it cost, as Markdown."""
     folder = existing_run(run)
-    from monitor.client import UnreachableError
-
-    try:
-        click.echo(_from_daemon(run, incident))
-    except UnreachableError:
-        click.echo(_from_folder(folder, run, incident))
+    click.echo(_from_daemon(run, incident) or _from_folder(folder, run, incident))
 
 
 def _from_daemon(run: str, incident: int | None) -> str:
-    from monitor.client import Client, UnreachableError, run_path
+    """The report as it is now; empty where no daemon answers, or it knows of no such incident."""
+    from monitor.client import Client, DeclinedError, UnreachableError, run_path
 
     query = {} if incident is None else {"incident": incident}
-    with daemon_failures(but=UnreachableError), Client() as client:
-        return client.text(run_path(run, "report"), **query)
+    with daemon_failures():
+        try:
+            with Client() as client:
+                return client.text(run_path(run, "report"), **query)
+        except UnreachableError:
+            return ""
+        except DeclinedError as error:
+            if error.status != http.HTTPStatus.NOT_FOUND:
+                raise
+            return ""
 
 
 def _from_folder(folder: RunFolder, run: str, incident: int | None) -> str:

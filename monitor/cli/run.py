@@ -50,10 +50,10 @@ def _deadline(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 @click.option("--adopt", metavar="RUN", help="Take over a run whose supervisor is gone; takes no command.")
 @click.option(
     "--port",
-    type=click.IntRange(1, 65535),
+    type=click.IntRange(0, 65535),
     default=DEFAULT_PORT,
     show_default=True,
-    help="Port of /metrics, if the daemon has to be started.",
+    help="Port of /metrics, if the daemon has to be started; 0: any.",
 )
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def run(
@@ -66,7 +66,7 @@ def run(
     adopt: str | None,
     port: int,
     command: tuple[str, ...],
-) -> None:
+) -> int:
     """Start a training and stay with it: watch it, stop it when it goes wrong, roll it back, carry on.
 
     Needs no change to the training. Its output, its keys and its exit code stay what they are.
@@ -86,7 +86,7 @@ def run(
         adopt=adopt is not None,
         port=port,
     )
-    raise SystemExit(supervise(options))
+    return supervise(options)
 
 
 def _check_command(command: tuple[str, ...], adopt: str | None) -> None:

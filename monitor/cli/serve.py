@@ -18,13 +18,13 @@ DEFAULT_PORT = 9469
 )
 @click.option(
     "--port",
-    type=click.IntRange(1, 65535),
+    type=click.IntRange(0, 65535),
     default=DEFAULT_PORT,
     show_default=True,
     help="Port of /metrics and the API.",
 )
-def serve(port: int) -> None:
+def serve(port: int) -> int:
     """Run the daemon in the foreground until Ctrl-C. One per user and host; `trainwarden run` starts one by itself."""
     from monitor.daemon import DaemonOptions, main
 
-    raise SystemExit(main(DaemonOptions(port=port)))
+    return main(DaemonOptions(port=port))

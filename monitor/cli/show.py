@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
+
+FILE_COLUMNS = 1000  # of a table that goes to a file or a pipe: nothing there wants lines broken
 
 
 def print_table(heads: list[str], rows: list[list[str]]) -> None:
-    """Print the rows below their heads, if there are any; as wide as it takes where nobody's terminal is in the way."""
+    """Print the rows below their heads, if there are any; broken to the terminal's width, never in a file or a pipe."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -16,10 +19,7 @@ def print_table(heads: list[str], rows: list[list[str]]) -> None:
         table.add_column(head, overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=max(console.measure(table).maximum, 1))
-    console.print(table)
+    Console(width=None if sys.stdout.isatty() else FILE_COLUMNS).print(table)
 
 
 def printable(text: str) -> str:

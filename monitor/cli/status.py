@@ -31,7 +31,7 @@ def status(run: str | None, as_json: bool) -> None:
     elif isinstance(found, list):
         _print_runs(found)
     else:
-        _print_detail(found)
+        print_table([], [list(line) for line in detail_lines(found, time.time())])
 
 
 def _all_runs() -> list[RunSummary]:
@@ -59,33 +59,31 @@ def _print_runs(runs: list[RunSummary]) -> None:
         return
     now_s = time.time()
     rows = [
-        [run.run, run.state, _place(run), str(run.generation), f"{run.nonfinite} ({run.skipped} skipped)",
+        [run.run, run.state, _of(run.epoch, run.epochs), _of(run.batch, run.batches_per_epoch), str(run.nonfinite),
          _incident(run), ago(run.last_batch_s, now_s), run.title]
         for run in runs
     ]  # fmt: skip
-    heads = ["run", "state", "epoch", "generation", "non-finite", "incident", "last batch", "title"]
-    print_table(heads, rows)
+    print_table(["run", "state", "epoch", "batch", "NaN", "incident", "last batch", "title"], rows)
 
 
-def _place(run: RunSummary) -> str:
-    if run.epoch is None:
-        return "-"
-    batch = f", batch {run.batch} of {run.batches_per_epoch}" if run.live else ""
-    return f"{run.epoch} of {run.epochs}{batch}"
+def _of(at: int | None, total: int | None) -> str:
+    return "-" if at is None else f"{at}/{total}"
 
 
 def _incident(run: RunSummary) -> str:
     return f"{run.incident.number}: {run.incident.state}" if run.incident else "-"
 
 
-def _print_detail(found: RunDetail) -> None:
-    run, now_s = found.summary, time.time()
+def detail_lines(found: RunDetail, now_s: float) -> list[tuple[str, str]]:
+    """What is told of one run, as names and texts; `now_s` is Unix time."""
+    run = found.summary
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(found.checkpoints.items()))
-    lines = [
+    return [
         ("run", f"{run.run}  {run.title}".rstrip()),
         ("state", f"{run.state}{': ' + found.detail if found.detail else ''}"),
         ("mode", _mode(run)),
-        ("epoch", f"{_place(run)}, generation {run.generation}"),
+        ("epoch", f"{_of(run.epoch, run.epochs)}, batch {_of(run.batch, run.batches_per_epoch)}"),
+        ("generation", str(run.generation)),
         ("last batch", ago(run.last_batch_s, now_s)),
         ("loss", "-" if found.loss is None else f"{found.loss:.4g}"),
         ("non-finite", f"{run.nonfinite} of {run.batches} batches, {run.skipped} steps skipped"),
@@ -99,7 +97,6 @@ def _print_detail(found: RunDetail) -> None:
         ("folder", found.save_dir or "-"),
         ("metrics", f"http://127.0.0.1:{found.port}/metrics"),
     ]
-    print_table([], [[name, text] for name, text in lines])
 
 
 def _mode(run: RunSummary) -> str:

@@ -17,8 +17,7 @@ EXIT_UNVERIFIED = 2
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--digest", metavar="HEX", help="The sha256 that the file must have.")
 @click.option("--json", "as_json", is_flag=True, help="The examination as JSON.")
-@click.pass_context
-def verify(ctx: click.Context, file: Path, digest: str | None, as_json: bool) -> None:
+def verify(file: Path, digest: str | None, as_json: bool) -> int:
     """Examine a checkpoint without torch and without running anything that is in it.
 
     Says whether every weight, buffer and optimizer value is finite, and what a silent repair left behind (a zeroed
@@ -32,10 +31,7 @@ def verify(ctx: click.Context, file: Path, digest: str | None, as_json: bool) ->
 
     examination = examine(file.resolve(), digest)
     click.echo(msgspec.json.encode(examination).decode() if as_json else describe(examination))
-    if examination.verdict is Verdict.POISONED:
-        ctx.exit(EXIT_POISONED)
-    if examination.verdict is not Verdict.SOUND:
-        ctx.exit(EXIT_UNVERIFIED)
+    return {Verdict.SOUND: 0, Verdict.POISONED: EXIT_POISONED}.get(examination.verdict, EXIT_UNVERIFIED)
 
 
 def _check_readable(file: Path) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from monitor.demo.evidence import Evidence
+from monitor.demo.evidence import ALERTS, Evidence
 from monitor.demo.scene import CLEAN_EPOCH, EPOCHS
 from monitor.model import Verdict
 
 STRIPPED = "the optimizer was stripped"  # what Ultralytics itself does to last.pt and best.pt at the end of a training
+READ_BACK = "every setting read back is the plan's"  # the story's line at the end of the warm-up
 
 
 class Check(NamedTuple):
@@ -32,7 +33,7 @@ def checks_of(evidence: Evidence) -> list[Check]:
         _resolved(evidence),
         _finished(evidence),
         _learned(evidence),
-        *_weights(evidence),
+        _undamaged(evidence),
         _alerted(evidence),
         _metrics_agree(evidence),
         _reported(evidence),
@@ -40,25 +41,23 @@ def checks_of(evidence: Evidence) -> list[Check]:
 
 
 def _fault_fired(evidence: Evidence) -> Check:
-    bad, harmless = evidence.overflows, evidence.passes - evidence.overflows
-    seen = f"{bad} batches overflowed; later {harmless} passed the same multiplication and stayed finite"
-    return Check("the fault was injected, and stopped by the lower rate", bad >= 3 and harmless > 0, seen)
+    bad, harmless = evidence.passes
+    seen = f"{bad} batches overflowed; {harmless} later ones passed the same multiplication and stayed finite"
+    return Check("the fault was injected, and the lower rate took it away", bad >= 3 and harmless > 0, seen)
 
 
 def _steps_skipped(evidence: Evidence) -> Check:
-    skipped = int(evidence.metric("trainwarden_skipped_steps_total", by="guard"))
-    return Check(
-        "every bad step was skipped", skipped == evidence.overflows > 0, f"{skipped} of {evidence.overflows} steps"
-    )
+    skipped, bad = int(evidence.answers.metric("trainwarden_skipped_steps_total", by="guard")), evidence.passes.overflow
+    seen = evidence.answers.silence or f"{skipped} of {bad}"
+    return Check("every bad step was skipped", skipped == bad > 0, seen)
 
 
 def _stopped(evidence: Evidence) -> Check:
-    receipt = evidence.receipt
+    claim, receipt = "the training was stopped at a batch boundary", evidence.receipt
     if receipt is None:
-        return Check("the training was stopped at a batch boundary", False, "no receipt of an order was found")
-    seen = f"order {receipt.outcome} at epoch {receipt.epoch}, batch {receipt.batch}"
+        return Check(claim, False, "no receipt of an order was found")
     holds = receipt.outcome == "applied" and receipt.epoch == CLEAN_EPOCH + 1
-    return Check("the training was stopped at a batch boundary", holds, seen)
+    return Check(claim, holds, f"order {receipt.outcome} at epoch {receipt.epoch}, batch {receipt.batch}")
 
 
 def _checkpoint_chosen(evidence: Evidence) -> Check:
@@ -66,31 +65,38 @@ def _checkpoint_chosen(evidence: Evidence) -> Check:
     chosen = evidence.plan.checkpoint if evidence.plan else None
     if chosen is None:
         return Check(claim, False, "no plan to go back to a checkpoint was written")
-    verdict = evidence.verdicts.get(chosen.digest, "never examined")
-    return Check(claim, chosen.epoch == CLEAN_EPOCH and verdict == Verdict.CLEAN, f"epoch {chosen.epoch}, {verdict}")
+    found = next((line for line in evidence.answers.checkpoints if line.digest == chosen.digest), None)
+    seen = f"{found.verdict}: {found.why}" if found else evidence.answers.silence or "it was never examined"
+    holds = chosen.epoch == CLEAN_EPOCH and found is not None and found.verdict == Verdict.CLEAN
+    return Check(claim, holds, f"epoch {chosen.epoch}, {seen}")
 
 
 def _settings_changed(evidence: Evidence) -> Check:
-    claim = "every strengthened setting was read back from the new process"
-    plan, applied = evidence.plan, evidence.applied
-    if plan is None or not applied:
-        return Check(claim, False, "no read-back arrived")
-    mismatches = [sentence for one in applied for sentence in one.mismatches]
+    claim, plan = "every strengthened setting was read back from the new process", evidence.plan
+    if plan is None or not plan.changes:
+        return Check(claim, False, "no plan that changes a setting was written")
+    read_back = any(READ_BACK in line for line in evidence.answers.story)
+    differing = [line for line in evidence.answers.story if line.startswith("read back at")]
     changes = ", ".join(f"{change.setting} {change.old} -> {change.new}" for change in plan.changes)
-    return Check(claim, bool(plan.changes) and not mismatches, "; ".join(mismatches) or changes)
+    seen = "; ".join(differing) or (changes if read_back else f"no read-back arrived for {changes}")
+    return Check(claim, read_back and not differing, seen)
 
 
 def _cured(evidence: Evidence) -> Check:
-    incident = evidence.incident
-    seen = f"{incident.watch_seen} of {incident.watch_needed} needed" if incident else "there is no incident"
+    incident = evidence.answers.incident
+    seen = f"{incident.watch_seen}, {incident.watch_needed} were needed" if incident else _nothing(evidence)
     holds = incident is not None and incident.watch_seen >= incident.watch_needed > 0
     return Check("healthy batches at the new rate proved the cure", holds, seen)
 
 
 def _resolved(evidence: Evidence) -> Check:
-    incident = evidence.incident
-    seen = f"incident {incident.number} is {incident.state}" if incident else "there is no incident"
+    incident = evidence.answers.incident
+    seen = f"incident {incident.number} is {incident.state}" if incident else _nothing(evidence)
     return Check("the incident was resolved", incident is not None and incident.state == "resolved", seen)
+
+
+def _nothing(evidence: Evidence) -> str:
+    return evidence.answers.silence or "there is no incident"
 
 
 def _finished(evidence: Evidence) -> Check:
@@ -98,21 +104,22 @@ def _finished(evidence: Evidence) -> Check:
 
 
 def _learned(evidence: Evidence) -> Check:
-    epochs, last = [row.epoch for row in evidence.results], evidence.results[-1] if evidence.results else None
-    claim = f"results.csv has {EPOCHS} epochs once each, and the last learned something"
-    if last is None:
-        return Check(claim, False, "results.csv is missing or empty")
+    claim = f"results.csv has {EPOCHS} epochs, once each, and the last finds shapes"
+    if not evidence.results:
+        return Check(claim, False, "it is missing or empty")
+    epochs, last = [row.epoch for row in evidence.results], evidence.results[-1]
     holds = epochs == list(range(1, EPOCHS + 1)) and math.isfinite(last.map50) and last.map50 > 0
-    return Check(claim, holds, f"epochs {', '.join(map(str, epochs))}; mAP50 {last.map50:.3f}")
+    return Check(claim, holds, f"epochs {' '.join(map(str, epochs))}; mAP50 {last.map50:.3f}")
 
 
-def _weights(evidence: Evidence) -> list[Check]:
-    return [
-        Check(
-            f"{name} holds no damage", is_undamaged(found.verdict, found.reasons), f"{found.tensors} tensors examined"
-        )
+def _undamaged(evidence: Evidence) -> Check:
+    damage = [
+        f"{name}: {'; '.join(found.reasons)}"
         for name, found in evidence.weights.items()
+        if not is_undamaged(found.verdict, found.reasons)
     ]
+    examined = ", ".join(f"{found.tensors} tensors of {name}" for name, found in evidence.weights.items())
+    return Check("the final weights hold no damage", not damage, "; ".join(damage) or f"{examined} are sound")
 
 
 def is_undamaged(verdict: Verdict, reasons: tuple[str, ...]) -> bool:
@@ -121,17 +128,17 @@ def is_undamaged(verdict: Verdict, reasons: tuple[str, ...]) -> bool:
 
 
 def _alerted(evidence: Evidence) -> Check:
-    wanted = ("incident_opened", "rolled_back", "resolved")
-    holds = set(wanted) <= set(evidence.alerts)
+    holds = set(ALERTS) <= set(evidence.alerts)
     return Check("the webhook was told", holds, ", ".join(evidence.alerts) or "nothing arrived")
 
 
 def _metrics_agree(evidence: Evidence) -> Check:
-    opened = int(evidence.metric("trainwarden_incidents_total"))
-    rollbacks = int(evidence.metric("trainwarden_rollbacks_total", outcome="applied"))
-    bad = int(evidence.metric("trainwarden_nonfinite_batches_total", kind="loss"))
-    seen = f"{bad} batches with a non-finite loss, {opened} incident, {rollbacks} rollback"
-    return Check("/metrics agrees", (bad, opened, rollbacks) == (evidence.overflows, 1, 1), seen)
+    answers = evidence.answers
+    opened = int(answers.metric("trainwarden_incidents_total"))
+    rollbacks = int(answers.metric("trainwarden_rollbacks_total", outcome="applied"))
+    bad = int(answers.metric("trainwarden_nonfinite_batches_total", kind="loss"))
+    seen = answers.silence or f"{bad} batches with a non-finite loss, {opened} incident, {rollbacks} rollback"
+    return Check("/metrics agrees", (bad, opened, rollbacks) == (evidence.passes.overflow, 1, 1), seen)
 
 
 def _reported(evidence: Evidence) -> Check:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from monitor.api.bodies import Health
 from monitor.client import Client, ClientError
 from monitor.demo.checks import Check, checks_of
 from monitor.demo.control import ruin_of
@@ -25,12 +25,18 @@ EXIT_INTERRUPTED = 130
 DAEMON_LEAVES_S = 10.0  # it writes one snapshot and closes
 
 PROLOGUE = f"""\
-A real training of a tiny YOLOv8, {EPOCHS} epochs of {BATCHES_PER_EPOCH} batches, on the CPU. The script is an ordinary one:
+A real training of a tiny YOLOv8, {EPOCHS} epochs of {BATCHES_PER_EPOCH} batches. Its script is an ordinary one:
     {{script}}
 The fault is injected from outside, by a sitecustomize on PYTHONPATH that the script knows nothing of:
     {{fault}}
 From batch 32 of epoch 4 on, one batch in ten overflows in a float16 multiplication before the model's first layer and
-becomes infinite; it stops once the learning rate is halved. Epochs 1 to 3 are clean.
+becomes infinite; that stops once the learning rate is halved. Epochs 1 to 3 are clean.
+"""
+POLICY = f"""\
+The policy is the default one, made to fit so short a night: it may redo a whole epoch, so that going back comes first:
+    {{policy}}
+
+$ trainwarden run --run {RUN} --policy night.yaml -- python train.py
 """
 
 
@@ -43,7 +49,7 @@ def play(keep: Path | None) -> int:
     started_s = time.monotonic()
     with AlertReceiver() as receiver:
         scene = _set_up(keep, receiver.url)
-        click.echo(f"Policy of this night:\n    {scene.policy}\n\n$ trainwarden run --run {RUN} -- python train.py\n")
+        click.echo(POLICY.format(policy=scene.policy))
         try:
             code = _start(scene, [*_trainwarden(scene), "--", sys.executable, str(scene.script)])
             if code in (-signal.SIGINT, EXIT_INTERRUPTED):
@@ -86,27 +92,24 @@ def _trainwarden(scene: Scene) -> list[str]:
     """`trainwarden run` as this interpreter has it, whether or not its folder is on PATH."""
     itself = [sys.executable, "-P", "-c", "from _trainwarden import main; main()"]
     title = ["--title", "the demo's night"]
-    return [*itself, "run", "--run", RUN, *title, "--policy", str(scene.policy), "--port", str(_free_port())]
+    return [*itself, "run", "--run", RUN, *title, "--policy", str(scene.policy), "--port", "0"]
 
 
 def _start(scene: Scene, command: list[str]) -> int:
     """The exit code of the command, which has the terminal while it runs. Negative: the signal that ended it."""
-    environment = scene.environment(dict(os.environ))
-    return subprocess.run(command, cwd=scene.folder, env=environment, check=False).returncode
-
-
-def _free_port() -> int:
-    """A port of 127.0.0.1 that nobody has: the daemon of the demo must not need the user's 9469."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    process = subprocess.Popen(command, cwd=scene.folder, env=scene.environment(dict(os.environ)))
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # it reached the command as well, which ends in its own way and in its own time
+            continue
 
 
 def _end_daemon(scene: Scene) -> None:
     """End the daemon that the demo's run started; it would leave by itself after a while."""
     try:
         with Client(scene.control_socket) as client:
-            pid = client.health().pid
+            pid = client.get("/api/v1/health", Health).pid
         descriptor = os.pidfd_open(pid)
     except (ClientError, ProcessLookupError):
         return  # it was never started, or is gone

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-from trainer_hooks.wire.runfolder import ENV_HOME, RunFolder
+from trainer_hooks.wire.runfolder import ENV_HOME, SOCKET_PATH_MAX, RunFolder
 
 RUN = "demo-night"
 EPOCHS = 8  # as train.py says
@@ -93,6 +93,8 @@ def lay_out(folder: Path, receiver_url: str) -> Scene:
     if folder.exists() and any(folder.iterdir()):
         raise SceneError(f"{folder}: is not empty, and the demo would mix with what is there; name another folder")
     scene = Scene(folder.resolve())
+    if len(os.fsencode(scene.control_socket)) > SOCKET_PATH_MAX:
+        raise SceneError(f"{folder}: its path is too long for the sockets that go below it; name a shorter one")
     scene.home.mkdir(parents=True, mode=0o700)
     draw_dataset(scene.folder / "data", TRAIN_IMAGES, VAL_IMAGES)
     (scene.folder / "yolov8n-tiny.yaml").write_text(_tiny_model(ultralytics / "cfg/models/v8/yolov8.yaml"))

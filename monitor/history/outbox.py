@@ -1,7 +1,8 @@
 """The outbox that survives the daemon: alerts.outbox.Outbox over the history's table.
 
-Rows are answered from memory, so that delivery never waits for the disk; changes are handed on to be committed with the
-next transaction. A kill in between repeats a delivery under the same alert id, which receivers recognise; it loses none.
+Rows are answered from memory, so that delivery never waits for the disk; changes are handed on to be committed with
+the next transaction. A kill in between repeats a delivery under the same alert id, which receivers recognise; it loses
+none.
 """
 
 from __future__ import annotations
@@ -46,7 +47,15 @@ class DurableOutbox:
                 self._known.add((alert.id, receiver))
                 self._last_id += 1
                 rows.append(
-                    OutboxRow(id=self._last_id, receiver=receiver, lane=lane, alert=alert, attempts=0, created_s=now_s, next_s=now_s)
+                    OutboxRow(
+                        id=self._last_id,
+                        receiver=receiver,
+                        lane=lane,
+                        alert=alert,
+                        attempts=0,
+                        created_s=now_s,
+                        next_s=now_s,
+                    )
                 )
         return rows
 
@@ -67,6 +76,6 @@ class DurableOutbox:
             self._rows[row_id] = msgspec.structs.replace(row, attempts=attempts, next_s=next_s)
             self._write(OutboxChange(row=row_id, attempts=attempts, next_s=next_s, error=error))
 
-    def settle(self, row_id: int, outcome: str, now_s: float) -> None:  # noqa: ARG002 - the protocol's; ours has no use for it
+    def settle(self, row_id: int, outcome: str, now_s: float) -> None:
         if self._rows.pop(row_id, None):
             self._write(OutboxChange(row=row_id, outcome=str(outcome)))

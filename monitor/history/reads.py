@@ -14,6 +14,7 @@ from monitor.history.schema import LEVELS, SIGNALS
 
 STORY_LINES_MAX = 500
 BUCKETS_MAX = 2000
+OF_BATCHES = "run = ? AND rank = ? AND level = ? AND signal = 'nonfinite'"  # the one signal every batch has
 ROWS_PER_BUCKET = 8  # a finer level is read only while this many rows make one bucket
 
 
@@ -55,7 +56,7 @@ def samples(path: Path, run: str, rank: int, from_s: float, to_s: float, buckets
     buckets = max(1, min(buckets, BUCKETS_MAX))
     with _reading(path) as db:
         first, last = db.execute(
-            "SELECT min(from_s), max(to_s) FROM rollups WHERE run = ? AND rank = ? AND level = ? AND signal = 'nonfinite'",
+            f"SELECT min(from_s), max(to_s) FROM rollups WHERE {OF_BATCHES}",  # noqa: S608 - our own text
             (run, rank, LEVELS[-1]),
         ).fetchone()
         if first is None:
@@ -70,7 +71,7 @@ def samples(path: Path, run: str, rank: int, from_s: float, to_s: float, buckets
 def _level(db: sqlite3.Connection, where: tuple[str, int, float, float], buckets: int) -> int:
     """The finest level that is not needlessly many rows."""
     run, rank, from_s, to_s = where
-    sql = "SELECT count(*) FROM rollups WHERE run = ? AND rank = ? AND level = ? AND signal = 'nonfinite' AND to_s >= ? AND from_s < ?"
+    sql = f"SELECT count(*) FROM rollups WHERE {OF_BATCHES} AND to_s >= ? AND from_s < ?"  # noqa: S608
     for level in LEVELS[:-1]:
         (rows,) = db.execute(sql, (run, rank, level, from_s, to_s)).fetchone()
         if rows <= buckets * ROWS_PER_BUCKET:
@@ -83,7 +84,8 @@ def _buckets(
 ) -> list[Bucket]:
     sql = """
     SELECT CAST((max(from_s, ?5) - ?5) / ?7 AS INTEGER) AS place, sum(n), min(low), sum(total), max(high) FROM rollups
-    WHERE run = ?1 AND rank = ?2 AND level = ?3 AND signal = ?4 AND to_s >= ?5 AND from_s < ?6 GROUP BY place ORDER BY place
+    WHERE run = ?1 AND rank = ?2 AND level = ?3 AND signal = ?4 AND to_s >= ?5 AND from_s < ?6
+    GROUP BY place ORDER BY place
     """
     rows = db.execute(sql, (run, rank, level, signal, from_s, to_s, width_s))
     return [Bucket(from_s + place * width_s, n, low, total / n, high) for place, n, low, total, high in rows]

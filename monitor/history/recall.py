@@ -12,7 +12,7 @@ import msgspec
 from alerts import alert as alert_codec
 from alerts.outbox import OutboxRow
 from monitor.errors import StoreFailed
-from monitor.history.store import Store
+from monitor.history.store import Store, broken_marker
 from monitor.model import Effect, Entry
 from monitor.state.run import Fleet
 
@@ -46,20 +46,23 @@ def open_history(folder: Path) -> tuple[Store, Recalled]:
     Raises StoreFailed where the disk, not the file, is the trouble.
     """
     path = folder / FILE_NAME
-    marker = path.with_name(path.name + ".broken")
+    if broken_marker(path).exists():
+        return _begin_anew(path, "it was found damaged while it was in use")
     try:
-        if marker.exists():
-            raise sqlite3.DatabaseError("it was found damaged while it was in use")
         return _open(path)
     except sqlite3.DatabaseError as error:
         if not _unreadable(error, path):
             raise StoreFailed(f"{path}: {error}; free the disk or the file, then start again") from error
-        kept = _move_aside(path)
-        marker.unlink(missing_ok=True)
-        store, recalled = _open(path)
-        recalled.begun_anew = True
-        recalled.troubles.append(f"the history could not be read ({error}); it is kept as {kept} and a new one was begun")
-        return store, recalled
+        return _begin_anew(path, str(error))
+
+
+def _begin_anew(path: Path, why: str) -> tuple[Store, Recalled]:
+    kept = _move_aside(path)
+    broken_marker(path).unlink(missing_ok=True)
+    store, recalled = _open(path)
+    recalled.begun_anew = True
+    recalled.troubles.append(f"the history could not be read ({why}); it is kept as {kept} and a new one was begun")
+    return store, recalled
 
 
 def _open(path: Path) -> tuple[Store, Recalled]:
@@ -94,7 +97,9 @@ def recall(store: Store) -> Recalled:
     return Recalled(
         fleet=fleet,
         entries=entries,
-        effects=[_effects.decode(data) for (data,) in store.rows("SELECT effect FROM effects WHERE done = 0 ORDER BY n")],
+        effects=[
+            _effects.decode(data) for (data,) in store.rows("SELECT effect FROM effects WHERE done = 0 ORDER BY n")
+        ],
         waiting=_waiting(store, troubles),
         alerts_known={(alert, receiver) for alert, receiver in known},
         story=_last(store, "SELECT max(n) FROM story"),
@@ -109,12 +114,17 @@ def _last(store: Store, sql: str) -> int:
     return int(found or 0)
 
 
+def _checked(data: bytes, crc: int) -> bytes:
+    """SQLite's own check does not see a changed byte within a row."""
+    if zlib.crc32(data) != crc:
+        raise msgspec.DecodeError("its checksum differs")
+    return data
+
+
 def _newest_fleet(store: Store, troubles: list[str]) -> Fleet:
     for seq, data, crc in store.rows("SELECT seq, fleet, crc FROM snapshots ORDER BY seq DESC"):
         try:
-            if zlib.crc32(data) != crc:
-                raise msgspec.DecodeError("its checksum differs")
-            fleet = _fleets.decode(data)
+            fleet = _fleets.decode(_checked(data, crc))
         except msgspec.DecodeError as error:
             troubles.append(f"snapshot {seq} can't be read ({error}); the one before it is used")
         else:
@@ -127,18 +137,20 @@ def _entries_after(store: Store, seq: int, troubles: list[str]) -> list[Entry]:
     entries: list[Entry] = []
     for row, data, crc in store.rows("SELECT seq, entry, crc FROM journal WHERE seq > ? ORDER BY seq", seq):
         try:
-            if zlib.crc32(data) != crc:
-                raise msgspec.DecodeError("its checksum differs")
-            entries.append(_entries.decode(data))
+            entries.append(_entries.decode(_checked(data, crc)))
         except msgspec.DecodeError as error:
             troubles.append(f"entry {row} of the journal can't be read ({error}); it is left out")
     if entries and entries[0].seq != seq + 1:
-        troubles.append(f"the journal begins at entry {entries[0].seq}, the state before it ends at {seq}: what lies between is lost")
+        troubles.append(
+            f"the journal begins at entry {entries[0].seq}, the state ends at {seq}: what lies between is lost"
+        )
     return entries
 
 
 def _waiting(store: Store, troubles: list[str]) -> list[OutboxRow]:
-    rows = store.rows("SELECT id, run, receiver, alert, attempts, created_s, next_s FROM outbox WHERE state = '' ORDER BY id")
+    rows = store.rows(
+        "SELECT id, run, receiver, alert, attempts, created_s, next_s FROM outbox WHERE state = '' ORDER BY id"
+    )
     found = []
     for row, run, receiver, data, attempts, created_s, next_s in rows:
         try:
@@ -147,6 +159,8 @@ def _waiting(store: Store, troubles: list[str]) -> list[OutboxRow]:
             troubles.append(f"row {row} of the outbox: {error}")
             continue
         found.append(
-            OutboxRow(id=row, receiver=receiver, lane=run, alert=alert, attempts=attempts, created_s=created_s, next_s=next_s)
+            OutboxRow(
+                id=row, receiver=receiver, lane=run, alert=alert, attempts=attempts, created_s=created_s, next_s=next_s
+            )
         )
     return found

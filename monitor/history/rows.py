@@ -74,7 +74,9 @@ class Commit(msgspec.Struct):
     @property
     def empty(self) -> bool:
         """True where there is nothing to write."""
-        return not (self.entries or self.effects or self.alerts or self.story or self.done or self.outbox or self.snapshot)
+        return not (
+            self.entries or self.effects or self.alerts or self.story or self.done or self.outbox or self.snapshot
+        )
 
     def extend(self, later: Commit) -> None:
         """Put what came later behind what is here: a commit that failed for want of space is tried again, longer."""

@@ -33,7 +33,7 @@ class Rollup(msgspec.Struct):
 
 
 def roll_up(samples: Iterable[Sample]) -> list[RollupRow]:
-    """One row for each bucket that the samples touch, to be merged into what is stored. Non-finite values are left out."""
+    """One row for each bucket that the samples touch, to be merged into what is stored. Finite values only."""
     found: dict[Key, Rollup] = {}
     for sample in samples:
         for signal, value in _values(sample):

@@ -9,38 +9,47 @@ LEVELS = (16, 256, 4096)  # batches of one roll-up row: a whole night is some th
 RAW_ROWS_MAX = 200_000  # per run: about 20 MB, the last hours of a fast training
 
 TABLES = """
-CREATE TABLE journal (seq INTEGER PRIMARY KEY, now_s REAL NOT NULL, run TEXT NOT NULL, entry BLOB NOT NULL, crc INTEGER NOT NULL);
+CREATE TABLE journal (
+  seq INTEGER PRIMARY KEY, now_s REAL NOT NULL, run TEXT NOT NULL, entry BLOB NOT NULL, crc INTEGER NOT NULL);
 CREATE TABLE snapshots (seq INTEGER PRIMARY KEY, fleet BLOB NOT NULL, crc INTEGER NOT NULL);
 CREATE TABLE effects (
-  n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, run TEXT NOT NULL, effect BLOB NOT NULL, done INTEGER NOT NULL);
+  n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, run TEXT NOT NULL, effect BLOB NOT NULL,
+  done INTEGER NOT NULL);
 CREATE INDEX effects_waiting ON effects (done) WHERE done = 0;
 CREATE TABLE outbox (
   id INTEGER PRIMARY KEY, run TEXT NOT NULL, receiver TEXT NOT NULL, alert_id TEXT NOT NULL, alert BLOB NOT NULL,
   attempts INTEGER NOT NULL, created_s REAL NOT NULL, next_s REAL NOT NULL, error TEXT NOT NULL DEFAULT '',
   state TEXT NOT NULL DEFAULT '', UNIQUE (alert_id, receiver));
-CREATE TABLE story (n INTEGER PRIMARY KEY, run TEXT NOT NULL, at_s REAL NOT NULL, severity TEXT NOT NULL, text TEXT NOT NULL);
+CREATE TABLE story (
+  n INTEGER PRIMARY KEY, run TEXT NOT NULL, at_s REAL NOT NULL, severity TEXT NOT NULL, text TEXT NOT NULL);
 CREATE INDEX story_of_run ON story (run, n);
 CREATE TABLE samples (
   n INTEGER PRIMARY KEY, run TEXT NOT NULL, generation INTEGER NOT NULL, rank INTEGER NOT NULL, count INTEGER NOT NULL,
-  epoch INTEGER NOT NULL, batch INTEGER NOT NULL, at_s REAL NOT NULL, loss REAL, grad_norm REAL, nonfinite INTEGER NOT NULL,
-  learning_rate REAL, reserved INTEGER, batch_s REAL, data_wait_s REAL);
+  epoch INTEGER NOT NULL, batch INTEGER NOT NULL, at_s REAL NOT NULL, loss REAL, grad_norm REAL,
+  nonfinite INTEGER NOT NULL, learning_rate REAL, reserved INTEGER, batch_s REAL, data_wait_s REAL);
 CREATE INDEX samples_in_time ON samples (run, rank, at_s);
 CREATE INDEX samples_of_run ON samples (run);
 CREATE TABLE rollups (
-  run TEXT NOT NULL, rank INTEGER NOT NULL, level INTEGER NOT NULL, generation INTEGER NOT NULL, bucket INTEGER NOT NULL,
-  signal TEXT NOT NULL, from_s REAL NOT NULL, to_s REAL NOT NULL, n INTEGER NOT NULL, total REAL NOT NULL, low REAL, high REAL,
+  run TEXT NOT NULL, rank INTEGER NOT NULL, level INTEGER NOT NULL, generation INTEGER NOT NULL,
+  bucket INTEGER NOT NULL, signal TEXT NOT NULL, from_s REAL NOT NULL, to_s REAL NOT NULL, n INTEGER NOT NULL,
+  total REAL NOT NULL, low REAL, high REAL,
   PRIMARY KEY (run, rank, level, signal, generation, bucket)) WITHOUT ROWID;
 """
 
 INSERT_SAMPLE = """
-INSERT INTO samples (run, generation, rank, count, epoch, batch, at_s, loss, grad_norm, nonfinite, learning_rate, reserved,
-  batch_s, data_wait_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO samples (run, generation, rank, count, epoch, batch, at_s, loss, grad_norm, nonfinite, learning_rate,
+  reserved, batch_s, data_wait_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 MERGE_ROLLUP = """
 INSERT INTO rollups VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET to_s = max(to_s, excluded.to_s), n = n + excluded.n, total = total + excluded.total,
   low = min(low, excluded.low), high = max(high, excluded.high)
+"""
+
+INSERT_ALERT = """
+INSERT OR IGNORE INTO outbox (id, run, receiver, alert_id, alert, attempts, created_s, next_s)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 TRIM_SAMPLES = """

@@ -24,7 +24,13 @@ from monitor.model import Entry
 
 SNAPSHOTS_KEPT = 2  # the newest, and the one before it for the day the newest can't be read
 BUSY_S = 5.0  # a reader of ours never holds the write lock; a person's sqlite3 shell may
-LOST_CODES = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+LOST_CODES = {
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+}
 BROKEN_CODES = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 _encoder = msgspec.msgpack.Encoder()
@@ -32,6 +38,11 @@ _encoder = msgspec.msgpack.Encoder()
 
 class OutOfSpace(Exception):
     """Nothing was written and nothing is lost: the same commit may be tried again."""
+
+
+def broken_marker(path: Path) -> Path:
+    """Exists where the history was found damaged while it was in use: the next start moves it aside."""
+    return path.with_name(path.name + ".broken")
 
 
 class Store:
@@ -74,17 +85,14 @@ class Store:
     def _judged(self, error: sqlite3.Error) -> Exception:
         primary = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
         if primary in BROKEN_CODES:
-            self.broken_marker.touch()
+            broken_marker(self.path).touch()
         if primary in LOST_CODES:
-            return StoreFailed(f"{self.path}: {error}; check the disk, the daemon reads what is there when it starts again")
+            return StoreFailed(
+                f"{self.path}: {error}; check the disk, the daemon reads what is there when it starts again"
+            )
         if primary in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             return OutOfSpace(f"{self.path}: {error}")
         return error
-
-    @property
-    def broken_marker(self) -> Path:
-        """Exists where this file was found damaged while it was in use: the next start moves it aside."""
-        return self.path.with_name(self.path.name + ".broken")
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -102,8 +110,11 @@ class Store:
         self._write_samples([sample for entry in commit.entries if (sample := sample_of(entry))])
         self._write_effects(commit)
         self._db.executemany(
-            "INSERT OR IGNORE INTO outbox (id, run, receiver, alert_id, alert, attempts, created_s, next_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [(r.id, r.lane, r.receiver, r.alert.id, alert_codec.encode(r.alert), r.attempts, r.created_s, r.next_s) for r in commit.alerts],
+            schema.INSERT_ALERT,
+            [
+                (r.id, r.lane, r.receiver, r.alert.id, alert_codec.encode(r.alert), r.attempts, r.created_s, r.next_s)
+                for r in commit.alerts
+            ],
         )
         for change in commit.outbox:
             self._change_outbox(change)
@@ -129,7 +140,9 @@ class Store:
             "INSERT OR IGNORE INTO effects (id, kind, run, effect, done) VALUES (?, ?, ?, ?, 0)",
             [(e.id, type(e).__name__, run_of(e), _encoder.encode(e)) for e in commit.effects],
         )
-        self._db.executemany("UPDATE effects SET done = 1, effect = x'' WHERE id = ?", [(done,) for done in commit.done])
+        self._db.executemany(
+            "UPDATE effects SET done = 1, effect = x'' WHERE id = ?", [(done,) for done in commit.done]
+        )
 
     def _change_outbox(self, change: OutboxChange) -> None:
         if change.outcome:

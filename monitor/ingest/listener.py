@@ -1,4 +1,4 @@
-"""The socket the hooks send to. An edge file: receives frames, answers with acknowledgements and orders, reads run folders."""
+"""The socket the hooks send to. Edge file: takes frames, sends acknowledgements and orders, reads run folders."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import os
 from collections import Counter
 from pathlib import Path
+from typing import Self
 
 import zmq
 import zmq.asyncio
@@ -25,7 +26,7 @@ from trainer_hooks.wire.runfolder import RunFolderError, run_folder
 OUTGOING_MAX = 10_000  # messages on their way down: acks and orders of every rank of a large job
 ROUTES_MAX = 4096
 REFUSED_EVERY_S = 1.0
-UNKNOWN_FOR_S = 2.0  # a run that could not be opened is not looked up again for this long
+UNKNOWN_FOR_S = 0.5  # a run that could not be opened is looked up again after this; hooks repeat events each second
 REFUSALS_MAX = 100  # (run, reason) pairs counted apart within one second, told once each, and looked up at most
 REASON_MAX = 300  # characters
 
@@ -45,7 +46,7 @@ class Listener:
         self._told: set[str] = set()
         self.undelivered = 0  # downlinks without a peer; orders are asked for again
 
-    def __enter__(self) -> Listener:
+    def __enter__(self) -> Self:
         self._context = zmq.asyncio.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.LINGER, 0)
@@ -103,7 +104,7 @@ class Listener:
             self._fold(route, frame)
 
     def _admit(self, frame: Frame) -> str:
-        """Make the frame's run and generation current where the run folder bears it out. Returns why not; empty: it is."""
+        """Make the frame's run and generation current where the run folder bears it out. Returns why not."""
         sender = frame.sender
         runs = self._pipeline.core.fleet.runs
         found = standing(sender, runs.get(sender.run))
@@ -114,21 +115,21 @@ class Listener:
                 self._pipeline.offer(opening.generation(sender.run, sender.generation, sender.nonce))
                 found = standing(sender, runs.get(sender.run))
         except (RunFolderError, PolicyFileError) as error:
-            self._unknown_until[sender.run[:64]] = self._clock.now_s() + UNKNOWN_FOR_S
             return str(error)
         return "" if found is Standing.CURRENT else str(found)
 
     def _open(self, frame: Frame) -> None:
-        run = frame.sender.run
-        if self._unknown_until.get(run[:64], 0.0) > self._clock.now_s():
-            raise RunFolderError(f"run {run!r}: is not known")
+        run, now_s = frame.sender.run, self._clock.now_s()
+        if self._unknown_until.get(run, 0.0) > now_s:
+            raise RunFolderError(f"run {run[:64]!r}: is not known")
         if len(self._unknown_until) > REFUSALS_MAX:
             self._unknown_until.clear()
+        self._unknown_until[run] = now_s + UNKNOWN_FOR_S
         if run_folder(run).spec.exists():
             opened, policy = opening.announced(run)
             self._receivers.learn_or_tell(run, policy)
         else:
-            watched = opening.observed(frame, self._clock.now_s())
+            watched = opening.observed(frame, now_s)
             if watched is None:
                 raise RunFolderError(f"run {run!r}: is not known, and the frame does not say that a training started")
             opened = watched

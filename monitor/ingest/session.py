@@ -26,7 +26,9 @@ class Selection(msgspec.Struct, frozen=True):
     """What is taken of a frame."""
 
     records: tuple[Record, ...]
-    seen: int | None  # every event up to this one is taken, to be acknowledged after the commit; None: no event in the frame
+    seen: (
+        int | None
+    )  # every event up to this one is taken, to be acknowledged after the commit; None: no event in the frame
 
 
 def standing(sender: Sender, run: RunState | None) -> Standing:

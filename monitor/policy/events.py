@@ -112,15 +112,11 @@ def on_examination(turn: Turn, result: CheckpointExamined) -> None:
             manifest.batches,
         )
         run.checkpoints.append(found)
-    found.manifest = manifest
-    found.epoch, found.count, found.generation = manifest.epoch, manifest.batches, manifest.generation
-    found.is_best, found.size, found.source, found.ordinal = (
-        manifest.is_best,
-        manifest.size,
-        manifest.source,
-        manifest.ordinal,
-    )
-    found.path = result.path or found.path
+    if result.path:  # without one there was no manifest to read either
+        found.manifest, found.path = manifest, result.path
+        found.epoch, found.count, found.generation = manifest.epoch, manifest.batches, manifest.generation
+        found.is_best, found.size = manifest.is_best, manifest.size
+        found.source, found.ordinal = manifest.source, manifest.ordinal
     found.verdict, found.reasons, found.examined_s = result.verdict, list(result.reasons), turn.now_s
     if manifest.state_finding:  # the trainer turns NaN to zero as it saves: a finite file does not take this back
         found.verdict = Verdict.POISONED

@@ -160,6 +160,8 @@ def _close(turn: Turn, incident: Incident, happening: Happening, why: str) -> No
     incident.outcome = f"{why}; {seen}"
     turn.move(incident, happening)
     turn.tell(incident, f"incident {incident.number} {incident.state}: {incident.outcome}", Severity.WARNING)
+    title = f"{turn.run.spec.title or turn.run.spec.run}: incident {incident.number} ended unproven"
+    turn.alert("closed", title, incident.outcome, Severity.WARNING, incident)
 
 
 def on_shim_changed(turn: Turn, shim_pid: int) -> None:

@@ -66,7 +66,8 @@ def _open(turn: Turn, findings: list[Finding]) -> None:
         nonfinite_at_open=totals_now(run).nonfinite_batches,
         window_nonfinite=_bad_since(run, onset.count),
     )
-    incident.before = current(run, run.training) if run.training else None
+    if run.training:
+        incident.training, incident.before = run.training, current(run, run.training)
     run.incidents.append(incident)
     del run.incidents[:-INCIDENTS_MAX]
     key = f"{incident.family}/{incident.severity}"

@@ -30,7 +30,8 @@ def decided(run: RunState, incident: Incident, now_s: float) -> list[str]:
             f"on from epoch {plan.start_epoch}."
         )
     if left := incident.left_at:
-        lines.append(f"- The training left at a batch boundary: epoch {left.epoch}, batch {count(left.batch)}.")
+        what = "The settings changed" if incident.rung == "adjust" else "The training left"
+        lines.append(f"- {what} at a batch boundary: epoch {left.epoch}, batch {count(left.batch)}.")
     if incident.changes:
         rows = [[safe(c.setting), safe(c.old), safe(c.new)] for c in incident.changes]
         lines += ["", *table(["setting", "old", "new"], rows)]

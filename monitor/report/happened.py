@@ -153,6 +153,10 @@ def memory(run: RunState, incident: Incident, now_s: float) -> list[str]:
 
 
 def _memory_driver(row: EpochRow, clean: EpochRow | None) -> str:
+    if row.reserved_first == row.reserved_max and clean is not None:
+        return (
+            f"It was taken before the first batch had ended: by what lies between epoch {clean.epoch} and {row.epoch}."
+        )
     if row.instances_max is None or row.instances_max_at is None or row.reserved_max_at is None:
         return "How many objects the images held is not known, so what drove it is not known either."
     objects = plural(row.instances_max, "object")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from monitor.model import Incident, Position
 from monitor.state.run import EpochRow, RunState
+from trainer_hooks.wire.messages import TrainingStarted
 
 
 def onset_row(run: RunState, incident: Incident) -> EpochRow | None:
@@ -44,9 +45,14 @@ def part_means(row: EpochRow) -> list[float | None]:
     return [total / seen if seen else None for total, seen in zip(row.part_sums, row.part_counts, strict=True)]
 
 
-def setting(run: RunState, name: str) -> float | None:
+def training_of(run: RunState, incident: Incident) -> TrainingStarted | None:
+    """What the trainer told when the generation of the onset began: a rollback tells it anew, with other settings."""
+    return incident.training or run.training
+
+
+def setting(training: TrainingStarted | None, name: str) -> float | None:
     """A hyperparameter as a number; None: the framework has none of that name, or writes it in words."""
-    text = run.training.settings.get(name, "") if run.training else ""
+    text = training.settings.get(name, "") if training else ""
     try:
         return float(text)
     except ValueError:

@@ -5,28 +5,37 @@ from __future__ import annotations
 import math
 
 from monitor.model import Incident
-from monitor.report.rows import clean_row, group_names, onset_row, setting
+from monitor.report.rows import clean_row, group_names, onset_row, setting, training_of
 from monitor.report.words import count, safe, table, value
 from monitor.state.run import EpochRow, RunState
+from trainer_hooks.wire.messages import TrainingStarted
 
 SHOWN = (
     "optimizer", "lr0", "lrf", "cos_lr", "momentum", "weight_decay", "warmup_epochs", "warmup_momentum",
     "warmup_bias_lr", "batch", "nbs", "imgsz", "amp", "epochs", "close_mosaic", "mosaic", "mixup", "multi_scale",
     "model", "data", "seed",
 )  # fmt: skip
-RATE_JUMP = 0.1  # a step of a schedule from one epoch to the next is a few per cent
+WARM_UP_STEP = 0.1  # warm-up moves a rate by far less than this from one batch to the next
+OFF_SCHEDULE = 0.02  # of the planned rate; the trainer's own rounding is far below
 HIGH_RATE = 10.0  # times lr0: MuSGD's groups differ by 3, warm-up of the biases by hundreds
 
 
 def in_force(run: RunState, incident: Incident, now_s: float) -> list[str]:
     """The settings that matter for stability, as the trainer told them."""
-    if run.training is None:
+    training = training_of(run, incident)
+    if training is None:
         return []
-    rows = [[name, safe(run.training.settings[name])] for name in SHOWN if name in run.training.settings]
+    rows = [[name, safe(training.settings[name])] for name in SHOWN if name in training.settings]
     if incident.before:
         rows.append(["gradient clip (max norm)", value(incident.before.clip_norm)])
-    versions = ", ".join(f"{safe(name)} {safe(number)}" for name, number in sorted(run.training.versions.items()))
-    return ["## Settings in force", "", *table(["setting", "value"], rows), "", f"Versions: {versions or 'not told'}."]
+    versions = ", ".join(f"{safe(name)} {safe(number)}" for name, number in sorted(training.versions.items()))
+    return [
+        "## Settings in force at the onset",
+        "",
+        *table(["setting", "value"], rows),
+        "",
+        f"Versions: {versions or 'not told'}.",
+    ]
 
 
 def rates(run: RunState, incident: Incident, now_s: float) -> list[str]:
@@ -42,10 +51,11 @@ def rates(run: RunState, incident: Incident, now_s: float) -> list[str]:
         "last seen",
         "of lr0",
     ]
-    lr0 = setting(run, "lr0")
+    training = training_of(run, incident)
+    lr0 = setting(training, "lr0")
     cells = [_rate_cells(i, name, row, clean, lr0) for i, name in enumerate(names)]
     lines = ["## Learning rate by group", "", *table(header, cells)]
-    notes = [*_jumps(names, row, clean), *_high_rates(names, row, lr0), *_warm_up(run, incident)]
+    notes = [*_schedule(training, names, row, clean), *_high_rates(names, row, lr0), *_warm_up(run, incident)]
     return lines + ([""] if notes else []) + [f"- {note}" for note in notes]
 
 
@@ -65,18 +75,40 @@ def _at(values: tuple[float, ...], index: int) -> float | None:
     return values[index] if index < len(values) else None
 
 
-def _jumps(names: list[str], row: EpochRow, clean: EpochRow | None) -> list[str]:
+def _schedule(
+    training: TrainingStarted | None, names: list[str], row: EpochRow, clean: EpochRow | None
+) -> list[str]:
     """Whether the scheduler did it: people suspect it first."""
-    if clean is None or len(clean.rates_last) != len(row.rates_first):
+    if clean is None or training is None or len(clean.rates_last) != len(row.rates_first):
         return []
-    pairs = [
-        (name, old, new) for name, old, new in zip(names, clean.rates_last, row.rates_first, strict=True) if old > 0
+    warming_up = row.epoch - 1 < (setting(training, "warmup_epochs") or 0.0)
+    planned = 1.0 if warming_up else _decay(training, row.epoch) / _decay(training, clean.epoch)
+    allowed = WARM_UP_STEP if warming_up else OFF_SCHEDULE
+    pairs = zip(names, clean.rates_last, row.rates_first, strict=True)
+    off = [
+        f"{safe(name)} {value(old)} -> {value(new)}"
+        for name, old, new in pairs
+        if old > 0 and abs(new / (old * planned) - 1) > allowed
     ]
-    jumped = [f"{safe(n)} {value(old)} -> {value(new)}" for n, old, new in pairs if abs(new / old - 1) > RATE_JUMP]
     between = f"between the end of epoch {clean.epoch} and the start of epoch {row.epoch}"
-    if jumped:
-        return [f"The rate jumped {between}: {', '.join(jumped)}."]
-    return [f"No group's rate jumped {between}, so the scheduler is not the cause."]
+    if off:
+        return [f"The rate jumped {between}: {', '.join(off)}; the schedule asked for x {planned:.3g}."]
+    if warming_up:
+        return [f"No group's rate jumped {between}, so the scheduler is not the cause."]
+    return [f"Every group's rate followed its schedule {between} (x {planned:.3g}), so the scheduler is not the cause."]
+
+
+def _decay(training: TrainingStarted, epoch: int) -> float:
+    """The share of its base rate that Ultralytics' schedule gives every group in `epoch` (from 1).
+
+    Linear, or the half cosine of cos_lr, from 1 to lrf over the epochs (BaseTrainer._setup_scheduler).
+    """
+    last, done = setting(training, "lrf"), (epoch - 1) / max(training.epochs, 1)
+    if last is None:
+        return 1.0
+    if training.settings.get("cos_lr") == "True":
+        return (1 - math.cos(done * math.pi)) / 2 * (last - 1) + 1
+    return max(1 - done, 0.0) * (1 - last) + last
 
 
 def _high_rates(names: list[str], row: EpochRow, lr0: float | None) -> list[str]:
@@ -91,7 +123,8 @@ def _high_rates(names: list[str], row: EpochRow, lr0: float | None) -> list[str]
 
 def _warm_up(run: RunState, incident: Incident) -> list[str]:
     """Where the onset lies in warm-up: people suspect its end first."""
-    wanted, training = setting(run, "warmup_epochs"), run.training
+    training = training_of(run, incident)
+    wanted = setting(training, "warmup_epochs")
     if wanted is None or training is None or training.batches_per_epoch <= 0:
         return []
     ends = min(wanted, training.epochs - 1)

@@ -11,9 +11,10 @@ TEXT_CHARS_MAX = 300  # of one foreign text; a path fits
 ROWS_MAX = 60  # of one table
 HOUR_S = 3600.0
 DAY_S = 86400.0
+GIB = 1 << 30
 
 # Markdown and HTML that a foreign text could smuggle in; "//", "www." and "@" would become links and mentions.
-_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;", "://": ":&#47;&#47;", "www.": "www&#46;"}
+_ENTITIES = {"&": "&amp;", "<": "&lt;", "@": "&#64;", "://": ":&#47;&#47;", "www.": "www&#46;"}
 _ENTITY = re.compile("|".join(re.escape(key) for key in _ENTITIES), re.IGNORECASE)
 _MARKUP = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
@@ -67,8 +68,8 @@ def value(number: float | None) -> str:
 
 
 def size(number: int | None) -> str:
-    """Bytes as GB (10^9), two decimals; a dash: not known."""
-    return "-" if number is None else f"{number / 1e9:.2f} GB"
+    """Bytes as GiB, two decimals: the figures that the trainer's progress bar shows. A dash: not known."""
+    return "-" if number is None else f"{number / GIB:.2f} GiB"
 
 
 def duration(seconds: float) -> str:

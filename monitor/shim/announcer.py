@@ -24,6 +24,7 @@ START_S = 10.0  # a daemon that replays its journal on a slow disk takes two
 RETRY_S = 5.0
 RETRY_MAX_S = 60.0  # a daemon that can't stay up must not fill the machine with starts
 HEARTBEAT_S = 2.0
+HEALTH_S = 2.0  # a live daemon answers at once; the training's start waits for this
 EXIT_TAKEN = 73  # of a daemon that finds another one in its place
 QUEUE_MAX = 200  # announcements kept for a daemon that is away: some fifty generations
 
@@ -41,10 +42,10 @@ class DaemonKeeper:
     """Joins the user's daemon, or starts it. `child` is the pid of the one we started, for whoever reaps."""
 
     def __init__(self, link: Link, port: int, argv: tuple[str, ...] = ()) -> None:
+        self.port = port  # of the last daemon that answered: the next one takes it, for whoever scrapes it
         self._link = link
-        self._argv = argv or (
-            *(sys.executable, "-E", "-P", "-m", "monitor", "serve", "--detached", "--port", str(port)),
-        )
+        self._argv = argv or (sys.executable, "-E", "-P", "-m", "monitor", "serve", "--detached", "--port")
+        self._ours = not argv
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -55,9 +56,10 @@ class DaemonKeeper:
         """Of the daemon that answers. Raises DaemonDown."""
         if self._process is not None:
             self._process.poll()  # reaps it if it is dead
-        answer = self._link.get("/api/v1/health")
+        answer = self._link.get("/api/v1/health", HEALTH_S)
         if not isinstance(answer, dict):
             raise DaemonDown("what answers on the socket is no trainwarden daemon")
+        self.port = int(answer.get("port", self.port))
         return answer
 
     def ensure(self, closing: threading.Event) -> dict[str, Any]:
@@ -84,7 +86,7 @@ class DaemonKeeper:
         try:
             with (home / "daemon-start.log").open("wb") as log:
                 self._process = subprocess.Popen(
-                    self._argv,
+                    (*self._argv, str(self.port)) if self._ours else self._argv,
                     cwd=home,
                     env=environment,
                     stdin=subprocess.DEVNULL,
@@ -181,8 +183,8 @@ class Announcer:
             self._post(Announcement("/api/v1/runs", {"run": self._run}))
             if self._present:
                 self._post(self._present)
+            self._found(health, again=self._down or self._known is not None)
             self._known = known
-            self._found(health)
         while self._queue:
             announcement = self._queue[0]
             self._post(announcement)
@@ -195,14 +197,12 @@ class Announcer:
         except Refusal as refusal:
             self._voice.say(f"the daemon refused {announcement.path.rpartition('/')[2]}: {refusal}", "warning")
 
-    def _found(self, health: dict[str, Any]) -> None:
+    def _found(self, health: dict[str, Any], again: bool) -> None:
         port = health.get("port")
-        other = (
-            f" (port {self._port} is not it: taken, or set by whoever started the daemon)" if port != self._port else ""
-        )
-        again = "the daemon is back; " if self._down else ""
+        other = "" if self._port in (0, port) else f" (not {self._port}: it is taken, or that daemon was there before)"
         self._down = False
-        self._voice.say(f"{again}watching run {self._run}, metrics at http://127.0.0.1:{port}/metrics{other}")
+        back = "the daemon is back; " if again else ""
+        self._voice.say(f"{back}watching run {self._run}, metrics at http://127.0.0.1:{port}/metrics{other}")
 
     def _lost(self, error: DaemonDown) -> None:
         if not self._down and not self._closing.is_set():

@@ -64,8 +64,7 @@ class Voice:
         self._log = log
         self._quiet = quiet
         self._lock = threading.Lock()
-        self._moved = False
-        self._terminals = [fd for fd in (1, 2) if os.isatty(fd)]  # asked now: a terminal that hung up says it is none
+        self._terminals = {fd for fd in (0, 1, 2) if os.isatty(fd)}  # asked now: one that hung up says it is none
 
     def say(self, text: str, severity: str = "info") -> None:
         """One line. With `quiet`, only warnings and worse."""
@@ -76,36 +75,36 @@ class Voice:
             try:
                 self._write(line)
             except OSError:  # EIO: hung up. EPIPE: whoever read us has left. The training is not their business
-                self._move()
+                self._move({2} | self._terminals)
                 with contextlib.suppress(OSError):  # disk full: nowhere is left to say it
                     self._write(line)
 
     def _write(self, line: str) -> None:
-        data = (CLEAR_LINE + line if os.isatty(2) else line).encode(errors="backslashreplace")
-        os.write(2, data)
+        start = CLEAR_LINE if 2 in self._terminals else ""
+        os.write(2, (start + line).encode(errors="backslashreplace"))
 
     @property
     def hung_up(self) -> bool:
-        """True where fd 1 or 2 is a terminal that has gone."""
+        """True where one of our descriptors is a terminal that has gone."""
         poller = select.poll()
-        for descriptor in () if self._moved else self._terminals:
+        for descriptor in self._terminals:
             poller.register(descriptor, 0)
         return any(events & HANG_UP for _, events in poller.poll(0))
 
     def leave_terminal(self) -> None:
-        """From now on fds 1 and 2 are the run's output log, and fd 0 is empty."""
+        """From now on what went to the terminal goes to the run's output log, and nothing comes from it."""
         with self._lock:
-            self._move()
+            self._move(self._terminals)
 
-    def _move(self) -> None:
-        if self._moved:
+    def _move(self, descriptors: set[int]) -> None:
+        self._terminals = set()
+        if not descriptors:
             return
-        self._moved = True
         with contextlib.suppress(OSError):  # no log can be had: the lines are lost, the training is not
             log = os.open(self._log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             nothing = os.open(os.devnull, os.O_RDONLY)
-            for descriptor, target in ((0, nothing), (1, log), (2, log)):
-                os.dup2(target, descriptor)
+            for descriptor in descriptors:
+                os.dup2(log if descriptor else nothing, descriptor)
             os.close(log)
             os.close(nothing)
 

@@ -23,6 +23,11 @@ def _same(raw: Array) -> Array:
     return raw
 
 
+def _from_float16(raw: Array) -> Array:
+    """Numpy compares float16 in software: a scan is six times faster through float32."""
+    return raw.astype(np.float32)
+
+
 def _from_bfloat16(raw: Array) -> Array:
     """The upper half of a float32."""
     return (raw.astype(np.uint32) << 16).view(np.float32)
@@ -55,7 +60,7 @@ def _from_exponent(raw: Array) -> Array:
 _DTYPES = (
     Dtype("float64", np.dtype("<f8"), _same),
     Dtype("float32", np.dtype("<f4"), _same),
-    Dtype("float16", np.dtype("<f2"), _same),
+    Dtype("float16", np.dtype("<f2"), _from_float16),
     Dtype("bfloat16", np.dtype("<u2"), _from_bfloat16),
     Dtype("complex128", np.dtype("<c16"), _from_complex),
     Dtype("complex64", np.dtype("<c8"), _from_complex),

@@ -56,7 +56,8 @@ class _Counted(NamedTuple):
 
 def judge(contents: Contents) -> Findings:
     """Look at every number of the weights, the buffers and the optimizer state once."""
-    counted = [_Counted(tensor, _census(tensor)) for tensor in contents.tensors if tensor.is_float]
+    with np.errstate(invalid="ignore"):  # a signalling NaN is a NaN: counted, not warned about
+        counted = [_Counted(tensor, _census(tensor)) for tensor in contents.tensors if tensor.is_float]
     weights = [one for one in counted if _role(one.tensor.name) == "weights"]
     optimizer = [one for one in counted if _role(one.tensor.name) == "optimizer"]
     others = [one for one in counted if _role(one.tensor.name) == ""]

@@ -7,14 +7,15 @@ always stands for a whole copy; whatever a crash interrupts, adopting again fini
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import shutil
 import stat
-import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 
@@ -33,12 +34,19 @@ class VaultError(Exception):
     """A copy can't be adopted: which, and why."""
 
 
+class _Kept(NamedTuple):
+    """An adopted copy."""
+
+    path: Path  # of the manifest
+    manifest: Manifest
+    copy: Path
+
+
 class Vault:
     """The adopted checkpoints of one run. Creating the object touches nothing."""
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
-        self._lock = threading.Lock()  # adopting and clearing away may meet in two threads; examining needs no lock
 
     def adopt(self, manifest_name: str) -> tuple[Manifest, Path]:
         """Move a copy from the spool into the vault; a copy adopted before is returned as it is.
@@ -49,7 +57,8 @@ class Vault:
         if not _MANIFEST_NAME.fullmatch(manifest_name):
             raise VaultError(f"manifest {ascii(manifest_name)[:80]}: not a plain file name ending in .json")
         spooled, kept = self._folder.spool / manifest_name, self._folder.vault / manifest_name
-        with self._lock:
+        self._folder.vault.mkdir(mode=0o700, exist_ok=True)  # a run without a shim has only what its hook made
+        with _locked(self._folder.vault):
             if os.path.lexists(kept):
                 manifest = _read_manifest(kept)
             else:
@@ -78,23 +87,25 @@ class Vault:
             manifest=manifest,
             path=str(path),
             verdict=found.verdict,
-            reasons=found.reasons,
+            reasons=(*_good_news(found), *found.reasons),
             seconds=found.seconds,
         )
 
     def keep(self, digests: Collection[str]) -> list[Path]:
         """Remove the adopted copies whose digest is not named, never the last copy left. Returns the removed."""
-        with self._lock:
-            adopted = self.adopted()
-            going = [one for one in adopted if one[0].digest not in digests]
-            if len(going) == len(adopted):
+        if not self._folder.vault.is_dir():
+            return []
+        with _locked(self._folder.vault):
+            kept = self._kept()
+            going = [one for one in kept if one.manifest.digest not in digests]
+            if len(going) == len(kept):
                 going = going[:-1]  # the newest stays
-            for manifest, path in going:
-                path.unlink(missing_ok=True)
-                self._manifest_of(manifest).unlink(missing_ok=True)
+            for one in going:
+                one.copy.unlink(missing_ok=True)
+                one.path.unlink(missing_ok=True)
             if going:
                 runfolder.sync_folder(self._folder.vault)
-        return [path for _, path in going]
+        return [one.copy for one in going]
 
     def waiting(self) -> list[str]:
         """The manifests in the spool, oldest first, whose copies are not adopted yet."""
@@ -102,17 +113,15 @@ class Vault:
 
     def adopted(self) -> list[tuple[Manifest, Path]]:
         """The copies in the vault with their manifests, as they were saved. An unreadable manifest is left out."""
+        return [(one.manifest, one.copy) for one in self._kept()]
+
+    def _kept(self) -> list[_Kept]:
         found = []
         for path in _manifests(self._folder.vault):
             manifest = _readable(path)
             if manifest and (self._folder.vault / manifest.file).is_file():
-                found.append((manifest, self._folder.vault / manifest.file))
-        return sorted(found, key=lambda one: (one[0].saved_s, one[0].generation, one[0].serial))
-
-    def _manifest_of(self, manifest: Manifest) -> Path:
-        """The vault's manifest for an adopted copy: the one that names its file."""
-        every = _manifests(self._folder.vault)
-        return next(path for path in every if (read := _readable(path)) and read.file == manifest.file)
+                found.append(_Kept(path, manifest, self._folder.vault / manifest.file))
+        return sorted(found, key=lambda one: (one.manifest.saved_s, one.manifest.generation, one.manifest.serial))
 
     def _move(self, spooled: Manifest) -> Manifest:
         """Bring the copy into the vault, durably, and name it there."""
@@ -130,6 +139,17 @@ class Vault:
         runfolder.sync_folder(self._folder.vault)
         runfolder.sync_folder(self._folder.spool)
         return manifest
+
+
+@contextmanager
+def _locked(vault: Path) -> Iterator[None]:
+    """One at a time in this vault, over threads and processes: two would pull a copy from each other."""
+    descriptor = os.open(vault, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)  # which also unlocks
 
 
 def _vault_name(manifest: Manifest) -> str:
@@ -223,6 +243,13 @@ def _against_manifest(found: verify.Examination, manifest: Manifest) -> verify.E
     reason = f"the file holds epoch {found.epoch}, its manifest says {manifest.epoch}"
     verdict = Verdict.POISONED if found.verdict is Verdict.POISONED else Verdict.UNVERIFIED
     return msgspec.structs.replace(found, verdict=verdict, reasons=(*found.reasons, reason))
+
+
+def _good_news(found: verify.Examination) -> tuple[str, ...]:
+    """Why a sound file is one; what a verdict other than that needs no telling."""
+    if found.verdict is not Verdict.SOUND:
+        return ()
+    return (f"the bytes are those of the save, and every number of its {found.tensors} tensors is as it should be",)
 
 
 def _not_adopted(run: str, digest: str, reason: str) -> CheckpointExamined:

@@ -11,7 +11,7 @@ import numpy as np
 from monitor.vault.dtypes import BY_NAME, BY_STORAGE, Array, Dtype
 from monitor.vault.inert import Global, Node, Persistent, UnreadableError
 
-_CHUNK_ELEMENTS = 1024 * 1024  # 8 MB as float64: what one step of a scan may hold
+_CHUNK_ELEMENTS = 128 * 1024  # 1 MB as float64: one step of a scan stays in the processor's cache
 _DIMENSIONS_MAX = 64  # torch's own limit for a tensor
 
 

@@ -28,6 +28,7 @@ from monitor.vault.inert import UnreadableError
 CPU_S_MAX = 120
 MEMORY_BYTES_MAX = 1024**3  # beyond the interpreter and the mapped file; a 32 MB pickle as a tree fits
 FILES_MAX = 32
+STRIPPED = "not resumable: the optimizer was stripped"  # the only reason against a finished training's own last.pt
 _REASON_CHARS = 400
 _DIGEST_CHUNK_BYTES = 1024 * 1024
 
@@ -54,11 +55,12 @@ def examine(path: Path, digest: str | None, timeout_s: float = 120.0) -> Examina
     command = [sys.executable, "-E", "-P", "-m", "monitor.vault.verify", str(path.absolute())]
     if digest is not None:
         command += ["--digest", digest]
-    result = _run(command, timeout_s)
+    result = run_child(command, timeout_s)
     return msgspec.structs.replace(result, seconds=time.monotonic() - started_s)
 
 
-def _run(command: Sequence[str], timeout_s: float) -> Examination:
+def run_child(command: Sequence[str], timeout_s: float) -> Examination:
+    """What a child process says on its standard output, or why it said nothing: it died or took too long."""
     # One thread: numpy's BLAS would reserve memory for every core, which the limit would count.
     environment = {
         "OPENBLAS_NUM_THREADS": "1",
@@ -131,7 +133,7 @@ def _examine_here(path: Path, digest: str | None) -> Examination:
             if not stat.S_ISREG(status.st_mode):
                 return _unverified("not a regular file")
             limit_process(status.st_size)
-            result = _examine_file(file, digest)
+            result = examine_file(file, digest)
     except OSError as error:
         return _unverified(f"the file can't be read: {error.strerror}")
     except MemoryError:
@@ -139,7 +141,8 @@ def _examine_here(path: Path, digest: str | None) -> Examination:
     return msgspec.structs.replace(result, seconds=time.monotonic() - started_s)
 
 
-def _examine_file(file: BinaryIO, digest: str | None) -> Examination:
+def examine_file(file: BinaryIO, digest: str | None) -> Examination:
+    """Examine an open file in this process, without any limit: what the child does. `seconds` is left at 0."""
     found = _digest(file)
     if digest is not None and digest.lower() != found:
         # Not even parsed: whatever these bytes are, nobody saved them.
@@ -172,7 +175,7 @@ def _missing(findings: Findings, tensors: int) -> list[str]:
     if not findings.has_weights:
         missing.append(f"no weights found among its {tensors} tensors")
     if findings.stripped:
-        missing.append("not resumable: the optimizer was stripped")
+        missing.append(STRIPPED)
     return missing
 
 

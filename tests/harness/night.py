@@ -21,6 +21,7 @@ RUNTIME_S = 15 * 3600 + 34 * 60
 NOW_S = datetime(2025, 11, 18, 8, 0, tzinfo=UTC).timestamp()
 START_S = NOW_S - RUNTIME_S
 DEADLINE_S = datetime(2025, 11, 28, tzinfo=UTC).timestamp()  # the end of the 27th
+RESERVED_BEFORE, RESERVED_AFTER = int(4.20 * 2**30), int(4.71 * 2**30)  # bytes; "GB" on the trainer's progress bar
 PACE_S = RUNTIME_S / (3 * BATCHES_PER_EPOCH + BATCHES_SEEN)
 EPOCH_S = BATCHES_PER_EPOCH * PACE_S
 ONSET = Position(1, 4, 32, 3 * BATCHES_PER_EPOCH + 33)
@@ -95,9 +96,9 @@ def _clean_epoch(epoch: int) -> EpochRow:
         batches=BATCHES_PER_EPOCH,
         part_sums=[(2.0 - epoch / 10 - part / 3) * BATCHES_PER_EPOCH for part in range(3)],
         part_counts=[BATCHES_PER_EPOCH] * 3,
-        reserved_first=4_200_000_000,
-        reserved_last=4_200_000_000,
-        reserved_max=4_200_000_000,
+        reserved_first=RESERVED_BEFORE,
+        reserved_last=RESERVED_BEFORE,
+        reserved_max=RESERVED_BEFORE,
         allocated_max=3_100_000_000,
         instances_max=212,
         instances_max_at=20_100,
@@ -121,9 +122,9 @@ def _bad_epoch() -> EpochRow:
         skipped_by_scaler=72,
         part_sums=[1.62 * (BATCHES_SEEN - 73), 1.3 * (BATCHES_SEEN - 73), 0.97 * (BATCHES_SEEN - 73)],
         part_counts=[BATCHES_SEEN - 73] * 3,
-        reserved_first=4_200_000_000,
-        reserved_last=4_710_000_000,
-        reserved_max=4_710_000_000,
+        reserved_first=RESERVED_BEFORE,
+        reserved_last=RESERVED_AFTER,
+        reserved_max=RESERVED_AFTER,
         allocated_max=3_600_000_000,
         instances_max=731,
         instances_max_at=2_417,

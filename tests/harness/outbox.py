@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 
 from alerts.alert import Alert
@@ -15,6 +17,7 @@ class MemoryOutbox:
         self.waiting: dict[int, OutboxRow] = {}
         self.settled: dict[int, str] = {}
         self.errors: list[str] = []
+        self.changed = asyncio.Event()  # set by every reschedule and settle
 
     def store(self, alert: Alert, receiver: str, now_s: float) -> int:
         """A new row, as the daemon stores it with the effect. Returns its id."""
@@ -40,7 +43,9 @@ class MemoryOutbox:
         if row := self.waiting.get(row_id):
             self.waiting[row_id] = msgspec.structs.replace(row, attempts=attempts, next_s=next_s)
             self.errors.append(error)
+            self.changed.set()
 
     def settle(self, row_id: int, outcome: str, now_s: float) -> None:
         if self.waiting.pop(row_id, None):
             self.settled[row_id] = str(outcome)
+            self.changed.set()

@@ -35,7 +35,9 @@ NO_DAEMON = ("false",)
 QUICK = {"leave_s": 1.0, "orphans_s": 0.5, "term_s": 1.5, "kill_s": 5.0}
 
 MAIN = """
-import json, sys
+import json, os, sys
+import _trainwarden
+sys.path.insert(0, os.path.dirname(_trainwarden.__file__))  # as the console script does it
 from monitor.shim.descendants import Rungs
 from monitor.shim.supervise import RunOptions, run
 given = json.loads(sys.argv[1])
@@ -76,7 +78,13 @@ class Terminal:
         os.set_inheritable(self.master, False)
         self.resize(24, 80)
         self.output = ""
-        inner = [sys.executable, "-I", "-S", "-c", "import os,sys; os.chdir(sys.argv[1]); os.execvp(sys.argv[2], sys.argv[2:])"]
+        inner = [
+            sys.executable,
+            "-I",
+            "-S",
+            "-c",
+            "import os,sys; os.chdir(sys.argv[1]); os.execvp(sys.argv[2], sys.argv[2:])",
+        ]
         self.pid = os.posix_spawn(
             sys.executable,
             [*inner, str(cwd), *argv],
@@ -161,7 +169,9 @@ def no_process_left(run: str) -> Iterator[None]:
                 os.kill(pid, signal.SIGKILL)
 
 
-def shim(home: Path, cwd: Path, argv: list[str], env: dict[str, str] | None = None, **options: Any) -> subprocess.Popen[str]:
+def shim(
+    home: Path, cwd: Path, argv: list[str], env: dict[str, str] | None = None, **options: Any
+) -> subprocess.Popen[str]:
     """A shim without a terminal, its output piped."""
     return subprocess.Popen(
         command(argv, **options),
@@ -211,9 +221,15 @@ def plan_for(generation: int, save_dir: Path, checkpoint: Checkpoint | None, **c
 def obey(folder: RunFolder, order: str, generation: int, outcome: str = "applied") -> None:
     """Leave the receipt that the hooks would leave."""
     receipt = Receipt(
-        order=order, generation=generation, outcome=outcome, detail="at a batch boundary", epoch=4, batch=40, read_back={},
+        order=order,
+        generation=generation,
+        outcome=outcome,
+        detail="at a batch boundary",
+        epoch=4,
+        batch=40,
+        read_back={},
         written_s=time.time(),
-    )  # fmt: skip
+    )
     write(folder.receipt(order), receipt)
 
 

@@ -44,20 +44,19 @@ def _say(text: str) -> None:
 
 
 def _run_shadowed() -> None:
-    """Run the next sitecustomize on the path in place of this one; what it raises is its own, as without us."""
-    from importlib.machinery import PathFinder
-    from importlib.util import module_from_spec
-
+    """Import the sitecustomize behind this one in its place; what it raises is its own, as without us."""
     own = os.path.realpath(os.path.join(__file__, os.pardir))
-    for folder in sys.path:
-        if os.path.realpath(folder) == own:
-            continue
-        spec = PathFinder.find_spec("sitecustomize", [folder])
-        if spec is not None and spec.loader is not None:
-            module = module_from_spec(spec)
-            sys.modules["sitecustomize"] = module  # before it runs, as the import system does it
-            spec.loader.exec_module(module)
-            return
+    folders = [folder for folder in sys.path if os.path.realpath(folder) == own]
+    ours = sys.modules.pop("sitecustomize")
+    sys.path[:] = [folder for folder in sys.path if folder not in folders]
+    try:
+        import sitecustomize  # noqa: F401 - running it is the point
+    except ModuleNotFoundError as error:
+        if error.name != "sitecustomize":
+            raise
+        sys.modules["sitecustomize"] = ours  # there is none; whoever imports us must find a module
+    finally:
+        sys.path[:0] = folders
 
 
 _prepare()

@@ -72,6 +72,7 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
     signal: int | None
     ended_s: float
     escalation: str = ""  # "", "SIGTERM" or "SIGKILL": the last thing the shim had to do
+    asked: bool = False  # True: a person or the system asked for the end (Ctrl-C, SIGTERM): nothing has failed
 
 
 class GroupSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -43,6 +43,13 @@ def test_an_epoch_that_was_left_without_an_end_does_not_spoil_the_pace() -> None
     assert pace_s(run) == pytest.approx(before, rel=1e-6)
 
 
+def test_an_epoch_whose_end_never_arrived_does_not_reach_to_now() -> None:
+    run, _ = night()
+    before = pace_s(run)
+    run.epochs[1].ended_s = None
+    assert pace_s(run) == pytest.approx(before, rel=1e-6)
+
+
 def test_47_epochs_more_take_9_6_days_at_the_runs_pace_and_11_75_at_six_hours() -> None:
     run, _ = night()
     left = (EPOCHS - 3) * BATCHES_PER_EPOCH

@@ -40,8 +40,8 @@ def test_it_counts_the_night_and_projects_the_epoch(report: str) -> None:
 def test_the_epoch_table_sets_the_bad_epoch_beside_the_clean_ones(report: str) -> None:
     rows = [line for line in section(report, "Epoch against epoch").splitlines() if line.startswith("| ")]
     assert len(rows) == 6
-    assert "| 3 | 1 | ended | 41,163 | 0 | 0 | 4.20 GB | 1.7 | 1.367 | 1.033 | 4 h 53 min |" in rows
-    assert "| 4 | 1 | running | 7,550 of 41,163 | 73 (0.97 %) | 72 | 4.20 GB -> 4.71 GB |" in rows[-1]
+    assert "| 3 | 1 | ended | 41,163 | 0 | 0 | 4.20 GiB | 1.7 | 1.367 | 1.033 | 4 h 53 min |" in rows
+    assert "| 4 | 1 | running | 7,550 of 41,163 | 73 (0.97 %) | 72 | 4.20 GiB -> 4.71 GiB |" in rows[-1]
 
 
 def test_73_nan_against_72_skips_is_explained_by_accumulation(report: str) -> None:
@@ -56,6 +56,7 @@ def test_isolated_overflows_explain_more_skips_than_nan_batches() -> None:
     told = section(render(run, incident, NOW_S), "NaN batches and skipped steps")
     assert "5 isolated scaler overflows skipped a step each" in told
     assert "Each NaN batch cost" not in told
+    assert "more than NaN batches" not in told, "73 are left when the overflows are taken off"
 
 
 def test_the_same_number_of_nan_batches_and_skips_is_said_too() -> None:
@@ -66,7 +67,7 @@ def test_the_same_number_of_nan_batches_and_skips_is_said_too() -> None:
 
 def test_memory_growth_is_put_down_to_the_crowded_image_in_the_same_batch(report: str) -> None:
     told = section(report, "GPU memory")
-    assert "from 4.20 GB to 4.71 GB (+0.51 GB), at batch 2,417 of epoch 4" in told
+    assert "from 4.20 GiB to 4.71 GiB (+0.51 GiB), at batch 2,417 of epoch 4" in told
     assert "731 objects (batch 2,417), against 212 in epoch 3" in told
 
 
@@ -74,6 +75,12 @@ def test_memory_growth_in_another_batch_is_not_put_down_to_crowding() -> None:
     run, incident = night()
     run.epochs[-1].instances_max_at = 5000
     assert "crowded images did not drive it" in render(run, incident, NOW_S)
+
+
+def test_memory_that_grew_between_two_epochs_is_not_put_down_to_a_batch() -> None:
+    run, incident = night()
+    run.epochs[-1].reserved_first = run.epochs[-1].reserved_max
+    assert "by what lies between epoch 3 and 4" in render(run, incident, NOW_S)
 
 
 def test_the_bias_group_is_seen_at_80_times_lr0(report: str) -> None:

@@ -46,5 +46,5 @@ def test_counts_and_sizes_agree_with_their_nouns() -> None:
     assert plural(1, "batch") == "1 batch"
     assert plural(7550, "batch") == "7,550 batches"
     assert plural(2, "step") == "2 steps"
-    assert size(4_710_000_000) == "4.71 GB"
+    assert size(int(4.71 * 2**30)) == "4.71 GiB"
     assert size(None) == "-"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -73,8 +74,17 @@ def test_acknowledged_events_leave_no_file_behind(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_a_disk_without_room_raises_and_leaves_the_file_whole() -> None:
-    """/dev/full is the kernel's own full disk."""
-    file = EventFile(Path("/dev/full"))
-    with pytest.raises(OSError, match="No space left"):
-        file.append(event(1))
+def test_a_write_that_fails_half_way_leaves_the_file_whole(tmp_path: Path) -> None:
+    """A limit on file sizes lets the kernel write the first bytes and refuse the rest, as a full disk does."""
+    path = tmp_path / "events-1-0.bin"
+    file = EventFile(path)
+    file.append(event(1))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 10, limits[1]))
+    try:
+        with pytest.raises(OSError, match="events-1-0"):
+            file.append(event(2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    file.append(event(3))
+    assert [found.seq for found in read_events(path)] == [1, 3]

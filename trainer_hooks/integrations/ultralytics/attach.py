@@ -57,7 +57,7 @@ def attach(trainer_module: Any, connect: Callable[[int], ProbeLike] | None = Non
     for name, wrap in (("__init__", _wrap_init), ("_setup_train", _wrap_setup), ("train", _wrap_train)):
         original = getattr(trainer_class, name)
         if not getattr(original, "_trainwarden", False):
-            wrapped = functools.wraps(original)(wrap(original))
+            wrapped: Any = functools.wraps(original)(wrap(original))
             wrapped._trainwarden = True
             setattr(trainer_class, name, wrapped)
 
@@ -94,21 +94,16 @@ def _callback_elsewhere(event: str) -> Callback:
 
 
 def _wrap_init(original: Any) -> Any:
-    def init(self: Any, cfg: Any = None, overrides: Any = None, *rest: Any, **options: Any) -> None:
-        given = dict(overrides or {})
-        training = start.with_plan(_process.next_training(given))
+    def init(self: Any, *args: Any, **options: Any) -> None:
+        overrides = dict((args[1] if len(args) > 1 else options.get("overrides")) or {})
+        training = start.with_plan(_process.next_training(overrides))
         _trainings[self] = training
         plan = training.plan
-        arguments = {} if cfg is None else {"cfg": cfg}
         if plan is None:
-            original(self, *_positional(cfg, overrides, rest), **options) if rest else original(
-                self, overrides=overrides, **arguments, **options
-            )
+            original(self, *args, **options)
         else:
-            resumed = start.overrides_for(plan, given)
-            start.fail_closed(
-                "building the trainer", lambda: original(self, overrides=resumed, **arguments, **_named(rest), **options)
-            )
+            args, options = _replace(start.overrides_for(plan, overrides), args, options)
+            start.fail_closed("building the trainer", lambda: original(self, *args, **options))
             start.check_folder(plan, self)
         for event in CALLBACKS:
             listed = self.callbacks.setdefault(event, [])
@@ -116,3 +111,86 @@ def _wrap_init(original: Any) -> Any:
                 listed.append(Callback(event))
 
     return init
+
+
+def _replace(
+    overrides: dict[str, Any], args: tuple[Any, ...], options: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of BaseTrainer.__init__(cfg, overrides, _callbacks) with other overrides."""
+    if len(args) > 1:
+        return (args[0], overrides, *args[2:]), options
+    return args, {**options, "overrides": overrides}
+
+
+def _wrap_setup(original: Any) -> Any:
+    def setup(self: Any, *args: Any, **options: Any) -> Any:
+        training = _trainings.get(self)
+        if training is None or training.plan is None or training.plan.checkpoint is None:
+            return original(self, *args, **options)
+        plan, checkpoint = training.plan, training.plan.checkpoint
+        self.model = checkpoint.path  # a model loaded beforehand (a start from .pt weights) would silently not resume
+        start.fail_closed("seeding", lambda: start.reseed(plan, self))
+        return start.fail_closed("setting the trainer up", lambda: original(self, *args, **options))
+
+    return setup
+
+
+def _wrap_train(original: Any) -> Any:
+    def train(self: Any, *args: Any, **options: Any) -> Any:
+        training = _trainings.get(self)
+        if training is None:  # built before we attached
+            return original(self, *args, **options)
+        if getattr(self, "ddp", False):
+            return _launch(training, original, self, *args, **options)
+        session = _open_session(self, training)
+        if session is None:
+            return original(self, *args, **options)
+        _sessions[self] = session
+        how, detail = "finished", ""
+        try:
+            return original(self, *args, **options)
+        except BaseException as error:
+            how, detail = _how(error)
+            raise
+        finally:
+            session.breaker.run("end", session.ended, self, how, detail)
+            _sessions.pop(self, None)
+
+    return train
+
+
+def _launch(training: Training, original: Any, *args: Any, **options: Any) -> Any:
+    """The parent of a DDP launch: it trains nothing and tells nothing, its children are told which training they are."""
+    described = Breaker(lambda _: None).run("launch", describe_to_children, training) or {}
+    before = {name: os.environ.get(name) for name in described}
+    os.environ.update(described)
+    try:
+        return original(*args, **options)
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _open_session(trainer: Any, training: Training) -> Session | None:
+    """The session of a training, or None where it can't be told of: then it is trained all the same.
+
+    Except where a plan is to be followed: settings that nobody puts in force are no cure.
+    """
+    from ultralytics.utils import RANK  # noqa: PLC0415  never import a framework before its user does
+
+    rank = max(int(RANK), 0)
+    if training.plan is not None:
+        return start.fail_closed("connecting", lambda: Session(_process, training, _process.connect(rank), rank))
+    breaker = Breaker(lambda _: None)
+    return breaker.run("connect", lambda: Session(_process, training, _process.connect(rank), rank))
+
+
+def _how(error: BaseException) -> tuple[str, str]:
+    if isinstance(error, LeaveTraining):
+        return "order", error.order.reason
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", ""
+    return "exception", f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""One batch, from the trainer's scalars to a verdict on it: which bits, who skipped, what was lost. Keeps the totals."""
+"""One batch, from the trainer's scalars to a verdict on it: which bits, who skipped, what was lost. Keeps totals."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from trainer_hooks.restore import Reading
 from trainer_hooks.wire.messages import Nonfinite, SkippedBy
 
 
+NOTHING = Nonfinite(0)
+
+
 @dataclass(slots=True)
 class Draft:
     """What is known of a batch on the host when it ends, and the scalars that still have to be read."""
@@ -26,11 +29,12 @@ class Draft:
     contents: BatchContents
     report: StepReport
     used: tuple[Reading, ...]  # each group as its step used it
+    clip_norm: float | None  # of the last step; None: nothing was clipped yet
     memory: Memory
     batch_s: float | None
     data_wait_s: float | None
-    ramp: float | None
-    onset_samples_left: int | None
+    ramp: float | None = None
+    onset_samples_left: int | None = None
     parts_count: int = 0
     scalars: list[torch.Tensor] = field(default_factory=list)  # loss, parts, then as the flags say
     reads_norm: bool = False
@@ -45,22 +49,21 @@ class Verdict:
     parts: tuple[float, ...]
     norm: float | None
     scale: float | None
-    bits: Nonfinite = Nonfinite(0)
+    bits: Nonfinite = NOTHING
     cured: bool = False
     examination: Examination | None = None  # None: there was no reason to look
 
     @property
     def first_bad(self) -> str:
         """The first tensor found non-finite; empty: none, or nobody looked."""
-        found = self.examination
-        return (found.parameter or found.buffer or found.average) if found else ""
+        return self.examination.first_bad if self.examination else ""
 
 
 class Judge:
     """Judges the batches of one training, one after the other, and counts into the process's tally.
 
-    With accumulation a step answers for several batches: a bad one before it is remembered, so that the step it costs is
-    not held against the batch that happens to end it, and the good ones that go with it are counted as samples lost.
+    With accumulation a step answers for several batches: a bad one before it is remembered, so that the step it costs
+    is not held against the batch that happens to end it, and the good ones lost with it are counted as samples.
     """
 
     def __init__(self, guard: Guard, tally: Tally) -> None:

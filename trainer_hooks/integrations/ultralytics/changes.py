@@ -1,4 +1,4 @@
-"""Tells which settings of a running training have changed since the batch before, and why where the trainer shows it."""
+"""Tells which settings of a running training have changed since the batch before, and why if the trainer shows it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,14 @@ class SettingsWatch:
         self._told: dict[str, int] = {}
 
     def changes(
-        self, trainer: Any, now: tuple[Reading, ...], *, batch: int, clip_norm: float | None, warming: bool, planned: bool  # noqa: ANN401
+        self,
+        trainer: Any,
+        now: tuple[Reading, ...],
+        *,
+        batch: int,
+        clip_norm: float | None,
+        warming: bool,
+        planned: bool,
     ) -> list[SettingChanged]:
         """What is different from the last call, as events. `now` are the groups as the trainer set them.
 
@@ -50,7 +57,15 @@ class SettingsWatch:
             pairs += self._group_pairs(groups, now, rates=same_epoch and not warming, warming=warming)
         reason = "plan" if planned else ""
         return [
-            SettingChanged(time.time(), trainer.epoch + 1, batch, name, str(old), str(new), reason or _reason(name, warming, trainer))
+            SettingChanged(
+                time.time(),
+                trainer.epoch + 1,
+                batch,
+                name,
+                str(old),
+                str(new),
+                reason or _reason(name, warming, trainer),
+            )
             for name, old, new in pairs
             if old is not None and new is not None and old != new and self._may_tell(name)
         ]
@@ -73,7 +88,7 @@ class SettingsWatch:
         return told <= CHANGES_MAX
 
 
-def _reason(name: str, warming: bool, trainer: Any) -> str:  # noqa: ANN401
+def _reason(name: str, warming: bool, trainer: Any) -> str:
     """Why a setting changed by the trainer's own rules; empty: nobody knows."""
     if name == "warm-up":
         return "warm-up began" if warming else "warm-up ended"

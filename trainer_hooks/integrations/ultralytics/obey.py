@@ -30,7 +30,7 @@ class PlanInForce:
         self._fresh = True
         self._read_back: dict[str, str] = {}
 
-    def apply(self, trainer: Any, guard: Guard, warming: Callable[[], bool]) -> dict[str, str]:  # noqa: ANN401
+    def apply(self, trainer: Any, guard: Guard, warming: Callable[[], bool]) -> dict[str, str]:
         """Set everything; get what it reads afterwards. Raises PlanError, with nothing changed."""
         read_back = apply(self.plan, trainer)
         guard.clip_norm = self.plan.settings.clip_norm
@@ -38,16 +38,16 @@ class PlanInForce:
         self._read_back = read_back | {"clip_norm": format(guard.clip_norm, ".6g")}
         return self._read_back
 
-    def apply_again(self, trainer: Any) -> None:  # noqa: ANN401
+    def apply_again(self, trainer: Any) -> None:
         """After a recovery of the trainer's own has loaded an older optimizer state over the settings."""
         apply(self.plan, trainer)
 
-    def before_step(self, optimizer: Any) -> None:  # noqa: ANN401
+    def before_step(self, optimizer: Any) -> None:
         """Optimizer step pre-hook."""
         if self._ramp is not None:
             self._ramp.before_step(optimizer)
 
-    def after_step(self, optimizer: Any) -> None:  # noqa: ANN401
+    def after_step(self, optimizer: Any) -> None:
         """Optimizer step post-hook."""
         if self._ramp is not None:
             self._ramp.after_step(optimizer)
@@ -69,7 +69,7 @@ class PlanInForce:
         fresh, self._fresh = self._fresh, False
         return fresh
 
-    def batch_ended(self, trainer: Any, used: tuple[Reading, ...], clip_norm: float | None) -> list[PlanApplied]:  # noqa: ANN401
+    def batch_ended(self, used: tuple[Reading, ...], clip_norm: float | None) -> list[PlanApplied]:
         """Move the ramp on by one batch; what there is to tell of it. `used` is empty where no step was taken."""
         ramp = self._ramp
         if ramp is None:
@@ -78,7 +78,12 @@ class PlanInForce:
         self._to_tell = [when for when in self._to_tell if when not in due]
         told = [
             PlanApplied(
-                time.time(), self.plan.id, when, self.plan.start_epoch, self._read_back, ramp.mismatches(used, clip_norm)
+                time.time(),
+                self.plan.id,
+                when,
+                self.plan.start_epoch,
+                self._read_back,
+                ramp.mismatches(used, clip_norm),
             )
             for when in due
         ]
@@ -86,7 +91,7 @@ class PlanInForce:
         return told
 
 
-def obey(order: Order, session: Session, trainer: Any, batch: int) -> None:  # noqa: ANN401
+def obey(order: Order, session: Session, trainer: Any, batch: int) -> None:
     """Carry the order out. Raises LeaveTraining on a stop, after its receipt is on disk; OSError where it can't be."""
     if order.kind == "stop":
         _stop(order, session, trainer, batch)
@@ -97,7 +102,7 @@ def obey(order: Order, session: Session, trainer: Any, batch: int) -> None:  # n
         session.probe.settle(order, "refused", detail, trainer.epoch + 1, batch, {})
 
 
-def _stop(order: Order, session: Session, trainer: Any, batch: int) -> None:  # noqa: ANN401
+def _stop(order: Order, session: Session, trainer: Any, batch: int) -> None:
     epoch = trainer.epoch + 1
     if order.plan:
         try:
@@ -110,7 +115,7 @@ def _stop(order: Order, session: Session, trainer: Any, batch: int) -> None:  # 
     raise LeaveTraining(order)
 
 
-def _adjust(order: Order, session: Session, trainer: Any, batch: int) -> None:  # noqa: ANN401
+def _adjust(order: Order, session: Session, trainer: Any, batch: int) -> None:
     epoch = trainer.epoch + 1
     if getattr(trainer, "world_size", 0) > 1:
         detail = "settings can't be changed on one rank alone: roll back instead"
@@ -124,7 +129,9 @@ def _adjust(order: Order, session: Session, trainer: Any, batch: int) -> None:  
         session.probe.settle(order, "failed", f"{type(error).__name__}: {error}", epoch, batch, {})
         raise
     else:
-        session.probe.settle(order, "applied", f"settings of {order.plan or order.id} in force", epoch, batch, read_back)
+        session.probe.settle(
+            order, "applied", f"settings of {order.plan or order.id} in force", epoch, batch, read_back
+        )
 
 
 def _plan_of(order: Order, session: Session) -> Plan:

@@ -15,11 +15,26 @@ from trainer_hooks.orders import EXIT_CODE
 from trainer_hooks.wire.messages import BatchEnded, Counts, Event, Order
 from trainer_hooks.wire.runfolder import ENV_GENERATION, ENV_NONCE, ENV_RUN, ENV_RUN_FOLDER, Plan, RunFolder
 
-ENV_TRAINING = "TRAINWARDEN_TRAINING"  # "<ordinal>:<digest>": which training the parent of these ranks launched them for
+ENV_TRAINING = (
+    "TRAINWARDEN_TRAINING"  # "<ordinal>:<digest>": which training the parent of these ranks launched them for
+)
 ENV_GUARD = "TRAINWARDEN_GUARD"  # "off": look and report, change nothing
 EVIDENCE_MAX = 256  # NonfiniteSeen events of one generation; after that they are only counted
 
-NAMING_ARGUMENTS = ("task", "model", "data", "project", "name", "epochs", "time", "imgsz", "batch", "seed", "fraction", "resume")
+NAMING_ARGUMENTS = (
+    "task",
+    "model",
+    "data",
+    "project",
+    "name",
+    "epochs",
+    "time",
+    "imgsz",
+    "batch",
+    "seed",
+    "fraction",
+    "resume",
+)
 
 
 class WhereItRuns(Protocol):
@@ -78,9 +93,7 @@ class Tally:
 
     def counts(self, hook_errors: int, records_dropped: int) -> Counts:
         """The totals now, as they go on the wire."""
-        return Counts(
-            *(getattr(self, name) for name in _COUNTED), hook_errors=hook_errors, records_dropped=records_dropped
-        )
+        return Counts(*[getattr(self, name) for name in _COUNTED], hook_errors, records_dropped)
 
 
 _COUNTED = tuple(entry.name for entry in fields(Tally) if entry.name != "evidence")

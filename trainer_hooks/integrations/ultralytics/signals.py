@@ -59,14 +59,14 @@ def contents_after(contents: BatchContents, batch: dict[str, Any]) -> BatchConte
     return contents
 
 
-def parts(items: Any) -> tuple[torch.Tensor, ...]:  # noqa: ANN401  a dict in new releases, one tensor in old ones
+def parts(items: Any) -> tuple[torch.Tensor, ...]:
     """The loss components as 0-dim tensors, in the trainer's order."""
     if isinstance(items, dict):
         return tuple(torch.as_tensor(value).detach() for value in items.values())
     return tuple(items.detach().flatten().unbind()) if isinstance(items, torch.Tensor) else ()
 
 
-def part_names(trainer: Any) -> tuple[str, ...]:  # noqa: ANN401
+def part_names(trainer: Any) -> tuple[str, ...]:
     """Names of the loss components; empty before the first batch of releases that derive them from it."""
     if isinstance(trainer.loss_names, str):
         return (trainer.loss_names,)
@@ -85,13 +85,13 @@ def memory(device: torch.device) -> Memory:
     )
 
 
-def scaling(trainer: Any) -> bool:  # noqa: ANN401
+def scaling(trainer: Any) -> bool:
     """True: a gradient scaler is there and switched on."""
     scaler = getattr(trainer, "scaler", None)
     return scaler is not None and scaler.is_enabled()
 
 
-def scale_tensor(trainer: Any) -> torch.Tensor | None:  # noqa: ANN401
+def scale_tensor(trainer: Any) -> torch.Tensor | None:
     """The loss scale as the scaler keeps it, to be read together with other scalars; None: no scaling."""
     if not scaling(trainer):
         return None
@@ -99,7 +99,7 @@ def scale_tensor(trainer: Any) -> torch.Tensor | None:  # noqa: ANN401
     return scale if isinstance(scale, torch.Tensor) else None
 
 
-def warmup_batches(trainer: Any, batches_per_epoch: int) -> int:  # noqa: ANN401
+def warmup_batches(trainer: Any, batches_per_epoch: int) -> int:
     """How many batches, counted from epoch 0, the trainer's own warm-up lasts."""
     ours = getattr(trainer, "_get_warmup_iterations", None)
     if ours is not None:
@@ -108,7 +108,7 @@ def warmup_batches(trainer: Any, batches_per_epoch: int) -> int:  # noqa: ANN401
     return max(round(epochs * batches_per_epoch), WARMUP_BATCHES_MIN) if epochs > 0 else 0
 
 
-def mixes_images(trainer: Any) -> bool:  # noqa: ANN401
+def mixes_images(trainer: Any) -> bool:
     """True: a batch's names cover only part of what is in its images, since mosaic or mixup put several into one."""
     dataset = getattr(trainer.train_loader, "dataset", None)
     arguments = trainer.args
@@ -116,17 +116,17 @@ def mixes_images(trainer: Any) -> bool:  # noqa: ANN401
     return bool(mosaic or getattr(arguments, "mixup", 0.0) or getattr(arguments, "cutmix", 0.0))
 
 
-def _mosaic_closed(trainer: Any) -> bool:  # noqa: ANN401
+def _mosaic_closed(trainer: Any) -> bool:
     closing = int(getattr(trainer.args, "close_mosaic", 0) or 0)
     return bool(closing) and getattr(trainer, "epoch", 0) >= trainer.epochs - closing
 
 
-def mean_parts(trainer: Any) -> tuple[float, ...]:  # noqa: ANN401
+def mean_parts(trainer: Any) -> tuple[float, ...]:
     """The running means of the epoch's components. Waits for the device."""
     return tuple(float(value) for value in parts(trainer.tloss))
 
 
-def metrics(trainer: Any) -> dict[str, float]:  # noqa: ANN401
+def metrics(trainer: Any) -> dict[str, float]:
     """The trainer's last metrics, those that are numbers."""
     found: dict[str, float] = {}
     for name, value in (getattr(trainer, "metrics", None) or {}).items():
@@ -136,7 +136,7 @@ def metrics(trainer: Any) -> dict[str, float]:  # noqa: ANN401
     return found
 
 
-def as_number(value: Any) -> float | None:  # noqa: ANN401
+def as_number(value: Any) -> float | None:
     """The value as a float; None: it is none."""
     try:
         return float(value)

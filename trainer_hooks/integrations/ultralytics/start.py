@@ -44,7 +44,9 @@ def overrides_for(plan: Plan, overrides: dict[str, Any]) -> dict[str, Any]:
     except OSError as error:
         refuse_to_start(f"{checkpoint.path}: can't be read ({error.strerror}); the plan starts from it")
     if found != checkpoint.digest:
-        refuse_to_start(f"{checkpoint.path}: has sha256 {found}, the plan says {checkpoint.digest}; it was changed since")
+        refuse_to_start(
+            f"{checkpoint.path}: has sha256 {found}, the plan says {checkpoint.digest}; it was changed since"
+        )
     return {**overrides, "resume": checkpoint.path}
 
 
@@ -52,39 +54,39 @@ def fail_closed(what: str, body: Callable[[], T]) -> T:
     """What `body` returns. Its exceptions are shown and end the process with 75: the plan could not be followed."""
     try:
         return body()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  any of them means that the plan is not followed
         traceback.print_exc()
         refuse_to_start(f"{what} failed under a plan ({type(error).__name__}: {error})")
 
 
-def check_folder(plan: Plan, trainer: Any) -> None:  # noqa: ANN401
+def check_folder(plan: Plan, trainer: Any) -> None:
     """Exits with 75 where the resumed trainer would write into another folder than the plan's."""
     if plan.save_dir and Path(plan.save_dir).resolve() != Path(trainer.save_dir).resolve():
         refuse_to_start(f"plan {plan.id} is for {plan.save_dir}: this training would write to {trainer.save_dir}")
 
 
-def check_epoch(plan: Plan, trainer: Any) -> None:  # noqa: ANN401
+def check_epoch(plan: Plan, trainer: Any) -> None:
     """Exits with 75 where the trainer did not resume at the plan's epoch, whatever the reason."""
     start = int(trainer.start_epoch) + 1
     if start != plan.start_epoch:
         refuse_to_start(f"the trainer starts at epoch {start}: plan {plan.id} resumes at {plan.start_epoch}")
 
 
-def reseed(plan: Plan, trainer: Any) -> None:  # noqa: ANN401
+def reseed(plan: Plan, trainer: Any) -> None:
     """Seed this generation apart from the one it replaces; for the trainer's entry into its set-up."""
-    from ultralytics.utils import RANK  # noqa: PLC0415  never import somebody's framework before they do
+    from ultralytics.utils import RANK  # noqa: PLC0415  never import a framework before its user does
     from ultralytics.utils.torch_utils import init_seeds  # noqa: PLC0415
 
     init_seeds(trainer.args.seed + 1 + RANK + plan.seed_offset, deterministic=trainer.args.deterministic)
 
 
-def draw_other_batches(plan: Plan, trainer: Any) -> None:  # noqa: ANN401
+def draw_other_batches(plan: Plan, trainer: Any) -> None:
     """Offset the seeds of the train loader, so that the resumed epoch meets its samples in another order."""
     loader = trainer.train_loader
     generator = getattr(loader, "generator", None)
     if generator is not None:
         generator.manual_seed((generator.initial_seed() + plan.seed_offset) % 2**63)
-    sampler = getattr(loader, "sampler", None)
+    sampler: Any = getattr(loader, "sampler", None)
     if isinstance(getattr(sampler, "seed", None), int):
         sampler.seed += plan.seed_offset
     if getattr(loader, "iterator", None) is not None and hasattr(loader, "reset"):

@@ -14,7 +14,9 @@ from monitor.vault.contents import Contents, read_contents
 from monitor.vault.findings import judge
 from monitor.vault.inert import UnreadableError
 from monitor.vault.tensors import Tensor
-from tests.unit.monitor.vault.crafted import archive
+from monitor.vault.verify import examine
+from tests.unit.monitor.vault.conftest import sha256
+from tests.unit.monitor.vault.crafted import archive, safetensors
 
 
 def read(path: Path) -> Contents:
@@ -75,7 +77,8 @@ def test_each_float_format_is_decoded_as_torch_decodes_it(name: str, tmp_path: P
     (tensor,) = read(tmp_path / "w.pt").tensors
     wide = torch.view_as_real(original).flatten() if original.is_complex() else original
     expected = wide.double().flatten().numpy()
-    got = np.concatenate(list(tensor.chunks())).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # random bits hold signalling NaN
+        got = np.concatenate(list(tensor.chunks())).astype(np.float64)
     assert np.array_equal(got, expected, equal_nan=True)
     assert "NaN or infinity" in judge(read(tmp_path / "w.pt")).faults[0]
 
@@ -143,3 +146,29 @@ def test_what_is_not_read_says_so(kind: str, expected: str, tmp_path: Path) -> N
         reasons = (str(error),)
     assert reasons
     assert expected in " ".join(reasons)
+
+
+def test_safetensors_are_read_and_judged_without_their_package(tmp_path: Path) -> None:
+    header = {
+        "__metadata__": {"format": "pt"},
+        "b": {"dtype": "BF16", "shape": [2, 2], "data_offsets": [16, 24]},
+        "a": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]},
+        "none": {"dtype": "F32", "shape": [0], "data_offsets": [24, 24]},
+    }
+    payload = np.arange(4, dtype="<f4").tobytes() + bytes.fromhex("803f 803f 803f c07f")
+    (tmp_path / "m.safetensors").write_bytes(safetensors(header, payload))
+    contents = read(tmp_path / "m.safetensors")
+    assert [(tensor.name, tensor.shape) for tensor in contents.tensors] == [
+        ("a", (2, 2)),
+        ("b", (2, 2)),
+        ("none", (0,)),
+    ]
+    assert list(next(contents.tensors[0].chunks())) == [0, 1, 2, 3]
+    assert judge(contents).faults == ("NaN or infinity in 1 of 3 weight and buffer tensors, first b: 1 of 4 numbers",)
+
+
+def test_safetensors_without_a_digest_say_that_nothing_vouches_for_their_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(safetensors({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, bytes(4)))
+    assert "no checksum" in examine(path, None).reasons[0]
+    assert examine(path, sha256(path)).reasons == ()

@@ -1,0 +1,73 @@
+"""A probe that keeps everything in memory: what an integration tells, and orders a test puts in its way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from trainer_hooks.wire.messages import BatchEnded, CheckpointSaved, Event, HookTrouble, Order, OrderApplied
+from trainer_hooks.wire.runfolder import RunFolder
+
+E = TypeVar("E")
+
+
+@dataclass
+class Place:
+    """Where the recorded run pretends to live."""
+
+    folder: RunFolder
+
+
+@dataclass
+class RecordingProbe:
+    """Has the methods of trainer_hooks.probe.Probe that an integration uses, and remembers every call."""
+
+    root: Path
+    batches: list[BatchEnded] = field(default_factory=list)
+    urgent: list[BatchEnded] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    checkpoints: list[dict[str, Any]] = field(default_factory=list)
+    orders: dict[int, Order] = field(default_factory=dict)  # by number of batches recorded when it is given
+    unwritable: bool = False  # True: receipts can't be written
+
+    @property
+    def identity(self) -> Place:
+        return Place(RunFolder(self.root))
+
+    @property
+    def hook_errors(self) -> int:
+        return len(self.of(HookTrouble))
+
+    @property
+    def dropped(self) -> int:
+        return 0
+
+    def batch(self, record: BatchEnded, urgent: bool = False) -> None:
+        self.batches.append(record)
+        if urgent:
+            self.urgent.append(record)
+
+    def event(self, body: Event) -> None:
+        self.events.append(body)
+
+    def order(self) -> Order | None:
+        return self.orders.pop(len(self.batches), None)
+
+    def settle(
+        self, order: Order, outcome: str, detail: str, epoch: int, batch: int, read_back: dict[str, str]
+    ) -> None:
+        if self.unwritable:
+            raise OSError(28, "no space left on device")
+        self.event(OrderApplied(0.0, order.id, outcome, detail, epoch, batch, read_back))
+
+    def checkpoint(self, source: Path, **known: Any) -> None:
+        self.checkpoints.append({"source": source, "bytes": source.read_bytes(), **known})
+        self.event(CheckpointSaved(0.0, "", known["epoch"], ""))
+
+    def flush(self, timeout_s: float) -> bool:
+        return timeout_s >= 0
+
+    def of(self, kind: type[E]) -> list[E]:
+        """The events of one kind, in order."""
+        return [event for event in self.events if isinstance(event, kind)]

@@ -1,0 +1,160 @@
+"""What the hooks must not change: a clean training, bit for bit, and a trainer whose steps are the user's own."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.utils import clip_grad_norm_ as clip_of_my_own
+
+from tests.harness import plans
+from tests.harness.recorder import RecordingProbe
+from tests.harness.yolo import Ended, Faults, Lab, faults_of, train
+from trainer_hooks.wire.messages import HookTrouble, OrderApplied, SettingChanged
+
+pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("default")]
+
+
+def weights_of(ended: Ended) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = ended.trainer.model.state_dict()
+    return state
+
+
+@pytest.mark.parametrize("scaler", [False, True], ids=["no scaler", "scaler"])
+def test_a_clean_training_is_bit_for_bit_the_same_with_and_without_hooks(
+    lab: Lab, probe: RecordingProbe, tmp_path: Path, scaler: bool
+) -> None:
+    """Several guard backups fall into it: 24 optimizer steps, and one with each 20."""
+    plain = train(lab.arguments(tmp_path / "plain"), lab.model, None, Faults(scaler=scaler))
+    hooked = train(lab.arguments(tmp_path / "hooked"), lab.model, probe, Faults(scaler=scaler))
+    assert len(plain.losses) == 3 * lab.batches == len(probe.batches)
+    assert plain.losses == hooked.losses == [record.loss for record in probe.batches]
+    ours, theirs = weights_of(hooked), weights_of(plain)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    averages = hooked.trainer.ema.ema.state_dict(), plain.trainer.ema.ema.state_dict()
+    assert all(torch.equal(averages[0][name], averages[1][name]) for name in averages[1])
+    assert [row.keys() for row in hooked.csv] == [row.keys() for row in plain.csv]
+    assert probe.of(HookTrouble) == []
+    assert not any(record.nonfinite for record in probe.batches)
+
+
+def with_own_step() -> type:
+    """The documented recipe for another clip value, as a subclass of the trainer."""
+    from ultralytics.models.yolo.detect import DetectionTrainer
+
+    class OwnStep(DetectionTrainer):  # type: ignore[misc]
+        own_steps = 0
+
+        def optimizer_step(self) -> None:
+            self.own_steps += 1
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), max_norm=3.0)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.optimizer.zero_grad()
+            self.ema.update(self.model)
+
+    return OwnStep
+
+
+def with_own_reference() -> type:
+    """Another user's step, who imported the function by name before anybody could wrap it."""
+    from ultralytics.models.yolo.detect import DetectionTrainer
+
+    class OwnReference(DetectionTrainer):  # type: ignore[misc]
+        own_steps = 0
+
+        def optimizer_step(self) -> None:
+            self.own_steps += 1
+            clip_of_my_own(self.model.parameters(), max_norm=3.0)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            self.ema.update(self.model)
+
+    return OwnReference
+
+
+@pytest.mark.parametrize("subclass", [with_own_step, with_own_reference])
+def test_a_users_own_optimizer_step_keeps_working_and_is_guarded(
+    lab: Lab, probe: RecordingProbe, tmp_path: Path, subclass: Any
+) -> None:
+    faults = Faults(pixels={(2, 4)})
+    ended = train(lab.arguments(tmp_path), lab.model, probe, faults, trainer=subclass())
+    assert ended.error is None
+    assert ended.trainer.own_steps == 3 * lab.batches
+    assert faults.fired == [(2, 4)]
+    assert faults_of(ended.trainer.last) == []
+    (bad,) = [record for record in probe.batches if record.nonfinite]
+    assert (bad.skipped_by, bad.cured) == ("guard", True)
+    assert all(record.grad_norm is not None for record in probe.batches)
+    clip = {record.clip_norm for record in probe.batches}
+    assert clip == ({3.0} if subclass is with_own_step else {None})
+
+
+def test_a_receipt_that_cant_be_written_does_not_stop_the_training(
+    lab: Lab, probe: RecordingProbe, tmp_path: Path
+) -> None:
+    probe.unwritable = True
+    probe.orders[3] = plans.order("stop")
+    ended = train(lab.arguments(tmp_path, epochs=1), lab.model, probe)
+    assert ended.error is None
+    assert probe.of(OrderApplied) == []
+    assert [trouble.hook for trouble in probe.of(HookTrouble)] == ["on_train_batch_end"]
+    assert len(probe.batches) == lab.batches
+
+
+def test_hooks_that_break_are_switched_off_and_training_goes_on(
+    lab: Lab, probe: RecordingProbe, tmp_path: Path
+) -> None:
+    """A trainer without loss items: every batch's hook fails, the third failure is the last."""
+    whole = []
+
+    def spoil(trainer: Any) -> None:
+        whole.append(trainer.loss_items)
+        trainer.loss_items = {"broken": "no number"}
+
+    def mend(trainer: Any) -> None:  # the validator wants them too
+        trainer.loss_items = whole[-1]
+
+    spoilers = {"on_train_batch_end": spoil, "on_train_epoch_end": mend}
+    ended = train(lab.arguments(tmp_path, epochs=2), lab.model, probe, callbacks=spoilers)
+    assert ended.error is None
+    assert len(ended.losses) == 2 * lab.batches
+    troubles = [trouble for trouble in probe.of(HookTrouble) if trouble.hook == "batch"]
+    assert [trouble.switched_off for trouble in troubles] == [False, False, True]
+    assert probe.batches == []
+
+
+def test_a_setting_that_the_user_changes_in_mid_training_is_told(
+    lab: Lab, probe: RecordingProbe, tmp_path: Path
+) -> None:
+    def meddle(trainer: Any, place: tuple[int, int]) -> None:
+        if place == (2, 3):
+            for group in trainer.optimizer.param_groups:
+                group["lr"] *= 0.5
+            trainer.optimizer.param_groups[0]["weight_decay"] = 0.01
+
+    train(lab.arguments(tmp_path), lab.model, probe, Faults(at_batch_end=meddle))
+    told = {(change.name, change.reason) for change in probe.of(SettingChanged)}
+    assert ("weight_decay/weight", "") in told
+    assert ("learning_rate/bias", "") in told
+    assert ("warm-up", "warm-up ended") in told
+
+
+def test_callbacks_survive_pickling_before_and_during_a_training(
+    lab: Lab, probe: RecordingProbe, tmp_path: Path
+) -> None:
+    copies = []
+
+    def copy(trainer: Any) -> None:
+        hooks = {event: listed[-1] for event, listed in trainer.callbacks.items() if listed}
+        copies.append(pickle.loads(pickle.dumps(hooks["on_fit_epoch_end"])))
+
+    ended = train(lab.arguments(tmp_path, epochs=1), lab.model, probe, callbacks={"on_train_epoch_end": copy})
+    assert ended.error is None
+    assert [copied.event for copied in copies] == ["on_fit_epoch_end"]
+    assert math.isfinite(ended.losses[-1])

@@ -1,0 +1,55 @@
+"""What the tables and the detail of a run look like."""
+
+from __future__ import annotations
+
+import pytest
+
+from monitor.api.snapshots import IncidentSummary, RunDetail, RunSummary
+from monitor.cli.show import ago, duration, moment, print_table, printable
+from monitor.cli.status import detail_lines
+
+INCIDENT = IncidentSummary(
+    id="n-i2", number=2, family="nonfinite", severity="critical", state="watching", live=True, opened_s=0.0,
+    closed_s=None, onset_epoch=4, onset_batch=32, rung="rollback", attempts=1, batches_discarded=44, watch_seen=30,
+    watch_needed=1000, outcome="",
+)  # fmt: skip
+SUMMARY = RunSummary(
+    run="n", title="the night", state="training", live=True, act=True, supervised=True, generation=2, epoch=4,
+    epochs=50, batch=31, batches_per_epoch=100, batches=431, nonfinite=4, skipped=4, opened_s=0.0, ended_s=None,
+    last_batch_s=990.0, incident=INCIDENT,
+)  # fmt: skip
+DETAIL = RunDetail(
+    summary=SUMMARY, detail="", framework="ultralytics", device="cpu", save_dir="/runs/night", loss=2.5, pace_s=0.43,
+    eta_s=1000.0 + 10 * 86400, deadline_s=1000.0 + 9 * 86400, deadline_kept=False, scaler_overflows=0, samples_lost=0,
+    rollbacks=1, rollback_budget=3, checkpoints={"clean": 2, "suspect": 1}, incidents=2, final_metrics={}, port=9469,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0, "0 s"), (119, "119 s"), (120, "2 min"), (3599, "1 h 0 min"), (17580, "4 h 53 min"), (829440, "9.6 days")],
+)
+def test_a_duration_is_said_in_the_units_that_matter(seconds: float, shown: str) -> None:
+    assert duration(seconds) == shown
+
+
+def test_a_moment_is_in_utc_and_says_how_far_off_it_is() -> None:
+    assert moment(1_795_016_040.0, 1_795_016_040.0 - 3600) == "2026-11-18 15:34 UTC (in 1 h 0 min)"
+    assert moment(None, 0.0) == ago(None, 0.0) == "-"
+
+
+def test_the_detail_says_what_holds_the_incident_open_and_that_the_deadline_is_missed() -> None:
+    lines = dict(detail_lines(DETAIL, now_s=1000.0))
+    assert lines["epoch"] == "4/50, batch 31/100"
+    assert lines["incident"].startswith("2: watching since epoch 4, batch 32, 30 of 1000 healthy batches")
+    assert lines["deadline"].endswith("NOT kept at this pace, 24 h 0 min too late")
+    assert lines["checkpoints"] == "2 clean, 1 suspect"
+    assert lines["last batch"] == "10 s ago"
+
+
+def test_a_title_cannot_move_the_cursor_or_forge_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["run", "title"], [["n", "a\x1b[2Jb\r\nc [red]d"]])
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert "a\\x1b[2Jb\\r\\nc [red]d" in shown
+    assert printable("Läuft, 夜") == "Läuft, 夜"

@@ -1,0 +1,130 @@
+"""The public names: present, of the right kind, and never stale."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+
+import msgspec
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from monitor import metrics
+from monitor.core import Core
+from monitor.model import Entry, Input, RecordArrived
+from monitor.state.run import Fleet
+from tests.harness.trainer import batch
+from tests.unit.monitor.test_pipeline import batches, opening
+from trainer_hooks.wire.messages import Counts
+
+FROM_THE_START = {
+    "up", "run_info", "generation", "step", "batches_total", "nonfinite_batches_total", "skipped_steps_total",
+    "scaler_overflows_total", "orders_total", "rollbacks_total", "batches_lost_total", "incidents_total",
+    "frames_dropped_total", "hook_errors_total", "alerts_sent_total", "checkpoints", "incident_open", "alerts_pending",
+}  # fmt: skip
+WITH_BATCHES = {
+    "epoch", "batches_per_epoch", "last_batch_timestamp_seconds", "eta_timestamp_seconds", "loss", "grad_norm",
+    "learning_rate", "weight_decay", "momentum", "clip_norm", "gpu_memory_bytes", "batch_seconds_bucket",
+    "data_wait_seconds_sum",
+}  # fmt: skip
+
+
+def _around(now_s: float = 2_000_000_000.0) -> metrics.Surroundings:
+    return metrics.Surroundings(now_s, "0.1.0", {"night": 2}, frozenset({("night", "ops")}))
+
+
+def _core(*given: Input) -> Core:
+    core = Core()
+    for i, one in enumerate(given):
+        core.feed(Entry(i + 1, 1_795_016_040.0 + i, one))
+    return core
+
+
+def _exposed(fleet: Fleet, timings: metrics.Timings | None = None) -> str:
+    collected = metrics.collect(fleet, _around(), timings or metrics.Timings())
+    return metrics.render(collected, "")[0].decode()
+
+
+def _samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    return {
+        (s.name.removeprefix("trainwarden_"), tuple(sorted(s.labels.items()))): s.value
+        for family in text_string_to_metric_families(text)
+        for s in family.samples
+    }
+
+
+def test_every_counter_shows_before_anything_happened() -> None:
+    names = {name for name, _ in _samples(_exposed(_core(*opening()).fleet))}
+    assert FROM_THE_START - names == set()
+
+
+def test_gauges_come_with_the_first_batches_and_not_before() -> None:
+    before = {name for name, _ in _samples(_exposed(_core(*opening()).fleet))}
+    assert (WITH_BATCHES - {"batches_per_epoch"}) & before == set()
+    after = {name for name, _ in _samples(_exposed(_core(*opening(), *batches(60, nonfinite=1)).fleet))}
+    assert WITH_BATCHES - after == set()
+
+
+def test_the_exposition_passes_promtool() -> None:
+    timings = metrics.Timings()
+    timings.add("night", 0.00003)
+    text = _exposed(_core(*opening(), *batches(60, nonfinite=4)).fleet, timings)
+    checked = subprocess.run(["promtool", "check", "metrics"], input=text.encode(), capture_output=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert checked.stderr == b""
+
+
+def test_values_are_those_of_the_state() -> None:
+    found = _samples(_exposed(_core(*opening(), *batches(60, nonfinite=4)).fleet))
+    run = ("run", "night")
+    assert found["batches_total", (run,)] == 60
+    assert found["nonfinite_batches_total", (("kind", "any"), run)] == 4
+    assert found["nonfinite_batches_total", (("kind", "buffer"), run)] == 0
+    assert found["skipped_steps_total", (("by", "guard"), run)] == 4
+    assert found["incident_open", (run, ("severity", "critical"))] == 1
+    assert found["incident_open", (run, ("severity", "info"))] == 0
+    assert math.isnan(found["loss", (("part", "total"), ("rank", "0"), run)])
+    assert found["learning_rate", (("group", "bias"), ("rank", "0"), run)] == 0.1
+    assert found["gpu_memory_bytes", (("kind", "reserved"), ("rank", "0"), run)] == 4_200_000_000
+    assert found["alerts_pending", (run,)] == 2
+    assert found["alerts_sent_total", (("outcome", "refused"), ("receiver", "ops"), run)] == 0
+    assert found["batch_seconds_count", (run,)] == 60
+    assert found["up", (run,)] == 1
+
+
+@pytest.mark.parametrize(("ranks", "shown"), [(1, {"0"}), (8, set("01234567")), (9, {"min", "max"}), (64, {"min", "max"})])
+def test_many_ranks_show_as_their_extremes(ranks: int, shown: set[str]) -> None:
+    given = [
+        RecordArrived("night", 1, rank, msgspec.structs.replace(batch(Counts(batches=1)), grad_norm=float(rank)))
+        for rank in range(ranks)
+    ]
+    found = _samples(_exposed(_core(*opening(), *given).fleet))
+    norms = {dict(labels)["rank"]: value for (name, labels), value in found.items() if name == "grad_norm"}
+    assert set(norms) == shown
+    assert max(norms.values()) == ranks - 1
+
+
+def test_hostile_labels_are_escaped() -> None:
+    core = _core(*opening())
+    run = core.fleet.runs["night"]
+    run.spec = msgspec.structs.replace(run.spec, title='x"} 1\nfake_metric 7\n\\')
+    text = _exposed(core.fleet)
+    assert not any(line.startswith("fake_metric") for line in text.splitlines())
+    assert any(dict(labels).get("title") == run.spec.title for _, labels in _samples(text))
+
+
+def test_a_run_that_left_the_state_leaves_no_series() -> None:
+    core = _core(*opening(), *batches(5))
+    timings = metrics.Timings()
+    timings.add("night", 0.001)
+    del core.fleet.runs["night"]
+    timings.keep(core.fleet.runs)
+    assert 'run="night"' not in _exposed(core.fleet, timings)
+    assert timings.of("night") == ([], 0.0)
+
+
+def test_openmetrics_is_spoken_to_those_who_ask_for_it() -> None:
+    collected = metrics.collect(_core(*opening()).fleet, _around(), metrics.Timings())
+    data, kind = metrics.render(collected, "application/openmetrics-text; version=1.0.0")
+    assert kind.startswith("application/openmetrics-text")
+    assert data.endswith(b"# EOF\n")

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+
+from tests.harness.receiver import wait_for
+from tests.harness.records import batch, identity, order, phase
+from trainer_hooks.probe import Probe
+from trainer_hooks.wire.codec import decode_frame, encode
+from trainer_hooks.wire.eventfile import events_path, read_events
+from trainer_hooks.wire.messages import BatchEnded, EventSent, EventsSeen, HookTrouble, Order, OrderApplied, Record
+from trainer_hooks.wire.runfolder import Receipt, read
+
+
+class Desk:
+    """A probe, and a daemon's end of its socket in this process."""
+
+    def __init__(self, home: Path) -> None:
+        (home / "run").mkdir()
+        self._context = zmq.Context()
+        self.router = self._context.socket(zmq.ROUTER)
+        self.router.bind(f"ipc://{home / 'run' / 'in.sock'}")
+        self.identity = identity(home / "runs")
+        self.probe = Probe(self.identity)
+        self.peer = b""
+
+    def receive(self) -> list[Record]:
+        assert self.router.poll(10_000), "nothing came in 10 s"
+        self.peer, data = self.router.recv_multipart()
+        return list(decode_frame(data).records)
+
+    def receive_until(self, seq: int) -> list[Record]:
+        """Everything up to the event with that number."""
+        records: list[Record] = []
+        while not any(isinstance(record, EventSent) and record.seq == seq for record in records):
+            records += self.receive()
+        return records
+
+    def answer(self, message: Order | EventsSeen | bytes) -> None:
+        self.router.send_multipart([self.peer, message if isinstance(message, bytes) else encode(message)])
+
+    def close(self) -> None:
+        self.probe.close(0.5)
+        self.router.close(linger=0)
+        self._context.term()
+
+
+@pytest.fixture
+def desk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    with tempfile.TemporaryDirectory(prefix="tw-") as home:  # short: a socket's path holds 107 bytes
+        monkeypatch.setenv("TRAINWARDEN_HOME", home)
+        made = Desk(Path(home))
+        yield made
+        made.close()
+
+
+def test_records_and_events_arrive_as_they_happened(desk: Desk) -> None:
+    desk.probe.event(phase("train"))
+    desk.probe.batch(batch(0))
+    desk.probe.batch(batch(1), urgent=True)
+    desk.probe.event(phase("validate"))
+    records = desk.receive_until(2)
+    assert [record.batch for record in records if isinstance(record, BatchEnded)] == [0, 1]
+    first = next(record for record in records if isinstance(record, EventSent))
+    assert first == EventSent(1, phase("train"))
+
+
+def test_an_order_sent_three_times_is_obeyed_once_and_a_foreign_one_never(desk: Desk) -> None:
+    desk.probe.batch(batch(), urgent=True)
+    desk.receive()
+    assert desk.probe.order() is None
+    for sent in (order("o0", generation=2), b"\xc1 no message", order("o1"), order("o1"), order("o1"), order("o2")):
+        desk.answer(sent)
+    taken: list[Order] = []
+
+    def take() -> bool:
+        found = desk.probe.order()
+        taken.extend([found] if found else [])
+        return bool(taken) and taken[-1].id == "o2"
+
+    wait_for(take, "the last order")
+    assert [found.id for found in taken] == ["o1", "o2"]
+
+
+def test_the_receipt_is_on_disk_before_anything_is_told(desk: Desk) -> None:
+    desk.identity.folder.create()
+    desk.probe.settle(order("o1"), "applied", "left the loop", 4, 362, {"lr0": "0.00025"})
+    receipt = read(desk.identity.folder.receipt("o1"), Receipt)
+    assert (receipt.outcome, receipt.epoch, receipt.batch, receipt.generation) == ("applied", 4, 362, 1)
+    told = [record.body for record in desk.receive() if isinstance(record, EventSent)]
+    assert isinstance(told[0], OrderApplied)
+    assert told[0].read_back == {"lr0": "0.00025"}
+
+
+def test_an_order_whose_receipt_can_not_be_written_is_not_told_as_applied(desk: Desk) -> None:
+    """The run folder does not exist."""
+    with pytest.raises(OSError, match="No such file"):
+        desk.probe.settle(order("o1"), "applied", "", 4, 362, {})
+    desk.probe.event(phase())
+    events = [record for record in desk.receive_until(1) if isinstance(record, EventSent)]
+    assert [type(event.body).__name__ for event in events] == ["PhaseChanged"]
+
+
+def test_flush_says_whether_everything_was_acknowledged(desk: Desk) -> None:
+    desk.probe.event(phase())
+    desk.receive()
+    assert not desk.probe.flush(0.2)
+    desk.answer(EventsSeen(9, 0, 1))  # of another generation
+    assert not desk.probe.flush(0.2)
+    desk.answer(EventsSeen(1, 0, 1))
+    assert desk.probe.flush(10.0)
+
+
+def test_troubles_told_count_as_hook_errors(desk: Desk) -> None:
+    assert desk.probe.hook_errors == 0
+    desk.probe.event(HookTrouble(1.0, "batch", "ValueError", False))
+    assert desk.probe.hook_errors == 1
+    assert desk.probe.dropped == 0
+
+
+def test_a_checkpoint_is_copied_and_told(desk: Desk, tmp_path: Path) -> None:
+    source = tmp_path / "last.pt"
+    source.write_bytes(b"weights")
+    desk.probe.checkpoint(source, epoch=3, ordinal=1, batches=300, nonfinite_batches=0, is_best=True)
+    body = next(record.body for record in desk.receive_until(1) if isinstance(record, EventSent))
+    assert (desk.identity.folder.spool / getattr(body, "manifest", "")).is_file()
+
+
+def test_closing_with_nobody_there_is_quick_and_leaves_the_events_in_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TRAINWARDEN_HOME", "/nonexistent/tw")
+    us = identity(tmp_path)
+    probe = Probe(us)
+    probe.event(phase())
+    started_s = time.monotonic()
+    probe.close(60.0)
+    assert time.monotonic() - started_s < 30.0, "waited for a daemon that is not there"
+    assert probe.closed
+    assert [event.seq for event in read_events(events_path(us.folder, 1, 0))] == [1]
