@@ -87,14 +87,7 @@ class Assembly:
         self._effects = Effects(self._fleet, clock, pipeline.offer, pipeline.finish, self._listener.send)
         self._deliverer = Deliverer(pipeline.outbox, receivers.of, clock.now_s, self._on_settled)
         self._processes = Processes(self._fleet, clock, pipeline.offer, self._feed_missed_events)
-        self._surroundings = lambda: metrics.Surroundings(
-            now_s=clock.now_s(),
-            version=self._version,
-            alerts_pending=pipeline.outbox.pending(),
-            receivers=frozenset(receivers.all_names()),
-            histories_lost=int(recalled.begun_anew),
-            downlinks_undelivered=self._listener.undelivered,
-        )
+        self._begun_anew = recalled.begun_anew
         self._api = Api(pipeline, receivers, clock, history, self._health, self._surroundings, self._timings)
 
     async def _live(self, recalled: Recalled) -> int:
@@ -202,6 +195,17 @@ class Assembly:
 
     def _health(self) -> Health:
         return Health(self._version, os.getpid(), self._port, self._runs_live(), self._started_s)
+
+    def _surroundings(self) -> metrics.Surroundings:
+        self._timings.keep(self._fleet().runs)
+        return metrics.Surroundings(
+            now_s=self._clock.now_s(),
+            version=self._version,
+            alerts_pending=self._pipeline.outbox.pending(),
+            receivers=frozenset(self._receivers.all_names()),
+            histories_lost=int(self._begun_anew),
+            downlinks_undelivered=self._listener.undelivered,
+        )
 
     def _on_settled(self, row: OutboxRow, outcome: Settled) -> None:
         self._pipeline.offer(AlertSettled(row.lane, row.alert.id, row.receiver, str(outcome)))

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
+from monitor.background import off_loop
 from monitor.clock import Clock
 from monitor.history.rows import run_of
 from monitor.model import (
@@ -75,12 +76,12 @@ class Effects:
         async with self._locks[run_of(effect)]:
             match effect:
                 case WritePlan():
-                    self._offer(await asyncio.to_thread(_write_plan, effect))
+                    self._offer(await off_loop(_write_plan, effect))
                 case ExamineCheckpoint():
                     vault = Vault(run_folder(effect.run))
-                    self._offer(await asyncio.to_thread(vault.examine, effect.manifest, effect.digest, effect.run))
+                    self._offer(await off_loop(vault.examine, effect.manifest, effect.digest, effect.run))
                 case KeepCheckpoints():
-                    await asyncio.to_thread(Vault(run_folder(effect.run)).keep, effect.digests)
+                    await off_loop(Vault(run_folder(effect.run)).keep, effect.digests)
                 case WriteReport():
                     await self._write_report(effect)
         self._finish(effect)
@@ -95,7 +96,7 @@ class Effects:
         )  # in the loop: no thread may look at the state while it changes
         reports = run_folder(effect.run).reports
         try:
-            await asyncio.to_thread(_write_text, reports / f"{incident.number}.md", text)
+            await off_loop(_write_text, reports / f"{incident.number}.md", text)
         except OSError as error:
             log.warning(
                 "incident %s: its report could not be written (%s); the next change tries again", incident.id, error

@@ -212,6 +212,7 @@ class CheckpointExamined(msgspec.Struct, frozen=True, tag="examined"):
     verdict: Verdict  # SOUND, POISONED or UNVERIFIED
     reasons: tuple[str, ...]  # sentences
     seconds: float
+    name: str = ""  # of the manifest's file; empty: there was none to read
 
 
 class PlanWritten(msgspec.Struct, frozen=True, tag="plan_written"):

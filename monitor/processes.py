@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from monitor.clock import Clock
-from monitor.model import GenerationExited, Input, ShimChanged
+from monitor.model import GenerationExited, Input, RunEnded, ShimChanged
 from monitor.state.run import Fleet, RunState
 from trainer_hooks.wire.runfolder import Exit
 
@@ -65,6 +65,9 @@ class Processes:
             now_s = self._clock.now_s()
             unknown = Exit(number=run.generation, code=None, signal=None, ended_s=now_s)
             self._offer(GenerationExited(run.spec.run, unknown, relaunch=False))
+            if not run.spec.argv:  # nobody announced it, so nobody will say that it is over, or take it over
+                how = "finished" if run.training_how == "finished" else "failed"
+                self._offer(RunEnded(run.spec.run, how, "its process is gone"))
 
     def _silent(self, run: RunState) -> bool:
         heard = max((rank.last_batch_s or 0.0 for rank in run.ranks.values()), default=0.0)

@@ -29,7 +29,7 @@ def statistics_modules(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.M
 def largest(tensors: Iterable[torch.Tensor]) -> torch.Tensor | None:
     """The largest magnitude in all floating tensors as a 0-dim tensor, non-finite if any value is.
 
-    The maximum norm, since a sum of squares overflows to infinity on finite values. None: there was no value to look at.
+    The maximum norm, since a sum of squares overflows to infinity on finite values. None: there is no value to look at.
     """
     floating = [tensor for tensor in tensors if tensor.is_floating_point() and tensor.numel()]
     if not floating:

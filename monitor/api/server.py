@@ -99,7 +99,7 @@ def bind_port(port: int, or_another: bool) -> socket.socket:
 def bind_unix(path: Path) -> socket.socket:
     """A listening Unix socket that only this user may open. The caller holds the lock of its folder."""
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)  # the daemon has one thread yet; the folder is 0700 besides
+    before = os.umask(0o177)  # for the process: what another thread creates meanwhile is only stricter
     try:
         bound.bind(str(path))
     finally:

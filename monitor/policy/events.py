@@ -104,7 +104,7 @@ def on_examination(turn: Turn, result: CheckpointExamined) -> None:
     found = next((c for c in run.checkpoints if c.digest == manifest.digest), None)
     if found is None:
         found = CheckpointState(
-            result.manifest.file,
+            result.name,
             manifest.digest,
             manifest.epoch,
             manifest.generation,

@@ -89,6 +89,7 @@ class Vault:
             verdict=found.verdict,
             reasons=(*_good_news(found), *found.reasons),
             seconds=found.seconds,
+            name=manifest_name,
         )
 
     def keep(self, digests: Collection[str]) -> list[Path]:

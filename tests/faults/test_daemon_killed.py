@@ -82,7 +82,14 @@ def _policy(inbox: Inbox) -> str:
 def _obey(trainer: FakeTrainer) -> str:
     order = trainer.until_order()
     receipt = Receipt(
-        order=order.id, generation=1, outcome="applied", detail="", epoch=1, batch=1, read_back={}, written_s=time.time()
+        order=order.id,
+        generation=1,
+        outcome="applied",
+        detail="",
+        epoch=1,
+        batch=1,
+        read_back={},
+        written_s=time.time(),
     )
     from trainer_hooks.wire import runfolder
     from trainer_hooks.wire.messages import OrderApplied

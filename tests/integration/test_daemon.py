@@ -243,9 +243,7 @@ def test_half_sent_requests_do_not_keep_others_out(daemon: DaemonProcess) -> Non
     try:
         for one in slow:
             one.sendall(b"GET /metrics HTTP/1.1\r\nHost: 127")
-        answered = until(
-            "the daemon closes what never ends", lambda: _status(port) == 200, within_s=25.0
-        )
+        answered = until("the daemon closes what never ends", lambda: _status(port) == 200, within_s=25.0)
         assert answered
         assert daemon.get("/api/v1/health").status_code == 200
     finally:
@@ -336,3 +334,28 @@ def test_a_shim_that_dies_is_noticed_and_so_is_a_training_without_one(daemon: Da
         assert _summary(daemon, "night")["state"] != "gone", "the training lives on"
         child.kill()
         until("the training is missed", lambda: _summary(daemon, "night")["state"] == "gone")
+
+
+def test_the_metrics_of_a_live_daemon_pass_promtool_over_both_sockets(daemon: DaemonProcess) -> None:
+    with training(daemon, "night") as trainer:
+        trainer.batches(60, nonfinite=4)
+        until("they arrived", lambda: _summary(daemon, "night")["nonfinite"] == 4)
+        port = daemon.json("/api/v1/health")["port"]
+        for text in (daemon.get("/metrics").text, httpx.get(f"http://127.0.0.1:{port}/metrics").text):
+            assert 'trainwarden_nonfinite_batches_total{kind="any",run="night"} 4.0' in text
+            checked = subprocess.run(
+                ["promtool", "check", "metrics"], input=text.encode(), capture_output=True, check=False
+            )
+            assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
+
+
+def test_a_training_that_nobody_announced_and_that_is_gone_lets_the_daemon_leave(daemon: DaemonProcess) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        with FakeTrainer(daemon.home, "bare", pid=child.pid) as trainer:
+            trainer.allocate()
+            trainer.start()
+            trainer.until_seen()
+            until("it is watched", lambda: daemon.json("/api/v1/health")["runs_live"] == 1)
+        child.kill()
+        until("it is over", lambda: _summary(daemon, "bare")["state"] == "failed")
+        assert daemon.json("/api/v1/health")["runs_live"] == 0

@@ -92,7 +92,9 @@ def test_values_are_those_of_the_state() -> None:
     assert found["up", (run,)] == 1
 
 
-@pytest.mark.parametrize(("ranks", "shown"), [(1, {"0"}), (8, set("01234567")), (9, {"min", "max"}), (64, {"min", "max"})])
+@pytest.mark.parametrize(
+    ("ranks", "shown"), [(1, {"0"}), (8, set("01234567")), (9, {"min", "max"}), (64, {"min", "max"})]
+)
 def test_many_ranks_show_as_their_extremes(ranks: int, shown: set[str]) -> None:
     given = [
         RecordArrived("night", 1, rank, msgspec.structs.replace(batch(Counts(batches=1)), grad_norm=float(rank)))

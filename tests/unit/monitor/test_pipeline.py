@@ -13,6 +13,7 @@ import pytest
 
 from monitor.core import Core
 from monitor.errors import StoreFailed
+from monitor.history import reads
 from monitor.history.recall import Recalled, open_history
 from monitor.history.store import Store
 from monitor.model import Effect, Entry, GenerationStarted, Input, RecordArrived, RunOpened, Tick
@@ -212,26 +213,31 @@ def test_on_a_full_disk_detection_goes_on_and_nothing_is_told_until_there_is_spa
 
 
 def test_a_store_that_fails_ends_the_pipeline_so_that_a_restart_can_look(tmp_path: Path) -> None:
-    class Broken(Store):
-        """A store on a disk that fails, with the error the real one gives."""
-
-        def commit(self, commit: object) -> None:
-            raise StoreFailed(f"{self.path}: disk I/O error")
-
     async def scene() -> None:
         bench = Bench(tmp_path)
-        bench.store.close()
-        bench.store = Broken(tmp_path / "history.sqlite3")
-        pipeline = Pipeline(
-            bench.core, bench.store, bench.writer, bench.recalled, bench.clock,
-            receivers=lambda _: (), carry_out=bench.acts.append, told=lambda: None, detected=lambda _r, _s: None,
-        )  # fmt: skip
-        pipeline.offer(opening()[0])
+        for _ in range(300):
+            bench.pipeline.offer(Tick())
+        task = asyncio.create_task(bench.pipeline.run())
+        await bench.pipeline.committed()
+        bench.store.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+        with bench.store.path.open("r+b") as file:  # what a dying disk does to pages
+            file.seek(4096)
+            file.write(b"\xff" * (bench.store.path.stat().st_size - 4096))
+        bench.store.rows("PRAGMA shrink_memory")
+        bench.pipeline.offer(opening()[0])
         with pytest.raises(StoreFailed):
-            await pipeline.run()
+            await asyncio.wait_for(_offer_until_done(bench, task), 20.0)
         bench.close()
 
     asyncio.run(scene())
+
+
+async def _offer_until_done(bench: Bench, task: asyncio.Task[None]) -> None:
+    while not task.done():
+        for given in opening():
+            bench.pipeline.offer(given)
+        await asyncio.sleep(0.01)
+    await task
 
 
 def test_a_story_line_wakes_who_waits_for_it(tmp_path: Path) -> None:
@@ -242,7 +248,6 @@ def test_a_story_line_wakes_who_waits_for_it(tmp_path: Path) -> None:
             await asyncio.sleep(0)
             pipeline.say("night", "info", "hello")
             await asyncio.wait_for(waiting, 5.0)
-        lines = bench.recalled
-        assert lines.troubles == []
+        assert [line.text for line in reads.story(bench.store.path, "night", after=0)] == ["hello"]
 
     asyncio.run(scene())

@@ -13,7 +13,6 @@ from trainer_hooks.integrations.ultralytics.signals import BatchContents, Memory
 from trainer_hooks.restore import Reading
 from trainer_hooks.wire.messages import Nonfinite, SkippedBy
 
-
 NOTHING = Nonfinite(0)
 
 

@@ -94,8 +94,9 @@ def _reason(name: str, warming: bool, trainer: Any) -> str:
         return "warm-up began" if warming else "warm-up ended"
     if name == "mosaic":
         return "mosaic closed"
-    if name in ("accumulate", "momentum") and warming:
+    if name == "accumulate" and warming:
         return "warm-up"
-    if name in ("batch_size", "accumulate") and getattr(trainer, "_oom_retries", 0):
+    if name in ("batch_size", "accumulate") and int(getattr(trainer, "_oom_retries", 0)) > 0:
         return "out of memory"
-    return "time budget" if name == "epochs" and getattr(trainer.args, "time", None) else ""
+    timed = getattr(trainer.args, "time", None) is not None
+    return "time budget" if name == "epochs" and timed else ""

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -93,10 +93,21 @@ class Tally:
 
     def counts(self, hook_errors: int, records_dropped: int) -> Counts:
         """The totals now, as they go on the wire."""
-        return Counts(*[getattr(self, name) for name in _COUNTED], hook_errors, records_dropped)
-
-
-_COUNTED = tuple(entry.name for entry in fields(Tally) if entry.name != "evidence")
+        return Counts(
+            self.batches,
+            self.steps,
+            self.nonfinite_batches,
+            self.nonfinite_loss,
+            self.nonfinite_gradient,
+            self.nonfinite_parameter,
+            self.nonfinite_buffer,
+            self.skipped_by_guard,
+            self.skipped_by_scaler,
+            self.scaler_overflows,
+            self.samples_lost,
+            hook_errors,
+            records_dropped,
+        )
 
 
 @dataclass(frozen=True, slots=True)
