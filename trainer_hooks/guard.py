@@ -2,8 +2,8 @@
 
 It sits at two places every trainer passes: `torch.nn.utils.clip_grad_norm_`, whose discarded result is the gradient
 norm, and the `update` of the moving average. Where the scaler is off, a step with a non-finite norm is dropped: no
-gradients, no update of the average, running statistics put back. Where the scaler is on it drops the step itself; left to
-do is to put back the running statistics, which the forward pass has poisoned, before the average sees them.
+gradients, no update of the average, running statistics put back. Where the scaler is on it drops the step itself; what
+is left is to put back the running statistics, which the forward pass has poisoned, before the average sees them.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from trainer_hooks.wire.runfolder import GroupSettings, Plan, Settings
 
@@ -30,17 +30,14 @@ class Reading(NamedTuple):
 
 def readings(optimizer: Any) -> tuple[Reading, ...]:
     """Each group's values as they are now; inside a step: what the step uses."""
-    return tuple(
-        Reading(float(group["lr"]), momentum_of(group), float(group.get("weight_decay", 0.0)))
-        for group in optimizer.param_groups
-    )
+    return tuple([Reading(group["lr"], momentum_of(group), group.get("weight_decay", 0.0)) for group in optimizer.param_groups])
 
 
 def momentum_of(group: dict[str, Any]) -> float | None:
     """The group's momentum, by either of its two names; None: this optimizer has none."""
     if "momentum" in group:
-        return float(group["momentum"])
-    return float(group["betas"][0]) if "betas" in group else None
+        return cast("float", group["momentum"])
+    return cast("float", group["betas"][0]) if "betas" in group else None
 
 
 def group_names(optimizer: Any) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ from monitor.demo.evidence import ALERTS, Evidence
 from monitor.demo.scene import CLEAN_EPOCH, EPOCHS
 from monitor.model import Verdict
 
-STRIPPED = "the optimizer was stripped"  # what Ultralytics itself does to last.pt and best.pt at the end of a training
 READ_BACK = "every setting read back is the plan's"  # the story's line at the end of the warm-up
 
 
@@ -116,15 +115,10 @@ def _undamaged(evidence: Evidence) -> Check:
     damage = [
         f"{name}: {'; '.join(found.reasons)}"
         for name, found in evidence.weights.items()
-        if not is_undamaged(found.verdict, found.reasons)
+        if found.verdict is not Verdict.SOUND
     ]
     examined = ", ".join(f"{found.tensors} tensors of {name}" for name, found in evidence.weights.items())
     return Check("the final weights hold no damage", not damage, "; ".join(damage) or f"{examined} are sound")
-
-
-def is_undamaged(verdict: Verdict, reasons: tuple[str, ...]) -> bool:
-    """Whether a finished training's file is sound but for its optimizer, which Ultralytics takes out at the end."""
-    return verdict is Verdict.SOUND or (verdict is Verdict.UNVERIFIED and STRIPPED in "".join(reasons[:1]))
 
 
 def _alerted(evidence: Evidence) -> Check:

@@ -11,6 +11,7 @@ from monitor.policy.options import options_at
 from monitor.policy.planning import make_plan, order_for, with_plan
 from monitor.policy.rungs import Rung, choose
 from monitor.policy.strengthen import current
+from monitor.policy.trust import judge
 from monitor.policy.turn import Turn
 from monitor.state.fold import totals_now
 from monitor.state.run import CheckpointState, RunState
@@ -151,7 +152,8 @@ def _act(turn: Turn, incident: Incident, rung: Rung) -> None:
     what = "adjusting in place" if rung.checkpoint is None else f"rolling back to epoch {rung.checkpoint.epoch}"
     turn.tell(incident, f"{what}: {rung.reason}", Severity.WARNING)
     if rung.checkpoint:
-        turn.say(f"epoch {rung.checkpoint.epoch}'s checkpoint is clean: {'; '.join(rung.checkpoint.reasons)}")
+        why = judge(rung.checkpoint, run, turn.policy.rollback)[1]
+        turn.say(f"epoch {rung.checkpoint.epoch}'s checkpoint is clean: {why}")
     turn.effects.append(WritePlan(turn.effect_id(), run.spec.run, name, plan))
 
 

@@ -106,22 +106,29 @@ def _prepare(plan: Plan, places: Places) -> Branch:
     """Stage what will be put in place and list what will be put aside. Nothing that exists is changed."""
     if plan.checkpoint is None:
         raise Held(f"plan {plan.id}: names no checkpoint to go back to")
+    _check(plan.checkpoint, digest_of(Path(plan.checkpoint.path)))
     if not places.weights.is_dir():
         return Branch(plan.id, places.left, (), (), (f"{places.weights}: is not there, nothing to put aside",))
     for path in (places.weights, places.abandoned, places.staging):
         _below(path, places.save_dir)
     places.staging.mkdir(mode=0o755, exist_ok=True)
     notes: list[str] = []
-    staged = [_stage(plan.checkpoint, "last.pt", places)]
-    aside = [places.weights / "last.pt", *_later_epochs(places.weights, plan.checkpoint.epoch)]
-    best = places.weights / "best.pt"
+    staged: list[Rename] = []
+    aside = _later_epochs(places.weights, plan.checkpoint.epoch)
+    last, best = places.weights / "last.pt", places.weights / "best.pt"
+    if not _is(last, plan.checkpoint):  # it is, where nothing was saved since
+        aside.append(last)
+        staged.append(_stage(plan.checkpoint, "last.pt", places))
     if plan.best is None or not _is(best, plan.best):
         aside.append(best)
         staged.extend(_stage_best(plan.best, places, notes))
     if _stage_results(places, plan.checkpoint.epoch):
         aside.append(places.save_dir / RESULTS)
         staged.append(Rename(str(places.staging / RESULTS), str(places.save_dir / RESULTS)))
-    sync_folder(places.staging)
+    if staged:
+        sync_folder(places.staging)
+    else:
+        places.staging.rmdir()
     return Branch(plan.id, places.left, _moves(aside, places), tuple(staged), tuple(notes))
 
 
@@ -159,13 +166,17 @@ def _carry_out(branch: Branch) -> None:
 def _stage(checkpoint: Checkpoint, name: str, places: Places) -> Rename:
     """A verified copy, ready to take the place of `name`. Raises Held if the bytes are not those of the plan."""
     source, staged = Path(checkpoint.path), places.staging / name
-    found = copy_verified(source, staged, checkpoint.digest)
+    _check(checkpoint, copy_verified(source, staged, checkpoint.digest))
+    return Rename(str(staged), str(places.weights / name))
+
+
+def _check(checkpoint: Checkpoint, found: str) -> None:
+    """Raises Held where the digest found is not the one the plan was made for."""
     if found != checkpoint.digest:
         raise Held(
-            f"{source}: its bytes are not those the plan chose (sha256 {found[:12]}, not {checkpoint.digest[:12]}): "
-            "nothing was moved; verify the checkpoints and decide by hand"
+            f"{checkpoint.path}: its bytes are not those the plan chose "
+            f"(sha256 {found[:12]}, not {checkpoint.digest[:12]}): nothing was moved; verify the checkpoints and decide by hand"
         )
-    return Rename(str(staged), str(places.weights / name))
 
 
 def _stage_best(best: Checkpoint | None, places: Places, notes: list[str]) -> list[Rename]:

@@ -132,8 +132,8 @@ class Supervisor:
             self._voice.say(note, "warning")
         if plan.checkpoint is not None:
             self._voice.say(
-                f"generation {left + 1} starts from epoch {plan.checkpoint.epoch} "
-                f"({len(branch.aside)} files of generation {left} put aside)"
+                f"generation {left + 1} starts from the end of epoch {plan.checkpoint.epoch}; "
+                f"condemned files of generation {left} put aside: {len(branch.aside)}"
             )
 
     def _watch(self, generation: Generation, training: Training | AdoptedTraining) -> Ending:

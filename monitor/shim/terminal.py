@@ -65,6 +65,7 @@ class Voice:
         self._quiet = quiet
         self._lock = threading.Lock()
         self._terminals = {fd for fd in (0, 1, 2) if os.isatty(fd)}  # asked now: one that hung up says it is none
+        self._shared = _same_file(1, 2)  # the training's output goes where our lines go
 
     def say(self, text: str, severity: str = "info") -> None:
         """One line. With `quiet`, only warnings and worse."""
@@ -80,7 +81,7 @@ class Voice:
                     self._write(line)
 
     def _write(self, line: str) -> None:
-        start = CLEAR_LINE if 2 in self._terminals else ""
+        start = CLEAR_LINE if 2 in self._terminals else "\n" if self._shared else ""
         os.write(2, (start + line).encode(errors="backslashreplace"))
 
     @property
@@ -97,7 +98,7 @@ class Voice:
             self._move(self._terminals)
 
     def _move(self, descriptors: set[int]) -> None:
-        self._terminals = set()
+        self._terminals, self._shared = set(), True
         if not descriptors:
             return
         with contextlib.suppress(OSError):  # no log can be had: the lines are lost, the training is not
@@ -107,6 +108,13 @@ class Voice:
                 os.dup2(log if descriptor else nothing, descriptor)
             os.close(log)
             os.close(nothing)
+
+
+def _same_file(one: int, other: int) -> bool:
+    try:
+        return os.path.sameopenfile(one, other)
+    except OSError:  # one of them was closed before we were started
+        return False
 
 
 def printable(text: str) -> str:

@@ -238,10 +238,13 @@ def _manifests(folder: Path) -> list[Path]:
 
 
 def _against_manifest(found: verify.Examination, manifest: Manifest) -> verify.Examination:
-    """A file that holds another epoch than the hook said would start the next generation at the wrong place."""
-    if found.epoch in (None, manifest.epoch):
+    """A file without optimizer state, or of another epoch than the hook said, is nothing to start a generation from."""
+    if verify.STRIPPED in found.reasons:
+        reason = "there is nothing in it to resume from"
+    elif found.epoch in (None, manifest.epoch):
         return found
-    reason = f"the file holds epoch {found.epoch}, its manifest says {manifest.epoch}"
+    else:
+        reason = f"the file holds epoch {found.epoch}, its manifest says {manifest.epoch}"
     verdict = Verdict.POISONED if found.verdict is Verdict.POISONED else Verdict.UNVERIFIED
     return msgspec.structs.replace(found, verdict=verdict, reasons=(*found.reasons, reason))
 

@@ -155,7 +155,7 @@ def examine_file(file: BinaryIO, digest: str | None) -> Examination:
         return _unverified(str(error), found)
     findings = judge(contents)
     unreadable = (*contents.unreadable, *_missing(findings, len(contents.tensors)))
-    notes = list(findings.remarks)
+    notes = [*findings.remarks, *([STRIPPED] if findings.stripped else [])]
     if digest is None and not contents.has_checksums:
         notes.append("this format carries no checksum and no digest was given: a changed number would not be noticed")
     verdict = Verdict.POISONED if findings.faults else Verdict.UNVERIFIED if unreadable else Verdict.SOUND
@@ -170,12 +170,10 @@ def examine_file(file: BinaryIO, digest: str | None) -> Examination:
 
 
 def _missing(findings: Findings, tensors: int) -> list[str]:
-    """What a checkpoint to resume from must hold and this one does not."""
+    """What every checkpoint must hold and this one does not."""
     missing = []
     if not findings.has_weights:
         missing.append(f"no weights found among its {tensors} tensors")
-    if findings.stripped:
-        missing.append(STRIPPED)
     return missing
 
 

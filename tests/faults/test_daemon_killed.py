@@ -1,9 +1,10 @@
-"""The daemon dies by SIGKILL, at any point: nothing that arrived is lost, nobody is told twice, no plan is written twice."""
+"""The daemon dies by SIGKILL, at any point: nothing that arrived is lost, nobody is told twice, no plan written twice."""
 
 from __future__ import annotations
 
 import os
 import random
+import signal
 import threading
 import time
 from collections import Counter
@@ -11,15 +12,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import pytest
 
 from tests.harness.real_daemon import DaemonProcess, until
 from tests.harness.trainer import FakeTrainer, announce
-from trainer_hooks.wire.messages import PhaseChanged
-from trainer_hooks.wire.runfolder import Receipt
+from trainer_hooks.wire import runfolder
+from trainer_hooks.wire.eventfile import EventFile, events_path
+from trainer_hooks.wire.messages import EpochEnded, EventSent, OrderApplied, PhaseChanged, TrainingEnded
+from trainer_hooks.wire.runfolder import Exit, Receipt
 
 STARTED = {"number": 1, "nonce": "n1", "pid": os.getpid(), "shim_pid": os.getpid()}
 
@@ -49,7 +52,7 @@ class Inbox:
         self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
 
-    def __enter__(self) -> Inbox:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -72,7 +75,8 @@ def opened(home: Path, policy: str = "version: 1\n") -> Iterator[tuple[DaemonPro
 
 
 def _summary(daemon: DaemonProcess) -> dict[str, Any]:
-    return daemon.json("/api/v1/runs/night")["summary"]
+    summary: dict[str, Any] = daemon.json("/api/v1/runs/night")["summary"]
+    return summary
 
 
 def _policy(inbox: Inbox) -> str:
@@ -91,9 +95,6 @@ def _obey(trainer: FakeTrainer) -> str:
         read_back={},
         written_s=time.time(),
     )
-    from trainer_hooks.wire import runfolder
-    from trainer_hooks.wire.messages import OrderApplied
-
     runfolder.write(trainer.folder.receipt(order.id), receipt)
     trainer.event(OrderApplied(time.time(), order.id, "applied", "", 1, 1, {}))
     return order.id
@@ -110,14 +111,17 @@ def test_counters_never_go_back_and_no_event_is_lost_over_ten_kills(tmp_path: Pa
             daemon.start()
             trainer.until_seen()
             trainer.batches(1)
-            want = 21 * (round_ + 1)
-            until("the cumulative counts arrived", lambda want=want: _summary(daemon)["batches"] == want)
+            _until_batches(daemon, 21 * (round_ + 1))
             now = _counters(daemon, names)
             assert all(now[name] >= last[name] for name in names), (last, now)
             last = now
         assert last["batches_total"] == 210
         assert last[names[1]] == 10
         assert _summary(daemon)["state"] == "phase 9"
+
+
+def _until_batches(daemon: DaemonProcess, count: int) -> None:
+    until("the cumulative counts arrived", lambda: _summary(daemon)["batches"] == count)
 
 
 def _counters(daemon: DaemonProcess, names: tuple[str, ...]) -> dict[str, float]:
@@ -178,11 +182,6 @@ def test_an_alert_that_nobody_took_is_delivered_by_the_next_daemon_under_the_sam
 
 
 def test_what_happened_while_no_daemon_lived_is_read_from_the_run_folder(tmp_path: Path) -> None:
-    from trainer_hooks.wire import runfolder
-    from trainer_hooks.wire.eventfile import EventFile, events_path
-    from trainer_hooks.wire.messages import EpochEnded, EventSent, TrainingEnded
-    from trainer_hooks.wire.runfolder import Exit
-
     with opened(tmp_path) as (daemon, trainer):
         trainer.batches(10)
         until("they arrived", lambda: _summary(daemon)["batches"] == 10)
@@ -220,8 +219,6 @@ def test_a_corrupt_history_is_kept_aside_said_loudly_and_the_run_goes_on(tmp_pat
 
 
 def test_a_daemon_that_was_stopped_takes_what_waited_for_it(tmp_path: Path) -> None:
-    import signal
-
     with opened(tmp_path) as (daemon, trainer):
         daemon.signal(signal.SIGSTOP)
         trainer.batches(200, nonfinite=2)

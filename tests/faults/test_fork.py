@@ -47,24 +47,26 @@ def test_forked_children_never_hang_and_never_speak() -> None:
         (Path(home) / "run").mkdir()
         receiver = Receiver(Path(home) / "run" / "in.sock", Path(home) / "log")
         receiver.start()
-        environment = {
-            **os.environ,
-            "TRAINWARDEN_HOME": home,
-            "TRAINWARDEN_RUN": "night",
-            "TRAINWARDEN_GENERATION": "1",
-            "TRAINWARDEN_NONCE": "nonce",
-        }
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM.format(children=CHILDREN)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
-        assert (done.returncode, done.stdout, done.stderr) == (0, "finished\n", "")
-        wait_for(lambda: 999_999 in receiver.numbers("batch"), "the parent's last record")
-        receiver.kill()
+        try:
+            environment = {
+                **os.environ,
+                "TRAINWARDEN_HOME": home,
+                "TRAINWARDEN_RUN": "night",
+                "TRAINWARDEN_GENERATION": "1",
+                "TRAINWARDEN_NONCE": "nonce",
+            }
+            done = subprocess.run(
+                [sys.executable, "-c", PROGRAM.format(children=CHILDREN)],
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=240,
+                check=False,
+            )
+            assert (done.returncode, done.stdout, done.stderr) == (0, "finished\n", "")
+            wait_for(lambda: 999_999 in receiver.numbers("batch"), "the parent's last record")
+        finally:
+            receiver.kill()
         assert receiver.numbers("batch").count(1_000_000) == 0
         assert max(receiver.numbers("event"), key=lambda seq: int(str(seq))) == 20 * CHILDREN
         assert not (Path(home) / "runs" / "night" / "applied-child.json").exists()

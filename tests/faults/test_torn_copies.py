@@ -1,4 +1,4 @@
-"""A writer process that rewrites a checkpoint in place again and again, while copies of it are asked for at any moment."""
+"""A writer process rewrites a checkpoint in place again and again, while copies of it are asked for at any moment."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def until(what: str, holds: Callable[[], T], within_s: float = 20.0) -> T:
-    """The first true value of `holds`, asked again and again. Raises AssertionError, saying `what`, if it never comes."""
+    """The first true value of `holds`, asked again and again. Raises AssertionError, naming `what`, if none comes."""
     deadline_s = time.monotonic() + within_s
     while True:
         if found := holds():
@@ -33,7 +33,7 @@ def until(what: str, holds: Callable[[], T], within_s: float = 20.0) -> T:
 
 
 class DaemonProcess:
-    """`python -E -P -m monitor serve` with TRAINWARDEN_HOME in `home`. A context manager that leaves no process behind."""
+    """`python -E -P -m monitor serve` with TRAINWARDEN_HOME in `home`. A context manager: no process stays behind."""
 
     def __init__(self, home: Path, *arguments: str) -> None:
         self.home = home

@@ -161,8 +161,10 @@ def batch(counts: Counts, epoch: int = 1, bad: bool = False) -> BatchEnded:
     """A batch of a small training."""
     return BatchEnded(
         wall_s=WALL_S, sent_s=0.1 * counts.batches, epoch=epoch, batch=(counts.batches - 1) % BATCHES_PER_EPOCH,
-        batches_per_epoch=BATCHES_PER_EPOCH, counts=counts, loss=math.nan if bad else 2.0, parts=(1.0, 0.5, 0.5),
-        grad_norm=math.nan if bad else 3.0, nonfinite=int(Nonfinite.LOSS) if bad else 0, skipped_by="guard" if bad else "",
+        batches_per_epoch=BATCHES_PER_EPOCH, counts=counts, loss=math.nan if bad else 2.0,
+        parts=(1.0, 0.5, 0.5),
+        grad_norm=math.nan if bad else 3.0, nonfinite=int(Nonfinite.LOSS) if bad else 0,
+        skipped_by="guard" if bad else "",
         cured=bad, learning_rates=(0.01, 0.01, 0.1), momentum=0.9, weight_decay=0.0005, clip_norm=10.0, batch_size=8,
         memory_reserved=4_200_000_000, batch_s=0.1, data_wait_s=0.01,
     )  # fmt: skip
@@ -173,7 +175,9 @@ def training_started(folder: RunFolder, pid: int = 0) -> TrainingStarted:
     return TrainingStarted(
         wall_s=WALL_S, framework="ultralytics", versions={"ultralytics": "8.4.190", "torch": "2.14.1"},
         settings={"lr0": "0.01", "momentum": "0.9", "weight_decay": "0.0005", "warmup_epochs": "3.0", "epochs": "50"},
-        part_names=("box", "cls", "dfl"), group_names=("weight", "bn", "bias"), group_rates=(0.01, 0.01, 0.01), epochs=50,
+        part_names=("box", "cls", "dfl"), group_names=("weight", "bn", "bias"), group_rates=(0.01, 0.01, 0.01),
+        epochs=50,
         start_epoch=1, batches_per_epoch=BATCHES_PER_EPOCH, world_size=1, ordinal=1, save_dir=str(folder.root / "out"),
-        run_folder=str(folder.root), pid=pid, device="cpu", arguments_digest="d" * 64, base_weight_decays=(0.0005, 0.0, 0.0),
+        run_folder=str(folder.root), pid=pid, device="cpu", arguments_digest="d" * 64,
+        base_weight_decays=(0.0005, 0.0, 0.0),
     )  # fmt: skip

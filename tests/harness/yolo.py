@@ -187,9 +187,11 @@ def train(
     import ultralytics.engine.trainer as trainer_module
     from ultralytics import YOLO
 
-    from trainer_hooks.integrations.ultralytics import attach
+    from trainer_hooks.integrations.ultralytics import attach, detach
 
-    if probe is not None:
+    if probe is None:
+        detach(trainer_module)
+    else:
         attach(trainer_module, connect=lambda _: probe, guard=guard)
     faults = faults or Faults()
     losses: list[float] = []

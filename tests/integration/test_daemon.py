@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from tests.harness.trainer import FakeTrainer, announce
 from trainer_hooks.wire.messages import EventsSeen, PhaseChanged, Refused
 from trainer_hooks.wire.runfolder import Exit, Receipt
 
+needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool (of Prometheus) is not here")
 NASTY = ["..%2F..%2Fetc", "..", "a%0Ab", "%00", "x" * 65, "night%0a", "-rf", "%3Cimg%3E", ".hidden"]
 
 
@@ -41,7 +43,8 @@ def training(daemon: DaemonProcess, run: str, generation: int = 1, nonce: str = 
 
 
 def _summary(daemon: DaemonProcess, run: str) -> dict[str, Any]:
-    return daemon.json(f"/api/v1/runs/{run}")["summary"]
+    summary: dict[str, Any] = daemon.json(f"/api/v1/runs/{run}")["summary"]
+    return summary
 
 
 def test_a_training_is_followed_from_its_first_batch_to_its_report(daemon: DaemonProcess) -> None:
@@ -336,6 +339,7 @@ def test_a_shim_that_dies_is_noticed_and_so_is_a_training_without_one(daemon: Da
         until("the training is missed", lambda: _summary(daemon, "night")["state"] == "gone")
 
 
+@needs_promtool
 def test_the_metrics_of_a_live_daemon_pass_promtool_over_both_sockets(daemon: DaemonProcess) -> None:
     with training(daemon, "night") as trainer:
         trainer.batches(60, nonfinite=4)

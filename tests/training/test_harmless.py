@@ -31,6 +31,7 @@ def test_a_clean_training_is_bit_for_bit_the_same_with_and_without_hooks(
     """Several guard backups fall into it: 24 optimizer steps, and one with each 20."""
     plain = train(lab.arguments(tmp_path / "plain"), lab.model, None, Faults(scaler=scaler))
     hooked = train(lab.arguments(tmp_path / "hooked"), lab.model, probe, Faults(scaler=scaler))
+    assert "partial" not in repr(plain.trainer.preprocess_batch), "the plain training was watched"
     assert len(plain.losses) == 3 * lab.batches == len(probe.batches)
     assert plain.losses == hooked.losses == [record.loss for record in probe.batches]
     ours, theirs = weights_of(hooked), weights_of(plain)

@@ -15,7 +15,7 @@ from monitor.history import reads
 from monitor.history.recall import FILE_NAME, open_history
 from monitor.history.rows import Commit, OutboxChange, Sample, Snapshot, StoryLine
 from monitor.history.samples import roll_up
-from monitor.history.store import OutOfSpace, broken_marker
+from monitor.history.store import OutOfSpace, Store, broken_marker
 from monitor.model import Entry, RecordArrived, Tick, WriteReport
 from monitor.state.run import Fleet
 from tests.harness.alerts import alert
@@ -207,10 +207,14 @@ def test_a_damage_met_while_writing_asks_for_a_restart_and_marks_the_file(tmp_pa
         file.write(b"\xff" * (path.stat().st_size - 4096))
     store.rows("PRAGMA shrink_memory")
     with pytest.raises(StoreFailed, match="starts again"):
-        for i in range(50, 60):
-            store.commit(Commit(entries=_ticks(i, i)))
+        _commit_each(store, range(50, 60))
     store.close()
     assert broken_marker(path).exists()
+
+
+def _commit_each(store: Store, seqs: range) -> None:
+    for seq in seqs:
+        store.commit(Commit(entries=_ticks(seq, seq)))
 
 
 def _sample(count: int, loss: float | None, rank: int = 0, at_s: float | None = None) -> Sample:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import subprocess
 
 import msgspec
@@ -65,6 +66,7 @@ def test_gauges_come_with_the_first_batches_and_not_before() -> None:
     assert WITH_BATCHES - after == set()
 
 
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool (of Prometheus) is not here")
 def test_the_exposition_passes_promtool() -> None:
     timings = metrics.Timings()
     timings.add("night", 0.00003)

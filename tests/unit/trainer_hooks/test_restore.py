@@ -35,6 +35,7 @@ def test_every_place_that_keeps_a_setting_gets_it(kind: str) -> None:
     assert [group["weight_decay"] for group in trainer.optimizer.param_groups] == [0.001, 0.0, 0.0]
     assert [momentum_of(group) for group in trainer.optimizer.param_groups] == [0.85] * 3
     assert trainer.scheduler.base_lrs == [0.005] * 3
+    trainer.optimizer.step()
     trainer.scheduler.step()
     assert [group["lr"] for group in trainer.optimizer.param_groups] == [0.0025] * 3
     assert vars(trainer.args) == {

@@ -66,7 +66,7 @@ def test_a_poisoned_copy_never_becomes_the_backup() -> None:
         model.running_mean.fill_(math.nan)
     assert not backup.commit(float(backup.begin()))  # type: ignore[arg-type]
     backup.restore()
-    assert bool(torch.isfinite(model.running_mean).all())  # type: ignore[arg-type]
+    assert bool(torch.isfinite(model.running_mean).all())
 
 
 def test_a_wrapped_model_is_found_inside_its_wrappers() -> None:

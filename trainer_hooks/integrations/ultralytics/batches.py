@@ -112,11 +112,12 @@ class Judge:
     def _count(self, draft: Draft, verdict: Verdict, overflow: bool) -> None:
         tally, report, bits = self._tally, draft.report, verdict.bits
         tally.batches += 1
-        tally.nonfinite_batches += bool(bits)
-        tally.nonfinite_loss += bool(bits & Nonfinite.LOSS)
-        tally.nonfinite_gradient += bool(bits & Nonfinite.GRADIENT)
-        tally.nonfinite_parameter += bool(bits & Nonfinite.PARAMETER)
-        tally.nonfinite_buffer += bool(bits & Nonfinite.BUFFER)
+        if bits:
+            tally.nonfinite_batches += 1
+            tally.nonfinite_loss += Nonfinite.LOSS in bits
+            tally.nonfinite_gradient += Nonfinite.GRADIENT in bits
+            tally.nonfinite_parameter += Nonfinite.PARAMETER in bits
+            tally.nonfinite_buffer += Nonfinite.BUFFER in bits
         tally.scaler_overflows += overflow
         tally.skipped_by_guard += report.skipped_by == SkippedBy.GUARD
         tally.skipped_by_scaler += report.skipped_by == SkippedBy.SCALER

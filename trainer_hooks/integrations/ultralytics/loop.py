@@ -183,7 +183,7 @@ class Loop:
         """Line up every scalar that is still on the device, so that they travel together."""
         parts = signals.parts(trainer.loss_items)
         draft.parts_count = len(parts)
-        draft.scalars = [trainer.loss.detach(), *parts]
+        draft.scalars = [trainer.loss, *parts]
         if draft.report.norm is not None and draft.report.norm_value is None:
             draft.reads_norm = True
             draft.scalars.append(draft.report.norm)
@@ -205,7 +205,7 @@ class Loop:
         planned = self.in_force is not None and self.in_force.just_applied()
         changes = self._changes.changes(
             trainer,
-            readings(trainer.optimizer),
+            draft.used if self.in_force is None else readings(trainer.optimizer),
             batch=draft.batch,
             clip_norm=self._clip_norm,
             warming=self.warming(trainer),

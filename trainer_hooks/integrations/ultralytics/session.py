@@ -1,6 +1,6 @@
 """One training of one rank: what happens at each of the trainer's callbacks, and what is told of it.
 
-Nothing here may raise into the trainer but LeaveTraining and, at the start, the exit that a plan demands: attach.py
+Nothing here may raise into the trainer but LeaveTraining and, at the start, the exit that a plan demands: attachment.py
 calls every method through the session's breaker.
 """
 

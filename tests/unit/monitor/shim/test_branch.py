@@ -92,6 +92,30 @@ def test_killed_at_any_file_operation_and_repeated_it_ends_the_same(tmp_path: Pa
     assert number > 20  # it was really killed, at many places
 
 
+def test_a_last_that_is_the_chosen_one_stays_when_nothing_was_saved_since(night: Night) -> None:
+    (night.weights / "last.pt").write_bytes(b"epoch 3")
+    before = (night.weights / "last.pt").stat().st_ino
+    night.step_back()
+    assert (night.weights / "last.pt").stat().st_ino == before
+    assert not (night.weights / "abandoned-g1" / "condemned-last.pt").exists()
+    assert not list(night.weights.glob(".staged*"))
+
+
+def test_a_chosen_checkpoint_that_changed_holds_the_run_even_where_last_is_right(night: Night) -> None:
+    (night.weights / "last.pt").write_bytes(b"epoch 3")
+    Path(night.kept(3).path).write_bytes(b"epoch 3?")
+    before = night.tree()
+    with pytest.raises(Held, match="its bytes are not those the plan chose"):
+        night.step_back()
+    assert night.tree() == before
+
+
+def test_a_step_with_nothing_to_do_leaves_nothing_behind(night: Night) -> None:
+    night.step_back(plan_for(2, night.save_dir, night.kept(5), best=night.kept(4)))
+    assert not list(night.weights.glob(".staged*"))
+    assert not (night.weights / "abandoned-g1").exists()
+
+
 def test_a_best_that_is_already_the_right_one_stays(night: Night) -> None:
     night.step_back(plan_for(2, night.save_dir, night.kept(3), best=night.kept(4)))
     assert (night.weights / "best.pt").read_bytes() == b"epoch 4"

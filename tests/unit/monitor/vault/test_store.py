@@ -60,6 +60,14 @@ def small(tmp_path: Path) -> Callable[[int], Path]:
     return write
 
 
+def test_a_stripped_copy_is_nothing_to_go_back_to(folder: RunFolder, spool: Spool, weights: Path) -> None:
+    """Sound for whoever only wants the weights; a rollback needs the optimizer's state."""
+    last = weights / "last.pt"
+    result = Vault(folder).examine(spool(last), sha256(last), "r")
+    assert result.verdict is Verdict.UNVERIFIED
+    assert "not resumable: the optimizer was stripped" in result.reasons
+
+
 def test_a_real_copy_is_adopted_and_found_sound(folder: RunFolder, spool: Spool, saved: Path) -> None:
     vault = Vault(folder)
     name = spool(saved)

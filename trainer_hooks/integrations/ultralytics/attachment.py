@@ -54,12 +54,22 @@ def attach(trainer_module: Any, connect: Callable[[int], ProbeLike] | None = Non
         _process = Process(connect)
     _process.guard_acts = guard and os.environ.get(ENV_GUARD, "").lower() != "off"
     trainer_class = trainer_module.BaseTrainer
-    for name, wrap in (("__init__", _wrap_init), ("_setup_train", _wrap_setup), ("train", _wrap_train)):
+    wrappers = {"__init__": _wrap_init, "_setup_train": _wrap_setup, "train": _wrap_train}
+    for name, wrap in wrappers.items():
         original = getattr(trainer_class, name)
         if not getattr(original, "_trainwarden", False):
             wrapped: Any = functools.wraps(original)(wrap(original))
             wrapped._trainwarden = True
             setattr(trainer_class, name, wrapped)
+
+
+def detach(trainer_module: Any) -> None:
+    """Undo `attach` for trainers that are built from now on; those that train already go on being watched."""
+    trainer_class = trainer_module.BaseTrainer
+    for name in ("__init__", "_setup_train", "train"):
+        wrapped = getattr(trainer_class, name)
+        if getattr(wrapped, "_trainwarden", False):
+            setattr(trainer_class, name, wrapped.__wrapped__)
 
 
 def watch(model: Any = None, *, guard: bool = True) -> None:

@@ -1,0 +1,180 @@
+"""What the hooks add to an Ultralytics training: per batch, probe and guard apart, and over whole trainings.
+
+    python -m tests.bench.overhead --device cpu --model tiny --batches 400 --pairs 3 --daemon absent
+
+The per-batch part times our own calls inside a real training. The whole part runs trainings with and without hooks in
+turn and compares their medians of the time per batch, so that a machine that slows down slows both. `--daemon` names the
+state that the caller has put the daemon in (healthy, stopped, absent); it only goes into the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+GUARD_CALLS = ("enter", "leave", "settle", "_normed", "_measure_unclipped", "measures", "resolve", "take")
+PROBE_CALLS = ("on_train_batch_start", "on_train_batch_end")
+WARM_BATCHES = 20  # not counted: caches, first backups, the allocator
+
+
+class Meter:
+    """Seconds by part, batch by batch; a call within another counts for its own part only."""
+
+    def __init__(self) -> None:
+        self.batches: dict[str, list[float]] = {"probe": [], "guard": []}
+        self._now = dict.fromkeys(self.batches, 0.0)
+        self._stack: list[str] = []
+        self._mark_s = 0.0
+
+    def timed(self, part: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """The same call, timed."""
+
+        def run(*args: Any, **options: Any) -> Any:
+            self._charge()
+            self._stack.append(part)
+            try:
+                return call(*args, **options)
+            finally:
+                self._charge()
+                self._stack.pop()
+
+        return run
+
+    def end_batch(self) -> None:
+        """What was spent since the last call is one batch."""
+        for part, spent_s in self._now.items():
+            self.batches[part].append(spent_s)
+            self._now[part] = 0.0
+
+    def _charge(self) -> None:
+        now_s = time.perf_counter()
+        if self._stack:
+            self._now[self._stack[-1]] += now_s - self._mark_s
+        self._mark_s = now_s
+
+
+def instrument(meter: Meter, trainer: Any) -> None:
+    """Put the meter around the calls of the session that trains `trainer`."""
+    from trainer_hooks.integrations.ultralytics import attachment, signals
+
+    session = attachment._sessions[trainer]
+    loop = session.loop
+    assert loop is not None
+    for name in GUARD_CALLS:
+        setattr(loop.guard, name, meter.timed("guard", getattr(loop.guard, name)))
+    for name in PROBE_CALLS:
+        setattr(session, name, meter.timed("probe", getattr(session, name)))
+    loop._prepare_step = meter.timed("probe", loop._prepare_step)  # type: ignore[method-assign]
+    for name in ("contents_before", "contents_after"):
+        setattr(signals, name, meter.timed("probe", getattr(signals, name)))
+
+
+def train(arguments: dict[str, Any], model: str, callbacks: dict[str, Callable[[Any], None]]) -> list[float]:
+    """Run a training; seconds of each of its batches, loader and step together."""
+    from ultralytics import YOLO
+
+    seconds: list[float] = []
+    mark_s = [0.0]
+
+    def began(_: Any) -> None:
+        mark_s[0] = time.perf_counter()
+
+    def ended(_: Any) -> None:
+        now_s = time.perf_counter()
+        seconds.append(now_s - mark_s[0])
+        mark_s[0] = now_s
+
+    yolo = YOLO(model)
+    yolo.add_callback("on_train_epoch_start", began)
+    for event, callback in callbacks.items():
+        yolo.add_callback(event, callback)
+    yolo.add_callback("on_train_batch_start", ended)
+    yolo.train(**arguments)
+    return seconds[WARM_BATCHES:]
+
+
+def quantiles_us(seconds: list[float]) -> tuple[float, float]:
+    """Median and 99th percentile, in microseconds."""
+    ordered = sorted(seconds)
+    return statistics.median(ordered) * 1e6, ordered[int(len(ordered) * 0.99)] * 1e6
+
+
+def prepare(folder: Path, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    """Arguments and model of the trainings to measure."""
+    from tests.harness.yolo import BATCH, go_offline, make_lab
+
+    go_offline(folder / "config")
+    os.environ["TRAINWARDEN_HOME"] = str(folder / "home")
+    lab = make_lab(folder, images=40 * BATCH)
+    arguments = lab.arguments(
+        folder / "runs",
+        epochs=max(2, -(-options.batches // lab.batches)),
+        imgsz=options.image_size,
+        device=options.device,
+        val=False,
+        save=False,
+    )
+    return arguments, str(lab.model) if options.model == "tiny" else options.model
+
+
+def measure(folder: Path, options: argparse.Namespace) -> list[tuple[str, str, str]]:
+    """Rows of the table."""
+    import ultralytics.engine.trainer as trainer_module
+
+    from trainer_hooks.integrations.ultralytics import attach, detach
+
+    arguments, model = prepare(folder, options)
+    logging.getLogger("ultralytics").setLevel(logging.ERROR)
+    ratios, batch_s = [], []
+    for _ in range(options.pairs):
+        detach(trainer_module)
+        plain = statistics.median(train(arguments, model, {}))
+        attach(trainer_module, guard=options.guard == "on")
+        hooked = statistics.median(train(arguments, model, {}))
+        ratios.append(hooked / plain)
+        batch_s.append(plain)
+    meter = Meter()
+    callbacks = {
+        "on_train_start": lambda trainer: instrument(meter, trainer),
+        "on_train_batch_start": lambda _: meter.end_batch(),
+    }
+    train(arguments, model, callbacks)
+    rows = []
+    for part, seconds in meter.batches.items():
+        median_us, p99_us = quantiles_us(seconds[WARM_BATCHES:])
+        rows.append((f"{part}, per batch", f"{median_us:8.1f} us", f"{p99_us:8.1f} us"))
+    whole = statistics.median(ratios)
+    spread = ", ".join(f"{(ratio - 1) * 100:+.2f} %" for ratio in ratios)
+    rows.append(("a batch without hooks", f"{statistics.median(batch_s) * 1e3:8.2f} ms", ""))
+    rows.append(("whole training, with / without", f"{(whole - 1) * 100:+8.2f} %", spread))
+    return rows
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--model", default="tiny", help="tiny, or any model YAML of Ultralytics")
+    parser.add_argument("--batches", type=int, default=400, help="of each training")
+    parser.add_argument("--image-size", type=int, default=64)
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--guard", default="on", choices=["on", "off"])
+    parser.add_argument("--daemon", default="absent", choices=["healthy", "stopped", "absent"])
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        rows = measure(Path(folder), options)
+    print(f"\nmodel {options.model}, {options.device}, daemon {options.daemon}, guard {options.guard}")
+    print(f"{'':34}{'median':>12}  {'p99 / each pair':>14}")
+    for name, middle, rest in rows:
+        print(f"{name:34}{middle:>12}  {rest:>14}")
+
+
+if __name__ == "__main__":
+    main()
