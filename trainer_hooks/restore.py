@@ -30,7 +30,8 @@ class Reading(NamedTuple):
 
 def readings(optimizer: Any) -> tuple[Reading, ...]:
     """Each group's values as they are now; inside a step: what the step uses."""
-    return tuple([Reading(group["lr"], momentum_of(group), group.get("weight_decay", 0.0)) for group in optimizer.param_groups])
+    groups = optimizer.param_groups
+    return tuple([Reading(float(g["lr"]), momentum_of(g), float(g.get("weight_decay", 0.0))) for g in groups])
 
 
 def momentum_of(group: dict[str, Any]) -> float | None:

@@ -3,7 +3,7 @@
     python -m tests.bench.overhead --device cpu --model tiny --batches 400 --pairs 3 --daemon absent
 
 The per-batch part times our own calls inside a real training. The whole part runs trainings with and without hooks in
-turn and compares their medians of the time per batch, so that a machine that slows down slows both. `--daemon` names the
+turn and compares the medians of their batch times, so that a machine that slows down slows both. `--daemon` names the
 state that the caller has put the daemon in (healthy, stopped, absent); it only goes into the table.
 """
 

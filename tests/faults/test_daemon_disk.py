@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,8 @@ from tests.harness.trainer import FakeTrainer, announce
 pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace, which injects the fault, is not here")
 
 
-@pytest.mark.parametrize("nth", [1, 2, 3])
-def test_a_failed_sync_ends_the_daemon_with_70_and_a_restart_tells_once(tmp_path: Path, nth: int) -> None:
-    """After a failed fsync nobody knows what is on disk, and SQLite would go on acknowledging."""
+def test_a_failed_sync_ends_the_daemon_with_70_and_a_restart_tells_once(tmp_path: Path) -> None:
+    """After a failed sync nobody knows what is on disk, and SQLite would go on acknowledging."""
     announce(tmp_path, "night")
     started = {"number": 1, "nonce": "n1", "pid": os.getpid(), "shim_pid": os.getpid()}
     with DaemonProcess(tmp_path) as daemon, FakeTrainer(tmp_path, "night", pid=os.getpid()) as trainer:
@@ -27,17 +27,9 @@ def test_a_failed_sync_ends_the_daemon_with_70_and_a_restart_tells_once(tmp_path
         daemon.post("/api/v1/runs/night/generation-started", started)
         trainer.start()
         trainer.until_seen()
-        assert daemon.process is not None
-        inject = f"fdatasync:error=EIO:when={nth}"
-        tracing = ["strace", "-f", "-qq", "-o", str(tmp_path / "trace"), "-p", str(daemon.process.pid)]
-        with subprocess.Popen([*tracing, "-e", "trace=fdatasync", "-e", f"inject={inject}"], stderr=sys.stderr) as strace:
-            until("strace holds it", lambda: _traced(daemon.process.pid if daemon.process else 0))
-            for _ in range(6):
-                trainer.batches(5, nonfinite=5)
-                if daemon.process.poll() is not None:
-                    break
+        with _first_sync_fails(daemon, tmp_path / "trace"):
+            trainer.batches(5, nonfinite=5)
             assert daemon.wait(30.0) == 70
-            strace.wait(10.0)
         assert "EIO" in (tmp_path / "trace").read_text(), "the fault must have fired"
         assert "disk I/O error" in daemon.output()
         daemon.start()
@@ -47,6 +39,14 @@ def test_a_failed_sync_ends_the_daemon_with_70_and_a_restart_tells_once(tmp_path
         assert daemon.metric(opened) == 1
 
 
-def _traced(pid: int) -> bool:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return "TracerPid:\t0\n" not in status
+@contextmanager
+def _first_sync_fails(daemon: DaemonProcess, trace: Path) -> Iterator[None]:
+    assert daemon.process is not None
+    pid = daemon.process.pid
+    asked = ["strace", "-f", "-qq", "-o", str(trace), "-p", str(pid), "-e", "trace=fdatasync"]
+    with subprocess.Popen([*asked, "-e", "inject=fdatasync:error=EIO:when=1"]) as strace:
+        try:
+            until("strace holds it", lambda: "TracerPid:\t0\n" not in Path(f"/proc/{pid}/status").read_text())
+            yield
+        finally:
+            strace.terminate()

@@ -1,4 +1,4 @@
-"""The daemon dies by SIGKILL, at any point: nothing that arrived is lost, nobody is told twice, no plan written twice."""
+"""The daemon dies by SIGKILL, at any point: nothing that arrived is lost, nobody told twice, no plan written twice."""
 
 from __future__ import annotations
 

@@ -43,10 +43,15 @@ def test_the_hooks_link_delivers_obeys_and_forgets(tmp_path: Path) -> None:
             **os.environ, "TRAINWARDEN_HOME": str(tmp_path), "TRAINWARDEN_RUN": "night", "TRAINWARDEN_NONCE": "n1",
             "TRAINWARDEN_RUN_FOLDER": str(folder.root), "TRAINWARDEN_GENERATION": "1",
         }  # fmt: skip
-        runfolder.write(folder.generation(1), Generation(number=1, nonce="n1", allocated_by="shim", shim_pid=os.getpid()))
+        runfolder.write(
+            folder.generation(1), Generation(number=1, nonce="n1", allocated_by="shim", shim_pid=os.getpid())
+        )
         root = str(Path(__file__).resolve().parents[2])
         with subprocess.Popen(
-            [sys.executable, "-c", HOOK], env={**environment, "PYTHONPATH": root}, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-c", HOOK],
+            env={**environment, "PYTHONPATH": root},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         ) as hook:
             assert hook.stdout is not None
             assert hook.stdin is not None

@@ -21,8 +21,6 @@ from trainer_hooks.integrations.ultralytics.obey import PlanInForce, obey
 from trainer_hooks.integrations.ultralytics.process import ProbeLike, Process, Training
 from trainer_hooks.wire.messages import EpochEnded, PhaseChanged, TrainingEnded, TrainingStarted
 
-FLUSH_S = 2.0  # at the end of a training: what is not sent by then lies in the spool
-
 
 class Session:
     """The hooks' state for one trainer. Holds no reference to it; every callback brings it along."""
@@ -188,11 +186,10 @@ class Session:
             obey(order, self, trainer, batch=self.loop.batch)
 
     def ended(self, trainer: Any, how: str, detail: str) -> None:
-        """train() is over, in one way or another."""
+        """train() is over, in one way or another. What is not sent yet goes out by itself, or when the probe is closed."""
         if self.loop is not None:
             self.loop.read_delayed(trainer)
         self._tell_started(trainer)
         epoch = int(getattr(trainer, "epoch", trainer.start_epoch)) + 1
         self.probe.event(PhaseChanged(time.time(), epoch, "idle"))
         self.probe.event(TrainingEnded(time.time(), how, detail, epoch, signals.metrics(trainer)))
-        self.probe.flush(FLUSH_S)

@@ -1,0 +1,147 @@
+"""Verdicts on batches and the totals of many, on a tiny model: no framework needed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+
+from trainer_hooks.breaker import Breaker
+from trainer_hooks.guard import Guard, StepReport
+from trainer_hooks.integrations.ultralytics.batches import Draft, Judge, Verdict
+from trainer_hooks.integrations.ultralytics.process import NAMING_ARGUMENTS, Process, Tally, arguments_digest
+from trainer_hooks.integrations.ultralytics.signals import BatchContents, Memory, contents_after, contents_before
+from trainer_hooks.restore import Reading
+from trainer_hooks.wire.messages import Counts, Nonfinite, SkippedBy
+
+NAN = math.nan
+STEP = StepReport(norm_value=1.0, settled=True, stepped=True)
+NO_STEP = StepReport(settled=True)
+
+
+@dataclass
+class Bench:
+    """A judge over a model that nothing is wrong with, unless a test breaks it."""
+
+    tally: Tally = field(default_factory=Tally)
+
+    def __post_init__(self) -> None:
+        self.model = torch.nn.Linear(1, 1)
+        optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
+        self.judge = Judge(Guard(self.model, optimizer, None, Breaker(lambda _: None)), self.tally)
+
+    def ended(self, report: StepReport, loss: float = 1.0) -> Verdict:
+        draft = Draft(
+            wall_s=0.0,
+            sent_s=0.0,
+            epoch=1,
+            batch=0,
+            batches_per_epoch=1,
+            contents=BatchContents(size=8),
+            report=report,
+            used=(Reading(0.1, None, 0.0),),
+            clip_norm=None,
+            memory=Memory(),
+            batch_s=None,
+            data_wait_s=None,
+        )
+        return self.judge.judge(draft, [loss])
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_a_good_batch_counts_as_one_and_has_no_bits(bench: Bench) -> None:
+    assert bench.ended(STEP).bits == 0
+    assert bench.tally.counts(0, 0) == Counts(batches=1, steps=1)
+
+
+def test_an_isolated_overflow_is_counted_apart_and_is_no_bad_batch(bench: Bench) -> None:
+    report = StepReport(norm_value=math.inf, skipped_by=SkippedBy.SCALER, settled=True, stepped=True)
+    assert bench.ended(report).bits == 0
+    assert bench.tally.counts(0, 0) == Counts(batches=1, steps=1, skipped_by_scaler=1, scaler_overflows=1)
+
+
+@pytest.mark.parametrize(
+    ("report", "loss", "bits"),
+    [
+        (StepReport(norm_value=NAN, skipped_by=SkippedBy.SCALER, scale_healthy=False), 1.0, Nonfinite.GRADIENT),
+        (StepReport(norm_value=NAN, skipped_by=SkippedBy.SCALER), NAN, Nonfinite.LOSS | Nonfinite.GRADIENT),
+        (StepReport(norm_value=NAN, skipped_by=SkippedBy.GUARD), 1.0, Nonfinite.GRADIENT),
+        (
+            StepReport(norm_value=NAN, skipped_by=SkippedBy.SCALER, bad_buffer="bn.running_var"),
+            1.0,
+            Nonfinite.GRADIENT | Nonfinite.BUFFER,
+        ),
+    ],
+    ids=["a scale below one", "a loss that is NaN too", "no scaler", "poisoned statistics"],
+)
+def test_an_overflow_that_is_more_than_one_gets_its_bits(
+    bench: Bench, report: StepReport, loss: float, bits: Nonfinite
+) -> None:
+    report.settled = report.stepped = True
+    verdict = bench.ended(report, loss)
+    assert verdict.bits == bits
+    assert verdict.cured
+    assert bench.tally.scaler_overflows == 0
+    assert bench.tally.nonfinite_batches == 1
+
+
+def test_a_bad_micro_batch_is_remembered_until_its_step_is_over(bench: Bench) -> None:
+    """Good, bad, good, then the step that all four make, skipped: one bad batch, one skip, three batches of samples."""
+    bench.ended(NO_STEP)
+    assert bench.ended(NO_STEP, NAN).bits == Nonfinite.LOSS
+    bench.ended(NO_STEP)
+    skipped = StepReport(norm_value=NAN, skipped_by=SkippedBy.GUARD, settled=True, stepped=True)
+    assert bench.ended(skipped).bits == 0
+    counts = bench.tally.counts(0, 0)
+    assert (counts.nonfinite_batches, counts.skipped_by_guard, counts.samples_lost) == (1, 1, 24)
+    assert bench.ended(skipped).bits == Nonfinite.GRADIENT, "the next bad step is its own"
+
+
+def test_poisoned_parameters_are_told_and_not_called_cured(bench: Bench) -> None:
+    with torch.no_grad():
+        bench.model.weight.fill_(NAN)
+    verdict = bench.ended(STEP, NAN)
+    assert verdict.bits == Nonfinite.LOSS | Nonfinite.PARAMETER
+    assert (verdict.cured, verdict.first_bad) == (False, "weight")
+
+
+def test_totals_go_on_the_wire_under_their_own_names() -> None:
+    tally = Tally(*range(1, 12))
+    counts = tally.counts(hook_errors=12, records_dropped=13)
+    assert all(getattr(counts, name) == getattr(tally, name) for name in Tally.__slots__ if name != "evidence")
+    assert (counts.hook_errors, counts.records_dropped) == (12, 13)
+
+
+def test_instances_are_counted_per_image_before_the_batch_travels() -> None:
+    batch = {"im_file": ["a", "b"], "batch_idx": torch.tensor([0.0, 1.0, 1.0]), "cls": torch.zeros(3, 1)}
+    contents = contents_before(batch)
+    assert (contents.instances, contents.instances_max, contents.samples) == (3, 2, ("a", "b"))
+    contents_after(contents, {"img": torch.zeros(2, 3, 32, 64)})
+    assert (contents.size, contents.image_size) == (2, 64)
+
+
+def test_a_batch_without_objects_has_none() -> None:
+    contents = contents_before({"batch_idx": torch.empty(0)})
+    assert (contents.instances, contents.instances_max) == (0, 0)
+    assert contents_before({"cls": torch.zeros(5)}).instances == 5
+    assert contents_before({}).instances is None
+
+
+def test_a_trainings_digest_depends_on_what_names_it_and_on_nothing_else() -> None:
+    arguments = dict.fromkeys(NAMING_ARGUMENTS, "x")
+    assert arguments_digest(arguments) == arguments_digest(dict(reversed(arguments.items())) | {"lr0": 0.1})
+    assert arguments_digest(arguments) != arguments_digest(arguments | {"data": "y"})
+
+
+def test_trainings_are_numbered_unless_a_launching_parent_has_said_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    process = Process(connect=lambda _: pytest.fail("not asked for"))
+    assert [process.next_training({}).ordinal for _ in range(2)] == [1, 2]
+    monkeypatch.setenv("TRAINWARDEN_TRAINING", "7:abc")
+    training = process.next_training({})
+    assert (training.ordinal, training.digest) == (7, "abc")
