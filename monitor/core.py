@@ -7,6 +7,8 @@ that an uninterrupted core had.
 
 from __future__ import annotations
 
+import traceback
+
 import msgspec
 
 from monitor.detectors import Detector, load_all
@@ -70,7 +72,13 @@ class Core:
         if run is None:
             return []
         turn = self._turn(run)
-        self._dispatch(turn, entry.input)
+        try:
+            self._dispatch(turn, entry.input)
+        except Exception as error:  # noqa: BLE001 - our own defect; one input must not end the watch over every run
+            run.totals.defects += 1
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            what = f"{type(error).__name__} in {place.name}, line {place.lineno}: {error}"
+            turn.say(f"a defect of trainwarden, please report it: {what}", Severity.CRITICAL)
         return turn.effects
 
     def _turn(self, run: RunState) -> Turn:

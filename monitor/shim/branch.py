@@ -175,7 +175,8 @@ def _check(checkpoint: Checkpoint, found: str) -> None:
     if found != checkpoint.digest:
         raise Held(
             f"{checkpoint.path}: its bytes are not those the plan chose "
-            f"(sha256 {found[:12]}, not {checkpoint.digest[:12]}): nothing was moved; verify the checkpoints and decide by hand"
+            f"(sha256 {found[:12]}, not {checkpoint.digest[:12]}): nothing was moved; "
+            "verify the checkpoints and decide by hand"
         )
 
 

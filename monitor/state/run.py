@@ -121,6 +121,7 @@ class Totals(msgspec.Struct):
 
     counts: Counts = msgspec.field(default_factory=Counts)
     frames_refused: int = 0
+    defects: int = 0  # inputs that raised within the core
     batches_discarded: int = 0
     rollbacks: dict[str, int] = {}  # by outcome
     orders: dict[str, int] = {}  # "<kind>/<outcome>"

@@ -16,14 +16,14 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
 from monitor.model import Verdict
-from monitor.vault.contents import read_contents
-from monitor.vault.findings import Findings, judge
-from monitor.vault.inert import UnreadableError
+
+if TYPE_CHECKING:
+    from monitor.vault.findings import Findings
 
 CPU_S_MAX = 120
 MEMORY_BYTES_MAX = 1024**3  # beyond the interpreter and the mapped file; a 32 MB pickle as a tree fits
@@ -143,6 +143,11 @@ def _examine_here(path: Path, digest: str | None) -> Examination:
 
 def examine_file(file: BinaryIO, digest: str | None) -> Examination:
     """Examine an open file in this process, without any limit: what the child does. `seconds` is left at 0."""
+    # Here and not above: they bring numpy, which the child alone needs and which is a fifth of the daemon's start.
+    from monitor.vault.contents import read_contents  # noqa: PLC0415
+    from monitor.vault.findings import judge  # noqa: PLC0415
+    from monitor.vault.inert import UnreadableError  # noqa: PLC0415
+
     found = _digest(file)
     if digest is not None and digest.lower() != found:
         # Not even parsed: whatever these bytes are, nobody saved them.

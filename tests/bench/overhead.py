@@ -15,7 +15,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -157,8 +157,8 @@ def measure(folder: Path, options: argparse.Namespace) -> list[tuple[str, str, s
     return rows
 
 
-def main() -> None:
-    """Measure and print the table."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print the table. None: the arguments of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--model", default="tiny", help="tiny, or any model YAML of Ultralytics")
@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--guard", default="on", choices=["on", "off"])
     parser.add_argument("--daemon", default="absent", choices=["healthy", "stopped", "absent"])
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(Path(folder), options)
     print(f"\nmodel {options.model}, {options.device}, daemon {options.daemon}, guard {options.guard}")

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from tests.harness.night_run import Daemon, NightRun
+from tests.harness.night_run import Daemon, NightRun, Scrapes, fresh_home
 from tests.harness.shim import eventually
-from trainer_hooks.wire.runfolder import Plan, read
 
+AT_ONCE = 3  # nights side by side: they mostly wait
 POINTS = [
     "not finite",
     "incident 1 opened",
@@ -25,67 +30,121 @@ POINTS = [
     "watching:",
     "incident 1 resolved",
 ]
+WHILE_RELAUNCHING = "dead while the training is relaunched"
+POISONED = "the newest checkpoint is poisoned"
 
 
 class Post:
-    """What the webhook's receiver got, by message id."""
+    """A webhook's receiver that refuses the first try of each message."""
 
     def __init__(self, server: HTTPServer) -> None:
-        self.bodies: list[dict[str, object]] = []
-        self.ids: list[str] = []
+        self.tries: dict[str, list[dict[str, object]]] = defaultdict(list)
+        self.taken: set[str] = set()
         server.expect_request("/hook").respond_with_handler(self._take)
         self.url = server.url_for("/hook")
 
     def _take(self, request: Request) -> Response:
-        self.ids.append(request.headers["webhook-id"])
-        self.bodies.append(json.loads(request.data))
+        name = request.headers["webhook-id"]
+        self.tries[name].append(json.loads(request.data))
+        if len(self.tries[name]) == 1:
+            return Response("not now", 503)
+        self.taken.add(name)
         return Response("", 204)
 
-
-def reached(run: NightRun, point: str) -> bool:
-    """Whether the run has come to a point of its incident."""
-    if point.startswith("file "):
-        return any(run.folder.root.glob(point.removeprefix("file ")))
-    return run.says(point)
+    def kinds(self) -> list[str]:
+        """Of each message that was taken, once however often it was tried."""
+        return sorted(name.rsplit("/", 2)[1] for name in set(self.taken))
 
 
-def check(run: NightRun, post: Post) -> None:
-    """One rollback to epoch 3, one relaunch, every alert delivered, the training finished."""
-    assert run.wait() == 0, run.log.read_text()
-    assert sorted(p.name for p in run.folder.root.glob("plan-*.json")) == ["plan-2.json"]
-    assert run.folder.last_generation() == 2
-    plan = read(run.folder.plan(2), Plan)
-    assert plan.checkpoint is not None
-    assert plan.checkpoint.epoch == 3
-    rows = (run.save_dir / "results.csv").read_text().splitlines()
-    assert [row.split(",")[0] for row in rows[1:]] == ["1", "2", "3", "4", "5", "6"]
-    eventually("the alerts", lambda: len(set(post.ids)) >= 3)
-    assert {i.rsplit("/", 2)[1] for i in post.ids} == {"incident_opened", "rolled_back", "resolved"}
+@dataclass
+class Night:
+    """One whole night with a kill in it."""
+
+    run: NightRun
+    daemon: Daemon
+    post: Post
+    scrapes: Scrapes
+    killed: list[int] = field(default_factory=list)
+
+    def reached(self, point: str) -> bool:
+        """Whether the run has come to a point of its incident."""
+        self.scrapes.look()
+        if point.startswith("file "):
+            return any(self.run.folder.root.glob(point.removeprefix("file ")))
+        return self.run.says(point)
+
+    def kill(self) -> None:
+        pid = self.daemon.kill()
+        self.killed += [pid] if pid and pid not in self.killed else []
 
 
-@pytest.mark.parametrize("point", POINTS)
+def through(night: Night, point: str) -> Night:
+    """Kill the daemon at the point; come back when the run is over and the people have heard."""
+    if point == WHILE_RELAUNCHING:
+        night.run.until("the receipt", lambda: night.reached("file applied-*.json"))
+        night.run.until("the relaunch", lambda: (night.kill(), night.reached("file generation-2.json"))[1])
+    else:
+        place = "incident 1 opened" if point == POISONED else point
+        night.run.until(place, lambda: night.reached(place))
+        night.kill()
+    night.run.wait(night.scrapes.look)
+    try:
+        eventually("the news of the end", lambda: "resolved" in night.post.kinds(), 30.0)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; heard of {night.post.kinds()}; the terminal shows:\n{night.run.shown}") from None
+    return night
+
+
+@pytest.fixture(scope="module")
+def nights(request: pytest.FixtureRequest, checkpoints: Path) -> Iterator[Callable[[str], Night]]:
+    """Every night that a selected test asks for, some of them side by side."""
+    wanted = [item.callspec.params["point"] for item in request.session.items if "nights" in item.fixturenames]
+    with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(AT_ONCE))
+        begun: dict[str, Future[Night]] = {}
+
+        def spend(point: str) -> Night:
+            home = homes[point]
+            post = Post(servers[point])
+            more = ("--poisoned-epoch", "3") if point == POISONED else ()
+            daemon = Daemon(home)
+            run = NightRun(home, checkpoints, *more, hook_url=post.url)
+            return through(Night(run, daemon, post, Scrapes(daemon)), point)
+
+        homes = {point: stack.enter_context(fresh_home()) for point in wanted}
+        servers = {point: stack.enter_context(HTTPServer(port=0)) for point in wanted}
+        begun.update({point: pool.submit(spend, point) for point in wanted})
+        yield lambda point: begun[point].result()
+
+
+@pytest.mark.parametrize("point", [*POINTS, WHILE_RELAUNCHING])
 def test_a_daemon_killed_at_any_point_of_an_incident_loses_and_repeats_nothing(
-    point: str, home: Path, checkpoints: Path, httpserver: HTTPServer
+    point: str, nights: Callable[[str], Night]
 ) -> None:
-    post = Post(httpserver)
-    run = NightRun(home, checkpoints, post.url)
-    daemon = Daemon(home)
-    eventually(point, lambda: reached(run, point) or run.process.poll() is not None)
-    assert daemon.kill() is not None, "the fault did not fire"
-    check(run, post)
+    """One rollback to epoch 3, one relaunch, each alert delivered under one id, every counter kept."""
+    night = nights(point)
+    run = night.run
+    assert night.killed, "the fault did not fire"
+    assert run.process.returncode == 0, run.shown
+    assert run.plans() == ["plan-2.json"]
+    assert run.folder.last_generation() == 2
+    assert run.target_epoch() == 3
+    assert run.rows() == ["1", "2", "3", "4", "5", "6", "7", "8"]
+    assert night.post.kinds() == ["incident_opened", "resolved", "rolled_back"]
+    assert all(body == bodies[0] for bodies in night.post.tries.values() for body in bodies), "a try told another story"
+    assert all(len(bodies) >= 2 for bodies in night.post.tries.values()), "no try was refused"
+    assert len(night.scrapes.daemons) >= 2, "nobody scraped both daemons"
+    assert night.scrapes.steps_back() == []
 
 
-def test_a_daemon_that_is_dead_while_the_training_is_relaunched_changes_nothing(
-    home: Path, checkpoints: Path, httpserver: HTTPServer
+@pytest.mark.parametrize("point", [POISONED])
+def test_with_a_poisoned_newest_checkpoint_the_run_goes_back_past_it(
+    point: str, nights: Callable[[str], Night]
 ) -> None:
-    """The plan is committed: the shim carries it out alone, and a daemon that comes later finds everything in the run folder."""
-    post = Post(httpserver)
-    run = NightRun(home, checkpoints, post.url)
-    daemon = Daemon(home)
-    eventually("the plan", lambda: run.folder.plan(2).exists())
-    killed = 0
-    while not run.folder.generation(2).exists():
-        killed += daemon.kill() is not None
-        assert run.process.poll() is None
-    assert killed, "the fault did not fire"
-    check(run, post)
+    night = nights(point)
+    assert night.killed, "the fault did not fire"
+    assert night.run.process.returncode == 0, night.run.shown
+    assert night.run.says("checkpoint of epoch 3: poisoned")
+    assert (night.run.plans(), night.run.target_epoch()) == (["plan-2.json"], 2)
+    assert night.run.rows() == ["1", "2", "3", "4", "5", "6", "7", "8"]
+    assert any(kind.startswith("checkpoint_poisoned") for kind in night.post.kinds())

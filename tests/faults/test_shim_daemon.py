@@ -33,7 +33,7 @@ EVERYTHING = ["/api/v1/runs", "generation-started", "generation-exited", "ended"
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
-    with no_process_left("r"):
+    with no_process_left(folder_of(tmp_path / "home", "r")):
         yield tmp_path / "home"
 
 

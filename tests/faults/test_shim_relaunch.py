@@ -93,7 +93,7 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    with no_process_left("r"):
+    with no_process_left(folder_of(tmp_path / "home", "r")):
         yield World(tmp_path)
 
 
@@ -294,14 +294,14 @@ def test_workers_that_a_finished_training_leaves_behind_are_left_alone(world: Wo
     process = world.process
     assert process is not None
     assert process.wait(60) == 0
-    assert len(processes_of("r")) == 4
+    assert len(processes_of(world.folder)) == 4
     assert process.stdout is not None
     process.stdout.close()
 
 
 def test_the_training_survives_its_shim_and_another_shim_takes_over(world: World) -> None:
     kill(world.start())
-    assert len(processes_of("r")) == 1
+    assert len(processes_of(world.folder)) == 1
     adopter = world.adopt()
     assert adopter.stdout is not None
     assert any("took over generation 1" in line for line in adopter.stdout)
@@ -328,7 +328,7 @@ def test_a_plan_that_waits_for_a_shim_is_carried_out_by_the_one_who_takes_over(w
     obey(world.folder, "order-2", 1)
     kill(process)
     world.leave(75)
-    eventually("the end of the training", lambda: not processes_of("r"))
+    eventually("the end of the training", lambda: not processes_of(world.folder))
     returned, output = world.over(world.adopt())
     assert returned == 0, output
     assert "generation 2 from plan-2" in output

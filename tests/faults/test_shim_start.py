@@ -61,7 +61,7 @@ def test_ten_megabytes_of_output_pass(tmp_path: Path) -> None:
 def test_output_that_nobody_reads_blocks_the_training_and_not_us(tmp_path: Path) -> None:
     """As without us; the shim has no pipe of its own that could fill up."""
     code = "import sys\nfor _ in range(10 * 1024): sys.stdout.write('x' * 1023 + '\\n')"
-    with no_process_left("r"):
+    with no_process_left(folder_of(tmp_path / "home", "r")):
         process = shim(tmp_path / "home", tmp_path, [sys.executable, "-c", code], run="r")
         folder = folder_of(tmp_path / "home", "r")
         eventually(
@@ -115,7 +115,7 @@ def test_a_run_that_exists_is_refused_with_the_way_out(tmp_path: Path) -> None:
 def test_a_live_run_is_refused(tmp_path: Path) -> None:
     home = tmp_path / "home"
     argv = [sys.executable, "-c", "import time; print('STARTED', flush=True); time.sleep(60)"]
-    with no_process_left("r"):
+    with no_process_left(folder_of(tmp_path / "home", "r")):
         first = shim(home, tmp_path, argv, run="r")
         eventually("the start", folder_of(home, "r").generation(1).exists)
         for adopt in (False, True):
@@ -201,7 +201,7 @@ while True:
 def test_sigterm_is_passed_on_once_and_a_training_that_ignores_it_is_made_to_leave(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(STUBBORN)
     folder = folder_of(tmp_path / "home", "r")
-    with no_process_left("r"):
+    with no_process_left(folder_of(tmp_path / "home", "r")):
         process = shim(tmp_path / "home", tmp_path, [sys.executable, "train.py"], run="r")
         eventually("the training", (folder.root / "begun").exists)
         for _ in range(3):
@@ -218,7 +218,7 @@ def test_a_hang_up_without_a_terminal_ends_nothing_and_moves_no_output(tmp_path:
     """As under nohup with the output in a file."""
     (tmp_path / "train.py").write_text(STUBBORN.replace("while True", "while not (folder / 'leave').exists()"))
     folder = folder_of(tmp_path / "home", "r")
-    with no_process_left("r"):
+    with no_process_left(folder_of(tmp_path / "home", "r")):
         process = shim(tmp_path / "home", tmp_path, [sys.executable, "train.py"], run="r")
         eventually("the training", (folder.root / "begun").exists)
         process.send_signal(signal.SIGHUP)

@@ -50,7 +50,7 @@ def open_terminal(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
         opened.append(Terminal(argv, environment_of(tmp_path / "home", PS1="$ ", HISTFILE="", TERM="xterm"), tmp_path))
         return opened[-1]
 
-    with no_process_left("r"):
+    with no_process_left(folder_of(tmp_path / "home", "r")):
         yield open_one
     for terminal in opened:
         terminal.close()

@@ -1,56 +1,62 @@
-"""A supervised run of the plain training, from the outside: `trainwarden run` as a user starts it, and the daemon's process."""
+"""Supervised runs of the plain training, from the outside: `trainwarden` as a user types it, and the daemon's process."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from tests.harness.shim import eventually
-from trainer_hooks.wire.runfolder import ENV_HOME, RunFolder
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from monitor.shim.process import environment
+from tests.harness.shim import WAIT_S, eventually
+from trainer_hooks.wire.runfolder import ENV_HOME, Generation, Plan, RunFolder, read
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = "night"
+CONSOLE = (sys.executable, "-c", "from _trainwarden import main; main()")
+PLAIN_TRAINING = (sys.executable, "-m", "tests.harness.plain_training")
 POLICY = """\
 version: 1
 rollback: {redo_limit_epochs: 9, healthy_batches: 5, grace_s: 10}
 strengthen: {warmup_epochs: 0}
 watch: {batches_min: 40, onset_samples: false}
+"""
+WEBHOOK = """\
 webhooks:
   - {name: people, url: "%s"}
 """
 
 
-def environment_of_home(home: Path) -> dict[str, str]:
-    """The environment of a user whose runs, store and sockets lie below `home`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("TRAINWARDEN_")}
-    return kept | {ENV_HOME: str(home), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+@contextlib.contextmanager
+def fresh_home() -> Iterator[Path]:
+    """A state home of its own, with a short path, since sockets lie below it; whatever still runs in it is killed."""
+    folder = Path(tempfile.mkdtemp(prefix="tw-"))
+    try:
+        yield folder
+    finally:
+        while alive := processes_in(folder):
+            for pid in alive:
+                with contextlib.suppress(ProcessLookupError):  # it ended by itself
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-class Daemon:
-    """The daemon of a home, as a process."""
-
-    def __init__(self, home: Path) -> None:
-        self._note = home / "run" / "daemon.json"
-
-    def pid(self) -> int | None:
-        """Its pid, while it lives."""
-        try:
-            pid = int(json.loads(self._note.read_bytes())["pid"])
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except (OSError, ValueError):
-            return None
-        return pid if b"monitor" in command and _alive(pid) else None
-
-    def kill(self) -> int | None:
-        """SIGKILL; returns the pid it had, None where there was none."""
-        pid = self.pid()
-        if pid is not None:
-            os.kill(pid, signal.SIGKILL)
-        return pid
+def processes_in(home: Path) -> list[int]:
+    """Every live process that was started with this state home: shims, trainings and daemons."""
+    pids = [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdecimal()]
+    return [pid for pid in pids if _alive(pid) and environment(pid).get(ENV_HOME) == str(home) and pid != os.getpid()]
 
 
 def _alive(pid: int) -> bool:
@@ -61,37 +67,214 @@ def _alive(pid: int) -> bool:
     return state != "Z"
 
 
-class NightRun:
-    """`trainwarden run` over the plain training, with its output in a file."""
+def environment_of_home(home: Path, **more: str) -> dict[str, str]:
+    """The environment of a user whose runs, store and sockets lie below `home`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TRAINWARDEN_")}
+    return kept | {ENV_HOME: str(home), "OMP_NUM_THREADS": "1", "COLUMNS": "200"} | more
 
-    def __init__(self, home: Path, checkpoints: Path, hook_url: str, *more: str, run: str = RUN) -> None:
-        self.home, self.run = home, run
+
+def trainwarden(home: Path, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """A command of ours, to its end."""
+    return subprocess.run(
+        [*CONSOLE, *arguments],
+        env=environment_of_home(home),
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def says_one_sentence(done: subprocess.CompletedProcess[str], code: int) -> str:
+    """What a refused command says: one line on stderr, nothing on stdout, and the exit code."""
+    assert done.returncode == code, done
+    assert done.stdout == ""
+    assert done.stderr.startswith("trainwarden: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+class Daemon:
+    """The daemon of a home, as a process."""
+
+    def __init__(self, home: Path) -> None:
+        self._note = home / "run" / "daemon.json"
+
+    def _said(self) -> dict[str, Any]:
+        try:
+            note: dict[str, Any] = json.loads(self._note.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return note
+
+    def pid(self) -> int | None:
+        """Its pid, while it lives."""
+        pid = int(self._said().get("pid", 0))
+        with contextlib.suppress(OSError):  # it is gone
+            if _alive(pid) and b"monitor" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return pid
+        return None
+
+    def signal(self, number: signal.Signals) -> int | None:
+        """Returns the pid that got it, None where there was none."""
+        pid = self.pid()
+        if pid is not None:
+            os.kill(pid, number)
+        return pid
+
+    def kill(self) -> int | None:
+        """SIGKILL; returns the pid it had, None where there was none."""
+        return self.signal(signal.SIGKILL)
+
+    def metrics(self) -> str:
+        """What it exposes; empty where it does not answer."""
+        try:
+            return httpx.get(f"http://127.0.0.1:{self._said().get('port', 0)}/metrics", timeout=5.0).text
+        except httpx.HTTPError:
+            return ""
+
+
+class Scrapes:
+    """Looks at /metrics again and again, whichever daemon answers, as a Prometheus does."""
+
+    def __init__(self, daemon: Daemon, interval_s: float = 0.2) -> None:
+        self._daemon, self._interval_s, self._next_s = daemon, interval_s, 0.0
+        self.seen: list[tuple[int | None, dict[str, float]]] = []  # pid of the daemon, counters of its runs
+
+    def look(self) -> None:
+        """Scrape, if the time has come."""
+        if time.monotonic() < self._next_s:
+            return
+        self._next_s = time.monotonic() + self._interval_s
+        pid = self._daemon.pid()
+        if counters := counters_of_runs(self._daemon.metrics()):
+            self.seen.append((pid, counters))
+
+    @property
+    def daemons(self) -> set[int | None]:
+        return {pid for pid, _ in self.seen}
+
+    def steps_back(self) -> list[str]:
+        """Each counter that went back or was lost between two scrapes."""
+        pairs = zip(self.seen, self.seen[1:], strict=False)
+        return [
+            f"{name}: {value:g} then {after.get(name)}, daemon {pid} then {next_pid}"
+            for (pid, before), (next_pid, after) in pairs
+            for name, value in before.items()
+            if after.get(name, -1.0) < value
+        ]
+
+
+def counters_of_runs(text: str) -> dict[str, float]:
+    """Every counter that has a run, by name and labels."""
+    return {
+        f"{sample.name}{sorted(sample.labels.items())}": sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if family.type == "counter" and sample.name.endswith("_total") and "run" in sample.labels
+    }
+
+
+class NightRun:
+    """`trainwarden run` over the plain training, or over `command`, with its output in a file."""
+
+    def __init__(
+        self,
+        home: Path,
+        checkpoints: Path,
+        *training: str,
+        run: str = RUN,
+        hook_url: str = "",
+        options: Sequence[str] = (),
+        command: Sequence[str] = PLAIN_TRAINING,
+        cwd: Path = ROOT,
+        **more: str,
+    ) -> None:
+        self.home, self.run, self._cwd, self._more = home, run, cwd, more
         self.folder = RunFolder(home / "runs" / run)
         self.save_dir = home / f"training-{run}"
         self.log = home / f"{run}.log"
-        policy = home / "policy.yaml"
-        policy.write_text(POLICY % hook_url)
-        script = [sys.executable, "-m", "tests.harness.plain_training"]
-        training = [*script, "--checkpoints", str(checkpoints), "--save-dir", str(self.save_dir), *more]
-        options = ["run", "--run", run, "--policy", str(policy)]
-        entry = "from _trainwarden import main; main()"
-        self._output = self.log.open("wb")
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", entry, *options, "--", *training],
-            env=environment_of_home(home),
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        policy = home / f"{run}.yaml"
+        policy.write_text(POLICY + (WEBHOOK % hook_url if hook_url else ""))
+        given = ["--run", run, "--policy", str(policy), "--port", "0", *options]
+        where = ["--checkpoints", str(checkpoints), "--save-dir", str(self.save_dir)]
+        self.process = self._start(*given, "--", *command, *where, *training)
+
+    def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as output:
+            return subprocess.Popen(
+                [*CONSOLE, "run", *arguments],
+                env=environment_of_home(self.home, **{"PYTHONPATH": str(ROOT)} | self._more),
+                cwd=self._cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def kill_shim(self) -> int:
+        """SIGKILL to `trainwarden run`; returns the pid it had."""
+        assert self.process.poll() is None, self.shown
+        self.process.kill()
+        self.process.wait()
+        return self.process.pid
+
+    def adopt(self) -> None:
+        """`trainwarden run --adopt`: from now on `process` is the new shim."""
+        self.process = self._start("--adopt", self.run, "--port", "0")
+
+    @property
+    def shown(self) -> str:
+        """Everything on the terminal so far."""
+        return self.log.read_text(errors="replace")
 
     def says(self, text: str) -> bool:
-        """Whether the terminal shows it."""
-        return text in self.log.read_text(errors="replace")
+        return text in self.shown
 
-    def wait(self, timeout_s: float = 120.0) -> int:
+    def until(self, what: str, holds: Callable[[], Any], timeout_s: float = WAIT_S) -> Any:
+        """Wait for it. Fails with what the terminal shows, also when the run ends before."""
+
+        def answer() -> Any:
+            over = self.process.poll() is not None
+            found = holds()
+            assert found or not over, "the run is over"
+            return found
+
+        try:
+            return eventually(what, answer, timeout_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {what}; the terminal shows:\n{self.shown}") from None
+
+    def until_says(self, text: str) -> None:
+        self.until(repr(text), lambda: self.says(text))
+
+    def until_generation(self, number: int) -> Generation:
+        """Its papers, once it was started."""
+        path = self.folder.generation(number)
+
+        def started() -> Generation | None:
+            found = read(path, Generation) if path.exists() else None
+            return found if found and found.pid else None
+
+        generation: Generation = self.until(f"generation {number}", started)
+        return generation
+
+    def wait(self, meanwhile: Callable[[], None] = lambda: None) -> int:
         """The exit code."""
-        eventually("the end of the run", lambda: self.process.poll() is not None, timeout_s)
-        self._output.close()
+        eventually("the end of the run", lambda: (meanwhile(), self.process.poll() is not None)[1], 120.0)
         return self.process.returncode
+
+    def plans(self) -> list[str]:
+        return sorted(path.name for path in self.folder.root.glob("*plan-*.json"))
+
+    def target_epoch(self) -> int:
+        """The epoch that the plan of generation 2 goes back to."""
+        plan = read(self.folder.plan(2), Plan)
+        assert plan.checkpoint is not None
+        return plan.checkpoint.epoch
+
+    def rows(self) -> list[str]:
+        """The epochs in results.csv."""
+        return [row.split(",")[0] for row in (self.save_dir / "results.csv").read_text().splitlines()[1:]]

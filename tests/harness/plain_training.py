@@ -2,7 +2,9 @@
 
 For tests that need a process which streams, saves, obeys and resumes like a real training, in seconds and without torch.
 The faults are exact: in every epoch from `--from-epoch` on, the batches named by `--bad` are not finite while the learning
-rate is the user's own. `--checkpoints` holds epoch-<n>.pt, real torch files that the caller made.
+rate is the user's own, and each batch then takes `--faulty-batch-s`, so that a daemon may be away for a while and still
+find its training. `--checkpoints` holds epoch-<n>.pt, real torch files that the caller made, and poisoned.pt, which is
+what the first generation saves at the end of `--poisoned-epoch`.
 """
 
 from __future__ import annotations
@@ -38,11 +40,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--checkpoints", type=Path, required=True)
     parser.add_argument("--save-dir", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--batches", type=int, default=40)
-    parser.add_argument("--batch-s", type=float, default=0.02)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--batches", type=int, default=20)
+    parser.add_argument("--batch-s", type=float, default=0.05)
     parser.add_argument("--from-epoch", type=int, default=4)
-    parser.add_argument("--bad", default="10,14,18,22,26,30")
+    parser.add_argument("--bad", default="6,9,12,15")
+    parser.add_argument("--faulty-batch-s", type=float, default=0.15)
+    parser.add_argument("--poisoned-epoch", type=int, default=0)
     options = parser.parse_args()
     plan = runfolder.read(Path(os.environ[ENV_PLAN]), Plan) if ENV_PLAN in os.environ else None
     Training(options, plan, connect()).run()
@@ -53,7 +57,7 @@ class Training:
 
     def __init__(self, options: argparse.Namespace, plan: Plan | None, probe: Probe) -> None:
         self.options, self.plan, self.probe = options, plan, probe
-        self.bad = frozenset(int(n) for n in options.bad.split(","))
+        self.bad = frozenset(int(n) for n in options.bad.split(",") if n)
         self.rate = plan.settings.groups[0].base_rate if plan else RATE
         self.start_epoch = plan.start_epoch if plan else 1
         self.counts = Counts()
@@ -67,12 +71,18 @@ class Training:
         self.probe.event(self._started())
         for epoch in range(self.start_epoch, self.options.epochs + 1):
             for batch in range(self.options.batches):
-                time.sleep(self.options.batch_s)
+                time.sleep(self._batch_s(epoch))
                 self._batch(epoch, batch)
                 self._obey(epoch, batch)
             self._end_epoch(epoch)
         self.probe.event(TrainingEnded(time.time(), "finished", "", self.options.epochs, {"metrics/mAP50(B)": 0.5}))
         self.probe.close()
+
+    def _faulty(self, epoch: int) -> bool:
+        return bool(epoch >= self.options.from_epoch and self.rate >= RATE)
+
+    def _batch_s(self, epoch: int) -> float:
+        return float(self.options.faulty_batch_s if self._faulty(epoch) else self.options.batch_s)
 
     def _started(self) -> TrainingStarted:
         settings = {"lr0": str(self.rate), "momentum": "0.9", "weight_decay": "0.0005", "warmup_epochs": "1"}
@@ -99,7 +109,7 @@ class Training:
         )
 
     def _batch(self, epoch: int, batch: int) -> None:
-        bad = epoch >= self.options.from_epoch and batch in self.bad and self.rate >= RATE
+        bad = self._faulty(epoch) and batch in self.bad
         loss = math.nan if bad else 1.0 / epoch
         kinds = int(Nonfinite.LOSS | Nonfinite.GRADIENT) if bad else 0
         self.counts = msgspec.structs.replace(
@@ -135,7 +145,7 @@ class Training:
             weight_decay=0.0005,
             clip_norm=self.plan.settings.clip_norm if self.plan else 10.0,
             batch_size=4,
-            batch_s=self.options.batch_s,
+            batch_s=self._batch_s(epoch),
             onset_samples_left=0 if self.plan else None,
         )
         self.probe.batch(record, urgent=bool(bad))
@@ -153,7 +163,9 @@ class Training:
         raise SystemExit(75)
 
     def _end_epoch(self, epoch: int) -> None:
-        shutil.copyfile(self.options.checkpoints / f"epoch-{epoch}.pt", self.weights / "last.pt")
+        poisoned = epoch == self.options.poisoned_epoch and self.plan is None
+        name = "poisoned.pt" if poisoned else f"epoch-{epoch}.pt"
+        shutil.copyfile(self.options.checkpoints / name, self.weights / "last.pt")
         shutil.copyfile(self.weights / "last.pt", self.weights / "best.pt")
         with (self.options.save_dir / "results.csv").open("a") as file:
             file.write(f"{epoch},{1.0 / epoch}\n")

@@ -21,7 +21,7 @@ from monitor.shim.descendants import Rungs
 from monitor.shim.process import PROC, environment
 from trainer_hooks.wire.runfolder import (
     ENV_HOME,
-    ENV_RUN,
+    ENV_RUN_FOLDER,
     Checkpoint,
     Plan,
     Receipt,
@@ -152,19 +152,19 @@ class Terminal:
         os.close(self._pidfd)
 
 
-def processes_of(run: str) -> list[int]:
-    """Every live process that was started for the run, whoever its parent is."""
+def processes_of(folder: RunFolder) -> list[int]:
+    """Every live process that was started for the run of this folder, whoever its parent is."""
     found = [int(entry.name) for entry in os.scandir(PROC) if entry.name.isdecimal()]
-    return [pid for pid in found if environment(pid).get(ENV_RUN) == run]
+    return [pid for pid in found if environment(pid).get(ENV_RUN_FOLDER) == str(folder.root)]
 
 
 @contextlib.contextmanager
-def no_process_left(run: str) -> Iterator[None]:
-    """Whatever a test leaves of the run is killed."""
+def no_process_left(folder: RunFolder) -> Iterator[None]:
+    """Whatever a test leaves of the run of this folder is killed."""
     try:
         yield
     finally:
-        for pid in processes_of(run):
+        for pid in processes_of(folder):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 

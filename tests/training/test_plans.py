@@ -49,10 +49,10 @@ def weights(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return best.rename(folder / "pre.pt")
 
 
-def first_generation(lab: Lab, folder: Path, model: Path | str) -> Stopped:
+def first_generation(lab: Lab, folder: Path, model: Path | str, **overrides: Any) -> Stopped:
     probe = RecordingProbe(folder)
     probe.orders[lab.batches + 3] = plans.order("stop")
-    ended = train(lab.arguments(folder), model, probe)
+    ended = train(lab.arguments(folder, **overrides), model, probe)
     assert isinstance(ended.error, SystemExit)
     assert ended.error.code == 75
     return Stopped(ended, folder, plans.checkpoint(folder, probe.checkpoints[0]["bytes"]))
@@ -63,9 +63,11 @@ def stopped(lab: Lab, tmp_path: Path) -> Stopped:
     return first_generation(lab, tmp_path, lab.model)
 
 
-def relaunch(lab: Lab, stopped: Stopped, model: Path | str, monkeypatch: pytest.MonkeyPatch, plan: Plan) -> Ended:
+def relaunch(
+    lab: Lab, stopped: Stopped, model: Path | str, monkeypatch: pytest.MonkeyPatch, plan: Plan, **overrides: Any
+) -> Ended:
     monkeypatch.setenv(ENV_PLAN, str(plans.write(stopped.folder, plan)))
-    return train(lab.arguments(stopped.folder), model, RecordingProbe(stopped.folder))
+    return train(lab.arguments(stopped.folder, **overrides), model, RecordingProbe(stopped.folder))
 
 
 def assert_resumed(ended: Ended) -> None:
@@ -86,13 +88,14 @@ def test_an_order_to_stop_leaves_a_receipt_and_a_resumable_checkpoint(stopped: S
     assert torch_load(stopped.ended.trainer.last, map_location="cpu")["optimizer"] is not None
 
 
-@pytest.mark.parametrize("start", ["yaml", "pt"])
+@pytest.mark.parametrize(("start", "exist_ok"), [("yaml", False), ("pt", True)])
 def test_a_relaunch_resumes_at_the_plans_epoch_with_its_settings(
-    lab: Lab, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: str
+    lab: Lab, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: str, exist_ok: bool
 ) -> None:
+    """With `exist_ok` off Ultralytics would number a new folder; with it on it would empty the old one."""
     model = lab.model if start == "yaml" else weights
-    stopped = first_generation(lab, tmp_path, model)
-    ended = relaunch(lab, stopped, model, monkeypatch, stopped.plan())
+    stopped = first_generation(lab, tmp_path, model, exist_ok=exist_ok)
+    ended = relaunch(lab, stopped, model, monkeypatch, stopped.plan(), exist_ok=exist_ok)
     assert_resumed(ended)
     records = ended.probe.batches
     assert all(record.clip_norm == 5.0 and record.momentum == 0.85 for record in records)
@@ -195,7 +198,7 @@ def test_the_bare_command_line_resumes_with_no_change_to_anybodys_code(lab: Lab,
     result = subprocess.run(
         command, env=environment(stopped, PYTHONPATH=str(autoattach)), capture_output=True, text=True, check=False
     )
-    assert result.returncode == 0, result.stderr
+    assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
     assert "Resuming training" in result.stdout
     assert rows(stopped) == [1, 2, 3]
 
@@ -220,7 +223,7 @@ def test_the_children_of_a_ddp_launch_resume_too(
     result = subprocess.run(
         [sys.executable, file], cwd=REPOSITORY, env=environment(stopped), capture_output=True, text=True, check=False
     )
-    assert result.returncode == 0, result.stderr
+    assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
     assert rows(stopped) == [1, 2, 3]
     events = stopped.folder / "home" / "runs" / "r" / "spool" / "events-2-0.bin"
     assert b"first step" in events.read_bytes()

@@ -150,3 +150,12 @@ def test_counters_never_go_back_over_a_rollback() -> None:
     world.train()
     assert world.run.totals.counts.batches == world.batches_run
     assert world.run.totals.counts.nonfinite_batches == 3
+
+
+def test_a_defect_of_ours_is_told_and_counted_and_the_next_input_is_taken() -> None:
+    """A broken entry in the state stands for any exception within the core."""
+    world = World(epochs=2)
+    world.run.checkpoints.append(None)  # type: ignore[arg-type]
+    assert world.train() == "finished"
+    assert world.run.totals.defects > 0
+    assert any("a defect of trainwarden" in line for line in world.said)

@@ -94,12 +94,12 @@ class Callback:
         if session is not None:
             session.breaker.run(self.event, getattr(session, self.event), trainer)
 
-    def __reduce__(self) -> tuple[Callable[[str], Callback], tuple[str]]:
-        return _callback_elsewhere, (self.event,)
+    def __reduce__(self) -> tuple[Callable[[str, bool], Callback], tuple[str, bool]]:
+        return _callback_elsewhere, (self.event, _process.guard_acts)
 
 
-def _callback_elsewhere(event: str) -> Callback:
-    attach(importlib.import_module(TRAINER_MODULE), guard=_process.guard_acts)
+def _callback_elsewhere(event: str, guard_acts: bool) -> Callback:
+    attach(importlib.import_module(TRAINER_MODULE), guard=guard_acts)
     return Callback(event)
 
 

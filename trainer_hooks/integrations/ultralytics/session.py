@@ -186,7 +186,7 @@ class Session:
             obey(order, self, trainer, batch=self.loop.batch)
 
     def ended(self, trainer: Any, how: str, detail: str) -> None:
-        """train() is over, in one way or another. What is not sent yet goes out by itself, or when the probe is closed."""
+        """train() is over, in one way or another. What is not sent yet goes out by itself, or when the probe closes."""
         if self.loop is not None:
             self.loop.read_delayed(trainer)
         self._tell_started(trainer)
