@@ -90,7 +90,7 @@ def on_generation_exited(turn: Turn, event: GenerationExited) -> None:
     if event.relaunch:
         made_to = f", after {exit_.escalation}" if exit_.escalation else ""
         turn.say(f"generation {exit_.number} is gone ({how}{made_to}); relaunching")
-    elif (exit_.code or exit_.signal or exit_.code is None) and run.training_how != "finished" and not run.leaving:
+    elif _failed(turn, event):
         name = run.spec.title or run.spec.run
         turn.say(f"the training ended by itself: {how}", Severity.CRITICAL)
         turn.alert(
@@ -99,6 +99,13 @@ def on_generation_exited(turn: Turn, event: GenerationExited) -> None:
             "It is not started again: nothing asked for that.",
             Severity.CRITICAL,
         )
+
+
+def _failed(turn: Turn, event: GenerationExited) -> bool:
+    """An end that nobody asked for: no order, no Ctrl-C, and not after the training was done."""
+    exit_, run = event.exit, turn.run
+    bad = exit_.code != 0 or exit_.signal is not None
+    return bad and not (exit_.asked or run.leaving or run.training_how == "finished")
 
 
 def _abandon(turn: Turn, incident: Incident) -> None:
