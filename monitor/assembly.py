@@ -86,7 +86,7 @@ class Assembly:
         self._listener = Listener(runfolder.records_socket(), pipeline, receivers, clock)
         self._effects = Effects(self._fleet, clock, pipeline.offer, pipeline.finish, self._listener.send)
         self._deliverer = Deliverer(pipeline.outbox, receivers.of, clock.now_s, self._on_settled)
-        self._processes = Processes(self._fleet, clock, pipeline.offer, self._feed_missed_events)
+        self._processes = Processes(self._fleet, clock, pipeline.offer, self._feed_missed)
         self._begun_anew = recalled.begun_anew
         self._api = Api(pipeline, receivers, clock, history, self._health, self._surroundings, self._timings)
 
@@ -210,7 +210,5 @@ class Assembly:
     def _on_settled(self, row: OutboxRow, outcome: Settled) -> None:
         self._pipeline.offer(AlertSettled(row.lane, row.alert.id, row.receiver, str(outcome)))
 
-    def _feed_missed_events(self, name: str) -> None:
-        run = self._fleet().runs[name]
-        for missed in recovery.missed_events(run, runfolder.run_folder(name)):
-            self._pipeline.offer(missed)
+    def _feed_missed(self, name: str) -> None:
+        recovery.catch_up(self._fleet().runs[name], self._pipeline.offer)

@@ -56,7 +56,7 @@ class Processes:
 
     def _judge(self, run: RunState) -> None:
         if run.shim_pid and not self._lives(run.shim_pid):
-            self._offer(ShimChanged(run.spec.run, 0))
+            self._shim_gone(run, run.shim_pid)
         if run.shim_pid:
             return  # the shim is the training's parent: it alone learns how it ended, and says so
         pid = self._training_pid(run)
@@ -68,6 +68,12 @@ class Processes:
             if not run.spec.argv:  # nobody announced it, so nobody will say that it is over, or take it over
                 how = "finished" if run.training_how == "finished" else "failed"
                 self._offer(RunEnded(run.spec.run, how, "its process is gone"))
+
+    def _shim_gone(self, run: RunState, pid: int) -> None:
+        """What it wrote down and could not tell us comes first: a run that is over has lost nobody."""
+        self._before_exit(run.spec.run)
+        if not run.ended and run.shim_pid == pid:
+            self._offer(ShimChanged(run.spec.run, 0))
 
     def _silent(self, run: RunState) -> bool:
         heard = max((rank.last_batch_s or 0.0 for rank in run.ranks.values()), default=0.0)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from monitor import opening
 from monitor.history.recall import Recalled
-from monitor.model import Effect, ExamineCheckpoint, GenerationExited, Input, ReceiptFound, RecordArrived
+from monitor.model import Effect, ExamineCheckpoint, GenerationExited, Input, ReceiptFound, RecordArrived, RunEnded
 from monitor.pipeline import Folds
 from monitor.policyfile import PolicyFileError, load_policy
 from monitor.receivers import Receivers
@@ -17,7 +17,7 @@ from monitor.vault.store import Vault
 from trainer_hooks.wire import runfolder
 from trainer_hooks.wire.eventfile import events_of, read_events
 from trainer_hooks.wire.messages import EventSent
-from trainer_hooks.wire.runfolder import Exit, Manifest, Receipt, RunFolder, RunFolderError, run_folder
+from trainer_hooks.wire.runfolder import Exit, Manifest, Receipt, RunFolder, RunFolderError, RunOver, run_folder
 
 log = logging.getLogger("trainwarden.daemon")
 
@@ -45,7 +45,7 @@ def learn_receivers(fleet: Fleet, receivers: Receivers) -> None:
 
 
 def catch_up(run: RunState, offer: Callable[[Input], None]) -> None:
-    """Feed what the folder of a live run tells and the core does not know: generations, events, receipts and exits."""
+    """Feed what the folder of a live run tells and the core does not know: generations, events, receipts, exits and the end."""
     folder = run_folder(run.spec.run)
     first = max(run.generation, 1)
     for number in range(first, folder.last_generation() + 1):
@@ -81,15 +81,27 @@ def _events(path: Path) -> list[EventSent]:
 
 
 def _missed(run: RunState, folder: RunFolder, number: int) -> Iterator[Input]:
-    """Of one generation, in the order it must have happened: events, receipts, and last the exit."""
+    """Of one generation, in the order it must have happened: events, receipts, and last the exit and the run's end."""
     yield from list(missed_events(run, folder))
     for path in sorted(folder.root.glob("applied-*.json")):
         receipt = runfolder.read(path, Receipt)
         if receipt.generation == number:
             yield ReceiptFound(run.spec.run, receipt)
+    over = _over(folder, number)
+    if over and over.how == "stopped":  # first, as the shim tells it: an exit alone could be taken for a failure
+        yield RunEnded(run.spec.run, over.how, over.detail)
     if run.alive and folder.exit(number).exists():
         ended = runfolder.read(folder.exit(number), Exit)
         yield GenerationExited(run.spec.run, ended, relaunch=folder.plan(number + 1).exists())
+    if over and not run.ended:
+        yield RunEnded(run.spec.run, over.how, over.detail)
+
+
+def _over(folder: RunFolder, number: int) -> RunOver | None:
+    """How the run ended with generation `number`; None: it did not."""
+    if number != folder.last_generation() or not folder.ended.exists():
+        return None
+    return runfolder.read(folder.ended, RunOver)
 
 
 def unreported_checkpoints(run: RunState, pending: list[Effect]) -> list[ExamineCheckpoint]:

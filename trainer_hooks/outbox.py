@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from trainer_hooks.wire.codec import FRAME_RECORDS, WireError, encode
 from trainer_hooks.wire.messages import (
@@ -29,6 +29,7 @@ EVENTS_MAX = 4_096  # unacknowledged; a training sends some ten in an epoch
 EVENTS_RESERVED = 512  # of them, for events a rollback depends on
 EVENTS_REPEATED_MAX = 16  # unacknowledged events that go out again before a new one: acks take about 50 ms
 
+Batch = BatchEnded | Callable[[], BatchEnded]  # or what makes it, later and on another thread
 _VITAL = (TrainingStarted, CheckpointSaved, OrderApplied, PlanApplied, TrainingEnded)
 
 
@@ -41,7 +42,8 @@ class Outbox:
 
     def __init__(self, records_max: int = RING_RECORDS) -> None:
         self.events_refused = 0  # the lane was full
-        self._ring: deque[Record] = deque(maxlen=records_max)
+        self.unmade = 0  # batches whose making raised
+        self._ring: deque[EventSent | Batch] = deque(maxlen=records_max)
         self._batches_offered = 0  # written by the training thread only
         self._events_offered = 0  # written under the lock only
         self._taken = 0  # written by the sender thread only
@@ -52,8 +54,8 @@ class Outbox:
         self._spooled_seq = 0
         self._held_back = False
 
-    def batch(self, record: BatchEnded) -> None:
-        """The step path: one append."""
+    def batch(self, record: Batch) -> None:
+        """The step path: one append. What is given as a function is called by `take`."""
         self._ring.append(record)
         self._batches_offered += 1
 
@@ -100,9 +102,17 @@ class Outbox:
                 row = self._row(row_end, record.seq)
                 records.extend(row)
                 row_end = row[-1].seq if row else row_end
-            else:
+            elif isinstance(record, BatchEnded):
                 records.append(record)
+            else:
+                self._make(record, records)
         return records
+
+    def _make(self, record: Callable[[], BatchEnded], records: list[Record]) -> None:
+        try:
+            records.append(record())
+        except Exception:  # noqa: BLE001 - an integration's code; the records beside it must not be lost with it
+            self.unmade += 1
 
     def unacknowledged(self) -> list[EventSent]:
         """The first events that wait, to be sent again; at most FRAME_RECORDS: their acknowledgement frees more."""

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from trainer_hooks.identity import Identity, identify
 from trainer_hooks.orders import OrderInbox
-from trainer_hooks.outbox import Outbox, Packer
+from trainer_hooks.outbox import Batch, Outbox, Packer
 from trainer_hooks.sender import SenderThread
 from trainer_hooks.spool import Spool, request_of
 from trainer_hooks.trimming import fit
 from trainer_hooks.wire import runfolder
 from trainer_hooks.wire.eventfile import EventFile, events_path
-from trainer_hooks.wire.messages import BatchEnded, Event, HookTrouble, Order, OrderApplied
+from trainer_hooks.wire.messages import Event, HookTrouble, Order, OrderApplied
 from trainer_hooks.wire.runfolder import Receipt
 
 SPOOL_SHARE = 0.6  # of the time given to close: a copy on disk is worth more than records on their way
@@ -40,7 +40,8 @@ class Probe:
     @property
     def hook_errors(self) -> int:
         """Troubles told of by event, records that could not be sent, and errors of the sender thread."""
-        return self._troubles + self._packer.unsendable + self._sender.errors + self._outbox.events_refused
+        unsent = self._packer.unsendable + self._outbox.unmade + self._outbox.events_refused
+        return self._troubles + unsent + self._sender.errors
 
     @property
     def dropped(self) -> int:
@@ -52,8 +53,12 @@ class Probe:
         """True between `close` and the next `connect`."""
         return self._sender.stopped
 
-    def batch(self, record: BatchEnded, urgent: bool = False) -> None:
-        """The step path: one append. `urgent` (a non-finite batch) also wakes the sender, so that it leaves at once."""
+    def batch(self, record: Batch, urgent: bool = False) -> None:
+        """The step path: one append. `urgent` (a non-finite batch) also wakes the sender, so that it leaves at once.
+
+        A record may be given as a function that makes it: the sender's thread calls it, so that the training does not
+        wait. What it holds stays in memory until then, up to RING_RECORDS of them: no tensor of a device, no graph.
+        """
         if self._silent:
             return
         self._outbox.batch(record)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, cast
 from trainer_hooks.wire.runfolder import GroupSettings, Plan, Settings
 
 RELATIVE_TOLERANCE = 1e-6  # floats that went through a product or two
+UNNAMED = ("bias", "weight", "bn")  # in the order in which Ultralytics before 8.4 adds them; biases warm up down
 
 
 class PlanError(Exception):
@@ -42,9 +43,22 @@ def momentum_of(group: dict[str, Any]) -> float | None:
 
 
 def group_names(optimizer: Any) -> tuple[str, ...]:
-    """Names of the parameter groups; one without a name of its own is "group<i>", a repeated name gets its index."""
-    names = [str(group.get("param_group") or f"group{index}") for index, group in enumerate(optimizer.param_groups)]
+    """Names of the parameter groups; one without a name of its own is "group<i>", a repeated name gets its index.
+
+    Releases of Ultralytics that name no group build these three, and the biases are to be told apart in them too.
+    """
+    groups = optimizer.param_groups
+    if _like_unnamed(groups):
+        return UNNAMED
+    names = [str(group.get("param_group") or f"group{index}") for index, group in enumerate(groups)]
     return tuple(f"{name}{index}" if names.count(name) > 1 else name for index, name in enumerate(names))
+
+
+def _like_unnamed(groups: list[dict[str, Any]]) -> bool:
+    """True: three groups without a name, where only the second holds matrices and kernels."""
+    if len(groups) != len(UNNAMED) or any("param_group" in group for group in groups):
+        return False
+    return [any(parameter.ndim > 1 for parameter in group["params"]) for group in groups] == [False, True, False]
 
 
 def check(settings: Settings, optimizer: Any) -> None:

@@ -96,7 +96,10 @@ class Api:
     # --- reads ------------------------------------------------------------------------------------------------------
 
     async def metrics(self, request: Request) -> Response:
+        """As it is on disk: a value that a kill could take back would be a counter's reset at the next scrape."""
         collected = metrics.collect(self._pipeline.core.fleet, self._surroundings(), self._timings)
+        with contextlib.suppress(TimeoutError):  # a full disk: then the values in memory are better than none
+            await asyncio.wait_for(self._pipeline.committed(), DURABLE_S)
         data, kind = await asyncio.to_thread(metrics.render, collected, request.headers.get("accept", ""))
         return Response(data, media_type=kind)
 

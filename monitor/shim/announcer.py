@@ -158,8 +158,9 @@ class Announcer:
                 delay_s = RETRY_S
                 pause_s = HEARTBEAT_S
             except DaemonDown as error:
+                died = self._known is not None  # it knew of us: another one is started as soon as a heartbeat would
                 self._lost(error)
-                pause_s, delay_s = delay_s, min(delay_s * 2, RETRY_MAX_S)
+                pause_s, delay_s = (HEARTBEAT_S, delay_s) if died else (delay_s, min(delay_s * 2, RETRY_MAX_S))
             except Exception as error:  # noqa: BLE001 - the edge of this thread: supervision goes on without a daemon
                 self._lost(DaemonDown(f"{type(error).__name__}: {error}"))
                 pause_s, delay_s = delay_s, min(delay_s * 2, RETRY_MAX_S)

@@ -22,6 +22,7 @@ from trainer_hooks.wire.runfolder import (
     Receipt,
     RunFolder,
     RunFolderError,
+    RunOver,
     RunSpec,
     read,
     run_folder,
@@ -31,15 +32,6 @@ from trainer_hooks.wire.runfolder import (
 
 NAME_MAX = 30  # characters of a title in a run id
 EARLY_S = 60.0  # a generation that ends within this time and obeyed no order has got nowhere
-
-
-class Ended(msgspec.Struct, frozen=True, kw_only=True):
-    """ended.json: the shim starts nothing more for this run."""
-
-    how: str  # "finished", "failed", "stopped", "held"
-    detail: str
-    code: int
-    ended_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +44,7 @@ class Ledger:
 
     @property
     def ended(self) -> Path:
-        return self.folder.root / "ended.json"
+        return self.folder.ended
 
     def last(self) -> Generation | None:
         """The newest generation; None: there was none yet. Raises ShimError where its file can't be read."""
@@ -87,7 +79,7 @@ class Ledger:
         return started
 
     def journal_end(self, how: str, detail: str, code: int) -> None:
-        write(self.ended, Ended(how=how, detail=detail, code=code, ended_s=time.time()))
+        write(self.ended, RunOver(how=how, detail=detail, code=code, ended_s=time.time()))
 
     def exit(self, number: int) -> Exit | None:
         """How generation `number` ended; None: not journaled."""
@@ -150,7 +142,7 @@ def open_new(spec: RunSpec, policy_text: str) -> Ledger:
     folder.create()
     lock = _lock(folder, spec.run)
     if folder.spec.exists() or folder.last_generation():
-        over = (folder.root / "ended.json").exists()
+        over = folder.ended.exists()
         state = "has ended" if over else "was left without a shim"
         remedy = "continue it" if over else "take it over"
         os.close(lock)

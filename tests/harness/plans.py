@@ -13,15 +13,18 @@ from trainer_hooks.wire.runfolder import Checkpoint, GroupSettings, Plan, Settin
 RATE_MAX_OF_BIAS = 0.003
 
 
-def settings(**changes: Any) -> Settings:
-    """Half the learning rate of the lab, all else as on the night of the design, with a ramp of 12 batches."""
-    groups = (
-        GroupSettings(name="weight", base_rate=0.005, rate_max=None, weight_decay=0.001),
-        GroupSettings(name="bn", base_rate=0.005, rate_max=None, weight_decay=0.0),
-        GroupSettings(name="bias", base_rate=0.005, rate_max=RATE_MAX_OF_BIAS, weight_decay=0.0),
-    )
+def settings(names: tuple[str, ...] = ("weight", "bn", "bias"), **changes: Any) -> Settings:
+    """Half the learning rate of the lab, all else as on the night of the design, with a ramp of 12 batches.
+
+    `names` are the parameter groups in their order, which is another in older releases of Ultralytics.
+    """
+    groups = {
+        "weight": GroupSettings(name="weight", base_rate=0.005, rate_max=None, weight_decay=0.001),
+        "bn": GroupSettings(name="bn", base_rate=0.005, rate_max=None, weight_decay=0.0),
+        "bias": GroupSettings(name="bias", base_rate=0.005, rate_max=RATE_MAX_OF_BIAS, weight_decay=0.0),
+    }
     values: dict[str, Any] = {
-        "groups": groups,
+        "groups": tuple(groups[name] for name in names),
         "clip_norm": 5.0,
         "momentum": 0.85,
         "ramp_batches": 12,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,10 +44,11 @@ class RecordingProbe:
     def dropped(self) -> int:
         return 0
 
-    def batch(self, record: BatchEnded, urgent: bool = False) -> None:
-        self.batches.append(record)
+    def batch(self, record: BatchEnded | Callable[[], BatchEnded], urgent: bool = False) -> None:
+        made = record if isinstance(record, BatchEnded) else record()
+        self.batches.append(made)
         if urgent:
-            self.urgent.append(record)
+            self.urgent.append(made)
 
     def event(self, body: Event) -> None:
         self.events.append(body)

@@ -139,7 +139,9 @@ class Faults:
             loss, items = criterion(preds, batch)
             if self.place in self.losses and trainer.model.training:
                 self.fired.append(self.place)
-                return loss * float("nan"), {name: value * float("nan") for name, value in items.items()}
+                nan = float("nan")
+                by_name = isinstance(items, dict)  # one stacked tensor in older releases
+                return loss * nan, {name: nan * value for name, value in items.items()} if by_name else items * nan
             return loss, items
 
         trainer.model.criterion = poisoned

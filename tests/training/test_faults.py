@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 
 from tests.harness.recorder import RecordingProbe
 from tests.harness.yolo import Ended, Faults, Lab, Place, faults_of, train
+from trainer_hooks.integrations.ultralytics.signals import parts
 from trainer_hooks.wire.messages import EpochEnded, HookTrouble, Nonfinite, NonfiniteSeen, TrainingEnded
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("default")]
@@ -132,11 +134,29 @@ def test_case_g_a_user_who_raises_at_a_nan_keeps_a_resumable_checkpoint(
     assert all(bool(torch.isfinite(value).all()) for value in state.values())
 
 
-def test_an_epoch_of_nothing_but_nan_still_ends(lab: Lab, probe: RecordingProbe, tmp_path: Path) -> None:
+def deciding_by_means() -> type:
+    """The built-in recovery as the first release that had one built it: by the means of the epoch, not by its loss."""
+    from ultralytics.models.yolo.detect import DetectionTrainer
+
+    class DecidingByMeans(DetectionTrainer):  # type: ignore[misc]
+        def _handle_nan_recovery(self, epoch: int) -> bool:
+            if any(not bool(torch.isfinite(part)) for part in parts(self.tloss)):
+                raise RuntimeError(f"NaN in epoch {epoch + 1}")
+            return False
+
+    return DecidingByMeans
+
+
+@pytest.mark.parametrize("recovery", [lambda: None, deciding_by_means], ids=["by loss", "by means"])
+def test_an_epoch_of_nothing_but_nan_still_ends(
+    lab: Lab, probe: RecordingProbe, tmp_path: Path, recovery: Callable[[], type | None]
+) -> None:
     """Every step of it is dropped; the row in results.csv says nan, which is the truth, and the state stays clean."""
-    ended = run(lab, probe, tmp_path, Faults(pixels={(2, batch) for batch in range(lab.batches)}))
+    faults = Faults(pixels={(2, batch) for batch in range(lab.batches)})
+    ended = train(lab.arguments(tmp_path), lab.model, probe, faults, trainer=recovery())
     assert ended.error is None
     assert ended.faults.redone == []
+    assert math.isnan(ended.csv[1]["train/box_loss"])
     assert faults_of(ended.trainer.last) == []
     assert probe.batches[-1].counts.nonfinite_batches == lab.batches
 

@@ -5,6 +5,7 @@ run.json                 RunSpec: what was asked for, once
 policy.yaml              the policy, frozen when the run began
 generation-<n>.json      Generation: allocated by creating it (O_EXCL), by the shim or, without one, by rank 0
 exit-<n>.json            Exit: how the process of that generation ended, written by the shim
+ended.json               RunOver: the shim starts nothing more
 plan-<n>.json            Plan: what generation n starts from (written before the order that names it)
 applied-<order>.json     Receipt: what became of an order
 spool/                   checkpoint copies with a Manifest each, and events that must arrive
@@ -73,6 +74,15 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
     ended_s: float
     escalation: str = ""  # "", "SIGTERM" or "SIGKILL": the last thing the shim had to do
     asked: bool = False  # True: a person or the system asked for the end (Ctrl-C, SIGTERM): nothing has failed
+
+
+class RunOver(msgspec.Struct, frozen=True, kw_only=True):
+    """The shim starts nothing more for this run."""
+
+    how: str  # "finished", "failed", "stopped", "held"
+    detail: str
+    code: int
+    ended_s: float
 
 
 class GroupSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,6 +202,10 @@ class RunFolder:
 
     def exit(self, number: int) -> Path:
         return self.root / f"exit-{number}.json"
+
+    @property
+    def ended(self) -> Path:
+        return self.root / "ended.json"
 
     def plan(self, generation: int) -> Path:
         return self.root / f"plan-{generation}.json"

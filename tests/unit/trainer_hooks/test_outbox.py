@@ -141,3 +141,22 @@ def test_a_record_that_is_no_value_of_the_wire_is_left_out_and_counted() -> None
     frames = [decode_frame(data) for data in packer.pack([batch(0), bad, batch(2)])]
     assert [record.batch for frame in frames for record in frame.records if isinstance(record, BatchEnded)] == [0, 2]
     assert packer.unsendable == 1
+
+
+def test_a_record_given_as_a_function_is_made_when_it_is_taken() -> None:
+    outbox = Outbox()
+    made = batch(1)
+    outbox.batch(lambda: made)
+    assert outbox.take() == [made]
+
+
+def test_a_record_that_can_not_be_made_is_counted_and_takes_nothing_with_it() -> None:
+    def broken() -> BatchEnded:
+        raise ValueError("no such signal")
+
+    outbox = Outbox()
+    outbox.batch(batch(1))
+    outbox.batch(broken)
+    outbox.batch(batch(2))
+    assert outbox.take() == [batch(1), batch(2)]
+    assert outbox.unmade == 1

@@ -62,6 +62,22 @@ def test_groups_of_one_name_are_told_apart() -> None:
     assert group_names(trainer_with(names=("muon", "muon", "bias")).optimizer) == ("muon0", "muon1", "bias")
 
 
+@pytest.mark.parametrize(
+    ("shapes", "names"),
+    [
+        ([(2,), (2, 2), (2,)], ("bias", "weight", "bn")),
+        ([(2, 2), (2,), (2,)], ("group0", "group1", "group2")),
+        ([(2,), (2, 2)], ("group0", "group1")),
+    ],
+)
+def test_the_biases_are_told_apart_where_the_trainer_names_no_group(
+    shapes: list[tuple[int, ...]], names: tuple[str, ...]
+) -> None:
+    """Else nothing would cap their rate, which a longer warm-up raises."""
+    groups = [{"params": [torch.nn.Parameter(torch.ones(shape))]} for shape in shapes]
+    assert group_names(torch.optim.SGD(groups, lr=0.01)) == names
+
+
 @given(
     batches=st.integers(0, 40),
     length=st.integers(0, 30),

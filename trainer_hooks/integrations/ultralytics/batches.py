@@ -39,6 +39,11 @@ class Draft:
     reads_norm: bool = False
     reads_scale: bool = False
 
+    def forget_tensors(self) -> None:
+        """They have been read; the loss would keep its whole graph alive until the record is sent."""
+        self.scalars = []
+        self.report.norm = None
+
 
 @dataclass(slots=True)
 class Verdict:

@@ -6,6 +6,7 @@ what is slow happens after a batch that was bad.
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections import deque
@@ -199,7 +200,8 @@ class Loop:
             self._last_loss = verdict.loss
         self._announce(trainer)
         counts = self._tally.counts(self._probe.hook_errors, self._probe.dropped)
-        self._probe.batch(events.batch_ended(draft, verdict, counts), urgent=bool(verdict.bits))
+        draft.forget_tensors()
+        self._probe.batch(functools.partial(events.batch_ended, draft, verdict, counts), urgent=bool(verdict.bits))
         if verdict.bits:
             self.tell_evidence(events.evidence(trainer, draft, verdict))
         planned = self.in_force is not None and self.in_force.just_applied()

@@ -37,6 +37,7 @@ class Session:
         self._epoch_open = False
         self._epoch_began_s = 0.0
         self._finding = ""
+        self._no_means = False  # every batch of the epoch was bad and cured: its means are no sign of damage
 
     # --- at the start ------------------------------------------------------------------------------------------------
 
@@ -105,7 +106,8 @@ class Session:
         if loop is None:
             return
         loop.read_delayed(trainer)
-        if trainer.tloss is None:  # every batch was bad and cured: the trainer needs something to print
+        self._no_means = trainer.tloss is None
+        if self._no_means:  # the trainer needs something to print
             trainer.tloss = trainer.loss_items
         found = loop.guard.examine()
         self._finding = found.finding
@@ -147,7 +149,13 @@ class Session:
 
     def _recover(self, trainer: Any, recovery: Any, epoch: int) -> bool:
         """In place of _handle_nan_recovery: where it throws the epoch away, what we know of the state is stale."""
-        redo = bool(recovery(epoch))
+        means = trainer.tloss
+        if self._no_means:  # older releases decide by the means instead of the loss
+            trainer.tloss = None
+        try:
+            redo = bool(recovery(epoch))
+        finally:
+            trainer.tloss = means
         self.breaker.run("recovery", self._recovered if redo else self._saving, trainer)
         return redo
 

@@ -22,8 +22,15 @@ class BatchContents:
     size: int | None = None
     image_size: int | None = None
     instances: int | None = None
-    instances_max: int | None = None
+    owners: torch.Tensor | None = None  # which image each instance is in, on the host; None: not known
     samples: tuple[str, ...] = ()
+
+    @property
+    def instances_max(self) -> int | None:
+        """The most of any one image. Counted when it is asked for, which is not on the training's thread."""
+        if self.owners is None:
+            return None
+        return _most_of_one(self.owners.numpy()) if self.instances else 0
 
 
 class Memory(NamedTuple):
@@ -43,8 +50,7 @@ def contents_before(batch: dict[str, Any]) -> BatchContents:
         contents.samples = tuple(names)
     classes, owners = batch.get("cls"), batch.get("batch_idx")
     if isinstance(owners, torch.Tensor) and owners.device.type == "cpu":
-        contents.instances = owners.shape[0]
-        contents.instances_max = _most_of_one(owners.numpy()) if contents.instances else 0
+        contents.instances, contents.owners = owners.shape[0], owners
     elif isinstance(classes, torch.Tensor):
         contents.instances = int(classes.shape[0])
     return contents
