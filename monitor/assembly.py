@@ -84,9 +84,11 @@ class Assembly:
     def _make_parts(self, history: Path, recalled: Recalled) -> None:
         pipeline, clock, receivers = self._pipeline, self._clock, self._receivers
         self._listener = Listener(runfolder.records_socket(), pipeline, receivers, clock)
-        self._effects = Effects(self._fleet, clock, pipeline.offer, pipeline.finish, self._listener.send)
-        self._deliverer = Deliverer(pipeline.outbox, receivers.of, clock.now_s, self._on_settled)
         self._processes = Processes(self._fleet, clock, pipeline.offer, self._feed_missed)
+        self._effects = Effects(
+            self._fleet, clock, pipeline.offer, pipeline.finish, self._listener.send, self._processes.end_training
+        )
+        self._deliverer = Deliverer(pipeline.outbox, receivers.of, clock.now_s, self._on_settled)
         self._begun_anew = recalled.begun_anew
         self._api = Api(pipeline, receivers, clock, history, self._health, self._surroundings, self._timings)
 

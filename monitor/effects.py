@@ -18,6 +18,7 @@ from monitor.clock import Clock
 from monitor.history.rows import run_of
 from monitor.model import (
     Effect,
+    EndTraining,
     ExamineCheckpoint,
     Input,
     KeepCheckpoints,
@@ -39,7 +40,10 @@ log = logging.getLogger("trainwarden.daemon")
 
 
 class Effects:
-    """One effect of a run at a time, in the order they came; runs do not wait for each other."""
+    """One effect of a run at a time, in the order they came, but for the vault's: a plan waits for no verification.
+
+    Runs do not wait for each other.
+    """
 
     def __init__(
         self,
@@ -48,9 +52,11 @@ class Effects:
         offer: Callable[[Input], None],
         finish: Callable[[Effect], None],
         send: Callable[[Order], None],
+        end_training: Callable[[str], None],
     ) -> None:
         self._fleet, self._clock, self._offer, self._finish, self._send = fleet, clock, offer, finish, send
-        self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._end_training = end_training
+        self._locks: dict[tuple[str, bool], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, effect: Effect) -> None:
@@ -73,7 +79,8 @@ class Effects:
             log.error("%s failed and is left for the next start", task.get_name(), exc_info=error)
 
     async def _carry_out(self, effect: Effect) -> None:
-        async with self._locks[run_of(effect)]:
+        of_the_vault = isinstance(effect, ExamineCheckpoint | KeepCheckpoints)
+        async with self._locks[run_of(effect), of_the_vault]:
             match effect:
                 case WritePlan():
                     self._offer(await off_loop(_write_plan, effect))
@@ -84,6 +91,8 @@ class Effects:
                     await off_loop(Vault(run_folder(effect.run)).keep, effect.digests)
                 case WriteReport():
                     await self._write_report(effect)
+                case EndTraining():
+                    self._end_training(effect.run)
         self._finish(effect)
 
     async def _write_report(self, effect: WriteReport) -> None:

@@ -345,4 +345,11 @@ class WriteReport(msgspec.Struct, frozen=True, tag="report"):
     incident: str
 
 
-Effect = ExamineCheckpoint | KeepCheckpoints | WritePlan | SendOrder | RaiseAlert | Say | WriteReport
+class EndTraining(msgspec.Struct, frozen=True, tag="end_training"):
+    """Ask the run's shim to end the training by signals: an order to stop for good was not obeyed in time."""
+
+    id: str
+    run: str
+
+
+Effect = ExamineCheckpoint | KeepCheckpoints | WritePlan | SendOrder | RaiseAlert | Say | WriteReport | EndTraining

@@ -1,10 +1,15 @@
-"""Watches the processes of live runs die. An edge file: pidfds in the daemon's loop; it never signals anybody."""
+"""Watches the processes of live runs die. An edge file: pidfds in the daemon's loop.
+
+The only signal it ever sends is SIGTERM to a shim that enrolled itself, through the pidfd that is watched.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+import signal
 from collections.abc import Callable
 from functools import partial
 
@@ -46,6 +51,16 @@ class Processes:
             self._release(pid)
         for pid in set(self._gone) - wanted:
             del self._gone[pid]
+
+    def end_training(self, run: str) -> None:
+        """Ask the shim of `run` to end its training: it passes SIGTERM on, and SIGKILL to what does not leave."""
+        known = self._fleet().runs.get(run)
+        descriptor = self._watched.get(known.shim_pid) if known else None
+        if descriptor is None:
+            log.warning("run %s: its supervisor is not there to end the training", run)
+            return
+        with contextlib.suppress(ProcessLookupError):  # it has just gone, and the reader of the pidfd says so
+            signal.pidfd_send_signal(descriptor, signal.SIGTERM)
 
     def close(self) -> None:
         for pid in list(self._watched):

@@ -5,7 +5,16 @@ Pure: every function takes a Turn and leaves effects in it.
 
 from __future__ import annotations
 
-from monitor.model import ExamineCheckpoint, Finding, Incident, IncidentState, SendOrder, Severity, WritePlan
+from monitor.model import (
+    EndTraining,
+    ExamineCheckpoint,
+    Finding,
+    Incident,
+    IncidentState,
+    SendOrder,
+    Severity,
+    WritePlan,
+)
 from monitor.policy.lifecycle import Happening
 from monitor.policy.options import options_at
 from monitor.policy.planning import make_plan, order_for, with_plan
@@ -295,6 +304,12 @@ def on_tick(turn: Turn) -> None:
     if order.kind == "adjust" and late > ADJUST_TIMEOUT_S and incident and incident.state is IncidentState.MITIGATING:
         run.pending_order = None
         failed(turn, incident, f"the order to adjust was not answered for {late:.0f} s")
+    elif order.kind == "stop" and not order.plan and late > turn.policy.rollback.grace_s and run.shim_pid:
+        run.pending_order = None  # with a plan the shim watches the clock itself
+        turn.say(
+            f"the order to stop was not obeyed for {late:.0f} s: its supervisor ends the training", Severity.WARNING
+        )
+        turn.effects.append(EndTraining(turn.effect_id(), run.spec.run))
     elif turn.now_s - run.pending_sent_s >= ORDER_AGAIN_S:
         run.pending_sent_s = turn.now_s
         turn.effects.append(SendOrder(order.id, order))

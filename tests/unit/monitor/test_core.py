@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from monitor.core import Core, restored, snapshot
-from monitor.model import IncidentState, Verdict
+from monitor.model import CommandGiven, EndTraining, GenerationStarted, IncidentState, Verdict
 from monitor.policy.settings import Policy, Rollback, Watch
 from tests.harness.world import At, World
 
@@ -159,3 +159,15 @@ def test_a_defect_of_ours_is_told_and_counted_and_the_next_input_is_taken() -> N
     assert world.train() == "finished"
     assert world.run.totals.defects > 0
     assert any("a defect of trainwarden" in line for line in world.said)
+
+
+def test_an_order_to_stop_that_is_not_obeyed_is_left_to_the_supervisor() -> None:
+    """With a plan the shim watches the clock itself; an operator's stop has none."""
+    world = World(epochs=1, batches_per_epoch=20, batches_max=10, fault=lambda at: False)
+    world.put(GenerationStarted("night", 1, "nonce", 1, 999))
+    world.put(CommandGiven("night", "stop", "me"))
+    world.tick(20)
+    assert not [e for e in world.effects if isinstance(e, EndTraining)]
+    world.tick(20)
+    world.tick(20)
+    assert len([e for e in world.effects if isinstance(e, EndTraining)]) == 1
