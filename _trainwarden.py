@@ -1,4 +1,4 @@
-"""The console script. Puts the folder of the installation first, so that a user's own `monitor.py` is not run instead."""
+"""The console script. Puts the installation's folder first, so that a user's own `monitor.py` is not run instead."""
 
 from __future__ import annotations
 

@@ -43,6 +43,7 @@ class Outbox:
     def __init__(self, records_max: int = RING_RECORDS) -> None:
         self.events_refused = 0  # the lane was full
         self.unmade = 0  # batches whose making raised
+        self.unmade_why = ""  # the last of these errors
         self._ring: deque[EventSent | Batch] = deque(maxlen=records_max)
         self._batches_offered = 0  # written by the training thread only
         self._events_offered = 0  # written under the lock only
@@ -111,8 +112,9 @@ class Outbox:
     def _make(self, record: Callable[[], BatchEnded], records: list[Record]) -> None:
         try:
             records.append(record())
-        except Exception:  # noqa: BLE001 - an integration's code; the records beside it must not be lost with it
+        except Exception as error:  # noqa: BLE001 - an integration's code; its neighbours must not be lost with it
             self.unmade += 1
+            self.unmade_why = f"{type(error).__name__}: {error}"
 
     def unacknowledged(self) -> list[EventSent]:
         """The first events that wait, to be sent again; at most FRAME_RECORDS: their acknowledgement frees more."""
@@ -153,6 +155,7 @@ class Packer:
 
     def __init__(self, sender: Sender) -> None:
         self.unsendable = 0  # records that are no values of the wire, or longer than a frame
+        self.unsendable_why = ""  # of the last one
         self.address = (sender.generation, sender.rank)
         self._sender = sender
         self._sequence = 0
@@ -165,15 +168,16 @@ class Packer:
             return self._pack_halves(records)
         try:
             data = encode(Frame(PROTOCOL, self._sender, self._sequence, tuple(records)))
-        except (WireError, TypeError, ValueError, OverflowError):
-            return self._pack_halves(records)
+        except (WireError, TypeError, ValueError, OverflowError) as error:
+            if len(records) > 1:
+                return self._pack_halves(records)
+            self.unsendable += 1
+            self.unsendable_why = f"{type(error).__name__}: {error}"
+            return []
         self._sequence += 1
         return [data]
 
     def _pack_halves(self, records: Sequence[Record]) -> list[bytes]:
         """Halving finds both the size that fits and the one record that never will."""
-        if len(records) == 1:
-            self.unsendable += 1
-            return []
         middle = len(records) // 2
         return self.pack(records[:middle]) + self.pack(records[middle:])

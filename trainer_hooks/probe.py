@@ -131,6 +131,10 @@ class Probe:
         )
         self._spool.offer(request)
 
+    def copied(self, timeout_s: float) -> bool:
+        """True: every checkpoint handed over is copied. Waits no longer than `timeout_s`; for when training is over."""
+        return self._silent or self._spool.settle(timeout_s)
+
     def flush(self, timeout_s: float) -> bool:
         """True: everything is sent and every event acknowledged. Waits no longer than `timeout_s`."""
         return self._silent or self._sender.flush(timeout_s)

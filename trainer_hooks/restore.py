@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from trainer_hooks.wire.runfolder import GroupSettings, Plan, Settings
 
@@ -36,10 +36,13 @@ def readings(optimizer: Any) -> tuple[Reading, ...]:
 
 
 def momentum_of(group: dict[str, Any]) -> float | None:
-    """The group's momentum, by either of its two names; None: this optimizer has none."""
+    """The group's momentum, by either of its two names; None: this optimizer has none.
+
+    A float, also where the trainer keeps one of numpy's, which is no value of the wire.
+    """
     if "momentum" in group:
-        return cast("float", group["momentum"])
-    return cast("float", group["betas"][0]) if "betas" in group else None
+        return float(group["momentum"])
+    return float(group["betas"][0]) if "betas" in group else None
 
 
 def group_names(optimizer: Any) -> tuple[str, ...]:
@@ -123,6 +126,7 @@ class Ramp:
         self._schedule = schedule
         self._warming = warming
         self._before: list[tuple[float, float | None]] | None = None
+        self._governed = False  # in the step before
 
     @property
     def fraction(self) -> float:
@@ -143,7 +147,9 @@ class Ramp:
     def before_step(self, optimizer: Any, *_: object) -> None:
         """Optimizer step pre-hook."""
         if not self.governs:
+            self._hand_over(optimizer)
             return
+        self._governed = True
         self._before = [(group["lr"], momentum_of(group)) for group in optimizer.param_groups]
         for group, rate in zip(optimizer.param_groups, self.expected(), strict=True):
             group["lr"] = rate
@@ -158,6 +164,14 @@ class Ramp:
             group["lr"] = rate
             if momentum is not None:
                 _set_momentum(group, momentum)
+
+    def _hand_over(self, optimizer: Any) -> None:
+        """Leave the full values behind: some releases' own warm-up stops a batch short of them and stays there."""
+        if self._governed:
+            self._governed = False
+            for group, rate in zip(optimizer.param_groups, self.expected(), strict=True):
+                group["lr"] = rate
+                _set_momentum(group, self.settings.momentum)
 
     def mismatches(self, used: tuple[Reading, ...], clip_norm: float | None) -> tuple[str, ...]:
         """Sentences for every value of `used`, read inside a step of this batch, that is not the plan's."""

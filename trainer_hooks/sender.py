@@ -11,9 +11,10 @@ from typing import ParamSpec
 from trainer_hooks.link import Alarm, Link
 from trainer_hooks.orders import OrderInbox
 from trainer_hooks.outbox import Outbox, Packer
+from trainer_hooks.trimming import fit
 from trainer_hooks.wire.codec import WireError, decode_downlink
 from trainer_hooks.wire.eventfile import EventFile
-from trainer_hooks.wire.messages import EventSent, Order, Record, Refused
+from trainer_hooks.wire.messages import EventSent, HookTrouble, Order, Record, Refused
 
 TURN_S = 0.05  # a frame every 50 ms: what a person calls live, and 20 wake-ups a second
 RESEND_S = 1.0
@@ -134,6 +135,7 @@ class SenderThread:
 
     def _send(self, link: Link, records: Sequence[Record]) -> None:
         self._in_hand += self._packer.pack(records)
+        self._tell_of_lost()
         while self._in_hand and link.send(self._in_hand[0]):
             del self._in_hand[0]
         self._busy = bool(self._in_hand)
@@ -173,7 +175,16 @@ class SenderThread:
         self.errors += 1
         self._tell_once(where, f"{where}: {type(error).__name__}: {error}; training goes on, tried again")
 
-    def _tell_once(self, subject: str, text: str) -> None:
-        if subject not in self._told and len(self._told) < TOLD_MAX:
-            self._told.add(subject)
-            _log.warning("%s", text)
+    def _tell_of_lost(self) -> None:
+        """Of records that never leave, once, here and to the daemon: it would take the silence for health."""
+        for subject, why in (("record made", self._outbox.unmade_why), ("record sent", self._packer.unsendable_why)):
+            if why and self._tell_once(subject, f"no {subject}: {why}; training goes on, unwatched where that is so"):
+                self._outbox.event(fit(HookTrouble(time.time(), subject, why, switched_off=False)))
+
+    def _tell_once(self, subject: str, text: str) -> bool:
+        """True: this was new."""
+        if subject in self._told or len(self._told) >= TOLD_MAX:
+            return False
+        self._told.add(subject)
+        _log.warning("%s", text)
+        return True

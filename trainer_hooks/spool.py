@@ -93,10 +93,15 @@ class Spool:
                 self._thread.start()
             self._changed.notify_all()
 
-    def finish(self, timeout_s: float) -> bool:
-        """Wait for the copies that are waiting, then end the thread. True: all were made within the time."""
+    def settle(self, timeout_s: float) -> bool:
+        """Wait for the copies that are waiting. True: all were made within the time."""
         with self._changed:
-            done = self._changed.wait_for(lambda: not self._waiting and not self._busy, timeout_s)
+            return self._changed.wait_for(lambda: not self._waiting and not self._busy, timeout_s)
+
+    def finish(self, timeout_s: float) -> bool:
+        """As `settle`, then end the thread."""
+        with self._changed:
+            done = self.settle(timeout_s)
             self._stopping = True
             self._changed.notify_all()
         return done

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -38,6 +39,7 @@ from trainer_hooks.wire.runfolder import RUN_ID, Receipt, RunFolderError, run_fo
 
 BODY_MAX = 64 * 1024  # bytes; the largest body is a receipt with every setting read back, a few kB
 WAIT_MAX_S = 60.0  # of a long poll
+DURABLE_S = 1.0  # a scrape waits this long for the disk; a commit takes 0.05
 HOLDABLE = {"GET", "HEAD"}
 
 Handler = Callable[[Request], Awaitable[Response]]

@@ -22,7 +22,9 @@ def on_generation_started(turn: Turn, number: int, nonce: str, pid: int, shim_pi
     if number < run.generation:
         return
     if number == run.generation:
-        run.nonce, run.pid, run.shim_pid = nonce, pid or run.pid, shim_pid or run.shim_pid
+        run.nonce, run.pid = nonce, pid or run.pid
+        if shim_pid:
+            on_shim_changed(turn, shim_pid)
         return
     if run.alive:
         archive_generation(run)

@@ -49,6 +49,8 @@ def on_findings(turn: Turn, findings: list[Finding]) -> None:
     match incident.state:
         case IncidentState.WATCHING if incident.attempts == 0:
             incident.watch_seen = 0
+            if turn.may_act and not incident.waiting_for:  # somebody took the run over who can carry it out
+                decide(turn, incident)
         case IncidentState.WATCHING:
             turn.move(incident, Happening.AGAIN)
             turn.tell(incident, f"it is back: {findings[0].summary}", Severity.CRITICAL)

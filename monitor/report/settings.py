@@ -75,9 +75,7 @@ def _at(values: tuple[float, ...], index: int) -> float | None:
     return values[index] if index < len(values) else None
 
 
-def _schedule(
-    training: TrainingStarted | None, names: list[str], row: EpochRow, clean: EpochRow | None
-) -> list[str]:
+def _schedule(training: TrainingStarted | None, names: list[str], row: EpochRow, clean: EpochRow | None) -> list[str]:
     """Whether the scheduler did it: people suspect it first."""
     if clean is None or training is None or len(clean.rates_last) != len(row.rates_first):
         return []

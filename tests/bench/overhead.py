@@ -3,19 +3,23 @@
     python -m tests.bench.overhead --device cpu --model tiny --batches 400 --pairs 3 --daemon absent
 
 The per-batch part times our own calls inside a real training. The whole part runs trainings with and without hooks in
-turn and compares the medians of their batch times, so that a machine that slows down slows both. `--daemon` names the
-state that the caller has put the daemon in (healthy, stopped, absent); it only goes into the table.
+turn and compares the medians of their batch times, so that a machine that slows down slows both. `--daemon` puts a
+daemon of its own into that state: healthy, stopped (SIGSTOP), or absent.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
+import signal
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +115,6 @@ def prepare(folder: Path, options: argparse.Namespace) -> tuple[dict[str, Any], 
     from tests.harness.yolo import BATCH, go_offline, make_lab
 
     go_offline(folder / "config")
-    os.environ["TRAINWARDEN_HOME"] = str(folder / "home")
     lab = make_lab(folder, images=40 * BATCH)
     arguments = lab.arguments(
         folder / "runs",
@@ -122,6 +125,28 @@ def prepare(folder: Path, options: argparse.Namespace) -> tuple[dict[str, Any], 
         save=False,
     )
     return arguments, str(lab.model) if options.model == "tiny" else options.model
+
+
+@contextlib.contextmanager
+def daemon(state: str) -> Iterator[None]:
+    """A daemon of the present TRAINWARDEN_HOME, in that state until the block ends."""
+    if state == "absent":
+        yield
+        return
+    from trainer_hooks.wire.runfolder import records_socket
+
+    process = subprocess.Popen([sys.executable, "-E", "-P", "-m", "monitor", "serve", "--detached", "--port", "0"])
+    try:
+        while not records_socket().exists():
+            if process.poll() is not None:
+                raise SystemExit(f"the daemon ended with {process.returncode} instead of starting")
+            time.sleep(0.05)
+        if state == "stopped":
+            process.send_signal(signal.SIGSTOP)
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 def measure(folder: Path, options: argparse.Namespace) -> list[tuple[str, str, str]]:
@@ -168,8 +193,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--guard", default="on", choices=["on", "off"])
     parser.add_argument("--daemon", default="absent", choices=["healthy", "stopped", "absent"])
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as folder:
-        rows = measure(Path(folder), options)
+    with tempfile.TemporaryDirectory(prefix="tw-") as folder:
+        os.environ["TRAINWARDEN_HOME"] = str(Path(folder) / "home")
+        with daemon(options.daemon):
+            rows = measure(Path(folder), options)
     print(f"\nmodel {options.model}, {options.device}, daemon {options.daemon}, guard {options.guard}")
     print(f"{'':34}{'median':>12}  {'p99 / each pair':>14}")
     for name, middle, rest in rows:

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pytest_httpserver import HTTPServer
 
 from tests.harness.night_run import fresh_home
+from tests.harness.webhook import Post
 
 
 @pytest.fixture
@@ -17,9 +19,16 @@ def home() -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture
+def post() -> Iterator[Post]:
+    """Who hears of the alerts."""
+    with HTTPServer(port=0) as server:
+        yield Post(server)
+
+
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of epoch-<n>.pt, small, real and sound torch checkpoints in the shape that trainers save; and poisoned.pt."""
+    """Folder of epoch-<n>.pt, small real torch checkpoints in the shape that trainers save; and poisoned.pt."""
     torch = pytest.importorskip("torch")
     folder: Path = tmp_path_factory.mktemp("checkpoints")
     for epoch in range(1, 13):

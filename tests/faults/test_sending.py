@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from tests.harness.receiver import Receiver, wait_for
@@ -17,7 +18,7 @@ from trainer_hooks.orders import OrderInbox
 from trainer_hooks.outbox import RING_RECORDS, Outbox, Packer
 from trainer_hooks.sender import SenderThread
 from trainer_hooks.wire.eventfile import EventFile, read_events
-from trainer_hooks.wire.messages import Sender
+from trainer_hooks.wire.messages import BatchEnded, HookTrouble, Sender
 
 OFFERED = 100_000
 US = Sender("night", 1, 0, "nonce")
@@ -227,3 +228,26 @@ def test_without_any_receiver_stopping_takes_no_time(sending: Sending) -> None:
     sending.offer(10)
     assert not thread.flush(0.2)
     assert thread.stop(5.0)
+
+
+def no_value_of_the_wire() -> BatchEnded:
+    return msgspec.structs.replace(batch(), momentum=np.float64(0.9))
+
+
+def no_record() -> BatchEnded:
+    raise ValueError("no such signal")
+
+
+@pytest.mark.parametrize("broken", [no_value_of_the_wire, no_record])
+def test_that_records_never_leave_is_told_once(sending: Sending, broken: Callable[[], BatchEnded]) -> None:
+    """Else a daemon that hears only of a start and of checkpoints would take the silence between for health."""
+    sending.receiver.start(deaf=True)
+    sending.send()
+    for index in range(2):
+        sending.outbox.batch(broken)
+        sending.outbox.batch(batch(index))
+        wait_for(lambda: sending.events.exists() and bool(read_events(sending.events)), "the trouble in the file")
+    wait_for(lambda: sending.received() == 2, "the records beside the broken ones")
+    (told,) = read_events(sending.events)
+    assert isinstance(told.body, HookTrouble)
+    assert ("numpy.float64" if broken is no_value_of_the_wire else "no such signal") in told.body.error

@@ -1,4 +1,4 @@
-"""Supervised runs of the plain training, from the outside: `trainwarden` as a user types it, and the daemon's process."""
+"""Runs of the plain training, from the outside: `trainwarden` as a user types it, and the daemon's process."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ CONSOLE = (sys.executable, "-c", "from _trainwarden import main; main()")
 PLAIN_TRAINING = (sys.executable, "-m", "tests.harness.plain_training")
 POLICY = """\
 version: 1
-rollback: {redo_limit_epochs: 9, healthy_batches: 5, grace_s: 10}
+rollback: {redo_limit_epochs: 9, healthy_batches: 3, grace_s: 10}
 strengthen: {warmup_epochs: 0}
-watch: {batches_min: 40, onset_samples: false}
+watch: {batches_min: 20, onset_samples: false}
 """
 WEBHOOK = """\
 webhooks:
@@ -177,30 +177,26 @@ def counters_of_runs(text: str) -> dict[str, float]:
     }
 
 
-class NightRun:
-    """`trainwarden run` over the plain training, or over `command`, with its output in a file."""
+class Supervised:
+    """`trainwarden run` over a command, with its output in a file."""
 
     def __init__(
         self,
         home: Path,
-        checkpoints: Path,
-        *training: str,
+        argv: Sequence[str],
+        *,
         run: str = RUN,
         hook_url: str = "",
         options: Sequence[str] = (),
-        command: Sequence[str] = PLAIN_TRAINING,
         cwd: Path = ROOT,
         **more: str,
     ) -> None:
         self.home, self.run, self._cwd, self._more = home, run, cwd, more
         self.folder = RunFolder(home / "runs" / run)
-        self.save_dir = home / f"training-{run}"
         self.log = home / f"{run}.log"
         policy = home / f"{run}.yaml"
         policy.write_text(POLICY + (WEBHOOK % hook_url if hook_url else ""))
-        given = ["--run", run, "--policy", str(policy), "--port", "0", *options]
-        where = ["--checkpoints", str(checkpoints), "--save-dir", str(self.save_dir)]
-        self.process = self._start(*given, "--", *command, *where, *training)
+        self.process = self._start("--run", run, "--policy", str(policy), "--port", "0", *options, "--", *argv)
 
     def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as output:
@@ -261,10 +257,36 @@ class NightRun:
         generation: Generation = self.until(f"generation {number}", started)
         return generation
 
-    def wait(self, meanwhile: Callable[[], None] = lambda: None) -> int:
+    def wait(self, meanwhile: Callable[[], object] = lambda: None) -> int:
         """The exit code."""
-        eventually("the end of the run", lambda: (meanwhile(), self.process.poll() is not None)[1], 120.0)
-        return self.process.returncode
+
+        def over() -> bool:
+            meanwhile()
+            return self.process.poll() is not None
+
+        eventually("the end of the run", over, 120.0)
+        return int(self.process.returncode)
+
+
+class NightRun(Supervised):
+    """`trainwarden run` over the plain training; `training` are more arguments for it."""
+
+    def __init__(
+        self,
+        home: Path,
+        checkpoints: Path,
+        *training: str,
+        run: str = RUN,
+        command: Sequence[str] = PLAIN_TRAINING,
+        hook_url: str = "",
+        options: Sequence[str] = (),
+        cwd: Path = ROOT,
+        **more: str,
+    ) -> None:
+        self.save_dir = home / f"training-{run}"
+        where = ["--checkpoints", str(checkpoints), "--save-dir", str(self.save_dir)]
+        argv = [*command, *where, *training]
+        super().__init__(home, argv, run=run, hook_url=hook_url, options=options, cwd=cwd, **more)
 
     def plans(self) -> list[str]:
         return sorted(path.name for path in self.folder.root.glob("*plan-*.json"))

@@ -1,10 +1,10 @@
 """A training without a framework, run as a script: what an integration does with a Probe, and nothing is computed.
 
-For tests that need a process which streams, saves, obeys and resumes like a real training, in seconds and without torch.
-The faults are exact: in every epoch from `--from-epoch` on, the batches named by `--bad` are not finite while the learning
-rate is the user's own, and each batch then takes `--faulty-batch-s`, so that a daemon may be away for a while and still
-find its training. `--checkpoints` holds epoch-<n>.pt, real torch files that the caller made, and poisoned.pt, which is
-what the first generation saves at the end of `--poisoned-epoch`.
+For tests that need a process which streams, saves, obeys and resumes like a real training, in seconds, without torch.
+The faults are exact: in every epoch from `--from-epoch` on, the batches named by `--bad` are not finite while the
+learning rate is the user's own, and each batch then takes `--faulty-batch-s`, so that a daemon may be away for a while
+and still find its training. `--checkpoints` holds epoch-<n>.pt, real torch files that the caller made, and poisoned.pt,
+which is what the first generation saves at the end of `--poisoned-epoch`.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--checkpoints", type=Path, required=True)
     parser.add_argument("--save-dir", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--batches", type=int, default=20)
     parser.add_argument("--batch-s", type=float, default=0.05)
     parser.add_argument("--from-epoch", type=int, default=4)
-    parser.add_argument("--bad", default="6,9,12,15")
+    parser.add_argument("--bad", default="10,12,14,16")
     parser.add_argument("--faulty-batch-s", type=float, default=0.15)
     parser.add_argument("--poisoned-epoch", type=int, default=0)
     options = parser.parse_args()

@@ -7,10 +7,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from trainer_hooks.wire.messages import BatchEnded, CheckpointSaved, Event, HookTrouble, Order, OrderApplied
+from trainer_hooks.wire.codec import encode
+from trainer_hooks.wire.messages import (
+    PROTOCOL,
+    BatchEnded,
+    CheckpointSaved,
+    Event,
+    Frame,
+    HookTrouble,
+    Order,
+    OrderApplied,
+    Sender,
+)
 from trainer_hooks.wire.runfolder import RunFolder
 
 E = TypeVar("E")
+SENDER = Sender("r", 1, 0, "nonce")
 
 
 @dataclass
@@ -46,6 +58,7 @@ class RecordingProbe:
 
     def batch(self, record: BatchEnded | Callable[[], BatchEnded], urgent: bool = False) -> None:
         made = record if isinstance(record, BatchEnded) else record()
+        encode(Frame(PROTOCOL, SENDER, 0, (made,)))  # raises, as the real one counts, what is no value of the wire
         self.batches.append(made)
         if urgent:
             self.urgent.append(made)
@@ -66,6 +79,9 @@ class RecordingProbe:
     def checkpoint(self, source: Path, **known: Any) -> None:
         self.checkpoints.append({"source": source, "bytes": source.read_bytes(), **known})
         self.event(CheckpointSaved(0.0, "", known["epoch"], ""))
+
+    def copied(self, timeout_s: float) -> bool:
+        return timeout_s >= 0
 
     def flush(self, timeout_s: float) -> bool:
         return timeout_s >= 0

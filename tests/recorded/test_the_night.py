@@ -82,7 +82,7 @@ def test_the_bias_group_never_passes_its_rate_before_the_incident() -> None:
 
 
 def test_the_rules_fire_within_a_thousand_batches_whatever_the_draw() -> None:
-    """The median and the 95th percentile over draws of the same rate, from the positions alone and by the same rules."""
+    """The median and the 95th percentile over draws of the same rate, by the same rules, from the positions alone."""
     fired = []
     for seed in range(200):
         bad = sorted(bad_positions(seed))
@@ -97,7 +97,7 @@ def test_an_observed_night_is_told_of_once_and_its_projection_is_about_400() -> 
     world = night(seed=1, act=False)
     (incident,) = world.run.incidents
     assert incident.state is IncidentState.CLOSED  # with the recording, watched until then
-    assert [a.kind for a in world.alerts] == ["incident_opened"]
+    assert [a.kind for a in world.alerts] == ["incident_opened", "closed"]
     row = world.run.epochs[-1]
     assert (row.batches, row.nonfinite) == (SEEN, BAD)
     assert 390 <= round(row.nonfinite / row.batches * BATCHES_PER_EPOCH) <= 405

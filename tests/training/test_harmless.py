@@ -14,6 +14,7 @@ from torch.nn.utils import clip_grad_norm_ as clip_of_my_own
 from tests.harness import plans
 from tests.harness.recorder import RecordingProbe
 from tests.harness.yolo import Ended, Faults, Lab, faults_of, train
+from trainer_hooks.restore import group_names
 from trainer_hooks.wire.messages import HookTrouble, OrderApplied, SettingChanged
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("default")]
@@ -133,13 +134,17 @@ def test_hooks_that_break_are_switched_off_and_training_goes_on(
 def test_a_setting_that_the_user_changes_in_mid_training_is_told(
     lab: Lab, probe: RecordingProbe, tmp_path: Path
 ) -> None:
-    def meddle(trainer: Any, place: tuple[int, int]) -> None:
-        if place == (2, 3):
-            for group in trainer.optimizer.param_groups:
-                group["lr"] *= 0.5
-            trainer.optimizer.param_groups[0]["weight_decay"] = 0.01
+    """128 small batches, since the warm-up of older releases lasts at least 100."""
 
-    train(lab.arguments(tmp_path), lab.model, probe, Faults(at_batch_end=meddle))
+    def meddle(trainer: Any, place: tuple[int, int]) -> None:
+        if place == (4, 10):
+            groups = dict(zip(group_names(trainer.optimizer), trainer.optimizer.param_groups, strict=True))
+            for group in groups.values():
+                group["lr"] *= 0.5
+            groups["weight"]["weight_decay"] = 0.01
+
+    arguments = lab.arguments(tmp_path, epochs=4, batch=2, nbs=2)
+    train(arguments, lab.model, probe, Faults(at_batch_end=meddle))
     told = {(change.name, change.reason) for change in probe.of(SettingChanged)}
     assert ("weight_decay/weight", "") in told
     assert ("learning_rate/bias", "") in told

@@ -220,6 +220,7 @@ def test_the_children_of_a_ddp_launch_resume_too(
     from ultralytics.utils.dist import generate_ddp_file
 
     from trainer_hooks.integrations.ultralytics import attach
+    from trainer_hooks.integrations.ultralytics.process import Process, Training, connect_probe, describe_to_children
 
     for name, value in environment(stopped).items():
         monkeypatch.setenv(name, value)
@@ -228,8 +229,9 @@ def test_the_children_of_a_ddp_launch_resume_too(
     assert parent.resume, "else Ultralytics removes the folder of the run"
     parent.model = parent.get_model(cfg=str(lab.model), verbose=False)
     file = generate_ddp_file(parent)
+    launched = environment(stopped) | describe_to_children(Process(connect_probe), Training(1, "digest"))
     result = subprocess.run(
-        [sys.executable, file], cwd=REPOSITORY, env=environment(stopped), capture_output=True, text=True, check=False
+        [sys.executable, file], cwd=REPOSITORY, env=launched, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
     assert rows(stopped) == [1, 2, 3]

@@ -182,7 +182,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     fitness: float | None = None
 
 
-Document = TypeVar("Document", RunSpec, Generation, Exit, Plan, Receipt, Manifest)
+Document = TypeVar("Document", RunSpec, Generation, Exit, RunOver, Plan, Receipt, Manifest)
 
 
 class RunFolder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -78,6 +79,18 @@ def test_the_biases_are_told_apart_where_the_trainer_names_no_group(
     assert group_names(torch.optim.SGD(groups, lr=0.01)) == names
 
 
+@pytest.mark.parametrize("kind", ["SGD", "AdamW"])
+def test_readings_are_plain_floats_whatever_the_trainer_puts_into_its_groups(kind: str) -> None:
+    """Older releases of Ultralytics interpolate with numpy and keep what they get, which the wire can't carry."""
+    trainer = trainer_with(kind)
+    for group in trainer.optimizer.param_groups:
+        group.update(lr=np.float64(0.01), weight_decay=np.float64(0.001))
+        group.update(momentum=np.float64(0.8)) if kind == "SGD" else group.update(betas=(np.float64(0.8), 0.999))
+    read = [value for reading in readings(trainer.optimizer) for value in reading]
+    assert {type(value) for value in read} == {float}
+    assert 0.8 in read
+
+
 @given(
     batches=st.integers(0, 40),
     length=st.integers(0, 30),
@@ -116,6 +129,22 @@ def test_the_ramp_rises_from_almost_nothing_to_the_whole_rate_and_then_lets_go()
         ramp.batches += 1
     assert rates[:3] == pytest.approx([0.00125, 0.0025, 0.00375])
     assert rates[3:] == [0.005, 0.005], "what the trainer itself had set"
+
+
+def test_a_warm_up_that_stops_short_of_its_target_is_completed_once() -> None:
+    """Releases of Ultralytics exist whose last batch of warm-up sets less than the whole, and nothing sets more."""
+    trainer = trainer_with()
+    ramp = Ramp(plans.settings(ramp_batches=2), lambda: 0.5, lambda: False)
+    for rate, momentum, expected in ((0.002, 0.84, 0.85), (0.001, 0.5, 0.5)):
+        ramp.before_step(trainer.optimizer)
+        ramp.after_step(trainer.optimizer)
+        ramp.batches = 1
+        for group in trainer.optimizer.param_groups:
+            group["lr"], group["momentum"] = rate, momentum
+        ramp.before_step(trainer.optimizer)
+        ramp.after_step(trainer.optimizer)
+        assert {reading.momentum for reading in readings(trainer.optimizer)} == {expected}
+    assert {reading.rate for reading in readings(trainer.optimizer)} == {0.001}, "what anybody sets later stays"
 
 
 def test_what_differs_from_the_plan_is_said_in_sentences() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from dataclasses import dataclass, field
 
 import pytest
@@ -11,7 +14,14 @@ import torch
 from trainer_hooks.breaker import Breaker
 from trainer_hooks.guard import Guard, StepReport
 from trainer_hooks.integrations.ultralytics.batches import Draft, Judge, Verdict
-from trainer_hooks.integrations.ultralytics.process import NAMING_ARGUMENTS, Process, Tally, arguments_digest
+from trainer_hooks.integrations.ultralytics.process import (
+    NAMING_ARGUMENTS,
+    Process,
+    Tally,
+    Training,
+    arguments_digest,
+    describe_to_children,
+)
 from trainer_hooks.integrations.ultralytics.signals import BatchContents, Memory, contents_after, contents_before
 from trainer_hooks.restore import Reading
 from trainer_hooks.wire.messages import Counts, Nonfinite, SkippedBy
@@ -145,3 +155,21 @@ def test_trainings_are_numbered_unless_a_launching_parent_has_said_which(monkeyp
     monkeypatch.setenv("TRAINWARDEN_TRAINING", "7:abc")
     training = process.next_training({})
     assert (training.ordinal, training.digest) == (7, "abc")
+
+
+@pytest.mark.parametrize("guard_acts", [True, False])
+def test_the_ranks_of_a_launching_parent_attach_by_its_environment_alone(
+    monkeypatch: pytest.MonkeyPatch, guard_acts: bool
+) -> None:
+    """Older releases carry none of the parent's callbacks into them."""
+    for name in ("TRAINWARDEN_RUN", "TRAINWARDEN_GENERATION", "TRAINWARDEN_NONCE"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("PYTHONPATH", "users")
+    process = Process(connect=lambda _: pytest.fail("not asked for"), guard_acts=guard_acts)
+    described = describe_to_children(process, Training(7, "abc"))
+    assert described["PYTHONPATH"].endswith(f"autoattach{os.pathsep}users")
+    monkeypatch.setenv("PYTHONPATH", described["PYTHONPATH"])
+    assert describe_to_children(process, Training(7, "abc")) == described, "it is there already"
+    asks = "import os, sys; print([type(f).__name__ for f in sys.meta_path][:1], os.environ.get('TRAINWARDEN_GUARD'))"
+    answer = subprocess.check_output([sys.executable, "-c", asks], env=os.environ | described, text=True)
+    assert answer.split() == ["['TrainerFinder']", str(None if guard_acts else "off")]

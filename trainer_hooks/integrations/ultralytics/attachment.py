@@ -171,7 +171,7 @@ def _wrap_train(original: Any) -> Any:
 
 def _launch(training: Training, original: Any, *args: Any, **options: Any) -> Any:
     """The parent of a DDP launch: it trains nothing and tells nothing; its children learn which training they are."""
-    described = Breaker(lambda _: None).run("launch", describe_to_children, training) or {}
+    described = Breaker(lambda _: None).run("launch", describe_to_children, _process, training) or {}
     before = {name: os.environ.get(name) for name in described}
     os.environ.update(described)
     try:

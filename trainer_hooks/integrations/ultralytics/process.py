@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
+import trainer_hooks
 from trainer_hooks.orders import EXIT_CODE
 from trainer_hooks.wire.messages import BatchEnded, Counts, Event, Order
 from trainer_hooks.wire.runfolder import ENV_GENERATION, ENV_NONCE, ENV_RUN, ENV_RUN_FOLDER, Plan, RunFolder
@@ -71,6 +72,7 @@ class ProbeLike(Protocol):
         fitness: float | None = None,
         state_finding: str = "",
     ) -> None: ...
+    def copied(self, timeout_s: float) -> bool: ...
     def flush(self, timeout_s: float) -> bool: ...
 
 
@@ -150,9 +152,14 @@ def connect_probe(rank: int) -> ProbeLike:
     return connect(rank)
 
 
-def describe_to_children(training: Training) -> dict[str, str]:
-    """The environment that the ranks of a launching parent need beside its own, to be one training of one run."""
-    described = {ENV_TRAINING: f"{training.ordinal}:{training.digest}"}
+def describe_to_children(process: Process, training: Training) -> dict[str, str]:
+    """The environment that the ranks of a launching parent need beside its own, to be one training of one run.
+
+    They attach by it as under `trainwarden run`: releases that carry no callbacks into the ranks would lose the hooks.
+    """
+    described = {ENV_TRAINING: f"{training.ordinal}:{training.digest}", "PYTHONPATH": _autoattach_first()}
+    if not process.guard_acts:
+        described[ENV_GUARD] = "off"
     if not (os.environ.get(ENV_RUN) and os.environ.get(ENV_GENERATION)):
         from trainer_hooks.identity import identify  # noqa: PLC0415
 
@@ -164,6 +171,13 @@ def describe_to_children(training: Training) -> dict[str, str]:
             ENV_NONCE: identity.nonce,
         }
     return described
+
+
+def _autoattach_first() -> str:
+    """PYTHONPATH with the folder that attaches the hooks in front; an interpreter that has it there keeps its own."""
+    folder = str(Path(trainer_hooks.__file__).parent / "autoattach")
+    users = os.environ.get("PYTHONPATH", "").removeprefix(folder).removeprefix(os.pathsep)
+    return f"{folder}{os.pathsep}{users}" if users else folder
 
 
 def refuse_to_start(reason: str) -> NoReturn:

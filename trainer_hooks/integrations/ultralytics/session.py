@@ -21,6 +21,8 @@ from trainer_hooks.integrations.ultralytics.obey import PlanInForce, obey
 from trainer_hooks.integrations.ultralytics.process import ProbeLike, Process, Training
 from trainer_hooks.wire.messages import EpochEnded, PhaseChanged, TrainingEnded, TrainingStarted
 
+LAST_COPY_S = 10.0  # nothing trains any more; a copy of 500 MB takes about a second
+
 
 class Session:
     """The hooks' state for one trainer. Holds no reference to it; every callback brings it along."""
@@ -127,6 +129,8 @@ class Session:
             fitness=signals.as_number(trainer.fitness),
             state_finding=self._finding,
         )
+        if trainer.stop or trainer.epoch + 1 >= trainer.epochs:  # next, the trainer strips the file it has just written
+            self.probe.copied(LAST_COPY_S)
 
     def on_fit_epoch_end(self, trainer: Any) -> None:
         """Fires once more after the final evaluation, with no epoch to it."""
