@@ -6,7 +6,7 @@ from monitor.model import CheckpointExamined, Severity, Verdict
 from monitor.policy import generations, incidents
 from monitor.policy.turn import Turn
 from monitor.state.fold import fold_epoch_end
-from monitor.state.run import CheckpointState, RankState
+from monitor.state.run import CheckpointState, RankState, RunState
 from monitor.state.stats import snapshot_of
 from trainer_hooks.wire.messages import (
     CheckpointSaved,
@@ -98,6 +98,13 @@ def _on_checkpoint_saved(turn: Turn, rank: RankState, event: CheckpointSaved) ->
     incidents.examine(turn, known)
 
 
+def _healthy_before(run: RunState, saved: int, told: int) -> int:
+    """Healthy batches between a save and the event that told of it: copying takes a few batches."""
+    leader = run.ranks.get(0)
+    bad = leader.learned.nonfinite.counts if leader else []
+    return 0 if any(saved < count <= told for count in bad) else max(told - saved, 0)
+
+
 def on_examination(turn: Turn, result: CheckpointExamined) -> None:
     """A checkpoint was looked at: the one it is about is known from its event, or from its manifest alone."""
     run, manifest = turn.run, result.manifest
@@ -113,6 +120,8 @@ def on_examination(turn: Turn, result: CheckpointExamined) -> None:
         )
         run.checkpoints.append(found)
     if result.path:  # without one there was no manifest to read either
+        if found.manifest is None and found.generation == run.generation:
+            found.healthy_after += _healthy_before(run, manifest.batches, found.count)
         found.manifest, found.path = manifest, result.path
         found.epoch, found.count, found.generation = manifest.epoch, manifest.batches, manifest.generation
         found.is_best, found.size = manifest.is_best, manifest.size

@@ -93,7 +93,7 @@ def on_generation_exited(turn: Turn, event: GenerationExited) -> None:
         made_to = f", after {exit_.escalation}" if exit_.escalation else ""
         turn.say(f"generation {exit_.number} is gone ({how}{made_to}); relaunching")
     elif _failed(turn, event):
-        name = run.spec.title or run.spec.run
+        name = turn.name
         turn.say(f"the training ended by itself: {how}", Severity.CRITICAL)
         turn.alert(
             "run_failed",
@@ -169,7 +169,7 @@ def _close(turn: Turn, incident: Incident, happening: Happening, why: str) -> No
     incident.outcome = f"{why}; {seen}"
     turn.move(incident, happening)
     turn.tell(incident, f"incident {incident.number} {incident.state}: {incident.outcome}", Severity.WARNING)
-    title = f"{turn.run.spec.title or turn.run.spec.run}: incident {incident.number} ended unproven"
+    title = f"{turn.name}: incident {incident.number} ended unproven"
     turn.alert("closed", title, incident.outcome, Severity.WARNING, incident)
 
 
@@ -187,7 +187,7 @@ def on_shim_changed(turn: Turn, shim_pid: int) -> None:
     turn.say(
         f"the supervisor of this run is gone; the training goes on and is only observed: {remedy}", Severity.CRITICAL
     )
-    title = f"{run.spec.title or run.spec.run}: supervisor lost"
+    title = f"{turn.name}: supervisor lost"
     turn.alert("supervisor_lost", title, f"The training goes on and is only observed; {remedy}.", Severity.CRITICAL)
 
 
@@ -248,7 +248,7 @@ def on_examined(turn: Turn, checkpoint: CheckpointState) -> None:
         Severity.WARNING if bad else Severity.INFO,
     )
     if checkpoint.verdict is Verdict.POISONED:
-        title = f"{turn.run.spec.title or turn.run.spec.run}: the checkpoint of epoch {checkpoint.epoch} is poisoned"
+        title = f"{turn.name}: the checkpoint of epoch {checkpoint.epoch} is poisoned"
         turn.alert(f"checkpoint_poisoned_{checkpoint.digest[:12]}", title, said, Severity.WARNING)
     keep(turn)
     incident = turn.run.incident

@@ -89,7 +89,7 @@ def _open(turn: Turn, findings: list[Finding]) -> None:
     turn.tell(
         incident, f"incident {number} opened at {where}: {'; '.join(f.summary for f in findings)}", Severity.CRITICAL
     )
-    title = f"{run.spec.title or run.spec.run}: {first.summary}"
+    title = f"{turn.name}: {first.summary}"
     text = f"Opened at {where}; first bad batch: epoch {onset.epoch}, batch {onset.batch}."
     turn.alert("incident_opened", title, text, incident.severity, incident)
     decide(turn, incident)
@@ -173,7 +173,7 @@ def give_up(turn: Turn, incident: Incident, reason: str) -> None:
     incident.rung, incident.reason, incident.outcome = "stop", reason, f"given up: {reason}"
     turn.move(incident, Happening.SPENT)
     turn.tell(incident, f"given up, the training is stopped and everything is kept: {reason}", Severity.CRITICAL)
-    turn.alert("given_up", f"{turn.run.spec.title or turn.run.spec.run}: given up", reason, Severity.CRITICAL, incident)
+    turn.alert("given_up", f"{turn.name}: given up", reason, Severity.CRITICAL, incident)
     if turn.may_act and turn.run.alive:
         send(turn, order_for(turn.run, "stop", reason))
 
@@ -246,7 +246,7 @@ def _applied(turn: Turn, incident: Incident, text: str) -> None:
     kind = "rolled_back" if incident.rung == "rollback" else "adjusted"
     turn.alert(
         kind,
-        f"{run.spec.title or run.spec.run}: {text}",
+        f"{turn.name}: {text}",
         f"{incident.reason}. Settings: {changed}.",
         Severity.WARNING,
         incident,

@@ -10,6 +10,7 @@ from monitor.policy.settings import Policy
 from monitor.state.run import RunState
 from monitor.state.stats import clear
 
+NAME_MAX = 120  # characters
 STORY_MAX = 400  # lines of one incident's story; the middle is cut, since both ends matter
 
 
@@ -26,6 +27,12 @@ class Turn:
     def may_act(self) -> bool:
         """True where the user launched the run to be acted on, and the shim that must relaunch it is there."""
         return self.run.spec.act and self.policy.act and self.run.shim_pid != 0
+
+    @property
+    def name(self) -> str:
+        """What people call the run, in one printable line: it becomes the title of a message."""
+        title = "".join(c if c.isprintable() else " " for c in self.run.spec.title)
+        return " ".join(title.split())[:NAME_MAX] or self.run.spec.run
 
     def effect_id(self) -> str:
         """A new id, the same on every replay."""

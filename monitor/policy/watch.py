@@ -112,7 +112,7 @@ def _end(turn: Turn, incident: Incident) -> None:
     turn.move(incident, Happening.PROVEN if acted else Happening.HEALED)
     turn.run.suspicion_s = None
     turn.tell(incident, f"incident {incident.number} {incident.state}: {incident.outcome}")
-    name = turn.run.spec.title or turn.run.spec.run
+    name = turn.name
     turn.alert(
         "resolved", f"{name}: incident {incident.number} {incident.state}", incident.outcome, Severity.INFO, incident
     )

@@ -171,3 +171,10 @@ def test_an_order_to_stop_that_is_not_obeyed_is_left_to_the_supervisor() -> None
     world.tick(20)
     world.tick(20)
     assert len([e for e in world.effects if isinstance(e, EndTraining)]) == 1
+
+
+def test_a_title_becomes_one_printable_line_in_every_alert() -> None:
+    world = World(policy=NIGHT, fault=until_halved)
+    world.run.spec = msgspec.structs.replace(world.run.spec, title="night\n of \x1b[31mred\t")
+    world.train()
+    assert {a.title.partition(":")[0] for a in world.alerts} == {"night of [31mred"}
