@@ -9,6 +9,7 @@ from monitor.policy.events import _healthy_before
 from monitor.policy.settings import Rollback
 from monitor.policy.trust import best_for, judge, plausible_ones, to_keep
 from monitor.state.run import CheckpointState, Flags, Learned, RankState, RunState
+from trainer_hooks.wire.messages import TrainingStarted
 from trainer_hooks.wire.runfolder import RunSpec
 
 RULES = Rollback(healthy_batches=20, keep_clean=3)
@@ -74,9 +75,11 @@ def test_a_poisoned_or_unverified_checkpoint_stays_what_it_is() -> None:
 
 def test_a_second_try_goes_further_back_than_the_first() -> None:
     run = run_with(checkpoint(1), checkpoint(2), checkpoint(3), onset=350)
-    run.incidents[0].target = "digest-1-3"
-    run.training = None
     assert plausible_ones(run, RULES, run.incidents[0]) == []  # a run that told nothing yet can't be resumed
+    run.training = TrainingStarted(0.0, "plain", {}, {}, (), (), (), 50, 1, 100, 1, 1, "", "", 1, "cpu", "")
+    assert [c.epoch for c in plausible_ones(run, RULES, run.incidents[0])] == [3, 2, 1]
+    run.incidents[0].target = "digest-1-3"
+    assert [c.epoch for c in plausible_ones(run, RULES, run.incidents[0])] == [2, 1]
 
 
 def test_the_best_that_belongs_to_a_state_is_of_its_branch_and_not_later() -> None:
