@@ -156,6 +156,8 @@ def on_run_ended(turn: Turn, how: str, detail: str) -> None:
         f"run {how}{': ' + detail if detail else ''}; "
         f"{totals.nonfinite_batches} non-finite of {totals.batches} batches in all"
     )
+    if not run.trainings:
+        turn.say("no training was seen in it: the hooks attach to Ultralytics 8.3.213 and newer", Severity.WARNING)
     for known in run.incidents:
         turn.report(known)
 

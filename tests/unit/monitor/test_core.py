@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from monitor.core import Core, restored, snapshot
-from monitor.model import CommandGiven, EndTraining, GenerationStarted, IncidentState, Verdict
+from monitor.model import CommandGiven, EndTraining, GenerationStarted, IncidentState, RunEnded, Verdict
 from monitor.policy.settings import Policy, Rollback, Watch
 from tests.harness.world import At, World
 
@@ -178,3 +178,9 @@ def test_a_title_becomes_one_printable_line_in_every_alert() -> None:
     world.run.spec = msgspec.structs.replace(world.run.spec, title="night\n of \x1b[31mred\t")
     world.train()
     assert {a.title.partition(":")[0] for a in world.alerts} == {"night of [31mred"}
+
+
+def test_a_run_in_which_no_training_was_seen_says_so_at_its_end() -> None:
+    world = World()
+    world.put(RunEnded("night", "finished", "exit code 0"))
+    assert any("no training was seen" in line for line in world.said)
