@@ -245,7 +245,7 @@ COUNTERS = (
     ),
     Measure(
         "rollbacks", "Rollbacks, by how they ended.",
-        _ledger(lambda run: run.totals.rollbacks, ("applied",)), ("outcome",),
+        _ledger(lambda run: run.totals.rollbacks, ("applied", "failed")), ("outcome",),
     ),
     Measure("batches_lost", "Batches thrown away by rollbacks.", _of_run(lambda run, _: run.totals.batches_discarded)),
     Measure(

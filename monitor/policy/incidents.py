@@ -199,6 +199,8 @@ def on_plan_written(turn: Turn, plan: str, error: str) -> None:
 
 def failed(turn: Turn, incident: Incident, why: str) -> None:
     """The action came to nothing: on to the next rung."""
+    if incident.rung == "rollback":
+        turn.run.totals.rollbacks["failed"] = turn.run.totals.rollbacks.get("failed", 0) + 1
     turn.move(incident, Happening.FAILED)
     turn.tell(incident, f"that failed: {why}", Severity.CRITICAL)
     turn.run.last_action_count = -1  # nothing was done, so nothing has to cool down
