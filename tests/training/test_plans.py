@@ -115,6 +115,8 @@ def test_a_relaunch_resumes_at_the_plans_epoch_with_its_settings(
     applied = ended.probe.of(PlanApplied)
     assert [(event.when, event.mismatches) for event in applied] == [("first step", ()), ("ramp end", ())]
     assert applied[0].read_back["learning_rate/bias"] == "0.005"
+    order = [type(event) for event in ended.probe.events]
+    assert order.index(TrainingStarted) < order.index(PlanApplied)
 
 
 def test_a_resumed_epoch_draws_its_samples_in_another_order_and_meets_those_of_the_onset(

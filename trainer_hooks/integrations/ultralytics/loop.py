@@ -177,6 +177,7 @@ class Loop:
             draft.ramp = self.in_force.ramp_fraction
             draft.onset_samples_left = self.in_force.samples_left(self._contents.samples)
             for event in self.in_force.batch_ended(self._used, report.clip_norm):
+                self._announce(trainer)
                 self._probe.event(event)
         return draft
 
