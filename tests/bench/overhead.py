@@ -3,8 +3,9 @@
     python -m tests.bench.overhead --device cpu --model tiny --batches 400 --pairs 3 --daemon absent
 
 The per-batch part times our own calls inside a real training. The whole part runs trainings with and without hooks in
-turn and compares the medians of their batch times, so that a machine that slows down slows both. `--daemon` puts a
-daemon of its own into that state: healthy, stopped (SIGSTOP), or absent.
+turn and compares the medians of their batch times. On a shared machine two trainings in a row differ by more than any
+hook costs; so the last row compares batches within one training, whose hooks are taken off and put back every
+BLOCK_BATCHES batches. `--daemon` puts a daemon of its own into that state: healthy, stopped (SIGSTOP), or absent.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 
 GUARD_CALLS = ("enter", "leave", "settle", "_normed", "_measure_unclipped", "measures", "resolve", "take")
 PROBE_CALLS = ("on_train_batch_start", "on_train_batch_end")
+BLOCK_BATCHES = 5  # with hooks, then without: both halves see the same weather
 WARM_BATCHES = 20  # not counted: caches, first backups, the allocator
 
 
@@ -78,6 +80,46 @@ def instrument(meter: Meter, trainer: Any) -> None:
     loop._prepare_step = meter.timed("probe", loop._prepare_step)  # type: ignore[method-assign]
     for name in ("contents_before", "contents_after"):
         setattr(signals, name, meter.timed("probe", getattr(signals, name)))
+
+
+class Switch:
+    """Takes the hooks off a running training and puts them back, every BLOCK_BATCHES batches; times the batches."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[bool, list[float]] = {True: [], False: []}
+        self._count = 0
+        self._mark_s = 0.0
+        self._taken: dict[str, Any] = {}
+
+    def on_train_batch_start(self, trainer: Any) -> None:
+        """After our own callback: the batch before is over, the next may be of the other kind."""
+        now_s = time.perf_counter()
+        if self._count > WARM_BATCHES:
+            self.seconds[not self._taken].append(now_s - self._mark_s)
+        self._count += 1
+        if self._count % BLOCK_BATCHES == 0:
+            self._put_back(trainer) if self._taken else self._take_off(trainer)
+        self._mark_s = time.perf_counter()
+
+    def _take_off(self, trainer: Any) -> None:
+        from trainer_hooks.integrations.ultralytics import attachment
+
+        before, after = trainer.optimizer._optimizer_step_pre_hooks, trainer.optimizer._optimizer_step_post_hooks
+        self._taken = {"session": attachment._sessions.pop(trainer), "before": dict(before), "after": dict(after)}
+        before.clear()
+        after.clear()
+        for name in ("optimizer_step", "preprocess_batch"):
+            self._taken[name] = trainer.__dict__.pop(name)
+
+    def _put_back(self, trainer: Any) -> None:
+        from trainer_hooks.integrations.ultralytics import attachment
+
+        taken, self._taken = self._taken, {}
+        attachment._sessions[trainer] = taken["session"]
+        trainer.optimizer._optimizer_step_pre_hooks.update(taken["before"])
+        trainer.optimizer._optimizer_step_post_hooks.update(taken["after"])
+        for name in ("optimizer_step", "preprocess_batch"):
+            setattr(trainer, name, taken[name])
 
 
 def train(arguments: dict[str, Any], model: str, callbacks: dict[str, Callable[[Any], None]]) -> list[float]:
@@ -175,6 +217,13 @@ def measure(folder: Path, options: argparse.Namespace) -> list[tuple[str, str, s
     for part, seconds in meter.batches.items():
         median_us, p99_us = quantiles_us(seconds[WARM_BATCHES:])
         rows.append((f"{part}, per batch", f"{median_us:8.1f} us", f"{p99_us:8.1f} us"))
+    switch = Switch()
+    train(
+        {**arguments, "epochs": 2 * arguments["epochs"]}, model, {"on_train_batch_start": switch.on_train_batch_start}
+    )
+    hooked, plain = (statistics.median(switch.seconds[on]) for on in (True, False))
+    share, each = f"{(hooked / plain - 1) * 100:+8.2f} %", f"{len(switch.seconds[True])} batches each"
+    rows.append(("batches with / without, one training", share, each))
     whole = statistics.median(ratios)
     spread = ", ".join(f"{(ratio - 1) * 100:+.2f} %" for ratio in ratios)
     rows.append(("a batch without hooks", f"{statistics.median(batch_s) * 1e3:8.2f} ms", ""))
@@ -198,9 +247,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with daemon(options.daemon):
             rows = measure(Path(folder), options)
     print(f"\nmodel {options.model}, {options.device}, daemon {options.daemon}, guard {options.guard}")
-    print(f"{'':34}{'median':>12}  {'p99 / each pair':>14}")
+    print(f"{'':38}{'median':>12}  {'p99 / each pair':>14}")
     for name, middle, rest in rows:
-        print(f"{name:34}{middle:>12}  {rest:>14}")
+        print(f"{name:38}{middle:>12}  {rest:>14}")
 
 
 if __name__ == "__main__":
