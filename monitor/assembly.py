@@ -26,6 +26,7 @@ from monitor.clock import SystemClock
 from monitor.core import Core
 from monitor.effects import Effects
 from monitor.errors import EXIT_SOFTWARE
+from monitor.hardware.watch import Hardware
 from monitor.history.recall import Recalled, open_history
 from monitor.ingest.listener import Listener
 from monitor.model import AlertSettled, Tick
@@ -89,6 +90,7 @@ class Assembly:
             self._fleet, clock, pipeline.offer, pipeline.finish, self._listener.send, self._processes.end_training
         )
         self._deliverer = Deliverer(pipeline.outbox, receivers.of, clock.now_s, self._on_settled)
+        self._hardware = Hardware(self._fleet, pipeline.say)
         self._begun_anew = recalled.begun_anew
         self._api = Api(pipeline, receivers, clock, history, self._health, self._surroundings, self._timings)
 
@@ -107,7 +109,8 @@ class Assembly:
                 asyncio.create_task(one.serve(sockets=[bound]), name=f"http {i}")
                 for i, (one, bound) in enumerate(zip(servers, sockets, strict=True))
             ]
-            parts = [self._kept_up(part) for part in (self._listener.run, self._deliverer.run, self._tick)]
+            watches = (self._hardware.watch_host, self._hardware.watch_gpus)
+            parts = [self._kept_up(part) for part in (self._listener.run, self._deliverer.run, self._tick, *watches)]
             self._publish()
             await self._told_to_leave.wait()
             for one in servers:
@@ -207,6 +210,7 @@ class Assembly:
             receivers=frozenset(self._receivers.all_names()),
             histories_lost=int(self._begun_anew),
             downlinks_undelivered=self._listener.undelivered,
+            hardware=self._hardware.readings(),
         )
 
     def _on_settled(self, row: OutboxRow, outcome: Settled) -> None:

@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from monitor import projection
+from monitor.hardware.reading import THROTTLE_REASONS, Gpu, RunHardware
 from monitor.model import Severity, Verdict
 from monitor.policy import trust
 from monitor.policy.settings import Policy
@@ -32,6 +33,8 @@ class Around(Protocol):
     def alerts_pending(self) -> dict[str, int]: ...
     @property
     def receivers(self) -> frozenset[tuple[str, str]]: ...
+    @property
+    def hardware(self) -> dict[str, RunHardware]: ...
 
 
 Series = Iterable[tuple[tuple[str, ...], float | None]]
@@ -108,6 +111,23 @@ def _ledger(of: Callable[[RunState], dict[str, int]], expected: Iterable[str]) -
     """A dict of the ledger whose keys are label values joined by "/"; those expected show as 0 before they happen."""
     zeros = dict.fromkeys(expected, 0)
     return lambda run, _around: [(tuple(key.split("/", 1)), value) for key, value in sorted((zeros | of(run)).items())]
+
+
+def _by_gpu(value: Callable[[Gpu], float | None]) -> Read:
+    """One series a device that the run may use, by its index."""
+    return lambda run, around: [((str(gpu.device.index),), value(gpu)) for gpu in _gpus(run, around)]
+
+
+def _by_gpu_and(labelled: Callable[[Gpu], Iterable[tuple[str, float | None]]]) -> Read:
+    """As `_by_gpu`, with one label more behind the device."""
+    return lambda run, around: [
+        ((str(gpu.device.index), label), value) for gpu in _gpus(run, around) for label, value in labelled(gpu)
+    ]
+
+
+def _gpus(run: RunState, around: Around) -> tuple[Gpu, ...]:
+    found = around.hardware.get(run.spec.run)
+    return found.gpus if found else ()
 
 
 # --- what is read ---------------------------------------------------------------------------------------------------
@@ -190,6 +210,44 @@ def _alerts_sent(run: RunState, around: Around) -> Series:
     return _ledger(lambda r: r.totals.alerts, zeros)(run, around)
 
 
+def _host_memory(run: RunState, around: Around) -> Series:
+    found = around.hardware.get(run.spec.run)
+    if not found or not found.host:
+        return []
+    return [((kind,), getattr(found.host, kind)) for kind in ("training_rss", "available", "total")]
+
+
+def _nvml_up(run: RunState, around: Around) -> float | None:
+    found = around.hardware.get(run.spec.run)
+    return found.nvml_up if found else None
+
+
+def _utilization(gpu: Gpu) -> float | None:
+    percent = gpu.device.utilization_percent
+    return None if percent is None else percent / 100
+
+
+def _power(gpu: Gpu) -> float | None:
+    milliwatts = gpu.device.power_milliwatts
+    return None if milliwatts is None else milliwatts / 1000
+
+
+def _throttled(gpu: Gpu) -> Iterator[tuple[str, float | None]]:
+    bits = gpu.device.throttle_bits
+    for reason, bit in THROTTLE_REASONS.items():
+        yield reason, None if bits is None else bool(bits & bit)
+
+
+def _ecc(gpu: Gpu) -> Iterator[tuple[str, float | None]]:
+    yield "corrected", gpu.device.ecc_corrected
+    yield "uncorrected", gpu.device.ecc_uncorrected
+
+
+def _remapped(gpu: Gpu) -> Iterator[tuple[str, float | None]]:
+    yield "correctable", gpu.device.rows_correctable
+    yield "uncorrectable", gpu.device.rows_uncorrectable
+
+
 GAUGES = (
     Measure("up", "1 while the training's process is believed to live.", _of_run(lambda run, _: run.alive)),
     Measure("run_info", "What the run is; always 1.", _info, INFO_LABELS),
@@ -219,6 +277,28 @@ GAUGES = (
     Measure(
         "alerts_pending", "Alerts that a receiver has not taken yet.",
         _of_run(lambda run, around: around.alerts_pending.get(run.spec.run, 0)),
+    ),
+    Measure(
+        "host_memory_bytes",
+        "Of this host, and the resident memory of the run's processes; a page they share counts for each.",
+        _host_memory, ("kind",),
+    ),
+    Measure("nvml_up", "1 while NVML answers; only for a run that uses an NVIDIA GPU.", _of_run(_nvml_up)),
+    Measure("gpu_utilization_ratio", "Share of time in which a kernel ran.", _by_gpu(_utilization), ("gpu",)),
+    Measure(
+        "gpu_memory_used_bytes", "Of the whole device, whoever uses it.",
+        _by_gpu(lambda gpu: gpu.device.memory_used_bytes), ("gpu",),
+    ),
+    Measure(
+        "gpu_temperature_celsius", "Of the chip.", _by_gpu(lambda gpu: gpu.device.temperature_celsius), ("gpu",)
+    ),
+    Measure("gpu_power_watts", "Of the whole board.", _by_gpu(_power), ("gpu",)),
+    Measure(
+        "gpu_throttled", "1 while the clocks are held down for this reason.", _by_gpu_and(_throttled), ("gpu", "reason")
+    ),
+    Measure(
+        "gpu_remapped_rows", "Rows of memory replaced by spares, over the device's life.",
+        _by_gpu_and(_remapped), ("gpu", "kind"),
     ),
 )  # fmt: skip
 
@@ -259,4 +339,16 @@ COUNTERS = (
     ),
     Measure("hook_errors", "Hooks that failed, and training went on.", _count("hook_errors")),
     Measure("alerts_sent", "Alerts settled, by receiver.", _alerts_sent, ("receiver", "outcome")),
+    Measure(
+        "gpu_ecc_errors", "Memory errors over the device's life, as its board counts them.",
+        _by_gpu_and(_ecc), ("gpu", "kind"),
+    ),
+    Measure(
+        "gpu_xid_errors", "XID errors that the driver raised while this daemon looked.",
+        _by_gpu_and(lambda gpu: [(str(xid), times) for xid, times in sorted(gpu.xids.items())]), ("gpu", "xid"),
+    ),
+    Measure(
+        "gpu_readings_refused", "Values of NVML beyond what can be, which are not shown.",
+        _by_gpu(lambda gpu: gpu.refused), ("gpu",),
+    ),
 )  # fmt: skip

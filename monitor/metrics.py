@@ -15,6 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from monitor.hardware.reading import RunHardware
 from monitor.measures import COUNTERS, GAUGES, Measure
 from monitor.state.fold import BATCH_SECONDS_BUCKETS, WAIT_SECONDS_BUCKETS
 from monitor.state.run import Fleet, RunState
@@ -33,6 +34,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     receivers: frozenset[tuple[str, str]]  # (run, receiver)
     histories_lost: int = 0  # 1: the history could not be read at the start, and was moved aside
     downlinks_undelivered: int = 0
+    hardware: dict[str, RunHardware] = {}  # by live run
 
 
 class Timings:

@@ -1,0 +1,135 @@
+"""What was read of host and GPUs, and what of it can be believed. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+import msgspec
+
+DEVICES_MAX = 64  # no host has more; an NVML that lists more is not believed
+XID_MAX = 999
+XIDS_KEPT = 32  # different ones of a device, as labels; about 170 are defined
+LIMITS = {
+    "utilization_percent": (0, 100),
+    "memory_used_bytes": (0, 2**44),  # 16 TiB
+    "memory_total_bytes": (1, 2**44),
+    "temperature_celsius": (0, 130),  # the hardware shuts itself off some way below
+    "power_milliwatts": (0, 5_000_000),
+    "ecc_corrected": (0, 2**48),
+    "ecc_uncorrected": (0, 2**48),
+    "rows_correctable": (0, 10_000),  # the hardware has spares for at most 512
+    "rows_uncorrectable": (0, 10_000),
+}
+# Bits of NVML's clocks event reasons that slow a training; idling and clocks set by somebody are no fault.
+THROTTLE_REASONS = {
+    "sw_power_cap": 0x4,  # usual at full load
+    "hw_slowdown": 0x8,
+    "sw_thermal": 0x20,
+    "hw_thermal": 0x40,
+    "hw_power_brake": 0x80,
+}
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True):
+    """One GPU as NVML tells it. None: it does not say."""
+
+    index: int  # by PCI bus, as nvidia-smi counts
+    uuid: str = ""
+    name: str = ""
+    utilization_percent: int | None = None
+    memory_used_bytes: int | None = None
+    memory_total_bytes: int | None = None
+    temperature_celsius: int | None = None
+    power_milliwatts: int | None = None
+    throttle_bits: int | None = None
+    ecc_corrected: int | None = None  # over the device's life
+    ecc_uncorrected: int | None = None
+    rows_correctable: int | None = None
+    rows_uncorrectable: int | None = None
+    xids: tuple[int, ...] = ()  # since the line before
+    trouble: str = ""  # the first error that is more than "not supported"
+
+
+class ProbeLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of the probe child."""
+
+    devices: tuple[Device, ...] = ()
+    absent: str = ""  # why there is no NVML on this machine
+    error: str = ""  # why NVML can't be used now
+
+
+class Visible(msgspec.Struct, frozen=True):
+    """What one process of a training says of the devices it may use."""
+
+    devices: str  # CUDA_VISIBLE_DEVICES
+    order: str = ""  # CUDA_DEVICE_ORDER
+
+
+class HostMemory(msgspec.Struct, frozen=True):
+    """Bytes. `training_rss` is the sum over the run's processes, each with the pages it shares; None: no process."""
+
+    training_rss: int | None
+    available: int
+    total: int
+
+
+class Gpu(msgspec.Struct, frozen=True):
+    """A device and what was counted of it since the daemon started."""
+
+    device: Device
+    refused: int = 0  # values outside the limits
+    xids: dict[int, int] = {}  # times seen, by number
+
+
+class RunHardware(msgspec.Struct, frozen=True):
+    """What there is to show for one run. `nvml_up` is None where the run uses no GPU that NVML could tell of."""
+
+    host: HostMemory | None = None
+    gpus: tuple[Gpu, ...] = ()
+    nvml_up: bool | None = None
+
+
+def checked(device: Device) -> tuple[Device, tuple[str, ...]]:
+    """The device without what can't be, and what that was: "temperature_celsius 4294967295"."""
+    values = {name: getattr(device, name) for name in LIMITS}
+    wrong = [n for n, value in values.items() if value is not None and not LIMITS[n][0] <= value <= LIMITS[n][1]]
+    used, total = device.memory_used_bytes, device.memory_total_bytes
+    if used is not None and total is not None and used > total and "memory_used_bytes" not in wrong:
+        wrong.append("memory_used_bytes")
+    xids = tuple(xid for xid in device.xids if 0 < xid <= XID_MAX)
+    refused = [f"{name} {values[name]}" for name in wrong]
+    refused += [f"xid {xid}" for xid in device.xids if xid not in xids]
+    return msgspec.structs.replace(device, xids=xids, **dict.fromkeys(wrong)), tuple(refused)
+
+
+def chosen(devices: Collection[Device], visible: Iterable[Visible]) -> set[int]:
+    """The indexes of those that a training may use: all, where nothing says which or it can't be told."""
+    everything = {device.index for device in devices}
+    found: set[int] = set()
+    told = False
+    for one in visible:
+        told = True
+        named = _named(devices, one)
+        if named is None:
+            return everything
+        found |= named
+    return found if told else everything
+
+
+def _named(devices: Collection[Device], visible: Visible) -> set[int] | None:
+    """None: CUDA's own order, fastest first, can't be known. As in CUDA, the first that is not there ends the list."""
+    ordered = visible.order == "PCI_BUS_ID" or len({device.name for device in devices}) <= 1
+    found: set[int] = set()
+    for token in visible.devices.split(","):
+        name = token.strip()
+        if name.startswith("MIG-") or (name.isdecimal() and not ordered):
+            return None
+        matches = [d.index for d in devices if _is(d, name)]
+        if len(matches) != 1:
+            break
+        found.add(matches[0])
+    return found
+
+
+def _is(device: Device, name: str) -> bool:
+    return name == str(device.index) or (name.startswith("GPU-") and device.uuid.startswith(name))

@@ -1,0 +1,102 @@
+"""A stand-in NVML, built from C, and a run that watches it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import msgspec
+
+from monitor.hardware.probe import Pace
+from monitor.hardware.reading import Gpu
+from monitor.hardware.watch import Hardware
+from monitor.state.run import Fleet, RunState
+from tests.harness.trainer import training_started
+from trainer_hooks.wire.runfolder import RunFolder, RunSpec
+
+SOURCE = Path(__file__).with_name("stand_in.c")
+QUICK = Pace(period_s=0.1, deadline_s=4.0, restart_s=0.4, absent_s=0.4, look_s=0.02)
+
+
+def build(folder: Path) -> Path:
+    """Compile it into `folder` as libnvidia-ml.so.1, which LD_LIBRARY_PATH then finds."""
+    library = folder / "libnvidia-ml.so.1"
+    subprocess.run(["gcc", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", library, SOURCE], check=True)
+    return library
+
+
+class StandIn:
+    """How it behaves: see the letters in stand_in.c."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "nvml-mode"
+        self.behave("k")
+
+    def behave(self, letter: str) -> None:
+        fresh = self.file.with_suffix(".new")
+        fresh.write_text(letter)
+        fresh.replace(self.file)
+
+    @property
+    def starts(self) -> int:
+        return self._log().count("s")
+
+    @property
+    def unheeded(self) -> int:
+        """SIGTERMs that a hanging child was sent."""
+        return self._log().count("t")
+
+    def _log(self) -> str:
+        file = Path(f"{self.file}.log")
+        return file.read_text() if file.exists() else ""
+
+
+class Watched:
+    """One live run that uses a GPU, and what was told of it."""
+
+    def __init__(self, pace: Pace = QUICK, device: str = "cuda:0", pid: int = 0) -> None:
+        self.story: list[str] = []
+        self.run = gpu_run(device, pid)
+        self.hardware = Hardware(
+            lambda: Fleet({"night": self.run}), lambda _run, _how, text: self.story.append(text), pace
+        )
+
+    @property
+    def up(self) -> bool:
+        return self.hardware.readings()["night"].nvml_up is True and bool(self.gpus)
+
+    @property
+    def gpus(self) -> tuple[Gpu, ...]:
+        return self.hardware.readings()["night"].gpus
+
+    def told(self, part: str) -> int:
+        return sum(part in text for text in self.story)
+
+    @contextlib.asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Host and GPUs are followed; left, it ends as when the daemon leaves."""
+        tasks = [asyncio.create_task(watch()) for watch in (self.hardware.watch_host, self.hardware.watch_gpus)]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+
+def gpu_run(device: str = "cuda:0", pid: int = 0) -> RunState:
+    spec = RunSpec(run="night", argv=(), cwd="/", created_s=0.0, act=False)
+    started = msgspec.structs.replace(training_started(RunFolder(Path("/nowhere/night"))), device=device)
+    return RunState(spec, "{}", 0.0, alive=True, pid=pid, training=started)
+
+
+async def until(what: str, holds: Callable[[], object], within_s: float = 30.0) -> None:
+    """Return once `holds` is true. Raises AssertionError, naming `what`, if it never is."""
+    deadline_s = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline_s, f"within {within_s} s it did not happen: {what}"
+        await asyncio.sleep(0.02)
