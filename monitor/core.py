@@ -11,7 +11,7 @@ import traceback
 
 import msgspec
 
-from monitor.detectors import Detector, load_all
+from monitor.detectors import Detector, Moment, load_all, moment_of
 from monitor.model import (
     AlertSettled,
     CheckpointExamined,
@@ -33,27 +33,29 @@ from monitor.model import (
     ShimChanged,
     Tick,
 )
-from monitor.policy import generations, incidents, watch
+from monitor.policy import findings, generations, incidents, watch
 from monitor.policy.events import on_event, on_examination
-from monitor.policy.settings import Policy
+from monitor.policy.settings import Policy, Section
 from monitor.policy.turn import Turn
-from monitor.state.fold import fold_batch
+from monitor.state.fold import fold_batch, fold_phase, fold_setting
 from monitor.state.run import Fleet, RankState, RunState
 from monitor.state.view import RunView
-from trainer_hooks.wire.messages import BatchEnded, Nonfinite
+from trainer_hooks.wire.messages import BatchEnded, Event, Nonfinite, PhaseChanged, SettingChanged
 
 RETENTION_S = 24 * 3600.0  # a run's state, and with it its series, leave this long after its end
 RANKS_MAX = 4096
 DAMAGE = Nonfinite.PARAMETER | Nonfinite.BUFFER
+Question = tuple[str, Detector, Section]
 
 
 class Core:
     """State, detectors and policy as one function of their inputs."""
 
-    def __init__(self, fleet: Fleet | None = None) -> None:
+    def __init__(self, fleet: Fleet | None = None, detectors: dict[str, Detector] | None = None) -> None:
         self.fleet = fleet or Fleet()
-        self._detectors = load_all()
+        self._detectors = load_all() if detectors is None else detectors
         self._policies: dict[str, Policy] = {}
+        self._questions: dict[tuple[str, Moment], list[Question]] = {}
 
     def feed(self, entry: Entry) -> list[Effect]:
         """Fold one entry in and return what is to be done.
@@ -101,8 +103,20 @@ class Core:
                 continue
             turn = self._turn(run)
             incidents.on_tick(turn)
+            if run.alive and not run.training_over:
+                self._tick_of(turn)
             effects.extend(turn.effects)
         return effects
+
+    def _tick_of(self, turn: Turn) -> None:
+        """Ask what only time can tell, of rank 0."""
+        run = turn.run
+        run.idle_ticks += 1
+        rank = run.ranks.get(0)
+        if rank is not None:
+            at = rank.last.position if rank.last else Position(run.generation, 1, 0, 0)
+            view = RunView(rank, at, 0, False, run_state=run, now_s=self.fleet.now_s)
+            findings.on_findings(turn, self._ask_all(turn, Moment.TICK, view))
 
     def _dispatch(self, turn: Turn, given: Input) -> None:
         match given:
@@ -141,12 +155,15 @@ class Core:
         if given.rank not in run.ranks and len(run.ranks) >= RANKS_MAX:
             run.totals.frames_refused += 1
             return
-        rank = run.ranks.setdefault(given.rank, RankState(given.rank))
+        rank = run.ranks.get(given.rank)
+        if rank is None:
+            rank = run.ranks[given.rank] = RankState(given.rank)
+        run.idle_ticks = 0
         if isinstance(given.record, BatchEnded):
             self._batch(turn, rank, given.record)
         elif given.record.seq > rank.event_seq:
             rank.event_seq = given.record.seq
-            on_event(turn, rank, given.record.body)
+            self._event(turn, rank, given.record.body)
 
     def _batch(self, turn: Turn, rank: RankState, batch: BatchEnded) -> None:
         before = rank.counts.batches
@@ -161,29 +178,53 @@ class Core:
             return
         if rank.rank == 0:
             watch.on_batch(turn, batch, new=new, bad=bad)
-        if bad or batch.nonfinite & DAMAGE:
-            incidents.on_findings(turn, self._findings(turn, rank, batch))
+        nonfinite = bad or batch.nonfinite & DAMAGE
+        position = rank.last.position if rank.last else Position(turn.run.generation, batch.epoch, batch.batch, 0)
+        view = RunView(rank, position, batch.nonfinite, batch.cured, batch, None, turn.run, self.fleet.now_s)
+        found = self._ask_all(turn, Moment.NONFINITE if nonfinite else Moment.BATCH, view)
+        if found:
+            findings.on_findings(turn, found)
 
-    def _findings(self, turn: Turn, rank: RankState, batch: BatchEnded) -> list[Finding]:
-        position = Position(turn.run.generation, batch.epoch, batch.batch, batch.counts.batches)
-        view = RunView(rank, position, batch.nonfinite, batch.cured)
-        found = [self._ask(turn, name, detector, view) for name, detector in self._detectors.items()]
-        return [finding for finding in found if finding]
+    def _event(self, turn: Turn, rank: RankState, event: Event) -> None:
+        """Fold what signals must know of, let the policy fold the rest, then ask."""
+        run = turn.run
+        if isinstance(event, SettingChanged):
+            fold_setting(run, event)
+        elif isinstance(event, PhaseChanged) and rank.rank == 0:
+            fold_phase(run, event, self.fleet.now_s)
+        on_event(turn, rank, event)
+        at = rank.last.position if rank.last else Position(run.generation, 1, 0, 0)
+        view = RunView(rank, at, 0, False, None, event, run, self.fleet.now_s)
+        findings.on_findings(turn, self._ask_all(turn, Moment.EVENT, view))
 
-    def _ask(self, turn: Turn, name: str, detector: Detector, view: RunView) -> Finding | None:
-        """One detector's answer. One that raises is switched off for the run, and said so: the others go on."""
-        config = getattr(turn.policy.detectors, name)
-        if not config.enabled or name in turn.run.switched_off:
-            return None
-        try:
-            return detector(view, config)
-        except Exception as error:  # noqa: BLE001 - it may come from anywhere; it must not take the core with it
-            turn.run.switched_off.append(name)
-            turn.say(
-                f"detector {name} raised {type(error).__name__}: {error}; it is switched off for this run",
-                Severity.CRITICAL,
-            )
-            return None
+    def _ask_all(self, turn: Turn, moment: Moment, view: RunView) -> list[Finding]:
+        """Every answer to this moment that is a finding. A detector that raises is switched off, and said so."""
+        questions = self._questions.get((turn.run.policy, moment))
+        if questions is None:
+            questions = self._questions[turn.run.policy, moment] = self._enabled(turn.policy, moment)
+        found, off = [], turn.run.switched_off
+        for name, detector, config in questions:
+            if off and name in off:
+                continue
+            try:
+                finding = detector(view, config)
+            except Exception as error:  # noqa: BLE001 - it may come from anywhere; it must not take the core with it
+                self._switch_off(turn, name, error)
+                continue
+            if finding is not None:
+                found.append(finding)
+        return found
+
+    def _enabled(self, policy: Policy, moment: Moment) -> list[Question]:
+        asked = [(name, d, getattr(policy.detectors, name)) for name, d in self._detectors.items()]
+        return [(name, d, config) for name, d, config in asked if config.enabled and moment_of(name) is moment]
+
+    def _switch_off(self, turn: Turn, name: str, error: Exception) -> None:
+        turn.run.switched_off.append(name)
+        turn.say(
+            f"detector {name} raised {type(error).__name__}: {error}; it is switched off for this run",
+            Severity.CRITICAL,
+        )
 
 
 def snapshot(core: Core) -> bytes:

@@ -320,7 +320,7 @@ class RaiseAlert(msgspec.Struct, frozen=True, tag="alert"):
 
     id: str  # stable: the same alert has the same id over restarts
     run: str
-    kind: str  # "incident_opened", "rolled_back", "adjusted", "resolved", "given_up", "run_failed", "supervisor_lost"
+    kind: str  # "incident_opened", "rolled_back", "adjusted", "resolved", "given_up", "supervisor_lost", "watch", ...
     severity: Severity
     incident: str  # id; empty: none
     title: str

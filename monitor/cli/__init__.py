@@ -23,6 +23,7 @@ COMMANDS = {
     "stop": ("orders:stop", "Stop a run at its next batch; its last checkpoint stays resumable."),
     "rollback": ("orders:rollback", "Send a run back to its newest clean checkpoint."),
     "policy": ("policy:policy", "Check, show and list policies."),
+    "backtest": ("backtest:backtest", "Run recorded logs of any framework through the detectors and the policy."),
     "demo": ("demo:demo", "See a training fail, roll back and finish, for real, in about a minute."),
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable
+from enum import Enum, auto
 from typing import Any
 
 from monitor.model import Finding
@@ -17,7 +18,19 @@ Detector = Callable[[RunView, Any], Finding | None]
 _registry: dict[str, Detector] = {}
 
 
-def register(name: str) -> Callable[[Detector], Detector]:
+class Moment(Enum):
+    """When a detector is asked."""
+
+    NONFINITE = auto()  # a batch with a non-finite value, of any rank
+    BATCH = auto()  # a batch without one, of any rank
+    EVENT = auto()  # an event, of any rank
+    TICK = auto()  # time has passed in a training that is alive
+
+
+_moments: dict[str, Moment] = {}
+
+
+def register(name: str, asked: Moment = Moment.NONFINITE) -> Callable[[Detector], Detector]:
     """Make a function a detector. `name` is also its key under `detectors:` in the policy file.
 
     Raises ValueError if it is taken.
@@ -29,6 +42,7 @@ def register(name: str) -> Callable[[Detector], Detector]:
                 f"detector {name!r}: {_registry[name].__module__} and {detector.__module__} register it; rename one"
             )
         _registry[name] = detector
+        _moments[name] = asked
         return detector
 
     return add
@@ -39,3 +53,8 @@ def load_all() -> dict[str, Detector]:
     for module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
         importlib.import_module(f"{__name__}.{module}")
     return dict(sorted(_registry.items()))
+
+
+def moment_of(name: str) -> Moment:
+    """When the detector of that name is asked. Raises KeyError for one that is not registered."""
+    return _moments[name]

@@ -36,12 +36,172 @@ class PoisonedState(Section):
     enabled: bool = True
 
 
+class NonfiniteComponent(Section):
+    """Names the component of the loss that is not finite where the others are: told, never acted on."""
+
+    enabled: bool = True
+
+
+class LossSpike(Section):
+    """The loss jumps far above its own spread. One jump is told; what stays, or moves the norm too, may be acted on."""
+
+    enabled: bool = True
+    act: bool = Field(False, description="open an incident for a spike that did not come back")
+    spreads: PositiveFloat = Field(
+        8.0, description="a jump of this many spreads; more where the run's own noise is heavy"
+    )
+    ratio: float = Field(1.25, gt=1, description="and to this many times the level")
+    wait_batches: int = Field(
+        50, ge=10, le=300, description="most spikes come back: a trouble is one that has not by then"
+    )
+    warmup_batches: int = Field(100, ge=64, description="batches seen before anything is said")
+
+
+class GradientExplosion(Section):
+    """The gradient norm jumps far above its own spread; often one to four batches before the loss."""
+
+    enabled: bool = True
+    act: bool = Field(False, description="open an incident where the norm stays that high")
+    spreads: PositiveFloat = 8.0
+    ratio: float = Field(5.0, gt=1, description="times the level")
+    wait_batches: int = Field(50, ge=10, le=300)
+    warmup_batches: int = Field(100, ge=64)
+
+
+class GradientVanishing(Section):
+    """The gradient norm fell to nothing and stays there."""
+
+    enabled: bool = True
+    ratio: float = Field(1000.0, gt=1, description="this many times below its level")
+    batches: int = Field(20, ge=2, le=64, description="for this many batches")
+
+
+class Divergence(Section):
+    """The loss rises slowly and keeps rising."""
+
+    enabled: bool = True
+    act: bool = Field(False, description="open an incident for it")
+    drift: PositiveFloat = Field(150.0, description="CUSUM of the rise above its long mean, in spreads")
+    ratio: float = Field(1.15, gt=1, description="and above its best by this factor")
+
+
+class Collapse(Section):
+    """The loss fell to nothing with the gradient: nothing is learnt any more."""
+
+    enabled: bool = True
+    ratio: float = Field(100.0, gt=1, description="this many times below its level, and the norm ten times")
+    batches: int = Field(20, ge=2, le=64)
+
+
+class Plateau(Section):
+    """The loss has not moved since the start."""
+
+    enabled: bool = True
+    window_batches: int = Field(10_000, ge=1000, description="after this many batches ...")
+    ratio: float = Field(1.05, gt=1, description="... the start was never improved upon by this factor")
+
+
+class LossScale(Section):
+    """The loss scale keeps falling, or the scaler keeps overflowing; single overflows are how it works."""
+
+    enabled: bool = True
+    falls: int = Field(3, ge=2, le=64, description="falls ...")
+    window_batches: int = Field(20, ge=2, description="... within this many batches")
+    storm: int = Field(10, ge=2, le=64, description="overflows within five such windows")
+    warmup_batches: int = Field(200, ge=0, description="in which the scale is still looked for")
+
+
+class StepTime(Section):
+    """Batches take longer, all of them: a lasting slowness, not a periodic one."""
+
+    enabled: bool = True
+    ratio: float = Field(1.25, gt=1.1, description="the fast quarter of batches is slower than ever by this factor")
+
+
+class DataWait(Section):
+    """The training waits for its data."""
+
+    enabled: bool = True
+    share: float = Field(0.5, gt=0, le=1, description="of nearly every batch")
+
+
+class MemoryStep(Section):
+    """Reserved GPU memory jumped and stays there."""
+
+    enabled: bool = True
+    ratio: float = Field(1.05, gt=1.02, description="to this many times its level")
+    bytes_min: int = Field(64 * 1024 * 1024, ge=1)
+    batches: int = Field(5, ge=1, le=20, description="for this many batches")
+
+
+class MemoryLeak(Section):
+    """GPU memory rises along a straight line."""
+
+    enabled: bool = True
+    fit: float = Field(0.9, gt=0, lt=1, description="R squared of the line")
+    growth: float = Field(0.01, gt=0, description="share of the level within about 2,000 batches")
+    capacity_bytes: int | None = Field(None, ge=1, description="of the device; null: not known, no time is projected")
+
+
+class SettingsUnexplained(Section):
+    """A setting changed while training, and nothing explains it."""
+
+    enabled: bool = True
+
+
+class Validation(Section):
+    """A metric of the validation is not finite, or fell to zero."""
+
+    enabled: bool = True
+    fell_from: float = Field(0.05, gt=0, description="the fitness was above this before it fell to zero")
+
+
+class Deadline(Section):
+    """At the present pace the training ends too late."""
+
+    enabled: bool = True
+
+
+class RankOutlier(Section):
+    """One rank stands out among its peers and stays out."""
+
+    enabled: bool = True
+    ratio: float = Field(1.5, gt=1, description="three of four of its batches are this many times the ranks' median")
+
+
+class Hang(Section):
+    """No batch comes any more."""
+
+    enabled: bool = True
+    act: bool = Field(False, description="open an incident: the training is made to leave and started again")
+    floor_s: PositiveFloat = Field(30.0, description="never sooner than this")
+    intervals: float = Field(5.0, ge=2, description="times the longest interval of this phase")
+    unknown_s: PositiveFloat = Field(2700.0, description="in a phase that was never seen to end")
+
+
 class Detectors(Section):
     """Which detectors run, with which settings."""
 
     nonfinite_burst: NonfiniteBurst = NonfiniteBurst()
     nonfinite_rate: NonfiniteRate = NonfiniteRate()
+    nonfinite_component: NonfiniteComponent = NonfiniteComponent()
     poisoned_state: PoisonedState = PoisonedState()
+    loss_spike: LossSpike = LossSpike()
+    gradient_explosion: GradientExplosion = GradientExplosion()
+    gradient_vanishing: GradientVanishing = GradientVanishing()
+    divergence: Divergence = Divergence()
+    collapse: Collapse = Collapse()
+    plateau: Plateau = Plateau()
+    loss_scale: LossScale = LossScale()
+    step_time: StepTime = StepTime()
+    data_wait: DataWait = DataWait()
+    memory_step: MemoryStep = MemoryStep()
+    memory_leak: MemoryLeak = MemoryLeak()
+    settings_unexplained: SettingsUnexplained = SettingsUnexplained()
+    validation: Validation = Validation()
+    deadline: Deadline = Deadline()
+    rank_outlier: RankOutlier = RankOutlier()
+    hang: Hang = Hang()
 
 
 class Rollback(Section):

@@ -5,14 +5,20 @@ from __future__ import annotations
 import math
 
 from monitor.model import Position
-from monitor.state.run import EpochRow, LastBatch, RankState, RunState, Statistic
-from monitor.state.stats import flag, observe
-from trainer_hooks.wire.messages import BatchEnded, Counts, EpochEnded, Nonfinite
+from monitor.state.run import EpochRow, LastBatch, Learned, RankState, RunState
+from monitor.state.signals import Signal, boundary, observe
+from monitor.state.stats import flag, take_block, take_memory, take_scale
+from trainer_hooks.wire.messages import BatchEnded, Counts, EpochEnded, Nonfinite, PhaseChanged, SettingChanged
 
 EPOCH_ROWS_MAX = 4000
 BATCH_SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 WAIT_SECONDS_BUCKETS = (0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
 UNCURED = Nonfinite.PARAMETER | Nonfinite.BUFFER
+TRAIN = "train"
+START_BATCHES = 3  # the first ones of a generation compile and fill caches: their intervals say nothing of the others
+RATE_STEP = 1.5  # a learning rate that jumps by this factor is a restart or a step of its schedule
+SIZE_BATCHES = 3  # this many of another size in a row: the batch size changed, it is not the last of an epoch
+RESHAPING = ("batch_size", "accumulate", "image_size", "mosaic", "boundary")  # settings after which levels differ
 
 GAUGES = (
     "loss",
@@ -54,6 +60,8 @@ def fold_batch(run: RunState, rank: RankState, batch: BatchEnded, now_s: float, 
     if rank.rank == 0:
         _fold_epoch(run, rank.counts, batch, now_s)
         _fold_times(run, batch)
+        _fold_interval(run, rank, now_s)
+    overflows = batch.counts.scaler_overflows - rank.counts.scaler_overflows
     rank.counts = batch.counts
     rank.last_batch_s = now_s
     rank.last = _gauges(batch, position)
@@ -61,10 +69,74 @@ def fold_batch(run: RunState, rank: RankState, batch: BatchEnded, now_s: float, 
         flag(rank.learned.nonfinite, position, bad, window_batches)
     if batch.nonfinite & UNCURED and not batch.cured:
         rank.learned.uncured += 1
+    take_scale(rank.learned.scaler, batch.counts.batches, batch.loss_scale, overflows)
     if not batch.nonfinite:
-        for name in ("loss", "grad_norm", "batch_s", "memory_reserved"):
-            observe(rank.learned.signals.setdefault(name, Statistic()), getattr(batch, name))
+        _learn(rank.learned, batch)
     return bad
+
+
+def _learn(learned: Learned, batch: BatchEnded) -> None:
+    """Take the signals of a finite batch in."""
+    signals = learned.signals
+    if not signals:
+        signals.update({name: Signal() for name in ("loss", "grad_norm", "batch_s", "wait_share")})
+    _follow_settings(learned, batch)
+    observe(signals["loss"], batch.loss, may_be_negative=True)
+    observe(signals["grad_norm"], batch.grad_norm)
+    if batch.batch_s:
+        observe(signals["batch_s"], batch.batch_s)
+        take_block(learned.times, signals["batch_s"])
+        if batch.data_wait_s is not None:
+            observe(signals["wait_share"], batch.data_wait_s / batch.batch_s)
+    if batch.memory_reserved is not None or batch.memory_allocated is not None:
+        take_memory(learned.memory, batch.counts.batches, batch.memory_reserved, batch.memory_allocated)
+
+
+def _follow_settings(learned: Learned, batch: BatchEnded) -> None:
+    """A jump of the learning rate or a new batch size moves levels for a reason."""
+    if batch.learning_rates and batch.learning_rates[0] != learned.rate:
+        before, learned.rate = learned.rate, float(batch.learning_rates[0])
+        if before > 0.0 and not before / RATE_STEP < learned.rate < before * RATE_STEP:
+            boundary(learned.signals["loss"])
+            boundary(learned.signals["grad_norm"])
+    if batch.batch_size != learned.batch_size:
+        learned.odd_sizes += 1
+        if learned.batch_size is None or learned.odd_sizes >= SIZE_BATCHES:
+            learned.batch_size, learned.odd_sizes = batch.batch_size, 0
+            new_shape(learned)
+    elif learned.odd_sizes:
+        learned.odd_sizes = 0
+
+
+def new_shape(learned: Learned) -> None:
+    """Batches are of another kind from here on: every level may differ."""
+    for signal in learned.signals.values():
+        boundary(signal)
+    learned.times.seen = learned.memory.seen = learned.memory.points = 0
+
+
+def fold_setting(run: RunState, event: SettingChanged) -> None:
+    """A setting changed while training: what it moves is no trouble, for every rank."""
+    if event.name in RESHAPING:
+        for rank in run.ranks.values():
+            new_shape(rank.learned)
+
+
+def fold_phase(run: RunState, event: PhaseChanged, now_s: float) -> None:
+    """The trainer does something else now; how long what it did before took is remembered."""
+    if event.phase == run.phase:
+        return
+    if run.phase_since_s and run.phase != TRAIN:
+        run.longest_s[run.phase] = max(run.longest_s.get(run.phase, 0.0), now_s - run.phase_since_s)
+    run.pauses += event.phase != TRAIN
+    run.phase_since_s = now_s
+
+
+def _fold_interval(run: RunState, rank: RankState, now_s: float) -> None:
+    """The longest time between two batches with nothing but training between them."""
+    if rank.last_batch_s is not None and not run.pauses and rank.counts.batches >= START_BATCHES:
+        run.longest_s[TRAIN] = max(run.longest_s.get(TRAIN, 0.0), now_s - rank.last_batch_s)
+    run.pauses = 0
 
 
 def _gauges(batch: BatchEnded, position: Position) -> LastBatch:

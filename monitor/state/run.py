@@ -7,18 +7,10 @@ from __future__ import annotations
 
 import msgspec
 
-from monitor.model import Incident, Position, Verdict
+from monitor.model import Finding, Incident, Position, Severity, Verdict
+from monitor.state.signals import Signal
 from trainer_hooks.wire.messages import Counts, NonfiniteSeen, Order, PlanApplied, SettingChanged, TrainingStarted
 from trainer_hooks.wire.runfolder import Manifest, RunSpec, Settings
-
-
-class Statistic(msgspec.Struct):
-    """A running level and spread that a non-finite or flagged sample never touches."""
-
-    seen: int = 0
-    mean: float = 0.0
-    spread: float = 0.0  # mean absolute deviation from `mean`
-    last: float | None = None  # the last finite value
 
 
 class Flags(msgspec.Struct):
@@ -28,12 +20,60 @@ class Flags(msgspec.Struct):
     positions: list[Position] = []
 
 
+class Blocks(msgspec.Struct):
+    """What the low quarter of whole blocks of samples came to: periodic slowness is in it, a lasting one is new."""
+
+    seen: int = 0  # blocks
+    high: float = 0.0  # highest quarter quantile of a block that is learnt, scaled
+    waiting: float = 0.0  # of the last block: learnt one block late, or what is to be found would be learnt first
+    over: int = 0  # blocks in a row that were above it by more than is learnt
+
+
+class Memory(msgspec.Struct):
+    """GPU memory of one rank: the level it has reached, and the straight line through it. Bytes and batches."""
+
+    seen: int = 0
+    high: float = 0.0  # reserved, learnt
+    over: int = 0  # batches in a row above it
+    held: float = 0.0  # lowest reserved of those
+    points: int = 0  # of the line, one for every LINE_STRIDE batches; weights fall to 1/e after LINE_POINTS
+    mean_at: float = 0.0
+    mean: float = 0.0
+    var_at: float = 0.0
+    var: float = 0.0
+    covar: float = 0.0
+    last: float = 0.0  # what the line is put through: allocated, or reserved where that is not known
+
+
+class Scaler(msgspec.Struct):
+    """The loss scale of one rank, by Counts.batches of its last falls and overflows, oldest first and bounded."""
+
+    last: float | None = None
+    falls: list[int] = []
+    overflows: list[int] = []
+
+
 class Learned(msgspec.Struct):
     """Rolling statistics of one rank. Snapshotted at each checkpoint, restored when the run rolls back to it."""
 
-    signals: dict[str, Statistic] = {}
+    signals: dict[str, Signal] = {}
     nonfinite: Flags = msgspec.field(default_factory=Flags)
     uncured: int = 0  # non-finite parameters or buffers that the guard did not cure, since the last known clean state
+    times: Blocks = msgspec.field(default_factory=Blocks)  # of batch_s
+    memory: Memory = msgspec.field(default_factory=Memory)
+    scaler: Scaler = msgspec.field(default_factory=Scaler)
+    rate: float = 0.0  # learning rate of the first group, last batch
+    batch_size: int | None = None
+    odd_sizes: int = 0  # batches in a row of another size
+
+
+class Spell(msgspec.Struct):
+    """One detector going on about one rank."""
+
+    generation: int
+    began: int  # Counts.batches of its first finding
+    count: int  # and of its last
+    severity: Severity  # the worst of it
 
 
 class EpochRow(msgspec.Struct):
@@ -131,6 +171,7 @@ class Totals(msgspec.Struct):
     histogram_wait_s: list[int] = []
     sum_batch_s: float = 0.0
     sum_wait_s: float = 0.0
+    findings: dict[str, int] = {}  # "<detector>/<severity>"; a spell counts once
 
 
 class RunState(msgspec.Struct):
@@ -176,6 +217,13 @@ class RunState(msgspec.Struct):
     downtime_s: float = 0.0
     final_metrics: dict[str, float] = {}
     effect_serial: int = 0
+    findings: list[Finding] = []  # the first of each spell, of every severity, bounded
+    spells: dict[str, Spell] = {}  # "<detector>/<rank>"
+    watch_alerts: dict[str, tuple[int, int]] = {}  # detector: generation and Counts.batches of its last alert
+    phase_since_s: float = 0.0
+    longest_s: dict[str, float] = {}  # by phase: the longest wait between batches, or the longest such phase
+    idle_ticks: int = 0  # since the last record
+    pauses: int = 0  # phases other than training since the last batch
 
     @property
     def incident(self) -> Incident | None:

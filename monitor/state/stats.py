@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import math
 
+import msgspec
+
 from monitor.model import Position
-from monitor.state.run import Flags, Learned, Statistic
+from monitor.state.run import Blocks, Flags, Learned, Memory, Scaler
+from monitor.state.signals import RING, Signal, boundary
 
-MEMORY_SAMPLES = 256  # the weight of a sample falls to 1/e after this many
 FLAGS_MAX = 4096  # bad batches remembered within a window; more of them say nothing new
-
-
-def observe(statistic: Statistic, value: float | None) -> None:
-    """Take one sample in: exponentially weighted mean and mean absolute deviation, both in the unit of the signal.
-
-    A None or non-finite sample is passed over: it would blind every later reading (one NaN in a rolling window did
-    so to
-    three of eight shipped detectors, see DESIGN). The first MEMORY_SAMPLES samples weigh alike (a plain mean).
-    """
-    if value is None or not math.isfinite(value):
-        return
-    statistic.seen += 1
-    weight = 1.0 / min(statistic.seen, MEMORY_SAMPLES)
-    statistic.spread += weight * (abs(value - statistic.mean) - statistic.spread) if statistic.seen > 1 else 0.0
-    statistic.mean += weight * (value - statistic.mean)
-    statistic.last = float(value)
+BLOCKS_FIRST = 16  # blocks learnt whatever they say: 1,024 batches
+BLOCKS_OVER = 6  # blocks above the highest before they are what it is now
+BLOCK_STEP = 0.1  # in log space: a block this far above is not learnt at once
+MEMORY_FIRST = 200  # batches in which memory grows to its level
+MEMORY_NOISE = 0.02  # the share that the allocator's level moves by without a meaning
+MEMORY_OVER = 20  # batches after which a step is the new level
+LINE_STRIDE = 8
+LINE_POINTS = 250
+EVENTS_MAX = 64
 
 
 def flag(flags: Flags, position: Position, times: int, window_batches: int) -> None:
@@ -53,9 +48,74 @@ def first_within(flags: Flags, now_count: int, window_batches: int) -> Position:
 
 
 def snapshot_of(learned: Learned) -> Learned:
-    """A copy that shares nothing with the original, without its flags: they count the batches of one generation."""
-    signals = {name: Statistic(s.seen, s.mean, s.spread, s.last) for name, s in learned.signals.items()}
-    return Learned(signals, Flags(), learned.uncured)
+    """A copy that shares nothing with the original, as a generation that starts from it needs it.
+
+    What counts the batches of one generation is left out, and every signal expects a step: a resume seldom goes on
+    exactly as it was.
+    """
+    copy = msgspec.msgpack.decode(msgspec.msgpack.encode(learned), type=Learned)
+    copy.nonfinite, copy.scaler, copy.times, copy.memory = Flags(), Scaler(), Blocks(), Memory()
+    copy.rate, copy.batch_size, copy.odd_sizes = 0.0, None, 0
+    for signal in copy.signals.values():
+        boundary(signal)
+    return copy
+
+
+def take_block(blocks: Blocks, signal: Signal) -> None:
+    """Learn the quarter quantile of the signal's last RING samples, once for each RING of them."""
+    if not signal.warm or signal.seen % RING:
+        return
+    low = signal.quantile(0.25)
+    blocks.seen += 1
+    if blocks.seen == 1:
+        blocks.high = blocks.waiting = low
+    elif low > blocks.high + BLOCK_STEP and blocks.seen > BLOCKS_FIRST and blocks.over < BLOCKS_OVER:
+        blocks.over += 1
+    else:
+        blocks.high = max(blocks.high, blocks.waiting if not blocks.over else low)
+        blocks.waiting, blocks.over = low, 0
+
+
+def take_memory(memory: Memory, count: int, reserved: float | None, allocated: float | None) -> None:
+    """Learn the level of reserved memory, and every LINE_STRIDE batches a point of the line through the allocated."""
+    memory.seen += 1
+    if reserved is not None:
+        reserved = float(reserved)  # an int in a float's place encodes to other bytes than it decodes to
+        if memory.seen <= MEMORY_FIRST or reserved <= memory.high * (1.0 + MEMORY_NOISE):
+            memory.high, memory.over = max(memory.high, reserved), 0
+        else:
+            memory.held = min(memory.held, reserved) if memory.over else reserved
+            memory.over += 1
+            if memory.over > MEMORY_OVER:
+                memory.high, memory.over = memory.held, 0
+    value = allocated if allocated is not None else reserved
+    if value is not None and math.isfinite(value) and memory.seen % LINE_STRIDE == 0:
+        _take_point(memory, float(count), float(value))
+
+
+def _take_point(memory: Memory, at: float, value: float) -> None:
+    memory.points += 1
+    memory.last = value
+    weight = 1.0 / min(memory.points, LINE_POINTS)
+    off_at, off = at - memory.mean_at, value - memory.mean
+    memory.mean_at += weight * off_at
+    memory.mean += weight * off
+    keep = 1.0 - weight
+    memory.var_at = keep * (memory.var_at + weight * off_at * off_at)
+    memory.var = keep * (memory.var + weight * off * off)
+    memory.covar = keep * (memory.covar + weight * off_at * off)
+
+
+def take_scale(scaler: Scaler, count: int, scale: float | None, overflows: int) -> None:
+    """Remember where the loss scale fell and where the scaler overflowed, the last EVENTS_MAX of each."""
+    if scale is not None and math.isfinite(scale):
+        if scaler.last is not None and scale < scaler.last:
+            scaler.falls.append(count)
+            del scaler.falls[:-EVENTS_MAX]
+        scaler.last = float(scale)
+    if overflows > 0:
+        scaler.overflows.extend([count] * min(overflows, EVENTS_MAX))
+        del scaler.overflows[:-EVENTS_MAX]
 
 
 def clear(flags: Flags) -> None:

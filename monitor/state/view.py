@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from monitor.model import Finding, Position, Severity
-from monitor.state.run import RankState, Statistic
+from monitor.state.run import Learned, RankState, RunState
+from monitor.state.signals import Signal
 from monitor.state.stats import first_within, within
+from trainer_hooks.wire.messages import BatchEnded, Event
 
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """One rank, right after a batch was folded in."""
+    """One rank, right after a batch or an event was folded in, or at a tick. None: it is not that moment."""
 
     _rank: RankState
     at: Position
     nonfinite: int  # Nonfinite bits of this batch
     cured: bool
+    batch: BatchEnded | None = None
+    event: Event | None = None
+    run_state: RunState | None = None  # to read: what no single rank knows
+    now_s: float = 0.0
 
     @property
     def rank(self) -> int:
@@ -38,9 +43,20 @@ class RunView:
             return self.at
         return first_within(self._rank.learned.nonfinite, self.at.count, window_batches)
 
-    def signal(self, name: str) -> Statistic | None:
+    @property
+    def learned(self) -> Learned:
+        """Every statistic of this rank."""
+        return self._rank.learned
+
+    def signal(self, name: str) -> Signal | None:
         """Level and spread of a signal; None: it never had a finite value."""
-        return self._rank.learned.signals.get(name)
+        found = self._rank.learned.signals.get(name)
+        return found if found and found.seen else None
+
+    def before(self, batches: int) -> Position:
+        """The batch this many before the present one, by its count; within the epoch where it still was there."""
+        back = min(batches, self.at.count - 1)
+        return Position(self.at.generation, self.at.epoch, max(self.at.batch - back, 0), max(self.at.count - back, 0))
 
     def finding(
         self,
@@ -56,6 +72,3 @@ class RunView:
     ) -> Finding:
         """A finding at this batch."""
         return Finding(detector, family, severity, self.rank, self.at, since, signal, value, limit, summary)
-
-
-Findings = Iterator[Finding]

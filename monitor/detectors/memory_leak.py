@@ -1,0 +1,54 @@
+"""GPU memory rises along a straight line."""
+
+from __future__ import annotations
+
+from monitor.detectors import Moment, register
+from monitor.model import Finding, Severity
+from monitor.policy.settings import MemoryLeak
+from monitor.state.run import Memory
+from monitor.state.stats import LINE_POINTS, LINE_STRIDE
+from monitor.state.view import RunView
+
+MIB = 1024 * 1024
+STRIDE = 64  # batches between two looks
+POINTS_MIN = 375  # 3,000 batches: a start-up that saturates has bent by then
+LAG = 0.8  # the last point lies at least this far along the line: what saturates falls behind it
+
+
+@register("memory_leak", Moment.BATCH)
+def memory_leak(run: RunView, config: MemoryLeak) -> Finding | None:
+    """A line of R squared `fit` through memory rises by `growth` of its level in about 2,000 batches, and goes on.
+
+    With the time to out-of-memory where the capacity is known. Blind for the first 3,000 batches.
+    """
+    memory = run.learned.memory
+    if memory.points < POINTS_MIN or memory.seen % STRIDE or memory.var <= 0.0 or memory.covar <= 0.0:
+        return None
+    slope = memory.covar / memory.var_at
+    if (
+        memory.covar * slope / memory.var < config.fit
+        or slope * LINE_POINTS * LINE_STRIDE < config.growth * memory.mean
+    ):
+        return None
+    if memory.last < memory.mean + LAG * slope * (run.at.count - memory.mean_at):
+        return None
+    pace = f"{1000 * slope / MIB:.3g} MiB every 1,000 batches"
+    return run.finding(
+        "memory_leak",
+        "memory",
+        Severity.WARNING,
+        since=run.before(memory.points * LINE_STRIDE - 1),
+        signal="memory",
+        value=slope,
+        limit=config.growth,
+        summary=f"GPU memory grows by {pace}{_left(run, config, memory, slope)}",
+    )
+
+
+def _left(run: RunView, config: MemoryLeak, memory: Memory, slope: float) -> str:
+    if config.capacity_bytes is None:
+        return ""
+    batches = max(config.capacity_bytes - memory.last, 0.0) / slope
+    took = run.signal("batch_s")
+    hours = f", {batches * took.unscaled(took.level) / 3600:.1f} h" if took and took.warm else ""
+    return f": out of memory in {batches:.0f} batches{hours}"

@@ -1,0 +1,115 @@
+"""`trainwarden backtest`: files, folders and globs in; text, JSON, JUnit and an exit code out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from monitor.cli import execute
+
+CALM = "epoch,loss,val_loss\n" + "".join(f"{i},{1 - i / 100},1.1\n" for i in range(40))
+BAD = "epoch,loss,val_loss\n" + "".join(f"{i},{'nan' if i > 30 else 1 - i / 100},1.1\n" for i in range(40))
+ODD = "it,nll\n" + "".join(f"{i},{1 - i / 100}\n" for i in range(40))
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    """A folder with a calm log, a bad one below it, one that is damaged and one that is no log."""
+    (tmp_path / "below").mkdir()
+    (tmp_path / "calm.csv").write_text(CALM)
+    (tmp_path / "below" / "bad.csv").write_text(BAD)
+    (tmp_path / "trainer_state.json").write_text('{"log_history": [')
+    (tmp_path / "notes.txt").write_text("buy milk\n")
+    return tmp_path
+
+
+def test_a_calm_log_ends_with_0(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["backtest", str(logs / "calm.csv")]) == 0
+    out = capsys.readouterr().out
+    assert "calm.csv: quiet (keras_csv, 40 epochs)" in out
+    assert "1 runs, 40 rows: 0 with a critical alarm, 0 with any" in out
+
+
+def test_a_bad_log_says_where_and_what_the_policy_would_have_done(
+    logs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert execute(["backtest", str(logs / "below")]) == 1
+    out = capsys.readouterr().out
+    assert "critical row 33, step 33, epoch 34 since row 31: nonfinite_burst: 3 non-finite batches" in out
+    assert "policy   row 33" in out
+
+
+def test_one_damaged_file_is_named_and_the_others_still_run(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["backtest", "--json", str(logs)]) == 1
+    captured = capsys.readouterr()
+    told = json.loads(captured.out)
+    assert [Path(run["path"]).name for run in told["runs"]] == ["bad.csv", "calm.csv"]
+    assert "trainer_state.json: is no whole JSON document" in told["errors"][0]
+    assert "trainer_state.json" in captured.err
+    assert "notes.txt" not in captured.out + captured.err, "what is no log is passed by in a folder"
+
+
+def test_a_named_file_that_is_no_log_is_an_error(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["backtest", str(logs / "notes.txt"), str(logs / "calm.csv")]) == 2
+    assert "notes.txt: no column is a training loss" in capsys.readouterr().err
+
+
+def test_a_missing_file_is_an_error(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["backtest", str(logs / "gone.csv")]) == 2
+    assert "gone.csv: can't be read (No such file or directory)" in capsys.readouterr().err
+
+
+def test_a_glob_is_searched_and_one_that_matches_nothing_is_an_error(
+    logs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert execute(["backtest", f"{logs}/**/*.csv"]) == 1
+    assert "2 runs, 80 rows" in capsys.readouterr().out
+    assert execute(["backtest", f"{logs}/*.tsv"]) == 2
+    assert "no file matches" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("fail_on", "code"), [("critical", 0), ("warning", 1), ("never", 0)])
+def test_fail_on_names_the_least_severity_that_counts(
+    fail_on: str, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "one.csv"
+    log.write_text(CALM.replace("30,0.7,", "30,nan,"))
+    assert execute(["backtest", "--fail-on", fail_on, str(log)]) == code
+    assert "log: not finite" in capsys.readouterr().out
+
+
+def test_a_preset_can_be_named(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["backtest", "--policy", "observe", str(logs / "below")]) == 1
+    assert "watch: the policy says act: false" in capsys.readouterr().out
+
+
+def test_junit_has_a_case_for_each_log(logs: Path) -> None:
+    report = logs / "report.xml"
+    assert execute(["backtest", "--junit", str(report), str(logs)]) == 1
+    suite = ElementTree.parse(report).getroot()
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("3", "1", "1")
+    failed = suite.find("testcase[failure]")
+    assert failed is not None
+    assert str(failed.get("name")).endswith("bad.csv")
+
+
+def test_a_junit_file_that_can_not_be_written_is_an_error(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["backtest", "--junit", str(logs / "no" / "r.xml"), str(logs / "calm.csv")]) == 2
+    assert "can't be written" in capsys.readouterr().err
+
+
+def test_columns_can_be_mapped_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "odd.csv"
+    log.write_text(ODD)
+    assert execute(["backtest", str(log)]) == 2
+    assert "name it with --map loss=" in capsys.readouterr().err
+    assert execute(["backtest", "--map", "loss=nll", "--map", "step=it", str(log)]) == 0
+    assert "odd.csv: quiet (csv, 40 rows)" in capsys.readouterr().out
+
+
+def test_a_map_of_an_unknown_role_names_the_near_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["backtest", "--map", "los=nll", str(tmp_path)]) == 2
+    assert "did you mean 'loss'?" in capsys.readouterr().err

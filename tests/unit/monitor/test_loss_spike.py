@@ -1,0 +1,111 @@
+"""A spike is told at once, waited for, and acted on only where it stays."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+
+from monitor.model import Severity
+from monitor.policy.settings import Detectors, LossSpike, Policy
+from tests.harness.streams import Stream, calm
+
+STRICT = Policy(detectors=Detectors(loss_spike=LossSpike(act=True)))
+
+
+def after_calm(policy: Policy | None = None, batches: int = 1000, seed: int = 1) -> tuple[Stream, random.Random]:
+    stream, draw = Stream(policy=policy or Policy()), random.Random(seed)
+    calm(stream, batches, draw)
+    assert not stream.found
+    return stream, draw
+
+
+def high(stream: Stream, draw: random.Random, batches: int, loss: float, norm: float = 1.0) -> None:
+    for _ in range(batches):
+        noise, other = math.exp(0.1 * draw.gauss(0, 1)), math.exp(0.3 * draw.gauss(0, 1))
+        stream.batch(2.0 * loss * noise, 3.0 * norm * other)
+
+
+def test_one_high_batch_is_told_at_that_batch_and_nobody_is_alerted() -> None:
+    stream, draw = after_calm()
+    high(stream, draw, 1, loss=5.0)
+    (finding,) = stream.findings("loss_spike")
+    assert (finding.severity, finding.at.count, finding.since.count) == (Severity.INFO, 1001, 1001)
+    assert finding.value > 4.0 * finding.limit
+    calm(stream, 500, draw)
+    assert stream.found == {"loss_spike/info": 1}
+    assert not stream.alerts
+
+
+def test_loss_and_norm_together_are_a_warning() -> None:
+    stream, draw = after_calm()
+    high(stream, draw, 1, loss=1.0, norm=100.0)
+    high(stream, draw, 1, loss=5.0)
+    assert stream.found["loss_spike/warning"] == 1
+    assert {a.kind for a in stream.alerts} == {"watch"}
+
+
+def test_a_spike_that_comes_back_within_the_wait_opens_nothing_even_where_it_may() -> None:
+    """As BLOOM's did, in about 30 batches."""
+    stream, draw = after_calm(STRICT)
+    for at in range(32):
+        high(stream, draw, 1, loss=1.0 + 4.0 * math.exp(-at / 8), norm=1.0 + 100.0 * math.exp(-at / 6))
+    calm(stream, 1000, draw)
+    assert not stream.run.incidents
+    assert "loss_spike/critical" not in stream.found
+
+
+def test_one_that_has_not_come_back_after_fifty_batches_opens_an_incident_dated_to_its_first() -> None:
+    stream, draw = after_calm(STRICT)
+    high(stream, draw, 60, loss=5.0)
+    (incident,) = stream.run.incidents
+    assert incident.opened_at.count == 1050
+    assert incident.onset.count == 1001
+
+
+def test_by_default_it_only_warns_at_the_third_batch_in_a_row_and_once_however_long_it_lasts() -> None:
+    stream, draw = after_calm()
+    high(stream, draw, 60, loss=5.0)
+    assert not stream.run.incidents
+    last = stream.findings("loss_spike")[-1]
+    assert (last.severity, last.at.count) == (Severity.WARNING, 1003)
+    assert "for the third batch in a row" in last.summary
+    assert sum("loss_spike" in a.id for a in stream.alerts) == 1
+
+
+def test_a_level_that_stays_is_accepted_and_a_spike_above_it_is_found_again() -> None:
+    stream, draw = after_calm()
+    high(stream, draw, 1500, loss=5.0)
+    told = len(stream.findings("loss_spike"))
+    high(stream, draw, 1, loss=50.0)
+    assert len(stream.findings("loss_spike")) == told + 1
+
+
+def test_it_is_silent_in_the_warm_up() -> None:
+    stream, draw = Stream(), random.Random(1)
+    calm(stream, 90, draw)
+    high(stream, draw, 1, loss=20.0)
+    assert not stream.found
+
+
+def test_heavy_tails_of_the_run_itself_raise_what_counts_as_a_spike() -> None:
+    stream, draw = Stream(), random.Random(1)
+    for at in range(6000):
+        calm(stream, 1, draw) if at % 40 else high(stream, draw, 1, loss=3.0)
+    early = stream.found.get("loss_spike/info", 0)
+    assert early <= 3
+    for at in range(6000):
+        calm(stream, 1, draw) if at % 40 else high(stream, draw, 1, loss=3.0)
+    assert stream.found.get("loss_spike/info", 0) == early
+
+
+@pytest.mark.parametrize("level", [-500.0, 0.0, 0.3])
+def test_a_loss_that_may_be_negative_has_spikes_too(level: float) -> None:
+    stream, draw = Stream(), random.Random(1)
+    for _ in range(1000):
+        stream.batch(level + draw.gauss(0, 1))
+    assert not stream.found
+    for _ in range(3):
+        stream.batch(level + 3000.0)
+    assert stream.found == {"loss_spike/info": 1, "loss_spike/warning": 1}
