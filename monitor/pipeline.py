@@ -2,6 +2,7 @@
 
 Inputs are folded as they come and committed in groups; effects are carried out only after the commit that holds them.
 So a kill at any point loses nothing that anybody was told, and nothing is done that the journal does not know.
+(An order that names a plan leaves at once: the plan was committed and written before, and a restart sends it again.)
 """
 
 from __future__ import annotations
@@ -138,6 +139,11 @@ class Pipeline:
         """Put an effect where the commit keeps it."""
         if isinstance(effect, Say):
             self._tell(effect.run, effect.severity, effect.text, now_s)
+            return
+        if isinstance(effect, SendOrder) and effect.order.plan:
+            self._carry_out(
+                effect
+            )  # its intent was committed with the plan, which is on disk: another commit adds nothing
             return
         self._urgent.set()
         if isinstance(effect, RaiseAlert):
