@@ -207,7 +207,7 @@ class World:
                 1,
                 1,
                 "/runs/night",
-                "/home/night",
+                "/state/runs/night",
                 1000,
                 "cuda:0",
                 "digest",
