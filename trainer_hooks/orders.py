@@ -6,6 +6,7 @@ from collections import deque
 
 from trainer_hooks.wire.messages import Order, Sender
 
+STACKS = "stacks"  # the kind that the sender thread answers: the training thread may hang
 EXIT_CODE = 75  # EX_TEMPFAIL: "try again", which is what the shim will do
 ORDER_IDS_MAX = 1_000  # remembered for good; an honest daemon sends a handful in a generation, then we stop listening
 ORDER_NAME_CHARS_MAX = 200  # an order's id becomes part of a file name of at most 255 bytes
@@ -29,14 +30,18 @@ class OrderInbox:
         self._waiting: deque[Order] = deque()
 
     def offer(self, order: Order) -> bool:
-        """Keep the order until it is taken. False: it was here before, or it is not for us (then also counted)."""
+        """Keep the order until it is taken. False: it was here before, or it is not for us (then also counted).
+
+        One of kind STACKS is not kept: whoever offers it answers it.
+        """
         if order.id in self._known:
             return False
         if not self._ours(order) or len(self._known) >= ORDER_IDS_MAX:
             self.refused += 1
             return False
         self._known.add(order.id)
-        self._waiting.append(order)
+        if order.kind != STACKS:
+            self._waiting.append(order)
         return True
 
     def take(self) -> Order | None:

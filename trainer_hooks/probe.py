@@ -7,18 +7,21 @@ import os
 import time
 from pathlib import Path
 
+from trainer_hooks.beacon import Pulse, arm
 from trainer_hooks.identity import Identity, identify
 from trainer_hooks.orders import OrderInbox
 from trainer_hooks.outbox import Batch, Outbox, Packer
 from trainer_hooks.sender import SenderThread
-from trainer_hooks.spool import Spool, request_of
+from trainer_hooks.spool import Save, Spool, request_of
 from trainer_hooks.trimming import fit
 from trainer_hooks.wire import runfolder
 from trainer_hooks.wire.eventfile import EventFile, events_path
-from trainer_hooks.wire.messages import Event, HookTrouble, Order, OrderApplied
+from trainer_hooks.wire.messages import Event, HookTrouble, Order, OrderApplied, SettingChanged
 from trainer_hooks.wire.runfolder import Receipt
 
 SPOOL_SHARE = 0.6  # of the time given to close: a copy on disk is worth more than records on their way
+HERE = 0  # as epoch of a SettingChanged: where the rank is when the event comes
+BOUNDARY = "boundary"
 UNCONNECTED_FLUSH_S = 0.2  # with no daemon to acknowledge anything, the events file has it all
 
 
@@ -101,35 +104,14 @@ class Probe:
         runfolder.write(self.identity.folder.receipt(order.id), receipt)
         self.event(OrderApplied(now_s, order.id, outcome, detail, epoch, batch, read_back))
 
-    def checkpoint(
-        self,
-        source: Path,
-        *,
-        epoch: int,
-        ordinal: int,
-        batches: int,
-        nonfinite_batches: int,
-        is_best: bool,
-        fitness: float | None = None,
-        state_finding: str = "",
-    ) -> None:
+    def checkpoint(self, source: Path, save: Save) -> None:
         """Have the file copied as it is now; a CheckpointSaved follows. Call it before the trainer writes again.
 
         Raises OSError where `source` is missing or a symbolic link.
         """
         if self._silent:
             return
-        request = request_of(
-            source,
-            epoch=epoch,
-            ordinal=ordinal,
-            batches=batches,
-            nonfinite_batches=nonfinite_batches,
-            is_best=is_best,
-            fitness=fitness,
-            state_finding=state_finding,
-        )
-        self._spool.offer(request)
+        self._spool.offer(request_of(source, save))
 
     def copied(self, timeout_s: float) -> bool:
         """True: every checkpoint handed over is copied. Waits no longer than `timeout_s`; for when training is over."""
@@ -150,7 +132,10 @@ class Probe:
         self._sender.stop(max(UNCONNECTED_FLUSH_S, deadline_s - time.monotonic()))
 
     def _new_sender(self) -> SenderThread:
-        return SenderThread(_address, self._outbox, self._packer, self._inbox, self._events)
+        return SenderThread(_address, self._outbox, self._packer, self._inbox, self._events, light=self._light_beacon)
+
+    def _light_beacon(self) -> Pulse:
+        return arm(self.identity.folder.beacon(self.identity.generation, self.identity.rank))
 
     def _reopen(self) -> None:
         """Go on where `close` stopped. Events keep counting: a daemon knows a generation's events by their numbers."""
@@ -183,6 +168,18 @@ def connect(rank: int = 0) -> Probe:
     elif _probe.closed and not _probe._silent:
         _probe._reopen()
     return _probe
+
+
+def boundary(what: str) -> bool:
+    """Say that the batches are of another kind from here on, such as `boundary("stage 2: long sequences")`.
+
+    Levels of loss, norm and time may then differ without an alarm. True: told; False: nothing watches this process, and
+    nothing is done. Call it from the training's own code, between two batches, on any rank.
+    """
+    if _probe is None:
+        return False
+    _probe.event(SettingChanged(time.time(), HERE, HERE, BOUNDARY, "", what, "declared"))
+    return True
 
 
 def _silence_in_child() -> None:

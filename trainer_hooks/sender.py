@@ -8,13 +8,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import ParamSpec
 
+from trainer_hooks.beacon import Pulse
 from trainer_hooks.link import Alarm, Link
-from trainer_hooks.orders import OrderInbox
+from trainer_hooks.orders import STACKS, OrderInbox
 from trainer_hooks.outbox import Outbox, Packer
+from trainer_hooks.stacks import describe_threads
 from trainer_hooks.trimming import fit
 from trainer_hooks.wire.codec import WireError, decode_downlink
 from trainer_hooks.wire.eventfile import EventFile
-from trainer_hooks.wire.messages import EventSent, HookTrouble, Order, Record, Refused
+from trainer_hooks.wire.messages import EventSent, HookTrouble, Order, PhaseChanged, Record, Refused, StacksSeen
 
 TURN_S = 0.05  # a frame every 50 ms: what a person calls live, and 20 wake-ups a second
 RESEND_S = 1.0
@@ -22,6 +24,8 @@ BACKOFF_MIN_S = 0.1
 BACKOFF_MAX_S = 5.0
 TOLD_MAX = 16  # different complaints in the user's log; what comes after is only counted
 FRAMES_A_TURN_MAX = 64  # then the thread looks for orders and acknowledgements again
+LOADER = "torch/utils/data/dataloader.py"  # in the stack of a thread that waits for its workers
+DUMPS_MAX = 50  # answers to orders of kind "stacks" in one process; an honest daemon asks for ten in a run
 
 P = ParamSpec("P")
 
@@ -39,7 +43,9 @@ class SenderThread:
         inbox: OrderInbox,
         events: EventFile,
         turn_s: float = TURN_S,
+        light: Callable[[], Pulse] | None = None,
     ) -> None:
+        """`light` arms the beacon of this thread (see trainer_hooks.beacon); None: there is none."""
         self.errors = 0
         self.undecodable = 0  # messages of the daemon that were none, or for another generation or rank
         self.frames_refused = 0  # by the daemon
@@ -50,6 +56,11 @@ class SenderThread:
         self._inbox = inbox
         self._events = events
         self._turn_s = turn_s
+        self._light = light
+        self._pulse: Pulse | None = None
+        self._phase = ""  # as the last PhaseChanged says
+        self._record_s = time.monotonic()  # when the last record came
+        self._dumps = 0
         self._alarm = Alarm()
         self._in_hand: list[bytes] = []  # frames taken from the outbox and not yet given to ZeroMQ
         self._busy = False
@@ -88,6 +99,7 @@ class SenderThread:
 
     def _run(self) -> None:
         backoff_s = BACKOFF_MIN_S
+        self._light_beacon()
         while not self._stopping.is_set():
             started_s = time.monotonic()
             try:
@@ -101,6 +113,12 @@ class SenderThread:
             backoff_s = min(2 * backoff_s, BACKOFF_MAX_S)
         self._with_file(self._events.close)
 
+    def _light_beacon(self) -> None:
+        try:
+            self._pulse = self._light() if self._light else None
+        except Exception as error:  # noqa: BLE001 - without one a hang is described less well, nothing else
+            _log.debug("no beacon: %r", error)  # no concern of the user's, until a training hangs
+
     def _serve(self) -> None:
         link = Link(self._address(), self._alarm)
         try:
@@ -112,6 +130,8 @@ class SenderThread:
             link.close()
 
     def _turn(self, link: Link, now_s: float) -> None:
+        if self._pulse is not None:
+            self._pulse.beat()
         for data in link.receive():
             self._receive(data, now_s)
         self._spool()
@@ -129,9 +149,17 @@ class SenderThread:
                 return
             self._busy = True  # before the ring is seen empty: see _all_gone
             records = [] if self._in_hand else self._outbox.take()
-            if any(isinstance(record, EventSent) for record in records):
-                self._resend_at_s = now_s + RESEND_S
+            self._note(records, now_s)
             self._send(link, records)
+
+    def _note(self, records: Sequence[Record], now_s: float) -> None:
+        if records:
+            self._record_s = now_s
+        for record in records:
+            if isinstance(record, EventSent):
+                self._resend_at_s = now_s + RESEND_S
+                if isinstance(record.body, PhaseChanged):
+                    self._phase = record.body.phase
 
     def _send(self, link: Link, records: Sequence[Record]) -> None:
         self._in_hand += self._packer.pack(records)
@@ -148,7 +176,8 @@ class SenderThread:
             self._tell_once("undecodable", f"the daemon sent what is no message: {error}")
             return
         if isinstance(message, Order):
-            self._inbox.offer(message)
+            if self._inbox.offer(message) and message.kind == STACKS:
+                self._tell_stacks(message, now_s)
         elif isinstance(message, Refused):
             self.frames_refused += 1
             self._tell_once(f"refused: {message.reason}", f"the daemon refused our records: {message.reason}")
@@ -157,6 +186,25 @@ class SenderThread:
             self._resend_at_s = now_s if held_back else now_s + RESEND_S
         else:
             self.undecodable += 1
+
+    def _tell_stacks(self, order: Order, now_s: float) -> None:
+        """From this thread, since the one that trains may hang. Once for each order, and not for ever."""
+        self._dumps += 1
+        if self._dumps <= DUMPS_MAX:
+            threads = describe_threads(leave_out=frozenset({threading.get_ident()}))
+            threads += self._workers(threads)
+            waited_s = now_s - self._record_s
+            self._outbox.event(fit(StacksSeen(time.time(), order.id, self._phase, waited_s, "hook", threads)))
+
+    def _workers(self, threads: Sequence[str]) -> tuple[str, ...]:
+        """What a loader's workers do, where the training waits for them."""
+        if self._pulse is None or LOADER not in threads[0]:
+            return ()
+        try:
+            return tuple(self._pulse.ask_workers())
+        except OSError as error:  # one has just ended; without them the stacks are told all the same
+            _log.debug("workers could not be asked: %r", error)
+            return ()
 
     def _spool(self) -> None:
         if self._outbox.acknowledged:

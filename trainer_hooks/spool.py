@@ -27,38 +27,32 @@ _log = logging.getLogger("trainwarden")
 
 
 @dataclass(frozen=True, slots=True)
+class Save:
+    """What is true of a checkpoint when the trainer saves it."""
+
+    epoch: int  # from 1
+    ordinal: int  # which train() of this process: 1 for the first
+    batches: int  # of this generation, until then
+    nonfinite_batches: int
+    is_best: bool
+    fitness: float | None = None
+    state_finding: str = ""  # what the guard found in the state right before; empty: nothing bad
+
+
+@dataclass(frozen=True, slots=True)
 class CopyRequest:
     """A checkpoint that was just saved, and what was true then."""
 
     source: Path
     mark: Mark  # of the very version that is meant: when the helper comes, the trainer may have saved again
-    epoch: int
-    ordinal: int
-    batches: int
-    nonfinite_batches: int
-    is_best: bool
+    save: Save
     saved_s: float
-    fitness: float | None = None
-    state_finding: str = ""
 
 
-def request_of(
-    source: Path,
-    *,
-    epoch: int,
-    ordinal: int,
-    batches: int,
-    nonfinite_batches: int,
-    is_best: bool,
-    fitness: float | None = None,
-    state_finding: str = "",
-) -> CopyRequest:
+def request_of(source: Path, save: Save) -> CopyRequest:
     """A request for the version of `source` that lies there now. Raises OSError where there is none."""
     path = source.absolute()
-    mark = mark_of(path)
-    return CopyRequest(
-        path, mark, epoch, ordinal, batches, nonfinite_batches, is_best, time.time(), fitness, state_finding
-    )
+    return CopyRequest(path, mark_of(path), save, time.time())
 
 
 class Spool:
@@ -145,7 +139,7 @@ class Spool:
         except OSError:
             (self._folder / name).unlink(missing_ok=True)
             raise
-        self._tell(CheckpointSaved(time.time(), f"{name}.json", request.epoch, copied.digest))
+        self._tell(CheckpointSaved(time.time(), f"{name}.json", request.save.epoch, copied.digest))
         self._evict(f"{name}.json")
 
     def _copy(self, request: CopyRequest, partial: Path) -> Copy | None:
@@ -159,27 +153,28 @@ class Spool:
                     if newer:
                         self.displaced += 1
                         return None
-        self._tell(CheckpointSaved(time.time(), "", request.epoch, "", torn=True))
+        self._tell(CheckpointSaved(time.time(), "", request.save.epoch, "", torn=True))
         return None
 
     def _manifest(self, request: CopyRequest, copied: Copy, serial: int, name: str) -> Manifest:
+        save = request.save
         return Manifest(
             run=self._identity.run,
             generation=self._identity.generation,
             rank=self._identity.rank,
-            ordinal=request.ordinal,
+            ordinal=save.ordinal,
             serial=serial,
             file=name,
             source=str(request.source),
             digest=copied.digest,
             size=copied.size,
-            epoch=request.epoch,
-            batches=request.batches,
-            nonfinite_batches=request.nonfinite_batches,
-            is_best=request.is_best,
+            epoch=save.epoch,
+            batches=save.batches,
+            nonfinite_batches=save.nonfinite_batches,
+            is_best=save.is_best,
             saved_s=request.saved_s,
-            state_finding=request.state_finding,
-            fitness=request.fitness,
+            state_finding=save.state_finding,
+            fitness=save.fitness,
         )
 
     def _evict(self, newest: str) -> None:

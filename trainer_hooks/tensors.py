@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -55,6 +56,27 @@ def read(scalars: Sequence[torch.Tensor]) -> list[float]:
     stacked = torch.stack([scalar.detach().reshape(()).float() for scalar in scalars])
     values: list[float] = stacked.tolist()
     return values
+
+
+class Memory(NamedTuple):
+    """Of the caching allocator, in bytes; all None without a CUDA device."""
+
+    allocated: int | None = None
+    reserved: int | None = None
+    peak: int | None = None
+    retries: int | None = None
+
+
+def memory(device: torch.device) -> Memory:
+    """What the device's allocator holds now. One call for all of it, without a device sync."""
+    if device.type != "cuda":
+        return Memory()
+    statistics = torch.cuda.memory_stats_as_nested_dict(device)
+    allocated = statistics.get("allocated_bytes", {}).get("all", {})
+    reserved = statistics.get("reserved_bytes", {}).get("all", {})
+    return Memory(
+        allocated.get("current"), reserved.get("current"), allocated.get("peak"), statistics.get("num_alloc_retries")
+    )
 
 
 class DelayedRead:

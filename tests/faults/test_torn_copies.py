@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.harness.receiver import wait_for
 from tests.harness.records import identity
-from trainer_hooks.spool import Spool, request_of
+from trainer_hooks.spool import Save, Spool, request_of
 from trainer_hooks.wire.messages import CheckpointSaved, Event
 from trainer_hooks.wire.runfolder import Manifest, read
 
@@ -63,7 +63,7 @@ def test_no_copy_of_a_file_that_is_rewritten_in_place_is_ever_a_mix(tmp_path: Pa
         wait_for(source.exists, "the first version")
         deadline_s = time.monotonic() + 90
         while listener.whole < COPIES and time.monotonic() < deadline_s:
-            spool.offer(request_of(source, epoch=1, ordinal=1, batches=1, nonfinite_batches=0, is_best=False))
+            spool.offer(request_of(source, Save(epoch=1, ordinal=1, batches=1, nonfinite_batches=0, is_best=False)))
             time.sleep(0.01)  # the pace of the requests, not a wait for anything
         assert spool.finish(30.0)
     finally:

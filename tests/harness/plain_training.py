@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from trainer_hooks.probe import Probe, connect
+from trainer_hooks.spool import Save
 from trainer_hooks.wire import runfolder
 from trainer_hooks.wire.messages import (
     BatchEnded,
@@ -174,15 +175,8 @@ class Training:
         now_s = time.time()
         seconds = self.options.batches * self.options.batch_s
         self.probe.event(EpochEnded(now_s, epoch, seconds, (1.0 / epoch,), metrics, fitness))
-        self.probe.checkpoint(
-            self.weights / "last.pt",
-            epoch=epoch,
-            ordinal=1,
-            batches=self.counts.batches,
-            nonfinite_batches=self.counts.nonfinite_batches,
-            is_best=True,
-            fitness=fitness,
-        )
+        save = Save(epoch, 1, self.counts.batches, self.counts.nonfinite_batches, is_best=True, fitness=fitness)
+        self.probe.checkpoint(self.weights / "last.pt", save)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from trainer_hooks.spool import Save
 from trainer_hooks.wire.codec import encode
 from trainer_hooks.wire.messages import (
     PROTOCOL,
@@ -76,9 +77,9 @@ class RecordingProbe:
             raise OSError(28, "no space left on device")
         self.event(OrderApplied(0.0, order.id, outcome, detail, epoch, batch, read_back))
 
-    def checkpoint(self, source: Path, **known: Any) -> None:
-        self.checkpoints.append({"source": source, "bytes": source.read_bytes(), **known})
-        self.event(CheckpointSaved(0.0, "", known["epoch"], ""))
+    def checkpoint(self, source: Path, save: Save) -> None:
+        self.checkpoints.append({"source": source, "bytes": source.read_bytes(), **asdict(save)})
+        self.event(CheckpointSaved(0.0, "", save.epoch, ""))
 
     def copied(self, timeout_s: float) -> bool:
         return timeout_s >= 0

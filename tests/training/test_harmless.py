@@ -15,6 +15,7 @@ from tests.harness import plans
 from tests.harness.recorder import RecordingProbe
 from tests.harness.yolo import Ended, Faults, Lab, faults_of, train
 from trainer_hooks.restore import group_names
+from trainer_hooks.updates import ENV_EVERY
 from trainer_hooks.wire.messages import HookTrouble, OrderApplied, SettingChanged
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("default")]
@@ -27,14 +28,18 @@ def weights_of(ended: Ended) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("scaler", [False, True], ids=["no scaler", "scaler"])
 def test_a_clean_training_is_bit_for_bit_the_same_with_and_without_hooks(
-    lab: Lab, probe: RecordingProbe, tmp_path: Path, scaler: bool
+    lab: Lab, probe: RecordingProbe, tmp_path: Path, scaler: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Several guard backups fall into it: 24 optimizer steps, and one with each 20."""
+    """Several guard backups fall into it: 24 optimizer steps, and one with each 20; and samples of the updates."""
+    monkeypatch.setenv(ENV_EVERY, "5")
     plain = train(lab.arguments(tmp_path / "plain"), lab.model, None, Faults(scaler=scaler))
     hooked = train(lab.arguments(tmp_path / "hooked"), lab.model, probe, Faults(scaler=scaler))
     assert "partial" not in repr(plain.trainer.preprocess_batch), "the plain training was watched"
     assert len(plain.losses) == 3 * lab.batches == len(probe.batches)
     assert plain.losses == hooked.losses == [record.loss for record in probe.batches]
+    ratios = [record.update_ratio for record in probe.batches if record.update_ratio is not None]
+    assert len(ratios) >= 4
+    assert all(1e-6 < ratio < 1.0 for ratio in ratios)
     ours, theirs = weights_of(hooked), weights_of(plain)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     averages = hooked.trainer.ema.ema.state_dict(), plain.trainer.ema.ema.state_dict()

@@ -83,6 +83,8 @@ class BatchEnded(msgspec.Struct, frozen=True, array_like=True, tag=1):
     data_wait_s: float | None = None  # the part of it that waited for the loader
     ramp: float | None = None  # 0..1: how far our own warm-up has come; None: no ramp is on
     onset_samples_left: int | None = None  # of Plan.onset_samples, how many this generation has not met yet
+    sequence_length: int | None = None  # tokens, the longest of the batch
+    update_ratio: float | None = None  # |change of the weights| / |weights| of one step, of some tensors; sampled
 
 
 class TrainingStarted(msgspec.Struct, frozen=True, array_like=True, tag=20):
@@ -131,7 +133,7 @@ class SettingChanged(msgspec.Struct, frozen=True, array_like=True, tag=22):
     """A hyperparameter has another value than one batch ago, for a reason outside its schedule."""
 
     wall_s: float
-    epoch: int
+    epoch: int  # 0: where the rank is when this comes
     batch: int
     name: str  # "accumulate", "batch_size", "clip_norm", "learning_rate/bias", "mosaic", ...
     old: str
@@ -214,6 +216,17 @@ class HookTrouble(msgspec.Struct, frozen=True, array_like=True, tag=29):
     switched_off: bool
 
 
+class StacksSeen(msgspec.Struct, frozen=True, array_like=True, tag=30):
+    """What every thread of a process is doing: the answer to an Order of kind "stacks"."""
+
+    wall_s: float
+    order_id: str
+    phase: str  # the last PhaseChanged of this process; empty: it declares none
+    waited_s: float  # since this process's last record
+    how: str  # who looked: "hook"
+    threads: tuple[str, ...]  # one text each, the main thread first; innermost frame last; no values of variables
+
+
 Event = (
     TrainingStarted
     | NonfiniteSeen
@@ -225,6 +238,7 @@ Event = (
     | PlanApplied
     | TrainingEnded
     | HookTrouble
+    | StacksSeen
 )
 
 
@@ -268,13 +282,16 @@ class EventsSeen(msgspec.Struct, frozen=True, array_like=True, tag=60):
 
 
 class Order(msgspec.Struct, frozen=True, array_like=True, tag=61):
-    """Daemon to hook: do this at the next batch boundary. Sent again until its OrderApplied arrives; obeyed once."""
+    """Daemon to hook: do this at the next batch boundary. Sent again until its OrderApplied arrives; obeyed once.
+
+    One of kind "stacks" waits for no boundary: the hook's own thread answers it at once, with StacksSeen.
+    """
 
     id: str
     run: str
     generation: int
     rank: int
-    kind: str  # "stop": leave the loop; "adjust": apply the plan in place
+    kind: str  # "stop": leave the loop; "adjust": apply the plan in place; "stacks": say what every thread does
     plan: str  # file name in the run folder, or empty (a stop without a relaunch)
     reason: str
 

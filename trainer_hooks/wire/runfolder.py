@@ -8,9 +8,12 @@ exit-<n>.json            Exit: how the process of that generation ended, written
 ended.json               RunOver: the shim starts nothing more
 plan-<n>.json            Plan: what generation n starts from (written before the order that names it)
 applied-<order>.json     Receipt: what became of an order
+beacon-<n>-<rank>.json   Beacon: where to look into a rank that hangs
+look-<order>.json        LookWanted: the daemon asks the shim to look
 spool/                   checkpoint copies with a Manifest each, and events that must arrive
 .vault/                  checkpoint copies the daemon adopted
 reports/                 one Markdown file an incident
+state.msgpack            the daemon's picture of the run when it ended, for reports of old runs
 output.log               the training's output after its terminal went away
 """
 
@@ -33,6 +36,7 @@ ENV_GENERATION = "TRAINWARDEN_GENERATION"
 ENV_NONCE = "TRAINWARDEN_NONCE"
 ENV_PLAN = "TRAINWARDEN_PLAN"  # path of the plan this generation must start from; set from generation 2 on
 ENV_HOME = "TRAINWARDEN_HOME"
+BEACON_FILE = "/memfd:trainwarden-beacon"  # as the kernel names it; a descriptor that was closed is soon another file's
 
 
 class RunFolderError(Exception):
@@ -182,7 +186,26 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     fitness: float | None = None
 
 
-Document = TypeVar("Document", RunSpec, Generation, Exit, RunOver, Plan, Receipt, Manifest)
+class Beacon(msgspec.Struct, frozen=True, kw_only=True):
+    """Where to look into a training that can't answer: see trainer_hooks.beacon."""
+
+    pid: int
+    start_ticks: int  # field 22 of /proc/<pid>/stat
+    thread: int  # kernel id of the hook's own thread: the one that may be signalled
+    main_thread: int  # ident of the main thread, as faulthandler prints it
+    signal: int
+    descriptor: int  # of the memory file, within that process: where it still links to BEACON_FILE
+
+
+class LookWanted(msgspec.Struct, frozen=True, kw_only=True):
+    """The daemon wants to know what a rank is doing that answers nothing. Removed by the shim, which looks."""
+
+    order: str  # the order of kind "stacks" that was not answered
+    generation: int
+    rank: int
+
+
+Document = TypeVar("Document", RunSpec, Generation, Exit, RunOver, Plan, Receipt, Manifest, Beacon, LookWanted)
 
 
 class RunFolder:
@@ -196,6 +219,7 @@ class RunFolder:
         self.vault = root / ".vault"
         self.reports = root / "reports"
         self.output_log = root / "output.log"
+        self.state = root / "state.msgpack"
 
     def generation(self, number: int) -> Path:
         return self.root / f"generation-{number}.json"
@@ -215,6 +239,12 @@ class RunFolder:
 
     def receipt(self, order: str) -> Path:
         return self.root / f"applied-{order}.json"
+
+    def beacon(self, generation: int, rank: int) -> Path:
+        return self.root / f"beacon-{generation}-{rank}.json"
+
+    def look(self, order: str) -> Path:
+        return self.root / f"look-{order}.json"
 
     def create(self) -> None:
         """Make the folder and its sub-folders, readable by their owner only."""

@@ -1,20 +1,32 @@
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import zmq
 
 from tests.harness.receiver import wait_for
 from tests.harness.records import batch, identity, order, phase
 from trainer_hooks.probe import Probe
+from trainer_hooks.spool import Save
 from trainer_hooks.wire.codec import decode_frame, encode
 from trainer_hooks.wire.eventfile import events_path, read_events
-from trainer_hooks.wire.messages import BatchEnded, EventSent, EventsSeen, HookTrouble, Order, OrderApplied, Record
-from trainer_hooks.wire.runfolder import Receipt, read
+from trainer_hooks.wire.messages import (
+    BatchEnded,
+    EventSent,
+    EventsSeen,
+    HookTrouble,
+    Order,
+    OrderApplied,
+    Record,
+    StacksSeen,
+)
+from trainer_hooks.wire.runfolder import Beacon, Receipt, read
 
 
 class Desk:
@@ -126,7 +138,7 @@ def test_troubles_told_count_as_hook_errors(desk: Desk) -> None:
 def test_a_checkpoint_is_copied_and_told(desk: Desk, tmp_path: Path) -> None:
     source = tmp_path / "last.pt"
     source.write_bytes(b"weights")
-    desk.probe.checkpoint(source, epoch=3, ordinal=1, batches=300, nonfinite_batches=0, is_best=True)
+    desk.probe.checkpoint(source, Save(epoch=3, ordinal=1, batches=300, nonfinite_batches=0, is_best=True))
     body = next(record.body for record in desk.receive_until(1) if isinstance(record, EventSent))
     assert (desk.identity.folder.spool / getattr(body, "manifest", "")).is_file()
 
@@ -143,3 +155,36 @@ def test_closing_with_nobody_there_is_quick_and_leaves_the_events_in_the_file(
     assert time.monotonic() - started_s < 30.0, "waited for a daemon that is not there"
     assert probe.closed
     assert [event.seq for event in read_events(events_path(us.folder, 1, 0))] == [1]
+
+
+def test_an_order_for_stacks_is_answered_once_though_the_training_thread_takes_nothing(desk: Desk) -> None:
+    desk.probe.event(phase("validate"))
+    desk.receive()
+    wanted = msgspec.structs.replace(order("s1"), kind="stacks")
+    desk.answer(wanted)
+    desk.answer(wanted)
+    records = desk.receive_until(2)
+    [seen] = [record.body for record in records if isinstance(record, EventSent) and record.seq == 2]
+    assert isinstance(seen, StacksSeen)
+    assert (seen.order_id, seen.phase, seen.how) == ("s1", "validate", "hook")
+    assert "test_an_order_for_stacks_is_answered_once" in seen.threads[0]
+    assert desk.probe.order() is None
+    desk.probe.event(phase("train"))
+    later = desk.receive_until(3)
+    assert not any(isinstance(r.body, StacksSeen) for r in later if isinstance(r, EventSent) and r.seq > 2)
+
+
+def test_a_beacon_lies_in_the_run_folder_and_beats(desk: Desk) -> None:
+    desk.identity.folder.create()
+    probe, paper = Probe(desk.identity), desk.identity.folder.beacon(1, 0)
+    wait_for(paper.exists, "the beacon's paper")
+    beacon = read(paper, Beacon)
+    assert beacon.pid == os.getpid()
+
+    def pulse() -> bytes:
+        with open(f"/proc/self/fd/{beacon.descriptor}", "rb") as file:
+            return file.read(8)
+
+    before = pulse()
+    wait_for(lambda: pulse() != before, "the next beat")
+    probe.close(0.5)

@@ -10,13 +10,13 @@ import pytest
 
 from tests.harness.records import identity
 from trainer_hooks.copying import SETTLE_S, TornError, copy_version, mark_of
-from trainer_hooks.spool import SPOOL_FILES, CopyRequest, Spool, request_of
+from trainer_hooks.spool import SPOOL_FILES, CopyRequest, Save, Spool, request_of
 from trainer_hooks.wire.messages import CheckpointSaved, Event, HookTrouble
 from trainer_hooks.wire.runfolder import Manifest, RunFolder, read
 
 
 def request(source: Path, epoch: int = 1, *, is_best: bool = False) -> CopyRequest:
-    return request_of(source, epoch=epoch, ordinal=1, batches=100, nonfinite_batches=0, is_best=is_best)
+    return request_of(source, Save(epoch, ordinal=1, batches=100, nonfinite_batches=0, is_best=is_best))
 
 
 def manifests(folder: RunFolder) -> list[Manifest]:

@@ -22,8 +22,9 @@ from trainer_hooks.integrations.ultralytics.process import (
     arguments_digest,
     describe_to_children,
 )
-from trainer_hooks.integrations.ultralytics.signals import BatchContents, Memory, contents_after, contents_before
+from trainer_hooks.integrations.ultralytics.signals import BatchContents, contents_after, contents_before
 from trainer_hooks.restore import Reading
+from trainer_hooks.tensors import Memory
 from trainer_hooks.wire.messages import Counts, Nonfinite, SkippedBy
 
 NAN = math.nan

@@ -9,8 +9,9 @@ import torch
 
 from trainer_hooks.guard import Examination, Guard, StepReport
 from trainer_hooks.integrations.ultralytics.process import Tally
-from trainer_hooks.integrations.ultralytics.signals import BatchContents, Memory, finite
+from trainer_hooks.integrations.ultralytics.signals import BatchContents, finite
 from trainer_hooks.restore import Reading
+from trainer_hooks.tensors import Memory
 from trainer_hooks.wire.messages import Nonfinite, SkippedBy
 
 NOTHING = Nonfinite(0)
@@ -38,6 +39,7 @@ class Draft:
     scalars: list[torch.Tensor] = field(default_factory=list)  # loss, parts, then as the flags say
     reads_norm: bool = False
     reads_scale: bool = False
+    reads_update: bool = False
 
     def forget_tensors(self) -> None:
         """They have been read; the loss would keep its whole graph alive until the record is sent."""
@@ -53,6 +55,7 @@ class Verdict:
     parts: tuple[float, ...]
     norm: float | None
     scale: float | None
+    update: float | None = None  # |change| / |weights| of the step; None: not sampled, or not taken
     bits: Nonfinite = NOTHING
     cured: bool = False
     examination: Examination | None = None  # None: there was no reason to look
@@ -85,7 +88,10 @@ class Judge:
             parts=tuple(next(rest) for _ in range(draft.parts_count)),
             norm=next(rest) if draft.reads_norm else report.norm_value,
             scale=next(rest) if draft.reads_scale else None,
+            update=next(rest) if draft.reads_update else None,
         )
+        if verdict.update is not None and (report.skipped_by or not math.isfinite(verdict.update)):
+            verdict.update = None
         self._guard.note_scale(verdict.scale)
         quiet = self._guard.resolve(list(rest))
         loss_finite = math.isfinite(verdict.loss)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
 from trainer_hooks.integrations.ultralytics import signals
-from trainer_hooks.restore import Reading
+from trainer_hooks.restore import RELATIVE_TOLERANCE, Reading
 from trainer_hooks.wire.messages import SettingChanged
 
 CHANGES_MAX = 50  # events for one setting in one training: a user's own scheduler changes its rate every batch
@@ -54,7 +55,9 @@ class SettingsWatch:
             return []
         pairs = list(zip(_PLAIN, before, plain, strict=False))
         if groups:
-            pairs += self._group_pairs(groups, now, rates=same_epoch and not warming, warming=warming)
+            pairs += self._group_pairs(groups, now, warming=warming)
+            if not warming:
+                pairs += self._rate_pairs(groups, now, None if same_epoch else _scheduled(trainer))
         reason = "plan" if planned else ""
         return [
             SettingChanged(
@@ -71,21 +74,35 @@ class SettingsWatch:
         ]
 
     def _group_pairs(
-        self, before: tuple[Reading, ...], now: tuple[Reading, ...], *, rates: bool, warming: bool
+        self, before: tuple[Reading, ...], now: tuple[Reading, ...], *, warming: bool
     ) -> list[tuple[str, object, object]]:
-        """Rates follow the schedule between epochs and the warm-up within it; a change elsewhere is a change."""
-        pairs: list[tuple[str, object, object]] = []
+        pairs: list[tuple[str, object, object]] = [("parameter_groups", len(before), len(now))]
         for name, old, new in zip(self._groups, before, now, strict=False):
             pairs.append((f"weight_decay/{name}", old.weight_decay, new.weight_decay))
             if not warming:
                 pairs.append((f"momentum/{name}", old.momentum, new.momentum))
-            if rates:
-                pairs.append((f"learning_rate/{name}", old.rate, new.rate))
         return pairs
+
+    def _rate_pairs(
+        self, before: tuple[Reading, ...], now: tuple[Reading, ...], scheduled: list[float] | None
+    ) -> list[tuple[str, object, object]]:
+        """Rates that move within an epoch, or (with `scheduled`) to another value than the schedule's between two."""
+        expected = scheduled or [old.rate for old in before]
+        return [
+            (f"learning_rate/{name}", old.rate, new.rate)
+            for name, old, new, due in zip(self._groups, before, now, expected, strict=False)
+            if not math.isclose(new.rate, due, rel_tol=RELATIVE_TOLERANCE)
+        ]
 
     def _may_tell(self, name: str) -> bool:
         told = self._told[name] = self._told.get(name, 0) + 1
         return told <= CHANGES_MAX
+
+
+def _scheduled(trainer: Any) -> list[float] | None:
+    """What the schedule says each group's rate is in this epoch; None: there is no schedule to ask."""
+    asked = getattr(getattr(trainer, "scheduler", None), "get_last_lr", None)
+    return None if asked is None else [float(rate) for rate in asked()]
 
 
 def _reason(name: str, warming: bool, trainer: Any) -> str:
@@ -94,6 +111,8 @@ def _reason(name: str, warming: bool, trainer: Any) -> str:
         return "warm-up began" if warming else "warm-up ended"
     if name == "mosaic":
         return "mosaic closed"
+    if name == "parameter_groups":  # nobody calls add_param_group by accident
+        return "the training added parameter groups"
     if name == "accumulate" and warming:
         return "warm-up"
     if name in ("batch_size", "accumulate") and int(getattr(trainer, "_oom_retries", 0)) > 0:

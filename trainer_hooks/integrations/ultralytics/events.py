@@ -79,6 +79,7 @@ def batch_ended(draft: Draft, verdict: Verdict, counts: Counts) -> BatchEnded:
         data_wait_s=draft.data_wait_s,
         ramp=draft.ramp,
         onset_samples_left=draft.onset_samples_left,
+        update_ratio=verdict.update,
     )
 
 

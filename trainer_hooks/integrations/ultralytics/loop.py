@@ -23,7 +23,8 @@ from trainer_hooks.integrations.ultralytics.changes import SettingsWatch
 from trainer_hooks.integrations.ultralytics.obey import PlanInForce
 from trainer_hooks.integrations.ultralytics.process import EVIDENCE_MAX, ProbeLike, Tally
 from trainer_hooks.restore import Reading, group_names, readings
-from trainer_hooks.tensors import DelayedRead, read
+from trainer_hooks.tensors import DelayedRead, memory, read
+from trainer_hooks.updates import UpdateSampler, steps_between
 from trainer_hooks.wire.messages import NonfiniteSeen
 
 DELAYED_MAX = 64  # batches whose scalars may be on their way at once; beyond it the oldest goes untold
@@ -52,6 +53,7 @@ class Loop:
         self._tally = tally
         self._announce = announce
         self._judge = Judge(guard, tally)
+        self._updates = UpdateSampler(trainer.optimizer, steps_between())
         self._changes = SettingsWatch(group_names(trainer.optimizer))
         self._batches_per_epoch = 0
         self._warmup_batches = 0
@@ -108,9 +110,13 @@ class Loop:
     def before_optimizer(self, optimizer: Any, *_: object) -> None:
         """Optimizer step pre-hook, after the guard's: the last look before the values are used."""
         self._breaker.run("ramp", self._prepare_step, optimizer)
+        if self._updates.due():
+            self._breaker.run("update ratio", self._updates.before)
 
     def after_optimizer(self, optimizer: Any, *_: object) -> None:
         """Optimizer step post-hook."""
+        if self._updates.sampling:
+            self._breaker.run("update ratio", self._updates.after)
         if self.in_force is not None:
             self._breaker.run("ramp end", self.in_force.after_step, optimizer)
 
@@ -168,7 +174,7 @@ class Loop:
             report=report,
             used=self._used or readings(trainer.optimizer),
             clip_norm=self._clip_norm,
-            memory=signals.memory(trainer.device),
+            memory=memory(trainer.device),
             batch_s=None if before_s is None else now_s - before_s,
             data_wait_s=self._data_wait_s,
         )
@@ -193,6 +199,10 @@ class Loop:
         if scale is not None:
             draft.reads_scale = True
             draft.scalars.append(scale)
+        update = self._updates.take()
+        if update is not None:
+            draft.reads_update = True
+            draft.scalars.append(update)
         draft.scalars += self.guard.measures()
 
     def _finish(self, trainer: Any, draft: Draft, values: list[float]) -> Verdict:

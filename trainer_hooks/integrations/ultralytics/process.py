@@ -13,6 +13,7 @@ from typing import Any, NoReturn, Protocol
 
 import trainer_hooks
 from trainer_hooks.orders import EXIT_CODE
+from trainer_hooks.spool import Save
 from trainer_hooks.wire.messages import BatchEnded, Counts, Event, Order
 from trainer_hooks.wire.runfolder import ENV_GENERATION, ENV_NONCE, ENV_RUN, ENV_RUN_FOLDER, Plan, RunFolder
 
@@ -60,18 +61,7 @@ class ProbeLike(Protocol):
     def settle(
         self, order: Order, outcome: str, detail: str, epoch: int, batch: int, read_back: dict[str, str]
     ) -> None: ...
-    def checkpoint(
-        self,
-        source: Path,
-        *,
-        epoch: int,
-        ordinal: int,
-        batches: int,
-        nonfinite_batches: int,
-        is_best: bool,
-        fitness: float | None = None,
-        state_finding: str = "",
-    ) -> None: ...
+    def checkpoint(self, source: Path, save: Save) -> None: ...
     def copied(self, timeout_s: float) -> bool: ...
     def flush(self, timeout_s: float) -> bool: ...
 

@@ -19,6 +19,7 @@ from trainer_hooks.integrations.ultralytics import events, signals, start
 from trainer_hooks.integrations.ultralytics.loop import Loop
 from trainer_hooks.integrations.ultralytics.obey import PlanInForce, obey
 from trainer_hooks.integrations.ultralytics.process import ProbeLike, Process, Training
+from trainer_hooks.spool import Save
 from trainer_hooks.wire.messages import EpochEnded, PhaseChanged, TrainingEnded, TrainingStarted
 
 LAST_COPY_S = 10.0  # nothing trains any more; a copy of 500 MB takes about a second
@@ -119,8 +120,7 @@ class Session:
     def on_model_save(self, trainer: Any) -> None:
         """The file is written and complete; the copy is made elsewhere."""
         tally = self._process.tally
-        self.probe.checkpoint(
-            Path(trainer.last).absolute(),
+        save = Save(
             epoch=trainer.epoch + 1,
             ordinal=self.training.ordinal,
             batches=tally.batches,
@@ -129,6 +129,7 @@ class Session:
             fitness=signals.as_number(trainer.fitness),
             state_finding=self._finding,
         )
+        self.probe.checkpoint(Path(trainer.last).absolute(), save)
         if trainer.stop or trainer.epoch + 1 >= trainer.epochs:  # next, the trainer strips the file it has just written
             self.probe.copied(LAST_COPY_S)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,15 +31,6 @@ class BatchContents:
         if self.owners is None:
             return None
         return _most_of_one(self.owners.numpy()) if self.instances else 0
-
-
-class Memory(NamedTuple):
-    """Of the caching allocator, in bytes; all None without a CUDA device."""
-
-    allocated: int | None = None
-    reserved: int | None = None
-    peak: int | None = None
-    retries: int | None = None
 
 
 def contents_before(batch: dict[str, Any]) -> BatchContents:
@@ -83,18 +74,6 @@ def part_names(trainer: Any) -> tuple[str, ...]:
     if isinstance(trainer.loss_names, str):
         return (trainer.loss_names,)
     return tuple(str(name) for name in trainer.loss_names or ())
-
-
-def memory(device: torch.device) -> Memory:
-    """What the device's allocator holds now. One call for all of it, without a device sync."""
-    if device.type != "cuda":
-        return Memory()
-    statistics = torch.cuda.memory_stats_as_nested_dict(device)
-    allocated = statistics.get("allocated_bytes", {}).get("all", {})
-    reserved = statistics.get("reserved_bytes", {}).get("all", {})
-    return Memory(
-        allocated.get("current"), reserved.get("current"), allocated.get("peak"), statistics.get("num_alloc_retries")
-    )
 
 
 def scaling(trainer: Any) -> bool:

@@ -1,0 +1,275 @@
+"""A loop written by hand, really trained, with a probe that remembers everything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.optim import lr_scheduler
+
+from tests.harness.recorder import RecordingProbe
+from tests.harness.records import order
+from trainer_hooks.integrations.plain import watch
+from trainer_hooks.integrations.plain.loop import Loop
+from trainer_hooks.orders import LeaveTraining
+from trainer_hooks.wire.messages import (
+    BatchEnded,
+    HookTrouble,
+    Nonfinite,
+    OrderApplied,
+    PhaseChanged,
+    SettingChanged,
+    TrainingEnded,
+    TrainingStarted,
+)
+
+BATCHES = 60
+
+
+class Bench:
+    """A small model and its optimizer, watched."""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        torch.manual_seed(1)
+        self.probe = RecordingProbe(folder)
+        self.model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
+        make: Callable[[Any], torch.optim.Optimizer] = options.pop("optimizer", lambda p: torch.optim.SGD(p, lr=0.01))
+        self.optimizer = make(self.model.parameters())
+        scheduler: Callable[[Any], Any] | None = options.pop("scheduler", None)
+        self.scheduler: Any = scheduler(self.optimizer) if scheduler else None
+        self.loop: Loop = watch(
+            self.model,
+            self.optimizer,
+            epochs=3,
+            batches_per_epoch=BATCHES,
+            connect=lambda rank: self.probe,  # type: ignore[arg-type,return-value]
+            **options,
+        )
+
+    def step(self, epoch: int = 1, *, bad: bool = False, **given: Any) -> None:
+        self.optimizer.zero_grad()
+        loss = self.model(torch.rand(2, 4)).square().mean()
+        if bad:
+            loss = loss * math.nan
+        loss.backward()
+        self.optimizer.step()
+        self.loop.batch(loss, epoch=epoch, batch_size=given.pop("batch_size", 2), **given)
+
+    def train(self, epochs: int = 3, move: Callable[[int], None] | None = None) -> None:
+        for number in range(epochs * BATCHES):
+            self.step(number // BATCHES + 1)
+            if move is not None:
+                move(number)
+
+    @property
+    def last(self) -> BatchEnded:
+        return self.probe.batches[-1]
+
+    @property
+    def unexplained(self) -> list[SettingChanged]:
+        return [change for change in self.probe.of(SettingChanged) if not change.reason]
+
+
+def test_a_batch_is_told_with_what_its_step_used(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, update_every=1, part_names=("box", "cls"))
+    bench.step(sequence_length=512, clip_norm=1.0, parts=(torch.tensor(0.25), 0.5), data_wait_s=0.1)
+    record = bench.last
+    assert (record.epoch, record.batch, record.batches_per_epoch) == (1, 0, BATCHES)
+    assert (record.batch_size, record.sequence_length, record.clip_norm, record.data_wait_s) == (2, 512, 1.0, 0.1)
+    assert record.parts == (0.25, 0.5)
+    assert record.learning_rates == (0.01,)
+    assert record.nonfinite == 0
+    norms = [parameter.grad.norm() for parameter in bench.model.parameters() if parameter.grad is not None]
+    assert record.grad_norm == pytest.approx(float(torch.stack(norms).norm()), rel=1e-5)
+    assert record.update_ratio is not None
+    assert 0.0 < record.update_ratio < 0.1
+    assert record.counts.steps == 1
+    assert not bench.probe.of(HookTrouble)
+
+
+def test_the_start_tells_the_settings_and_the_end_that_it_ended(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, settings={"warmup_epochs": 2})
+    bench.step()
+    bench.loop.end()
+    [started] = bench.probe.of(TrainingStarted)
+    assert (started.framework, started.epochs, started.batches_per_epoch) == ("torch", 3, BATCHES)
+    assert started.settings == {"warmup_epochs": "2", "optimizer": "SGD", "lr0": "0.01"}
+    assert [phase.phase for phase in bench.probe.of(PhaseChanged)] == ["train", "idle"]
+    assert bench.probe.of(TrainingEnded)[0].how == "finished"
+
+
+def test_a_batch_that_is_not_finite_is_told_at_once_and_counted(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.step()
+    bench.step(bad=True)
+    assert bench.last.nonfinite == Nonfinite.LOSS | Nonfinite.GRADIENT
+    assert bench.probe.urgent == [bench.last]
+    assert (bench.last.counts.batches, bench.last.counts.nonfinite_batches) == (2, 1)
+
+
+def test_pauses_are_declared_and_are_no_part_of_a_batchs_time(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.step()
+    with bench.loop.phase("validate"):
+        assert [phase.phase for phase in bench.probe.of(PhaseChanged)] == ["train", "validate"]
+    assert [phase.phase for phase in bench.probe.of(PhaseChanged)] == ["train", "validate", "train"]
+
+
+def test_weights_and_random_numbers_are_the_same_to_the_last_bit_with_and_without_it(tmp_path: Path) -> None:
+    def trained(watched: bool) -> torch.Tensor:
+        bench = Bench(tmp_path, update_every=1, optimizer=lambda p: torch.optim.AdamW(p, lr=0.01))
+        for _ in range(40):
+            bench.optimizer.zero_grad()
+            loss = bench.model(torch.rand(2, 4)).square().mean()
+            loss.backward()
+            bench.optimizer.step()
+            if watched:
+                bench.loop.batch(loss, epoch=1)
+        return torch.cat([*(p.detach().flatten() for p in bench.model.parameters()), torch.rand(3)])
+
+    assert torch.equal(trained(watched=True), trained(watched=False))
+
+
+def test_what_fails_in_it_never_reaches_the_training(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    no_number: Any = "a word"
+    for _ in range(5):
+        bench.loop.batch(no_number, epoch=1)
+    assert len(bench.probe.of(HookTrouble)) == 3
+    assert bench.probe.of(HookTrouble)[-1].switched_off
+
+
+def test_a_training_that_can_not_be_connected_goes_on_unwatched(tmp_path: Path) -> None:
+    def refused(rank: int) -> Any:
+        raise OSError(28, "no space left on device")
+
+    model = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    loop = watch(model, optimizer, epochs=1, batches_per_epoch=1, connect=refused)
+    loop.batch(torch.tensor(1.0), epoch=1)
+    with loop.phase("validate"):
+        loop.saved(tmp_path / "x.pt", epoch=1)
+    loop.end()
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_order_to_stop_is_obeyed_and_one_with_a_plan_is_refused_and_the_loop_goes_on(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.probe.orders = {1: order("o1", plan="plan-2.json"), 2: order("o2")}
+    bench.step()
+    assert bench.probe.of(OrderApplied)[0].outcome == "refused"
+    with pytest.raises(LeaveTraining):
+        bench.step()
+    assert bench.probe.of(OrderApplied)[1].outcome == "applied"
+    assert bench.probe.of(TrainingEnded)[0].how == "order"
+
+
+def test_a_checkpoint_is_handed_over_with_the_counts_of_its_moment(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.step()
+    (tmp_path / "last.pt").write_bytes(b"weights")
+    bench.loop.saved(tmp_path / "last.pt", epoch=1, is_best=True)
+    [told] = bench.probe.checkpoints
+    assert (told["bytes"], told["epoch"], told["batches"], told["is_best"]) == (b"weights", 1, 1, True)
+
+
+# --- settings -----------------------------------------------------------------------------------------------------
+
+SCHEDULERS: dict[str, Callable[[Any], Any]] = {
+    "StepLR": lambda o: lr_scheduler.StepLR(o, 25),
+    "MultiStepLR": lambda o: lr_scheduler.MultiStepLR(o, [70, 100]),
+    "ExponentialLR": lambda o: lr_scheduler.ExponentialLR(o, 0.98),
+    "CosineAnnealingLR": lambda o: lr_scheduler.CosineAnnealingLR(o, 50),
+    "CosineAnnealingWarmRestarts": lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 40),
+    "OneCycleLR": lambda o: lr_scheduler.OneCycleLR(o, 0.1, total_steps=3 * BATCHES),
+    "CyclicLR": lambda o: lr_scheduler.CyclicLR(o, 0.001, 0.1, step_size_up=20, cycle_momentum=False),
+    "LinearLR": lambda o: lr_scheduler.LinearLR(o, 0.1, total_iters=90),
+    "ConstantLR": lambda o: lr_scheduler.ConstantLR(o, 0.1, total_iters=90),
+    "PolynomialLR": lambda o: lr_scheduler.PolynomialLR(o, 90),
+    "LambdaLR": lambda o: lr_scheduler.LambdaLR(o, lambda step: 1.0 if step < 90 else 3.0),
+    "MultiplicativeLR": lambda o: lr_scheduler.MultiplicativeLR(o, lambda step: 0.99),
+    "SequentialLR": lambda o: lr_scheduler.SequentialLR(
+        o, [lr_scheduler.ConstantLR(o, 0.1, total_iters=70), lr_scheduler.ExponentialLR(o, 0.99)], [70]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize("every_batch", [True, False], ids=["each batch", "each epoch"])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_no_scheduler_of_torch_is_a_change_that_nothing_explains(name: str, every_batch: bool, tmp_path: Path) -> None:
+    """It is not even told of: what it leaves in the parameter groups is enough."""
+    bench = Bench(tmp_path, scheduler=SCHEDULERS[name])
+    bench.train(move=lambda n: bench.scheduler.step() if every_batch or (n + 1) % BATCHES == 0 else None)
+    assert not bench.unexplained
+    assert not bench.probe.of(HookTrouble)
+
+
+def test_a_plateau_scheduler_in_the_middle_of_an_epoch_is_explained(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, scheduler=lambda o: lr_scheduler.ReduceLROnPlateau(o, patience=0, threshold=1e9))
+    bench.train(move=lambda n: bench.scheduler.step(1.0) if n % 70 == 69 else None)
+    assert bench.last.learning_rates[0] < 0.01
+    assert not bench.unexplained
+
+
+def test_a_rate_that_a_function_sets_each_step_is_a_schedule(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+
+    def warm_up_then_decay(number: int) -> None:
+        bench.optimizer.param_groups[0]["lr"] = 0.01 * min(number / 80, 1.0, 80 / (number + 1))
+
+    bench.train(move=warm_up_then_decay)
+    assert not bench.unexplained
+
+
+def test_a_rate_divided_by_ten_by_hand_is_explained_and_one_raised_by_ten_is_not(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+
+    def by_hand(number: int) -> None:
+        factor = {50: 0.1, 110: 10.0}.get(number, 1.0)
+        bench.optimizer.param_groups[0]["lr"] *= factor
+
+    bench.train(move=by_hand)
+    told = bench.probe.of(SettingChanged)
+    assert [(change.old, change.reason) for change in told] == [("0.01", "lowered by the training"), ("0.001", "")]
+    assert (bench.unexplained[0].name, bench.unexplained[0].epoch) == ("learning_rate/group0", 2)
+
+
+def test_momentum_decay_clip_and_accumulation_changed_within_an_epoch_are_told(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, optimizer=lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9))
+    bench.step(clip_norm=1.0, accumulate=1)
+    group = bench.optimizer.param_groups[0]
+    group["momentum"], group["weight_decay"] = 0.5, 0.1
+    bench.step(clip_norm=5.0, accumulate=4)
+    assert sorted((c.name, c.old, c.new) for c in bench.unexplained) == [
+        ("accumulate", "1", "4"),
+        ("clip_norm", "1.0", "5.0"),
+        ("momentum/group0", "0.9", "0.5"),
+        ("weight_decay/group0", "0.0", "0.1"),
+    ]
+
+
+def test_the_same_at_the_beginning_of_an_epoch_is_explained(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, optimizer=lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9))
+    bench.step(clip_norm=1.0)
+    bench.optimizer.param_groups[0]["momentum"] = 0.5
+    bench.step(epoch=2, clip_norm=5.0)
+    assert not bench.unexplained
+    assert {change.reason for change in bench.probe.of(SettingChanged)} == {"first batch of an epoch"}
+
+
+def test_added_parameter_groups_and_a_growing_batch_are_told_with_their_reason(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.step()
+    bench.optimizer.add_param_group({"params": [torch.nn.Parameter(torch.zeros(2))], "lr": 0.5})
+    for size in (2, 1, 2, 4, 4, 4, 4):
+        bench.step(batch_size=size)
+    assert [(c.name, c.old, c.new) for c in bench.probe.of(SettingChanged)] == [
+        ("parameter_groups", "1", "2"),
+        ("batch_size", "2", "4"),
+    ]
+    assert not bench.unexplained
