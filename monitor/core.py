@@ -11,7 +11,7 @@ import traceback
 
 import msgspec
 
-from monitor.detectors import Detector, Moment, load_all, moment_of
+from monitor.detectors import EVERYTHING, Detector, Moment, load_all, moment_of, needs_of, told_by
 from monitor.model import (
     AlertSettled,
     CheckpointExamined,
@@ -22,6 +22,7 @@ from monitor.model import (
     FramesRefused,
     GenerationExited,
     GenerationStarted,
+    HardwareSeen,
     Input,
     PlanWritten,
     Position,
@@ -31,20 +32,23 @@ from monitor.model import (
     RunOpened,
     Severity,
     ShimChanged,
+    StacksTaken,
     Tick,
 )
-from monitor.policy import findings, generations, incidents, watch
+from monitor.policy import findings, generations, incidents, stacks, watch
 from monitor.policy.events import on_event, on_examination
 from monitor.policy.settings import Policy, Section
 from monitor.policy.turn import Turn
-from monitor.state.fold import fold_batch, fold_phase, fold_setting
+from monitor.state.fold import fold_batch, fold_setting
+from monitor.state.hardware import fold_hardware
+from monitor.state.intervals import fold_phase
 from monitor.state.run import Fleet, RankState, RunState
 from monitor.state.view import RunView
 from trainer_hooks.wire.messages import BatchEnded, Event, Nonfinite, PhaseChanged, SettingChanged
 
 RETENTION_S = 24 * 3600.0  # a run's state, and with it its series, leave this long after its end
 RANKS_MAX = 4096
-DAMAGE = Nonfinite.PARAMETER | Nonfinite.BUFFER
+DAMAGE = int(Nonfinite.PARAMETER | Nonfinite.BUFFER)
 Question = tuple[str, Detector, Section]
 
 
@@ -55,7 +59,7 @@ class Core:
         self.fleet = fleet or Fleet()
         self._detectors = load_all() if detectors is None else detectors
         self._policies: dict[str, Policy] = {}
-        self._questions: dict[tuple[str, Moment], list[Question]] = {}
+        self._questions: dict[tuple[str, Moment, int], list[Question]] = {}
 
     def feed(self, entry: Entry) -> list[Effect]:
         """Fold one entry in and return what is to be done.
@@ -103,6 +107,7 @@ class Core:
                 continue
             turn = self._turn(run)
             incidents.on_tick(turn)
+            stacks.on_tick(turn)
             if run.alive and not run.training_over:
                 self._tick_of(turn)
             effects.extend(turn.effects)
@@ -112,6 +117,8 @@ class Core:
         """Ask what only time can tell, of rank 0."""
         run = turn.run
         run.idle_ticks += 1
+        for each in run.ranks.values():
+            each.idle_ticks += 1
         rank = run.ranks.get(0)
         if rank is not None:
             at = rank.last.position if rank.last else Position(run.generation, 1, 0, 0)
@@ -125,10 +132,7 @@ class Core:
             case GenerationStarted():
                 generations.on_generation_started(turn, given.number, given.nonce, given.pid, given.shim_pid)
             case GenerationExited():
-                vanished = turn.run.shim_pid == 0 and turn.run.alive
-                generations.on_generation_exited(turn, given)
-                if vanished:
-                    generations.on_vanished(turn)
+                _exited(turn, given)
             case RunEnded():
                 generations.on_run_ended(turn, given.how, given.detail)
             case ShimChanged():
@@ -137,15 +141,17 @@ class Core:
                 generations.on_command(turn, given)
             case CheckpointExamined():
                 on_examination(turn, given)
+                self._examined(turn, given.manifest.digest)
+            case HardwareSeen():
+                self._hardware(turn, given)
             case PlanWritten():
                 incidents.on_plan_written(turn, given.plan, given.error)
             case ReceiptFound():
                 incidents.on_answer(turn, given.receipt.order, given.receipt.outcome, given.receipt.detail)
-            case AlertSettled():
-                key = f"{given.receiver}/{given.outcome}"
-                turn.run.totals.alerts[key] = turn.run.totals.alerts.get(key, 0) + 1
-            case FramesRefused():
-                turn.run.totals.frames_refused += given.count
+            case AlertSettled() | FramesRefused():
+                _count(turn.run, given)
+            case StacksTaken():
+                stacks.on_taken(turn, given)
 
     def _record(self, turn: Turn, given: RecordArrived) -> None:
         run = turn.run
@@ -158,7 +164,7 @@ class Core:
         rank = run.ranks.get(given.rank)
         if rank is None:
             rank = run.ranks[given.rank] = RankState(given.rank)
-        run.idle_ticks = 0
+        run.idle_ticks = rank.idle_ticks = 0
         if isinstance(given.record, BatchEnded):
             self._batch(turn, rank, given.record)
         elif given.record.seq > rank.event_seq:
@@ -197,11 +203,32 @@ class Core:
         view = RunView(rank, at, 0, False, None, event, run, self.fleet.now_s)
         findings.on_findings(turn, self._ask_all(turn, Moment.EVENT, view))
 
+    def _examined(self, turn: Turn, digest: str) -> None:
+        """Ask about a checkpoint whose verdict has arrived."""
+        run, checkpoint = turn.run, next((c for c in turn.run.checkpoints if c.digest == digest), None)
+        rank = run.ranks.get(0)
+        if rank is not None and checkpoint is not None:
+            at = rank.last.position if rank.last else Position(run.generation, 1, 0, 0)
+            view = RunView(rank, at, 0, False, run_state=run, now_s=self.fleet.now_s, examined=checkpoint)
+            findings.on_findings(turn, self._ask_all(turn, Moment.EVENT, view))
+
+    def _hardware(self, turn: Turn, seen: HardwareSeen) -> None:
+        """Fold a reading in, and ask while there is a training it can matter to."""
+        run = turn.run
+        fold_hardware(run.hardware, seen, run.generation, self.fleet.now_s)
+        rank = run.ranks.get(0)
+        if rank is not None and run.alive and not run.training_over:
+            at = rank.last.position if rank.last else Position(run.generation, 1, 0, 0)
+            view = RunView(rank, at, 0, False, run_state=run, now_s=self.fleet.now_s)
+            findings.on_findings(turn, self._ask_all(turn, Moment.HARDWARE, view))
+
     def _ask_all(self, turn: Turn, moment: Moment, view: RunView) -> list[Finding]:
         """Every answer to this moment that is a finding. A detector that raises is switched off, and said so."""
-        questions = self._questions.get((turn.run.policy, moment))
+        told = EVERYTHING if view.batch is None else told_by(view.batch)
+        key = (turn.run.policy, moment, told)
+        questions = self._questions.get(key)
         if questions is None:
-            questions = self._questions[turn.run.policy, moment] = self._enabled(turn.policy, moment)
+            questions = self._questions[key] = self._enabled(turn.policy, moment, told)
         found, off = [], turn.run.switched_off
         for name, detector, config in questions:
             if off and name in off:
@@ -215,9 +242,11 @@ class Core:
                 found.append(finding)
         return found
 
-    def _enabled(self, policy: Policy, moment: Moment) -> list[Question]:
+    def _enabled(self, policy: Policy, moment: Moment, told: int) -> list[Question]:
+        """Who is to be asked at this moment, where a batch tells of no more than `told`."""
         asked = [(name, d, getattr(policy.detectors, name)) for name, d in self._detectors.items()]
-        return [(name, d, config) for name, d, config in asked if config.enabled and moment_of(name) is moment]
+        on = [(name, d, config) for name, d, config in asked if config.enabled and moment_of(name) is moment]
+        return [one for one in on if needs_of(one[0]) & told == needs_of(one[0])]
 
     def _switch_off(self, turn: Turn, name: str, error: Exception) -> None:
         turn.run.switched_off.append(name)
@@ -225,6 +254,21 @@ class Core:
             f"detector {name} raised {type(error).__name__}: {error}; it is switched off for this run",
             Severity.CRITICAL,
         )
+
+
+def _exited(turn: Turn, given: GenerationExited) -> None:
+    vanished = turn.run.shim_pid == 0 and turn.run.alive
+    generations.on_generation_exited(turn, given)
+    if vanished:
+        generations.on_vanished(turn)
+
+
+def _count(run: RunState, given: AlertSettled | FramesRefused) -> None:
+    if isinstance(given, FramesRefused):
+        run.totals.frames_refused += given.count
+        return
+    key = f"{given.receiver}/{given.outcome}"
+    run.totals.alerts[key] = run.totals.alerts.get(key, 0) + 1
 
 
 def snapshot(core: Core) -> bytes:

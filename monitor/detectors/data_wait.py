@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from monitor.detectors import Moment, register
+from monitor.detectors import TIME, Moment, register
 from monitor.model import Finding, Severity
 from monitor.policy.settings import DataWait
 from monitor.state.view import RunView
@@ -12,7 +12,7 @@ from monitor.state.view import RunView
 STRIDE = 32  # batches between two looks
 
 
-@register("data_wait", Moment.BATCH)
+@register("data_wait", Moment.BATCH, needs=TIME)
 def data_wait(run: RunView, config: DataWait) -> Finding | None:
     """Three of four of the last 64 batches waited for the loader for `share` of their time. For people only.
 

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import math
 
-from monitor.detectors import Moment, register
+from monitor.detectors import NORM, Moment, register
 from monitor.model import Finding, Severity
 from monitor.policy.settings import GradientExplosion
-from monitor.state.signals import Signal
+from monitor.state.signals import NEAR
 from monitor.state.view import RunView
 
-PEAKS = 2.5  # a single jump is told where it is this many times the largest that turned out to be noise
-HELD = 10  # samples that must all be high at the end of the wait
-NEAR = 0b111
 
-
-@register("gradient_explosion", Moment.BATCH)
+@register("gradient_explosion", Moment.BATCH, needs=NORM)
 def gradient_explosion(run: RunView, config: GradientExplosion) -> Finding | None:
     """A jump is told at once; with the loss jumping too, or still there after `wait_batches`, it is a warning.
 
@@ -28,12 +24,12 @@ def gradient_explosion(run: RunView, config: GradientExplosion) -> Finding | Non
         return None
     level, now = norm.unscaled(norm.level), norm.unscaled(norm.scaled)
     what = f"gradient norm {now:.4g}, {now / max(level, 1e-12):.3g} times its level"
-    if norm.spell >= config.wait_batches and _stayed(norm):
+    if norm.spell >= config.wait_batches and norm.stays:
         if norm.spell % config.wait_batches:
             return None
         severity = Severity.CRITICAL if config.act else Severity.WARNING
         summary = f"{what}: it has not come back in {norm.spell} steps"
-    elif not _told(norm, config):
+    elif not norm.jumped(config.spreads):
         return None
     elif (loss := run.signal("loss")) is not None and loss.recent & NEAR:
         severity, summary = Severity.WARNING, f"{what}, and the loss jumped with it"
@@ -43,11 +39,3 @@ def gradient_explosion(run: RunView, config: GradientExplosion) -> Finding | Non
         "gradient_explosion", "gradient", severity, since=run.before(norm.spell - 1), signal="grad_norm",
         value=now, limit=level * config.ratio, summary=summary,
     )  # fmt: skip
-
-
-def _told(norm: Signal, config: GradientExplosion) -> bool:
-    return norm.up > max(config.spreads, PEAKS * norm.peak) or (norm.recent & NEAR).bit_count() >= 2
-
-
-def _stayed(norm: Signal) -> bool:
-    return norm.low_of_last(HELD) > norm.level + norm.limit * norm.spread

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-from monitor.detectors import Moment, register
+from monitor.detectors import NORM, Moment, register
 from monitor.model import Finding, Severity
 from monitor.policy.settings import GradientVanishing
 from monitor.state.view import RunView
 
 
-@register("gradient_vanishing", Moment.BATCH)
+@register("gradient_vanishing", Moment.BATCH, needs=NORM)
 def gradient_vanishing(run: RunView, config: GradientVanishing) -> Finding | None:
     """Every one of the last `batches` norms was `ratio` times below the level: no gradient arrives.
 

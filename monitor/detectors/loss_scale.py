@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.detectors import Moment, register
+from monitor.detectors import SCALE, Moment, register
 from monitor.model import Finding, Severity
 from monitor.policy.settings import LossScale
 from monitor.state.view import RunView
@@ -11,7 +11,7 @@ STORM_WINDOWS = 5
 SCALE_MIN = 1.0  # below it gradients are made smaller than they are: fp16 has nothing left to give
 
 
-@register("loss_scale", Moment.BATCH)
+@register("loss_scale", Moment.BATCH, needs=SCALE)
 def loss_scale(run: RunView, config: LossScale) -> Finding | None:
     """`falls` within the window, a scale below 1, or a storm of overflows. Dated to the first of them.
 

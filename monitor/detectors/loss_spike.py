@@ -7,55 +7,60 @@ import math
 from monitor.detectors import Moment, register
 from monitor.model import Finding, Severity
 from monitor.policy.settings import LossSpike
-from monitor.state.signals import Signal
+from monitor.state.signals import NEAR, SHORT_SAMPLES, Signal
 from monitor.state.view import RunView
 
-PEAKS = 2.5  # a single jump is told where it is this many times the largest that turned out to be noise
-HELD = 10  # samples that must all be high at the end of the wait
-NEAR = 0b111  # loss and norm agree where both were flagged within 3 batches
+Judged = tuple[Severity, str]
 
 
 @register("loss_spike", Moment.BATCH)
 def loss_spike(run: RunView, config: LossSpike) -> Finding | None:
-    """A jump is told at once; a warning is one that moved the norm too, lasts three batches, or outlasts the wait.
+    """A jump is told at once: a large one, one that moved the norm too, one that lasts, as a warning; else for people.
 
-    Dated to the first high batch. Blind to a slow rise (see divergence) and in the warm-up.
+    Dated to the first high batch. Blind to a slow rise (see divergence) and to the first four batches; within
+    `warmup_batches` only a jump above everything before it counts.
     """
     loss = run.signal("loss")
-    if loss is None or not loss.recent & 1 or loss.seen < config.warmup_batches:
+    if loss is None or not (loss.recent & 1 or loss.lifted) or loss.away < math.log(config.ratio):
         return None
-    if loss.away < math.log(config.ratio):
+    if loss.seen < config.warmup_batches and not loss.unheard:
         return None
-    since = run.before(loss.spell - 1)
+    judged = _judged(run, loss, config)
+    if judged is None:
+        return None
+    severity, how = judged
     level, now = loss.unscaled(loss.level), loss.unscaled(loss.scaled)
-    what = f"loss {now:.4g} against a level of {level:.4g}"
-    if loss.spell >= config.wait_batches and _stayed(loss):
-        if loss.spell % config.wait_batches:
-            return None
-        severity = Severity.CRITICAL if config.act else Severity.WARNING
-        summary = f"{what}: it has not come back in {loss.spell} batches"
-    elif not _told(loss, config):
-        return None
-    elif _norm_agrees(run):
-        severity, summary = Severity.WARNING, f"{what}, and the gradient norm jumped with it"
-    elif loss.recent & NEAR == NEAR:
-        severity, summary = Severity.WARNING, f"{what}, for the third batch in a row"
-    else:
-        severity, summary = Severity.INFO, f"{what}, {loss.up:.0f} of its spreads"
     return run.finding(
-        "loss_spike", "loss", severity, since=since, signal="loss", value=now, limit=level, summary=summary
+        "loss_spike",
+        "loss",
+        severity,
+        since=run.before((loss.spell or loss.risen()) - 1),
+        signal="loss",
+        value=now,
+        limit=level,
+        summary=f"loss {now:.4g} against a level of {level:.4g}{how}",
     )
 
 
-def _told(loss: Signal, config: LossSpike) -> bool:
-    """One jump beyond any noise there was, or two flagged within three batches."""
-    return loss.up > max(config.spreads, PEAKS * loss.peak) or (loss.recent & NEAR).bit_count() >= 2
+def _judged(run: RunView, loss: Signal, config: LossSpike) -> Judged | None:
+    if loss.spell >= config.wait_batches and loss.stays:
+        if loss.spell % config.wait_batches:
+            return None
+        return Severity.CRITICAL if config.act else Severity.WARNING, f": it has not come back in {loss.spell} batches"
+    jumped = loss.recent & 1 and loss.jumped(config.spreads)
+    if jumped and (what := _seconded(run, loss, config)):
+        return Severity.WARNING, what
+    if loss.lifted and loss.short > math.log(config.ratio):
+        times = math.exp(loss.short)
+        return Severity.WARNING, f", and {times:.3g} times as high over the last {SHORT_SAMPLES} batches"
+    return (Severity.INFO, f", {loss.up:.0f} of its spreads") if jumped else None
 
 
-def _stayed(loss: Signal) -> bool:
-    return loss.low_of_last(HELD) > loss.level + loss.limit * loss.spread
-
-
-def _norm_agrees(run: RunView) -> bool:
+def _seconded(run: RunView, loss: Signal, config: LossSpike) -> str:
+    """What makes a jump more than one odd batch; empty: nothing does."""
     norm = run.signal("grad_norm")
-    return norm is not None and norm.recent & NEAR != 0
+    if norm is not None and norm.recent & NEAR:
+        return ", and the gradient norm jumped with it"
+    if loss.recent & NEAR == NEAR:
+        return ", for the third batch in a row"
+    return f", {loss.up:.0f} of its spreads" if loss.away > math.log(config.ratio_alone) else ""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from monitor.detectors import Moment, register
+from monitor.detectors import MEMORY, Moment, register
 from monitor.model import Finding, Severity
 from monitor.policy.settings import MemoryLeak
+from monitor.state.hardware import capacity_bytes
 from monitor.state.run import Memory
 from monitor.state.stats import LINE_POINTS, LINE_STRIDE
 from monitor.state.view import RunView
@@ -15,11 +16,11 @@ POINTS_MIN = 375  # 3,000 batches: a start-up that saturates has bent by then
 LAG = 0.8  # the last point lies at least this far along the line: what saturates falls behind it
 
 
-@register("memory_leak", Moment.BATCH)
+@register("memory_leak", Moment.BATCH, needs=MEMORY)
 def memory_leak(run: RunView, config: MemoryLeak) -> Finding | None:
     """A line of R squared `fit` through memory rises by `growth` of its level in about 2,000 batches, and goes on.
 
-    With the time to out-of-memory where the capacity is known. Blind for the first 3,000 batches.
+    With the time to out-of-memory where NVML or the policy file tells the device's size. Blind for 3,000 batches.
     """
     memory = run.learned.memory
     if memory.points < POINTS_MIN or memory.seen % STRIDE or memory.var <= 0.0 or memory.covar <= 0.0:
@@ -46,9 +47,11 @@ def memory_leak(run: RunView, config: MemoryLeak) -> Finding | None:
 
 
 def _left(run: RunView, config: MemoryLeak, memory: Memory, slope: float) -> str:
-    if config.capacity_bytes is None:
+    told = capacity_bytes(run.run_state.hardware) if run.run_state else None
+    capacity = told or config.capacity_bytes
+    if capacity is None:
         return ""
-    batches = max(config.capacity_bytes - memory.last, 0.0) / slope
+    batches = max(capacity - memory.last, 0.0) / slope
     took = run.signal("batch_s")
     hours = f", {batches * took.unscaled(took.level) / 3600:.1f} h" if took and took.warm else ""
     return f": out of memory in {batches:.0f} batches{hours}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.detectors import Moment, register
+from monitor.detectors import MEMORY, Moment, register
 from monitor.model import Finding, Severity
 from monitor.policy.settings import MemoryStep
 from monitor.state.view import RunView
@@ -10,7 +10,7 @@ from monitor.state.view import RunView
 MIB = 1024 * 1024
 
 
-@register("memory_step", Moment.BATCH)
+@register("memory_step", Moment.BATCH, needs=MEMORY)
 def memory_step(run: RunView, config: MemoryStep) -> Finding | None:
     """Reserved memory lies above its level by `ratio` and `bytes_min` for `batches` batches, dated to the first.
 

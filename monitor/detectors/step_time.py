@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
-from monitor.detectors import Moment, register
+from monitor.detectors import TIME, Moment, register
 from monitor.model import Finding, Severity
 from monitor.policy.settings import StepTime
+from monitor.state.pace import BLOCK, explained
 from monitor.state.signals import RING
 from monitor.state.stats import BLOCKS_FIRST
 from monitor.state.view import RunView
@@ -15,12 +16,13 @@ STRIDE = 16  # batches between two looks
 PERIOD_MAX = 4096  # batches of an epoch that are watched for a period before anything is said
 
 
-@register("step_time", Moment.BATCH)
+@register("step_time", Moment.BATCH, needs=TIME)
 def step_time(run: RunView, config: StepTime) -> Finding | None:
     """The fast quarter of the last 64 batches is slower by `ratio` than that of any block of batches before.
 
-    Pauses, saves and slow batches between fast ones leave the fast quarter alone, and what comes back with every epoch
-    is in the blocks of the first. Blind to less than a whole epoch of pattern, and for the first 1,024 batches.
+    Pauses, saves and slow batches between fast ones leave the fast quarter alone; what comes back with every epoch
+    is in the blocks of the first; what the batches hold (sequence length, image size, instances) explains as much.
+    Blind to less than a whole epoch of pattern, and for the first 1,024 batches.
     """
     took = run.signal("batch_s")
     if took is None or not took.warm or took.seen % STRIDE or run.batch is None:
@@ -29,8 +31,8 @@ def step_time(run: RunView, config: StepTime) -> Finding | None:
     needed = max(BLOCKS_FIRST, min(run.batch.batches_per_epoch, PERIOD_MAX) // RING + 1)
     if times.seen <= needed or took.slack:
         return None
-    low = took.quantile(0.25)
-    if low - times.high < math.log(config.ratio):
+    low, ratio = took.quantile(0.25), math.log(config.ratio)
+    if low - times.high < ratio or low - times.high - _more_work(run) < ratio:
         return None
     now, before = math.exp(low), math.exp(times.high)
     return run.finding(
@@ -44,6 +46,15 @@ def step_time(run: RunView, config: StepTime) -> Finding | None:
         summary=f"batches take {now:.3g} s even where they are fast, {now / before - 1:.0%} more than ever before"
         f"{_waits(run)}",
     )
+
+
+def _more_work(run: RunView) -> float:
+    """How much slower, in log space, the last batches may be for what they hold: longer sequences, larger images."""
+    pace = run.learned.pace
+    before = pace.slowest or next(iter(pace.waiting), None)
+    if before is None or not pace.window:
+        return 0.0
+    return explained(max(pace.window[-(RING // BLOCK) :], key=lambda level: level.work), before)
 
 
 def _waits(run: RunView) -> str:

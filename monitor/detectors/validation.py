@@ -22,12 +22,13 @@ def validation(run: RunView, config: Validation) -> Finding | None:
     if not isinstance(ended, EpochEnded) or run.rank != 0:
         return None
     bad = [name for name, value in ended.metrics.items() if not math.isfinite(value)]
-    before = _best_before(run, ended.epoch)
+    fell = ended.fitness is not None and ended.fitness <= 0.0
+    before = _best_before(run, ended.epoch) if fell and not bad else 0.0  # it looks at every epoch: seldom asked
     if bad:
         summary = f"validation of epoch {ended.epoch}: {', '.join(bad[:4])} not finite{_trains(run)}"
         signal, value, limit = bad[0], math.nan, 0.0
         severity = Severity.WARNING if _were_finite(run, ended, bad) else Severity.INFO
-    elif ended.fitness is not None and ended.fitness <= 0.0 and before > config.fell_from:
+    elif ended.fitness is not None and before > config.fell_from:
         summary = f"validation of epoch {ended.epoch}: fitness fell to {ended.fitness:g}; it was {before:.4g}"
         signal, value, limit, severity = "fitness", ended.fitness, config.fell_from, Severity.WARNING
     else:

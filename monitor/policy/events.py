@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from monitor.model import CheckpointExamined, Severity, Verdict
-from monitor.policy import generations, incidents
+from monitor.policy import generations, incidents, stacks
 from monitor.policy.turn import Turn
 from monitor.state.fold import fold_epoch_end
 from monitor.state.run import CheckpointState, RankState, RunState
@@ -18,6 +20,7 @@ from trainer_hooks.wire.messages import (
     PhaseChanged,
     PlanApplied,
     SettingChanged,
+    StacksSeen,
     TrainingEnded,
     TrainingStarted,
 )
@@ -31,21 +34,21 @@ def on_event(turn: Turn, rank: RankState, event: Event) -> None:
     """Fold one event in, in the order in which its rank sent it."""
     run = turn.run
     match event:
-        case TrainingStarted():
-            if rank.rank == 0:
-                generations.on_training_started(turn, event)
-        case TrainingEnded():
-            if rank.rank == 0:
-                generations.on_training_ended(turn, event)
+        case TrainingStarted() if rank.rank == 0:
+            generations.on_training_started(turn, event)
+        case TrainingEnded() if rank.rank == 0:
+            generations.on_training_ended(turn, event)
         case NonfiniteSeen():
             run.nonfinite_log.append((run.generation, event))
             del run.nonfinite_log[:-LOG_MAX]
             _note_samples(turn, event)
         case SettingChanged():
-            run.settings_log.append((run.generation, event))
+            run.settings_log.append((run.generation, _placed(rank, event)))
             del run.settings_log[:-LOG_MAX]
-        case PhaseChanged():
+        case PhaseChanged() if rank.rank == 0:  # the others wait where it validates and saves
             run.phase = event.phase
+        case StacksSeen():
+            stacks.on_stacks(turn, rank.rank, event)
         case EpochEnded():
             _on_epoch_ended(turn, rank, event)
         case CheckpointSaved():
@@ -59,6 +62,14 @@ def on_event(turn: Turn, rank: RankState, event: Event) -> None:
         case HookTrouble():
             off = "; it is switched off" if event.switched_off else ""
             turn.say(f"hook {event.hook} failed and training went on: {event.error}{off}", Severity.WARNING)
+
+
+def _placed(rank: RankState, event: SettingChanged) -> SettingChanged:
+    """A boundary is declared by the user's code, which need not know where it is."""
+    if event.epoch or rank.last is None:
+        return event
+    at = rank.last.position
+    return msgspec.structs.replace(event, epoch=at.epoch, batch=at.batch)
 
 
 def _note_samples(turn: Turn, event: NonfiniteSeen) -> None:

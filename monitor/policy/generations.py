@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from monitor.model import CommandGiven, GenerationExited, Incident, IncidentState, Position, Severity, Verdict
+from monitor.model import (
+    CommandGiven,
+    GenerationExited,
+    Incident,
+    IncidentState,
+    KeepState,
+    Position,
+    Severity,
+    Verdict,
+)
 from monitor.policy.incidents import decide, give_up, send
 from monitor.policy.lifecycle import Happening
 from monitor.policy.planning import order_for
 from monitor.policy.turn import Turn
 from monitor.policy.watch import keep
 from monitor.state.fold import archive_generation, totals_now
+from monitor.state.intervals import fold_start
 from monitor.state.run import CheckpointState, Learned, RankState
 from monitor.state.stats import snapshot_of
 from trainer_hooks.wire.messages import TrainingEnded, TrainingStarted
@@ -37,6 +47,7 @@ def on_generation_started(turn: Turn, number: int, nonce: str, pid: int, shim_pi
     learned = snapshot_of(target.learned) if target and target.learned else Learned()
     learned.uncured = 0  # the target was verified
     run.ranks[0] = RankState(0, learned=learned)
+    fold_start(run, turn.now_s)
 
 
 def _target(turn: Turn, incident: Incident) -> CheckpointState | None:
@@ -49,6 +60,7 @@ def on_training_started(turn: Turn, event: TrainingStarted) -> None:
     if run.training is not None and run.training.ordinal != event.ordinal and run.incident:
         _close(turn, run.incident, Happening.RUN_ENDED, f"training {run.training.ordinal} of the script ended")
     run.training, run.training_over = event, False
+    fold_start(run, turn.now_s)
     run.trainings.append(event)
     del run.trainings[1:-TRAININGS_MAX]
     if not event.plan_id:
@@ -160,6 +172,7 @@ def on_run_ended(turn: Turn, how: str, detail: str) -> None:
         turn.say("no training was seen in it: the hooks attach to Ultralytics 8.3.213 and newer", Severity.WARNING)
     for known in run.incidents:
         turn.report(known)
+    turn.effects.append(KeepState(turn.effect_id(), run.spec.run))
 
 
 def _close(turn: Turn, incident: Incident, happening: Happening, why: str) -> None:
@@ -249,9 +262,6 @@ def on_examined(turn: Turn, checkpoint: CheckpointState) -> None:
         f"checkpoint of epoch {checkpoint.epoch}: {checkpoint.verdict} ({said})",
         Severity.WARNING if bad else Severity.INFO,
     )
-    if checkpoint.verdict is Verdict.POISONED:
-        title = f"{turn.name}: the checkpoint of epoch {checkpoint.epoch} is poisoned"
-        turn.alert(f"checkpoint_poisoned_{checkpoint.digest[:12]}", title, said, Severity.WARNING)
     keep(turn)
     incident = turn.run.incident
     if incident and incident.waiting_for == checkpoint.digest:

@@ -15,6 +15,7 @@ from monitor.model import (
     Severity,
     WritePlan,
 )
+from monitor.policy.diagnosing import diagnosed, in_short
 from monitor.policy.lifecycle import Happening
 from monitor.policy.options import options_at
 from monitor.policy.planning import make_plan, order_for, with_plan
@@ -80,6 +81,7 @@ def _open(turn: Turn, findings: list[Finding]) -> None:
     )
     if run.training:
         incident.training, incident.before = run.training, current(run, run.training)
+    diagnosed(turn, incident)
     run.incidents.append(incident)
     del run.incidents[:-INCIDENTS_MAX]
     key = f"{incident.family}/{incident.severity}"
@@ -91,6 +93,7 @@ def _open(turn: Turn, findings: list[Finding]) -> None:
     )
     title = f"{turn.name}: {first.summary}"
     text = f"Opened at {where}; first bad batch: epoch {onset.epoch}, batch {onset.batch}."
+    text += f"{_first_tensor(run, onset.count)}{in_short(incident)}"
     turn.alert("incident_opened", title, text, incident.severity, incident)
     decide(turn, incident)
 
@@ -103,6 +106,13 @@ def _samples_since(run: RunState, count: int) -> list[str]:
         for name in seen.samples
     ]
     return list(dict.fromkeys(names))
+
+
+def _first_tensor(run: RunState, count: int) -> str:
+    """Names the first tensor found non-finite since then, with a space before; empty: the hooks looked at none."""
+    seen = [s for g, s in run.nonfinite_log if g == run.generation and _count_of(run, s.epoch, s.batch) >= count]
+    name = next((s.first_bad for s in seen if s.first_bad), "")
+    return f" The first non-finite tensor: {name}." if name else ""
 
 
 def _count_of(run: RunState, epoch: int, batch: int) -> int:

@@ -14,11 +14,11 @@ ONSET_SAMPLES_MAX = 256  # names in a plan: the first bad batches are what must 
 SEED_STEP = 1009  # seeds of neighbouring generations must not meet those of neighbouring ranks (seed + rank)
 
 
-def order_for(run: RunState, kind: str, reason: str) -> Order:
-    """A new order to the present generation's rank 0, which decides for the job."""
+def order_for(run: RunState, kind: str, reason: str, rank: int = 0) -> Order:
+    """A new order to the present generation's rank 0, which decides for the job, or to another one."""
     run.effect_serial += 1
     id_ = f"{run.spec.run}-g{run.generation}-o{run.effect_serial}"
-    return Order(id=id_, run=run.spec.run, generation=run.generation, rank=0, kind=kind, plan="", reason=reason)
+    return Order(id=id_, run=run.spec.run, generation=run.generation, rank=rank, kind=kind, plan="", reason=reason)
 
 
 def with_plan(order: Order, name: str) -> Order:

@@ -43,20 +43,21 @@ def choose(run: RunState, incident: Incident, policy: Policy, *, may_act: bool) 
     if _cooling_down(run, rules.cool_down_batches):
         return Rung("wait", f"an action was taken fewer than {rules.cool_down_batches} batches ago")
     clean = provably_clean(run)
-    if clean and incident.attempts == 0 and (unreachable := _relaunch_redoes_other_work(run)):
+    adjustable = clean and incident.attempts == 0 and incident.family != "hang"  # which takes no adjustment
+    if adjustable and (unreachable := _relaunch_redoes_other_work(run)):
         return Rung("adjust", unreachable)
     candidates = plausible_ones(run, rules, incident)
     found = candidates[0] if candidates else None
     if found is None and (waiting := _being_examined(run, incident)):
         return Rung("examine", f"the checkpoint of epoch {waiting.epoch} is being examined", waiting)
     if found is None:
-        if clean and incident.attempts == 0:
+        if adjustable:
             return Rung(
                 "adjust", "there is no clean checkpoint to go back to, and the guard kept the state provably clean"
             )
         return Rung("stop", "no clean checkpoint is left: everything is kept as it is, nothing is guessed")
     cost = redo_epochs(run, found)
-    if clean and incident.attempts == 0 and cost > rules.redo_limit_epochs:
+    if adjustable and cost > rules.redo_limit_epochs:
         return Rung(
             "adjust",
             f"the guard kept the state provably clean, and going back would redo {cost:.2f} of an epoch "

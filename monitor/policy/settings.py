@@ -21,6 +21,12 @@ class NonfiniteBurst(Section):
     window_batches: int = Field(100, ge=1, le=100_000, description="... within this many batches")
 
 
+class NonfiniteBatch(Section):
+    """The first non-finite batch of a generation: told at once, never acted on."""
+
+    enabled: bool = True
+
+
 class NonfiniteRate(Section):
     """Non-finite batches that keep coming, further apart."""
 
@@ -46,7 +52,7 @@ class LossSpike(Section):
     """The loss jumps far above its own spread. One jump is told; what stays, or moves the norm too, may be acted on."""
 
     enabled: bool = True
-    act: bool = Field(False, description="open an incident for a spike that did not come back")
+    act: bool = Field(True, description="open an incident for a spike that did not come back")
     spreads: PositiveFloat = Field(
         8.0, description="a jump of this many spreads; more where the run's own noise is heavy"
     )
@@ -54,7 +60,8 @@ class LossSpike(Section):
     wait_batches: int = Field(
         50, ge=10, le=300, description="most spikes come back: a trouble is one that has not by then"
     )
-    warmup_batches: int = Field(100, ge=64, description="batches seen before anything is said")
+    warmup_batches: int = Field(100, ge=64, description="in which only a jump above everything before it is told")
+    ratio_alone: float = Field(10.0, gt=1, description="a single jump to this many times the level is a warning")
 
 
 class GradientExplosion(Section):
@@ -140,7 +147,9 @@ class MemoryLeak(Section):
     enabled: bool = True
     fit: float = Field(0.9, gt=0, lt=1, description="R squared of the line")
     growth: float = Field(0.01, gt=0, description="share of the level within about 2,000 batches")
-    capacity_bytes: int | None = Field(None, ge=1, description="of the device; null: not known, no time is projected")
+    capacity_bytes: int | None = Field(
+        None, ge=1, description="of the device, where NVML does not tell it; null: no time is projected"
+    )
 
 
 class SettingsUnexplained(Section):
@@ -179,6 +188,105 @@ class Hang(Section):
     unknown_s: PositiveFloat = Field(2700.0, description="in a phase that was never seen to end")
 
 
+class Throughput(Section):
+    """Less is trained in the same time, over hundreds of batches or over whole epochs."""
+
+    enabled: bool = True
+    ratio: float = Field(1.08, gt=1.02, description="256 batches take this many times what they ever took before")
+
+
+class GpuFragmentation(Section):
+    """The allocator holds back much more GPU memory than any batch needs at once."""
+
+    enabled: bool = True
+    share: float = Field(0.3, gt=0, lt=1, description="of the reserved memory that no batch ever needed at once ...")
+    near: float = Field(0.8, gt=0, le=1, description="... while this share of the device is reserved")
+
+
+class AllocRetries(Section):
+    """The allocator had to empty its cache and try again: the GPU's memory is as good as full."""
+
+    enabled: bool = True
+    count: PositiveInt = Field(3, description="this many times ...")
+    window_batches: int = Field(500, ge=1, description="... within this many batches")
+
+
+class HostMemory(Section):
+    """The host's memory runs short, or the training's processes take more and more of it."""
+
+    enabled: bool = True
+    free: float = Field(0.05, ge=0, lt=1, description="less than this share of the host's memory is available")
+    step: float = Field(0.1, gt=0, le=1, description="the processes jumped by this share of it and stay there")
+    growth: float = Field(0.02, gt=0, le=1, description="or grew by this share of it in about an hour, in a line ...")
+    fit: float = Field(0.9, gt=0, lt=1, description="... of this R squared")
+
+
+class DiskSpace(Section):
+    """A volume that the run writes to is about to fill."""
+
+    enabled: bool = True
+    checkpoints: PositiveFloat = Field(3.0, description="room for fewer than this many of the largest checkpoint")
+    bytes_min: int = Field(256 * 1024 * 1024, ge=0, description="free, while no checkpoint's size is known")
+    hours: PositiveFloat = Field(1.0, description="or full within this time at the present pace")
+
+
+class CheckpointVerdict(Section):
+    """A checkpoint is poisoned, torn or can't be verified."""
+
+    enabled: bool = True
+
+
+class CheckpointAge(Section):
+    """No checkpoint was saved for too long."""
+
+    enabled: bool = True
+    intervals: float = Field(3.0, gt=1, description="times the longest distance between two checkpoints so far")
+    share: float = Field(0.25, gt=0, le=1, description="of the training without any checkpoint, after its first epoch")
+
+
+class CheckpointRetention(Section):
+    """No checkpoint that is kept can be gone back to."""
+
+    enabled: bool = True
+
+
+class Overfitting(Section):
+    """The validation gets worse while the training loss goes on falling."""
+
+    enabled: bool = True
+    epochs: int = Field(5, ge=3, le=50, description="since the best one")
+    worse: float = Field(0.05, gt=0, le=1, description="by this share, and by twice what epochs differ by anyway")
+
+
+class UpdateRatio(Section):
+    """Steps change the weights by next to nothing, or by far too much."""
+
+    enabled: bool = True
+    low: float = Field(1e-8, gt=0, description="norm of the change by norm of the weights")
+    high: float = Field(0.1, gt=0)
+    factor: float = Field(100.0, gt=1, description="or this many times more or less than before, at the same rate")
+    samples: int = Field(3, ge=2, le=8, description="in a row")
+
+
+class GpuErrors(Section):
+    """The driver reports an error of the device: XID, uncorrectable ECC, rows remapped, or it is gone."""
+
+    enabled: bool = True
+
+
+class GpuThrottling(Section):
+    """The device slows itself down, is too hot, or its power limit was lowered."""
+
+    enabled: bool = True
+    share: float = Field(0.6, gt=0, lt=1, description="of the last minutes; reached after two of them at 0.6")
+
+
+class NonfiniteLayer(Section):
+    """Names the first tensor that is not finite: told, never acted on."""
+
+    enabled: bool = True
+
+
 class Detectors(Section):
     """Which detectors run, with which settings."""
 
@@ -202,6 +310,20 @@ class Detectors(Section):
     deadline: Deadline = Deadline()
     rank_outlier: RankOutlier = RankOutlier()
     hang: Hang = Hang()
+    throughput: Throughput = Throughput()
+    gpu_fragmentation: GpuFragmentation = GpuFragmentation()
+    alloc_retries: AllocRetries = AllocRetries()
+    host_memory: HostMemory = HostMemory()
+    disk_space: DiskSpace = DiskSpace()
+    checkpoint_verdict: CheckpointVerdict = CheckpointVerdict()
+    checkpoint_age: CheckpointAge = CheckpointAge()
+    checkpoint_retention: CheckpointRetention = CheckpointRetention()
+    overfitting: Overfitting = Overfitting()
+    update_ratio: UpdateRatio = UpdateRatio()
+    gpu_errors: GpuErrors = GpuErrors()
+    gpu_throttling: GpuThrottling = GpuThrottling()
+    nonfinite_layer: NonfiniteLayer = NonfiniteLayer()
+    nonfinite_batch: NonfiniteBatch = NonfiniteBatch()
 
 
 class Rollback(Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monitor.model import Incident, IncidentState, KeepCheckpoints, Severity
+from monitor.policy.diagnosing import diagnosed_again
 from monitor.policy.incidents import examine
 from monitor.policy.lifecycle import Happening
 from monitor.policy.trust import plausible_ones, to_keep
@@ -19,6 +20,8 @@ def on_batch(turn: Turn, batch: BatchEnded, *, new: int, bad: int) -> None:
         _suspect(turn, batch)
     _follow_checkpoints(turn, new, bad)
     incident = turn.run.incident
+    if incident is not None:
+        diagnosed_again(turn, incident)
     if incident is None:
         _calm_down(turn)
     elif incident.state in (IncidentState.WATCHING, IncidentState.RELAPSED):

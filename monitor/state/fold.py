@@ -5,41 +5,24 @@ from __future__ import annotations
 import math
 
 from monitor.model import Position
+from monitor.state.allocator import take_allocator
+from monitor.state.hardware import settle_host
+from monitor.state.intervals import fold_interval
+from monitor.state.pace import Pace, take_pace
 from monitor.state.run import EpochRow, LastBatch, Learned, RankState, RunState
 from monitor.state.signals import Signal, boundary, observe
 from monitor.state.stats import flag, take_block, take_memory, take_scale
-from trainer_hooks.wire.messages import BatchEnded, Counts, EpochEnded, Nonfinite, PhaseChanged, SettingChanged
+from monitor.state.trace import TRACED_RANKS, take_trace
+from monitor.state.updates import take_update
+from trainer_hooks.wire.messages import BatchEnded, Counts, EpochEnded, Nonfinite, SettingChanged
 
 EPOCH_ROWS_MAX = 4000
 BATCH_SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 WAIT_SECONDS_BUCKETS = (0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
-UNCURED = Nonfinite.PARAMETER | Nonfinite.BUFFER
-TRAIN = "train"
-START_BATCHES = 3  # the first ones of a generation compile and fill caches: their intervals say nothing of the others
+UNCURED = int(Nonfinite.PARAMETER | Nonfinite.BUFFER)  # a number: a flag is ten times slower to combine
 RATE_STEP = 1.5  # a learning rate that jumps by this factor is a restart or a step of its schedule
 SIZE_BATCHES = 3  # this many of another size in a row: the batch size changed, it is not the last of an epoch
 RESHAPING = ("batch_size", "accumulate", "image_size", "mosaic", "boundary")  # settings after which levels differ
-
-GAUGES = (
-    "loss",
-    "grad_norm",
-    "momentum",
-    "weight_decay",
-    "clip_norm",
-    "loss_scale",
-    "batch_size",
-    "image_size",
-    "instances",
-    "instances_max",
-    "memory_allocated",
-    "memory_reserved",
-    "memory_peak",
-    "alloc_retries",
-    "batch_s",
-    "data_wait_s",
-    "ramp",
-    "onset_samples_left",
-)
 
 
 def add_counts(a: Counts, b: Counts) -> Counts:
@@ -60,11 +43,13 @@ def fold_batch(run: RunState, rank: RankState, batch: BatchEnded, now_s: float, 
     if rank.rank == 0:
         _fold_epoch(run, rank.counts, batch, now_s)
         _fold_times(run, batch)
-        _fold_interval(run, rank, now_s)
+        fold_interval(run, rank, now_s)
     overflows = batch.counts.scaler_overflows - rank.counts.scaler_overflows
     rank.counts = batch.counts
     rank.last_batch_s = now_s
-    rank.last = _gauges(batch, position)
+    rank.last = LastBatch(position, batch)
+    if rank.rank < TRACED_RANKS:
+        take_trace(rank.trace, batch, position, run.phase)
     if bad:
         flag(rank.learned.nonfinite, position, bad, window_batches)
     if batch.nonfinite & UNCURED and not batch.cured:
@@ -83,13 +68,19 @@ def _learn(learned: Learned, batch: BatchEnded) -> None:
     _follow_settings(learned, batch)
     observe(signals["loss"], batch.loss, may_be_negative=True)
     observe(signals["grad_norm"], batch.grad_norm)
+    if learned.renewing and signals["loss"].warm and not signals["loss"].slack:
+        _renew(learned)
     if batch.batch_s:
         observe(signals["batch_s"], batch.batch_s)
         take_block(learned.times, signals["batch_s"])
+        take_pace(learned.pace, batch, batch.batch_s)
         if batch.data_wait_s is not None:
             observe(signals["wait_share"], batch.data_wait_s / batch.batch_s)
     if batch.memory_reserved is not None or batch.memory_allocated is not None:
         take_memory(learned.memory, batch.counts.batches, batch.memory_reserved, batch.memory_allocated)
+        take_allocator(learned.allocator, batch)
+    if batch.update_ratio is not None:
+        take_update(learned.updates, batch)
 
 
 def _follow_settings(learned: Learned, batch: BatchEnded) -> None:
@@ -112,7 +103,16 @@ def new_shape(learned: Learned) -> None:
     """Batches are of another kind from here on: every level may differ."""
     for signal in learned.signals.values():
         boundary(signal)
+    learned.renewing = True
     learned.times.seen = learned.memory.seen = learned.memory.points = 0
+    learned.pace = Pace()
+
+
+def _renew(learned: Learned) -> None:
+    """Batches of the new kind have been learnt: what was best among those of the old one says nothing of them."""
+    learned.renewing = False
+    for signal in learned.signals.values():
+        signal.best, signal.best_seen, signal.drift = signal.slow, signal.seen, 0.0
 
 
 def fold_setting(run: RunState, event: SettingChanged) -> None:
@@ -120,30 +120,6 @@ def fold_setting(run: RunState, event: SettingChanged) -> None:
     if event.name in RESHAPING:
         for rank in run.ranks.values():
             new_shape(rank.learned)
-
-
-def fold_phase(run: RunState, event: PhaseChanged, now_s: float) -> None:
-    """The trainer does something else now; how long what it did before took is remembered."""
-    if event.phase == run.phase:
-        return
-    if run.phase_since_s and run.phase != TRAIN:
-        run.longest_s[run.phase] = max(run.longest_s.get(run.phase, 0.0), now_s - run.phase_since_s)
-    run.pauses += event.phase != TRAIN
-    run.phase_since_s = now_s
-
-
-def _fold_interval(run: RunState, rank: RankState, now_s: float) -> None:
-    """The longest time between two batches with nothing but training between them."""
-    if rank.last_batch_s is not None and not run.pauses and rank.counts.batches >= START_BATCHES:
-        run.longest_s[TRAIN] = max(run.longest_s.get(TRAIN, 0.0), now_s - rank.last_batch_s)
-    run.pauses = 0
-
-
-def _gauges(batch: BatchEnded, position: Position) -> LastBatch:
-    read = {name: getattr(batch, name) for name in GAUGES}
-    return LastBatch(
-        position, {k: float(v) for k, v in read.items() if v is not None}, batch.parts, batch.learning_rates
-    )
 
 
 def epoch_row(run: RunState, epoch: int) -> EpochRow | None:
@@ -182,11 +158,16 @@ def _fold_epoch(run: RunState, before: Counts, batch: BatchEnded, now_s: float) 
     row = _open_row(run, batch, now_s)
     counts = batch.counts
     row.batches += counts.batches - before.batches
-    row.nonfinite += max(counts.nonfinite_batches - before.nonfinite_batches, 0)
-    row.skipped_by_guard += max(counts.skipped_by_guard - before.skipped_by_guard, 0)
-    row.skipped_by_scaler += max(counts.skipped_by_scaler - before.skipped_by_scaler, 0)
-    row.overflows += max(counts.scaler_overflows - before.scaler_overflows, 0)
-    row.samples_lost += max(counts.samples_lost - before.samples_lost, 0)
+    if counts.nonfinite_batches > before.nonfinite_batches:
+        row.nonfinite += counts.nonfinite_batches - before.nonfinite_batches
+    if counts.skipped_by_guard > before.skipped_by_guard:
+        row.skipped_by_guard += counts.skipped_by_guard - before.skipped_by_guard
+    if counts.skipped_by_scaler > before.skipped_by_scaler:
+        row.skipped_by_scaler += counts.skipped_by_scaler - before.skipped_by_scaler
+    if counts.scaler_overflows > before.scaler_overflows:
+        row.overflows += counts.scaler_overflows - before.scaler_overflows
+    if counts.samples_lost > before.samples_lost:
+        row.samples_lost += counts.samples_lost - before.samples_lost
     for i, part in enumerate(batch.parts[: len(row.part_sums)]):
         if math.isfinite(part):
             row.part_sums[i] += part
@@ -236,6 +217,15 @@ def fold_epoch_end(run: RunState, event: EpochEnded, now_s: float) -> None:
         return
     row.ended_s, row.seconds, row.metrics, row.fitness = now_s, event.seconds, event.metrics, event.fitness
     row.status = "redone" if event.redone else "ended"
+    if not any(r.generation == run.generation and r.ended_s is not None for r in run.epochs[-2:-1]):
+        _after_first_validation(run)
+
+
+def _after_first_validation(run: RunState) -> None:
+    """It takes more memory than training does, and what the allocator got for it stays: that is the level now."""
+    settle_host(run.hardware)
+    for rank in run.ranks.values():
+        rank.learned.memory.seen = 0
 
 
 def archive_generation(run: RunState) -> None:

@@ -8,8 +8,22 @@ from __future__ import annotations
 import msgspec
 
 from monitor.model import Finding, Incident, Position, Severity, Verdict
+from monitor.state.allocator import Allocator
+from monitor.state.hardware import HardwareState
+from monitor.state.pace import Pace
 from monitor.state.signals import Signal
-from trainer_hooks.wire.messages import Counts, NonfiniteSeen, Order, PlanApplied, SettingChanged, TrainingStarted
+from monitor.state.stacks import Stacks
+from monitor.state.trace import Trace
+from monitor.state.updates import Updates
+from trainer_hooks.wire.messages import (
+    BatchEnded,
+    Counts,
+    NonfiniteSeen,
+    Order,
+    PlanApplied,
+    SettingChanged,
+    TrainingStarted,
+)
 from trainer_hooks.wire.runfolder import Manifest, RunSpec, Settings
 
 
@@ -65,6 +79,10 @@ class Learned(msgspec.Struct):
     rate: float = 0.0  # learning rate of the first group, last batch
     batch_size: int | None = None
     odd_sizes: int = 0  # batches in a row of another size
+    renewing: bool = False  # batches are of another kind, and their levels are still being learnt
+    pace: Pace = msgspec.field(default_factory=Pace)
+    allocator: Allocator = msgspec.field(default_factory=Allocator)
+    updates: Updates = msgspec.field(default_factory=Updates)
 
 
 class Spell(msgspec.Struct):
@@ -143,17 +161,32 @@ class RankState(msgspec.Struct):
     counts: Counts = msgspec.field(default_factory=Counts)  # of the present generation
     event_seq: int = 0  # the last event folded; earlier ones are repeats
     last_batch_s: float | None = None
+    idle_ticks: int = 0  # since its last record
     last: LastBatch | None = None
     learned: Learned = msgspec.field(default_factory=Learned)
+    trace: Trace = msgspec.field(default_factory=Trace)  # of the first few ranks; never rewound
 
 
 class LastBatch(msgspec.Struct):
     """What the gauges show."""
 
     position: Position
-    values: dict[str, float]  # by signal: "loss", "grad_norm", "momentum", ...; absent where not known
-    parts: tuple[float, ...]
-    rates: tuple[float, ...]
+    batch: BatchEnded
+
+    @property
+    def values(self) -> dict[str, float]:
+        """By signal: "loss", "grad_norm", "momentum", ...; absent where not known."""
+        told = {name: getattr(self.batch, name) for name in BatchEnded.__struct_fields__}
+        return {name: float(value) for name, value in told.items() if isinstance(value, (int, float))}
+
+    @property
+    def parts(self) -> tuple[float, ...]:
+        return self.batch.parts
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """Of every parameter group."""
+        return self.batch.learning_rates
 
 
 class Totals(msgspec.Struct):
@@ -224,11 +257,14 @@ class RunState(msgspec.Struct):
     longest_s: dict[str, float] = {}  # by phase: the longest wait between batches, or the longest such phase
     idle_ticks: int = 0  # since the last record
     pauses: int = 0  # phases other than training since the last batch
+    stacks: Stacks = msgspec.field(default_factory=Stacks)
+    train_from: int = 0  # Counts.batches of rank 0 when the present training of its generation began
+    hardware: HardwareState = msgspec.field(default_factory=HardwareState)
 
     @property
     def incident(self) -> Incident | None:
         """The live incident; at most one of a family, and there is one family today."""
-        return next((i for i in reversed(self.incidents) if i.live), None)
+        return next((i for i in reversed(self.incidents) if i.live), None) if self.incidents else None
 
     @property
     def position(self) -> Position | None:

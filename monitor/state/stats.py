@@ -7,8 +7,11 @@ import math
 import msgspec
 
 from monitor.model import Position
+from monitor.state.allocator import Allocator
+from monitor.state.pace import Pace
 from monitor.state.run import Blocks, Flags, Learned, Memory, Scaler
 from monitor.state.signals import RING, Signal, boundary
+from monitor.state.updates import Updates
 
 FLAGS_MAX = 4096  # bad batches remembered within a window; more of them say nothing new
 BLOCKS_FIRST = 16  # blocks learnt whatever they say: 1,024 batches
@@ -56,6 +59,7 @@ def snapshot_of(learned: Learned) -> Learned:
     copy = msgspec.msgpack.decode(msgspec.msgpack.encode(learned), type=Learned)
     copy.nonfinite, copy.scaler, copy.times, copy.memory = Flags(), Scaler(), Blocks(), Memory()
     copy.rate, copy.batch_size, copy.odd_sizes = 0.0, None, 0
+    copy.pace, copy.allocator, copy.updates = Pace(), Allocator(), Updates()
     for signal in copy.signals.values():
         boundary(signal)
     return copy

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from monitor.model import Finding, Position, Severity
-from monitor.state.run import Learned, RankState, RunState
+from monitor.state.run import CheckpointState, Learned, RankState, RunState
 from monitor.state.signals import Signal
 from monitor.state.stats import first_within, within
 from trainer_hooks.wire.messages import BatchEnded, Event
 
 
-@dataclass(frozen=True, slots=True)
-class RunView:
+class RunView(msgspec.Struct, frozen=True):
     """One rank, right after a batch or an event was folded in, or at a tick. None: it is not that moment."""
 
     _rank: RankState
@@ -23,6 +22,7 @@ class RunView:
     event: Event | None = None
     run_state: RunState | None = None  # to read: what no single rank knows
     now_s: float = 0.0
+    examined: CheckpointState | None = None  # a checkpoint whose verdict has just arrived
 
     @property
     def rank(self) -> int:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from monitor.model import Finding, Incident, IncidentEntry, IncidentState, Option, Position, Severity, Verdict
 from monitor.policy.settings import Policy
 from monitor.state.run import CheckpointState, EpochRow, LastBatch, RankState, RunState
-from trainer_hooks.wire.messages import Counts, NonfiniteSeen, TrainingStarted
+from trainer_hooks.wire.messages import BatchEnded, Counts, NonfiniteSeen, TrainingStarted
 from trainer_hooks.wire.runfolder import Change, Checkpoint, GroupSettings, Plan, RunSpec, Settings
 
 BATCHES_PER_EPOCH = 41_163
@@ -144,7 +144,11 @@ def _rank() -> RankState:
         nonfinite_gradient=72,
         skipped_by_scaler=72,
     )
-    last = LastBatch(position=LEFT, values={"loss": 40.0, "momentum": 0.83}, parts=(), rates=(0.0003, 0.0003, 0.037))
+    batch = BatchEnded(
+        NOW_S, NOW_S, LEFT.epoch, LEFT.batch, BATCHES_PER_EPOCH, counts, loss=40.0, momentum=0.83,
+        learning_rates=(0.0003, 0.0003, 0.037),
+    )  # fmt: skip
+    last = LastBatch(LEFT, batch)
     return RankState(rank=0, counts=counts, last_batch_s=NOW_S, last=last)
 
 

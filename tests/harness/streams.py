@@ -5,26 +5,33 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass, field
+from typing import Any
 
 from monitor.core import Core, restored, snapshot
 from monitor.detectors import Detector
 from monitor.model import (
+    CheckpointExamined,
     Effect,
     Entry,
     Finding,
     GenerationStarted,
+    GpuSeen,
+    HardwareSeen,
+    HostSeen,
     Input,
     RaiseAlert,
     RecordArrived,
     RunOpened,
     Say,
     Tick,
+    Verdict,
+    VolumeSeen,
 )
 from monitor.policy.settings import Policy
 from monitor.state.run import RunState
 from monitor.state.signals import Signal
-from trainer_hooks.wire.messages import BatchEnded, Counts, Event, EventSent, TrainingStarted
-from trainer_hooks.wire.runfolder import RunSpec
+from trainer_hooks.wire.messages import BatchEnded, CheckpointSaved, Counts, Event, EventSent, TrainingStarted
+from trainer_hooks.wire.runfolder import Manifest, RunSpec
 
 START_S = 1_763_424_000.0
 NONFINITE_LOSS = 1
@@ -107,8 +114,10 @@ class Stream:
         allocated: int | None = None,
         wait_s: float | None = None,
         missed: int = 0,
+        cured: bool = True,
+        **more: Any,
     ) -> None:
-        """One batch of one rank; `missed` batches before it were dropped on the way."""
+        """One batch of one rank; `missed` batches before it were dropped on the way; `more` fields of BatchEnded."""
         self.now_s += took_s if rank == 0 else 0.0
         before = self.counts.get(rank, Counts())
         bad = any(v is not None and not math.isfinite(v) for v in (loss, None if overflow else grad_norm, *parts))
@@ -122,11 +131,37 @@ class Stream:
         epoch, index = divmod(done, self.batches_per_epoch)
         record = BatchEnded(
             self.now_s, self.now_s, epoch + 1, index, self.batches_per_epoch, counts,
-            loss=loss, parts=parts, grad_norm=grad_norm, nonfinite=NONFINITE_LOSS if bad else 0, cured=bad,
+            loss=loss, parts=parts, grad_norm=grad_norm, nonfinite=NONFINITE_LOSS if bad else 0, cured=bad and cured,
             learning_rates=(rate,), loss_scale=scale, batch_size=batch_size, memory_reserved=reserved,
-            memory_allocated=allocated, batch_s=took_s, data_wait_s=wait_s,
+            memory_allocated=allocated, batch_s=took_s, data_wait_s=wait_s, **more,
         )  # fmt: skip
         self.put(RecordArrived("s", self.generation, rank, record))
+
+    def hardware(
+        self,
+        seconds: float = 15.0,
+        *,
+        host: HostSeen | None = None,
+        volumes: tuple[VolumeSeen, ...] = (),
+        gpus: tuple[GpuSeen, ...] | None = None,
+        nvml: str = "",
+    ) -> None:
+        """A reading, so many seconds after the last."""
+        self.now_s += seconds
+        self.put(HardwareSeen("s", host, volumes, gpus, nvml))
+
+    def checkpoint(
+        self, digest: str, verdict: Verdict = Verdict.SOUND, *, epoch: int = 1, size: int = 1000, is_best: bool = False
+    ) -> None:
+        """The trainer saved, and the vault has looked at it."""
+        count = self.counts.get(0, Counts()).batches
+        manifest = Manifest(
+            run="s", generation=self.generation, rank=0, ordinal=1, serial=1, file=digest, source="last.pt",
+            digest=digest, size=size, epoch=epoch, batches=count, nonfinite_batches=0, is_best=is_best,
+            saved_s=self.now_s,
+        )  # fmt: skip
+        self.event(CheckpointSaved(self.now_s, digest, epoch, digest))
+        self.put(CheckpointExamined("s", manifest, f"{digest}.pt", verdict, (f"it is {verdict}",), 0.1, digest))
 
     def tick(self, seconds: float) -> None:
         """Time passes and nothing comes."""

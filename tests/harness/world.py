@@ -11,6 +11,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -86,6 +87,8 @@ class World:
     rates: tuple[float, ...] = (0.0005, 0.0005, 0.0005)
     rates_used: tuple[float, ...] | None = None
     batches_max: int = 10_000_000
+    told: Callable[[At], dict[str, Any]] = lambda at: {}  # fields of a batch that are otherwise than here
+    settings_told: dict[str, str] = field(default_factory=dict)  # the same of TrainingStarted.settings
 
     def __post_init__(self) -> None:
         self.core = Core()
@@ -192,6 +195,7 @@ class World:
         groups = self.settings.groups if self.settings else ()
         rates = tuple(g.base_rate for g in groups) or self.rates
         settings = {"lr0": "0.0005", "momentum": "0.9", "weight_decay": "0.0005", "warmup_epochs": "5"}
+        settings |= self.settings_told
         self.event(
             TrainingStarted(
                 self.now_s,
@@ -257,6 +261,8 @@ class World:
             ramp=ramp,
             onset_samples_left=0,
         )
+        if told := self.told(At(self.generation, epoch, batch, self.settings)):
+            record = msgspec.structs.replace(record, **told)
         if bad:
             seen = NonfiniteSeen(
                 self.now_s,

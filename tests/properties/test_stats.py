@@ -13,10 +13,14 @@ from hypothesis import strategies as st
 
 from monitor.state.run import Blocks, Learned, Memory
 from monitor.state.signals import (
+    EARLY_SAMPLES,
     FAST_SAMPLES,
     LATE_SAMPLES,
     RING,
+    SHORT_CLIP,
+    SHORT_SAMPLES,
     SPELL_SAMPLES,
+    SPREAD_MIN,
     STEP_SPREAD,
     WARM_SAMPLES,
     Signal,
@@ -160,3 +164,31 @@ def test_a_boundary_in_the_warm_up_changes_nothing() -> None:
     before = state(signal)
     boundary(signal)
     assert state(signal) == before
+
+
+@SLOW
+@given(st.lists(POSITIVE, min_size=1, max_size=WARM_SAMPLES - 1))
+def test_before_the_warm_up_is_over_only_what_lies_above_everything_outside_its_spell_is_flagged(
+    values: list[float],
+) -> None:
+    signal, spell = Signal(), 0
+    for at, value in enumerate(values):
+        observe(signal, value)
+        if signal.recent & 1:
+            known = values[: at - spell]
+            assert len(known) >= EARLY_SAMPLES
+            assert value > 1.5 * max(known) * (1.0 - 1e-9)
+        spell = signal.spell
+
+
+@SLOW
+@given(st.lists(st.floats(0.5, 2.0), min_size=WARM_SAMPLES + 1, max_size=400))
+def test_the_short_mean_is_that_of_excursions_that_are_bounded(values: list[float]) -> None:
+    signal, short = Signal(), 0.0
+    for value in values:
+        level, spread, before = signal.level, max(SPREAD_MIN, signal.spread), signal.short
+        observe(signal, value)
+        if signal.seen > WARM_SAMPLES:
+            away = min(math.log(value) - level, SHORT_CLIP * spread)
+            short = before + (away - before) / SHORT_SAMPLES
+            assert signal.short == pytest.approx(short, abs=1e-12)

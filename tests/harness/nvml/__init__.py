@@ -14,12 +14,13 @@ import msgspec
 from monitor.hardware.probe import Pace
 from monitor.hardware.reading import Gpu
 from monitor.hardware.watch import Hardware
+from monitor.model import HardwareSeen
 from monitor.state.run import Fleet, RunState
 from tests.harness.trainer import training_started
 from trainer_hooks.wire.runfolder import RunFolder, RunSpec
 
 SOURCE = Path(__file__).with_name("stand_in.c")
-QUICK = Pace(period_s=0.1, deadline_s=4.0, restart_s=0.4, absent_s=0.4, look_s=0.02)
+QUICK = Pace(period_s=0.1, deadline_s=4.0, restart_s=0.4, absent_s=0.4, look_s=0.02, changed_s=0.1, unchanged_s=0.5)
 
 
 def build(folder: Path) -> Path:
@@ -60,9 +61,13 @@ class Watched:
 
     def __init__(self, pace: Pace = QUICK, device: str = "cuda:0", pid: int = 0) -> None:
         self.story: list[str] = []
+        self.readings: list[HardwareSeen] = []
         self.run = gpu_run(device, pid)
         self.hardware = Hardware(
-            lambda: Fleet({"night": self.run}), lambda _run, _how, text: self.story.append(text), pace
+            lambda: Fleet({"night": self.run}),
+            lambda _run, _how, text: self.story.append(text),
+            self.readings.append,
+            pace,
         )
 
     @property
@@ -79,7 +84,9 @@ class Watched:
     @contextlib.asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
         """Host and GPUs are followed; left, it ends as when the daemon leaves."""
-        tasks = [asyncio.create_task(watch()) for watch in (self.hardware.watch_host, self.hardware.watch_gpus)]
+        hardware = self.hardware
+        watches = (hardware.watch_host, hardware.watch_volumes, hardware.watch_gpus, hardware.tell_core)
+        tasks = [asyncio.create_task(watch()) for watch in watches]
         try:
             yield
         finally:

@@ -1,5 +1,6 @@
 /* A libnvidia-ml.so.1 for machines without a GPU: two devices, which behave as the file named in NVML_STAND_IN says.
- * Its first letter: k well, h hang and heed no SIGTERM, l lie, x raise XID 79 once, c crash, g lose device 1, e be lost, n have no driver.
+ * Its first letter: k well, h hang and heed no SIGTERM, l lie, x raise XID 79 once, c crash, g lose device 1, e be lost, n have no driver,
+ * u have uncorrectable errors and a row that can't be remapped, w be too warm.
  * Each start adds an s to the file NVML_STAND_IN.log, and each SIGTERM not heeded a t.
  * Signatures are those of nvml.h. Left out on purpose, as by a driver before 535: ...ClocksEventReasons. */
 #include <fcntl.h>
@@ -58,14 +59,17 @@ int nvmlDeviceGetMemoryInfo(device *d, unsigned long long m[3]) /* total, free, 
 int nvmlDeviceGetUtilizationRates(device *d, unsigned rates[2]) /* gpu, memory */
     LOST_OR((void)d; rates[0] = LYING ? 4000 : 75; rates[1] = 50)
 int nvmlDeviceGetTemperature(device *d, int sensor, unsigned *celsius)
-    LOST_OR((void)d; (void)sensor; *celsius = LYING ? 0xffffffffu : 61)
+    LOST_OR((void)d; (void)sensor; *celsius = LYING ? 0xffffffffu : mode() == 'w' ? 93 : 61)
+int nvmlDeviceGetTemperatureThreshold(device *d, int which, unsigned *celsius)
+    LOST_OR((void)d; (void)which; *celsius = LYING ? 0 : 94)
+int nvmlDeviceGetEnforcedPowerLimit(device *d, unsigned *milliwatts) LOST_OR((void)d; *milliwatts = LYING ? 0 : 300000)
 int nvmlDeviceGetPowerUsage(device *d, unsigned *milliwatts) LOST_OR((void)d; *milliwatts = LYING ? 0xffffffffu : 250500)
-int nvmlDeviceGetCurrentClocksThrottleReasons(device *d, unsigned long long *bits) LOST_OR((void)d; *bits = 0x44)
+int nvmlDeviceGetCurrentClocksThrottleReasons(device *d, unsigned long long *bits) LOST_OR((void)d; *bits = mode() == 'w' ? 0x44 : 0x4)
 int nvmlDeviceGetTotalEccErrors(device *d, int type, int counter, unsigned long long *count)
-    LOST_OR((void)d; (void)counter; *count = type == 0 ? 12 : 1)
+    LOST_OR((void)d; (void)counter; *count = type == 0 ? 12 : mode() == 'u' ? 3 : 1)
 int nvmlDeviceGetRemappedRows(device *d, unsigned *corrected, unsigned *not, unsigned *pending, unsigned *failed) {
     if (d->index == 1) return NOT_SUPPORTED;
-    LOST_OR(*corrected = 2; *not = 1; *pending = *failed = 0)
+    LOST_OR(*corrected = 2; *not = mode() == 'u' ? 2 : 1; *pending = 0; *failed = mode() == 'u')
 }
 int nvmlEventSetCreate(void **set) { *set = &xids; return OK; }
 int nvmlDeviceRegisterEvents(device *d, unsigned long long types, void *set) { (void)d; (void)types; (void)set; return OK; }
