@@ -90,7 +90,7 @@ class Assembly:
             self._fleet, clock, pipeline.offer, pipeline.finish, self._listener.send, self._processes.end_training
         )
         self._deliverer = Deliverer(pipeline.outbox, receivers.of, clock.now_s, self._on_settled)
-        self._hardware = Hardware(self._fleet, pipeline.say)
+        self._hardware = Hardware(self._fleet, pipeline.say, pipeline.offer)
         self._begun_anew = recalled.begun_anew
         self._api = Api(pipeline, receivers, clock, history, self._health, self._surroundings, self._timings)
 
@@ -109,7 +109,8 @@ class Assembly:
                 asyncio.create_task(one.serve(sockets=[bound]), name=f"http {i}")
                 for i, (one, bound) in enumerate(zip(servers, sockets, strict=True))
             ]
-            watches = (self._hardware.watch_host, self._hardware.watch_gpus)
+            hardware = self._hardware
+            watches = (hardware.watch_host, hardware.watch_volumes, hardware.watch_gpus, hardware.tell_core)
             parts = [self._kept_up(part) for part in (self._listener.run, self._deliverer.run, self._tick, *watches)]
             self._publish()
             await self._told_to_leave.wait()

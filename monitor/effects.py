@@ -13,6 +13,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from monitor.background import off_loop
 from monitor.clock import Clock
 from monitor.history.rows import run_of
@@ -22,17 +24,22 @@ from monitor.model import (
     ExamineCheckpoint,
     Input,
     KeepCheckpoints,
+    KeepState,
+    LookAtTraining,
     PlanWritten,
     SendOrder,
+    StacksTaken,
     WritePlan,
     WriteReport,
 )
+from monitor.outside import look
 from monitor.report import render
+from monitor.report.account import without_statistics
 from monitor.state.run import Fleet
 from monitor.vault.store import Vault
 from trainer_hooks.wire import runfolder
 from trainer_hooks.wire.messages import Order
-from trainer_hooks.wire.runfolder import Plan, RunFolderError, run_folder
+from trainer_hooks.wire.runfolder import LookWanted, Plan, RunFolderError, run_folder
 
 PLAN_NAME = re.compile(r"(plan-\d+|adjust-[A-Za-z0-9._-]{1,120})\.json")
 
@@ -79,6 +86,10 @@ class Effects:
             log.error("%s failed and is left for the next start", task.get_name(), exc_info=error)
 
     async def _carry_out(self, effect: Effect) -> None:
+        if isinstance(effect, LookAtTraining):  # it may take a while, and what is done about a hang must not wait
+            await self._look(effect)
+            self._finish(effect)
+            return
         of_the_vault = isinstance(effect, ExamineCheckpoint | KeepCheckpoints)
         async with self._locks[run_of(effect), of_the_vault]:
             match effect:
@@ -91,9 +102,21 @@ class Effects:
                     await off_loop(Vault(run_folder(effect.run)).keep, effect.digests)
                 case WriteReport():
                     await self._write_report(effect)
+                case KeepState():
+                    await self._keep_state(effect)
                 case EndTraining():
                     self._end_training(effect.run)
         self._finish(effect)
+
+    async def _look(self, effect: LookAtTraining) -> None:
+        """The shim looks, where there is one: see monitor.shim.lookout."""
+        run, folder = self._fleet().runs.get(effect.run), run_folder(effect.run)
+        if run is not None and run.shim_pid:
+            wanted = LookWanted(order=effect.order, generation=effect.generation, rank=effect.rank)
+            await off_loop(runfolder.write, folder.look(effect.order), wanted)
+            return
+        seen = await off_loop(look, folder, effect.generation, effect.rank, effect.order)
+        self._offer(StacksTaken(effect.run, effect.generation, effect.rank, seen))
 
     async def _write_report(self, effect: WriteReport) -> None:
         run = self._fleet().runs.get(effect.run)
@@ -105,16 +128,26 @@ class Effects:
         )  # in the loop: no thread may look at the state while it changes
         reports = run_folder(effect.run).reports
         try:
-            await off_loop(_write_text, reports / f"{incident.number}.md", text)
+            await off_loop(_write, reports / f"{incident.number}.md", text.encode())
         except OSError as error:
             log.warning(
                 "incident %s: its report could not be written (%s); the next change tries again", incident.id, error
             )
 
+    async def _keep_state(self, effect: KeepState) -> None:
+        run = self._fleet().runs.get(effect.run)
+        if run is None:
+            return
+        state = msgspec.msgpack.encode(without_statistics(run))  # in the loop, as above
+        try:
+            await off_loop(_write, run_folder(effect.run).state, state)
+        except OSError as error:
+            log.warning("run %s: its state could not be kept (%s); reports of it end in a day", effect.run, error)
 
-def _write_text(path: Path, text: str) -> None:
+
+def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    runfolder.write_bytes(path, text.encode())
+    runfolder.write_bytes(path, data)
 
 
 def _write_plan(effect: WritePlan) -> PlanWritten:

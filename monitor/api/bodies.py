@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from trainer_hooks.wire.messages import StacksSeen
 from trainer_hooks.wire.runfolder import Exit
 
 
@@ -40,6 +41,14 @@ class Shim(msgspec.Struct, frozen=True):
     """Another shim took over."""
 
     shim_pid: int
+
+
+class Stacks(msgspec.Struct, frozen=True):
+    """The shim has looked into a rank that answered nothing."""
+
+    generation: int
+    rank: int
+    seen: StacksSeen
 
 
 class Command(msgspec.Struct, frozen=True):

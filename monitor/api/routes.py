@@ -20,7 +20,10 @@ from alerts.secret import SecretError
 from monitor import metrics, opening, report
 from monitor.api import bodies, snapshots
 from monitor.clock import Clock
+from monitor.curves import POINTS
 from monitor.history import reads
+from monitor.history.curves import FAR, Range
+from monitor.history.curves import curves as read_curves
 from monitor.model import (
     CommandGiven,
     GenerationExited,
@@ -29,11 +32,13 @@ from monitor.model import (
     ReceiptFound,
     RunEnded,
     ShimChanged,
+    StacksTaken,
 )
 from monitor.pipeline import Pipeline
 from monitor.policyfile import PolicyFileError
 from monitor.receivers import Receivers
 from monitor.recovery import missed_events
+from monitor.report.account import without_statistics
 from monitor.state.run import RunState
 from trainer_hooks.wire.runfolder import RUN_ID, Receipt, RunFolderError, run_folder
 
@@ -78,10 +83,11 @@ class Api:
             Route(f"{run}/report", self.report, methods=["GET"]),
             Route(f"{run}/story", self.story, methods=["GET"]),
             Route(f"{run}/samples", self.samples, methods=["GET"]),
+            Route(f"{run}/curves", self.curves, methods=["GET"]),
         ]
 
     def changes(self) -> list[Route]:
-        """What changes something: on the Unix socket only, in a folder that only its user may enter."""
+        """What changes something, or is for its user alone: on the Unix socket, in a folder only they may enter."""
         run = "/api/v1/runs/{run}"
         told: dict[str, Handler] = {
             "generation-started": self._change(bodies.Started, _started),
@@ -89,11 +95,13 @@ class Api:
             "receipt": self._change(Receipt, ReceiptFound),
             "ended": self._change(bodies.Ended, lambda name, ended: RunEnded(name, ended.how, ended.detail)),
             "shim": self._change(bodies.Shim, lambda name, shim: ShimChanged(name, shim.shim_pid)),
+            "stacks": self._change(bodies.Stacks, lambda name, s: StacksTaken(name, s.generation, s.rank, s.seen)),
             "stop": self._change(bodies.Command, lambda name, command: CommandGiven(name, "stop", command.by)),
             "rollback": self._change(bodies.Command, lambda name, command: CommandGiven(name, "rollback", command.by)),
         }
         routes = [Route(f"{run}/{what}", handler, methods=["POST"]) for what, handler in told.items()]
-        return [Route("/api/v1/runs", self.open, methods=["POST"]), *routes]
+        state = Route(f"{run}/state", self.state, methods=["GET"])  # it holds the command line, which may hold a key
+        return [Route("/api/v1/runs", self.open, methods=["POST"]), state, *routes]
 
     # --- reads ------------------------------------------------------------------------------------------------------
 
@@ -152,6 +160,22 @@ class Api:
         from_s, to_s = _number(request, "from", 0), _number(request, "to", 1e12)
         rank, buckets = int(_number(request, "rank", 0)), int(_number(request, "buckets", 500))
         return _json(await asyncio.to_thread(reads.samples, self._history, run, rank, from_s, to_s, buckets))
+
+    async def state(self, request: Request) -> Response:
+        """What a report is written from, in MessagePack: JSON has no NaN."""
+        run = without_statistics(self._run(request))
+        return Response(msgspec.msgpack.encode(run), media_type="application/msgpack")
+
+    async def curves(self, request: Request) -> Response:
+        asked = Range(
+            self._run(request).spec.run,
+            rank=_whole(request, "rank", 0),
+            generation=_whole(request, "generation", 0) or None,
+            first=_whole(request, "first", 1),
+            last=_whole(request, "last", FAR),
+        )
+        points = _whole(request, "points", POINTS)
+        return _json(await asyncio.to_thread(read_curves, self._history, asked, points))
 
     # --- changes ----------------------------------------------------------------------------------------------------
 
@@ -239,3 +263,8 @@ def _number(request: Request, name: str, default: float) -> float:
     if not math.isfinite(value) or value < 0:
         raise HTTPException(400, f"{name}={text[:40]!r}: must be a number, 0 or more")
     return value
+
+
+def _whole(request: Request, name: str, default: int) -> int:
+    """As `_number`, without its fraction, and no larger than SQLite takes."""
+    return int(min(_number(request, name, default), FAR))

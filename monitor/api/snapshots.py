@@ -7,11 +7,14 @@ from collections import Counter
 import msgspec
 
 from monitor import projection
-from monitor.model import Incident
+from monitor.model import Finding, Incident
 from monitor.policy import trust
+from monitor.policy.findings import going_on
 from monitor.policy.settings import Policy
 from monitor.state.fold import totals_now
 from monitor.state.run import RunState
+
+FINDINGS_SHOWN = 20
 
 
 class IncidentSummary(msgspec.Struct, frozen=True):
@@ -33,6 +36,21 @@ class IncidentSummary(msgspec.Struct, frozen=True):
     watch_seen: int
     watch_needed: int
     outcome: str
+
+
+class FindingLine(msgspec.Struct, frozen=True):
+    """What a detector is saying now."""
+
+    detector: str
+    severity: str
+    rank: int
+    epoch: int  # where it was last told
+    batch: int
+    since_epoch: int
+    since_batch: int
+    value: float
+    limit: float
+    summary: str
 
 
 class RunSummary(msgspec.Struct, frozen=True):
@@ -58,6 +76,7 @@ class RunSummary(msgspec.Struct, frozen=True):
     ended_s: float | None
     last_batch_s: float | None
     incident: IncidentSummary | None  # the live one
+    findings: tuple[FindingLine, ...] = ()  # going on now, the worst first
 
 
 class RunDetail(msgspec.Struct, frozen=True):
@@ -142,7 +161,16 @@ def summary_of(run: RunState) -> RunSummary:
         ended_s=run.ended_s,
         last_batch_s=max((rank.last_batch_s for rank in run.ranks.values() if rank.last_batch_s), default=None),
         incident=incident_of(run.incident) if run.incident else None,
+        findings=tuple(_finding(found) for found in going_on(run)[:FINDINGS_SHOWN]),
     )
+
+
+def _finding(found: Finding) -> FindingLine:
+    return FindingLine(
+        detector=found.detector, severity=str(found.severity), rank=found.rank, epoch=found.at.epoch,
+        batch=found.at.batch, since_epoch=found.since.epoch, since_batch=found.since.batch, value=found.value,
+        limit=found.limit, summary=found.summary,
+    )  # fmt: skip
 
 
 def _state(run: RunState) -> str:

@@ -61,7 +61,7 @@ class Gpus:
     def _blank(self, index: int) -> None:
         gpu = self._known[index]
         device = Device(index=index, uuid=gpu.device.uuid, name=gpu.device.name)
-        self._known[index] = msgspec.structs.replace(gpu, device=device)
+        self._known[index] = msgspec.structs.replace(gpu, device=device, listed=False)
 
 
 def _xid(number: int) -> str:

@@ -80,6 +80,9 @@ def _device(index: int, handle: Any, xids: list[int]) -> Device:
         ecc_uncorrected=ask(pynvml.nvmlDeviceGetTotalEccErrors, uncorrected, lifelong),
         rows_correctable=rows[0] if rows else None,
         rows_uncorrectable=rows[1] if rows else None,
+        rows_failed=bool(rows[3]) if rows else None,
+        slowdown_celsius=ask(pynvml.nvmlDeviceGetTemperatureThreshold, pynvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN),
+        power_limit_milliwatts=ask(pynvml.nvmlDeviceGetEnforcedPowerLimit),
         xids=tuple(xids),
         trouble=ask.trouble,
     )

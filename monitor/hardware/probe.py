@@ -24,6 +24,8 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     restart_s: float = 60.0  # between two starts at least
     absent_s: float = 900.0  # before looking again for a library that is not there
     look_s: float = 1.0  # between two looks whether any run needs it
+    changed_s: float = 15.0  # between two readings of a run that the core gets, where they differ
+    unchanged_s: float = 60.0  # and where they don't: it measures times by readings
 
 
 class ProbeFailed(Exception):

@@ -19,6 +19,8 @@ LIMITS = {
     "ecc_uncorrected": (0, 2**48),
     "rows_correctable": (0, 10_000),  # the hardware has spares for at most 512
     "rows_uncorrectable": (0, 10_000),
+    "slowdown_celsius": (40, 150),
+    "power_limit_milliwatts": (1, 5_000_000),
 }
 # Bits of NVML's clocks event reasons that slow a training; idling and clocks set by somebody are no fault.
 THROTTLE_REASONS = {
@@ -46,6 +48,9 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     ecc_uncorrected: int | None = None
     rows_correctable: int | None = None
     rows_uncorrectable: int | None = None
+    rows_failed: bool | None = None  # True: a row could not be remapped any more
+    slowdown_celsius: int | None = None  # the temperature at which it slows itself down
+    power_limit_milliwatts: int | None = None  # in force
     xids: tuple[int, ...] = ()  # since the line before
     trouble: str = ""  # the first error that is more than "not supported"
 
@@ -79,6 +84,7 @@ class Gpu(msgspec.Struct, frozen=True):
     device: Device
     refused: int = 0  # values outside the limits
     xids: dict[int, int] = {}  # times seen, by number
+    listed: bool = True  # False: NVML does not tell of it now
 
 
 class RunHardware(msgspec.Struct, frozen=True):

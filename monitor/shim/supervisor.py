@@ -19,6 +19,7 @@ from monitor.shim.descendants import Cleared, Family
 from monitor.shim.errors import HELD, Held, ShimError
 from monitor.shim.launch import AdoptedTraining, Gone, Training, environment_for, reap_orphans
 from monitor.shim.ledger import Ledger, still_runs
+from monitor.shim.lookout import Lookout
 from monitor.shim.options import RunOptions
 from monitor.shim.process import Handle, environment
 from monitor.shim.signals import Inbox, die_of
@@ -43,6 +44,7 @@ class Supervisor:
         self._voice = Voice(self._folder.output_log, options.quiet)
         self._terminal = Terminal()
         self._announcer = Announcer(self._spec.run, self._voice, options.port, options.daemon_argv)
+        self._lookout = Lookout(self._folder, self._announcer.tell)
         self._story = Story(self._spec.run, self._voice, from_now=options.adopt)
         self._inbox = Inbox()
         self._training: Training | AdoptedTraining | None = None
@@ -147,13 +149,17 @@ class Supervisor:
             self._terminal,
             self._inbox,
             self._voice,
-            self._reap,
+            self._keep_house,
             self._rungs,
         ).until_gone()
 
     def _not_of_the_launch(self) -> set[int]:
         child = self._announcer.keeper.child
         return {child} if child else set()
+
+    def _keep_house(self) -> None:
+        self._lookout.glance()
+        self._reap()
 
     def _reap(self) -> None:
         ours = self._not_of_the_launch()

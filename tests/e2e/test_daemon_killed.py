@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -115,7 +114,7 @@ def test_a_daemon_killed_at_any_point_of_an_incident_loses_and_repeats_nothing(
 
 @pytest.mark.parametrize("point", [POISONED])
 def test_with_a_poisoned_newest_checkpoint_the_run_goes_back_past_it(
-    point: str, nights: Callable[[str], Night], checkpoints: Path
+    point: str, nights: Callable[[str], Night]
 ) -> None:
     night = nights(point)
     assert night.killed, "the fault did not fire"
@@ -123,5 +122,4 @@ def test_with_a_poisoned_newest_checkpoint_the_run_goes_back_past_it(
     assert night.run.says("checkpoint of epoch 3: poisoned")
     assert (night.run.plans(), night.run.target_epoch()) == (["plan-2.json"], 2)
     assert night.run.rows() == [str(epoch) for epoch in range(1, EPOCHS + 1)]
-    poisoned = hashlib.sha256((checkpoints / "poisoned.pt").read_bytes()).hexdigest()
-    night.post.expect(f"checkpoint_poisoned_{poisoned[:12]}", "incident_opened", "rolled_back", "resolved")
+    night.post.expect("watch", "incident_opened", "rolled_back", "resolved")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -18,9 +19,11 @@ import msgspec
 import psutil
 import pytest
 
+from monitor.model import Finding, Severity
 from tests.harness.nvml import QUICK, StandIn, Watched, build, until
 from tests.harness.real_daemon import DaemonProcess
 from tests.harness.real_daemon import until as until_now
+from tests.harness.streams import Stream, calm
 from tests.harness.trainer import FakeTrainer, announce, training_started
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc, which builds the stand-in NVML, is not here")
@@ -56,7 +59,7 @@ def test_what_nvml_says_is_read(nvml: StandIn) -> None:
                 3 * 10**9,
                 61,
             )
-            assert (first.power_milliwatts, first.throttle_bits) == (250_500, 0x44)
+            assert (first.power_milliwatts, first.throttle_bits) == (250_500, 0x4)
             assert (first.ecc_corrected, first.ecc_uncorrected) == (12, 1)
             assert (first.rows_correctable, first.rows_uncorrectable) == (2, 1)
             assert (second.memory_used_bytes, second.rows_correctable) == (3 * 10**9 + 1, None)
@@ -249,7 +252,50 @@ def test_the_daemon_shows_the_devices_of_a_run_and_its_memory(
             until_now("NVML answers", lambda: daemon.metric('trainwarden_nvml_up{run="night"}'))
             power = 'trainwarden_gpu_power_watts{gpu="%d",run="night"}'
             assert (daemon.metric(power % 1), daemon.metric(power % 0)) == (250.5, None)
-            assert daemon.metric('trainwarden_gpu_throttled{gpu="1",reason="hw_thermal",run="night"}') == 1
-            assert daemon.metric('trainwarden_gpu_throttled{gpu="1",reason="sw_thermal",run="night"}') == 0
+            assert daemon.metric('trainwarden_gpu_throttled{gpu="1",reason="sw_power_cap",run="night"}') == 1
+            assert daemon.metric('trainwarden_gpu_throttled{gpu="1",reason="hw_thermal",run="night"}') == 0
             assert daemon.metric('trainwarden_gpu_ecc_errors_total{gpu="1",kind="corrected",run="night"}') == 12
+            nvml.behave("u")
+            told = "GPU 1: 2 more uncorrectable ECC errors (in all 3)"
+            until_now(
+                "the core was told", lambda: told in daemon.get("/api/v1/runs/night/story?wait_s=0").text, within_s=40.0
+            )
     assert nvml.starts == 1
+
+
+async def told_the_core(nvml: StandIn, letter: str, detector: str) -> Finding:
+    """What the real core makes of the readings, first of a device that is well and then of one that is not."""
+    watched, stream = Watched(pid=os.getpid()), Stream()
+    calm(stream, 10, random.Random(1))
+
+    def told() -> list[Finding]:
+        while watched.readings:
+            stream.now_s += 15.0
+            stream.put(msgspec.structs.replace(watched.readings.pop(0), run="s"))
+        return stream.findings(detector)
+
+    async with watched.watching():
+        await until("the core knows the devices", lambda: told() or stream.run.hardware.gpus)
+        assert not told()
+        nvml.behave(letter)
+        await until(f"{detector} is found", told)
+    return told()[0]
+
+
+@pytest.mark.parametrize(
+    ("letter", "detector", "sentence"),
+    [
+        ("x", "gpu_errors", "GPU 0: XID 79 (the GPU has fallen off the bus)"),
+        ("u", "gpu_errors", "GPU 0: 2 more uncorrectable ECC errors (in all 3)"),
+        ("e", "gpu_errors", "GPU 0: NVML says 'GPU is lost'"),
+        ("g", "gpu_errors", "GPU 1: NVML does not list it any more"),
+        ("c", "gpu_errors", "the GPUs can't be watched: the reader of NVML died (signal 6)"),
+        ("w", "gpu_throttling", "GPU 0: it has been slowing itself down for minutes at 93 degrees Celsius"),
+    ],
+)
+def test_what_goes_wrong_with_a_device_becomes_a_finding_of_the_run(
+    letter: str, detector: str, sentence: str, nvml: StandIn
+) -> None:
+    finding = asyncio.run(told_the_core(nvml, letter, detector))
+    assert sentence in finding.summary
+    assert finding.severity is (Severity.INFO if letter == "c" else Severity.WARNING)

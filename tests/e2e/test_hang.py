@@ -1,0 +1,139 @@
+"""Real trainings that come to a standstill under shim and daemon: found in time, and shown where they stand."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness.night_run import ROOT, fresh_home
+from tests.harness.real_daemon import DaemonProcess, until
+from tests.harness.shim import environment_of, eventually, folder_of, shim
+from tests.harness.trainer import announce
+from trainer_hooks.wire.runfolder import Generation, write
+
+FLOOR_S = 3.0
+POLICY = f"version: 1\ndetectors: {{hang: {{floor_s: {FLOOR_S}}}}}\n"
+STANDS = {
+    "lock": "wait_for_a_lock_that_nobody_gives_back",
+    "gil": "call_an_extension_that_never_returns",
+    "loader": "read_a_sample_that_never_comes",  # which the worker does, not the process that waits for it
+}
+
+
+class Standing:
+    """The shim of one training, and what it has said so far."""
+
+    def __init__(self, home: Path, how: str, policy: str = POLICY) -> None:
+        self.folder = folder_of(home, "still")
+        argv = [sys.executable, "-m", "tests.harness.hanging", how]
+        environment = environment_of(home, PYTHONPATH=str(ROOT))
+        self.process = shim(home, ROOT, argv, environment, run="still", policy_text=policy, daemon_argv=[], port=0)
+        self.said = ""
+
+    def hear(self) -> str:
+        assert self.process.stdout is not None
+        descriptor = self.process.stdout.fileno()
+        while select.select([descriptor], [], [], 0)[0] and (data := os.read(descriptor, 65536)):
+            self.said += data.decode(errors="replace")
+        return self.said
+
+    def until(self, text: str, timeout_s: float = 60.0) -> float:
+        """When it was said; fails with everything that was said instead."""
+        try:
+            eventually(f"{text!r} is said", lambda: text in self.hear(), timeout_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.said}") from None
+        return time.monotonic()
+
+    def end(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    with fresh_home() as folder:
+        yield folder
+
+
+@pytest.mark.parametrize("how", ["lock", "gil", "loader"])
+def test_a_standstill_is_found_in_time_and_its_function_is_named(home: Path, how: str) -> None:
+    if how == "loader":
+        pytest.importorskip("torch")
+    standing = Standing(home, how)
+    try:
+        began_s = standing.until("standing still")
+        found_s = standing.until("nothing for ")
+        assert found_s - began_s < FLOOR_S + 5.0, "later than the rule, three ticks and a machine under load allow"
+        standing.until("rank 0 stands in ")
+        assert STANDS[how] in standing.said
+        assert standing.process.poll() is None, "whoever looks must not end the training"
+    finally:
+        standing.end()
+
+
+def test_every_rank_is_asked_and_the_one_that_stands_elsewhere_is_named(home: Path) -> None:
+    standing = Standing(home, "ranks")
+    try:
+        standing.until(" stands in ")
+        assert "rank 1 stands in" in standing.said
+        assert "wait_for_a_lock_that_nobody_gives_back" in standing.said
+        assert "wait_for_the_other_ranks" in standing.said
+    finally:
+        standing.end()
+
+
+def test_where_a_hang_is_acted_on_the_stacks_are_taken_before_the_training_is_ended(home: Path) -> None:
+    acting = "version: 1\ndetectors: {hang: {floor_s: 3, act: true}}\nrollback: {grace_s: 2}\n"
+    standing = Standing(home, "gil", acting)
+    try:
+        standing.until("given up")
+        assert standing.said.index("stands in") < standing.said.index("given up")
+        assert STANDS["gil"] in standing.said
+        assert standing.process.wait(60) != 0
+        report = (standing.folder.reports / "1.md").read_text()
+        assert "## Where it stood still" in report
+        assert "told by faulthandler" in report or "told by py-spy" in report
+    finally:
+        standing.end()
+
+
+def test_where_nobody_supervises_the_daemon_looks_itself(home: Path) -> None:
+    folder = announce(home, "alone", POLICY, act=False)
+    write(folder.generation(1), Generation(number=1, nonce="n1", allocated_by="hook"))
+    more = {
+        "TRAINWARDEN_RUN": "alone",
+        "TRAINWARDEN_RUN_FOLDER": str(folder.root),
+        "TRAINWARDEN_GENERATION": "1",
+        "TRAINWARDEN_NONCE": "n1",
+        "PYTHONPATH": str(ROOT),
+    }
+    with DaemonProcess(home) as daemon:
+        daemon.post("/api/v1/runs", {"run": "alone"})
+        argv = [sys.executable, "-m", "tests.harness.hanging", "gil"]
+        with subprocess.Popen(argv, env=environment_of(home, **more), cwd=ROOT) as training:
+            story = "/api/v1/runs/alone/story"
+            until("it is said where it stands", lambda: "rank 0 stands in" in daemon.get(story).text, 60.0)
+            assert STANDS["gil"] in daemon.get(story).text
+            assert training.poll() is None
+            training.kill()
+
+
+def test_declared_pauses_that_are_longer_than_the_rule_are_no_standstill(home: Path) -> None:
+    standing = Standing(home, "pauses")
+    try:
+        assert standing.process.wait(120) == 0
+        assert "nothing for " not in standing.hear()
+        assert "stands in" not in standing.said
+    finally:
+        standing.end()
