@@ -19,6 +19,7 @@ from monitor.policy.settings import Policy
 from monitor.policycheck import Loc, Problem, contradictions, nearest, problems_of
 
 POLICY_CHARS_MAX = 256 * 1024  # a policy with every key and its comments has 5,000
+SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"  # which pydantic writes
 PRESETS = ("default", "observe", "strict")
 
 
@@ -70,6 +71,12 @@ def effective_yaml(policy: Policy) -> str:
     stream = io.StringIO()
     yaml.dump(policy.model_dump(mode="json"), stream)
     return stream.getvalue()
+
+
+def schema_text() -> str:
+    """The JSON Schema of a policy file, for editors: every key with its default, its limits and what it is for."""
+    schema = {"$schema": SCHEMA_DIALECT, **Policy.model_json_schema(), "title": "trainwarden policy"}
+    return json.dumps(schema, indent=2)
 
 
 class _ExplicitNull(RoundTripRepresenter):

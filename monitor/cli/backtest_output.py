@@ -3,19 +3,72 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 import msgspec
 
-from monitor.backtest import LEVELS, Decision, Fired, Result, Totals
+from monitor.backtest import LEVELS, Decision, Fired, Result, Totals, totals
+from monitor.backtest.labels import Label, Score, Share, labelled, score, wrong
 from monitor.model import Severity
 
 LINES_MAX = 12  # alarms shown of one run; --json has them all
 NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd]")
+COST = {"stop": "costs nothing", "adjust": "costs nothing"}  # what "rollback" costs is counted
 
 
-def result_lines(result: Result) -> list[str]:
+@dataclass
+class Report:
+    """Everything a backtest found."""
+
+    results: list[Result]
+    errors: list[str]
+    labels: dict[str, Label] | None  # by path; None: there are none
+    fail_on: str
+
+    @cached_property
+    def totals(self) -> Totals:
+        return totals(self.results)
+
+    @cached_property
+    def score(self) -> Score | None:
+        """How well labelled runs were told; None: there are no labels."""
+        return None if self.labels is None else score(labelled(self.results, self.labels))
+
+    @cached_property
+    def failed(self) -> list[Result]:
+        """The runs that --fail-on is about."""
+        return [result for result in self.results if self.failures(result)]
+
+    def failures(self, result: Result) -> list[str]:
+        """Why a run fails, by its label or by what fired; empty: it does not."""
+        if self.fail_on == "never":
+            return []
+        least = Severity(self.fail_on)
+        lines = [_fired_line(f).strip() for f in result.fired if LEVELS[f.severity] >= LEVELS[least]]
+        if self.labels is None:
+            return lines
+        label = self.labels.get(result.path)
+        said = wrong(label, result, least) if label else ""
+        return [said, *lines] if said else []
+
+    def lines(self) -> list[str]:
+        """Every run and the sums, for people."""
+        told = [line for result in self.results for line in result_lines(result, self._label(result))]
+        return [*told, *totals_lines(self.totals, self.errors), *(score_lines(self.score) if self.score else [])]
+
+    def _label(self, result: Result) -> str:
+        label = self.labels.get(result.path) if self.labels else None
+        return f", labelled {label.label}" if label else ""
+
+    def json_text(self) -> str:
+        """Everything, for programs."""
+        told = {"totals": self.totals, "score": self.score, "runs": self.results, "errors": self.errors}
+        return msgspec.json.encode(told).decode()
+
+
+def result_lines(result: Result, label: str = "") -> list[str]:
     """One run: a line, and one for each alarm and decision."""
     unit = "epochs" if result.granularity == "epoch" else "rows"
     restarts = f", {result.generations - 1} restarts" if result.generations > 1 else ""
@@ -23,7 +76,7 @@ def result_lines(result: Result) -> list[str]:
     short += f", {result.defects} DEFECTS OF TRAINWARDEN, please report them" if result.defects else ""
     told = [fired for fired in result.fired if fired.severity is not Severity.INFO]
     state = f"{len(told)} alarms" if told else "quiet"
-    lines = [f"{result.path}: {state} ({result.kind}, {result.rows} {unit}{restarts}{short})"]
+    lines = [f"{result.path}: {state} ({result.kind}, {result.rows} {unit}{restarts}{short}{label})"]
     lines.extend(_fired_line(fired) for fired in told[:LINES_MAX])
     if len(told) > LINES_MAX:
         lines.append(f"  ... and {len(told) - LINES_MAX} more")
@@ -38,8 +91,14 @@ def _fired_line(fired: Fired) -> str:
 
 
 def _decision_line(decision: Decision) -> str:
-    saved = f"; the log goes on for {decision.rows_after} rows"
-    return f"  policy   row {decision.row}, step {decision.step}: {decision.action}: {decision.reason}{saved}"
+    after = f"the log goes on for {decision.rows_after} rows"
+    if decision.action == "rollback":
+        cost = f"; costs {decision.redone_rows} rows done again"
+    else:
+        cost = f"; {COST[decision.action]}" if decision.action in COST else ""
+    saved = f"; {after}, spared if the run was lost" if cost else f"; {after}"
+    where = f"row {decision.row}, step {decision.step}, {decision.row - decision.onset_row} rows after the onset"
+    return f"  policy   {where}: {decision.action}: {decision.reason}{cost}{saved}"
 
 
 def totals_lines(totals: Totals, errors: list[str]) -> list[str]:
@@ -53,20 +112,46 @@ def totals_lines(totals: Totals, errors: list[str]) -> list[str]:
     return [*lines, f"{len(errors)} files could not be read"] if errors else lines
 
 
-def json_text(results: list[Result], errors: list[str], totals: Totals) -> str:
-    """Everything, for programs."""
-    return msgspec.json.encode({"totals": totals, "runs": results, "errors": errors}).decode()
+def score_lines(score: Score) -> list[str]:
+    """A Markdown table: a line for each label, and the two sums that matter."""
+    alarms = f"{score.false_alarms}, {score.false_alarms_per_million_rows:.1f} per million"
+    return [
+        "",
+        "| label | runs | rows | told | acted upon | onsets found | delay, median | p95 |",
+        "|---|---|---|---|---|---|---|---|",
+        *(_share_line(share) for share in score.shares),
+        "",
+        f"bad runs told: {_of(score.bad_told, score.bad)}",
+        f"false alarms on healthy runs: {alarms} of their {score.healthy_rows} rows",
+    ]
 
 
-def junit_text(results: list[Result], errors: list[str], fail_on: str) -> str:
-    """A JUnit document: a case for each log, failed where something of `fail_on` or worse fired."""
-    failed = [(result, _failures(result, fail_on)) for result in results]
+def _share_line(share: Share) -> str:
+    found = _of(share.found, share.onsets) if share.onsets else "-"
+    delays = [_rows(share.delay_median_rows), _rows(share.delay_p95_rows)]
+    told, acted = _of(share.told, share.runs), _of(share.acted, share.runs)
+    return f"| {' | '.join([share.label, str(share.runs), str(share.rows), told, acted, found, *delays])} |"
+
+
+def _rows(delay: float | None) -> str:
+    return "-" if delay is None else f"{delay:g} rows"
+
+
+def _of(count: int, of: int) -> str:
+    return f"{count} of {of} ({count / of:.1%})" if of else "none"
+
+
+def junit_text(report: Report) -> str:
+    """A JUnit document: a case for each run, failed where something of `fail_on` fired or its label says otherwise."""
+    results, errors = report.results, report.errors
     suite = Element("testsuite", name="trainwarden backtest", tests=str(len(results) + len(errors)))
-    suite.set("failures", str(sum(bool(lines) for _, lines in failed)))
+    suite.set("failures", str(len(report.failed)))
     suite.set("errors", str(len(errors)))
-    for result, lines in failed:
+    if report.score:
+        _add_properties(suite, report.score)
+    for result in results:
         case = SubElement(suite, "testcase", classname=result.kind, name=_xml(result.path))
-        if lines:
+        if lines := report.failures(result):
             SubElement(case, "failure", message=_xml(lines[0])).text = _xml("\n".join(lines))
     for error in errors:
         case = SubElement(suite, "testcase", classname="unreadable", name=_xml(error.partition(":")[0]))
@@ -74,15 +159,16 @@ def junit_text(results: list[Result], errors: list[str], fail_on: str) -> str:
     return tostring(suite, encoding="unicode", xml_declaration=True)
 
 
-def _failures(result: Result, fail_on: str) -> list[str]:
-    if fail_on == "never":
-        return []
-    least = LEVELS[Severity(fail_on)]
-    return list(_lines(result, least))
-
-
-def _lines(result: Result, least: int) -> Iterator[str]:
-    return (_fired_line(fired).strip() for fired in result.fired if LEVELS[fired.severity] >= least)
+def _add_properties(suite: Element, score: Score) -> None:
+    properties = SubElement(suite, "properties")
+    numbers = {"false_alarms_per_million_healthy_rows": score.false_alarms_per_million_rows}
+    for share in score.shares:
+        told = {"runs": share.runs, "told": share.told, "acted": share.acted}
+        numbers |= {f"{share.label}.{name}": count for name, count in told.items()}
+        delays = {"delay_median_rows": share.delay_median_rows, "delay_p95_rows": share.delay_p95_rows}
+        numbers |= {f"{share.label}.{name}": delay for name, delay in delays.items() if delay is not None}
+    for name, number in numbers.items():
+        SubElement(properties, "property", name=_xml(name), value=f"{number:g}")
 
 
 def _xml(text: str) -> str:

@@ -1,4 +1,4 @@
-"""`trainwarden policy`: check, show and list policies."""
+"""`trainwarden policy`: check, show and list policies, and describe them to an editor."""
 
 from __future__ import annotations
 
@@ -53,6 +53,18 @@ def presets() -> None:
 
     for name in PRESETS:
         click.echo(name)
+
+
+@policy.command(cls=Command, examples=("trainwarden policy schema > trainwarden-policy.schema.json",))
+def schema() -> None:
+    """Print the JSON Schema of a policy file: an editor completes and checks with it.
+
+    In VS Code, with the YAML extension, the first line of the policy names it:
+    # yaml-language-server: $schema=trainwarden-policy.schema.json
+    """
+    from monitor.policyfile import schema_text
+
+    click.echo(schema_text())
 
 
 def read_policy(name: str) -> tuple[str, Policy]:

@@ -36,7 +36,8 @@ class Series(msgspec.Struct, frozen=True):
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that can only read. Raises sqlite3.Error where there is no history, or none that can be read."""
     db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=1.0)
     try:
         yield db
@@ -47,14 +48,14 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
 def story(path: Path, run: str, after: int) -> list[StoryLine]:
     """The lines of a run behind line `after`, the daemon's own included, at most STORY_LINES_MAX, oldest first."""
     sql = "SELECT n, run, at_s, severity, text FROM story WHERE run IN (?, '') AND n > ? ORDER BY n LIMIT ?"
-    with _reading(path) as db:
+    with reading(path) as db:
         return [StoryLine(*row) for row in db.execute(sql, (run, after, STORY_LINES_MAX))]
 
 
 def samples(path: Path, run: str, rank: int, from_s: float, to_s: float, buckets: int) -> Series:
     """Every signal of one rank between two times (Unix), in at most `buckets` stretches of equal length."""
     buckets = max(1, min(buckets, BUCKETS_MAX))
-    with _reading(path) as db:
+    with reading(path) as db:
         first, last = db.execute(
             f"SELECT min(from_s), max(to_s) FROM rollups WHERE {OF_BATCHES}",  # noqa: S608 - our own text
             (run, rank, LEVELS[-1]),

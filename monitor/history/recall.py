@@ -6,6 +6,7 @@ import sqlite3
 import time
 import zlib
 from pathlib import Path
+from typing import Any, Protocol
 
 import msgspec
 
@@ -23,6 +24,12 @@ UNREADABLE_CODES = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLIT
 _effects = msgspec.msgpack.Decoder(Effect)
 _entries = msgspec.msgpack.Decoder(Entry)
 _fleets = msgspec.msgpack.Decoder(Fleet)
+
+
+class Rows(Protocol):
+    """Whatever answers a query of this package."""
+
+    def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]: ...
 
 
 class Recalled(msgspec.Struct):
@@ -91,8 +98,8 @@ def _move_aside(path: Path) -> Path:
 def recall(store: Store) -> Recalled:
     """Read everything back. Raises sqlite3.DatabaseError for a damaged file; a damaged row is left out and named."""
     troubles: list[str] = []
-    fleet = _newest_fleet(store, troubles)
-    entries = _entries_after(store, fleet.seq, troubles)
+    fleet = newest_fleet(store, troubles)
+    entries = entries_after(store, fleet.seq, troubles)
     known = store.rows("SELECT alert_id, receiver FROM outbox")
     return Recalled(
         fleet=fleet,
@@ -121,7 +128,8 @@ def _checked(data: bytes, crc: int) -> bytes:
     return data
 
 
-def _newest_fleet(store: Store, troubles: list[str]) -> Fleet:
+def newest_fleet(store: Rows, troubles: list[str]) -> Fleet:
+    """The newest snapshot that can be read; what can't is added to `troubles`, as sentences."""
     for seq, data, crc in store.rows("SELECT seq, fleet, crc FROM snapshots ORDER BY seq DESC"):
         try:
             fleet = _fleets.decode(_checked(data, crc))
@@ -133,7 +141,8 @@ def _newest_fleet(store: Store, troubles: list[str]) -> Fleet:
     return Fleet()
 
 
-def _entries_after(store: Store, seq: int, troubles: list[str]) -> list[Entry]:
+def entries_after(store: Rows, seq: int, troubles: list[str]) -> list[Entry]:
+    """The journal behind entry `seq`; what can't be read is left out and added to `troubles`, as sentences."""
     entries: list[Entry] = []
     for row, data, crc in store.rows("SELECT seq, entry, crc FROM journal WHERE seq > ? ORDER BY seq", seq):
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from alerts.outbox import OutboxRow
+from monitor.history.schema import GROUPS_MAX, PARTS_MAX
 from monitor.model import Effect, Entry, RecordArrived, SendOrder
 from trainer_hooks.wire.messages import BatchEnded
 
@@ -36,6 +37,9 @@ class Sample(msgspec.Struct, frozen=True):
     reserved: int | None
     batch_s: float | None
     data_wait_s: float | None
+    allocated: int | None = None
+    parts: tuple[float, ...] = ()  # components of the loss, PARTS_MAX at most
+    more_rates: tuple[float, ...] = ()  # of the other parameter groups, in order, GROUPS_MAX with the first
 
 
 class OutboxChange(msgspec.Struct, frozen=True):
@@ -110,6 +114,9 @@ def sample_of(entry: Entry) -> Sample | None:
         reserved=batch.memory_reserved,
         batch_s=batch.batch_s,
         data_wait_s=batch.data_wait_s,
+        allocated=batch.memory_allocated,
+        parts=batch.parts[:PARTS_MAX],
+        more_rates=batch.learning_rates[1:GROUPS_MAX],
     )
 
 

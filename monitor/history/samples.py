@@ -28,24 +28,42 @@ class Rollup(msgspec.Struct):
         self.to_s = at_s
         self.n += 1
         self.total += value
-        self.low = min(self.low, value)
-        self.high = max(self.high, value)
+        if value < self.low:  # noqa: PLR1730 - for every value of every batch: a call costs more than it does
+            self.low = value
+        if value > self.high:  # noqa: PLR1730
+            self.high = value
+
+    def merge(self, later: Rollup) -> None:
+        self.to_s = max(self.to_s, later.to_s)
+        self.n += later.n
+        self.total += later.total
+        self.low = min(self.low, later.low)
+        self.high = max(self.high, later.high)
 
 
 def roll_up(samples: Iterable[Sample]) -> list[RollupRow]:
     """One row for each bucket that the samples touch, to be merged into what is stored. Finite values only."""
+    finest = LEVELS[0]
     found: dict[Key, Rollup] = {}
     for sample in samples:
-        for signal, value in _values(sample):
-            for level in LEVELS:
-                key = (sample.run, sample.rank, level, sample.generation, (sample.count - 1) // level, signal)
-                rollup = found.get(key) or found.setdefault(key, Rollup(sample.at_s, sample.at_s))
-                rollup.add(value, sample.at_s)
+        run, rank, generation, bucket = sample.run, sample.rank, sample.generation, (sample.count - 1) // finest
+        for signal, value in values(sample):
+            key = (run, rank, finest, generation, bucket, signal)
+            rollup = found.get(key) or found.setdefault(key, Rollup(sample.at_s, sample.at_s))
+            rollup.add(value, sample.at_s)
+    for (run, rank, _, generation, bucket, signal), fine in list(found.items()):
+        for level in LEVELS[1:]:
+            key = (run, rank, level, generation, bucket * finest // level, signal)
+            rollup = found.get(key) or found.setdefault(key, Rollup(fine.from_s, fine.to_s))
+            rollup.merge(fine)
     return [(*key, r.from_s, r.to_s, r.n, r.total, r.low, r.high) for key, r in found.items()]
 
 
-def _values(sample: Sample) -> Iterable[tuple[str, float]]:
+def values(sample: Sample) -> Iterable[tuple[str, float]]:
+    """The finite values of a batch by signal: SIGNALS, "part/<i>" of the loss, "rate/<i>" of the further groups."""
     for signal in SIGNALS:
         value = float(sample.nonfinite != 0) if signal == "nonfinite" else getattr(sample, signal)
         if value is not None and math.isfinite(value):
             yield signal, float(value)
+    yield from ((f"part/{i}", part) for i, part in enumerate(sample.parts) if math.isfinite(part))
+    yield from ((f"rate/{i}", rate) for i, rate in enumerate(sample.more_rates, 1) if math.isfinite(rate))

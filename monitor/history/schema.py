@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
-SIGNALS = ("loss", "grad_norm", "learning_rate", "reserved", "batch_s", "data_wait_s", "nonfinite")
+SIGNALS = ("loss", "grad_norm", "learning_rate", "reserved", "batch_s", "data_wait_s", "nonfinite", "allocated")
+PARTS_MAX = GROUPS_MAX = 8  # components of the loss and parameter groups whose curves are kept; more fit no chart
 LEVELS = (16, 256, 4096)  # batches of one roll-up row: a whole night is some thousand rows of one of them
 RAW_ROWS_MAX = 200_000  # per run: about 20 MB, the last hours of a fast training
 
@@ -26,7 +27,8 @@ CREATE INDEX story_of_run ON story (run, n);
 CREATE TABLE samples (
   n INTEGER PRIMARY KEY, run TEXT NOT NULL, generation INTEGER NOT NULL, rank INTEGER NOT NULL, count INTEGER NOT NULL,
   epoch INTEGER NOT NULL, batch INTEGER NOT NULL, at_s REAL NOT NULL, loss REAL, grad_norm REAL,
-  nonfinite INTEGER NOT NULL, learning_rate REAL, reserved INTEGER, batch_s REAL, data_wait_s REAL);
+  nonfinite INTEGER NOT NULL, learning_rate REAL, reserved INTEGER, batch_s REAL, data_wait_s REAL,
+  allocated INTEGER, more BLOB);
 CREATE INDEX samples_in_time ON samples (run, rank, at_s);
 CREATE INDEX samples_of_run ON samples (run);
 CREATE TABLE rollups (
@@ -38,7 +40,12 @@ CREATE TABLE rollups (
 
 INSERT_SAMPLE = """
 INSERT INTO samples (run, generation, rank, count, epoch, batch, at_s, loss, grad_norm, nonfinite, learning_rate,
-  reserved, batch_s, data_wait_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+  reserved, batch_s, data_wait_s, allocated, more) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+FROM_VERSION_1 = """
+ALTER TABLE samples ADD COLUMN allocated INTEGER;
+ALTER TABLE samples ADD COLUMN more BLOB;
 """
 
 MERGE_ROLLUP = """

@@ -22,6 +22,7 @@ from monitor.history.rows import Commit, OutboxChange, Sample, run_of, sample_of
 from monitor.history.samples import roll_up
 from monitor.model import Entry
 
+JOURNAL_KEPT = 300_000  # entries, for a backtest: hours of a fast training, at most about 150 MB
 SNAPSHOTS_KEPT = 2  # the newest, and the one before it for the day the newest can't be read
 BUSY_S = 5.0  # a reader of ours never holds the write lock; a person's sqlite3 shell may
 LOST_CODES = {
@@ -48,8 +49,8 @@ def broken_marker(path: Path) -> Path:
 class Store:
     """The history file, open for writing. Raises sqlite3.DatabaseError from the constructor if it is no history."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, journal_kept: int = JOURNAL_KEPT) -> None:
+        self.path, self._journal_kept = path, journal_kept
         self._db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_S, check_same_thread=False)
         try:
             self._prepare()
@@ -65,6 +66,8 @@ class Store:
             raise sqlite3.DatabaseError(f"{self.path}: schema {version}, this version knows {schema.SCHEMA_VERSION}")
         if version == 0:
             self._db.executescript(f"BEGIN; {schema.TABLES} PRAGMA user_version = {schema.SCHEMA_VERSION}; COMMIT;")
+        elif version == 1:
+            self._db.executescript(f"BEGIN; {schema.FROM_VERSION_1} PRAGMA user_version = 2; COMMIT;")
         self._db.execute("SELECT count(*) FROM effects WHERE done = 0").fetchone()
 
     def commit(self, commit: Commit) -> None:
@@ -132,7 +135,7 @@ class Store:
         )
 
     def _write_samples(self, samples: list[Sample]) -> None:
-        self._db.executemany(schema.INSERT_SAMPLE, [msgspec.structs.astuple(sample) for sample in samples])
+        self._db.executemany(schema.INSERT_SAMPLE, [_sample_row(sample) for sample in samples])
         self._db.executemany(schema.MERGE_ROLLUP, roll_up(samples))
 
     def _write_effects(self, commit: Commit) -> None:
@@ -158,7 +161,7 @@ class Store:
         if len(kept) == SNAPSHOTS_KEPT:
             oldest = kept[-1][0]
             self._db.execute("DELETE FROM snapshots WHERE seq < ?", (oldest,))
-            self._db.execute("DELETE FROM journal WHERE seq <= ?", (oldest,))
+            self._db.execute("DELETE FROM journal WHERE seq <= ?", (min(oldest, seq - self._journal_kept),))
         for (run,) in self._db.execute("SELECT DISTINCT run FROM samples").fetchall():
             self._db.execute(schema.TRIM_SAMPLES, (run, schema.RAW_ROWS_MAX))
 
@@ -168,3 +171,9 @@ class Store:
 
     def close(self) -> None:
         self._db.close()
+
+
+def _sample_row(sample: Sample) -> tuple[object, ...]:
+    """What no query looks for, the parts and the further rates, stands in one column."""
+    *columns, parts, more_rates = msgspec.structs.astuple(sample)
+    return (*columns, _encoder.encode((parts, more_rates)) if parts or more_rates else None)

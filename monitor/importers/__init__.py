@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from monitor.importers.assemble import assemble
-from monitor.importers.rows import ImportedRun, Log, NotALog, Role, UnreadableLog
+from monitor.importers.rows import ImportedRun, Log, NotALog, Recording, Role, UnreadableLog
+from monitor.stream import StreamError, is_stream, read_stream
 
 HEAD_BYTES = 256 * 1024  # what recognition may look at; some logs begin with the source code of their script
 LOG_BYTES_MAX = 512 * 1024 * 1024  # a log of a million rows has about 200 MB
@@ -59,6 +60,22 @@ def recognise(head: bytes, name: str) -> Importer:
     raise NotALog(name, "is no log of a known kind (it is not text, and no TensorBoard event file)")
 
 
+def read_recording(data: bytes, name: str, mapping: Mapping[str, Role] | None = None) -> ImportedRun | Recording:
+    """As read_log, for a stream of our own (see monitor.stream) too. Raises UnreadableLog as read_log does."""
+    if not is_stream(data[:HEAD_BYTES]):
+        return read_log(data, name, mapping)
+    _refuse_too_long(data, name)
+    try:
+        return Recording("stream", name, read_stream(data))
+    except StreamError as error:
+        raise UnreadableLog(name, str(error)) from error
+
+
+def _refuse_too_long(data: bytes, name: str) -> None:
+    if len(data) > LOG_BYTES_MAX:
+        raise UnreadableLog(name, f"has {len(data)} bytes; the limit is {LOG_BYTES_MAX}: split it")
+
+
 def read_log(data: bytes, name: str, mapping: Mapping[str, Role] | None = None) -> ImportedRun:
     """The run that the bytes of a log tell of.
 
@@ -70,7 +87,6 @@ def read_log(data: bytes, name: str, mapping: Mapping[str, Role] | None = None) 
     Raises:
         UnreadableLog: which file, why, and the remedy.
     """
-    if len(data) > LOG_BYTES_MAX:
-        raise UnreadableLog(name, f"has {len(data)} bytes; the limit is {LOG_BYTES_MAX}: split it")
+    _refuse_too_long(data, name)
     importer = recognise(data[:HEAD_BYTES], name)
     return assemble(importer.reads(data, name), importer.kind, name, mapping)

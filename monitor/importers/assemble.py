@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from difflib import get_close_matches
 
 from monitor.importers.columns import roles_of
 from monitor.importers.following import Columns, Follower
 from monitor.importers.rows import ImportedRun, Log, NotALog, Role, Row, Sample, UnreadableLog
 
 PARTS_MAX = 64
+NAME_OF_COLUMN = {"tensorboard": "tag", "jsonl": "key", "json_history": "key", "wandb_history": "key"}  # else "column"
 NAMES_SHOWN = 12
 SPEAKING = frozenset({Role.GRAD_NORM, Role.LOSS_SCALE})  # what only a training step tells, beside its loss
 ONE_ROW_AN_EPOCH = 0.9  # of the rows begin an epoch: a script that logs by epochs may repeat its last
@@ -29,19 +31,30 @@ def assemble(log: Log, kind: str, path: str, mapping: Mapping[str, Role] | None 
         UnreadableLog: `mapping` names a column that is not there.
     """
     names = list(dict.fromkeys(name for _, values in log.samples for name in values))
-    some = ", ".join(names[:NAMES_SHOWN]) or "none"
+    word = NAME_OF_COLUMN.get(kind, "column")
     if missing := [name for name in mapping or {} if name not in names]:
-        raise UnreadableLog(path, f"has no column {missing[0]!r}; it has {some}")
+        raise UnreadableLog(path, f"has no {word} {missing[0]!r}; {_nearest(missing[0], names)}")
     columns = _columns(log, roles_of(names, {**log.roles, **(mapping or {})}))
     follower = Follower(columns)
     if columns.loss or columns.parts:
         for line, values in log.samples:
             follower.take(line, values)
     if not follower.rows:
-        raise NotALog(path, f"no column is a training loss (found: {some}); name it with --map loss=...")
+        some = _some([name for name in names if log.roles.get(name) is not Role.STEP])
+        raise NotALog(path, f"no {word} is a training loss (found: {some}); name it with --map loss=...")
     follower.end_epoch()
     granularity = log.granularity or _granularity(columns, follower.rows)
     return ImportedRun(kind, path, granularity, columns.parts, columns.rates, follower.rows, log.truncated)
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return (", ".join(names[:NAMES_SHOWN]) or "none") + more
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    close = get_close_matches(name, names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"it has {_some(names)}"
 
 
 def _columns(log: Log, roles: dict[str, Role]) -> Columns:

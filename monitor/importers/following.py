@@ -18,10 +18,8 @@ SPELL_ROWS = 50  # as many finite rows in between make another spell of non-fini
 WHOLE_MAX = 2.0**53  # beyond it a float is no step, epoch or size
 LOSS, GRADIENT = int(Nonfinite.LOSS), int(Nonfinite.GRADIENT)  # as numbers: an enum is ten times slower to combine
 
-VANISHED = LogEvent("loss vanished", "the loss is missing where every row before had one", alarming=True)
-MASKED = LogEvent(
-    "loss masked", "the loss is exactly 0 and the gradient norm is not finite: a hidden NaN", alarming=True
-)
+VANISHED = LogEvent("loss vanished", "the loss is missing where every row before had one")
+MASKED = LogEvent("loss masked", "the loss is exactly 0 and the gradient norm is not finite: a hidden NaN")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,33 +97,22 @@ class Follower:
         """Add a training row."""
         columns, index = self.columns, len(self.rows)
         restart = self._move(values)
-        grad = values.get(columns.grad_norm)
+        get = values.get
+        grad = get(columns.grad_norm)
         if not columns.grad_measured and loss is not None and loss != 0.0 and math.isfinite(loss):
             grad = None
         nonfinite, overflow = self._bits(loss, parts, grad)
         trouble = self._told(nonfinite, parts, loss, vanished=vanished) if nonfinite and not overflow else ()
-        memory, step = values.get(columns.memory), _whole(values.get(columns.step))
-        self.rows.append(
-            Row(
-                index=index,
-                line=line,
-                generation=self._generation,
-                epoch=self._epoch_number(),
-                batch=self._batch,
-                step=index if step is None else step,
-                nonfinite=nonfinite,
-                overflow=overflow,
-                loss=loss,
-                parts=parts,
-                grad_norm=grad,
-                learning_rates=tuple([values[name] for name in columns.rates if name in values]),
-                memory_bytes=None if memory is None else _whole(memory * columns.memory_unit_bytes),
-                batch_s=values.get(columns.batch_s),
-                data_wait_s=values.get(columns.data_s),
-                loss_scale=values.get(columns.loss_scale),
-                events=restart + trouble,
-            )
-        )
+        memory, step = get(columns.memory), _whole(get(columns.step))
+        step = index if step is None else step
+        rates = tuple([values[name] for name in columns.rates if name in values])
+        memory_bytes = None if memory is None else _whole(memory * columns.memory_unit_bytes)
+        row = Row(  # by place, in the order of its fields: twice as fast
+            index, line, self._generation, self._epoch_number(), self._batch, step, nonfinite, overflow, loss, parts,
+            grad, rates, memory_bytes, get(columns.batch_s), get(columns.data_s), get(columns.loss_scale),
+            events=restart + trouble,
+        )  # fmt: skip
+        self.rows.append(row)
         self._batch += 1
 
     def _epoch_number(self) -> int:
@@ -143,7 +130,7 @@ class Follower:
         event: tuple[LogEvent, ...] = ()
         if back:
             gone = f"step {self._step:g} to {step:g}" if step < self._step else f"epoch {was:g} to {now:g}"
-            event = (LogEvent("restart", f"the log goes back, {gone}: a restart, judged afresh", alarming=False),)
+            event = (LogEvent("restart", f"the log goes back, {gone}: a restart, judged afresh"),)
             self._before, self._grad_bad = frozenset(), False
             self._generation += 1
         if back or now > was:
@@ -179,7 +166,7 @@ class Follower:
         bad = [name for name, part in zip(self.columns.parts, parts, strict=False) if not math.isfinite(part)]
         whole = "the loss" if nonfinite & LOSS else "the gradient norm"
         what = f"{', '.join(bad[:4])} ({len(bad)} of {len(parts)} components)" if 0 < len(bad) < len(parts) else whole
-        return (LogEvent("not finite", what, alarming=True),)
+        return (LogEvent("not finite", what),)
 
     def _validated(self, metrics: dict[str, float]) -> None:
         """Attach a validation to the training row before it; NaN wins over a number of the same epoch."""

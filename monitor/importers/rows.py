@@ -6,6 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
+from monitor.stream import Stream
+
 Sample = tuple[int, dict[str, float]]  # line or item in the file (from 1), and the numbers it holds by their names
 
 
@@ -49,11 +51,10 @@ class Log(msgspec.Struct, frozen=True):
 
 
 class LogEvent(msgspec.Struct, frozen=True):
-    """Something that a log shows beside its numbers."""
+    """Something that a log shows beside its numbers: said, never an alarm; the core judges the rows themselves."""
 
     kind: str  # "not finite", "loss vanished", "loss masked", "restart"
     text: str
-    alarming: bool
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -93,3 +94,11 @@ class ImportedRun(msgspec.Struct, frozen=True):
     group_names: tuple[str, ...]
     rows: list[Row]
     truncated: str = ""
+
+
+class Recording(msgspec.Struct, frozen=True):
+    """A stream of our own: its records need no interpretation."""
+
+    kind: str
+    path: str
+    stream: Stream

@@ -62,6 +62,13 @@ def read_table(data: bytes, name: str) -> tuple[list[Sample], str]:
 
 def numbers(names: list[str], cells: list[str]) -> dict[str, float]:
     """The cells that are numbers, NaN and infinity included, by their column; one without a name is an index."""
+    try:
+        return {name: float(cell) for name, cell in zip(names, cells, strict=False) if cell and name}
+    except ValueError:  # a word is among them
+        return _numbers_among_words(names, cells)
+
+
+def _numbers_among_words(names: list[str], cells: list[str]) -> dict[str, float]:
     values = {}
     for name, cell in zip(names, cells, strict=False):
         if cell and name and not cell.isspace():

@@ -1,0 +1,163 @@
+"""`trainwarden tune`: thresholds that do best on your own labelled runs, and what they are worth on runs held out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from monitor.cli.command import Command
+from monitor.cli.failure import EXIT_USAGE, Failure
+from monitor.cli.writing import write
+
+if TYPE_CHECKING:
+    from monitor.backtest.labels import Label
+    from monitor.policy.settings import Policy
+    from monitor.tuning.knobs import Knob
+    from monitor.tuning.tally import Seen
+
+DETECTORS = ("loss_spike", "gradient_explosion", "divergence")  # those whose thresholds are a matter of taste
+EXAMPLES = (
+    "trainwarden tune --labels labels.csv --output policy.yaml",
+    "trainwarden tune --labels labels.csv --detector loss_spike --picture curve.svg 'logs/**/*.csv'",
+    "trainwarden tune --labels labels.csv --try loss_spike.spreads=6,8,10,14 --healthy-told 0.02",
+)
+
+
+@click.command(cls=Command, examples=EXAMPLES)
+@click.argument("paths", nargs=-1, metavar="[PATH...]")
+@click.option(
+    "--labels", required=True, metavar="FILE", help="A CSV with path, label, and perhaps onset and group (or repo)."
+)
+@click.option("--detector", "detectors", multiple=True, metavar="NAME", help="Turn every numeric setting of this one.")
+@click.option("--try", "tries", multiple=True, metavar="DETECTOR.SETTING=V,V", help="Turn this one, to these values.")
+@click.option("--policy", "policy_name", default="default", metavar="FILE|PRESET", help="Where the search begins.")
+@click.option(
+    "--healthy-told", type=click.FloatRange(0, 1), default=0.05, show_default=True, help="At most this share."
+)
+@click.option("--healthy-acted", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="And this one.")
+@click.option("--folds", type=click.IntRange(2, 100), default=5, show_default=True, help="Parts held out in turn.")
+@click.option("--seed", type=int, default=0, show_default=True, help="How groups are dealt into the parts.")
+@click.option(
+    "--points", type=click.IntRange(2, 10_000), default=60, show_default=True, help="Policies tried, at most."
+)
+@click.option(
+    "--jobs", type=click.IntRange(1, os.cpu_count() or 1), default=1, help="Processes to use; one by default."
+)
+@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the chosen policy as YAML.")
+@click.option("--picture", type=click.Path(path_type=Path), metavar="FILE.svg", help="Draw the trade-off as SVG too.")
+def tune(
+    paths: tuple[str, ...], labels: str, detectors: tuple[str, ...], tries: tuple[str, ...], policy_name: str,
+    healthy_told: float, healthy_acted: float, folds: int, seed: int, points: int, jobs: int, output: Path | None,
+    picture: Path | None,
+) -> int:  # fmt: skip
+    """Search thresholds on labelled runs, and print the trade-off between bad runs told and false alarms.
+
+    Turns one setting after the other until none gets better, in all runs and again without each fold of their groups;
+    the numbers held out are of runs judged by thresholds that were chosen without them.
+    """
+    from monitor.cli.policy import read_policy
+    from monitor.cli.tune_output import policy_text, tuned_lines
+    from monitor.tuning.picture import svg_picture
+    from monitor.tuning.search import tune as search
+    from monitor.tuning.tally import Aim
+
+    _, policy = read_policy(policy_name)
+    knobs = _knobs(policy, detectors, tries)
+    known = _labelled(paths, labels)
+    runs = _Runs(policy, knobs, known, jobs, points)
+    runs.begin()
+    aim = Aim(healthy_told, healthy_acted)
+    tuned = search(knobs, runs.labels, runs.evaluate, aim, folds=folds, seed=seed, points_max=points)
+    click.echo("\n".join([*tuned_lines(tuned, aim), *(f"left out: {error}" for error in runs.errors)]))
+    if output:
+        write(output, policy_text(tuned, policy))
+    if picture:
+        write(picture, svg_picture(tuned))
+    return 0
+
+
+def _knobs(policy: Policy, detectors: Sequence[str], tries: Sequence[str]) -> list[Knob]:
+    from monitor.tuning.knobs import KnobError, knob, knobs_of
+
+    try:
+        given = [knob(policy, *_tried(text)) for text in tries]
+        named = detectors or (() if given else DETECTORS)
+        known = {one.name for one in given}
+        return given + [one for one in knobs_of(policy, named) if one.name not in known]
+    except KnobError as error:
+        raise Failure(str(error), EXIT_USAGE) from error
+
+
+def _tried(text: str) -> tuple[str, str, list[float]]:
+    """Detector, setting and values of a --try."""
+    name, _, values = text.partition("=")
+    detector, _, setting = name.partition(".")
+    try:
+        return detector, setting, [float(value) for value in values.split(",")]
+    except ValueError:
+        raise Failure(
+            f"--try {text}: write DETECTOR.SETTING=VALUE,VALUE, as loss_spike.spreads=6,8", EXIT_USAGE
+        ) from None
+
+
+def _labelled(paths: tuple[str, ...], labels: str) -> dict[str, Label]:
+    """The label of each file there is to be judged."""
+    from monitor.cli.backtest_files import expanded
+    from monitor.cli.labels import labels_by_path
+
+    files = [str(file.path) for file in expanded(paths)] if paths else None
+    known = {path: label for path, label in labels_by_path(Path(labels), files).items() if label.label != "unknown"}
+    if not any(label.bad for label in known.values()) or not any(one.label == "healthy" for one in known.values()):
+        raise Failure(f"{labels}: a search needs healthy and bad runs; label some of each", EXIT_USAGE)
+    return known
+
+
+class _Runs:
+    """Judges all runs at a point. What the detectors that are not turned say of them is found out once."""
+
+    def __init__(self, policy: Policy, knobs: Sequence[Knob], known: dict[str, Label], jobs: int, points: int) -> None:
+        self.policy, self.knobs, self.labels, self.jobs, self.points = policy, knobs, known, jobs, points
+        self.others: dict[str, Seen] = {}
+        self.errors: list[str] = []
+        self.turns = 0
+
+    def begin(self) -> None:
+        """Find out what the others say, and leave out what can't be read."""
+        from monitor.tuning.knobs import only
+
+        self.others = self._seen(only(self.policy, self._turned(), on=False), "the other detectors")
+        self.labels = {path: label for path, label in self.labels.items() if path in self.others}
+
+    def evaluate(self, point: tuple[float, ...]) -> dict[str, Seen]:
+        """What every run comes to at the point."""
+        from monitor.tuning.knobs import only, turned
+
+        self.turns += 1
+        policy = only(turned(self.policy, self.knobs, point), self._turned(), on=True)
+        seen = self._seen(policy, f"point {self.turns} of at most {self.points}")
+        return {path: one | self.others[path] for path, one in seen.items()}
+
+    def _turned(self) -> set[str]:
+        return {knob.detector for knob in self.knobs}
+
+    def _seen(self, policy: Policy, what: str) -> dict[str, Seen]:
+        from monitor.cli.backtest_files import File, How, outcomes
+        from monitor.tuning.tally import seen_of
+
+        if not sys.stderr.isatty():  # where there is no bar
+            click.echo(f"trainwarden: {what}", err=True)
+        seen: dict[str, Seen] = {}
+        files = [File(Path(path), named=True) for path in self.labels]
+        for found in outcomes(files, How(policy.model_dump_json()), self.jobs, what):
+            self.errors.extend(found.errors)
+            seen |= {
+                result.path: seen_of(self.labels[result.path], result)
+                for result in found.results
+                if result.path in self.labels
+            }
+        return seen

@@ -1,0 +1,82 @@
+"""How a search is told: the table of its trade-off, and the policy it chose. Pure."""
+
+from __future__ import annotations
+
+import io
+
+from ruamel.yaml import YAML
+
+from monitor.policy.settings import Policy
+from monitor.tuning.knobs import turned
+from monitor.tuning.picture import text_picture
+from monitor.tuning.search import Tuned
+from monitor.tuning.tally import Aim, Tally
+
+
+def tuned_lines(tuned: Tuned, aim: Aim) -> list[str]:
+    """Everything, for people."""
+    return [
+        _runs_line(tuned),
+        *(["the search ended early: it may try no more points; allow more with --points"] if tuned.spent else []),
+        "",
+        "| bound on healthy told | settings | all runs: bad told | healthy told | held out: bad told | healthy told |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {one.bound:.0%} | {_changes(tuned, one.point)} | {_told(one.all_runs)} | {_told(one.held_out)} |"
+            for one in tuned.curve
+        ),
+        "",
+        *text_picture(tuned),
+        "",
+        f"where it began, all runs: {_summary(tuned.base_tally)}",
+        f"chosen, for at most {aim.healthy_told:.1%} of the healthy told and {aim.healthy_acted:.1%} acted upon: "
+        + _changes(tuned, tuned.chosen),
+        f"  all runs: {_summary(tuned.all_runs)}",
+        f"  held out: {_summary(tuned.held_out)}",
+    ]
+
+
+def _runs_line(tuned: Tuned) -> str:
+    count = tuned.all_runs
+    return (
+        f"{count.healthy} healthy and {count.bad} bad runs of {tuned.groups} groups, {tuned.folds} folds (seed "
+        f"{tuned.seed}), {len(tuned.tried)} points of {len(tuned.knobs)} settings tried"
+    )
+
+
+def _changes(tuned: Tuned, point: tuple[float, ...]) -> str:
+    changed = [
+        f"{knob.name} {value:g}"
+        for knob, value, base in zip(tuned.knobs, point, tuned.base, strict=True)
+        if value != base
+    ]
+    return ", ".join(changed) or "as they were"
+
+
+def _told(tally: Tally) -> str:
+    bad = f"{tally.bad_told} of {tally.bad} ({tally.recall:.1%})"
+    return f"{bad} | {tally.healthy_told} of {tally.healthy} ({tally.told_share:.1%})"
+
+
+def _summary(tally: Tally) -> str:
+    delay = "" if tally.delay_median_rows is None else f", {tally.delay_median_rows:g} rows after the onset (median)"
+    told = f"bad runs told {tally.bad_told} of {tally.bad} ({tally.recall:.1%}){delay}"
+    healthy = f"healthy runs told {tally.healthy_told} of {tally.healthy} ({tally.told_share:.1%})"
+    return f"{told}; {healthy}, acted upon {tally.healthy_acted} ({tally.acted_share:.1%})"
+
+
+def policy_text(tuned: Tuned, base: Policy) -> str:
+    """The chosen policy as a file: what differs from the defaults, and where it comes from."""
+    policy = turned(base, tuned.knobs, tuned.chosen)
+    stream = io.StringIO()
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.dump({"version": 1, **policy.model_dump(mode="json", exclude_defaults=True, exclude={"webhooks"})}, stream)
+    webhooks = ["The webhooks of the policy it began with are left out: add your own."] if base.webhooks else []
+    head = [
+        f"Found by trainwarden tune: {_runs_line(tuned)}.",
+        f"Held out: {_summary(tuned.held_out)}.",
+        "A key that is left out keeps its default.",
+        *webhooks,
+    ]
+    return "".join(f"# {line}\n" for line in head) + stream.getvalue()
