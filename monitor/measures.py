@@ -204,6 +204,13 @@ def _incident_open(run: RunState, _around: Around) -> Series:
     return [((str(severity),), sum(i.live and i.severity is severity for i in run.incidents)) for severity in Severity]
 
 
+def _findings(run: RunState, around: Around) -> Series:
+    """Every detector that this run asks shows as 0 before it says anything: a rate must see the first one."""
+    asked = [name for name, settings in Policy.model_validate_json(run.policy).detectors if settings.enabled]
+    zeros = [f"{name}/{severity}" for name in asked for severity in Severity]
+    return _ledger(lambda r: r.totals.findings, zeros)(run, around)
+
+
 def _alerts_sent(run: RunState, around: Around) -> Series:
     names = [name for owner, name in sorted(around.receivers) if owner == run.spec.run]
     zeros = [f"{name}/{outcome}" for name in names for outcome in ALERT_OUTCOMES]
@@ -332,6 +339,11 @@ COUNTERS = (
         "incidents", "Incidents opened.",
         _ledger(lambda run: run.totals.incidents, [f"{f}/{s}" for f in FAMILIES for s in Severity]),
         ("family", "severity"),
+    ),
+    Measure(
+        "findings",
+        "Findings of detectors, once for each spell of one detector about one rank, incidents' ones included.",
+        _findings, ("detector", "severity"),
     ),
     Measure(
         "frames_dropped", "Frames that were refused, and records that the hook's full ring dropped.",

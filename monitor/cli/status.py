@@ -13,7 +13,7 @@ from monitor.cli.names import existing_run
 from monitor.cli.show import ago, duration, moment, print_table
 
 if TYPE_CHECKING:
-    from monitor.api.snapshots import RunDetail, RunSummary
+    from monitor.api.snapshots import FindingLine, RunDetail, RunSummary
 
 EXAMPLES = ("trainwarden status", "trainwarden status night-3f2a", "trainwarden status --json | jq '.[].state'")
 
@@ -60,10 +60,10 @@ def _print_runs(runs: list[RunSummary]) -> None:
     now_s = time.time()
     rows = [
         [run.run, run.state, _of(run.epoch, run.epochs), _of(run.batch, run.batches_per_epoch), str(run.nonfinite),
-         _incident(run), ago(run.last_batch_s, now_s), run.title]
+         _incident(run), _findings(run), ago(run.last_batch_s, now_s), run.title]
         for run in runs
     ]  # fmt: skip
-    print_table(["run", "state", "epoch", "batch", "NaN", "incident", "last batch", "title"], rows)
+    print_table(["run", "state", "epoch", "batch", "NaN", "incident", "findings", "last batch", "title"], rows)
 
 
 def _of(at: int | None, total: int | None) -> str:
@@ -72,6 +72,10 @@ def _of(at: int | None, total: int | None) -> str:
 
 def _incident(run: RunSummary) -> str:
     return f"{run.incident.number}: {run.incident.state}" if run.incident else "-"
+
+
+def _findings(run: RunSummary) -> str:
+    return ", ".join(dict.fromkeys(found.detector for found in run.findings)) or "-"
 
 
 def detail_lines(found: RunDetail, now_s: float) -> list[tuple[str, str]]:
@@ -89,6 +93,7 @@ def detail_lines(found: RunDetail, now_s: float) -> list[tuple[str, str]]:
         ("non-finite", f"{run.nonfinite} of {run.batches} batches, {run.skipped} steps skipped"),
         ("scaler overflows", f"{found.scaler_overflows} (normal where they are rare)"),
         ("incident", _incident_line(found)),
+        *_finding_lines(run),
         ("rollbacks", f"{found.rollbacks} of {found.rollback_budget}"),
         ("checkpoints", verdicts or "none yet"),
         ("pace", "-" if found.pace_s is None else f"{found.pace_s:.3g} s a batch"),
@@ -115,6 +120,18 @@ def _incident_line(found: RunDetail) -> str:
     proof = f", {live.watch_seen} of {live.watch_needed} healthy batches" if live.watch_needed else ""
     where = f"since epoch {live.onset_epoch}, batch {live.onset_batch}"
     return f"{live.number}: {live.state} {where}{proof}; trainwarden report {found.summary.run}"
+
+
+def _finding_lines(run: RunSummary) -> list[tuple[str, str]]:
+    """What detectors are saying now, a line each."""
+    if not run.findings:
+        return [("findings", "none going on")]
+    told = [f"{f.severity}: {f.summary} ({_since(f)})" for f in run.findings]
+    return [("findings" if place == 0 else "", line) for place, line in enumerate(told)]
+
+
+def _since(found: FindingLine) -> str:
+    return f"{found.detector}, since epoch {found.since_epoch}, batch {found.since_batch}"
 
 
 def _deadline(found: RunDetail, now_s: float) -> str:

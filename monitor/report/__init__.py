@@ -6,15 +6,18 @@ Every text that came from outside (titles, samples, tensor names, settings) pass
 from __future__ import annotations
 
 from monitor.model import Incident
-from monitor.report import cost, decision, evidence, happened, settings
+from monitor.report import cost, decision, diagnosis, evidence, happened, settings, stacks
 from monitor.report.words import count, safe, when
 from monitor.state.run import RunState
 
 SECTIONS = (
     happened.summary,
+    diagnosis.likely_cause,
+    diagnosis.what_changed,
     happened.epochs,
     happened.skips,
     happened.memory,
+    stacks.of_incident,
     settings.in_force,
     settings.rates,
     settings.changed,

@@ -44,7 +44,12 @@ def _under_way(incident: Incident) -> bool:
 
 def deadline(run: RunState, incident: Incident, now_s: float) -> list[str]:
     """When the training ends at its own pace, whatever was promised, and whether that is in time."""
-    left, pace = batches_left(run, incident), pace_s(run)
+    return projected_end(run, batches_left(run, incident), now_s)
+
+
+def projected_end(run: RunState, left: int | None, now_s: float) -> list[str]:
+    """The same for `left` batches from here; None: not known."""
+    pace = pace_s(run)
     if run.training is None or run.ended:
         return _ended(run)
     per_epoch = run.training.batches_per_epoch

@@ -15,19 +15,24 @@ BATCHES_SHOWN = 8
 
 def checkpoints(run: RunState, incident: Incident, now_s: float) -> list[str]:
     """Which copies there are, what may be believed of each, and why."""
+    return checkpoint_table(run, {incident.target} if incident.target else set())
+
+
+def checkpoint_table(run: RunState, targets: set[str]) -> list[str]:
+    """The section of checkpoints; `targets` are the digests that were gone back to."""
     if not run.checkpoints:
         return ["## Checkpoints", "", "None was saved."]
     rules = Policy.model_validate_json(run.policy).rollback if run.policy else Policy().rollback
     rows = []
     for checkpoint in run.checkpoints[-CHECKPOINTS_SHOWN:]:
         verdict, why = judge(checkpoint, run, rules)
-        rows.append([*_cells(checkpoint, incident), f"**{verdict.value}**", safe(why, 600)])
+        rows.append([*_cells(checkpoint, targets), f"**{verdict.value}**", safe(why, 600)])
     header = ["epoch", "generation", "saved", "", "verdict", "why"]
     return ["## Checkpoints", "", *table(header, rows)]
 
 
-def _cells(checkpoint: CheckpointState, incident: Incident) -> list[str]:
-    chosen = bool(incident.target) and checkpoint.digest == incident.target
+def _cells(checkpoint: CheckpointState, targets: set[str]) -> list[str]:
+    chosen = checkpoint.digest in targets
     marks = ["gone back to"] * chosen + ["best"] * checkpoint.is_best + ["deleted"] * checkpoint.dropped
     return [str(checkpoint.epoch), str(checkpoint.generation), when(checkpoint.saved_s), ", ".join(marks)]
 

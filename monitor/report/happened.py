@@ -52,13 +52,17 @@ def epochs(run: RunState, incident: Incident, now_s: float) -> list[str]:
     first = (incident.onset.generation, incident.onset.epoch)
     before = [row for row in run.epochs if (row.generation, row.epoch) < first][-EPOCHS_BEFORE:]
     after = [row for row in run.epochs if (row.generation, row.epoch) >= first]
-    rows = (before + after)[:EPOCHS_MAX]
+    return epoch_table(run, "## Epoch against epoch", (before + after)[:EPOCHS_MAX])
+
+
+def epoch_table(run: RunState, title: str, rows: list[EpochRow]) -> list[str]:
+    """A section of epochs side by side; nothing where there are none."""
     if not rows:
         return []
     header = ["epoch", "generation", "status", "batches", "NaN batches", "steps skipped", "GPU memory reserved"]
     parts = part_names(run)
     header += [f"{safe(name)} (mean)" for name in parts] + ["time"]
-    return ["## Epoch against epoch", "", *table(header, [_epoch_cells(row, len(parts)) for row in rows])]
+    return [title, "", *table(header, [_epoch_cells(row, len(parts)) for row in rows])]
 
 
 def _epoch_cells(row: EpochRow, parts: int) -> list[str]:

@@ -16,15 +16,23 @@ GIB = 1 << 30
 # Markdown and HTML that a foreign text could smuggle in; "//", "www." and "@" would become links and mentions.
 _ENTITIES = {"&": "&amp;", "<": "&lt;", "@": "&#64;", "://": ":&#47;&#47;", "www.": "www&#46;"}
 _ENTITY = re.compile("|".join(re.escape(key) for key in _ENTITIES), re.IGNORECASE)
+_BLOCK = re.compile(
+    r"^(\d*)(>|#+(?=\s|$)|[-+=](?=[-+=\s]|$)|(?<=\d)[.)](?=\s|$))"
+)  # what begins a block, not a sentence
 _MARKUP = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
 
 def safe(text: str, chars_max: int = TEXT_CHARS_MAX) -> str:
     """A foreign text on one line, cut to size, in which nothing is markup; control characters are spelt out."""
-    cut = text if len(text) <= chars_max else text[: chars_max - 1] + "…"
-    visible = "".join(_spelt(c) if unicodedata.category(c) in ("Cc", "Cf", "Co", "Cs", "Zl", "Zp") else c for c in cut)
-    marked = _MARKUP.sub(lambda m: "\\" + m[0], visible)
+    marked = _MARKUP.sub(lambda m: "\\" + m[0], visible(text, chars_max).strip())
+    marked = _BLOCK.sub(r"\1\\\2", marked)
     return _ENTITY.sub(lambda m: _ENTITIES[m[0].lower()], marked)
+
+
+def visible(text: str, chars_max: int = TEXT_CHARS_MAX) -> str:
+    """A foreign text on one line, cut to size, with control characters spelt out; its markup is as it was."""
+    cut = text if len(text) <= chars_max else text[: chars_max - 1] + "…"
+    return "".join(_spelt(c) if unicodedata.category(c) in ("Cc", "Cf", "Co", "Cs", "Zl", "Zp") else c for c in cut)
 
 
 def _spelt(character: str) -> str:

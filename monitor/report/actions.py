@@ -1,0 +1,136 @@
+"""A whole run: what was found, which incidents came of it, what was ordered, and what it cost. Pure."""
+
+from __future__ import annotations
+
+from monitor.model import Finding, Incident, Position
+from monitor.projection import pace_s
+from monitor.report.account import ONSETS_MAX, Account
+from monitor.report.evidence import checkpoint_table
+from monitor.report.overview import LEVELS
+from monitor.report.words import count, duration, percent, plural, safe, table, value, when
+from monitor.state.run import RunState
+
+RUNGS = {
+    "adjust": "settings changed in place",
+    "rollback": "rolled back",
+    "stop": "stopped for good",
+    "": "only watched",
+}
+
+INCIDENT_HEADER = ["no.", "family", "state", "first bad batch", "opened", "what was done", "outcome"]
+
+
+def findings(account: Account) -> list[str]:
+    """What detectors said, once a spell: those that opened an incident and those that were only told."""
+    run = account.run
+    if not run.findings:
+        return ["## Findings", "", "None: no detector said anything."]
+    header = ["level", "detector", "seen at", "since", "rank", "value", "limit", "what"]
+    lines = ["## Findings", "", *table(header, [_finding_cells(finding) for finding in run.findings])]
+    kept, told = len(run.findings), sum(run.totals.findings.values())
+    return [*lines, "", f"The last {count(kept)} of {count(told)}."] if told > kept else lines
+
+
+def _finding_cells(finding: Finding) -> list[str]:
+    return [
+        LEVELS[finding.severity],
+        safe(finding.detector),
+        at(finding.at),
+        at(finding.since),
+        str(finding.rank),
+        value(finding.value),
+        value(finding.limit),
+        safe(finding.summary, 600),
+    ]
+
+
+def at(position: Position) -> str:
+    """Epoch and batch, with the generation where it is not the first."""
+    later = f", generation {position.generation}" if position.generation > 1 else ""
+    return f"epoch {position.epoch}, batch {count(position.batch)}{later}"
+
+
+def incidents(account: Account) -> list[str]:
+    """Every incident in a line."""
+    run = account.run
+    if not run.incidents:
+        return ["## Incidents", "", "None."]
+    lines = ["## Incidents", "", *table(INCIDENT_HEADER, [incident_cells(incident) for incident in run.incidents])]
+    if len(run.incidents) > ONSETS_MAX:
+        lines += ["", f"The latest {ONSETS_MAX} are told in full below."]
+    return lines
+
+
+def incident_cells(incident: Incident) -> list[str]:
+    """An incident in a line, below INCIDENT_HEADER."""
+    return [
+        str(incident.number),
+        safe(incident.family),
+        f"**{incident.state.value.replace('_', ' ')}**",
+        at(incident.onset),
+        when(incident.opened_s),
+        RUNGS.get(incident.rung, safe(incident.rung)),
+        safe(incident.outcome) or "-",
+    ]
+
+
+def orders(account: Account) -> list[str]:
+    """What the training was told to do, and what it did."""
+    run = account.run
+    acted = [incident for incident in run.incidents if incident.rung]
+    if not acted and not run.totals.orders:
+        return []
+    lines = ["## Orders and rollbacks", ""]
+    if acted:
+        header = ["incident", "what was done", "obeyed at", "back to", "thrown away", "standstill"]
+        lines += [*table(header, [_order_cells(incident) for incident in acted]), ""]
+    answers = [key.partition("/") for key in run.totals.orders]
+    lines += [f"- Orders to {safe(kind)}: {count(run.totals.orders[f'{kind}/{outcome}'])} {safe(outcome)}."
+              for kind, _, outcome in answers]  # fmt: skip
+    return [*lines, *_read_back(run)]
+
+
+def _order_cells(incident: Incident) -> list[str]:
+    checkpoint = incident.plan.checkpoint if incident.plan else None
+    return [
+        str(incident.number),
+        RUNGS.get(incident.rung, safe(incident.rung)),
+        at(incident.left_at) if incident.left_at else "-",
+        f"end of epoch {checkpoint.epoch}" if checkpoint else "-",
+        plural(incident.batches_discarded, "batch"),
+        duration(incident.downtime_s) if incident.downtime_s else "-",
+    ]
+
+
+def _read_back(run: RunState) -> list[str]:
+    return [
+        f"- Generation {generation}, read back at the {safe(applied.when)}: "
+        + ("; ".join(safe(sentence) for sentence in applied.mismatches) or "every setting is the plan's")
+        + "."
+        for generation, applied in run.applied
+    ]
+
+
+def checkpoints(account: Account) -> list[str]:
+    """Which copies there are and what may be believed of each."""
+    return checkpoint_table(account.run, {incident.target for incident in account.run.incidents if incident.target})
+
+
+def time_lost(account: Account) -> list[str]:
+    """What trouble cost in all: batches trained for nothing, and time stood still."""
+    run, pace = account.run, pace_s(account.run)
+    wall_s = (run.ended_s if run.ended_s is not None else account.now_s) - run.opened_s
+    lines = ["## Time lost", ""]
+    discarded = run.totals.batches_discarded
+    if not discarded and not run.downtime_s:
+        return [*lines, f"None of {duration(max(wall_s, 0.0))}: no trained batch was thrown away."]
+    if pace is None:
+        return [*lines, f"{plural(discarded, 'batch')} trained for nothing; the run was too short to know its pace."]
+    lost_s = discarded * pace + run.downtime_s
+    share = f" ({percent(min(lost_s / wall_s, 1.0))})" if wall_s > 0 else ""
+    return [
+        *lines,
+        f"{duration(lost_s)} of {duration(max(wall_s, 0.0))}{share}:",
+        f"- thrown away: {plural(discarded, 'batch')} x {pace:.3g} s = {duration(discarded * pace)}",
+        f"- standstill between generations: {duration(run.downtime_s)}",
+    ]

@@ -1,0 +1,235 @@
+"""Two runs side by side: what differs in what they were given, and in what they did. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from monitor.projection import pace_s
+from monitor.report import plots
+from monitor.report.account import Account
+from monitor.report.actions import INCIDENT_HEADER, incident_cells
+from monitor.report.overview import LEVELS, state
+from monitor.report.whole import Block
+from monitor.report.words import count, duration, percent, plural, safe, size, table, value, when
+from monitor.state.fold import totals_now
+from monitor.state.run import EpochRow, RunState
+from trainer_hooks.wire.messages import TrainingStarted
+
+Given = dict[str, str]
+Row = tuple[str, Callable[[Account], str]]
+
+
+def blocks(a: Account, b: Account) -> list[Block]:
+    """The comparison, as blocks that make a Markdown text or a page."""
+    figure = plots.over_each_other(a, b, (_name(a), _name(b)))
+    curves = [Block("## Curves", [figure], page_only=True)] if figure else []
+    sections = (_in_short, _differences, _epochs, _metrics, _findings, _incidents)
+    told = [Block("\n".join(lines)) for section in sections if (lines := section(a, b))]
+    return [Block(_heading(a, b)), told[0], *curves, *told[1:]]
+
+
+def _name(account: Account) -> str:
+    return account.run.spec.title or account.run.spec.run
+
+
+def _heading(a: Account, b: Account) -> str:
+    return "\n\n".join([
+        f"# Two runs: {safe(_name(a), 80)} and {safe(_name(b), 80)}",
+        f"A is run {safe(a.run.spec.run)}, B is run {safe(b.run.spec.run)}; as of {when(max(a.now_s, b.now_s))}.",
+    ])  # fmt: skip
+
+
+# --- numbers --------------------------------------------------------------------------------------------------------
+
+
+def _in_short(a: Account, b: Account) -> list[str]:
+    rows = [[name, read(a), read(b)] for name, read in _ROWS]
+    return ["## In short", "", *table(["", "A", "B"], rows)]
+
+
+def _wall(account: Account) -> str:
+    run = account.run
+    ended_s = run.ended_s if run.ended_s is not None else account.now_s
+    return duration(max(ended_s - run.opened_s, 0.0))
+
+
+def _pace(account: Account) -> str:
+    pace = pace_s(account.run)
+    return "-" if pace is None else f"{pace:.3g} s, validation and saving included"
+
+
+def _batch_time(account: Account) -> str:
+    counts, total_s = account.run.totals.histogram_batch_s, account.run.totals.sum_batch_s
+    return f"{total_s / sum(counts):.3g} s" if sum(counts) else "-"
+
+
+def _bad(account: Account) -> str:
+    counts = totals_now(account.run)
+    return f"{count(counts.nonfinite_batches)} ({percent(counts.nonfinite_batches / max(counts.batches, 1))})"
+
+
+def _skipped(account: Account) -> str:
+    counts = totals_now(account.run)
+    return count(counts.skipped_by_guard + counts.skipped_by_scaler)
+
+
+def _memory(account: Account) -> str:
+    most = [row.reserved_max for row in account.run.epochs if row.reserved_max is not None]
+    used = [row.allocated_max for row in account.run.epochs if row.allocated_max is not None]
+    return f"{size(max(most, default=None))} reserved, {size(max(used, default=None))} in use"
+
+
+def _lost(account: Account) -> str:
+    run = account.run
+    return f"{plural(run.totals.batches_discarded, 'batch')} thrown away, {duration(run.downtime_s)} standstill"
+
+
+_ROWS: tuple[Row, ...] = (
+    ("state", lambda account: state(account.run)),
+    ("opened", lambda account: when(account.run.opened_s)),
+    ("wall time", _wall),
+    ("generations", lambda account: str(account.run.generation)),
+    ("batches", lambda account: count(totals_now(account.run).batches)),
+    ("not finite", _bad),
+    ("steps skipped", _skipped),
+    ("pace, a batch", _pace),
+    ("time of a batch itself", _batch_time),
+    ("GPU memory at most", _memory),
+    ("incidents", lambda account: str(len(account.run.incidents))),
+    ("findings", lambda account: count(sum(account.run.totals.findings.values()))),
+    ("rollbacks", lambda account: str(account.run.rollbacks_used)),
+    ("lost", _lost),
+)
+
+
+# --- what they were given -------------------------------------------------------------------------------------------
+
+
+def _differences(a: Account, b: Account) -> list[str]:
+    """Settings, versions, machine and policy, as each run began; only what is not the same."""
+    kinds = (("setting", _settings), ("version", _versions), ("environment", _environment), ("policy", _policy))
+    rows, same = [], 0
+    for kind, read in kinds:
+        of_a, of_b = read(a.run), read(b.run)
+        for name in sorted(of_a.keys() | of_b.keys()):
+            left, right = of_a.get(name, "not told"), of_b.get(name, "not told")
+            same += left == right
+            if left != right:
+                rows.append([kind, safe(name), safe(left), safe(right)])
+    lines = ["## What differs", ""]
+    if not rows:
+        return [*lines, f"Nothing that either run told: all {count(same)} values are the same."]
+    return [*lines, *table(["kind", "name", "A", "B"], rows), "", f"{plural(same, 'other value')} the same."]
+
+
+def _first(run: RunState) -> TrainingStarted | None:
+    return run.trainings[0] if run.trainings else run.training
+
+
+def _settings(run: RunState) -> Given:
+    training = _first(run)
+    return dict(training.settings) if training else {}
+
+
+def _versions(run: RunState) -> Given:
+    training = _first(run)
+    return dict(training.versions) if training else {}
+
+
+def _environment(run: RunState) -> Given:
+    found = {"command": " ".join(run.spec.argv), "folder": run.spec.cwd, "python": run.spec.interpreter}
+    training = _first(run)
+    if training is None:
+        return found
+    return found | {
+        "framework": training.framework,
+        "device": training.device,
+        "ranks": str(training.world_size),
+        "epochs": str(training.epochs),
+        "batches per epoch": str(training.batches_per_epoch),
+        "parameter groups": ", ".join(training.group_names),
+        "mixed precision with a scaler": str(training.scaler_enabled),
+        "guarded": str(training.guarded),
+    }
+
+
+def _policy(run: RunState) -> Given:
+    return _flat(json.loads(run.policy)) if run.policy else {}
+
+
+def _flat(value: Any, path: str = "") -> Given:
+    if not isinstance(value, dict):
+        return {path: json.dumps(value)}
+    return {k: v for name, part in value.items() for k, v in _flat(part, f"{path}.{name}" if path else name).items()}
+
+
+# --- what they did --------------------------------------------------------------------------------------------------
+
+
+def _epochs(a: Account, b: Account) -> list[str]:
+    """The last pass of each run through each epoch."""
+    of_a, of_b = _last_passes(a.run), _last_passes(b.run)
+    if not of_a and not of_b:
+        return []
+    header = ["epoch"] + [
+        f"{what} {letter}" for what in ("loss", "fitness", "NaN", "memory", "time") for letter in "AB"
+    ]
+    rows = []
+    for epoch in sorted(of_a.keys() | of_b.keys()):
+        pairs = zip(_cells(of_a.get(epoch)), _cells(of_b.get(epoch)), strict=True)
+        rows.append([str(epoch), *(cell for pair in pairs for cell in pair)])
+    note = "The loss is the mean over the epoch's finite batches; of a repeated epoch the last pass is shown."
+    return ["## Epochs side by side", "", *table(header, rows), "", note]
+
+
+def _last_passes(run: RunState) -> dict[int, EpochRow]:
+    return {row.epoch: row for row in run.epochs}
+
+
+def _cells(row: EpochRow | None) -> list[str]:
+    if row is None:
+        return ["-"] * 5
+    spent_s = row.ended_s - row.started_s if row.ended_s is not None else None
+    return [
+        value(row.loss_sum / row.loss_count if row.loss_count else None),
+        value(row.fitness),
+        count(row.nonfinite),
+        size(row.reserved_max),
+        "-" if spent_s is None else duration(max(spent_s, 0.0)),
+    ]
+
+
+def _metrics(a: Account, b: Account) -> list[str]:
+    """The last metrics of each run and their difference."""
+    of_a, of_b = a.run.final_metrics, b.run.final_metrics
+    rows = [
+        [safe(name), value(left), value(right), value(right - left) if left is not None and right is not None else "-"]
+        for name in sorted(of_a.keys() | of_b.keys())
+        for left, right in [(of_a.get(name), of_b.get(name))]
+    ]
+    return ["## Last metrics", "", *table(["metric", "A", "B", "B - A"], rows)] if rows else []
+
+
+def _findings(a: Account, b: Account) -> list[str]:
+    of_a, of_b = a.run.totals.findings, b.run.totals.findings
+    levels = {str(severity): word for severity, word in LEVELS.items()}
+    rows = [
+        [safe(detector), levels.get(level, safe(level)), count(of_a.get(key, 0)), count(of_b.get(key, 0))]
+        for key in sorted(of_a.keys() | of_b.keys())
+        for detector, _, level in [key.rpartition("/")]
+    ]
+    title = ["## Findings", ""]
+    return [*title, *table(["detector", "level", "A", "B"], rows)] if rows else [*title, "None in either run."]
+
+
+def _incidents(a: Account, b: Account) -> list[str]:
+    rows = [
+        [letter, *incident_cells(incident)]
+        for letter, account in zip("AB", (a, b), strict=True)
+        for incident in account.run.incidents
+    ]
+    title = ["## Incidents", ""]
+    header = ["run", *INCIDENT_HEADER]
+    return [*title, *table(header, rows)] if rows else [*title, "None in either run."]

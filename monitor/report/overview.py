@@ -1,0 +1,139 @@
+"""A whole run: its state in a few lines, its settings, its epochs. Pure."""
+
+from __future__ import annotations
+
+from monitor.model import Severity
+from monitor.policy.findings import going_on
+from monitor.policy.settings import Policy
+from monitor.projection import failure_rate, remaining
+from monitor.report import cost
+from monitor.report.account import Account
+from monitor.report.happened import epoch_table
+from monitor.report.settings import SHOWN
+from monitor.report.words import count, percent, plural, safe, table, value, when
+from monitor.state.fold import totals_now
+from monitor.state.run import RunState
+
+SETTINGS_MAX = 40  # of a framework whose settings have other names than SHOWN
+METRICS_MAX = 24
+LEVELS = {Severity.CRITICAL: "critical", Severity.WARNING: "warning", Severity.INFO: "note"}
+
+
+def heading(account: Account) -> list[str]:
+    """Which run this is, and as of when."""
+    run = account.run
+    times = f"opened {when(run.opened_s)} · as of {when(account.now_s)}"
+    return [
+        f"# Run {safe(run.spec.title or run.spec.run)}",
+        "",
+        f"**{state(run).capitalize()}** · run {safe(run.spec.run)} · generation {run.generation} · {times}",
+    ]
+
+
+def state(run: RunState) -> str:
+    """One word or two."""
+    if run.ended:
+        return safe(run.ended)
+    if not run.alive:
+        return "gone" if run.generation else "starting"
+    if run.training is None:
+        return "starting"
+    return safe(run.phase) if run.phase not in {"", "idle", "train"} else "training"
+
+
+def in_short(account: Account) -> list[str]:
+    """Where it stands, how much went wrong, what was done."""
+    run = account.run
+    lost = f"{plural(run.totals.batches_discarded, 'batch')} thrown away"
+    return [
+        "## In short",
+        "",
+        *([f"- Where: {_where(run)}."] if run.position and run.training else []),
+        *([f"- End: {_end(run)}."] if run.ended else []),
+        f"- Batches: {_batches(run)}.",
+        f"- Findings: {_findings(run)}.",
+        f"- Incidents: {_incidents(run)}.",
+        f"- Rollbacks: {run.rollbacks_used} of {_budget(run)} allowed, {lost}.",
+        *([f"- Last metrics: {_metrics(run.final_metrics)}."] if run.final_metrics else []),
+    ]
+
+
+def _batches(run: RunState) -> str:
+    counts = totals_now(run)
+    rate = percent(failure_rate(counts.nonfinite_batches, counts.batches))
+    skipped = plural(counts.skipped_by_guard + counts.skipped_by_scaler, "step")
+    where = plural(run.generation, "generation")
+    return (
+        f"{count(counts.batches)} in {where}, {count(counts.nonfinite_batches)} not finite ({rate}), {skipped} skipped"
+    )
+
+
+def _where(run: RunState) -> str:
+    at, training = run.position, run.training
+    assert at is not None
+    assert training is not None
+    return f"epoch {at.epoch} of {training.epochs}, batch {count(at.batch + 1)} of {count(training.batches_per_epoch)}"
+
+
+def _end(run: RunState) -> str:
+    on = f" on {when(run.ended_s)}" if run.ended_s is not None else ""
+    return f"{safe(run.ended)}{on}{': ' + safe(run.ended_detail) if run.ended_detail else ''}"
+
+
+def _findings(run: RunState) -> str:
+    told = {s: sum(n for key, n in run.totals.findings.items() if key.endswith(f"/{s}")) for s in LEVELS}
+    critical, warnings, notes = told.values()
+    words = (f"{count(critical)} critical", plural(warnings, "warning"), plural(notes, "note"))
+    said = ", ".join(word for word, number in zip(words, told.values(), strict=True) if number)
+    now = ", ".join(dict.fromkeys(safe(finding.detector) for finding in going_on(run)))
+    return (said or "none") + (f"; going on now: {now}" if now else "")
+
+
+def _incidents(run: RunState) -> str:
+    return ", ".join(f"{i.number} {i.state.value.replace('_', ' ')}" for i in run.incidents) or "none"
+
+
+def _budget(run: RunState) -> int:
+    return (Policy.model_validate_json(run.policy) if run.policy else Policy()).rollback.budget
+
+
+def _metrics(metrics: dict[str, float]) -> str:
+    return ", ".join(f"{safe(name)} {value(number)}" for name, number in sorted(metrics.items())[:METRICS_MAX])
+
+
+def settings(account: Account) -> list[str]:
+    """The settings of the first generation, and what a later one had instead."""
+    trainings = account.run.trainings or ([account.run.training] if account.run.training else [])
+    if not trainings:
+        return []
+    first, last = trainings[0], trainings[-1]
+    names = [name for name in SHOWN if name in first.settings] or sorted(first.settings)[:SETTINGS_MAX]
+    rows = [
+        [safe(name), safe(was), safe(now) if now != was else ""]
+        for name in names
+        for was, now in [(first.settings[name], last.settings.get(name, "not told"))]
+    ]
+    versions = ", ".join(f"{safe(name)} {safe(number)}" for name, number in sorted(last.versions.items()))
+    return [
+        "## Settings",
+        "",
+        *table(["setting", "at the start", "in the last generation, where it differs"], rows),
+        "",
+        f"Versions: {versions or 'not told'}.",
+        f"Device: {safe(last.device) or 'not told'}, {plural(last.world_size, 'rank')}.",
+    ]
+
+
+def epochs(account: Account) -> list[str]:
+    """Every pass through an epoch; of very many the first and the last."""
+    return epoch_table(account.run, "## Epochs", account.run.epochs)
+
+
+def end(account: Account) -> list[str]:
+    """When it ends, and whether the deadline is kept."""
+    run = account.run
+    here, training = run.position, run.training
+    left = remaining(here, training.epochs, training.batches_per_epoch).batches if here and training else None
+    if run.incident is not None:
+        left = cost.batches_left(run, run.incident)
+    return cost.projected_end(run, left, account.now_s)

@@ -1,0 +1,132 @@
+"""Which curves a report shows: the whole run, the batches around an onset, two runs over each other. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from monitor.curves import Curves, Point
+from monitor.model import Incident
+from monitor.report import marks
+from monitor.report.account import AFTER_ONSET, BEFORE_ONSET, Account
+from monitor.report.chart import Chart, Figure, Line, Mark, bytes_scale, chart_of, line_of
+from monitor.report.rows import group_names, part_names
+from monitor.report.words import count, plural
+from monitor.state.run import RunState
+
+BOTH = ("onset", "rollback")  # the marks of two runs that one chart has room for
+
+
+def whole(account: Account) -> Figure | None:
+    """The curves of the whole run; None where nothing was recorded."""
+    run, where = account.run, marks.places(account.run)
+    across = Chart(
+        "", [], "batches since the run began", 0.0, max(float(marks.batches(run)), 1.0), marks=marks.marks(run),
+        bad=_bad(account.whole, where),
+    )  # fmt: skip
+    charts = [*_panels(run, account.whole, across, where), *_time(account.whole, across, where)]
+    return Figure(f"The whole run. {_resolution(account.whole)}", charts) if charts else None
+
+
+def around(account: Account, incident: Incident) -> Figure | None:
+    """The curves around the onset of an incident; None where they are not kept any more."""
+    curves, onset = account.onsets.get(incident.number, Curves()), incident.onset
+    where = {onset.generation: -float(onset.count)}
+    zero = marks.places(account.run).get(onset.generation, 0.0) + onset.count
+    near = [
+        msgspec.structs.replace(mark, x=mark.x - zero)
+        for mark in marks.marks(account.run)
+        if -BEFORE_ONSET <= mark.x - zero <= AFTER_ONSET
+    ]
+    across = Chart(
+        "", [], "batches after the first bad one", -float(BEFORE_ONSET), float(AFTER_ONSET), marks=near,
+        bad=_bad(curves, where),
+    )  # fmt: skip
+    charts = _panels(account.run, curves, across, where)
+    at = f"epoch {onset.epoch}, batch {count(onset.batch)}"
+    return (
+        Figure(f"Around the onset of incident {incident.number}, {at}. {_resolution(curves)}", charts)
+        if charts
+        else None
+    )
+
+
+def over_each_other(a: Account, b: Account, names: tuple[str, str]) -> Figure | None:
+    """The curves of two runs in the same charts; None where nothing was recorded of either."""
+    last = max(marks.batches(a.run), marks.batches(b.run), 1)
+    shown = [
+        Mark(mark.x, mark.kind, f"{name}: {mark.label}", mark.more)
+        for account, name in zip((a, b), "AB", strict=True)
+        for mark in marks.marks(account.run)
+        if mark.kind in BOTH
+    ]
+    across = Chart("", [], "batches since the run began", 0.0, float(last), marks=shown)
+    panels = (
+        ("loss", "Loss", "", None),
+        ("grad_norm", "Gradient norm", "", True),
+        ("reserved", "GPU memory reserved", "GiB", False),
+        ("learning_rate", "Learning rate, first group", "", None),
+        ("batch_s", "Time per batch", "s", None),
+    )
+    charts = [chart_of(title, _of_both(signal, a, b, names), across, unit, log) for signal, title, unit, log in panels]
+    found = [chart for chart in charts if chart is not None]
+    return Figure(f"A is {names[0]}, B is {names[1]}.", found) if found else None
+
+
+def _of_both(signal: str, a: Account, b: Account, names: tuple[str, str]) -> list[Line]:
+    scale = bytes_scale() if signal == "reserved" else 1.0
+    return [
+        line_of(f"{letter}: {name}", account.whole.signals.get(signal, []), marks.places(account.run), scale)
+        for account, letter, name in zip((a, b), "AB", names, strict=True)
+    ]
+
+
+def _panels(run: RunState, curves: Curves, across: Chart, where: dict[int, float]) -> list[Chart]:
+    """Loss, its parts, gradient norm, memory and learning rates, as far as they were recorded."""
+    calm = msgspec.structs.replace(across, bad=[])
+    memory = {"reserved": "reserved", "allocated": "allocated"}
+    all_bad = msgspec.structs.replace(across, title="Loss") if across.bad else None  # no batch was finite
+    found = (
+        chart_of("Loss", _lines(curves, where, {"loss": "loss"}), across) or all_bad,
+        chart_of("Parts of the loss", _lines(curves, where, _parts(run, curves)), across),
+        chart_of("Gradient norm before clipping", _lines(curves, where, {"grad_norm": "norm"}), across, log=True),
+        chart_of("GPU memory", _lines(curves, where, memory, bytes_scale()), calm, "GiB", log=False),
+        chart_of("Learning rate", _lines(curves, where, _rates(run, curves)), calm),
+    )
+    return [chart for chart in found if chart is not None]
+
+
+def _time(curves: Curves, across: Chart, where: dict[int, float]) -> list[Chart]:
+    calm = msgspec.structs.replace(across, bad=[])
+    names = {"batch_s": "a batch", "data_wait_s": "of it waiting for data"}
+    drawn = chart_of("Time per batch", _lines(curves, where, names), calm, "s")
+    return [drawn] if drawn else []
+
+
+def _lines(curves: Curves, where: dict[int, float], names: dict[str, str], scale: float = 1.0) -> list[Line]:
+    return [line_of(name, curves.signals.get(signal, []), where, scale) for signal, name in names.items()]
+
+
+def _parts(run: RunState, curves: Curves) -> dict[str, str]:
+    names = part_names(run)
+    shown = sorted(signal for signal in curves.signals if signal.startswith("part/"))
+    return {s: names[i] if i < len(names) else s for s in shown for i in [int(s.partition("/")[2])]}
+
+
+def _rates(run: RunState, curves: Curves) -> dict[str, str]:
+    further = sorted(signal for signal in curves.signals if signal.startswith("rate/"))
+    return dict(zip(["learning_rate", *further], group_names(run, 1 + len(further)), strict=True))
+
+
+def _bad(curves: Curves, where: dict[int, float]) -> list[tuple[float, int]]:
+    return [(_middle(p) + where[p.generation], round(p.mean * p.n)) for p in curves.signals.get("nonfinite", [])
+            if p.mean > 0 and p.generation in where]  # fmt: skip
+
+
+def _middle(point: Point) -> float:
+    return (point.first + point.last) / 2
+
+
+def _resolution(curves: Curves) -> str:
+    if curves.width == 1:
+        return "Every batch as it was recorded."
+    return f"A line is the mean of {plural(curves.width, 'batch')}, the band behind it the lowest and the highest."

@@ -1,0 +1,63 @@
+"""The report of a whole run, as blocks that make a Markdown text or a page. Pure."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from monitor.model import Incident
+from monitor.report import actions, overview, plots, render, stacks
+from monitor.report.account import Account, told_in_full
+from monitor.report.chart import Figure
+
+HEADING = re.compile(r"^#", re.MULTILINE)  # no foreign text begins a line
+
+
+class Block(msgspec.Struct, frozen=True):
+    """A piece of Markdown, and the figures below it on a page."""
+
+    markdown: str
+    figures: list[Figure] = []
+    page_only: bool = False  # a heading that has nothing but figures below it
+
+
+SECTIONS = (
+    overview.in_short,
+    overview.settings,
+    overview.epochs,
+    actions.findings,
+    stacks.of_account,
+    actions.incidents,
+    actions.orders,
+    actions.checkpoints,
+    actions.time_lost,
+    overview.end,
+)
+
+
+def blocks(account: Account) -> list[Block]:
+    """Everything that is told of a run, its latest incidents in full."""
+    figure = plots.whole(account)
+    curves = [Block("## Curves", [figure], page_only=True)] if figure else []
+    told = [Block("\n".join(lines)) for section in SECTIONS if (lines := section(account))]
+    return [Block("\n".join(overview.heading(account))), told[0], *curves, *told[1:], *_incidents(account)]
+
+
+def _incidents(account: Account) -> list[Block]:
+    found = []
+    for incident in told_in_full(account.run):
+        figure = plots.around(account, incident)
+        head, _, rest = _below(account, incident).partition("\n### ")
+        found += [Block(head.rstrip(), [figure] if figure else []), Block(f"### {rest}")]
+    return found
+
+
+def _below(account: Account, incident: Incident) -> str:
+    """The incident's own report, its headings one level deeper."""
+    return HEADING.sub("##", render(account.run, incident, account.now_s).rstrip())
+
+
+def markdown(told: list[Block]) -> str:
+    """The blocks as one Markdown text, without the figures."""
+    return "\n\n".join(block.markdown for block in told if not block.page_only) + "\n"
