@@ -17,13 +17,15 @@ COMMANDS = {
     "run": ("run:run", "Supervise a training: trainwarden run -- python train.py"),
     "serve": ("serve:serve", "Run the daemon in the foreground."),
     "status": ("status:status", "What every run is doing, or one run in detail."),
-    "report": ("report:report", "The report of an incident, as Markdown."),
+    "report": ("report:report", "What happened to a run, or to two side by side; as Markdown or one HTML page."),
     "checkpoints": ("checkpoints:checkpoints", "Which checkpoints a run has, and which of them may be trusted."),
     "verify": ("verify:verify", "Examine one checkpoint file, without running anything in it."),
     "stop": ("orders:stop", "Stop a run at its next batch; its last checkpoint stays resumable."),
     "rollback": ("orders:rollback", "Send a run back to its newest clean checkpoint."),
     "policy": ("policy:policy", "Check, show and list policies."),
     "backtest": ("backtest:backtest", "Run recorded logs of any framework through the detectors and the policy."),
+    "bench": ("bench:bench", "Measure what the detectors find, how soon, and how often they cry wolf."),
+    "tune": ("tune:tune", "Search the thresholds that do best on your own labelled runs."),
     "demo": ("demo:demo", "See a training fail, roll back and finish, for real, in about a minute."),
 }
 
