@@ -55,6 +55,7 @@ def test_the_policy_would_go_back_to_the_newest_checkpoint_before_the_onset() ->
     result = result_of(600, {450: "nan", 451: "nan", 452: "nan"})
     (decision,) = result.decisions
     assert (decision.action, decision.row, decision.rows_after) == ("rollback", 452, 147)
+    assert (decision.onset_row, decision.redone_rows) == (450, 53)
     assert "epoch 4 is the newest clean checkpoint before the onset" in decision.reason
 
 

@@ -76,3 +76,16 @@ def test_a_training_that_never_learns_is_told_once_in_a_while_and_one_that_does_
     for at in range(10_500):
         learns.batch(2.0 * (1 + at / 1000) ** -0.1 * math.exp(0.1 * draw.gauss(0, 1)), 3.0)
     assert not learns.found
+
+
+def test_a_boundary_after_which_the_loss_stays_higher_is_no_divergence_and_a_later_rise_is_one() -> None:
+    stream, draw = Stream(), random.Random(1)
+    calm(stream, 1000, draw)
+    stream.event(SettingChanged(0.0, 0, 0, "boundary", "", "stage 2", "declared"))
+    assert stream.run.settings_log[-1][1].epoch == 1
+    for _ in range(3000):
+        stream.batch(2.5 * draw.uniform(0.97, 1.03), 2.5)
+    assert not stream.found
+    for at in range(3000):
+        stream.batch(2.5 * math.exp(min(at / 1000, 1.0)) * draw.uniform(0.97, 1.03), 2.5)
+    assert stream.findings("divergence")

@@ -33,6 +33,18 @@ def test_the_printed_spike_of_bloom_is_told_two_batches_before_its_peak_and_noth
     assert not stream.run.incidents
 
 
+def test_with_the_little_noise_of_a_large_batch_it_is_told_three_batches_before_its_peak() -> None:
+    """Iteration 31,216, at 9.9 times the norm; the peak is 31,219."""
+    stream, draw = Stream(), random.Random(1)
+    for _ in range(2000):
+        stream.batch(2.0 * math.exp(0.02 * draw.gauss(0, 1)), 3.0 * math.exp(0.1 * draw.gauss(0, 1)))
+    for loss, norm in BLOOM:
+        stream.batch(2.0 * loss, 3.0 * norm)
+    first = stream.findings("gradient_explosion")[0]
+    assert first.at.count - 2000 == 2
+    assert not stream.run.incidents
+
+
 def test_a_norm_that_stays_high_opens_an_incident_where_it_may() -> None:
     stream, draw = after_calm(Policy(detectors=Detectors(gradient_explosion=GradientExplosion(act=True))))
     calm(stream, 10, draw)

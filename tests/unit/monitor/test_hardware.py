@@ -6,14 +6,28 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import msgspec
 import pytest
 
-from monitor.hardware import host
+from monitor.hardware import host, volumes
 from monitor.hardware.gpus import Gpus
-from monitor.hardware.reading import DEVICES_MAX, XIDS_KEPT, Device, HostMemory, RunHardware, Visible, checked, chosen
+from monitor.hardware.reading import (
+    DEVICES_MAX,
+    XIDS_KEPT,
+    Device,
+    Gpu,
+    HostMemory,
+    RunHardware,
+    Visible,
+    checked,
+    chosen,
+)
+from monitor.hardware.telling import Telling, seen_of
+from monitor.hardware.watch import Hardware
 from monitor.metrics import Surroundings, Timings, collect, render
+from monitor.model import Entry, HostSeen, VolumeSeen
 from monitor.state.run import Fleet
 from tests.harness.nvml import gpu_run
 
@@ -112,6 +126,75 @@ def test_memory_is_summed_over_the_tree_and_the_environment_read() -> None:
     assert found["child"].visible <= found["parent"].visible
     assert found["none"].memory.training_rss is None
     assert host.measure({"gone": child.pid})["gone"].memory.training_rss is None
+
+
+def test_a_volume_is_read_once_however_many_folders_lie_on_it(tmp_path: Path) -> None:
+    folders = {"run folder": str(tmp_path), "save_dir": str(tmp_path), "gone": str(tmp_path / "none")}
+    read = volumes.measure({"night": folders, "elsewhere": {"run folder": "/nowhere/at/all"}})
+    ((volume,), nothing) = (read["night"], read["elsewhere"])
+    assert volume.name == "run folder and save_dir"
+    assert 0 <= volume.free <= volume.total
+    assert nothing == ()
+
+
+READING = RunHardware(HostMemory(5 * 2**30, 60 * 2**30, 64 * 2**30), (Gpu(WELL),), nvml_up=True)
+
+
+def test_the_core_gets_a_reading_at_once_and_then_as_often_as_it_changes_within_bounds() -> None:
+    telling = Telling(changed_s=15.0, unchanged_s=60.0)
+    seen = seen_of("night", READING, (), "")
+    warmer = msgspec.structs.replace(seen, host=HostSeen(1, 2))
+    times = [at for at in range(200) if telling.due(seen if at < 130 else warmer, float(at))]
+    assert times == [0, 60, 120, 135, 195]
+
+
+def test_the_first_reading_of_the_devices_does_not_wait() -> None:
+    """What they counted until then is no news; an error that came while it waited would be taken for that."""
+    telling = Telling(changed_s=15.0, unchanged_s=60.0)
+    assert telling.due(seen_of("night", RunHardware(READING.host, (), nvml_up=False), (), ""), 0.0)
+    assert telling.due(seen_of("night", READING, (), ""), 1.0)
+
+
+def test_a_run_that_left_is_forgotten_and_nothing_known_is_nothing_told() -> None:
+    telling = Telling(changed_s=15.0, unchanged_s=60.0)
+    assert not telling.due(seen_of("night", RunHardware(), (), ""), 0.0)
+    assert telling.due(seen_of("night", READING, (), ""), 1.0)
+    telling.keep(set())
+    assert telling.due(seen_of("night", READING, (), ""), 2.0)
+
+
+@pytest.mark.parametrize(
+    ("reading", "nvml", "gpus", "why"),
+    [
+        (READING, "", 1, ""),
+        (RunHardware(READING.host, (Gpu(WELL, listed=False),), nvml_up=True), "", 0, ""),
+        (RunHardware(READING.host, (Gpu(WELL, listed=False),), nvml_up=False), "it hangs", None, "it hangs"),
+        (RunHardware(None, (Gpu(WELL),), nvml_up=True), "", None, ""),
+        (RunHardware(READING.host), "it hangs", None, ""),
+    ],
+    ids=["well", "gone", "hung", "host not read yet", "no GPU in use"],
+)
+def test_a_device_is_gone_only_where_nvml_answers_and_leaves_it_out(
+    reading: RunHardware, nvml: str, gpus: int | None, why: str
+) -> None:
+    seen = seen_of("night", reading, (), nvml)
+    assert (None if seen.gpus is None else len(seen.gpus), seen.nvml) == (gpus, why)
+
+
+def test_a_reading_is_small_in_the_journal_and_numbers_keep_three_digits() -> None:
+    seen = seen_of("night", READING, (VolumeSeen("run folder", 123_456_789_012, 10**12),), "")
+    assert len(msgspec.msgpack.encode(Entry(1_000_000, 1_763_424_000.0, seen))) < 200
+    assert seen.volumes[0].free == pytest.approx(123_456_789_012, rel=0.002)
+    assert seen.volumes[0].free <= 123_456_789_012
+
+
+@pytest.mark.parametrize(
+    ("device", "uses"),
+    [("NVIDIA H100 80GB HBM3", True), ("Tesla T4", True), ("cuda:0", True), ("cpu", False), ("mps:0", False)],
+)
+def test_a_training_uses_a_gpu_by_the_name_its_hooks_tell(device: str, uses: bool) -> None:
+    hardware = Hardware(lambda: Fleet({"night": gpu_run(device)}), lambda *_: None, lambda _: None)
+    assert hardware.readings()["night"].nvml_up is (False if uses else None)
 
 
 def _exposition(hardware: RunHardware) -> bytes:

@@ -82,8 +82,8 @@ def test_a_rescheduled_alert_waits_as_long_after_a_restart(tmp_path: Path) -> No
     assert [(row.attempts, row.next_s) for row in recalled.waiting] == [(4, 99.0)]
 
 
-def test_the_journal_reaches_back_to_the_last_snapshot_but_one(tmp_path: Path) -> None:
-    store, _ = open_history(tmp_path)
+def test_the_journal_reaches_back_to_the_last_snapshot_but_one_at_least(tmp_path: Path) -> None:
+    store = Store(tmp_path / FILE_NAME, journal_kept=0)
     for start in (1, 11, 21):
         store.commit(Commit(entries=_ticks(start, start + 9), snapshot=_snapshot(start + 9)))
     store.commit(Commit(entries=_ticks(31, 33)))
@@ -93,6 +93,15 @@ def test_the_journal_reaches_back_to_the_last_snapshot_but_one(tmp_path: Path) -
     store, recalled = open_history(tmp_path)
     store.close()
     assert (recalled.fleet.seq, [e.seq for e in recalled.entries]) == (30, [31, 32, 33])
+
+
+def test_the_journal_is_kept_for_a_backtest_as_long_as_its_bound(tmp_path: Path) -> None:
+    store = Store(tmp_path / FILE_NAME, journal_kept=25)
+    for start in (1, 11, 21, 31):
+        store.commit(Commit(entries=_ticks(start, start + 9), snapshot=_snapshot(start + 9)))
+    kept = [seq for (seq,) in store.rows("SELECT seq FROM journal ORDER BY seq")]
+    store.close()
+    assert kept == list(range(16, 41))
 
 
 def test_a_damaged_snapshot_is_named_and_the_one_before_it_is_refolded_from(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from monitor.model import Severity
 from monitor.policy.settings import Detectors, LossSpike, Policy
 from tests.harness.streams import Stream, calm
 
-STRICT = Policy(detectors=Detectors(loss_spike=LossSpike(act=True)))
+TOLD = Policy(detectors=Detectors(loss_spike=LossSpike(act=False)))
 
 
 def after_calm(policy: Policy | None = None, batches: int = 1000, seed: int = 1) -> tuple[Stream, random.Random]:
@@ -46,9 +46,9 @@ def test_loss_and_norm_together_are_a_warning() -> None:
     assert {a.kind for a in stream.alerts} == {"watch"}
 
 
-def test_a_spike_that_comes_back_within_the_wait_opens_nothing_even_where_it_may() -> None:
+def test_a_spike_that_comes_back_within_the_wait_opens_nothing() -> None:
     """As BLOOM's did, in about 30 batches."""
-    stream, draw = after_calm(STRICT)
+    stream, draw = after_calm()
     for at in range(32):
         high(stream, draw, 1, loss=1.0 + 4.0 * math.exp(-at / 8), norm=1.0 + 100.0 * math.exp(-at / 6))
     calm(stream, 1000, draw)
@@ -57,20 +57,19 @@ def test_a_spike_that_comes_back_within_the_wait_opens_nothing_even_where_it_may
 
 
 def test_one_that_has_not_come_back_after_fifty_batches_opens_an_incident_dated_to_its_first() -> None:
-    stream, draw = after_calm(STRICT)
+    stream, draw = after_calm()
     high(stream, draw, 60, loss=5.0)
     (incident,) = stream.run.incidents
     assert incident.opened_at.count == 1050
     assert incident.onset.count == 1001
 
 
-def test_by_default_it_only_warns_at_the_third_batch_in_a_row_and_once_however_long_it_lasts() -> None:
-    stream, draw = after_calm()
+def test_where_it_may_not_act_it_warns_at_the_second_batch_and_once_however_long_it_lasts() -> None:
+    stream, draw = after_calm(TOLD)
     high(stream, draw, 60, loss=5.0)
     assert not stream.run.incidents
     last = stream.findings("loss_spike")[-1]
-    assert (last.severity, last.at.count) == (Severity.WARNING, 1003)
-    assert "for the third batch in a row" in last.summary
+    assert (last.severity, last.at.count) == (Severity.WARNING, 1002)
     assert sum("loss_spike" in a.id for a in stream.alerts) == 1
 
 
@@ -82,11 +81,70 @@ def test_a_level_that_stays_is_accepted_and_a_spike_above_it_is_found_again() ->
     assert len(stream.findings("loss_spike")) == told + 1
 
 
-def test_it_is_silent_in_the_warm_up() -> None:
-    stream, draw = Stream(), random.Random(1)
-    calm(stream, 90, draw)
-    high(stream, draw, 1, loss=20.0)
+def test_one_that_has_come_more_than_half_of_its_way_back_is_waited_for() -> None:
+    """Fifty batches are over and it is still far above its level: but it falls, as BLOOM's did."""
+    stream, draw = after_calm()
+    for at in range(60):
+        high(stream, draw, 1, loss=1.0 + 49.0 * math.exp(-at / 15))
+    assert stream.found["loss_spike/warning"] == 1
+    assert not stream.run.incidents
+
+
+def test_one_batch_at_ten_times_the_level_is_a_warning_by_itself() -> None:
+    stream, draw = after_calm()
+    high(stream, draw, 1, loss=30.0)
+    assert stream.found == {"loss_spike/warning": 1}
+
+
+def test_a_jump_above_all_there_was_is_told_in_the_warm_up_and_a_smaller_one_is_not() -> None:
+    for batches in (6, 20, 90):
+        stream, draw = Stream(), random.Random(1)
+        calm(stream, batches, draw)
+        high(stream, draw, 1, loss=1.3)
+        assert not stream.found
+        high(stream, draw, 1, loss=20.0)
+        (finding,) = stream.findings("loss_spike")
+        assert (finding.severity, finding.at.count) == (Severity.WARNING, batches + 2)
+
+
+def test_the_first_four_batches_say_nothing_of_the_fifth_being_high() -> None:
+    """Two losses of an untrained model may lie any way apart: a limit of few samples is wide."""
+    stream = Stream()
+    for loss in (2.3, 2.9, 2.4, 2.0, 5.0):
+        stream.batch(loss)
     assert not stream.found
+
+
+def test_an_early_level_that_stays_is_accepted() -> None:
+    stream, draw = Stream(), random.Random(1)
+    calm(stream, 10, draw)
+    high(stream, draw, 200, loss=5.0)
+    assert stream.found == {"loss_spike/info": 1, "loss_spike/warning": 1}
+    assert stream.findings("loss_spike")[-1].at.count < 20
+
+
+def test_a_falling_loss_does_not_hide_a_jump_by_two_and_a_half() -> None:
+    """A level that lags makes a wide spread of the fall: real logs hid theirs that way."""
+    stream, draw = Stream(), random.Random(1)
+    for at in range(560):
+        stream.batch(1.2 / math.sqrt(1.0 + at / 80.0) * math.exp(0.05 * draw.gauss(0, 1)))
+    assert not stream.found
+    for loss in (0.9, 1.1, 1.1, 1.0, 0.8, 0.8):
+        stream.batch(loss)
+    assert stream.found["loss_spike/warning"] == 1
+
+
+def test_a_rise_that_no_single_batch_of_a_noisy_loss_shows_is_a_warning_dated_to_its_first() -> None:
+    stream, draw = Stream(), random.Random(1)
+    for _ in range(2000):
+        stream.batch(0.1 * math.exp(0.4 * draw.gauss(0, 1)))
+    assert not stream.found
+    for _ in range(10):
+        stream.batch(0.35 * math.exp(0.2 * draw.gauss(0, 1)))
+    (finding,) = stream.findings("loss_spike")
+    assert finding.severity is Severity.WARNING
+    assert "over the last 8 batches" in finding.summary
+    assert 2001 <= finding.since.count <= finding.at.count <= 2010
 
 
 def test_heavy_tails_of_the_run_itself_raise_what_counts_as_a_spike() -> None:
@@ -106,6 +164,5 @@ def test_a_loss_that_may_be_negative_has_spikes_too(level: float) -> None:
     for _ in range(1000):
         stream.batch(level + draw.gauss(0, 1))
     assert not stream.found
-    for _ in range(3):
-        stream.batch(level + 3000.0)
-    assert stream.found == {"loss_spike/info": 1, "loss_spike/warning": 1}
+    stream.batch(level + 3000.0)
+    assert stream.found == {"loss_spike/warning": 1}

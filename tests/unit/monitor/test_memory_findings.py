@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import random
 
-from monitor.model import Severity
+from monitor.model import GpuSeen, Severity
 from monitor.policy.settings import Detectors, MemoryLeak, Policy
 from tests.harness.streams import Stream, calm
+from trainer_hooks.wire.messages import EpochEnded
 
 GIB = 1 << 30
 
@@ -52,3 +53,50 @@ def test_memory_that_grows_to_a_level_and_stays_is_no_leak() -> None:
         allocated = int(3 * GIB + 1 * GIB * (1 - math.exp(-at / 600)) + 2e6 * draw.random())
         stream.batch(2.0 * math.exp(0.1 * draw.gauss(0, 1)), 3.0, allocated=allocated)
     assert not stream.findings("memory_leak")
+
+
+def test_the_time_that_is_left_comes_from_the_device_where_it_tells_its_size() -> None:
+    stream, draw = Stream(), random.Random(1)
+    stream.hardware(gpus=(GpuSeen(0, memory_total=4 * GIB),))
+    grow(stream, draw, 3500, per_batch=100_000.0)
+    assert "out of memory in 7" in stream.findings("memory_leak")[0].summary  # (4 GiB - 3 GiB - 0.35 GB) / 100 kB
+
+
+def test_what_the_first_validation_took_is_no_step_and_what_a_later_batch_takes_is_one() -> None:
+    stream, draw = Stream(batches_per_epoch=1000), random.Random(1)
+    calm(stream, 1000, draw, reserved=4 * GIB)
+    stream.event(EpochEnded(0.0, 1, 1.0, (), {}, None))
+    calm(stream, 1000, draw, reserved=5 * GIB)
+    assert not stream.found
+    stream.event(EpochEnded(0.0, 2, 1.0, (), {}, None))
+    calm(stream, 50, draw, reserved=6 * GIB)
+    assert stream.found == {"memory_step/info": 1}
+
+
+def fragmented(share: float, capacity: int | None, reserved: int = 9 * GIB) -> Stream:
+    stream, draw = Stream(), random.Random(1)
+    if capacity:
+        stream.hardware(gpus=(GpuSeen(0, memory_total=capacity),))
+    for at in range(1200):
+        peak = int(reserved * (1.0 - share)) if at % 3 else 2 * GIB  # a trainer that resets its peak
+        stream.batch(2.0 * math.exp(0.1 * draw.gauss(0, 1)), 3.0, reserved=reserved, memory_peak=peak)
+    return stream
+
+
+def test_fragmentation_is_a_warning_where_the_device_is_nearly_full_and_silent_elsewhere() -> None:
+    (finding,) = fragmented(0.4, 10 * GIB).findings("gpu_fragmentation")
+    assert finding.severity is Severity.WARNING
+    assert "9216 MiB are reserved of 10240, and 3686 of them were never in use at once" in finding.summary
+    for share, capacity in ((0.2, 10 * GIB), (0.4, 24 * GIB), (0.4, None)):
+        assert not fragmented(share, capacity).found
+
+
+def test_retries_of_the_allocator_are_a_warning_and_one_for_the_longest_batch_is_none() -> None:
+    stream, draw = Stream(), random.Random(1)
+    for retries in (4, 5, 5, 5, 6):  # four of a training before it in the same process
+        calm(stream, 600, draw, reserved=4 * GIB, alloc_retries=retries)
+    assert not stream.found
+    for retries in range(7, 12):
+        calm(stream, 100, draw, reserved=4 * GIB, alloc_retries=retries)
+    assert stream.found == {"alloc_retries/warning": 1}
+    assert stream.findings("alloc_retries")[0].since.count == 3001

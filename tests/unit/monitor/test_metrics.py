@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from monitor import metrics
 from monitor.core import Core
 from monitor.model import Entry, Input, RecordArrived
+from monitor.policy.settings import Detectors, Hang, Policy
 from monitor.state.run import Fleet
 from tests.harness.trainer import batch
 from tests.unit.monitor.test_pipeline import batches, opening
@@ -22,6 +23,7 @@ FROM_THE_START = {
     "up", "run_info", "generation", "step", "batches_total", "nonfinite_batches_total", "skipped_steps_total",
     "scaler_overflows_total", "orders_total", "rollbacks_total", "batches_lost_total", "incidents_total",
     "frames_dropped_total", "hook_errors_total", "alerts_sent_total", "checkpoints", "incident_open", "alerts_pending",
+    "findings_total",
 }  # fmt: skip
 WITH_BATCHES = {
     "epoch", "batches_per_epoch", "last_batch_timestamp_seconds", "eta_timestamp_seconds", "loss", "grad_norm",
@@ -92,6 +94,21 @@ def test_values_are_those_of_the_state() -> None:
     assert found["alerts_sent_total", (("outcome", "refused"), ("receiver", "ops"), run)] == 0
     assert found["batch_seconds_count", (run,)] == 60
     assert found["up", (run,)] == 1
+
+
+def test_findings_are_counted_by_detector_and_severity_and_show_before_the_first() -> None:
+    found = _samples(_exposed(_core(*opening(), *batches(60, nonfinite=4)).fleet))
+    counted = {labels: value for (name, labels), value in found.items() if name == "findings_total" and value}
+    burst = (("detector", "nonfinite_burst"), ("run", "night"), ("severity", "critical"))
+    assert counted[burst] == 1
+    assert found["findings_total", (("detector", "hang"), ("run", "night"), ("severity", "warning"))] == 0
+
+
+def test_a_detector_that_is_switched_off_has_no_series() -> None:
+    core = _core(*opening())
+    run = core.fleet.runs["night"]
+    run.policy = Policy(detectors=Detectors(hang=Hang(enabled=False))).model_dump_json()
+    assert 'detector="hang"' not in _exposed(core.fleet)
 
 
 @pytest.mark.parametrize(

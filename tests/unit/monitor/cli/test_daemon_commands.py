@@ -18,7 +18,6 @@ from monitor.cli import execute
 from monitor.client import Client, UnreachableError, run_path
 from monitor.history.rows import StoryLine
 from tests.harness.trainer import FakeTrainer, announce
-from trainer_hooks.wire.runfolder import RunFolder
 
 RUN = "night-3f2a"
 T = TypeVar("T")
@@ -111,8 +110,10 @@ def test_json_holds_what_the_table_shows(capsys: pytest.CaptureFixture[str]) -> 
 def test_a_run_without_checkpoints_or_incidents_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["checkpoints", RUN]) == 0
     assert "has saved no checkpoint yet" in capsys.readouterr().out
-    assert execute(["report", RUN]) == 2
+    assert execute(["report", RUN, "--incident", "1"]) == 2
     assert "has no incident" in capsys.readouterr().err
+    assert execute(["report", RUN]) == 0
+    assert "- Incidents: none." in capsys.readouterr().out
 
 
 def test_an_operator_is_heard(watched: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -167,29 +168,6 @@ def test_without_a_daemon_it_says_how_to_get_one(
     assert "no daemon answers" in said
     assert "trainwarden serve" in said
     assert said.count("\n") == 1
-
-
-def reported(home: Path) -> RunFolder:
-    folder = announce(home, RUN)
-    for number in (1, 2):
-        (folder.reports / f"{number}.md").write_text(f"# Incident {number}\n")
-    return folder
-
-
-def test_without_a_daemon_the_report_is_the_one_in_the_run_folder(
-    home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    reported(home)
-    assert execute(["report", RUN]) == 0
-    assert capsys.readouterr().out.startswith("# Incident 2")
-    assert execute(["report", RUN, "--incident", "1"]) == 0
-    assert capsys.readouterr().out.startswith("# Incident 1")
-
-
-def test_a_report_that_does_not_exist_names_those_that_do(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    reported(home)
-    assert execute(["report", RUN, "--incident", "9"]) == 2
-    assert "has no report of incident 9; there are those of 1, 2" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("served")

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 from pathlib import Path
+from typing import Any, cast
 
+import jsonschema
 import pytest
+from ruamel.yaml import YAML
 
 from monitor.cli import execute
 from monitor.cli.policy import read_policy
 from monitor.policy.settings import Policy
+from monitor.policyfile import PRESETS, PolicyFileError, policy_from_text, preset
 
 
 def test_the_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,3 +66,63 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path, capsys: pytest.Captur
     file.write_bytes(b"\xff\xfe\x00act")
     assert execute(["policy", "check", str(file)]) == 78
     assert "can't be read as text" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def schema() -> dict[str, Any]:
+    """What `policy schema` prints."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert execute(["policy", "schema"]) == 0
+    return cast("dict[str, Any]", json.loads(printed.getvalue()))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_valid_by_the_schema_for_editors(name: str, schema: dict[str, Any]) -> None:
+    jsonschema.Draft202012Validator.check_schema(schema)
+    document = YAML(typ="safe", pure=True).load(preset(name))
+    jsonschema.validate(document, schema, cls=jsonschema.Draft202012Validator)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"rollback": {"buget": 3}},
+        {"act": "perhaps"},
+        {"detectors": {"loss_spike": {"ratio": 0.5}}},
+        {"detectors": {"los_spike": {}}},
+        {"version": 2},
+    ],
+)
+def test_what_policy_check_refuses_is_invalid_by_the_schema_too(wrong: dict[str, Any], schema: dict[str, Any]) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, schema, cls=jsonschema.Draft202012Validator)
+    with pytest.raises(PolicyFileError):
+        policy_from_text(json.dumps(wrong), "policy.yaml")
+
+
+def test_the_schema_says_what_each_number_is_for_and_what_it_is_by_default(schema: dict[str, Any]) -> None:
+    budget = schema["$defs"]["Rollback"]["properties"]["budget"]
+    assert (budget["default"], budget["minimum"], budget["maximum"]) == (Policy().rollback.budget, 0, 100)
+    assert "rollbacks a run may spend" in budget["description"]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("  budget: -1", "p.yaml:3:3: rollback.budget: -1 is too small; write one from 0 to 100"),
+        ("  budget: 3.5", "p.yaml:3:3: rollback.budget: 3.5 is not a whole number; write one from 0 to 100"),
+        ("  budget: many", "p.yaml:3:3: rollback.budget: 'many' is not a whole number; write one from 0 to 100"),
+        ("  budget:", "p.yaml:3:3: rollback.budget: nothing is not a whole number; write one from 0 to 100"),
+        ("  buget: 1", "p.yaml:3:3: rollback.buget: is no key of rollback; did you mean 'budget'?"),
+        ("  budget: 1\n  budget: 2", "p.yaml:4:3: key 'budget' is there twice; keep one of the two"),
+        ("  budget: [1", "p.yaml:4:4: is no YAML (expected ',' or ']'"),
+        ("  - 1", "p.yaml:2:1: rollback: the value is not a section; write keys indented below it: budget"),
+    ],
+)
+def test_a_mistake_is_told_with_file_line_path_value_rule_and_remedy(
+    line: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("p.yaml").write_text(f"version: 1\nrollback:\n{line}\nact: true\n")
+    assert execute(["policy", "check", "p.yaml"]) == 78
+    assert said in capsys.readouterr().err

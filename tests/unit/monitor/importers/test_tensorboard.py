@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from monitor.importers import read_log
-from monitor.importers.rows import UnreadableLog
+from monitor.importers.rows import NotALog, Role, UnreadableLog
 from monitor.importers.tensorboard import masked_crc
 
 
@@ -60,6 +60,16 @@ def test_a_newer_writers_tensor_of_one_float_is_a_scalar() -> None:
     assert [(row.step, row.loss) for row in run.rows] == [(7, 1.25)]
 
 
+def test_where_no_tag_is_called_a_loss_the_tags_are_named() -> None:
+    odd = VERSION + event(1, train__nll=2.0, train__acc=0.5) + event(2, train__nll=1.5, train__acc=0.6)
+    with pytest.raises(NotALog, match=r"no tag is a training loss \(found: train/nll, train/acc\); name it with"):
+        read_log(odd, "events")
+    run = read_log(odd, "events", {"train/nll": Role.LOSS})
+    assert [row.loss for row in run.rows] == [2.0, 1.5]
+    with pytest.raises(UnreadableLog, match=r"has no tag 'train/nl'; did you mean 'train/nll'\?"):
+        read_log(odd, "events", {"train/nl": Role.LOSS})
+
+
 @pytest.mark.parametrize("missing", [1, 5, 20, 40])
 def test_a_file_that_ends_early_is_read_up_to_there(missing: int) -> None:
     run = read_log(FILE[:-missing], "events")
@@ -79,7 +89,7 @@ def test_a_record_that_is_no_event_is_a_named_error() -> None:
         read_log(VERSION + record(b"\x2a\x7f\x01"), "events")
 
 
-# written by tensorboard 2.20's EventFileWriter: train/loss 2.0, 1.0, NaN at steps 0, 300, 600
+# written by tensorboard 2.21's EventFileWriter: train/loss 2.0, 1.0, NaN at steps 0, 300, 600
 OF_THE_LIBRARY = base64.b64decode(
     "SAAAAAAAAAD+kkidCXofFO3TwNpBGg1icmFpbi5FdmVudDoyUi4KLHRlbnNvcmJvYXJkLnN1bW1hcnkud3JpdGVyLmV2ZW50X2ZpbGVfd3Jp"
     "dGVyrfTE0R4AAAAAAAAA2dwSMgkAAAAAAADwPyoTChEKCnRyYWluL2xvc3MVAAAAQMoIvpMhAAAAAAAAAAF77PYJAAAAAAAA8D8QrAIqEwoR"
