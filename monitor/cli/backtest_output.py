@@ -12,6 +12,7 @@ import msgspec
 from monitor.backtest import LEVELS, Decision, Fired, Result, Totals, totals
 from monitor.backtest.labels import Label, Score, Share, labelled, score, wrong
 from monitor.model import Severity
+from monitor.report.words import plural
 
 LINES_MAX = 12  # alarms shown of one run; --json has them all
 NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd]")
@@ -71,11 +72,11 @@ class Report:
 def result_lines(result: Result, label: str = "") -> list[str]:
     """One run: a line, and one for each alarm and decision."""
     unit = "epochs" if result.granularity == "epoch" else "rows"
-    restarts = f", {result.generations - 1} restarts" if result.generations > 1 else ""
+    restarts = f", {plural(result.generations - 1, 'restart')}" if result.generations > 1 else ""
     short = f", {result.truncated}" if result.truncated else ""
     short += f", {result.defects} DEFECTS OF TRAINWARDEN, please report them" if result.defects else ""
     told = [fired for fired in result.fired if fired.severity is not Severity.INFO]
-    state = f"{len(told)} alarms" if told else "quiet"
+    state = plural(len(told), "alarm") if told else "quiet"
     lines = [f"{result.path}: {state} ({result.kind}, {result.rows} {unit}{restarts}{short}{label})"]
     lines.extend(_fired_line(fired) for fired in told[:LINES_MAX])
     if len(told) > LINES_MAX:
@@ -105,11 +106,12 @@ def totals_lines(totals: Totals, errors: list[str]) -> list[str]:
     """The sum in two or three lines."""
     warned = f"{totals.runs_warned} with any"
     critical = f"{totals.critical} critical ({totals.critical_per_million_rows:.1f} per million rows)"
+    read = f"{plural(totals.runs, 'run')}, {plural(totals.rows, 'row')}"
     lines = [
-        f"{totals.runs} runs, {totals.rows} rows: {totals.runs_critical} with a critical alarm, {warned}",
-        f"{totals.alarms} alarms ({totals.alarms_per_million_rows:.1f} per million rows), {critical}",
+        f"{read}: {totals.runs_critical} with a critical alarm, {warned}",
+        f"{plural(totals.alarms, 'alarm')} ({totals.alarms_per_million_rows:.1f} per million rows), {critical}",
     ]
-    return [*lines, f"{len(errors)} files could not be read"] if errors else lines
+    return [*lines, f"{plural(len(errors), 'file')} could not be read"] if errors else lines
 
 
 def score_lines(score: Score) -> list[str]:

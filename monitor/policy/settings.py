@@ -71,6 +71,7 @@ class GradientExplosion(Section):
     act: bool = Field(False, description="open an incident where the norm stays that high")
     spreads: PositiveFloat = 8.0
     ratio: float = Field(5.0, gt=1, description="times the level")
+    rise: float = Field(20.0, gt=1, description="or, without any jump, to this many times its lowest long mean")
     wait_batches: int = Field(50, ge=10, le=300)
     warmup_batches: int = Field(100, ge=64)
 

@@ -54,6 +54,24 @@ def test_a_norm_that_stays_high_opens_an_incident_where_it_may() -> None:
     assert (incident.family, incident.onset.count, incident.opened_at.count) == ("gradient", 2011, 2060)
 
 
+def test_a_norm_that_takes_its_level_along_as_it_climbs_is_told_within_a_hundred_steps() -> None:
+    """A loss whose sign was flipped: 6 % a step is never a jump, and ends at infinity."""
+    stream, draw = after_calm()
+    for at in range(200):
+        stream.batch(2.0, 3.0 * math.exp(0.06 * at + 0.2 * draw.gauss(0, 1)))
+    told = [f for f in stream.findings("gradient_explosion") if f.severity is Severity.WARNING]
+    assert told
+    assert told[0].at.count - 2000 <= 100
+    assert 1990 <= told[0].since.count <= 2040
+
+
+def test_a_norm_that_triples_over_thousands_of_steps_is_none() -> None:
+    stream, draw = after_calm()
+    for at in range(4000):
+        stream.batch(2.0, 3.0 * math.exp(math.log(3.0) * min(at / 2000, 1.0) + 0.2 * draw.gauss(0, 1)))
+    assert not stream.findings("gradient_explosion")
+
+
 def test_batches_without_an_optimizer_step_neither_hide_nor_repeat_an_explosion() -> None:
     stream, draw = after_calm()
     for _ in range(10):

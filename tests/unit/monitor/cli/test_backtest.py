@@ -35,7 +35,7 @@ def test_a_calm_log_ends_with_0(logs: Path, capsys: pytest.CaptureFixture[str]) 
     assert execute(["backtest", str(logs / "calm.csv")]) == 0
     out = capsys.readouterr().out
     assert "calm.csv: quiet (keras_csv, 40 epochs)" in out
-    assert "1 runs, 40 rows: 0 with a critical alarm, 0 with any" in out
+    assert "1 run, 40 rows: 0 with a critical alarm, 0 with any" in out
 
 
 def test_a_bad_log_says_where_and_what_the_policy_would_have_done(
