@@ -5,11 +5,27 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.bench import recovery
+MEASUREMENTS = (
+    ("What the hook adds to the training thread, and to a whole training", "overhead --daemon healthy"),
+    ("The same with the daemon stopped", "overhead --daemon stopped"),
+    ("The same without a daemon", "overhead --daemon absent"),
+    ("From the first NaN to the first batch of the new generation", "recovery"),
+    ("Reports", "report"),
+    ("How slow is found", "throughput"),
+    ("Backtest of 100 logs of each kind", "backtest_speed --files 100"),
+    ("False alarms (`trainwarden bench detect` has the faults and the peers' rules too)", "false_alarms"),
+)
+
+
+def main() -> int:
+    """A process each: one has one connection. The exit code is 1 where one of them failed."""
+    failed = 0
+    for title, words in MEASUREMENTS:
+        print(f"\n{title}: python -m tests.bench.{words}\n", flush=True)
+        module, *arguments = words.split()
+        failed += subprocess.run([sys.executable, "-m", f"tests.bench.{module}", *arguments], check=False).returncode
+    return int(failed > 0)
+
 
 if __name__ == "__main__":
-    print("What the hook adds to the training thread, and to a whole training", flush=True)
-    for state in ("healthy", "stopped", "absent"):  # a process each: one has one connection
-        subprocess.run([sys.executable, "-m", "tests.bench.overhead", "--daemon", state, *sys.argv[1:]], check=True)
-    print("\nFrom the first NaN to the first batch of the new generation\n", flush=True)
-    sys.exit(recovery.main([]))
+    sys.exit(main())

@@ -175,11 +175,14 @@ class Loop:
     def _obey(self, probe: Probe, order: Order) -> None:
         if order.kind != "stop" or order.plan:
             why = "this loop is written by hand: nobody but its author knows how it goes on from a plan"
-            self._breaker.run("order", probe.settle, order, "refused", why, self._epoch, self._batch, {})
+            self._answer(probe, order, "refused", why)
             return
-        probe.settle(order, "applied", "at the end of a batch", self._epoch, self._batch, {})
+        self._answer(probe, order, "applied", "at the end of a batch")
         self._finish("order", order.reason)
         raise LeaveTraining(order)
+
+    def _answer(self, probe: Probe, order: Order, outcome: str, detail: str) -> None:
+        self._breaker.run("order", probe.settle, order, outcome, detail, self._epoch, self._batch, {})
 
     def _before_step(self) -> None:
         if self._updates.due():
