@@ -35,7 +35,6 @@ def _nan(ours: list[Outcome]) -> Iterator[Aim]:
     if not numerical:
         return
     yield _within("NaN or infinity seen on its batch (counted, said, checkpoint examined)", numerical, Level.SEEN, 0)
-    yield _within("NaN or infinity told on its batch (people are alerted)", numerical, Level.TOLD, 0)
     going_on = [o for o in numerical if o.case.lasts != "1 batch" and "%" not in o.case.fault]
     if going_on:
         aim = "NaN for ten batches or for ever acted upon by its third batch (the rule: 3 among 100)"
