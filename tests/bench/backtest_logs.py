@@ -38,6 +38,12 @@ class Judged:
         return self.result is not None and self.result.worst in ALARMING
 
     @property
+    def first_told(self) -> int | None:
+        """The row of the first alarm; None: there was none."""
+        rows = [f.row for f in self.result.fired if f.severity in ALARMING] if self.result else []
+        return min(rows, default=None)
+
+    @property
     def acted(self) -> bool:
         return self.result is not None and self.result.worst is Severity.CRITICAL
 
@@ -51,10 +57,10 @@ class Judged:
         return min(rows) - int(onset) if rows else None
 
 
-def judge(folder: Path, policy: Policy) -> list[Judged]:
-    """Every log of the index, backtested."""
+def judge(folder: Path, policy: Policy, wanted: Callable[[dict[str, str]], bool] = bool) -> list[Judged]:
+    """Every log of the index that is wanted, backtested."""
     with (folder / "index.csv").open(newline="", encoding="utf-8") as opened:
-        index = list(csv.DictReader(opened))
+        index = [row for row in csv.DictReader(opened) if wanted(row)]
     return [_judge(folder, row, policy) for row in index]
 
 

@@ -167,15 +167,7 @@ class Planted:
             self.gathered = 0.0
         if rank == 0:
             self.now_s += wait_s + compute_s
-        ramp = min(1.0, counts.batches / self.warm_up) if self.warm_up else 1.0
-        told: dict[str, Any] = {
-            "momentum": 0.9, "clip_norm": self.clip_norm, "batch_size": 16, "image_size": 640,
-            "instances": round(80 * math.exp(0.3 * draw.gauss(0, 1))),
-            "instances_max": round(20 * math.exp(0.4 * draw.gauss(0, 1))),
-            "memory_reserved": round(self.memory_mib * MIB), "memory_allocated": round(0.7 * self.memory_mib * MIB),
-            "learning_rates": rates or (self.rate * ramp,) * len(self.group_names),
-            "loss_scale": 65536.0 if self.scaler else None,
-        } | fields  # fmt: skip
+        told = self._told(counts.batches, rates) | fields
         told = {key: v for key, v in told.items() if key not in self.untold}
         record = BatchEnded(
             self.now_s, self.now_s, epoch, index, self.batches_per_epoch, counts, loss=value, parts=parts,
@@ -186,6 +178,19 @@ class Planted:
             self.event(NonfiniteSeen(self.now_s, epoch, index, int(bad), value, parts, grad, record.cured, samples,
                                      False, first_bad))  # fmt: skip
         self.put(RecordArrived("p", self.generation, rank, record))
+
+    def _told(self, batches: int, rates: tuple[float, ...] | None) -> dict[str, Any]:
+        """Settings, shapes and memory of a healthy batch."""
+        draw = self.draw
+        ramp = min(1.0, batches / self.warm_up) if self.warm_up else 1.0
+        return {
+            "momentum": 0.9, "clip_norm": self.clip_norm, "batch_size": 16, "image_size": 640,
+            "instances": round(80 * math.exp(0.3 * draw.gauss(0, 1))),
+            "instances_max": round(20 * math.exp(0.4 * draw.gauss(0, 1))),
+            "memory_reserved": round(self.memory_mib * MIB), "memory_allocated": round(0.7 * self.memory_mib * MIB),
+            "learning_rates": rates or (self.rate * ramp,) * len(self.group_names),
+            "loss_scale": 65536.0 if self.scaler else None,
+        }  # fmt: skip
 
 
 def _counted(before: Counts, bad: Nonfinite, overflow: bool) -> Counts:

@@ -6,41 +6,18 @@ and an `index.csv` (see tests.bench.backtest_logs, which prints all of it). Long
 
 from __future__ import annotations
 
-import csv
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from monitor.backtest import Result, backtest
-from monitor.importers import read_log
-from monitor.importers.rows import UnreadableLog
 from monitor.model import Severity
 from monitor.policyfile import policy_from_text, preset
+from tests.bench.backtest_logs import Judged, judge
 
 BESIDE = Path(__file__).parents[3] / "shared" / "logs"
 HEALTHY_ROWS_MAX = 1000  # of a log: six sevenths of the healthy ones, and of the others most, in a tenth of the rows
 ROWS_MAX = 2000
-ALARMING = (Severity.WARNING, Severity.CRITICAL)
-
-
-@dataclass(frozen=True)
-class Judged:
-    """One log of the index and what the backtest said; `result` None: unreadable, and why."""
-
-    index: dict[str, str]
-    result: Result | None
-    why: str = ""
-
-    @property
-    def told(self) -> bool:
-        return self.result is not None and self.result.worst in ALARMING
-
-    @property
-    def first_told(self) -> int | None:
-        rows = [f.row for f in self.result.fired if f.severity in ALARMING] if self.result else []
-        return min(rows, default=None)
 
 
 def folder() -> Path:
@@ -50,25 +27,14 @@ def folder() -> Path:
     return named
 
 
-def _rows_max(row: dict[str, str]) -> int:
-    return HEALTHY_ROWS_MAX if row["label"] == "healthy" else ROWS_MAX
+def _short(row: dict[str, str]) -> bool:
+    return int(row["rows"] or 0) <= (HEALTHY_ROWS_MAX if row["label"] == "healthy" else ROWS_MAX)
 
 
 @pytest.fixture(scope="module")
 def judged() -> list[Judged]:
     """Every log that is not too long, under the default policy."""
-    logs, policy = folder(), policy_from_text(preset("default"), "default")
-    with (logs / "index.csv").open(newline="", encoding="utf-8") as opened:
-        index = [row for row in csv.DictReader(opened) if int(row["rows"] or 0) <= _rows_max(row)]
-    found = []
-    for row in index:
-        try:
-            run = read_log((logs / row["file"]).read_bytes(), row["file"])
-        except UnreadableLog as error:
-            found.append(Judged(row, None, str(error)))
-        else:
-            found.append(Judged(row, backtest(run, policy)))
-    return found
+    return judge(folder(), policy_from_text(preset("default"), "default"), _short)
 
 
 def of(judged: list[Judged], *labels: str) -> list[Judged]:
@@ -93,13 +59,13 @@ def test_no_healthy_run_is_acted_upon(judged: list[Judged]) -> None:
 
 def test_fewer_than_one_in_twenty_five_healthy_runs_is_told_of(judged: list[Judged]) -> None:
     healthy = of(judged, "healthy")
-    assert sum(one.told for one in healthy) < len(healthy) / 25
+    assert sum(one.warned for one in healthy) < len(healthy) / 25
 
 
 def test_every_run_with_nan_is_told_of_at_its_first_bad_row(judged: list[Judged]) -> None:
     runs = of(judged, "nan")
     assert len(runs) >= 25
-    assert [one.index["file"] for one in runs if not one.told] == []
+    assert [one.index["file"] for one in runs if not one.warned] == []
     counted = [one for one in runs if one.index["nan_onset_row"]]
     assert [o.index["file"] for o in counted if (o.first_told or 0) > int(o.index["nan_onset_row"])] == []
 
@@ -107,4 +73,4 @@ def test_every_run_with_nan_is_told_of_at_its_first_bad_row(judged: list[Judged]
 def test_every_finite_spike_is_told_of(judged: list[Judged]) -> None:
     spikes = of(judged, "spike")
     assert len(spikes) >= 10
-    assert [one.index["file"] for one in spikes if not one.told] == []
+    assert [one.index["file"] for one in spikes if not one.warned] == []

@@ -84,5 +84,5 @@ def test_a_file_is_named_below_the_folder_it_is_imported_from(monkeypatch: pytes
     )
     assert shorten("/venv/lib/python3.11/queue.py") == "queue.py"
     assert shorten(f"{tmp_path}/train.py") == "train.py"
-    assert shorten("/home/somebody/private/project/loops/train.py") == "project/loops/train.py"
+    assert shorten("/elsewhere/private/project/loops/train.py") == "project/loops/train.py"
     assert shorten("<frozen importlib._bootstrap>") == "<frozen importlib._bootstrap>"
