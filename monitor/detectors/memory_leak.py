@@ -6,7 +6,7 @@ from monitor.detectors import MEMORY, Moment, register
 from monitor.model import Finding, Severity
 from monitor.policy.settings import MemoryLeak
 from monitor.state.hardware import capacity_bytes
-from monitor.state.run import Memory
+from monitor.state.line import Line
 from monitor.state.stats import LINE_POINTS, LINE_STRIDE
 from monitor.state.view import RunView
 
@@ -22,36 +22,31 @@ def memory_leak(run: RunView, config: MemoryLeak) -> Finding | None:
 
     With the time to out-of-memory where NVML or the policy file tells the device's size. Blind for 3,000 batches.
     """
-    memory = run.learned.memory
-    if memory.points < POINTS_MIN or memory.seen % STRIDE or memory.var <= 0.0 or memory.covar <= 0.0:
+    memory, line = run.learned.memory, run.learned.memory.line
+    if line.points < POINTS_MIN or memory.seen % STRIDE or line.covar <= 0.0:
         return None
-    slope = memory.covar / memory.var_at
-    if (
-        memory.covar * slope / memory.var < config.fit
-        or slope * LINE_POINTS * LINE_STRIDE < config.growth * memory.mean
-    ):
-        return None
-    if memory.last < memory.mean + LAG * slope * (run.at.count - memory.mean_at):
+    slope = line.slope
+    if line.fit < config.fit or slope * LINE_POINTS * LINE_STRIDE < config.growth * line.mean or line.ahead < LAG:
         return None
     pace = f"{1000 * slope / MIB:.3g} MiB every 1,000 batches"
     return run.finding(
         "memory_leak",
         "memory",
         Severity.WARNING,
-        since=run.before(memory.points * LINE_STRIDE - 1),
+        since=run.before(line.points * LINE_STRIDE - 1),
         signal="memory",
         value=slope,
         limit=config.growth,
-        summary=f"GPU memory grows by {pace}{_left(run, config, memory, slope)}",
+        summary=f"GPU memory grows by {pace}{_left(run, config, line)}",
     )
 
 
-def _left(run: RunView, config: MemoryLeak, memory: Memory, slope: float) -> str:
+def _left(run: RunView, config: MemoryLeak, line: Line) -> str:
     told = capacity_bytes(run.run_state.hardware) if run.run_state else None
     capacity = told or config.capacity_bytes
     if capacity is None:
         return ""
-    batches = max(capacity - memory.last, 0.0) / slope
+    batches = max(capacity - line.last, 0.0) / line.slope
     took = run.signal("batch_s")
     hours = f", {batches * took.unscaled(took.level) / 3600:.1f} h" if took and took.warm else ""
     return f": out of memory in {batches:.0f} batches{hours}"

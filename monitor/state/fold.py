@@ -104,7 +104,7 @@ def new_shape(learned: Learned) -> None:
     for signal in learned.signals.values():
         boundary(signal)
     learned.renewing = True
-    learned.times.seen = learned.memory.seen = learned.memory.points = 0
+    learned.times.seen = learned.memory.seen = learned.memory.line.points = 0
     learned.pace = Pace()
 
 

@@ -11,6 +11,7 @@ import math
 import msgspec
 
 from monitor.model import GpuSeen, HardwareSeen, HostSeen, VolumeSeen
+from monitor.state.line import Line, take_point
 
 LINE_POINTS = 240  # a point's weight falls to 1/e after this many: an hour of one every 15 s
 LEVEL_FIRST_S = 600.0  # in which the memory of a training grows to its level: workers start, caches fill
@@ -23,35 +24,6 @@ VOLUMES_MAX = 8
 SLOWING_BITS = 0x8 | 0x20 | 0x40 | 0x80  # NVML's clocks event reasons: slowdown, two thermal ones, power brake
 HOT_MARGIN_CELSIUS = 2  # below the temperature at which the device slows itself down
 HOT_CELSIUS = 90  # where it does not tell that temperature
-
-
-class Line(msgspec.Struct):
-    """A straight line through points of time and value: least squares whose weights fall off exponentially."""
-
-    points: int = 0
-    mean_at: float = 0.0
-    mean: float = 0.0
-    var_at: float = 0.0
-    var: float = 0.0
-    covar: float = 0.0
-    last_at: float = 0.0
-    last: float = 0.0
-
-    @property
-    def slope(self) -> float:
-        """Units of the value a second."""
-        return self.covar / self.var_at if self.var_at > 0.0 else 0.0
-
-    @property
-    def fit(self) -> float:
-        """R squared: the share of the value's variance that the line explains."""
-        return self.covar * self.slope / self.var if self.var > 0.0 else 0.0
-
-    @property
-    def ahead(self) -> float:
-        """Where the last point lies along the rise since the mean: 1 on the line, below it where the rise bends."""
-        rise = self.slope * (self.last_at - self.mean_at)
-        return (self.last - self.mean) / rise if rise else 0.0
 
 
 class Level(msgspec.Struct):
@@ -125,26 +97,12 @@ def fold_hardware(state: HardwareState, seen: HardwareSeen, generation: int, now
     for volume in seen.volumes[:VOLUMES_MAX]:
         known = state.volumes.setdefault(volume.name, VolumeState(volume))
         known.last = volume
-        take_point(known.free, now_s, float(volume.free))
+        take_point(known.free, now_s, float(volume.free), LINE_POINTS)
     if seen.gpus is not None:
         _take_gpus(state, seen.gpus, now_s, gap_s)
     else:
         for gpu in state.gpus.values():
             _no_news(gpu)
-
-
-def take_point(line: Line, at: float, value: float) -> None:
-    """One more point of the line."""
-    line.points += 1
-    line.last_at, line.last = at, value
-    weight = 1.0 / min(line.points, LINE_POINTS)
-    off_at, off = at - line.mean_at, value - line.mean
-    line.mean_at += weight * off_at
-    line.mean += weight * off
-    keep = 1.0 - weight
-    line.var_at = keep * (line.var_at + weight * off_at * off_at)
-    line.var = keep * (line.var + weight * off * off)
-    line.covar = keep * (line.covar + weight * off_at * off)
 
 
 def take_level(level: Level, value: float, noise: float, now_s: float) -> None:
@@ -178,7 +136,7 @@ def take_share(share: Share, *, holds: bool, gap_s: float, now_s: float) -> None
 def _take_host(host: HostState, seen: HostSeen, now_s: float) -> None:
     host.last = seen
     if seen.training_rss is not None:
-        take_point(host.rss, now_s, float(seen.training_rss))
+        take_point(host.rss, now_s, float(seen.training_rss), LINE_POINTS)
         take_level(host.level, float(seen.training_rss), LEVEL_NOISE * seen.total, now_s)
 
 

@@ -10,6 +10,7 @@ import msgspec
 from monitor.model import Finding, Incident, Position, Severity, Verdict
 from monitor.state.allocator import Allocator
 from monitor.state.hardware import HardwareState
+from monitor.state.line import Line
 from monitor.state.pace import Pace
 from monitor.state.signals import Signal
 from monitor.state.stacks import Stacks
@@ -50,13 +51,7 @@ class Memory(msgspec.Struct):
     high: float = 0.0  # reserved, learnt
     over: int = 0  # batches in a row above it
     held: float = 0.0  # lowest reserved of those
-    points: int = 0  # of the line, one for every LINE_STRIDE batches; weights fall to 1/e after LINE_POINTS
-    mean_at: float = 0.0
-    mean: float = 0.0
-    var_at: float = 0.0
-    var: float = 0.0
-    covar: float = 0.0
-    last: float = 0.0  # what the line is put through: allocated, or reserved where that is not known
+    line: Line = msgspec.field(default_factory=Line)  # a point every LINE_STRIDE batches, by Counts.batches
 
 
 class Scaler(msgspec.Struct):

@@ -8,6 +8,7 @@ import msgspec
 
 from monitor.model import Position
 from monitor.state.allocator import Allocator
+from monitor.state.line import take_point
 from monitor.state.pace import Pace
 from monitor.state.run import Blocks, Flags, Learned, Memory, Scaler
 from monitor.state.signals import RING, Signal, boundary
@@ -94,20 +95,7 @@ def take_memory(memory: Memory, count: int, reserved: float | None, allocated: f
                 memory.high, memory.over = memory.held, 0
     value = allocated if allocated is not None else reserved
     if value is not None and math.isfinite(value) and memory.seen % LINE_STRIDE == 0:
-        _take_point(memory, float(count), float(value))
-
-
-def _take_point(memory: Memory, at: float, value: float) -> None:
-    memory.points += 1
-    memory.last = value
-    weight = 1.0 / min(memory.points, LINE_POINTS)
-    off_at, off = at - memory.mean_at, value - memory.mean
-    memory.mean_at += weight * off_at
-    memory.mean += weight * off
-    keep = 1.0 - weight
-    memory.var_at = keep * (memory.var_at + weight * off_at * off_at)
-    memory.var = keep * (memory.var + weight * off * off)
-    memory.covar = keep * (memory.covar + weight * off_at * off)
+        take_point(memory.line, float(count), float(value), LINE_POINTS)
 
 
 def take_scale(scaler: Scaler, count: int, scale: float | None, overflows: int) -> None:

@@ -302,7 +302,7 @@ def test_what_is_learnt_does_not_grow() -> None:
         for name in NAMES:
             FAULTS[name](stream, draw)
         sizes.append(len(msgspec.msgpack.encode(stream.run.ranks[0].learned)))
-    assert sizes[-1] < 6000
+    assert sizes[-1] < 6500  # bytes
     assert sizes[-1] < 1.2 * sizes[0]
 
 

@@ -130,9 +130,9 @@ def test_the_line_through_memory_is_the_least_squares_line(slope: float, start: 
     memory = Memory()
     for count in range(1, points * LINE_STRIDE + 1):
         take_memory(memory, count, None, start + slope * count)
-    assert memory.points == points
+    assert memory.line.points == points
     assert points >= 100
-    assert memory.covar / memory.var_at == pytest.approx(slope, rel=1e-3, abs=1.0)
+    assert memory.line.slope == pytest.approx(slope, rel=1e-3, abs=1.0)
     assert LINE_POINTS >= 100
 
 

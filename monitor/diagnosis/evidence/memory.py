@@ -120,11 +120,10 @@ def one_step(case: Case) -> str:
 def straight_line(case: Case) -> str:
     """What is allocated lies on a rising line."""
     rank = case.run.ranks.get(case.rank)
-    line = rank.learned.memory if rank else None
-    if line is None or line.points < POINTS_MIN or min(line.var, line.var_at) <= 0.0 or line.covar <= 0.0:
+    line = rank.learned.memory.line if rank else None
+    if line is None or line.points < POINTS_MIN or line.covar <= 0.0:
         return ""
-    fit = line.covar**2 / (line.var * line.var_at)
-    slope = line.covar / line.var_at
+    fit, slope = line.fit, line.slope
     grown = slope * 2.0 * line.var_at**0.5
     if fit < FIT_MIN or grown < GROWTH_MIN * line.mean:
         return ""
