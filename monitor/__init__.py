@@ -1,1 +1,1 @@
-"""The daemon, the shim and the command line. Of `trainer_hooks` it imports the wire alone; it never imports torch."""
+"""The daemon, the supervisor and the command line. It imports `trainer_hooks.wire`, and never torch."""

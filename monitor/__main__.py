@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from monitor.daemon import DEFAULT_PORT, IDLE_EXIT_S, DaemonOptions, main
+from monitor.daemon.main import DEFAULT_PORT, IDLE_EXIT_S, DaemonOptions, main
 
 
 def _options() -> DaemonOptions:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import torch
 
-from trainer_hooks.breaker import Breaker
+from trainer_hooks.fail_open import FailOpen
 from trainer_hooks.tensors import StatisticsBackup, first_nonfinite, largest, statistics_modules, unwrap
 from trainer_hooks.wire.messages import SkippedBy
 
@@ -80,7 +80,7 @@ class Guard:
         model: torch.nn.Module,
         optimizer: torch.optim.Optimizer,
         scaler: Scaler | None,
-        breaker: Breaker,
+        fail_open: FailOpen,
         *,
         acts: bool = True,
     ) -> None:
@@ -93,7 +93,7 @@ class Guard:
         self._owned = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         self._scaler = scaler
         self._scale: float | None = None
-        self._breaker = breaker
+        self._breaker = fail_open
         self._average: Any = None
         self._loss: torch.Tensor | None = None
         self._backup = StatisticsBackup(model)
@@ -144,7 +144,7 @@ class Guard:
         return norm
 
     def settle(self) -> None:
-        """Judge the step that was just taken or skipped, before the average sees its result. Once per step."""
+        """BatchAssessor the step that was just taken or skipped, before the average sees its result. Once per step."""
         report = self.report
         if report.settled:
             return

@@ -7,7 +7,7 @@ from collections import deque
 from trainer_hooks.wire.messages import Order, Sender
 
 STACKS = "stacks"  # the kind that the sender thread answers: the training thread may hang
-EXIT_CODE = 75  # EX_TEMPFAIL: "try again", which is what the shim will do
+EXIT_CODE = 75  # EX_TEMPFAIL: "try again", which is what the supervisor will do
 ORDER_IDS_MAX = 1_000  # remembered for good; an honest daemon sends a handful in a generation, then we stop listening
 ORDER_NAME_CHARS_MAX = 200  # an order's id becomes part of a file name of at most 255 bytes
 

@@ -7,13 +7,13 @@ import os
 import time
 from pathlib import Path
 
-from trainer_hooks.beacon import Pulse, arm
+from trainer_hooks.hang_dump import Heartbeat, arm
 from trainer_hooks.identity import Identity, identify
 from trainer_hooks.orders import OrderInbox
 from trainer_hooks.outbox import Batch, Outbox, Packer
+from trainer_hooks.sanitize import fit
 from trainer_hooks.sender import SenderThread
 from trainer_hooks.spool import Save, Spool, request_of
-from trainer_hooks.trimming import fit
 from trainer_hooks.wire import runfolder
 from trainer_hooks.wire.eventfile import EventFile, events_path
 from trainer_hooks.wire.messages import Event, HookTrouble, Order, OrderApplied, SettingChanged
@@ -132,10 +132,12 @@ class Probe:
         self._sender.stop(max(UNCONNECTED_FLUSH_S, deadline_s - time.monotonic()))
 
     def _new_sender(self) -> SenderThread:
-        return SenderThread(_address, self._outbox, self._packer, self._inbox, self._events, light=self._light_beacon)
+        return SenderThread(
+            _address, self._outbox, self._packer, self._inbox, self._events, light=self._offer_hang_dump
+        )
 
-    def _light_beacon(self) -> Pulse:
-        return arm(self.identity.folder.beacon(self.identity.generation, self.identity.rank))
+    def _offer_hang_dump(self) -> Heartbeat:
+        return arm(self.identity.folder.hang_dump(self.identity.generation, self.identity.rank))
 
     def _reopen(self) -> None:
         """Go on where `close` stopped. Events keep counting: a daemon knows a generation's events by their numbers."""

@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import ParamSpec
 
-from trainer_hooks.beacon import Pulse
+from trainer_hooks.hang_dump import Heartbeat
 from trainer_hooks.link import Alarm, Link
 from trainer_hooks.orders import STACKS, OrderInbox
 from trainer_hooks.outbox import Outbox, Packer
+from trainer_hooks.sanitize import fit
 from trainer_hooks.stacks import describe_threads
-from trainer_hooks.trimming import fit
 from trainer_hooks.wire.codec import WireError, decode_downlink
 from trainer_hooks.wire.eventfile import EventFile
 from trainer_hooks.wire.messages import EventSent, HookTrouble, Order, PhaseChanged, Record, Refused, StacksSeen
@@ -43,9 +43,9 @@ class SenderThread:
         inbox: OrderInbox,
         events: EventFile,
         turn_s: float = TURN_S,
-        light: Callable[[], Pulse] | None = None,
+        light: Callable[[], Heartbeat] | None = None,
     ) -> None:
-        """`light` arms the beacon of this thread (see trainer_hooks.beacon); None: there is none."""
+        """`light` arms the hang_dump of this thread (see trainer_hooks.hang_dump); None: there is none."""
         self.errors = 0
         self.undecodable = 0  # messages of the daemon that were none, or for another generation or rank
         self.frames_refused = 0  # by the daemon
@@ -57,7 +57,7 @@ class SenderThread:
         self._events = events
         self._turn_s = turn_s
         self._light = light
-        self._pulse: Pulse | None = None
+        self._heartbeat: Heartbeat | None = None
         self._phase = ""  # as the last PhaseChanged says
         self._record_s = time.monotonic()  # when the last record came
         self._dumps = 0
@@ -99,7 +99,7 @@ class SenderThread:
 
     def _run(self) -> None:
         backoff_s = BACKOFF_MIN_S
-        self._light_beacon()
+        self._offer_hang_dump()
         while not self._stopping.is_set():
             started_s = time.monotonic()
             try:
@@ -113,11 +113,11 @@ class SenderThread:
             backoff_s = min(2 * backoff_s, BACKOFF_MAX_S)
         self._with_file(self._events.close)
 
-    def _light_beacon(self) -> None:
+    def _offer_hang_dump(self) -> None:
         try:
-            self._pulse = self._light() if self._light else None
+            self._heartbeat = self._light() if self._light else None
         except Exception as error:  # noqa: BLE001 - without one a hang is described less well, nothing else
-            _log.debug("no beacon: %r", error)  # no concern of the user's, until a training hangs
+            _log.debug("no hang_dump: %r", error)  # no concern of the user's, until a training hangs
 
     def _serve(self) -> None:
         link = Link(self._address(), self._alarm)
@@ -130,8 +130,8 @@ class SenderThread:
             link.close()
 
     def _turn(self, link: Link, now_s: float) -> None:
-        if self._pulse is not None:
-            self._pulse.beat()
+        if self._heartbeat is not None:
+            self._heartbeat.beat()
         for data in link.receive():
             self._receive(data, now_s)
         self._spool()
@@ -198,10 +198,10 @@ class SenderThread:
 
     def _workers(self, threads: Sequence[str]) -> tuple[str, ...]:
         """What a loader's workers do, where the training waits for them."""
-        if self._pulse is None or LOADER not in threads[0]:
+        if self._heartbeat is None or LOADER not in threads[0]:
             return ()
         try:
-            return tuple(self._pulse.ask_workers())
+            return tuple(self._heartbeat.ask_workers())
         except OSError as error:  # one has just ended; without them the stacks are told all the same
             _log.debug("workers could not be asked: %r", error)
             return ()

@@ -14,17 +14,19 @@ EXIT_INTERRUPTED = 130  # as a shell has it for Ctrl-C
 
 # name -> where the command is ("module:attribute" below monitor.cli) and the line that --help shows for it.
 COMMANDS = {
-    "run": ("run:run", "Supervise a training: trainwarden run -- python train.py"),
+    "run": ("run_command:run", "Supervise a training: trainwarden run -- python train.py"),
     "serve": ("serve:serve", "Run the daemon in the foreground."),
     "status": ("status:status", "What every run is doing, or one run in detail."),
-    "report": ("report:report", "What happened to a run, or to two side by side; as Markdown or one HTML page."),
+    "report": (
+        "report_command:report",
+        "What happened to one run, or to two side by side; Markdown or one HTML page.",
+    ),
     "checkpoints": ("checkpoints:checkpoints", "Which checkpoints a run has, and which of them may be trusted."),
-    "verify": ("verify:verify", "Examine one checkpoint file, without running anything in it."),
+    "verify": ("verify_command:verify", "Examine one checkpoint file, without running anything in it."),
     "stop": ("orders:stop", "Stop a run at its next batch; its last checkpoint stays resumable."),
     "rollback": ("orders:rollback", "Send a run back to its newest clean checkpoint."),
     "policy": ("policy:policy", "Check, show and list policies."),
     "backtest": ("backtest:backtest", "Run recorded logs of any framework through the detectors and the policy."),
-    "bench": ("bench:bench", "Measure what the detectors find, how soon, and how often they cry wolf."),
     "tune": ("tune:tune", "Search the thresholds that do best on your own labelled runs."),
     "demo": ("demo:demo", "See a training fail, roll back and finish, for real, in about a minute."),
 }
@@ -73,17 +75,17 @@ def commands() -> None:
 
 def main() -> None:
     """Carry out the command line of this process and leave with its exit code."""
-    raise SystemExit(execute(sys.argv[1:]))
+    raise SystemExit(execute(sys.argv[1:] or ["--help"]))
 
 
-def execute(arguments: Sequence[str]) -> int:
+def execute(arguments: Sequence[str], command: click.Command = commands, name: str = "trainwarden") -> int:
     """The exit code of a command line. Whatever a user can do wrong ends as one sentence on stderr."""
     try:
-        code = commands.main(list(arguments) or ["--help"], prog_name="trainwarden", standalone_mode=False)
+        code = command.main(list(arguments), prog_name=name, standalone_mode=False)
     except click.Abort:
         return EXIT_INTERRUPTED
     except click.UsageError as error:
-        path = error.ctx.command_path if error.ctx else "trainwarden"
+        path = error.ctx.command_path if error.ctx else name
         click.echo(f"trainwarden: {error.format_message().rstrip('.')}; see {path} --help", err=True)
         return error.exit_code
     except click.ClickException as error:

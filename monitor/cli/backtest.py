@@ -14,10 +14,10 @@ from monitor.cli.failure import EXIT_USAGE, Failure, nearest
 from monitor.cli.writing import write
 
 if TYPE_CHECKING:
-    from monitor.backtest import Result
-    from monitor.backtest.labels import Label
     from monitor.cli.backtest_files import File
-    from monitor.importers.rows import Role
+    from monitor.recorded.backtest import Result
+    from monitor.recorded.backtest.labelled_runs import Label
+    from monitor.recorded.importers.imported_run import Role
 
 EXIT_FIRED = 1
 EXIT_UNREADABLE = 2
@@ -80,7 +80,7 @@ def backtest(
 def _files(paths: tuple[str, ...], run: str | None, labels: str | None) -> tuple[list[File], dict[str, Label] | None]:
     """What is to be read, and the label of each path; None: there are no labels."""
     from monitor.cli.backtest_files import File, expanded
-    from monitor.cli.labels import labels_by_path
+    from monitor.cli.label_file import labels_by_path
     from monitor.history.recall import FILE_NAME
     from trainer_hooks.wire.runfolder import state_home
 
@@ -97,7 +97,7 @@ def _files(paths: tuple[str, ...], run: str | None, labels: str | None) -> tuple
 
 def _mapping(maps: Iterable[str]) -> dict[str, Role]:
     """Column name to role, of `--map role=column`."""
-    from monitor.importers.rows import Role
+    from monitor.recorded.importers.imported_run import Role
 
     known = {"grad": Role.GRAD_NORM, "learning_rate": Role.RATE, **{str(role): role for role in Role}}
     mapping: dict[str, Role] = {}

@@ -13,14 +13,14 @@ from pathlib import Path
 import msgspec
 from pydantic import ValidationError
 
-from monitor.backtest import Result, backtest
 from monitor.cli.failure import EXIT_USAGE, Failure
+from monitor.core.policy.settings import Policy
+from monitor.core.state.journal import Journal
+from monitor.history.journals import MAGIC, journals
 from monitor.history.recall import FILE_NAME
-from monitor.history.recorded import MAGIC, journals
-from monitor.importers import LOG_BYTES_MAX, read_recording
-from monitor.importers.rows import ImportedRun, NotALog, Recording, Role, UnreadableLog
-from monitor.policy.settings import Policy
-from monitor.state.journal import Journal
+from monitor.recorded.backtest import Result, backtest
+from monitor.recorded.importers import LOG_BYTES_MAX, read_recording
+from monitor.recorded.importers.imported_run import ImportedRun, NotALog, Recording, Role, UnreadableLog
 
 SUFFIXES = frozenset(
     {".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".log", ".txt", ".out", ".err"}

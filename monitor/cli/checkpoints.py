@@ -12,7 +12,7 @@ from monitor.cli.names import existing_run
 from monitor.cli.show import print_table
 
 if TYPE_CHECKING:
-    from monitor.api.snapshots import CheckpointLine
+    from monitor.daemon.api.snapshots import CheckpointLine
 
 
 @click.command(cls=Command, examples=("trainwarden checkpoints night-3f2a",))
@@ -24,8 +24,8 @@ def checkpoints(run: str, as_json: bool) -> None:
     import msgspec
 
     with daemon_failures():
-        from monitor.api.snapshots import CheckpointLine
-        from monitor.client import Client, run_path
+        from monitor.client.http import Client, run_path
+        from monitor.daemon.api.snapshots import CheckpointLine
 
         with Client() as client:
             found = client.get(run_path(run, "checkpoints"), list[CheckpointLine])

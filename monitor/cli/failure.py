@@ -36,7 +36,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 @contextlib.contextmanager
 def daemon_failures() -> Iterator[None]:
     """Turns what can go wrong between us and the daemon into a Failure."""
-    from monitor.client import DeclinedError, UnreachableError
+    from monitor.client.http import DeclinedError, UnreachableError
     from trainer_hooks.wire.runfolder import RunFolderError
 
     try:

@@ -12,7 +12,7 @@ from monitor.cli.failure import EXIT_USAGE, Failure, daemon_failures
 from monitor.cli.names import existing_run
 
 if TYPE_CHECKING:
-    from monitor.api.snapshots import RunSummary
+    from monitor.daemon.api.snapshots import RunSummary
 
 
 @click.command(cls=Command, examples=("trainwarden stop night-3f2a",))
@@ -34,8 +34,8 @@ def rollback(run: str) -> None:
 def _ask(run: str, kind: str) -> None:
     existing_run(run)
     with daemon_failures():
-        from monitor.api.snapshots import RunDetail
-        from monitor.client import Client, run_path
+        from monitor.client.http import Client, run_path
+        from monitor.daemon.api.snapshots import RunDetail
 
         with Client() as client:
             _check_it_can(client.get(run_path(run), RunDetail).summary, kind)

@@ -11,7 +11,7 @@ from monitor.cli.command import Command, Group
 from monitor.cli.failure import EXIT_CONFIG, Failure, nearest
 
 if TYPE_CHECKING:
-    from monitor.policy.settings import Policy
+    from monitor.core.policy.settings import Policy
 
 EXAMPLES = (
     "trainwarden policy show default > policy.yaml",
@@ -40,7 +40,7 @@ def show(file: str, effective: bool) -> None:
     """Print a policy: a start for your own."""
     text, meaning = read_policy(file)
     if effective:
-        from monitor.policyfile import effective_yaml
+        from monitor.policyfile.load import effective_yaml
 
         text = effective_yaml(meaning)
     click.echo(text, nl=not text.endswith("\n"))
@@ -49,7 +49,7 @@ def show(file: str, effective: bool) -> None:
 @policy.command(cls=Command, examples=("trainwarden policy presets",))
 def presets() -> None:
     """List the policies that come along."""
-    from monitor.policyfile import PRESETS
+    from monitor.policyfile.load import PRESETS
 
     for name in PRESETS:
         click.echo(name)
@@ -62,7 +62,7 @@ def schema() -> None:
     In VS Code, with the YAML extension, the first line of the policy names it:
     # yaml-language-server: $schema=trainwarden-policy.schema.json
     """
-    from monitor.policyfile import schema_text
+    from monitor.policyfile.load import schema_text
 
     click.echo(schema_text())
 
@@ -73,7 +73,7 @@ def read_policy(name: str) -> tuple[str, Policy]:
     Raises:
         Failure: the file can't be read, holds an error (every one is listed), or nothing has that name.
     """
-    from monitor.policyfile import PolicyFileError, policy_from_text
+    from monitor.policyfile.load import PolicyFileError, policy_from_text
 
     text = _policy_text(name)
     try:
@@ -83,7 +83,7 @@ def read_policy(name: str) -> tuple[str, Policy]:
 
 
 def _policy_text(name: str) -> str:
-    from monitor.policyfile import PRESETS, preset
+    from monitor.policyfile.load import PRESETS, preset
 
     if name in PRESETS:
         return preset(name)

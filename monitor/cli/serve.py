@@ -25,6 +25,6 @@ DEFAULT_PORT = 9469
 )
 def serve(port: int) -> int:
     """Run the daemon in the foreground until Ctrl-C. One per user and host; `trainwarden run` starts one by itself."""
-    from monitor.daemon import DaemonOptions, main
+    from monitor.daemon.main import DaemonOptions, main
 
     return main(DaemonOptions(port=port))

@@ -13,7 +13,7 @@ from monitor.cli.names import existing_run
 from monitor.cli.show import ago, duration, moment, print_table
 
 if TYPE_CHECKING:
-    from monitor.api.snapshots import FindingLine, RunDetail, RunSummary
+    from monitor.daemon.api.snapshots import FindingLine, RunDetail, RunSummary
 
 EXAMPLES = ("trainwarden status", "trainwarden status night-3f2a", "trainwarden status --json | jq '.[].state'")
 
@@ -36,8 +36,8 @@ def status(run: str | None, as_json: bool) -> None:
 
 def _all_runs() -> list[RunSummary]:
     with daemon_failures():
-        from monitor.api.snapshots import RunSummary
-        from monitor.client import Client
+        from monitor.client.http import Client
+        from monitor.daemon.api.snapshots import RunSummary
 
         with Client() as client:
             return client.get("/api/v1/runs", list[RunSummary])
@@ -46,8 +46,8 @@ def _all_runs() -> list[RunSummary]:
 def _one_run(run: str) -> RunDetail:
     existing_run(run)
     with daemon_failures():
-        from monitor.api.snapshots import RunDetail
-        from monitor.client import Client, run_path
+        from monitor.client.http import Client, run_path
+        from monitor.daemon.api.snapshots import RunDetail
 
         with Client() as client:
             return client.get(run_path(run), RunDetail)

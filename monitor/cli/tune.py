@@ -15,10 +15,10 @@ from monitor.cli.failure import EXIT_USAGE, Failure
 from monitor.cli.writing import write
 
 if TYPE_CHECKING:
-    from monitor.backtest.labels import Label
-    from monitor.policy.settings import Policy
-    from monitor.tuning.knobs import Knob
-    from monitor.tuning.tally import Seen
+    from monitor.core.policy.settings import Policy
+    from monitor.recorded.backtest.labelled_runs import Label
+    from monitor.recorded.tuning.counts import Seen
+    from monitor.recorded.tuning.search_space import Parameter
 
 DETECTORS = ("loss_spike", "gradient_explosion", "divergence")  # those whose thresholds are a matter of taste
 EXAMPLES = (
@@ -62,17 +62,17 @@ def tune(
     """
     from monitor.cli.policy import read_policy
     from monitor.cli.tune_output import policy_text, tuned_lines
-    from monitor.tuning.picture import svg_picture
-    from monitor.tuning.search import tune as search
-    from monitor.tuning.tally import Aim
+    from monitor.recorded.tuning.counts import Aim
+    from monitor.recorded.tuning.picture import svg_picture
+    from monitor.recorded.tuning.search import tune as search
 
     _, policy = read_policy(policy_name)
-    knobs = _knobs(policy, detectors, tries)
+    parameters = _parameters(policy, detectors, tries)
     known = _labelled(paths, labels)
-    runs = _Runs(policy, knobs, known, jobs, points)
+    runs = _Runs(policy, parameters, known, jobs, points)
     runs.begin()
     aim = Aim(healthy_told, healthy_acted)
-    tuned = search(knobs, runs.labels, runs.evaluate, aim, folds=folds, seed=seed, points_max=points)
+    tuned = search(parameters, runs.labels, runs.evaluate, aim, folds=folds, seed=seed, points_max=points)
     click.echo("\n".join([*tuned_lines(tuned, aim), *(f"left out: {error}" for error in runs.errors)]))
     if output:
         write(output, policy_text(tuned, policy))
@@ -81,15 +81,15 @@ def tune(
     return 0
 
 
-def _knobs(policy: Policy, detectors: Sequence[str], tries: Sequence[str]) -> list[Knob]:
-    from monitor.tuning.knobs import KnobError, knob, knobs_of
+def _parameters(policy: Policy, detectors: Sequence[str], tries: Sequence[str]) -> list[Parameter]:
+    from monitor.recorded.tuning.search_space import SearchSpaceError, parameter, parameters_of
 
     try:
-        given = [knob(policy, *_tried(text)) for text in tries]
+        given = [parameter(policy, *_tried(text)) for text in tries]
         named = detectors or (() if given else DETECTORS)
         known = {one.name for one in given}
-        return given + [one for one in knobs_of(policy, named) if one.name not in known]
-    except KnobError as error:
+        return given + [one for one in parameters_of(policy, named) if one.name not in known]
+    except SearchSpaceError as error:
         raise Failure(str(error), EXIT_USAGE) from error
 
 
@@ -108,7 +108,7 @@ def _tried(text: str) -> tuple[str, str, list[float]]:
 def _labelled(paths: tuple[str, ...], labels: str) -> dict[str, Label]:
     """The label of each file there is to be judged."""
     from monitor.cli.backtest_files import expanded
-    from monitor.cli.labels import labels_by_path
+    from monitor.cli.label_file import labels_by_path
 
     files = [str(file.path) for file in expanded(paths)] if paths else None
     known = {path: label for path, label in labels_by_path(Path(labels), files).items() if label.label != "unknown"}
@@ -120,34 +120,36 @@ def _labelled(paths: tuple[str, ...], labels: str) -> dict[str, Label]:
 class _Runs:
     """Judges all runs at a point. What the detectors that are not turned say of them is found out once."""
 
-    def __init__(self, policy: Policy, knobs: Sequence[Knob], known: dict[str, Label], jobs: int, points: int) -> None:
-        self.policy, self.knobs, self.labels, self.jobs, self.points = policy, knobs, known, jobs, points
+    def __init__(
+        self, policy: Policy, parameters: Sequence[Parameter], known: dict[str, Label], jobs: int, points: int
+    ) -> None:
+        self.policy, self.parameters, self.labels, self.jobs, self.points = policy, parameters, known, jobs, points
         self.others: dict[str, Seen] = {}
         self.errors: list[str] = []
         self.turns = 0
 
     def begin(self) -> None:
         """Find out what the others say, and leave out what can't be read."""
-        from monitor.tuning.knobs import only
+        from monitor.recorded.tuning.search_space import only
 
         self.others = self._seen(only(self.policy, self._turned(), on=False), "the other detectors")
         self.labels = {path: label for path, label in self.labels.items() if path in self.others}
 
     def evaluate(self, point: tuple[float, ...]) -> dict[str, Seen]:
         """What every run comes to at the point."""
-        from monitor.tuning.knobs import only, turned
+        from monitor.recorded.tuning.search_space import only, turned
 
         self.turns += 1
-        policy = only(turned(self.policy, self.knobs, point), self._turned(), on=True)
+        policy = only(turned(self.policy, self.parameters, point), self._turned(), on=True)
         seen = self._seen(policy, f"point {self.turns} of at most {self.points}")
         return {path: one | self.others[path] for path, one in seen.items()}
 
     def _turned(self) -> set[str]:
-        return {knob.detector for knob in self.knobs}
+        return {parameter.detector for parameter in self.parameters}
 
     def _seen(self, policy: Policy, what: str) -> dict[str, Seen]:
         from monitor.cli.backtest_files import File, How, outcomes
-        from monitor.tuning.tally import seen_of
+        from monitor.recorded.tuning.counts import seen_of
 
         if not sys.stderr.isatty():  # where there is no bar
             click.echo(f"trainwarden: {what}", err=True)

@@ -6,11 +6,11 @@ import io
 
 from ruamel.yaml import YAML
 
-from monitor.policy.settings import Policy
-from monitor.tuning.knobs import turned
-from monitor.tuning.picture import text_picture
-from monitor.tuning.search import Tuned
-from monitor.tuning.tally import Aim, Tally
+from monitor.core.policy.settings import Policy
+from monitor.recorded.tuning.counts import Aim, Counted
+from monitor.recorded.tuning.picture import text_picture
+from monitor.recorded.tuning.search import Tuned
+from monitor.recorded.tuning.search_space import turned
 
 
 def tuned_lines(tuned: Tuned, aim: Aim) -> list[str]:
@@ -28,7 +28,7 @@ def tuned_lines(tuned: Tuned, aim: Aim) -> list[str]:
         "",
         *text_picture(tuned),
         "",
-        f"where it began, all runs: {_summary(tuned.base_tally)}",
+        f"where it began, all runs: {_summary(tuned.base_counted)}",
         f"chosen, for at most {aim.healthy_told:.1%} of the healthy told and {aim.healthy_acted:.1%} acted upon: "
         + _changes(tuned, tuned.chosen),
         f"  all runs: {_summary(tuned.all_runs)}",
@@ -40,34 +40,36 @@ def _runs_line(tuned: Tuned) -> str:
     count = tuned.all_runs
     return (
         f"{count.healthy} healthy and {count.bad} bad runs of {tuned.groups} groups, {tuned.folds} folds (seed "
-        f"{tuned.seed}), {len(tuned.tried)} points of {len(tuned.knobs)} settings tried"
+        f"{tuned.seed}), {len(tuned.tried)} points of {len(tuned.parameters)} settings tried"
     )
 
 
 def _changes(tuned: Tuned, point: tuple[float, ...]) -> str:
     changed = [
-        f"{knob.name} {value:g}"
-        for knob, value, base in zip(tuned.knobs, point, tuned.base, strict=True)
+        f"{parameter.name} {value:g}"
+        for parameter, value, base in zip(tuned.parameters, point, tuned.base, strict=True)
         if value != base
     ]
     return ", ".join(changed) or "as they were"
 
 
-def _told(tally: Tally) -> str:
-    bad = f"{tally.bad_told} of {tally.bad} ({tally.recall:.1%})"
-    return f"{bad} | {tally.healthy_told} of {tally.healthy} ({tally.told_share:.1%})"
+def _told(counted: Counted) -> str:
+    bad = f"{counted.bad_told} of {counted.bad} ({counted.recall:.1%})"
+    return f"{bad} | {counted.healthy_told} of {counted.healthy} ({counted.told_share:.1%})"
 
 
-def _summary(tally: Tally) -> str:
-    delay = "" if tally.delay_median_rows is None else f", {tally.delay_median_rows:g} rows after the onset (median)"
-    told = f"bad runs told {tally.bad_told} of {tally.bad} ({tally.recall:.1%}){delay}"
-    healthy = f"healthy runs told {tally.healthy_told} of {tally.healthy} ({tally.told_share:.1%})"
-    return f"{told}; {healthy}, acted upon {tally.healthy_acted} ({tally.acted_share:.1%})"
+def _summary(counted: Counted) -> str:
+    delay = (
+        "" if counted.delay_median_rows is None else f", {counted.delay_median_rows:g} rows after the onset (median)"
+    )
+    told = f"bad runs told {counted.bad_told} of {counted.bad} ({counted.recall:.1%}){delay}"
+    healthy = f"healthy runs told {counted.healthy_told} of {counted.healthy} ({counted.told_share:.1%})"
+    return f"{told}; {healthy}, acted upon {counted.healthy_acted} ({counted.acted_share:.1%})"
 
 
 def policy_text(tuned: Tuned, base: Policy) -> str:
     """The chosen policy as a file: what differs from the defaults, and where it comes from."""
-    policy = turned(base, tuned.knobs, tuned.chosen)
+    policy = turned(base, tuned.parameters, tuned.chosen)
     stream = io.StringIO()
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False

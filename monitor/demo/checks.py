@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from monitor.demo.evidence import ALERTS, Evidence
+from monitor.core.model import Verdict
+from monitor.demo.collected import ALERTS, Evidence
 from monitor.demo.scene import CLEAN_EPOCH, EPOCHS
-from monitor.model import Verdict
 
-READ_BACK = "every setting read back is the plan's"  # the story's line at the end of the warm-up
+READ_BACK = "every setting read back is the plan's"  # the timeline's line at the end of the warm-up
 
 
 class Check(NamedTuple):
@@ -74,8 +74,8 @@ def _settings_changed(evidence: Evidence) -> Check:
     claim, plan = "every strengthened setting was read back from the new process", evidence.plan
     if plan is None or not plan.changes:
         return Check(claim, False, "no plan that changes a setting was written")
-    read_back = any(READ_BACK in line for line in evidence.answers.story)
-    differing = [line for line in evidence.answers.story if line.startswith("read back at")]
+    read_back = any(READ_BACK in line for line in evidence.answers.timeline)
+    differing = [line for line in evidence.answers.timeline if line.startswith("read back at")]
     changes = ", ".join(f"{change.setting} {change.old} -> {change.new}" for change in plan.changes)
     seen = "; ".join(differing) or (changes if read_back else f"no read-back arrived for {changes}")
     return Check(claim, read_back and not differing, seen)

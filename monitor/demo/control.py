@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitor.demo.checks import Check
-from monitor.demo.evidence import read_passes, read_results
+from monitor.demo.collected import read_passes, read_results
 from monitor.demo.scene import EPOCHS, Scene
 
 

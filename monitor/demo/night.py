@@ -13,11 +13,11 @@ from pathlib import Path
 
 import click
 
-from monitor.api.bodies import Health
-from monitor.client import Client, ClientError
+from monitor.client.http import Client, ClientError
+from monitor.daemon.api.bodies import Health
 from monitor.demo.checks import Check, checks_of
+from monitor.demo.collected import gather
 from monitor.demo.control import ruin_of
-from monitor.demo.evidence import gather
 from monitor.demo.receiver import AlertReceiver
 from monitor.demo.scene import BATCHES_PER_EPOCH, EPOCHS, RUN, Scene, lay_out
 

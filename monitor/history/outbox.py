@@ -14,7 +14,7 @@ import msgspec
 
 from alerts.alert import Alert
 from alerts.outbox import OutboxRow
-from monitor.history.rows import OutboxChange
+from monitor.history.transaction_rows import OutboxChange
 
 
 class DurableOutbox:

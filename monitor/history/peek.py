@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
+from monitor.core.model import Entry
+from monitor.core.state.run import Fleet
 from monitor.history.reads import reading
 from monitor.history.recall import entries_after, newest_fleet
-from monitor.model import Entry
-from monitor.state.run import Fleet
 
 
 class Seen(msgspec.Struct, frozen=True):

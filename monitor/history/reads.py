@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from monitor.history.rows import StoryLine
 from monitor.history.schema import LEVELS, SIGNALS
+from monitor.history.transaction_rows import TimelineLine
 
 STORY_LINES_MAX = 500
 BUCKETS_MAX = 2000
@@ -45,11 +45,11 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
         db.close()
 
 
-def story(path: Path, run: str, after: int) -> list[StoryLine]:
+def timeline(path: Path, run: str, after: int) -> list[TimelineLine]:
     """The lines of a run behind line `after`, the daemon's own included, at most STORY_LINES_MAX, oldest first."""
     sql = "SELECT n, run, at_s, severity, text FROM story WHERE run IN (?, '') AND n > ? ORDER BY n LIMIT ?"
     with reading(path) as db:
-        return [StoryLine(*row) for row in db.execute(sql, (run, after, STORY_LINES_MAX))]
+        return [TimelineLine(*row) for row in db.execute(sql, (run, after, STORY_LINES_MAX))]
 
 
 def samples(path: Path, run: str, rank: int, from_s: float, to_s: float, buckets: int) -> Series:

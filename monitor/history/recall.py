@@ -12,10 +12,10 @@ import msgspec
 
 from alerts import alert as alert_codec
 from alerts.outbox import OutboxRow
+from monitor.core.model import Effect, Entry
+from monitor.core.state.run import Fleet
 from monitor.errors import StoreFailed
 from monitor.history.store import Store, broken_marker
-from monitor.model import Effect, Entry
-from monitor.state.run import Fleet
 
 FILE_NAME = "history.sqlite3"
 SIDE_FILES = ("", "-wal", "-shm")
@@ -40,7 +40,7 @@ class Recalled(msgspec.Struct):
     effects: list[Effect]  # committed, not known to be carried out, oldest first
     waiting: list[OutboxRow]  # alerts on their way
     alerts_known: set[tuple[str, str]]  # (alert id, receiver) of every row there ever was
-    story: int  # `n` of the last line of the story
+    timeline: int  # `n` of the last line of the timeline
     outbox: int  # id of the last row of the outbox
     seq: int  # of the last entry
     troubles: list[str] = []  # sentences: what could not be read
@@ -109,7 +109,7 @@ def recall(store: Store) -> Recalled:
         ],
         waiting=_waiting(store, troubles),
         alerts_known={(alert, receiver) for alert, receiver in known},
-        story=_last(store, "SELECT max(n) FROM story"),
+        timeline=_last(store, "SELECT max(n) FROM story"),
         outbox=_last(store, "SELECT max(id) FROM outbox"),
         seq=max(fleet.seq, _last(store, "SELECT max(seq) FROM journal")),
         troubles=troubles,

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from monitor.history.rows import Sample
 from monitor.history.schema import LEVELS, SIGNALS
+from monitor.history.transaction_rows import Sample
 
 Key = tuple[str, int, int, int, int, str]  # run, rank, level, generation, bucket, signal
 RollupRow = tuple[str, int, int, int, int, str, float, float, int, float, float, float]

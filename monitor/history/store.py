@@ -16,11 +16,11 @@ from typing import Any
 import msgspec
 
 from alerts import alert as alert_codec
+from monitor.core.model import Entry
 from monitor.errors import StoreFailed
 from monitor.history import schema
-from monitor.history.rows import Commit, OutboxChange, Sample, run_of, sample_of
 from monitor.history.samples import roll_up
-from monitor.model import Entry
+from monitor.history.transaction_rows import Commit, OutboxChange, Sample, run_of, sample_of
 
 JOURNAL_KEPT = 300_000  # entries, for a backtest: hours of a fast training, at most about 150 MB
 SNAPSHOTS_KEPT = 2  # the newest, and the one before it for the day the newest can't be read
@@ -122,7 +122,8 @@ class Store:
         for change in commit.outbox:
             self._change_outbox(change)
         self._db.executemany(
-            "INSERT INTO story VALUES (?, ?, ?, ?, ?)", [(s.n, s.run, s.at_s, s.severity, s.text) for s in commit.story]
+            "INSERT INTO story VALUES (?, ?, ?, ?, ?)",
+            [(s.n, s.run, s.at_s, s.severity, s.text) for s in commit.timeline],
         )
         if commit.snapshot:
             self._write_snapshot(commit.snapshot.seq, commit.snapshot.fleet)

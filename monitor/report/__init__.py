@@ -5,30 +5,30 @@ Every text that came from outside (titles, samples, tensor names, settings) pass
 
 from __future__ import annotations
 
-from monitor.model import Incident
-from monitor.report import cost, decision, diagnosis, evidence, happened, settings, stacks
-from monitor.report.words import count, safe, when
-from monitor.state.run import RunState
+from monitor.core.model import Incident
+from monitor.core.state.run import RunState
+from monitor.report import cost, decision, diagnosis, incident_records, settings_section, stack_text, summary
+from monitor.report.text import count, safe, when
 
 SECTIONS = (
-    happened.summary,
+    summary.summary,
     diagnosis.likely_cause,
     diagnosis.what_changed,
-    happened.epochs,
-    happened.skips,
-    happened.memory,
-    stacks.of_incident,
-    settings.in_force,
-    settings.rates,
-    settings.changed,
+    summary.epochs,
+    summary.skips,
+    summary.memory,
+    stack_text.of_incident,
+    settings_section.in_force,
+    settings_section.rates,
+    settings_section.changed,
     decision.options,
     decision.decided,
     cost.time_lost,
     cost.deadline,
-    evidence.checkpoints,
-    evidence.samples,
+    incident_records.checkpoints,
+    incident_records.samples,
     decision.outcome,
-    evidence.story,
+    incident_records.timeline,
 )
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from monitor.model import Finding, Incident, Position
-from monitor.projection import pace_s
-from monitor.report.account import ONSETS_MAX, Account
-from monitor.report.evidence import checkpoint_table
+from monitor.core.model import Finding, Incident, Position
+from monitor.core.state.projection import pace_s
+from monitor.core.state.run import RunState
+from monitor.report.incident_records import checkpoint_table
 from monitor.report.overview import LEVELS
-from monitor.report.words import count, duration, percent, plural, safe, table, value, when
-from monitor.state.run import RunState
+from monitor.report.report_input import ONSETS_MAX, ReportInput
+from monitor.report.text import count, duration, percent, plural, safe, table, value, when
 
-RUNGS = {
+KILL_TIMEOUTS = {
     "adjust": "settings changed in place",
     "rollback": "rolled back",
     "stop": "stopped for good",
@@ -20,9 +20,9 @@ RUNGS = {
 INCIDENT_HEADER = ["no.", "family", "state", "first bad batch", "opened", "what was done", "outcome"]
 
 
-def findings(account: Account) -> list[str]:
-    """What detectors said, once a spell: those that opened an incident and those that were only told."""
-    run = account.run
+def findings(report_input: ReportInput) -> list[str]:
+    """What detectors said, once a streak: those that opened an incident and those that were only told."""
+    run = report_input.run
     if not run.findings:
         return ["## Findings", "", "None: no detector said anything."]
     header = ["level", "detector", "seen at", "since", "rank", "value", "limit", "what"]
@@ -50,9 +50,9 @@ def at(position: Position) -> str:
     return f"epoch {position.epoch}, batch {count(position.batch)}{later}"
 
 
-def incidents(account: Account) -> list[str]:
+def incidents(report_input: ReportInput) -> list[str]:
     """Every incident in a line."""
-    run = account.run
+    run = report_input.run
     if not run.incidents:
         return ["## Incidents", "", "None."]
     lines = ["## Incidents", "", *table(INCIDENT_HEADER, [incident_cells(incident) for incident in run.incidents])]
@@ -69,15 +69,15 @@ def incident_cells(incident: Incident) -> list[str]:
         f"**{incident.state.value.replace('_', ' ')}**",
         at(incident.onset),
         when(incident.opened_s),
-        RUNGS.get(incident.rung, safe(incident.rung)),
+        KILL_TIMEOUTS.get(incident.action, safe(incident.action)),
         safe(incident.outcome) or "-",
     ]
 
 
-def orders(account: Account) -> list[str]:
+def orders(report_input: ReportInput) -> list[str]:
     """What the training was told to do, and what it did."""
-    run = account.run
-    acted = [incident for incident in run.incidents if incident.rung]
+    run = report_input.run
+    acted = [incident for incident in run.incidents if incident.action]
     if not acted and not run.totals.orders:
         return []
     lines = ["## Orders and rollbacks", ""]
@@ -94,7 +94,7 @@ def _order_cells(incident: Incident) -> list[str]:
     checkpoint = incident.plan.checkpoint if incident.plan else None
     return [
         str(incident.number),
-        RUNGS.get(incident.rung, safe(incident.rung)),
+        KILL_TIMEOUTS.get(incident.action, safe(incident.action)),
         at(incident.left_at) if incident.left_at else "-",
         f"end of epoch {checkpoint.epoch}" if checkpoint else "-",
         plural(incident.batches_discarded, "batch"),
@@ -111,15 +111,17 @@ def _read_back(run: RunState) -> list[str]:
     ]
 
 
-def checkpoints(account: Account) -> list[str]:
+def checkpoints(report_input: ReportInput) -> list[str]:
     """Which copies there are and what may be believed of each."""
-    return checkpoint_table(account.run, {incident.target for incident in account.run.incidents if incident.target})
+    return checkpoint_table(
+        report_input.run, {incident.target for incident in report_input.run.incidents if incident.target}
+    )
 
 
-def time_lost(account: Account) -> list[str]:
+def time_lost(report_input: ReportInput) -> list[str]:
     """What trouble cost in all: batches trained for nothing, and time stood still."""
-    run, pace = account.run, pace_s(account.run)
-    wall_s = (run.ended_s if run.ended_s is not None else account.now_s) - run.opened_s
+    run, pace = report_input.run, pace_s(report_input.run)
+    wall_s = (run.ended_s if run.ended_s is not None else report_input.now_s) - run.opened_s
     lines = ["## Time lost", ""]
     discarded = run.totals.batches_discarded
     if not discarded and not run.downtime_s:

@@ -6,22 +6,22 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from monitor.projection import pace_s
+from monitor.core.state.fold import totals_now
+from monitor.core.state.projection import pace_s
+from monitor.core.state.run import EpochRow, RunState
 from monitor.report import plots
-from monitor.report.account import Account
 from monitor.report.actions import INCIDENT_HEADER, incident_cells
 from monitor.report.overview import LEVELS, state
+from monitor.report.report_input import ReportInput
+from monitor.report.text import count, duration, percent, plural, safe, size, table, value, when
 from monitor.report.whole import Block
-from monitor.report.words import count, duration, percent, plural, safe, size, table, value, when
-from monitor.state.fold import totals_now
-from monitor.state.run import EpochRow, RunState
 from trainer_hooks.wire.messages import TrainingStarted
 
 Given = dict[str, str]
-Row = tuple[str, Callable[[Account], str]]
+Row = tuple[str, Callable[[ReportInput], str]]
 
 
-def blocks(a: Account, b: Account) -> list[Block]:
+def blocks(a: ReportInput, b: ReportInput) -> list[Block]:
     """The comparison, as blocks that make a Markdown text or a page."""
     figure = plots.over_each_other(a, b, (_name(a), _name(b)))
     curves = [Block("## Curves", [figure], page_only=True)] if figure else []
@@ -30,11 +30,11 @@ def blocks(a: Account, b: Account) -> list[Block]:
     return [Block(_heading(a, b)), told[0], *curves, *told[1:]]
 
 
-def _name(account: Account) -> str:
-    return account.run.spec.title or account.run.spec.run
+def _name(report_input: ReportInput) -> str:
+    return report_input.run.spec.title or report_input.run.spec.run
 
 
-def _heading(a: Account, b: Account) -> str:
+def _heading(a: ReportInput, b: ReportInput) -> str:
     return "\n\n".join([
         f"# Two runs: {safe(_name(a), 80)} and {safe(_name(b), 80)}",
         f"A is run {safe(a.run.spec.run)}, B is run {safe(b.run.spec.run)}; as of {when(max(a.now_s, b.now_s))}.",
@@ -44,62 +44,62 @@ def _heading(a: Account, b: Account) -> str:
 # --- numbers --------------------------------------------------------------------------------------------------------
 
 
-def _in_short(a: Account, b: Account) -> list[str]:
+def _in_short(a: ReportInput, b: ReportInput) -> list[str]:
     rows = [[name, read(a), read(b)] for name, read in _ROWS]
     return ["## In short", "", *table(["", "A", "B"], rows)]
 
 
-def _wall(account: Account) -> str:
-    run = account.run
-    ended_s = run.ended_s if run.ended_s is not None else account.now_s
+def _wall(report_input: ReportInput) -> str:
+    run = report_input.run
+    ended_s = run.ended_s if run.ended_s is not None else report_input.now_s
     return duration(max(ended_s - run.opened_s, 0.0))
 
 
-def _pace(account: Account) -> str:
-    pace = pace_s(account.run)
+def _pace(report_input: ReportInput) -> str:
+    pace = pace_s(report_input.run)
     return "-" if pace is None else f"{pace:.3g} s, validation and saving included"
 
 
-def _batch_time(account: Account) -> str:
-    counts, total_s = account.run.totals.histogram_batch_s, account.run.totals.sum_batch_s
+def _batch_time(report_input: ReportInput) -> str:
+    counts, total_s = report_input.run.totals.histogram_batch_s, report_input.run.totals.sum_batch_s
     return f"{total_s / sum(counts):.3g} s" if sum(counts) else "-"
 
 
-def _bad(account: Account) -> str:
-    counts = totals_now(account.run)
+def _bad(report_input: ReportInput) -> str:
+    counts = totals_now(report_input.run)
     return f"{count(counts.nonfinite_batches)} ({percent(counts.nonfinite_batches / max(counts.batches, 1))})"
 
 
-def _skipped(account: Account) -> str:
-    counts = totals_now(account.run)
+def _skipped(report_input: ReportInput) -> str:
+    counts = totals_now(report_input.run)
     return count(counts.skipped_by_guard + counts.skipped_by_scaler)
 
 
-def _memory(account: Account) -> str:
-    most = [row.reserved_max for row in account.run.epochs if row.reserved_max is not None]
-    used = [row.allocated_max for row in account.run.epochs if row.allocated_max is not None]
+def _memory(report_input: ReportInput) -> str:
+    most = [row.reserved_max for row in report_input.run.epochs if row.reserved_max is not None]
+    used = [row.allocated_max for row in report_input.run.epochs if row.allocated_max is not None]
     return f"{size(max(most, default=None))} reserved, {size(max(used, default=None))} in use"
 
 
-def _lost(account: Account) -> str:
-    run = account.run
+def _lost(report_input: ReportInput) -> str:
+    run = report_input.run
     return f"{plural(run.totals.batches_discarded, 'batch')} thrown away, {duration(run.downtime_s)} standstill"
 
 
 _ROWS: tuple[Row, ...] = (
-    ("state", lambda account: state(account.run)),
-    ("opened", lambda account: when(account.run.opened_s)),
+    ("state", lambda report_input: state(report_input.run)),
+    ("opened", lambda report_input: when(report_input.run.opened_s)),
     ("wall time", _wall),
-    ("generations", lambda account: str(account.run.generation)),
-    ("batches", lambda account: count(totals_now(account.run).batches)),
+    ("generations", lambda report_input: str(report_input.run.generation)),
+    ("batches", lambda report_input: count(totals_now(report_input.run).batches)),
     ("not finite", _bad),
     ("steps skipped", _skipped),
     ("pace, a batch", _pace),
     ("time of a batch itself", _batch_time),
     ("GPU memory at most", _memory),
-    ("incidents", lambda account: str(len(account.run.incidents))),
-    ("findings", lambda account: count(sum(account.run.totals.findings.values()))),
-    ("rollbacks", lambda account: str(account.run.rollbacks_used)),
+    ("incidents", lambda report_input: str(len(report_input.run.incidents))),
+    ("findings", lambda report_input: count(sum(report_input.run.totals.findings.values()))),
+    ("rollbacks", lambda report_input: str(report_input.run.rollbacks_used)),
     ("lost", _lost),
 )
 
@@ -107,7 +107,7 @@ _ROWS: tuple[Row, ...] = (
 # --- what they were given -------------------------------------------------------------------------------------------
 
 
-def _differences(a: Account, b: Account) -> list[str]:
+def _differences(a: ReportInput, b: ReportInput) -> list[str]:
     """Settings, versions, machine and policy, as each run began; only what is not the same."""
     kinds = (("setting", _settings), ("version", _versions), ("environment", _environment), ("policy", _policy))
     rows, same = [], 0
@@ -168,7 +168,7 @@ def _flat(value: Any, path: str = "") -> Given:
 # --- what they did --------------------------------------------------------------------------------------------------
 
 
-def _epochs(a: Account, b: Account) -> list[str]:
+def _epochs(a: ReportInput, b: ReportInput) -> list[str]:
     """The last pass of each run through each epoch."""
     of_a, of_b = _last_passes(a.run), _last_passes(b.run)
     if not of_a and not of_b:
@@ -201,7 +201,7 @@ def _cells(row: EpochRow | None) -> list[str]:
     ]
 
 
-def _metrics(a: Account, b: Account) -> list[str]:
+def _metrics(a: ReportInput, b: ReportInput) -> list[str]:
     """The last metrics of each run and their difference."""
     of_a, of_b = a.run.final_metrics, b.run.final_metrics
     rows = [
@@ -212,7 +212,7 @@ def _metrics(a: Account, b: Account) -> list[str]:
     return ["## Last metrics", "", *table(["metric", "A", "B", "B - A"], rows)] if rows else []
 
 
-def _findings(a: Account, b: Account) -> list[str]:
+def _findings(a: ReportInput, b: ReportInput) -> list[str]:
     of_a, of_b = a.run.totals.findings, b.run.totals.findings
     levels = {str(severity): word for severity, word in LEVELS.items()}
     rows = [
@@ -224,11 +224,11 @@ def _findings(a: Account, b: Account) -> list[str]:
     return [*title, *table(["detector", "level", "A", "B"], rows)] if rows else [*title, "None in either run."]
 
 
-def _incidents(a: Account, b: Account) -> list[str]:
+def _incidents(a: ReportInput, b: ReportInput) -> list[str]:
     rows = [
         [letter, *incident_cells(incident)]
-        for letter, account in zip("AB", (a, b), strict=True)
-        for incident in account.run.incidents
+        for letter, report_input in zip("AB", (a, b), strict=True)
+        for incident in report_input.run.incidents
     ]
     title = ["## Incidents", ""]
     header = ["run", *INCIDENT_HEADER]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from monitor.model import Incident, IncidentState
-from monitor.projection import deadline_kept, finish_s, pace_s, redo_batches, remaining, too_close
-from monitor.report.words import HOUR_S, duration, plural, when
-from monitor.state.run import RunState
+from monitor.core.model import Incident, IncidentState
+from monitor.core.state.projection import deadline_kept, finish_s, pace_s, redo_batches, remaining, too_close
+from monitor.core.state.run import RunState
+from monitor.report.text import HOUR_S, duration, plural, when
 
 
 def time_lost(run: RunState, incident: Incident, now_s: float) -> list[str]:
@@ -39,7 +39,7 @@ def batches_lost(run: RunState, incident: Incident) -> int:
 
 def _under_way(incident: Incident) -> bool:
     """True from the decision to go back until the first batch of the new generation."""
-    return incident.rung == "rollback" and incident.resumed_s is None and incident.state is IncidentState.MITIGATING
+    return incident.action == "rollback" and incident.resumed_s is None and incident.state is IncidentState.MITIGATING
 
 
 def deadline(run: RunState, incident: Incident, now_s: float) -> list[str]:

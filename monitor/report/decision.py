@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from monitor.model import Incident, IncidentState
-from monitor.report.words import count, plural, safe, table, when
-from monitor.state.run import RunState
+from monitor.core.model import Incident, IncidentState
+from monitor.core.state.run import RunState
+from monitor.report.text import count, plural, safe, table, when
 
 
 def options(run: RunState, incident: Incident, now_s: float) -> list[str]:
@@ -16,12 +16,12 @@ def options(run: RunState, incident: Incident, now_s: float) -> list[str]:
 
 
 def decided(run: RunState, incident: Incident, now_s: float) -> list[str]:
-    """The rung that was chosen, its reason, and each setting old and new."""
+    """The action that was chosen, its reason, and each setting old and new."""
     names = {"adjust": "Settings changed in place", "rollback": "Stopped and rolled back", "stop": "Stopped for good"}
     lines = [
         "## Decision",
         "",
-        f"{names.get(incident.rung, 'Nothing was done')}: {safe(incident.reason) or 'no reason was given'}.",
+        f"{names.get(incident.action, 'Nothing was done')}: {safe(incident.reason) or 'no reason was given'}.",
     ]
     plan = incident.plan
     if plan and plan.checkpoint:
@@ -30,7 +30,7 @@ def decided(run: RunState, incident: Incident, now_s: float) -> list[str]:
             f"on from epoch {plan.start_epoch}."
         )
     if left := incident.left_at:
-        what = "The settings changed" if incident.rung == "adjust" else "The training left"
+        what = "The settings changed" if incident.action == "adjust" else "The training left"
         lines.append(f"- {what} at a batch boundary: epoch {left.epoch}, batch {count(left.batch)}.")
     if incident.changes:
         rows = [[safe(c.setting), safe(c.old), safe(c.new)] for c in incident.changes]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from monitor.model import Cause, Diagnosis, Incident
-from monitor.report.words import count, safe, table
-from monitor.state.run import RunState
+from monitor.core.model import Cause, Diagnosis, Incident
+from monitor.core.state.run import RunState
+from monitor.report.text import count, safe, table
 
 SENTENCE_CHARS_MAX = 600
 

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from monitor.model import Severity
-from monitor.policy.findings import going_on
-from monitor.policy.settings import Policy
-from monitor.projection import failure_rate, remaining
+from monitor.core.model import Severity
+from monitor.core.policy.findings import going_on
+from monitor.core.policy.settings import Policy
+from monitor.core.state.fold import totals_now
+from monitor.core.state.projection import failure_rate, remaining
+from monitor.core.state.run import RunState
 from monitor.report import cost
-from monitor.report.account import Account
-from monitor.report.happened import epoch_table
-from monitor.report.settings import SHOWN
-from monitor.report.words import count, percent, plural, safe, table, value, when
-from monitor.state.fold import totals_now
-from monitor.state.run import RunState
+from monitor.report.report_input import ReportInput
+from monitor.report.settings_section import SHOWN
+from monitor.report.summary import epoch_table
+from monitor.report.text import count, percent, plural, safe, table, value, when
 
 SETTINGS_MAX = 40  # of a framework whose settings have other names than SHOWN
 METRICS_MAX = 24
 LEVELS = {Severity.CRITICAL: "critical", Severity.WARNING: "warning", Severity.INFO: "note"}
 
 
-def heading(account: Account) -> list[str]:
+def heading(report_input: ReportInput) -> list[str]:
     """Which run this is, and as of when."""
-    run = account.run
-    times = f"opened {when(run.opened_s)} · as of {when(account.now_s)}"
+    run = report_input.run
+    times = f"opened {when(run.opened_s)} · as of {when(report_input.now_s)}"
     return [
         f"# Run {safe(run.spec.title or run.spec.run)}",
         "",
@@ -41,9 +41,9 @@ def state(run: RunState) -> str:
     return safe(run.phase) if run.phase not in {"", "idle", "train"} else "training"
 
 
-def in_short(account: Account) -> list[str]:
+def in_short(report_input: ReportInput) -> list[str]:
     """Where it stands, how much went wrong, what was done."""
-    run = account.run
+    run = report_input.run
     lost = f"{plural(run.totals.batches_discarded, 'batch')} thrown away"
     return [
         "## In short",
@@ -101,9 +101,9 @@ def _metrics(metrics: dict[str, float]) -> str:
     return ", ".join(f"{safe(name)} {value(number)}" for name, number in sorted(metrics.items())[:METRICS_MAX])
 
 
-def settings(account: Account) -> list[str]:
+def settings(report_input: ReportInput) -> list[str]:
     """The settings of the first generation, and what a later one had instead."""
-    trainings = account.run.trainings or ([account.run.training] if account.run.training else [])
+    trainings = report_input.run.trainings or ([report_input.run.training] if report_input.run.training else [])
     if not trainings:
         return []
     first, last = trainings[0], trainings[-1]
@@ -124,16 +124,16 @@ def settings(account: Account) -> list[str]:
     ]
 
 
-def epochs(account: Account) -> list[str]:
+def epochs(report_input: ReportInput) -> list[str]:
     """Every pass through an epoch; of very many the first and the last."""
-    return epoch_table(account.run, "## Epochs", account.run.epochs)
+    return epoch_table(report_input.run, "## Epochs", report_input.run.epochs)
 
 
-def end(account: Account) -> list[str]:
+def end(report_input: ReportInput) -> list[str]:
     """When it ends, and whether the deadline is kept."""
-    run = account.run
+    run = report_input.run
     here, training = run.position, run.training
     left = remaining(here, training.epochs, training.batches_per_epoch).batches if here and training else None
     if run.incident is not None:
         left = cost.batches_left(run, run.incident)
-    return cost.projected_end(run, left, account.now_s)
+    return cost.projected_end(run, left, report_input.now_s)

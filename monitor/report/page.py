@@ -17,8 +17,8 @@ from markdown_it.utils import EnvType, OptionsDict
 from monitor.report.chart import Chart, Figure
 from monitor.report.style import STYLE
 from monitor.report.svg import COLOURS, svg
+from monitor.report.text import visible
 from monitor.report.whole import Block
-from monitor.report.words import visible
 
 FORBIDDEN = (
     "link", "image", "autolink", "html_inline", "html_block", "reference", "code", "fence", "backticks", "blockquote",

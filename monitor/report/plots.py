@@ -4,44 +4,45 @@ from __future__ import annotations
 
 import msgspec
 
-from monitor.curves import Curves, Point
-from monitor.model import Incident
-from monitor.report import marks
-from monitor.report.account import AFTER_ONSET, BEFORE_ONSET, Account
+from monitor.core.model import Incident
+from monitor.core.model.curves import Curves, Point
+from monitor.core.state.run import RunState
+from monitor.report import chart_annotations
 from monitor.report.chart import Chart, Figure, Line, Mark, bytes_scale, chart_of, line_of
-from monitor.report.rows import group_names, part_names
-from monitor.report.words import count, plural
-from monitor.state.run import RunState
+from monitor.report.epoch_rows import group_names, part_names
+from monitor.report.report_input import AFTER_ONSET, BEFORE_ONSET, ReportInput
+from monitor.report.text import count, plural
 
 BOTH = ("onset", "rollback")  # the marks of two runs that one chart has room for
 
 
-def whole(account: Account) -> Figure | None:
+def whole(report_input: ReportInput) -> Figure | None:
     """The curves of the whole run; None where nothing was recorded."""
-    run, where = account.run, marks.places(account.run)
+    run, where = report_input.run, chart_annotations.places(report_input.run)
+    batches, marks = chart_annotations.batches(run), chart_annotations.marks(run)
     across = Chart(
-        "", [], "batches since the run began", 0.0, max(float(marks.batches(run)), 1.0), marks=marks.marks(run),
-        bad=_bad(account.whole, where),
+        "", [], "batches since the run began", 0.0, max(float(batches), 1.0), marks=marks,
+        bad=_bad(report_input.whole, where),
     )  # fmt: skip
-    charts = [*_panels(run, account.whole, across, where), *_time(account.whole, across, where)]
-    return Figure(f"The whole run. {_resolution(account.whole)}", charts) if charts else None
+    charts = [*_panels(run, report_input.whole, across, where), *_time(report_input.whole, across, where)]
+    return Figure(f"The whole run. {_resolution(report_input.whole)}", charts) if charts else None
 
 
-def around(account: Account, incident: Incident) -> Figure | None:
+def around(report_input: ReportInput, incident: Incident) -> Figure | None:
     """The curves around the onset of an incident; None where they are not kept any more."""
-    curves, onset = account.onsets.get(incident.number, Curves()), incident.onset
+    curves, onset = report_input.onsets.get(incident.number, Curves()), incident.onset
     where = {onset.generation: -float(onset.count)}
-    zero = marks.places(account.run).get(onset.generation, 0.0) + onset.count
+    zero = chart_annotations.places(report_input.run).get(onset.generation, 0.0) + onset.count
     near = [
         msgspec.structs.replace(mark, x=mark.x - zero)
-        for mark in marks.marks(account.run)
+        for mark in chart_annotations.marks(report_input.run)
         if -BEFORE_ONSET <= mark.x - zero <= AFTER_ONSET
     ]
     across = Chart(
         "", [], "batches after the first bad one", -float(BEFORE_ONSET), float(AFTER_ONSET), marks=near,
         bad=_bad(curves, where),
     )  # fmt: skip
-    charts = _panels(account.run, curves, across, where)
+    charts = _panels(report_input.run, curves, across, where)
     at = f"epoch {onset.epoch}, batch {count(onset.batch)}"
     return (
         Figure(f"Around the onset of incident {incident.number}, {at}. {_resolution(curves)}", charts)
@@ -50,13 +51,13 @@ def around(account: Account, incident: Incident) -> Figure | None:
     )
 
 
-def over_each_other(a: Account, b: Account, names: tuple[str, str]) -> Figure | None:
+def over_each_other(a: ReportInput, b: ReportInput, names: tuple[str, str]) -> Figure | None:
     """The curves of two runs in the same charts; None where nothing was recorded of either."""
-    last = max(marks.batches(a.run), marks.batches(b.run), 1)
+    last = max(chart_annotations.batches(a.run), chart_annotations.batches(b.run), 1)
     shown = [
         Mark(mark.x, mark.kind, f"{name}: {mark.label}", mark.more)
-        for account, name in zip((a, b), "AB", strict=True)
-        for mark in marks.marks(account.run)
+        for report_input, name in zip((a, b), "AB", strict=True)
+        for mark in chart_annotations.marks(report_input.run)
         if mark.kind in BOTH
     ]
     across = Chart("", [], "batches since the run began", 0.0, float(last), marks=shown)
@@ -72,11 +73,16 @@ def over_each_other(a: Account, b: Account, names: tuple[str, str]) -> Figure | 
     return Figure(f"A is {names[0]}, B is {names[1]}.", found) if found else None
 
 
-def _of_both(signal: str, a: Account, b: Account, names: tuple[str, str]) -> list[Line]:
+def _of_both(signal: str, a: ReportInput, b: ReportInput, names: tuple[str, str]) -> list[Line]:
     scale = bytes_scale() if signal == "reserved" else 1.0
     return [
-        line_of(f"{letter}: {name}", account.whole.signals.get(signal, []), marks.places(account.run), scale)
-        for account, letter, name in zip((a, b), "AB", names, strict=True)
+        line_of(
+            f"{letter}: {name}",
+            report_input.whole.signals.get(signal, []),
+            chart_annotations.places(report_input.run),
+            scale,
+        )
+        for report_input, letter, name in zip((a, b), "AB", names, strict=True)
     ]
 
 

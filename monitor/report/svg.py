@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from monitor.report import axes
 from monitor.report.chart import Chart, Dot, Line, Mark
-from monitor.report.words import plural, visible
+from monitor.report.text import plural, visible
 
 WIDTH, HEIGHT = 760.0, 220.0
 LEFT, RIGHT, TOP, BOTTOM = 62.0, 12.0, 22.0, 34.0

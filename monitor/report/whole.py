@@ -6,10 +6,10 @@ import re
 
 import msgspec
 
-from monitor.model import Incident
-from monitor.report import actions, overview, plots, render, stacks
-from monitor.report.account import Account, told_in_full
+from monitor.core.model import Incident
+from monitor.report import actions, overview, plots, render, stack_text
 from monitor.report.chart import Figure
+from monitor.report.report_input import ReportInput, told_in_full
 
 HEADING = re.compile(r"^#", re.MULTILINE)  # no foreign text begins a line
 
@@ -27,7 +27,7 @@ SECTIONS = (
     overview.settings,
     overview.epochs,
     actions.findings,
-    stacks.of_account,
+    stack_text.of_run,
     actions.incidents,
     actions.orders,
     actions.checkpoints,
@@ -36,26 +36,26 @@ SECTIONS = (
 )
 
 
-def blocks(account: Account) -> list[Block]:
+def blocks(report_input: ReportInput) -> list[Block]:
     """Everything that is told of a run, its latest incidents in full."""
-    figure = plots.whole(account)
+    figure = plots.whole(report_input)
     curves = [Block("## Curves", [figure], page_only=True)] if figure else []
-    told = [Block("\n".join(lines)) for section in SECTIONS if (lines := section(account))]
-    return [Block("\n".join(overview.heading(account))), told[0], *curves, *told[1:], *_incidents(account)]
+    told = [Block("\n".join(lines)) for section in SECTIONS if (lines := section(report_input))]
+    return [Block("\n".join(overview.heading(report_input))), told[0], *curves, *told[1:], *_incidents(report_input)]
 
 
-def _incidents(account: Account) -> list[Block]:
+def _incidents(report_input: ReportInput) -> list[Block]:
     found = []
-    for incident in told_in_full(account.run):
-        figure = plots.around(account, incident)
-        head, _, rest = _below(account, incident).partition("\n### ")
+    for incident in told_in_full(report_input.run):
+        figure = plots.around(report_input, incident)
+        head, _, rest = _below(report_input, incident).partition("\n### ")
         found += [Block(head.rstrip(), [figure] if figure else []), Block(f"### {rest}")]
     return found
 
 
-def _below(account: Account, incident: Incident) -> str:
+def _below(report_input: ReportInput, incident: Incident) -> str:
     """The incident's own report, its headings one level deeper."""
-    return HEADING.sub("##", render(account.run, incident, account.now_s).rstrip())
+    return HEADING.sub("##", render(report_input.run, incident, report_input.now_s).rstrip())
 
 
 def markdown(told: list[Block]) -> str:

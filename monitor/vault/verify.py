@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from monitor.model import Verdict
+from monitor.core.model import Verdict
 
 if TYPE_CHECKING:
-    from monitor.vault.findings import Findings
+    from monitor.vault.problems import Findings
 
 CPU_S_MAX = 120
 MEMORY_BYTES_MAX = 1024**3  # beyond the interpreter and the mapped file; a 32 MB pickle as a tree fits
@@ -145,8 +145,8 @@ def examine_file(file: BinaryIO, digest: str | None) -> Examination:
     """Examine an open file in this process, without any limit: what the child does. `seconds` is left at 0."""
     # Here and not above: they bring numpy, which the child alone needs and which is a fifth of the daemon's start.
     from monitor.vault.contents import read_contents  # noqa: PLC0415
-    from monitor.vault.findings import judge  # noqa: PLC0415
     from monitor.vault.inert import UnreadableError  # noqa: PLC0415
+    from monitor.vault.problems import judge  # noqa: PLC0415
 
     found = _digest(file)
     if digest is not None and digest.lower() != found:

@@ -42,8 +42,10 @@ def test_the_hooks_load_nothing_heavy(module: str) -> None:
     assert not loaded_by(module) & heavy
 
 
-@pytest.mark.parametrize("module", ["monitor.daemon", "monitor.shim.supervise", "monitor.cli", "alerts.deliver"])
-def test_the_daemon_and_the_shim_load_no_torch(module: str) -> None:
+@pytest.mark.parametrize(
+    "module", ["monitor.daemon.main", "monitor.supervisor.supervise", "monitor.cli", "alerts.deliver"]
+)
+def test_the_daemon_and_the_supervisor_load_no_torch(module: str) -> None:
     assert not loaded_by(module) & {"torch", "ultralytics", "numpy"}
 
 

@@ -13,7 +13,7 @@ MEASUREMENTS = (
     ("Reports", "report"),
     ("How slow is found", "throughput"),
     ("Backtest of 100 logs of each kind", "backtest_speed --files 100"),
-    ("False alarms (`trainwarden bench detect` has the faults and the peers' rules too)", "false_alarms"),
+    ("False alarms (`python -m tests.bench.detection` has the faults and the peers' rules too)", "false_alarms"),
 )
 
 

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from monitor.backtest import Result, backtest
-from monitor.importers import read_log
-from monitor.importers.rows import UnreadableLog
-from monitor.model import Severity
-from monitor.policy.settings import Policy
-from monitor.policyfile import load_policy, policy_from_text, preset
+from monitor.core.model import Severity
+from monitor.core.policy.settings import Policy
+from monitor.policyfile.load import load_policy, policy_from_text, preset
+from monitor.recorded.backtest import Result, backtest
+from monitor.recorded.importers import read_log
+from monitor.recorded.importers.imported_run import UnreadableLog
 
 ALARMING = (Severity.WARNING, Severity.CRITICAL)
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from monitor.stream import Recorded, stream_bytes
+from monitor.recorded.stream import Recorded, stream_bytes
 from trainer_hooks.wire.messages import BatchEnded, Counts
 
 EPOCH_ROWS = 500

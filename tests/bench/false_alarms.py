@@ -1,6 +1,6 @@
-"""How often the detectors cry wolf: the healthy trainings and the look-alikes of `trainwarden bench detect`, alone.
+"""How often the detectors cry wolf: the healthy trainings and the look-alikes of `python -m tests.bench.detection`, alone.
 
-`python -m tests.bench.false_alarms [--batches N] [--seed N]`. A spell of one detector counts once.
+`python -m tests.bench.false_alarms [--batches N] [--seed N]`. A streak of one detector counts once.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from monitor.cli import execute
+from tests.bench.detection.command import bench
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args(arguments)
     only = ("--only", "healthy", "--only", "benign", "--no-peers")
-    return execute(["bench", "detect", *only, "--healthy-batches", str(given.batches), "--seed", str(given.seed)])
+    return bench([*only, "--healthy-batches", str(given.batches), "--seed", str(given.seed)])
 
 
 if __name__ == "__main__":

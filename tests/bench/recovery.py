@@ -14,8 +14,8 @@ from pathlib import Path
 
 import msgspec
 
+from monitor.core.state.run import Fleet, RunState
 from monitor.demo.scene import RUN
-from monitor.state.run import Fleet, RunState
 from monitor.vault.verify import examine
 from trainer_hooks.wire import runfolder
 from trainer_hooks.wire.runfolder import Exit, Generation, Plan, Receipt, RunFolder

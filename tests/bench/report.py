@@ -16,15 +16,15 @@ from typing import TypeVar
 
 import msgspec
 
-from monitor.curves import Curves
-from monitor.history.curves import Range, curves
+from monitor.core.model import Entry, RecordArrived
+from monitor.core.model.curves import Curves
+from monitor.history.curve_query import Range, curves
 from monitor.history.recall import open_history
-from monitor.history.rows import Commit
-from monitor.model import Entry, RecordArrived
-from monitor.report.account import Account, without_statistics
+from monitor.history.transaction_rows import Commit
 from monitor.report.page import page
+from monitor.report.report_input import ReportInput, without_statistics
 from monitor.report.whole import blocks
-from tests.harness.accounts import rolled_back
+from tests.harness.report_inputs import rolled_back
 from tests.harness.trainer import batch
 from trainer_hooks.wire.messages import BatchEnded, Counts
 
@@ -54,8 +54,8 @@ def main() -> None:
 
 def _page(whole: Curves, near: Curves) -> None:
     world = rolled_back()
-    account = Account(without_statistics(world.run), world.now_s, whole, {1: near})
-    page_s, text = _timed(lambda: page("bench", blocks(account)))
+    report_input = ReportInput(without_statistics(world.run), world.now_s, whole, {1: near})
+    page_s, text = _timed(lambda: page("bench", blocks(report_input)))
     _row("page", f"{1e3 * page_s:.0f} ms, {len(text.encode()) / 1e3:.0f} kB")
 
 

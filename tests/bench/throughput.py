@@ -12,7 +12,7 @@ import random
 import statistics
 from collections.abc import Callable
 
-from monitor.detectors import load_all
+from monitor.core.detectors import load_all
 from tests.harness.streams import Stream
 
 ASKED = {name: detector for name, detector in load_all().items() if name in ("throughput", "step_time")}

@@ -9,12 +9,12 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from monitor.core import restored, snapshot
-from monitor.detectors import Moment, load_all, moment_of
-from monitor.model import GpuSeen, HostSeen, Severity, Verdict, VolumeSeen
-from monitor.policy.settings import Detectors, Plateau, Policy, Section
-from monitor.state.run import EpochRow
-from monitor.state.view import RunView
+from monitor.core.detectors import Moment, load_all, moment_of
+from monitor.core.engine import restored, snapshot
+from monitor.core.model import GpuSeen, HostSeen, Severity, Verdict, VolumeSeen
+from monitor.core.policy.settings import Detectors, Plateau, Policy, Section
+from monitor.core.state.run import EpochRow
+from monitor.core.state.view import RunView
 from tests.harness.streams import START_S, Stream, calm
 from trainer_hooks.wire.messages import EpochEnded, NonfiniteSeen, PhaseChanged, SettingChanged
 

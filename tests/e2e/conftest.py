@@ -1,4 +1,4 @@
-"""Fixtures of the end-to-end tests: real command line, real daemon, real shim; a home of its own for each test."""
+"""Fixtures of the end-to-end tests: real command line, real daemon, real supervisor; one home a test."""
 
 from __future__ import annotations
 

@@ -106,7 +106,9 @@ def test_a_daemon_killed_at_any_point_of_an_incident_loses_and_repeats_nothing(
     assert run.target_epoch() == 3
     assert run.rows() == [str(epoch) for epoch in range(1, EPOCHS + 1)]
     night.post.expect("incident_opened", "rolled_back", "resolved")
-    assert all(body == bodies[0] for bodies in night.post.tries.values() for body in bodies), "a try told another story"
+    assert all(body == bodies[0] for bodies in night.post.tries.values() for body in bodies), (
+        "a try told another timeline"
+    )
     assert all(len(bodies) >= 2 for bodies in night.post.tries.values()), "no try was refused"
     assert len(night.scrapes.daemons) >= 2, "nobody scraped both daemons"
     assert night.scrapes.steps_back() == []

@@ -1,4 +1,4 @@
-"""Real trainings that come to a standstill under shim and daemon: found in time, and shown where they stand."""
+"""Real trainings that come to a standstill under supervisor and daemon: found in time, and shown where they stand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from tests.harness.night_run import ROOT, fresh_home
 from tests.harness.real_daemon import DaemonProcess, until
-from tests.harness.shim import environment_of, eventually, folder_of, shim
+from tests.harness.supervisor import environment_of, eventually, folder_of, supervisor
 from tests.harness.trainer import announce
 from trainer_hooks.wire.runfolder import Generation, write
 
@@ -29,13 +29,15 @@ STANDS = {
 
 
 class Standing:
-    """The shim of one training, and what it has said so far."""
+    """The supervisor of one training, and what it has said so far."""
 
     def __init__(self, home: Path, how: str, policy: str = POLICY) -> None:
         self.folder = folder_of(home, "still")
         argv = [sys.executable, "-m", "tests.harness.hanging", how]
         environment = environment_of(home, PYTHONPATH=str(ROOT))
-        self.process = shim(home, ROOT, argv, environment, run="still", policy_text=policy, daemon_argv=[], port=0)
+        self.process = supervisor(
+            home, ROOT, argv, environment, run="still", policy_text=policy, daemon_argv=[], port=0
+        )
         self.said = ""
 
     def hear(self) -> str:
@@ -122,9 +124,9 @@ def test_where_nobody_supervises_the_daemon_looks_itself(home: Path) -> None:
         daemon.post("/api/v1/runs", {"run": "alone"})
         argv = [sys.executable, "-m", "tests.harness.hanging", "gil"]
         with subprocess.Popen(argv, env=environment_of(home, **more), cwd=ROOT) as training:
-            story = "/api/v1/runs/alone/story"
-            until("it is said where it stands", lambda: "rank 0 stands in" in daemon.get(story).text, 60.0)
-            assert STANDS["gil"] in daemon.get(story).text
+            timeline = "/api/v1/runs/alone/timeline"
+            until("it is said where it stands", lambda: "rank 0 stands in" in daemon.get(timeline).text, 60.0)
+            assert STANDS["gil"] in daemon.get(timeline).text
             assert training.poll() is None
             training.kill()
 

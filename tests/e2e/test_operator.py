@@ -24,7 +24,7 @@ from tests.harness.night_run import (
     says_one_sentence,
     trainwarden,
 )
-from tests.harness.shim import eventually
+from tests.harness.supervisor import eventually
 from trainer_hooks.wire.runfolder import Receipt, read
 
 

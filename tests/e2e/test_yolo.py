@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.harness.night_run import Daemon, Supervised, environment_of_home, fresh_home, trainwarden
-from tests.harness.shim import NO_DAEMON, command, eventually
+from tests.harness.supervisor import NO_DAEMON, command, eventually
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("default")]
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace, 
 def test_a_failed_sync_ends_the_daemon_with_70_and_a_restart_tells_once(tmp_path: Path) -> None:
     """After a failed sync nobody knows what is on disk, and SQLite would go on acknowledging."""
     announce(tmp_path, "night")
-    started = {"number": 1, "nonce": "n1", "pid": os.getpid(), "shim_pid": os.getpid()}
+    started = {"number": 1, "nonce": "n1", "pid": os.getpid(), "supervisor_pid": os.getpid()}
     with DaemonProcess(tmp_path) as daemon, FakeTrainer(tmp_path, "night", pid=os.getpid()) as trainer:
         trainer.allocate(os.getpid(), os.getpid())
         daemon.post("/api/v1/runs", {"run": "night"})

@@ -24,7 +24,7 @@ from trainer_hooks.wire.eventfile import EventFile, events_path
 from trainer_hooks.wire.messages import EpochEnded, EventSent, OrderApplied, PhaseChanged, TrainingEnded
 from trainer_hooks.wire.runfolder import Exit, Receipt
 
-STARTED = {"number": 1, "nonce": "n1", "pid": os.getpid(), "shim_pid": os.getpid()}
+STARTED = {"number": 1, "nonce": "n1", "pid": os.getpid(), "supervisor_pid": os.getpid()}
 
 
 class Inbox:
@@ -195,7 +195,7 @@ def test_what_happened_while_no_daemon_lived_is_read_from_the_run_folder(tmp_pat
         until("the exit is known", lambda: _summary(daemon)["state"] == "gone")
         detail = daemon.json("/api/v1/runs/night")
         assert detail["final_metrics"] == {"metrics/mAP50(B)": 0.4}
-        told = [line["text"] for line in daemon.json("/api/v1/runs/night/story")]
+        told = [line["text"] for line in daemon.json("/api/v1/runs/night/timeline")]
         assert any("training finished" in text for text in told)
 
 
@@ -213,7 +213,7 @@ def test_a_corrupt_history_is_kept_aside_said_loudly_and_the_run_goes_on(tmp_pat
         daemon.post("/api/v1/runs/night/generation-started", STARTED)
         trainer.batches(1)
         until("the counts are whole again, for they are cumulative", lambda: _summary(daemon)["batches"] == 11)
-        told = [line for line in daemon.json("/api/v1/runs/night/story") if "could not be read" in line["text"]]
+        told = [line for line in daemon.json("/api/v1/runs/night/timeline") if "could not be read" in line["text"]]
         assert told
         assert told[0]["severity"] == "critical"
 

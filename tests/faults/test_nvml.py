@@ -19,7 +19,7 @@ import msgspec
 import psutil
 import pytest
 
-from monitor.model import Finding, Severity
+from monitor.core.model import Finding, Severity
 from tests.harness.nvml import QUICK, StandIn, Watched, build, until
 from tests.harness.real_daemon import DaemonProcess
 from tests.harness.real_daemon import until as until_now
@@ -45,7 +45,7 @@ def nvml(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stan
 
 def probes() -> list[psutil.Process]:
     """Our probe children that live, the stopped and the dying included."""
-    return [one for one in psutil.Process().children() if "monitor.hardware" in one.cmdline()]
+    return [one for one in psutil.Process().children() if "monitor.daemon.hardware" in one.cmdline()]
 
 
 def test_what_nvml_says_is_read(nvml: StandIn) -> None:
@@ -63,7 +63,7 @@ def test_what_nvml_says_is_read(nvml: StandIn) -> None:
             assert (first.ecc_corrected, first.ecc_uncorrected) == (12, 1)
             assert (first.rows_correctable, first.rows_uncorrectable) == (2, 1)
             assert (second.memory_used_bytes, second.rows_correctable) == (3 * 10**9 + 1, None)
-            assert (second.trouble, watched.story) == ("", [])  # what a card can't say is no trouble
+            assert (second.trouble, watched.timeline) == ("", [])  # what a card can't say is no trouble
 
     asyncio.run(scenario())
     assert (nvml.starts, probes()) == (1, [])
@@ -77,13 +77,13 @@ def test_without_nvml_it_is_said_once_however_often_it_is_looked_for(
         watched = Watched()
         began_s = time.monotonic()
         async with watched.watching():
-            await until("it is told", lambda: watched.story)
+            await until("it is told", lambda: watched.timeline)
             assert watched.hardware.readings()["night"].nvml_up is False
             if how == "no driver":
                 await until("it is looked for again", lambda: nvml.starts == 3)
                 assert time.monotonic() - began_s >= 2 * QUICK.absent_s
-        assert len(watched.story) == 1
-        assert ("Library Not Found" if how == "no library" else "Driver Not Loaded") in watched.story[0]
+        assert len(watched.timeline) == 1
+        assert ("Library Not Found" if how == "no library" else "Driver Not Loaded") in watched.timeline[0]
 
     if how == "no library":
         (tmp_path / "libnvidia-ml.so.1").write_bytes(b"")  # found before one that this machine may really have
@@ -145,7 +145,7 @@ def test_nvml_that_crashes_is_started_again_at_the_pace_of_restarts(nvml: StandI
             await until("it was started three times", lambda: nvml.starts == 3)
             assert time.monotonic() - began_s >= 2 * QUICK.restart_s
             assert watched.told("died (signal 6)") == 1
-            assert len(watched.story) == 1
+            assert len(watched.timeline) == 1
             nvml.behave("k")
             await until("NVML answers", lambda: watched.up)
 
@@ -195,7 +195,7 @@ def test_no_child_lives_where_no_run_uses_a_gpu(nvml: StandIn) -> None:
             watched.run.alive = False
             await until("the child is gone", lambda: not probes())
             assert watched.hardware.readings() == {}
-        assert watched.story == []
+        assert watched.timeline == []
         on_the_cpu = Watched(device="cpu")
         assert on_the_cpu.hardware.readings()["night"].nvml_up is None
 
@@ -243,7 +243,7 @@ def test_the_daemon_shows_the_devices_of_a_run_and_its_memory(
         daemon.post("/api/v1/runs", {"run": "night"})
         with FakeTrainer(daemon.home, "night", pid=training_process) as trainer:
             trainer.allocate(training_process, os.getpid())
-            started = {"number": 1, "nonce": "n1", "pid": training_process, "shim_pid": os.getpid()}
+            started = {"number": 1, "nonce": "n1", "pid": training_process, "supervisor_pid": os.getpid()}
             daemon.post("/api/v1/runs/night/generation-started", started)
             trainer.event(msgspec.structs.replace(training_started(trainer.folder, training_process), device="cuda:0"))
             trainer.until_seen()
@@ -258,7 +258,9 @@ def test_the_daemon_shows_the_devices_of_a_run_and_its_memory(
             nvml.behave("u")
             told = "GPU 1: 2 more uncorrectable ECC errors (in all 3)"
             until_now(
-                "the core was told", lambda: told in daemon.get("/api/v1/runs/night/story?wait_s=0").text, within_s=40.0
+                "the core was told",
+                lambda: told in daemon.get("/api/v1/runs/night/timeline?wait_s=0").text,
+                within_s=40.0,
             )
     assert nvml.starts == 1
 

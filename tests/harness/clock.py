@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class FakeClock:
-    """Held to monitor.clock.Clock: it never goes back."""
+    """Held to monitor.daemon.clock.Clock: it never goes back."""
 
     def __init__(self, now_s: float = 1_795_016_040.0) -> None:
         self._now_s = now_s

@@ -1,4 +1,4 @@
-"""A plain HTTP server on a Unix socket that answers a shim as a daemon would, and remembers what it was told."""
+"""A plain HTTP server on a Unix socket that answers a supervisor as a daemon would, and remembers what it was told."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class _Handler(BaseHTTPRequestHandler):
         daemon = self.server.daemon
         if self.path == "/api/v1/health":
             self._answer(daemon.health)
-        elif "/story?" in self.path:
+        elif "/timeline?" in self.path:
             after = int(self.path.partition("after=")[2].partition("&")[0])
-            daemon.more.wait(float(self.path.rpartition("wait_s=")[2]) if len(daemon.story) <= after else 0)
-            self._answer(daemon.story[after:])
+            daemon.more.wait(float(self.path.rpartition("wait_s=")[2]) if len(daemon.timeline) <= after else 0)
+            self._answer(daemon.timeline[after:])
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -54,7 +54,7 @@ class PlainDaemon:
 
     def __init__(self, home: Path, started_s: float = 1.0, refusals: dict[str, str] | None = None) -> None:
         self.told: list[tuple[str, dict[str, Any]]] = []
-        self.story: list[dict[str, Any]] = []
+        self.timeline: list[dict[str, Any]] = []
         self.more = threading.Event()
         self.refusals = refusals or {}
         self.health = {"version": "0", "pid": os.getpid(), "port": 9999, "runs_live": 0, "started_s": started_s}
@@ -75,8 +75,8 @@ class PlainDaemon:
         self._server.server_close()
         self._path.unlink()
 
-    def say(self, text: str, severity: str = "info") -> None:
-        self.story.append({"n": len(self.story) + 1, "at_s": 0.0, "severity": severity, "text": text})
+    def notify(self, text: str, severity: str = "info") -> None:
+        self.timeline.append({"n": len(self.timeline) + 1, "at_s": 0.0, "severity": severity, "text": text})
         self.more.set()
         self.more.clear()
 

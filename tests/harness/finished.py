@@ -6,9 +6,9 @@ from pathlib import Path
 
 import msgspec
 
+from monitor.core.model import Entry, Input, RunOpened
 from monitor.history.recall import open_history
-from monitor.history.rows import Commit
-from monitor.model import Entry, Input, RunOpened
+from monitor.history.transaction_rows import Commit
 from tests.harness.world import World
 from trainer_hooks.wire import runfolder
 from trainer_hooks.wire.runfolder import RunFolder

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from monitor.model import Finding, Incident, IncidentEntry, IncidentState, Option, Position, Severity, Verdict
-from monitor.policy.settings import Policy
-from monitor.state.run import CheckpointState, EpochRow, LastBatch, RankState, RunState
+from monitor.core.model import Finding, Incident, IncidentEntry, IncidentState, Option, Position, Severity, Verdict
+from monitor.core.policy.settings import Policy
+from monitor.core.state.run import CheckpointState, EpochRow, LastBatch, RankState, RunState
 from trainer_hooks.wire.messages import BatchEnded, Counts, NonfiniteSeen, TrainingStarted
 from trainer_hooks.wire.runfolder import Change, Checkpoint, GroupSettings, Plan, RunSpec, Settings
 
@@ -220,9 +220,9 @@ def _incident() -> Incident:
         opened_at=LEFT,
         onset=ONSET,
         findings=[finding],
-        story=[IncidentEntry(NOW_S - 60, "incident 1 opened"), IncidentEntry(NOW_S - 30, "rolling back to epoch 3")],
+        timeline=[IncidentEntry(NOW_S - 60, "incident 1 opened"), IncidentEntry(NOW_S - 30, "rolling back to epoch 3")],
         onset_samples=["000000123.jpg"],
-        rung="rollback",
+        action="rollback",
         attempts=1,
         rollbacks=1,
         before=_settings(),

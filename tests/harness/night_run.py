@@ -18,8 +18,8 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from monitor.shim.process import environment
-from tests.harness.shim import WAIT_S, eventually
+from monitor.supervisor.process import environment
+from tests.harness.supervisor import WAIT_S, eventually
 from trainer_hooks.wire.runfolder import ENV_HOME, Generation, Plan, RunFolder, read
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,7 +54,7 @@ def fresh_home() -> Iterator[Path]:
 
 
 def processes_in(home: Path) -> list[int]:
-    """Every live process that was started with this state home: shims, trainings and daemons."""
+    """Every live process that was started with this state home: supervisors, trainings and daemons."""
     pids = [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdecimal()]
     return [pid for pid in pids if _alive(pid) and environment(pid).get(ENV_HOME) == str(home) and pid != os.getpid()]
 
@@ -210,7 +210,7 @@ class Supervised:
                 start_new_session=True,
             )
 
-    def kill_shim(self) -> int:
+    def kill_supervisor(self) -> int:
         """SIGKILL to `trainwarden run`; returns the pid it had."""
         assert self.process.poll() is None, self.shown
         self.process.kill()
@@ -218,7 +218,7 @@ class Supervised:
         return self.process.pid
 
     def adopt(self) -> None:
-        """`trainwarden run --adopt`: from now on `process` is the new shim."""
+        """`trainwarden run --adopt`: from now on `process` is the new supervisor."""
         self.process = self._start("--adopt", self.run, "--port", "0")
 
     @property

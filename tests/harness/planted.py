@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
-from monitor.core import Core
-from monitor.model import Entry, GenerationStarted, Incident, Input, RaiseAlert, RecordArrived, RunOpened
-from monitor.policy.settings import Detectors, Divergence, GradientExplosion, Hang, LossSpike, Policy
-from monitor.state.run import RunState
+from monitor.core.engine import Core
+from monitor.core.model import Entry, GenerationStarted, Incident, Input, RaiseAlert, RecordArrived, RunOpened
+from monitor.core.policy.settings import Detectors, Divergence, GradientExplosion, Hang, LossSpike, Policy
+from monitor.core.state.run import RunState
 from trainer_hooks.wire.messages import (
     BatchEnded,
     Counts,

@@ -7,9 +7,9 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from monitor.core import Core, restored, snapshot
-from monitor.detectors import Detector
-from monitor.model import (
+from monitor.core.detectors import Detector
+from monitor.core.engine import Core, restored, snapshot
+from monitor.core.model import (
     CheckpointExamined,
     Effect,
     Entry,
@@ -27,9 +27,9 @@ from monitor.model import (
     Verdict,
     VolumeSeen,
 )
-from monitor.policy.settings import Policy
-from monitor.state.run import RunState
-from monitor.state.signals import Signal
+from monitor.core.policy.settings import Policy
+from monitor.core.state.run import RunState
+from monitor.core.state.signals import Signal
 from trainer_hooks.wire.messages import BatchEnded, CheckpointSaved, Counts, Event, EventSent, TrainingStarted
 from trainer_hooks.wire.runfolder import Manifest, RunSpec
 

@@ -35,7 +35,7 @@ WALL_S = 1_795_016_040.0
 
 
 def announce(home: Path, run: str, policy: str = "version: 1\n", act: bool = True) -> RunFolder:
-    """A run folder as the shim writes it before its first generation."""
+    """A run folder as the supervisor writes it before its first generation."""
     folder = RunFolder(home / "runs" / run)
     folder.create()
     spec = RunSpec(run=run, title=f"test of {run}", argv=("python", "train.py"), cwd="/", created_s=WALL_S, act=act)
@@ -77,11 +77,15 @@ class FakeTrainer:
         self._socket.close(0)
         self._context.term()
 
-    def allocate(self, pid: int = 0, shim_pid: int = 0) -> None:
-        """The generation file, as the shim writes it."""
+    def allocate(self, pid: int = 0, supervisor_pid: int = 0) -> None:
+        """The generation file, as the supervisor writes it."""
         self.folder.create()
         document = Generation(
-            number=self.sender.generation, nonce=self.sender.nonce, allocated_by="shim", pid=pid, shim_pid=shim_pid
+            number=self.sender.generation,
+            nonce=self.sender.nonce,
+            allocated_by="supervisor",
+            pid=pid,
+            supervisor_pid=supervisor_pid,
         )
         runfolder.write(self.folder.generation(self.sender.generation), document)
 

@@ -9,7 +9,7 @@ from typing import Any
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from tests.harness.shim import eventually
+from tests.harness.supervisor import eventually
 
 
 class Post:

@@ -1,4 +1,4 @@
-"""A training, its shim and its edges, simulated in virtual time around the real core: entries in, effects carried out.
+"""A training, its supervisor and its edges, simulated in virtual time around the real core.
 
 Nothing of the core is replaced. What the simulation decides (which batch is bad, how long a batch takes) is given
 to it, so
@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 
-from monitor.core import Core
-from monitor.model import (
+from monitor.core.engine import Core
+from monitor.core.model import (
     CheckpointExamined,
     Effect,
     Entry,
@@ -35,8 +35,8 @@ from monitor.model import (
     Verdict,
     WritePlan,
 )
-from monitor.policy.settings import Policy
-from monitor.state.run import RunState
+from monitor.core.policy.settings import Policy
+from monitor.core.state.run import RunState
 from trainer_hooks.wire.messages import (
     BatchEnded,
     CheckpointSaved,

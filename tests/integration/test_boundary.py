@@ -40,7 +40,7 @@ def test_a_declared_boundary_is_no_spike_and_the_same_without_it_is_one(how: str
     folder = announce(tmp_path, "night")
     with DaemonProcess(tmp_path) as daemon:
         daemon.post("/api/v1/runs", {"run": "night"})
-        generation = Generation(number=1, nonce="n1", allocated_by="shim", shim_pid=os.getpid())
+        generation = Generation(number=1, nonce="n1", allocated_by="supervisor", supervisor_pid=os.getpid())
         runfolder.write(folder.generation(1), generation)
         environment = {
             **os.environ, "TRAINWARDEN_HOME": str(tmp_path), "TRAINWARDEN_RUN": "night", "TRAINWARDEN_NONCE": "n1",
@@ -50,7 +50,7 @@ def test_a_declared_boundary_is_no_spike_and_the_same_without_it_is_one(how: str
         done = subprocess.run([sys.executable, "-c", TRAINING, how], env=environment, check=False, timeout=120)
         assert done.returncode == 0
         until("every batch arrived", lambda: daemon.json("/api/v1/runs/night")["summary"]["batches"] == 2 * BATCHES)
-        told = daemon.get("/api/v1/runs/night/story").text
+        told = daemon.get("/api/v1/runs/night/timeline").text
         assert ('"severity":"warning"' in told) == (how == "undeclared"), told
 
 

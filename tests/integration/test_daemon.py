@@ -29,13 +29,13 @@ NASTY = ["..%2F..%2Fetc", "..", "a%0Ab", "%00", "x" * 65, "night%0a", "-rf", "%3
 
 @contextmanager
 def training(daemon: DaemonProcess, run: str, generation: int = 1, nonce: str = "n1") -> Iterator[FakeTrainer]:
-    """A run that its shim announced; this test's process plays the shim and the training."""
+    """A run that its supervisor announced; this test's process plays the supervisor and the training."""
     if generation == 1:
         announce(daemon.home, run)
         daemon.post("/api/v1/runs", {"run": run})
     with FakeTrainer(daemon.home, run, generation, nonce, os.getpid()) as trainer:
         trainer.allocate(os.getpid(), os.getpid())
-        started = {"number": generation, "nonce": nonce, "pid": os.getpid(), "shim_pid": os.getpid()}
+        started = {"number": generation, "nonce": nonce, "pid": os.getpid(), "supervisor_pid": os.getpid()}
         daemon.post(f"/api/v1/runs/{run}/generation-started", started)
         trainer.start()
         trainer.until_seen()
@@ -105,7 +105,7 @@ def test_a_run_that_nobody_announced_is_opened_by_its_first_event_and_only_watch
         trainer.batches(200, nonfinite=20)
         until("the batches arrived", lambda: _summary(daemon, "bare")["nonfinite"] == 20)
         summary = _summary(daemon, "bare")
-        assert (summary["act"], summary["supervised"], summary["incident"]["rung"]) == (False, False, "")
+        assert (summary["act"], summary["supervised"], summary["incident"]["action"]) == (False, False, "")
         assert trainer.orders == []
 
 
@@ -169,13 +169,13 @@ def test_an_event_is_acknowledged_only_once_it_is_in_the_history(daemon: DaemonP
 
 def test_the_story_is_long_polled(daemon: DaemonProcess) -> None:
     with training(daemon, "night") as trainer:
-        told = daemon.json("/api/v1/runs/night/story")
+        told = daemon.json("/api/v1/runs/night/timeline")
         last = told[-1]["n"]
         began_s = time.monotonic()
-        assert daemon.json(f"/api/v1/runs/night/story?after={last}&wait_s=0.2") == []
+        assert daemon.json(f"/api/v1/runs/night/timeline?after={last}&wait_s=0.2") == []
         assert time.monotonic() - began_s >= 0.2
         trainer.batches(1, nonfinite=1)
-        news = daemon.json(f"/api/v1/runs/night/story?after={last}&wait_s=10")
+        news = daemon.json(f"/api/v1/runs/night/timeline?after={last}&wait_s=10")
         assert "not finite" in news[0]["text"]
         assert news[0]["n"] > last
 
@@ -185,7 +185,7 @@ def test_a_run_id_that_could_leave_its_folder_or_its_line_is_refused_everywhere(
     daemon: DaemonProcess, name: str
 ) -> None:
     before = sorted(path.name for path in daemon.home.rglob("*"))
-    for method, path in [("GET", ""), ("GET", "/report"), ("GET", "/story"), ("POST", "/stop"), ("POST", "/ended")]:
+    for method, path in [("GET", ""), ("GET", "/report"), ("GET", "/timeline"), ("POST", "/stop"), ("POST", "/ended")]:
         response = daemon.request(method, f"/api/v1/runs/{name}{path}", {} if method == "POST" else None)
         assert response.status_code in {400, 404, 405, 307}, (method, path, response.text)
     opened = daemon.request("POST", "/api/v1/runs", {"run": httpx.URL(f"http://x/{name}").path.removeprefix("/")})
@@ -301,7 +301,7 @@ def test_it_leaves_in_order_on_a_signal_while_a_client_waits(daemon: DaemonProce
     with training(daemon, "night") as trainer:
         trainer.batches(30, nonfinite=5)
         until("they arrived", lambda: _summary(daemon, "night")["nonfinite"] == 5)
-        last = daemon.json("/api/v1/runs/night/story")[-1]["n"]
+        last = daemon.json("/api/v1/runs/night/timeline")[-1]["n"]
         asked = [sys.executable, "-c", _WAITER, str(daemon.home / "run" / "api.sock"), str(last)]
         with subprocess.Popen(asked, stdout=subprocess.PIPE) as waiter:
             assert waiter.stdout is not None
@@ -317,23 +317,23 @@ import sys, httpx
 with httpx.Client(transport=httpx.HTTPTransport(uds=sys.argv[1]), base_url="http://d", timeout=60) as client:
     print("asking", flush=True)
     try:
-        client.get(f"/api/v1/runs/night/story?after={sys.argv[2]}&wait_s=60")
+        client.get(f"/api/v1/runs/night/timeline?after={sys.argv[2]}&wait_s=60")
     except httpx.TransportError as error:
         print(error)
 """
 
 
-def test_a_shim_that_dies_is_noticed_and_so_is_a_training_without_one(daemon: DaemonProcess) -> None:
+def test_a_supervisor_that_dies_is_noticed_and_so_is_a_training_without_one(daemon: DaemonProcess) -> None:
     announce(daemon.home, "night")
     daemon.post("/api/v1/runs", {"run": "night"})
-    shim, child = (subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) for _ in range(2))
-    with shim, child:
-        started = {"number": 1, "nonce": "n1", "pid": child.pid, "shim_pid": shim.pid}
+    supervisor, child = (subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) for _ in range(2))
+    with supervisor, child:
+        started = {"number": 1, "nonce": "n1", "pid": child.pid, "supervisor_pid": supervisor.pid}
         daemon.post("/api/v1/runs/night/generation-started", started)
         until("the run is supervised", lambda: _summary(daemon, "night")["supervised"])
         until("both are watched", lambda: daemon.json("/api/v1/health")["runs_live"] == 1)
-        shim.kill()
-        until("the shim is missed", lambda: not _summary(daemon, "night")["supervised"])
+        supervisor.kill()
+        until("the supervisor is missed", lambda: not _summary(daemon, "night")["supervised"])
         assert _summary(daemon, "night")["state"] != "gone", "the training lives on"
         child.kill()
         until("the training is missed", lambda: _summary(daemon, "night")["state"] == "gone")

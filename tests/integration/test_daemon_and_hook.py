@@ -44,7 +44,8 @@ def test_the_hooks_link_delivers_obeys_and_forgets(tmp_path: Path) -> None:
             "TRAINWARDEN_RUN_FOLDER": str(folder.root), "TRAINWARDEN_GENERATION": "1",
         }  # fmt: skip
         runfolder.write(
-            folder.generation(1), Generation(number=1, nonce="n1", allocated_by="shim", shim_pid=os.getpid())
+            folder.generation(1),
+            Generation(number=1, nonce="n1", allocated_by="supervisor", supervisor_pid=os.getpid()),
         )
         root = str(Path(__file__).resolve().parents[2])
         with subprocess.Popen(

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from monitor.cli import execute
-from monitor.curves import Curves
-from monitor.state.run import RunState
+from monitor.core.model.curves import Curves
+from monitor.core.state.run import RunState
 from tests.harness.pages import assert_inert
 from tests.harness.real_daemon import DaemonProcess, until
 from tests.harness.trainer import FakeTrainer, announce
@@ -27,7 +27,7 @@ def streamed(daemon: DaemonProcess, monkeypatch: pytest.MonkeyPatch) -> DaemonPr
     daemon.post("/api/v1/runs", {"run": "night"})
     with FakeTrainer(daemon.home, "night", 1, "n1", os.getpid()) as trainer:
         trainer.allocate(os.getpid(), os.getpid())
-        started = {"number": 1, "nonce": "n1", "pid": os.getpid(), "shim_pid": os.getpid()}
+        started = {"number": 1, "nonce": "n1", "pid": os.getpid(), "supervisor_pid": os.getpid()}
         daemon.post("/api/v1/runs/night/generation-started", started)
         trainer.start()
         trainer.until_seen()

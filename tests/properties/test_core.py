@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from monitor.core import Core, snapshot
-from monitor.model import Entry, FramesRefused, RecordArrived, Tick, Verdict
-from monitor.policy.settings import Policy, Rollback, Watch
+from monitor.core.engine import Core, snapshot
+from monitor.core.model import Entry, FramesRefused, RecordArrived, Tick, Verdict
+from monitor.core.policy.settings import Policy, Rollback, Watch
 from tests.harness.world import At, World
 from trainer_hooks.wire.messages import BatchEnded, Counts, EventSent, OrderApplied, PlanApplied
 

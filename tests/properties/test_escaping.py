@@ -10,10 +10,10 @@ from markdown_it import MarkdownIt
 
 from monitor.report import compare
 from monitor.report.page import page
+from monitor.report.text import visible
 from monitor.report.whole import blocks, markdown
-from monitor.report.words import visible
-from tests.harness.accounts import HOSTILE, hostile
 from tests.harness.pages import assert_inert
+from tests.harness.report_inputs import HOSTILE, hostile
 
 PIECES = (
     "<", ">", "&", '"', "'", "`", "*", "_", "[", "]", "(", ")", "!", "|", "\\", "#", "~", "$", "\n", "\r", "\t", "\0",

@@ -11,23 +11,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.state.run import Blocks, Learned, Memory
-from monitor.state.signals import (
+from monitor.core.state.run import Blocks, Learned, Memory
+from monitor.core.state.signals import (
     EARLY_SAMPLES,
     FAST_SAMPLES,
     LATE_SAMPLES,
     RING,
     SHORT_CLIP,
     SHORT_SAMPLES,
-    SPELL_SAMPLES,
     SPREAD_MIN,
     STEP_SPREAD,
+    STREAK_SAMPLES,
     WARM_SAMPLES,
     Signal,
     boundary,
     observe,
 )
-from monitor.state.stats import BLOCKS_FIRST, LINE_POINTS, LINE_STRIDE, snapshot_of, take_block, take_memory
+from monitor.core.state.stats import BLOCKS_FIRST, LINE_POINTS, LINE_STRIDE, snapshot_of, take_block, take_memory
 
 POSITIVE = st.floats(1e-6, 1e6)
 ANY = st.floats(-1e6, 1e6)
@@ -102,7 +102,7 @@ def test_no_history_makes_a_statistic_non_finite_or_large(values: list[float], s
     numbers = [getattr(signal, name) for name in Signal.__struct_fields__ if name not in ("ring", "last")]
     assert all(math.isfinite(n) for n in numbers)
     assert len(signal.ring) <= RING
-    assert signal.spell <= SPELL_SAMPLES
+    assert signal.streak <= STREAK_SAMPLES
 
 
 @SLOW
@@ -120,7 +120,7 @@ def test_a_new_level_is_accepted_in_the_end(factor: float) -> None:
     calm = [2.0 + 0.1 * (i % 7) for i in range(300)]
     signal = fed([*calm, *[factor * v for v in calm], *[factor * v for v in calm], *[factor * v for v in calm]])
     assert signal.unscaled(signal.level) == pytest.approx(factor * 2.3, rel=0.2)
-    assert signal.spell == 0
+    assert signal.streak == 0
 
 
 @SLOW
@@ -171,14 +171,14 @@ def test_a_boundary_in_the_warm_up_changes_nothing() -> None:
 def test_before_the_warm_up_is_over_only_what_lies_above_everything_outside_its_spell_is_flagged(
     values: list[float],
 ) -> None:
-    signal, spell = Signal(), 0
+    signal, streak = Signal(), 0
     for at, value in enumerate(values):
         observe(signal, value)
         if signal.recent & 1:
-            known = values[: at - spell]
+            known = values[: at - streak]
             assert len(known) >= EARLY_SAMPLES
             assert value > 1.5 * max(known) * (1.0 - 1e-9)
-        spell = signal.spell
+        streak = signal.streak
 
 
 @SLOW

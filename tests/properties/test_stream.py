@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.stream import Recorded, StreamError, header_line, is_stream, read_stream, record_line, stream_bytes
+from monitor.recorded.stream import (
+    Recorded,
+    StreamError,
+    header_line,
+    is_stream,
+    read_stream,
+    record_line,
+    stream_bytes,
+)
 from trainer_hooks.wire.messages import BatchEnded, Counts, EpochEnded, Event
 
 WHOLE = st.integers(-(2**63), 2**63 - 1)  # what the wire can carry

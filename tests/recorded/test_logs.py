@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from monitor.model import Severity
-from monitor.policyfile import policy_from_text, preset
+from monitor.core.model import Severity
+from monitor.policyfile.load import policy_from_text, preset
 from tests.bench.backtest_logs import Judged, judge
 
 BESIDE = Path(__file__).parents[3] / "shared" / "logs"

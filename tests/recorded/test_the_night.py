@@ -12,8 +12,8 @@ import functools
 import random
 import statistics
 
-from monitor.model import IncidentState
-from monitor.policy.settings import Policy
+from monitor.core.model import IncidentState
+from monitor.core.policy.settings import Policy
 from tests.harness.world import At, World
 
 BATCHES_PER_EPOCH = 41_163

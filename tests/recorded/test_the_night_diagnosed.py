@@ -10,7 +10,7 @@ import functools
 import random
 from typing import Any
 
-from monitor.model import Diagnosis
+from monitor.core.model import Diagnosis
 from monitor.report import render
 from tests.harness.world import GIB, At, World
 from tests.recorded.test_the_night import BATCH_S, BATCHES_PER_EPOCH, FIRST, bad_positions

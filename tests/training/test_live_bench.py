@@ -9,12 +9,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from monitor.faultbench.contenders import Level, Warden
-from monitor.faultbench.live import cases
-from monitor.faultbench.live.children import run_group
-from monitor.faultbench.live.experiment import Experiment
-from monitor.faultbench.play import Outcome, Stage
-from monitor.policy.settings import Policy
+from monitor.core.policy.settings import Policy
+from tests.bench.detection.contenders import Level, Warden
+from tests.bench.detection.live import cases
+from tests.bench.detection.live.children import run_group
+from tests.bench.detection.live.experiment import Experiment
+from tests.bench.detection.play import Outcome, Stage
 
 pytestmark = [pytest.mark.training, pytest.mark.timeout(600)]
 
@@ -60,8 +60,8 @@ def test_healthy_trainings_and_the_time_before_a_fault_are_silent(outcomes: list
 def test_a_child_ends_when_the_bench_is_killed(tmp_path: Path) -> None:
     text = f"""
 from pathlib import Path
-from monitor.faultbench.live.children import run_group
-from monitor.faultbench.live.experiment import Experiment
+from tests.bench.detection.live.children import run_group
+from tests.bench.detection.live.experiment import Experiment
 run_group([Experiment("mlp", 1, 100_000_000)], Path({str(tmp_path)!r}), 600.0)
 """
     bench = psutil.Popen([sys.executable, "-c", text])

@@ -10,13 +10,13 @@ from statistics import median
 import pytest
 import torch
 
-from monitor.faultbench.live.catalogue import FAMILIES
-from monitor.faultbench.live.experiment import Experiment
-from monitor.faultbench.live.parts.clock import clock_of
-from monitor.faultbench.live.parts.injections import FAULTS
-from monitor.faultbench.live.parts.loop import Training
-from monitor.faultbench.live.parts.sink import FileProbe
-from monitor.stream import read_stream
+from monitor.recorded.stream import read_stream
+from tests.bench.detection.live.catalogue import FAMILIES
+from tests.bench.detection.live.experiment import Experiment
+from tests.bench.detection.live.parts.clock import clock_of
+from tests.bench.detection.live.parts.injections import FAULTS
+from tests.bench.detection.live.parts.loop import Training
+from tests.bench.detection.live.parts.sink import FileProbe
 from trainer_hooks.wire.messages import BatchEnded, HookTrouble, Nonfinite, SettingChanged
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("default")]

@@ -16,14 +16,16 @@ def _prepare() -> None:
         attach.install()
     except Exception as error:
         planned = bool(os.environ.get("TRAINWARDEN_PLAN"))
-        _say(f"can't watch this process: {error!r}" + ("; a plan waits, so it ends here (exit 75)" if planned else ""))
+        _notify(
+            f"can't watch this process: {error!r}" + ("; a plan waits, so it ends here (exit 75)" if planned else "")
+        )
         if planned:
             os._exit(75)  # SystemExit here would be a fatal error of the interpreter, with another exit code
         return
     try:
         _keep_output()
     except Exception as error:
-        _say(f"output will end with the terminal: {error!r}")
+        _notify(f"output will end with the terminal: {error!r}")
 
 
 def _keep_output() -> None:
@@ -36,7 +38,7 @@ def _keep_output() -> None:
         watch_hangup(Path(folder) / "output.log")
 
 
-def _say(text: str) -> None:
+def _notify(text: str) -> None:
     try:
         os.write(2, f"trainwarden: {text}\n".encode("utf-8", "backslashreplace"))
     except OSError:

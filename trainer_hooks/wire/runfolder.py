@@ -3,13 +3,13 @@
 <home>/runs/<run>/
 run.json                 RunSpec: what was asked for, once
 policy.yaml              the policy, frozen when the run began
-generation-<n>.json      Generation: allocated by creating it (O_EXCL), by the shim or, without one, by rank 0
-exit-<n>.json            Exit: how the process of that generation ended, written by the shim
-ended.json               RunOver: the shim starts nothing more
+generation-<n>.json      Generation: allocated by creating it (O_EXCL), by the supervisor or, without one, by rank 0
+exit-<n>.json            Exit: how the process of that generation ended, written by the supervisor
+ended.json               RunOver: the supervisor starts nothing more
 plan-<n>.json            Plan: what generation n starts from (written before the order that names it)
 applied-<order>.json     Receipt: what became of an order
-beacon-<n>-<rank>.json   Beacon: where to look into a rank that hangs
-look-<order>.json        LookWanted: the daemon asks the shim to look
+hang_dump-<n>-<rank>.json   HangDumpFile: where to look into a rank that hangs
+look-<order>.json        LookWanted: the daemon asks the supervisor to look
 spool/                   checkpoint copies with a Manifest each, and events that must arrive
 .vault/                  checkpoint copies the daemon adopted
 reports/                 one Markdown file an incident
@@ -36,7 +36,9 @@ ENV_GENERATION = "TRAINWARDEN_GENERATION"
 ENV_NONCE = "TRAINWARDEN_NONCE"
 ENV_PLAN = "TRAINWARDEN_PLAN"  # path of the plan this generation must start from; set from generation 2 on
 ENV_HOME = "TRAINWARDEN_HOME"
-BEACON_FILE = "/memfd:trainwarden-beacon"  # as the kernel names it; a descriptor that was closed is soon another file's
+HANG_DUMP_FILE = (
+    "/memfd:trainwarden-hang_dump"  # as the kernel names it; a descriptor that was closed is soon another file's
+)
 
 
 class RunFolderError(Exception):
@@ -61,12 +63,12 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
 
     number: int
     nonce: str
-    allocated_by: str  # "shim" or "hook"
+    allocated_by: str  # "supervisor" or "hook"
     pid: int = 0  # of the training's first process; 0: not started yet
     start_ticks: int = 0  # field 22 of /proc/<pid>/stat: with pid and boot_id it names the process for good
     boot_id: str = ""
     started_s: float = 0.0
-    shim_pid: int = 0
+    supervisor_pid: int = 0
 
 
 class Exit(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,12 +78,12 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
     code: int | None  # exit status; None where a signal ended it or nobody could learn it
     signal: int | None
     ended_s: float
-    escalation: str = ""  # "", "SIGTERM" or "SIGKILL": the last thing the shim had to do
+    escalation: str = ""  # "", "SIGTERM" or "SIGKILL": the last thing the supervisor had to do
     asked: bool = False  # True: a person or the system asked for the end (Ctrl-C, SIGTERM): nothing has failed
 
 
 class RunOver(msgspec.Struct, frozen=True, kw_only=True):
-    """The shim starts nothing more for this run."""
+    """The supervisor starts nothing more for this run."""
 
     how: str  # "finished", "failed", "stopped", "held"
     detail: str
@@ -156,7 +158,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
 
     order: str
     generation: int
-    outcome: str  # "applied", "refused", "failed", "killed" (by the shim), "exited" (ended before it was obeyed)
+    outcome: str  # "applied", "refused", "failed", "killed" (by the supervisor), "exited" (ended before it was obeyed)
     detail: str
     epoch: int
     batch: int
@@ -186,26 +188,26 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     fitness: float | None = None
 
 
-class Beacon(msgspec.Struct, frozen=True, kw_only=True):
-    """Where to look into a training that can't answer: see trainer_hooks.beacon."""
+class HangDumpFile(msgspec.Struct, frozen=True, kw_only=True):
+    """Where to look into a training that can't answer: see trainer_hooks.hang_dump."""
 
     pid: int
     start_ticks: int  # field 22 of /proc/<pid>/stat
     thread: int  # kernel id of the hook's own thread: the one that may be signalled
     main_thread: int  # ident of the main thread, as faulthandler prints it
     signal: int
-    descriptor: int  # of the memory file, within that process: where it still links to BEACON_FILE
+    descriptor: int  # of the memory file, within that process: where it still links to HANG_DUMP_FILE
 
 
 class LookWanted(msgspec.Struct, frozen=True, kw_only=True):
-    """The daemon wants to know what a rank is doing that answers nothing. Removed by the shim, which looks."""
+    """The daemon wants to know what a rank is doing that answers nothing. Removed by the supervisor, which looks."""
 
     order: str  # the order of kind "stacks" that was not answered
     generation: int
     rank: int
 
 
-Document = TypeVar("Document", RunSpec, Generation, Exit, RunOver, Plan, Receipt, Manifest, Beacon, LookWanted)
+Document = TypeVar("Document", RunSpec, Generation, Exit, RunOver, Plan, Receipt, Manifest, HangDumpFile, LookWanted)
 
 
 class RunFolder:
@@ -240,8 +242,8 @@ class RunFolder:
     def receipt(self, order: str) -> Path:
         return self.root / f"applied-{order}.json"
 
-    def beacon(self, generation: int, rank: int) -> Path:
-        return self.root / f"beacon-{generation}-{rank}.json"
+    def hang_dump(self, generation: int, rank: int) -> Path:
+        return self.root / f"hang_dump-{generation}-{rank}.json"
 
     def look(self, order: str) -> Path:
         return self.root / f"look-{order}.json"
@@ -285,12 +287,12 @@ def runtime_folder() -> Path:
 
 
 def records_socket() -> Path:
-    """The socket the hooks send to. Raises RunFolderError if the path is too long for a socket."""
+    """The socket the hooks send to. Raises RunFolderError if its path is too long."""
     return _socket("in.sock")
 
 
 def control_socket() -> Path:
-    """The socket the CLI and the shim talk HTTP over. Raises RunFolderError if the path is too long for a socket."""
+    """The socket the CLI and the supervisor talk HTTP over. Raises RunFolderError if its path is too long."""
     return _socket("api.sock")
 
 

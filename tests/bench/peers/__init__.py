@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.faultbench.rules import RuleFactory
+from tests.bench.detection.rules import RuleFactory
 from tests.bench.peers.hangs import DlroverHang, NvrxComputed, NvrxDefault
 from tests.bench.peers.kill_loss_spike import KillLossSpike
 from tests.bench.peers.marin import MarinLossSpike, MarinSkips

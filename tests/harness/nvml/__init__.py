@@ -11,11 +11,11 @@ from pathlib import Path
 
 import msgspec
 
-from monitor.hardware.probe import Pace
-from monitor.hardware.reading import Gpu
-from monitor.hardware.watch import Hardware
-from monitor.model import HardwareSeen
-from monitor.state.run import Fleet, RunState
+from monitor.core.model import HardwareSeen
+from monitor.core.state.run import Fleet, RunState
+from monitor.daemon.hardware.poll import Hardware
+from monitor.daemon.hardware.probe import Pace
+from monitor.daemon.hardware.reading import Gpu
 from tests.harness.trainer import training_started
 from trainer_hooks.wire.runfolder import RunFolder, RunSpec
 
@@ -60,12 +60,12 @@ class Watched:
     """One live run that uses a GPU, and what was told of it."""
 
     def __init__(self, pace: Pace = QUICK, device: str = "cuda:0", pid: int = 0) -> None:
-        self.story: list[str] = []
+        self.timeline: list[str] = []
         self.readings: list[HardwareSeen] = []
         self.run = gpu_run(device, pid)
         self.hardware = Hardware(
             lambda: Fleet({"night": self.run}),
-            lambda _run, _how, text: self.story.append(text),
+            lambda _run, _how, text: self.timeline.append(text),
             self.readings.append,
             pace,
         )
@@ -79,7 +79,7 @@ class Watched:
         return self.hardware.readings()["night"].gpus
 
     def told(self, part: str) -> int:
-        return sum(part in text for text in self.story)
+        return sum(part in text for text in self.timeline)
 
     @contextlib.asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from monitor.faultbench.rules import Rule
+from tests.bench.detection.rules import Rule
 from trainer_hooks.wire.messages import BatchEnded, Counts, EpochEnded, TrainingStarted
 
 

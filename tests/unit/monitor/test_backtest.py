@@ -6,10 +6,10 @@ import random
 
 import pytest
 
-from monitor.backtest import Result, backtest, totals
-from monitor.importers import read_log
-from monitor.model import Severity
-from monitor.policy.settings import Detectors, NonfiniteBurst, Policy
+from monitor.core.model import Severity
+from monitor.core.policy.settings import Detectors, NonfiniteBurst, Policy
+from monitor.recorded.backtest import Result, backtest, totals
+from monitor.recorded.importers import read_log
 
 
 def log_of(rows: int, bad: dict[int, str], *, per_epoch: int = 100, seed: int = 7) -> bytes:

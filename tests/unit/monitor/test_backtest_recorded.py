@@ -9,18 +9,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from monitor.backtest import Result, backtest
-from monitor.core import Core, snapshot
+from monitor.core.engine import Core, snapshot
+from monitor.core.model import Entry, Severity
+from monitor.core.policy.settings import Detectors, NonfiniteBurst, Policy, Rollback
+from monitor.core.state.run import Fleet
+from monitor.history.journals import journals
 from monitor.history.recall import FILE_NAME
-from monitor.history.recorded import journals
-from monitor.history.rows import Commit, Snapshot
 from monitor.history.store import Store
-from monitor.importers import read_recording
-from monitor.importers.rows import UnreadableLog
-from monitor.model import Entry, Severity
-from monitor.policy.settings import Detectors, NonfiniteBurst, Policy, Rollback
-from monitor.state.run import Fleet
-from monitor.stream import Recorded, stream_bytes
+from monitor.history.transaction_rows import Commit, Snapshot
+from monitor.recorded.backtest import Result, backtest
+from monitor.recorded.importers import read_recording
+from monitor.recorded.importers.imported_run import UnreadableLog
+from monitor.recorded.stream import Recorded, stream_bytes
 from tests.harness.world import At, World
 from trainer_hooks.wire.messages import BatchEnded, CheckpointSaved, Counts, Event, PhaseChanged, TrainingStarted
 

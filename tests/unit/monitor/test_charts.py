@@ -7,13 +7,13 @@ from xml.etree.ElementTree import Element, fromstring
 
 import pytest
 
-from monitor.curves import Curves, Point
+from monitor.core.model.curves import Curves, Point
 from monitor.report import axes, plots
-from monitor.report.account import Account
 from monitor.report.chart import Chart, Figure, chart_of, line_of
-from monitor.report.marks import marks, places
+from monitor.report.chart_annotations import marks, places
+from monitor.report.report_input import ReportInput
 from monitor.report.svg import HEIGHT, LEFT, RIGHT, WIDTH, described, svg
-from tests.harness.accounts import account_of, curves, rolled_back
+from tests.harness.report_inputs import curves, report_input_of, rolled_back
 from tests.harness.world import World
 
 
@@ -90,7 +90,7 @@ def test_extreme_values_are_drawn_too(value: float) -> None:
 
 def test_bad_batches_are_marks_that_say_how_many_and_the_description_counts_them() -> None:
     world = rolled_back()
-    figure = plots.whole(account_of(world))
+    figure = plots.whole(report_input_of(world))
     assert figure is not None
     loss = figure.charts[0]
     bad = of_class(drawn(loss), "bad")
@@ -103,7 +103,7 @@ def test_a_run_whose_batches_all_were_bad_still_shows_them() -> None:
     world = World(epochs=1, batches_per_epoch=30, fault=lambda at: True, cured=True, act=False)
     world.train()
     only_bad = Curves(1, {"nonfinite": [Point(1, i, i, 1, 1.0, 1.0, 1.0) for i in range(1, 31)]})
-    figure = plots.whole(Account(world.run, world.now_s, only_bad))
+    figure = plots.whole(ReportInput(world.run, world.now_s, only_bad))
     assert figure is not None
     assert [one.title for one in figure.charts] == ["Loss"]
     assert len(of_class(drawn(figure.charts[0]), "bad")) == 30
@@ -130,7 +130,7 @@ def test_very_many_epochs_get_few_lines() -> None:
 
 def test_the_onset_is_the_zero_of_the_curves_around_it() -> None:
     world = rolled_back()
-    figure = plots.around(account_of(world), world.run.incidents[0])
+    figure = plots.around(report_input_of(world), world.run.incidents[0])
     assert figure is not None
     (onset,) = [mark for mark in figure.charts[0].marks if mark.kind == "onset"]
     assert onset.x == 0.0
@@ -150,7 +150,7 @@ def test_the_panels_are_those_that_were_recorded() -> None:
     assert titles == expected
     world = rolled_back()
     few = Curves(1, {"loss": curves({1: 50}).signals["loss"]})
-    figure = plots.whole(Account(world.run, world.now_s, few))
+    figure = plots.whole(ReportInput(world.run, world.now_s, few))
     assert figure is not None
     assert [one.title for one in figure.charts] == ["Loss"]
 
@@ -163,12 +163,12 @@ def test_a_line_for_each_parameter_group_and_part_by_its_name() -> None:
 
 def test_nothing_recorded_is_no_figure() -> None:
     world = rolled_back()
-    empty = Account(world.run, world.now_s)
+    empty = ReportInput(world.run, world.now_s)
     assert plots.whole(empty) is None
     assert plots.around(empty, world.run.incidents[0]) is None
 
 
 def _whole(world: World) -> Figure:
-    figure = plots.whole(account_of(world))
+    figure = plots.whole(report_input_of(world))
     assert figure is not None
     return figure

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from monitor.detectors import load_all
-from monitor.model import Severity, Verdict
+from monitor.core.detectors import load_all
+from monitor.core.model import Severity, Verdict
 from tests.harness.streams import Stream, calm
 from trainer_hooks.wire.messages import CheckpointSaved
 

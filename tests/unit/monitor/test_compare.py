@@ -7,14 +7,14 @@ import pytest
 
 from monitor.report.compare import blocks
 from monitor.report.whole import markdown
-from tests.harness.accounts import account_of, rolled_back
+from tests.harness.report_inputs import report_input_of, rolled_back
 from tests.harness.world import World
 from tests.unit.monitor.test_run_report import rows, section
 
 
 @pytest.fixture(scope="module")
 def text() -> str:
-    return markdown(blocks(account_of(rolled_back(), title="bad"), account_of(_calm(), title="good")))
+    return markdown(blocks(report_input_of(rolled_back(), title="bad"), report_input_of(_calm(), title="good")))
 
 
 def _calm() -> World:
@@ -58,12 +58,12 @@ def test_metrics_findings_and_incidents_are_compared(text: str) -> None:
 
 
 def test_the_curves_lie_over_each_other_with_the_marks_of_both() -> None:
-    (figure,) = [f for block in blocks(account_of(rolled_back()), account_of(_calm())) for f in block.figures]
+    (figure,) = [f for block in blocks(report_input_of(rolled_back()), report_input_of(_calm())) for f in block.figures]
     assert [[line.name[:2] for line in chart.lines] for chart in figure.charts] == [["A:", "B:"]] * 5
     assert {mark.label for mark in figure.charts[0].marks} == {"A: onset 1", "A: back to epoch 3"}
     assert figure.charts[0].last == 9 * 120
 
 
 def test_a_run_compared_with_itself_differs_in_nothing() -> None:
-    account = account_of(rolled_back())
-    assert "Nothing that either run told" in markdown(blocks(account, account))
+    report_input = report_input_of(rolled_back())
+    assert "Nothing that either run told" in markdown(blocks(report_input, report_input))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from monitor.core import Core, restored, snapshot
-from monitor.model import CommandGiven, EndTraining, GenerationStarted, IncidentState, RunEnded, Verdict
-from monitor.policy.settings import Policy, Rollback, Watch
+from monitor.core.engine import Core, restored, snapshot
+from monitor.core.model import CommandGiven, EndTraining, GenerationStarted, IncidentState, RunEnded, Verdict
+from monitor.core.policy.settings import Policy, Rollback, Watch
 from tests.harness.world import At, World
 
 NIGHT = Policy(rollback=Rollback(redo_limit_epochs=2.0), watch=Watch(batches_min=120))
@@ -162,7 +162,7 @@ def test_a_defect_of_ours_is_told_and_counted_and_the_next_input_is_taken() -> N
 
 
 def test_an_order_to_stop_that_is_not_obeyed_is_left_to_the_supervisor() -> None:
-    """With a plan the shim watches the clock itself; an operator's stop has none."""
+    """With a plan the supervisor watches the clock itself; an operator's stop has none."""
     world = World(epochs=1, batches_per_epoch=20, batches_max=10, fault=lambda at: False)
     world.put(GenerationStarted("night", 1, "nonce", 1, 999))
     world.put(CommandGiven("night", "stop", "me"))

@@ -10,12 +10,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from monitor.core.model import Entry, RecordArrived
 from monitor.history import schema
-from monitor.history.curves import Range, curves
+from monitor.history.curve_query import Range, curves
 from monitor.history.recall import FILE_NAME, open_history
-from monitor.history.rows import Commit
 from monitor.history.store import Store
-from monitor.model import Entry, RecordArrived
+from monitor.history.transaction_rows import Commit
 from tests.harness.trainer import batch
 from trainer_hooks.wire.messages import Counts
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 
-from monitor.policy.settings import Detectors, Divergence, Policy
+from monitor.core.policy.settings import Detectors, Divergence, Policy
 from tests.harness.streams import Stream, calm
 from trainer_hooks.wire.messages import SettingChanged
 

@@ -7,10 +7,10 @@ import random
 import msgspec
 import pytest
 
-from monitor.api.snapshots import summary_of
 from monitor.cli.status import detail_lines
-from monitor.model import RunEnded, Severity
-from monitor.policy.findings import SPELL_GAP_BATCHES, going_on
+from monitor.core.model import RunEnded, Severity
+from monitor.core.policy.findings import STREAK_GAP_BATCHES, going_on
+from monitor.daemon.api.snapshots import summary_of
 from tests.harness.streams import Stream, calm
 from tests.unit.monitor.cli.test_show import DETAIL
 from trainer_hooks.wire.messages import SettingChanged
@@ -36,7 +36,7 @@ def _names(stream: Stream) -> list[str]:
 def test_a_finding_goes_on_until_its_spell_is_over(stream: Stream) -> None:
     draw = random.Random(2)
     assert _names(stream) == ["settings_unexplained"]
-    calm(stream, SPELL_GAP_BATCHES, draw)
+    calm(stream, STREAK_GAP_BATCHES, draw)
     assert _names(stream) == ["settings_unexplained"]
     calm(stream, 1, draw)
     assert _names(stream) == []

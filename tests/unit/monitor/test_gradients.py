@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import random
 
-from monitor.model import Severity
-from monitor.policy.settings import Detectors, GradientExplosion, Policy
+from monitor.core.model import Severity
+from monitor.core.policy.settings import Detectors, GradientExplosion, Policy
 from tests.harness.streams import Stream, calm
 
 BLOOM = [  # iterations 31,215 to 31,222, as multiples of the one before them (loss, norm)

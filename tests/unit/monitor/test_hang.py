@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from monitor.model import GenerationStarted
-from monitor.policy.settings import Hang
+from monitor.core.model import GenerationStarted
+from monitor.core.policy.settings import Hang
 from tests.harness.streams import Stream
 from trainer_hooks.wire.messages import EpochEnded, PhaseChanged
 

@@ -11,9 +11,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from monitor.hardware import host, volumes
-from monitor.hardware.gpus import Gpus
-from monitor.hardware.reading import (
+from monitor.core.model import Entry, HostSeen, VolumeSeen
+from monitor.core.state.run import Fleet
+from monitor.daemon.hardware import host, volumes
+from monitor.daemon.hardware.changes import Telling, seen_of
+from monitor.daemon.hardware.gpus import Gpus
+from monitor.daemon.hardware.poll import Hardware
+from monitor.daemon.hardware.reading import (
     DEVICES_MAX,
     XIDS_KEPT,
     Device,
@@ -24,11 +28,7 @@ from monitor.hardware.reading import (
     checked,
     chosen,
 )
-from monitor.hardware.telling import Telling, seen_of
-from monitor.hardware.watch import Hardware
-from monitor.metrics import Surroundings, Timings, collect, render
-from monitor.model import Entry, HostSeen, VolumeSeen
-from monitor.state.run import Fleet
+from monitor.daemon.metrics.exposition import Surroundings, Timings, collect, render
 from tests.harness.nvml import gpu_run
 
 WELL = Device(

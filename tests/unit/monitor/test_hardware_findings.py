@@ -7,8 +7,8 @@ import random
 import msgspec
 import pytest
 
-from monitor.core import restored, snapshot
-from monitor.model import GpuSeen, HostSeen, Severity, VolumeSeen
+from monitor.core.engine import restored, snapshot
+from monitor.core.model import GpuSeen, HostSeen, Severity, VolumeSeen
 from tests.harness.streams import Stream, calm
 from trainer_hooks.wire.messages import EpochEnded
 

@@ -10,14 +10,14 @@ import msgspec
 import pytest
 
 from alerts.outbox import OutboxRow
+from monitor.core.model import Entry, RecordArrived, Tick, WriteReport
+from monitor.core.state.run import Fleet
 from monitor.errors import StoreFailed
 from monitor.history import reads
 from monitor.history.recall import FILE_NAME, open_history
-from monitor.history.rows import Commit, OutboxChange, Sample, Snapshot, StoryLine
 from monitor.history.samples import roll_up
 from monitor.history.store import OutOfSpace, Store, broken_marker
-from monitor.model import Entry, RecordArrived, Tick, WriteReport
-from monitor.state.run import Fleet
+from monitor.history.transaction_rows import Commit, OutboxChange, Sample, Snapshot, TimelineLine
 from tests.harness.alerts import alert
 from tests.harness.trainer import batch
 from trainer_hooks.wire.messages import Counts
@@ -53,15 +53,15 @@ def test_a_new_history_is_empty(tmp_path: Path) -> None:
 def test_what_was_committed_is_recalled(tmp_path: Path) -> None:
     report = WriteReport("e1", "r", "r-i1")
     entry = Entry(1, 101.0, RecordArrived("r", 1, 0, batch(Counts(batches=1), bad=True)))
-    story = [StoryLine(7, "r", 1.0, "info", "hello")]
-    _committed(tmp_path, Commit(entries=[entry], effects=[report], alerts=[_row(3)], story=story))
+    timeline = [TimelineLine(7, "r", 1.0, "info", "hello")]
+    _committed(tmp_path, Commit(entries=[entry], effects=[report], alerts=[_row(3)], timeline=timeline))
     store, recalled = open_history(tmp_path)
     store.close()
     assert [e.seq for e in recalled.entries] == [1]
     assert isinstance(recalled.entries[0].input, RecordArrived)
     assert recalled.effects == [report]
     assert recalled.waiting == [_row(3)]
-    assert (recalled.alerts_known, recalled.story, recalled.outbox, recalled.seq) == ({("r/3", "ops")}, 7, 3, 1)
+    assert (recalled.alerts_known, recalled.timeline, recalled.outbox, recalled.seq) == ({("r/3", "ops")}, 7, 3, 1)
 
 
 def test_an_effect_that_was_carried_out_and_an_alert_that_was_settled_do_not_come_back(tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_a_chart_of_a_run_nobody_knows_is_empty(tmp_path: Path) -> None:
 
 
 def test_a_story_is_read_behind_a_line_and_holds_the_daemons_own_words(tmp_path: Path) -> None:
-    lines = [StoryLine(n, run, 1.0, "info", f"line {n}") for n, run in [(1, "r"), (2, ""), (3, "other"), (4, "r")]]
-    _committed(tmp_path, Commit(story=lines))
-    assert [line.n for line in reads.story(tmp_path / FILE_NAME, "r", after=0)] == [1, 2, 4]
-    assert [line.n for line in reads.story(tmp_path / FILE_NAME, "r", after=2)] == [4]
+    lines = [TimelineLine(n, run, 1.0, "info", f"line {n}") for n, run in [(1, "r"), (2, ""), (3, "other"), (4, "r")]]
+    _committed(tmp_path, Commit(timeline=lines))
+    assert [line.n for line in reads.timeline(tmp_path / FILE_NAME, "r", after=0)] == [1, 2, 4]
+    assert [line.n for line in reads.timeline(tmp_path / FILE_NAME, "r", after=2)] == [4]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from monitor.backtest.labels import Label, LabelsError, read_labels, score, wrong
-from monitor.backtest.result import Fired, Result
-from monitor.model import Severity
+from monitor.core.model import Severity
+from monitor.recorded.backtest.labelled_runs import Label, LabelsError, read_labels, score, wrong
+from monitor.recorded.backtest.result import Fired, Result
 
 
 def result(path: str, *fired: tuple[int, Severity], rows: int = 1000) -> Result:

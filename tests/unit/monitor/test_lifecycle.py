@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.model import Incident, IncidentState, Position, Severity
-from monitor.policy.lifecycle import TABLE, Happening, Impossible, after
+from monitor.core.model import Incident, IncidentState, Position, Severity
+from monitor.core.policy.lifecycle import TABLE, Impossible, IncidentEvent, after
 
 AT = Position(1, 4, 32, 300)
 
@@ -15,24 +15,24 @@ AT = Position(1, 4, 32, 300)
 def test_every_state_says_what_comes_of_every_happening() -> None:
     assert set(TABLE) == set(IncidentState)
     for state, row in TABLE.items():
-        assert set(row) == set(Happening), state
+        assert set(row) == set(IncidentEvent), state
 
 
 @pytest.mark.parametrize(
-    "state", [s for s in IncidentState if TABLE[s][Happening.OPERATOR] == IncidentState.HANDED_OVER]
+    "state", [s for s in IncidentState if TABLE[s][IncidentEvent.OPERATOR] == IncidentState.HANDED_OVER]
 )
 def test_a_live_incident_can_always_be_ended_by_a_person_or_by_the_run(state: IncidentState) -> None:
-    assert after(state, Happening.RUN_ENDED) is IncidentState.CLOSED
-    assert after(state, Happening.RUN_VANISHED) is IncidentState.LOST
+    assert after(state, IncidentEvent.RUN_ENDED) is IncidentState.CLOSED
+    assert after(state, IncidentEvent.RUN_VANISHED) is IncidentState.LOST
 
 
 def test_what_can_not_happen_says_why() -> None:
     with pytest.raises(Impossible, match="nothing was ordered yet"):
-        after(IncidentState.OPEN, Happening.APPLIED)
+        after(IncidentState.OPEN, IncidentEvent.APPLIED)
 
 
-@given(st.lists(st.sampled_from(Happening), max_size=30))
-def test_an_incident_that_is_over_stays_over(happenings: list[Happening]) -> None:
+@given(st.lists(st.sampled_from(IncidentEvent), max_size=30))
+def test_an_incident_that_is_over_stays_over(happenings: list[IncidentEvent]) -> None:
     """Whatever happens in whatever order, the state is one of the table's, and no way leads out of an end."""
     incident = Incident("r-i1", 1, "nonfinite", Severity.CRITICAL, IncidentState.OPEN, 0.0, AT, AT)
     ended = None

@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from monitor.model import Severity
-from monitor.policy.settings import Detectors, LossSpike, Policy
+from monitor.core.model import Severity
+from monitor.core.policy.settings import Detectors, LossSpike, Policy
 from tests.harness.streams import Stream, calm
 
 TOLD = Policy(detectors=Detectors(loss_spike=LossSpike(act=False)))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import random
 
-from monitor.model import GpuSeen, Severity
-from monitor.policy.settings import Detectors, MemoryLeak, Policy
+from monitor.core.model import GpuSeen, Severity
+from monitor.core.policy.settings import Detectors, MemoryLeak, Policy
 from tests.harness.streams import Stream, calm
 from trainer_hooks.wire.messages import EpochEnded
 

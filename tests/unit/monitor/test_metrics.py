@@ -10,11 +10,11 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from monitor import metrics
-from monitor.core import Core
-from monitor.model import Entry, Input, RecordArrived
-from monitor.policy.settings import Detectors, Hang, Policy
-from monitor.state.run import Fleet
+from monitor.core.engine import Core
+from monitor.core.model import Entry, Input, RecordArrived
+from monitor.core.policy.settings import Detectors, Hang, Policy
+from monitor.core.state.run import Fleet
+from monitor.daemon.metrics import exposition
 from tests.harness.trainer import batch
 from tests.unit.monitor.test_pipeline import batches, opening
 from trainer_hooks.wire.messages import Counts
@@ -32,8 +32,8 @@ WITH_BATCHES = {
 }  # fmt: skip
 
 
-def _around(now_s: float = 2_000_000_000.0) -> metrics.Surroundings:
-    return metrics.Surroundings(now_s, "0.1.0", {"night": 2}, frozenset({("night", "ops")}))
+def _around(now_s: float = 2_000_000_000.0) -> exposition.Surroundings:
+    return exposition.Surroundings(now_s, "0.1.0", {"night": 2}, frozenset({("night", "ops")}))
 
 
 def _core(*given: Input) -> Core:
@@ -43,9 +43,9 @@ def _core(*given: Input) -> Core:
     return core
 
 
-def _exposed(fleet: Fleet, timings: metrics.Timings | None = None) -> str:
-    collected = metrics.collect(fleet, _around(), timings or metrics.Timings())
-    return metrics.render(collected, "")[0].decode()
+def _exposed(fleet: Fleet, timings: exposition.Timings | None = None) -> str:
+    collected = exposition.collect(fleet, _around(), timings or exposition.Timings())
+    return exposition.render(collected, "")[0].decode()
 
 
 def _samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -70,7 +70,7 @@ def test_gauges_come_with_the_first_batches_and_not_before() -> None:
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool (of Prometheus) is not here")
 def test_the_exposition_passes_promtool() -> None:
-    timings = metrics.Timings()
+    timings = exposition.Timings()
     timings.add("night", 0.00003)
     text = _exposed(_core(*opening(), *batches(60, nonfinite=4)).fleet, timings)
     checked = subprocess.run(["promtool", "check", "metrics"], input=text.encode(), capture_output=True, check=False)
@@ -136,7 +136,7 @@ def test_hostile_labels_are_escaped() -> None:
 
 def test_a_run_that_left_the_state_leaves_no_series() -> None:
     core = _core(*opening(), *batches(5))
-    timings = metrics.Timings()
+    timings = exposition.Timings()
     timings.add("night", 0.001)
     del core.fleet.runs["night"]
     timings.keep(core.fleet.runs)
@@ -145,7 +145,7 @@ def test_a_run_that_left_the_state_leaves_no_series() -> None:
 
 
 def test_openmetrics_is_spoken_to_those_who_ask_for_it() -> None:
-    collected = metrics.collect(_core(*opening()).fleet, _around(), metrics.Timings())
-    data, kind = metrics.render(collected, "application/openmetrics-text; version=1.0.0")
+    collected = exposition.collect(_core(*opening()).fleet, _around(), exposition.Timings())
+    data, kind = exposition.render(collected, "application/openmetrics-text; version=1.0.0")
     assert kind.startswith("application/openmetrics-text")
     assert data.endswith(b"# EOF\n")

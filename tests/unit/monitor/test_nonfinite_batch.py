@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 
-from monitor.model import Severity
+from monitor.core.model import Severity
 from tests.harness.streams import Stream, calm
 
 

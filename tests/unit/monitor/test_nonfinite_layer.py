@@ -1,11 +1,11 @@
-"""Where a NaN was first seen: the rank and the tensor, in the story and in the alert of the incident."""
+"""Where a NaN was first seen: the rank and the tensor, in the timeline and in the alert of the incident."""
 
 from __future__ import annotations
 
 import math
 import random
 
-from monitor.model import Severity
+from monitor.core.model import Severity
 from tests.harness.streams import Stream, calm
 from trainer_hooks.wire.messages import NonfiniteSeen
 

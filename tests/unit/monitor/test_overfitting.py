@@ -7,9 +7,9 @@ import random
 
 import pytest
 
-from monitor.detectors.overfitting import overfitting
-from monitor.model import Severity
-from monitor.state.run import EpochRow
+from monitor.core.detectors.overfitting import overfitting
+from monitor.core.model import Severity
+from monitor.core.state.run import EpochRow
 from tests.harness.streams import Stream, calm
 from trainer_hooks.wire.messages import EpochEnded
 
@@ -25,7 +25,7 @@ def validated(
         stream.run.epochs.append(EpochRow(1, at + 1, 1000, 0.0, loss_sum=loss * 100, loss_count=100))
         metrics = {"val/box_loss": losses[at] / 2, "val/cls_loss": losses[at] / 2} if losses else {}
         stream.event(EpochEnded(0.0, at + 1, 1.0, (), metrics, fitness[at] if fitness else None))
-        stream.batch(loss, missed=400)  # another spell, if it were told again
+        stream.batch(loss, missed=400)  # another streak, if it were told again
     return stream
 
 

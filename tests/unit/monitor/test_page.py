@@ -13,8 +13,8 @@ from markdown_it import MarkdownIt
 from monitor.report import compare
 from monitor.report.page import page
 from monitor.report.whole import blocks, markdown
-from tests.harness.accounts import HOSTILE, account_of, hostile, rolled_back
 from tests.harness.pages import Page, assert_inert
+from tests.harness.report_inputs import HOSTILE, hostile, report_input_of, rolled_back
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not here")
@@ -22,7 +22,7 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not he
 
 @pytest.fixture(scope="module")
 def text() -> str:
-    return page("the night", blocks(account_of(rolled_back(), title="the night")))
+    return page("the night", blocks(report_input_of(rolled_back(), title="the night")))
 
 
 def test_the_page_is_sound_and_holds_the_whole_report(text: str) -> None:
@@ -105,8 +105,8 @@ def test_hostile_names_of_two_runs_are_text_too() -> None:
 
 
 def test_a_page_of_a_long_run_stays_small() -> None:
-    account = account_of(rolled_back())
-    assert len(page("x", blocks(account)).encode()) < 600_000
+    report_input = report_input_of(rolled_back())
+    assert len(page("x", blocks(report_input)).encode()) < 600_000
 
 
 @needs_chromium

@@ -11,15 +11,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from monitor.core import Core
+from monitor.core.engine import Core
+from monitor.core.model import Effect, Entry, GenerationStarted, Input, RecordArrived, RunOpened, Tick
+from monitor.core.policy.settings import Policy
+from monitor.daemon.catch_up import replay
+from monitor.daemon.pipeline import Pipeline
 from monitor.errors import StoreFailed
 from monitor.history import reads
 from monitor.history.recall import Recalled, open_history
 from monitor.history.store import Store
-from monitor.model import Effect, Entry, GenerationStarted, Input, RecordArrived, RunOpened, Tick
-from monitor.pipeline import Pipeline
-from monitor.policy.settings import Policy
-from monitor.recovery import replay
 from tests.harness.clock import FakeClock
 from tests.harness.trainer import batch, training_started
 from trainer_hooks.wire.messages import Counts, EventSent
@@ -244,10 +244,10 @@ def test_a_story_line_wakes_who_waits_for_it(tmp_path: Path) -> None:
     async def scene() -> None:
         bench = Bench(tmp_path)
         async with running(bench) as pipeline:
-            waiting = asyncio.create_task(pipeline.wait_for_story(30.0))
+            waiting = asyncio.create_task(pipeline.wait_for_timeline(30.0))
             await asyncio.sleep(0)
-            pipeline.say("night", "info", "hello")
+            pipeline.notify("night", "info", "hello")
             await asyncio.wait_for(waiting, 5.0)
-        assert [line.text for line in reads.story(bench.store.path, "night", after=0)] == ["hello"]
+        assert [line.text for line in reads.timeline(bench.store.path, "night", after=0)] == ["hello"]
 
     asyncio.run(scene())

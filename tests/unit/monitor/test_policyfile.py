@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from monitor.policy.settings import Policy, Watch
-from monitor.policyfile import PRESETS, PolicyFileError, effective_yaml, load_policy, policy_from_text, preset
+from monitor.core.policy.settings import Policy, Watch
+from monitor.policyfile.load import PRESETS, PolicyFileError, effective_yaml, load_policy, policy_from_text, preset
 
 TOKEN = "https://hooks.example.org/T0K3N"
 NEVER = "200 in 100 batches can't happen"

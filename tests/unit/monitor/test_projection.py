@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from monitor.model import Position
-from monitor.projection import (
+from monitor.core.model import Position
+from monitor.core.state.projection import (
     deadline_kept,
     failure_rate,
     finish_s,

@@ -9,9 +9,9 @@ import msgspec
 import pytest
 from markdown_it import MarkdownIt
 
-from monitor.model import Incident, IncidentState, Option, Position, Severity
+from monitor.core.model import Incident, IncidentState, Option, Position, Severity
+from monitor.core.state.run import EpochRow, RunState
 from monitor.report import render
-from monitor.state.run import EpochRow, RunState
 from tests.harness.night import BATCHES_SEEN, NOW_S, night
 from trainer_hooks.wire.messages import SettingChanged
 from trainer_hooks.wire.runfolder import RunSpec
@@ -124,7 +124,7 @@ def test_time_lost_is_the_thrown_away_batches_at_the_runs_pace_plus_the_standsti
 
 def test_an_adjustment_in_place_loses_no_batch() -> None:
     run, incident = night()
-    incident.rung, incident.plan = "adjust", None
+    incident.action, incident.plan = "adjust", None
     assert "no trained batch was thrown away" in section(render(run, incident, NOW_S), "Time lost")
 
 
@@ -177,7 +177,7 @@ def test_the_outcome_follows_the_incident() -> None:
 
 
 def test_every_line_of_the_story_has_its_time_and_zone(report: str) -> None:
-    assert "| 2025-11-18 07:59:30 UTC | rolling back to epoch 3 |" in section(report, "The story")
+    assert "| 2025-11-18 07:59:30 UTC | rolling back to epoch 3 |" in section(report, "The timeline")
 
 
 def _hostile() -> tuple[RunState, Incident]:
@@ -196,7 +196,7 @@ def _hostile() -> tuple[RunState, Incident]:
     incident.onset_samples = [HOSTILE] * 40
     incident.reason = incident.outcome = HOSTILE
     incident.options.append(Option(HOSTILE, HOSTILE, False))
-    incident.story[0] = msgspec.structs.replace(incident.story[0], text=HOSTILE)
+    incident.timeline[0] = msgspec.structs.replace(incident.timeline[0], text=HOSTILE)
     incident.findings[0] = msgspec.structs.replace(incident.findings[0], summary=HOSTILE)
     return run, incident
 

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from monitor.core.state.stacks import TakenStacks
 from monitor.report import render
-from monitor.state.stacks import TakenStacks
 from tests.harness.night import NOW_S, night
 from trainer_hooks.wire.messages import StacksSeen
 

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from monitor.model import IncidentState
-from monitor.report.account import Account, without_statistics
+from monitor.core.model import IncidentState
+from monitor.core.state.run import RunState
+from monitor.report.report_input import ReportInput, without_statistics
 from monitor.report.whole import blocks, markdown
-from monitor.state.run import RunState
-from tests.harness.accounts import account_of, rolled_back
 from tests.harness.night import NOW_S, night
+from tests.harness.report_inputs import report_input_of, rolled_back
 from tests.harness.world import World
 from trainer_hooks.wire.runfolder import RunSpec
 
 
 @pytest.fixture(scope="module")
-def account() -> Account:
-    return account_of(rolled_back(), title="the night")
+def report_input() -> ReportInput:
+    return report_input_of(rolled_back(), title="the night")
 
 
 @pytest.fixture(scope="module")
-def text(account: Account) -> str:
-    return markdown(blocks(account))
+def text(report_input: ReportInput) -> str:
+    return markdown(blocks(report_input))
 
 
 def section(text: str, title: str) -> str:
@@ -43,24 +43,26 @@ def test_it_begins_with_the_run_and_where_it_stands(text: str) -> None:
     assert "Last metrics: mAP50 0.7" in told
 
 
-def test_every_pass_through_an_epoch_has_its_row(account: Account, text: str) -> None:
-    passes = [(str(row.epoch), str(row.generation), row.status) for row in account.run.epochs]
+def test_every_pass_through_an_epoch_has_its_row(report_input: ReportInput, text: str) -> None:
+    passes = [(str(row.epoch), str(row.generation), row.status) for row in report_input.run.epochs]
     assert [tuple(row.strip("| ").split(" | "))[:3] for row in rows(text, "Epochs")] == passes
     assert ("4", "1", "discarded") in passes
 
 
-def test_every_finding_stands_with_its_place_its_onset_its_value_and_its_rule(account: Account, text: str) -> None:
+def test_every_finding_stands_with_its_place_its_onset_its_value_and_its_rule(
+    report_input: ReportInput, text: str
+) -> None:
     told = rows(text, "Findings")
-    assert len(told) == len(account.run.findings)
+    assert len(told) == len(report_input.run.findings)
     assert any(row.startswith("| critical | poisoned_state | epoch 4, batch 35 |") for row in told)
 
 
-def test_what_was_ordered_is_told_with_what_it_cost(account: Account, text: str) -> None:
+def test_what_was_ordered_is_told_with_what_it_cost(report_input: ReportInput, text: str) -> None:
     (row,) = rows(text, "Orders and rollbacks")
     assert row.startswith("| 1 | rolled back | epoch 4, batch ")
     assert "| end of epoch 3 |" in row
     assert "- Orders to stop: 1 applied." in section(text, "Orders and rollbacks")
-    lost = account.run.totals.batches_discarded
+    lost = report_input.run.totals.batches_discarded
     assert lost > 0
     assert f"thrown away: {lost} batch" in section(text, "Time lost")
 
@@ -68,7 +70,7 @@ def test_what_was_ordered_is_told_with_what_it_cost(account: Account, text: str)
 def test_each_incident_is_told_in_full_below_the_run(text: str) -> None:
     told = section(text, "Incident 1 of the night")
     assert "### What happened" in told
-    assert "### The story" in told
+    assert "### The timeline" in told
     assert text.count("\n# ") == 0, "only the run's own heading is of the first level"
 
 
@@ -79,7 +81,7 @@ def test_the_checkpoint_that_was_gone_back_to_is_marked(text: str) -> None:
 def test_a_run_without_trouble_says_so() -> None:
     world = World(epochs=2, batches_per_epoch=40)
     world.train()
-    text = markdown(blocks(account_of(world)))
+    text = markdown(blocks(report_input_of(world)))
     assert "- Incidents: none." in text
     assert "None of 1 min 20 s: no trained batch was thrown away." in text
     assert "## Orders and rollbacks" not in text
@@ -87,7 +89,7 @@ def test_a_run_without_trouble_says_so() -> None:
 
 def test_a_run_that_has_shown_nothing_yet_still_gets_a_report() -> None:
     spec = RunSpec(run="r", argv=("python",), cwd="/", created_s=NOW_S, act=True)
-    text = markdown(blocks(Account(RunState(spec=spec, policy="", opened_s=NOW_S), NOW_S)))
+    text = markdown(blocks(ReportInput(RunState(spec=spec, policy="", opened_s=NOW_S), NOW_S)))
     assert text.startswith("# Run r\n\n**Starting**")
     assert "too short to project" not in text
     assert "## Epochs" not in text
@@ -95,7 +97,7 @@ def test_a_run_that_has_shown_nothing_yet_still_gets_a_report() -> None:
 
 def test_a_live_run_says_where_it_is_and_when_it_ends() -> None:
     run, _ = night()
-    text = markdown(blocks(Account(run, NOW_S)))
+    text = markdown(blocks(ReportInput(run, NOW_S)))
     assert "Where: epoch 4 of 50, batch 7,550 of 41,163." in text
     assert "It ends on 2025-11-27 21:49:35 UTC" in section(text, "Deadline")
 
@@ -104,7 +106,7 @@ def test_only_the_latest_incidents_are_told_in_full_and_every_one_is_listed() ->
     run, incident = night()
     incident.state = IncidentState.RESOLVED
     run.incidents = [incident] * 14
-    text = markdown(blocks(Account(run, NOW_S)))
+    text = markdown(blocks(ReportInput(run, NOW_S)))
     assert len(rows(text, "Incidents")) == 14
     assert text.count("## Incident 1 of") == 10
 
@@ -116,4 +118,4 @@ def test_a_report_needs_no_statistics_and_leaves_the_run_as_it_is() -> None:
     assert all(checkpoint.learned is None for checkpoint in stripped.checkpoints)
     assert any(checkpoint.learned is not None for checkpoint in world.run.checkpoints)
     now_s = world.now_s
-    assert markdown(blocks(Account(stripped, now_s))) == markdown(blocks(Account(world.run, now_s)))
+    assert markdown(blocks(ReportInput(stripped, now_s))) == markdown(blocks(ReportInput(world.run, now_s)))

@@ -7,9 +7,9 @@ import random
 import msgspec
 import pytest
 
-from monitor.ingest.session import EventOrder, Standing, standing
-from monitor.policy.settings import Policy
-from monitor.state.run import RunState
+from monitor.core.policy.settings import Policy
+from monitor.core.state.run import RunState
+from monitor.daemon.ingest.session import EventOrder, Standing, standing
 from tests.harness.trainer import batch
 from trainer_hooks.wire.messages import PROTOCOL, Counts, EventSent, Frame, PhaseChanged, Record, Sender
 from trainer_hooks.wire.runfolder import RunSpec

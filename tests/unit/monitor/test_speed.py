@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from monitor.policy.settings import Detectors, Hang, Policy
+from monitor.core.policy.settings import Detectors, Hang, Policy
 from tests.harness.streams import START_S, Stream, calm
 from trainer_hooks.wire.messages import PhaseChanged
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 
-from monitor.model import Effect, Entry, Input, LookAtTraining, SendOrder, StacksTaken, Tick
-from monitor.policy.settings import Detectors, Hang, Policy
-from monitor.policy.stacks import SPELLS_MAX
+from monitor.core.model import Effect, Entry, Input, LookAtTraining, SendOrder, StacksTaken, Tick
+from monitor.core.policy.settings import Detectors, Hang, Policy
+from monitor.core.policy.stack_collection import STREAKS_MAX
 from tests.harness.streams import Stream
 from trainer_hooks.wire.messages import Order, PhaseChanged, StacksSeen
 
@@ -127,11 +127,11 @@ def test_an_incident_about_a_hang_does_not_wait_for_ever() -> None:
 def test_a_training_that_hangs_again_and_again_is_asked_a_bounded_number_of_times() -> None:
     stream = Standstill()
     stream.event(PhaseChanged(0.0, 1, "train"))
-    for _ in range(SPELLS_MAX + 3):
+    for _ in range(STREAKS_MAX + 3):
         stream.train(400)
         stream.run.longest_s["train"] = 0.3  # or the last standstill is what the next is held against
         stream.silent(60)
-    assert len(stream.wanted) == SPELLS_MAX
+    assert len(stream.wanted) == STREAKS_MAX
 
 
 def test_the_state_after_a_restart_goes_on_asking() -> None:

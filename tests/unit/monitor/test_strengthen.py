@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.policy.settings import Strengthen
-from monitor.policy.strengthen import strengthen
+from monitor.core.policy.settings import Strengthen
+from monitor.core.policy.strengthen import strengthen
 from trainer_hooks.wire.messages import TrainingStarted
 from trainer_hooks.wire.runfolder import GroupSettings, Settings
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from monitor.detectors import load_all
-from monitor.model import Severity
+from monitor.core.detectors import load_all
+from monitor.core.model import Severity
 from tests.harness.streams import Stream
 
 ONLY = {name: detector for name, detector in load_all().items() if name in ("throughput", "step_time", "data_wait")}

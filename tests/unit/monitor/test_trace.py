@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from monitor.model import Position
-from monitor.state.trace import (
+from monitor.core.model import Position
+from monitor.core.state.trace import (
     BATCHES,
     FAR_BATCHES,
     FAR_STRIDE,

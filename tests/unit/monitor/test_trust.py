@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from monitor.model import Incident, IncidentState, Position, Severity, Verdict
-from monitor.policy.events import _healthy_before
-from monitor.policy.settings import Rollback
-from monitor.policy.trust import best_for, judge, plausible_ones, to_keep
-from monitor.state.run import CheckpointState, Flags, Learned, RankState, RunState
+from monitor.core.model import Incident, IncidentState, Position, Severity, Verdict
+from monitor.core.policy.events import _healthy_before
+from monitor.core.policy.settings import Rollback
+from monitor.core.policy.trust import best_for, judge, plausible_ones, to_keep
+from monitor.core.state.run import CheckpointState, Learned, NonfiniteWindow, RankState, RunState
 from trainer_hooks.wire.messages import TrainingStarted
 from trainer_hooks.wire.runfolder import RunSpec
 
@@ -101,6 +101,6 @@ def test_the_newest_clean_ones_are_kept_with_their_best_and_the_target_of_a_live
 
 def test_batches_between_a_save_and_its_event_count_as_followers_unless_one_was_bad() -> None:
     run = run_with()
-    run.ranks[0] = RankState(0, learned=Learned(nonfinite=Flags(counts=[90, 107])))
+    run.ranks[0] = RankState(0, learned=Learned(nonfinite=NonfiniteWindow(counts=[90, 107])))
     assert _healthy_before(run, 90, 100) == 10
     assert _healthy_before(run, 100, 110) == 0

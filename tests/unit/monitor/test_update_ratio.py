@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from monitor.detectors.update_ratio import update_ratio
+from monitor.core.detectors.update_ratio import update_ratio
 from tests.harness.streams import Stream
 
 EVERY = 100

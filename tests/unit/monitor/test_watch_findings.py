@@ -1,12 +1,12 @@
-"""What opens no incident is told once a spell, and people are not woken twice for it."""
+"""What opens no incident is told once a streak, and people are not woken twice for it."""
 
 from __future__ import annotations
 
 import math
 import random
 
-from monitor.model import Severity
-from monitor.state.run import EpochRow
+from monitor.core.model import Severity
+from monitor.core.state.run import EpochRow
 from tests.harness.streams import Stream, calm
 from trainer_hooks.wire.messages import EpochEnded, SettingChanged
 

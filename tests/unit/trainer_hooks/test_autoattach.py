@@ -42,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def python(folder: Path, *arguments: str, path: tuple[Path, ...] = (), **env: str) -> subprocess.CompletedProcess[str]:
-    """An interpreter as the shim starts it, with `folder` and `path` behind ours on PYTHONPATH."""
+    """An interpreter as the supervisor starts it, with `folder` and `path` behind ours on PYTHONPATH."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("TRAINWARDEN_")}
     search = os.pathsep.join(str(entry) for entry in (AUTOATTACH, *path, folder))
     return subprocess.run(
@@ -146,7 +146,7 @@ def test_a_process_that_trains_nothing_loads_nothing_that_costs_time(folder: Pat
 
 def test_importing_the_hooks_loads_no_heavy_library_and_starts_nothing(folder: Path) -> None:
     code = (
-        "import sys, threading, trainer_hooks, trainer_hooks.probe, trainer_hooks.breaker, trainer_hooks.terminal\n"
+        "import sys, threading, trainer_hooks, trainer_hooks.probe, trainer_hooks.fail_open, trainer_hooks.terminal\n"
         "heavy = {'torch', 'pydantic', 'starlette', 'ultralytics', 'numpy', 'monitor', 'alerts', 'asyncio'}\n"
         "print(sorted(heavy & set(sys.modules)), threading.active_count())"
     )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainer_hooks.breaker import Breaker
+from trainer_hooks.fail_open import FailOpen
 from trainer_hooks.guard import STATISTICS_EVERY_STEPS, Guard, watch_clipping
 from trainer_hooks.wire.messages import HookTrouble, SkippedBy
 
@@ -42,7 +42,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler("cpu", enabled=scaler, init_scale=1024.0)
         self.average = Average(self.model)
         self.troubles: list[HookTrouble] = []
-        self.guard = Guard(self.model, self.optimizer, self.scaler, Breaker(self.troubles.append), acts=acts)
+        self.guard = Guard(self.model, self.optimizer, self.scaler, FailOpen(self.troubles.append), acts=acts)
         watch_clipping()
 
     def forward(self, *, pixel: float = 0.0, factor: float = 1.0) -> torch.Tensor:
@@ -238,7 +238,7 @@ def test_a_poisoned_average_gets_its_statistics_back_and_its_parameters_reported
 def test_a_model_without_running_statistics_is_guarded_as_well() -> None:
     model = torch.nn.Linear(2, 1)
     optimizer = torch.optim.AdamW(model.parameters())
-    guard = Guard(model, optimizer, None, Breaker(lambda _: None))
+    guard = Guard(model, optimizer, None, FailOpen(lambda _: None))
     before = model.weight.clone()
     model(torch.full((1, 2), NAN)).sum().backward()
     optimizer.step()

@@ -28,7 +28,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_under_the_shim_everything_is_in_the_environment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_under_the_supervisor_everything_is_in_the_environment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = home / "elsewhere"
     for name, value in {
         "RUN": "night",

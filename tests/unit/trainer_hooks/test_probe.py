@@ -26,7 +26,7 @@ from trainer_hooks.wire.messages import (
     Record,
     StacksSeen,
 )
-from trainer_hooks.wire.runfolder import Beacon, Receipt, read
+from trainer_hooks.wire.runfolder import HangDumpFile, Receipt, read
 
 
 class Desk:
@@ -176,15 +176,15 @@ def test_an_order_for_stacks_is_answered_once_though_the_training_thread_takes_n
 
 def test_a_beacon_lies_in_the_run_folder_and_beats(desk: Desk) -> None:
     desk.identity.folder.create()
-    probe, paper = Probe(desk.identity), desk.identity.folder.beacon(1, 0)
-    wait_for(paper.exists, "the beacon's paper")
-    beacon = read(paper, Beacon)
-    assert beacon.pid == os.getpid()
+    probe, paper = Probe(desk.identity), desk.identity.folder.hang_dump(1, 0)
+    wait_for(paper.exists, "the hang_dump's paper")
+    hang_dump = read(paper, HangDumpFile)
+    assert hang_dump.pid == os.getpid()
 
-    def pulse() -> bytes:
-        with open(f"/proc/self/fd/{beacon.descriptor}", "rb") as file:
+    def heartbeat() -> bytes:
+        with open(f"/proc/self/fd/{hang_dump.descriptor}", "rb") as file:
             return file.read(8)
 
-    before = pulse()
-    wait_for(lambda: pulse() != before, "the next beat")
+    before = heartbeat()
+    wait_for(lambda: heartbeat() != before, "the next beat")
     probe.close(0.5)

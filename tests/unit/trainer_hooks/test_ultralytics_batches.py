@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from trainer_hooks.breaker import Breaker
+from trainer_hooks.fail_open import FailOpen
 from trainer_hooks.guard import Guard, StepReport
-from trainer_hooks.integrations.ultralytics.batches import Draft, Judge, Verdict
+from trainer_hooks.integrations.ultralytics.batches import BatchAssessment, BatchAssessor, PendingBatch
 from trainer_hooks.integrations.ultralytics.process import (
     NAMING_ARGUMENTS,
+    Counted,
     Process,
-    Tally,
     Training,
     arguments_digest,
     describe_to_children,
@@ -36,15 +36,15 @@ NO_STEP = StepReport(settled=True)
 class Bench:
     """A judge over a model that nothing is wrong with, unless a test breaks it."""
 
-    tally: Tally = field(default_factory=Tally)
+    counted: Counted = field(default_factory=Counted)
 
     def __post_init__(self) -> None:
         self.model = torch.nn.Linear(1, 1)
         optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
-        self.judge = Judge(Guard(self.model, optimizer, None, Breaker(lambda _: None)), self.tally)
+        self.judge = BatchAssessor(Guard(self.model, optimizer, None, FailOpen(lambda _: None)), self.counted)
 
-    def ended(self, report: StepReport, loss: float = 1.0) -> Verdict:
-        draft = Draft(
+    def ended(self, report: StepReport, loss: float = 1.0) -> BatchAssessment:
+        draft = PendingBatch(
             wall_s=0.0,
             sent_s=0.0,
             epoch=1,
@@ -68,13 +68,13 @@ def bench() -> Bench:
 
 def test_a_good_batch_counts_as_one_and_has_no_bits(bench: Bench) -> None:
     assert bench.ended(STEP).bits == 0
-    assert bench.tally.counts(0, 0) == Counts(batches=1, steps=1)
+    assert bench.counted.counts(0, 0) == Counts(batches=1, steps=1)
 
 
 def test_an_isolated_overflow_is_counted_apart_and_is_no_bad_batch(bench: Bench) -> None:
     report = StepReport(norm_value=math.inf, skipped_by=SkippedBy.SCALER, settled=True, stepped=True)
     assert bench.ended(report).bits == 0
-    assert bench.tally.counts(0, 0) == Counts(batches=1, steps=1, skipped_by_scaler=1, scaler_overflows=1)
+    assert bench.counted.counts(0, 0) == Counts(batches=1, steps=1, skipped_by_scaler=1, scaler_overflows=1)
 
 
 @pytest.mark.parametrize(
@@ -98,8 +98,8 @@ def test_an_overflow_that_is_more_than_one_gets_its_bits(
     verdict = bench.ended(report, loss)
     assert verdict.bits == bits
     assert verdict.cured
-    assert bench.tally.scaler_overflows == 0
-    assert bench.tally.nonfinite_batches == 1
+    assert bench.counted.scaler_overflows == 0
+    assert bench.counted.nonfinite_batches == 1
 
 
 def test_a_bad_micro_batch_is_remembered_until_its_step_is_over(bench: Bench) -> None:
@@ -109,7 +109,7 @@ def test_a_bad_micro_batch_is_remembered_until_its_step_is_over(bench: Bench) ->
     bench.ended(NO_STEP)
     skipped = StepReport(norm_value=NAN, skipped_by=SkippedBy.GUARD, settled=True, stepped=True)
     assert bench.ended(skipped).bits == 0
-    counts = bench.tally.counts(0, 0)
+    counts = bench.counted.counts(0, 0)
     assert (counts.nonfinite_batches, counts.skipped_by_guard, counts.samples_lost) == (1, 1, 24)
     assert bench.ended(skipped).bits == Nonfinite.GRADIENT, "the next bad step is its own"
 
@@ -123,9 +123,9 @@ def test_poisoned_parameters_are_told_and_not_called_cured(bench: Bench) -> None
 
 
 def test_totals_go_on_the_wire_under_their_own_names() -> None:
-    tally = Tally(*range(1, 12))
-    counts = tally.counts(hook_errors=12, records_dropped=13)
-    assert all(getattr(counts, name) == getattr(tally, name) for name in Tally.__slots__ if name != "evidence")
+    counted = Counted(*range(1, 12))
+    counts = counted.counts(hook_errors=12, records_dropped=13)
+    assert all(getattr(counts, name) == getattr(counted, name) for name in Counted.__slots__ if name != "evidence")
     assert (counts.hook_errors, counts.records_dropped) == (12, 13)
 
 

@@ -34,7 +34,7 @@ class Given:
 
 
 @dataclass(slots=True)
-class Draft:
+class PendingBatch:
     """What is known of a batch when it ends, and the scalars that still have to be read."""
 
     given: Given
@@ -60,14 +60,14 @@ class Draft:
                 self.host[name] = float(value.detach() if isinstance(value, torch.Tensor) else value)
 
 
-class Tally:
+class Counted:
     """Totals of one training, and the records they go into."""
 
     def __init__(self) -> None:
         self.counts = Counts()
         self._scale: float | None = None  # after the batch before
 
-    def record(self, draft: Draft, values: list[float], hook_errors: int, dropped: int) -> BatchEnded:
+    def record(self, draft: PendingBatch, values: list[float], hook_errors: int, dropped: int) -> BatchEnded:
         """The record of the batch whose scalars read `values`."""
         read = draft.host | dict(zip(draft.names, values, strict=True))
         loss, norm, scale, given = read["loss"], read.get("norm"), read.get("scale"), draft.given

@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 
-from trainer_hooks.breaker import Breaker
-from trainer_hooks.integrations.plain.batch import Draft, Given, Number, Tally
+from trainer_hooks.fail_open import FailOpen
+from trainer_hooks.integrations.plain.batch import Counted, Given, Number, PendingBatch
 from trainer_hooks.integrations.plain.settings import Settings
 from trainer_hooks.integrations.plain.start import started
 from trainer_hooks.orders import LeaveTraining
@@ -77,14 +77,14 @@ class Loop:
         self._updates, self._measure_norm = updates, measure_norm
         self._device = next(model.parameters()).device
         self._probe: Probe | None = None
-        self._breaker = Breaker(self._tell)
-        self._tally = Tally()
+        self._breaker = FailOpen(self._tell)
+        self._counted = Counted()
         self._used: tuple[Reading, ...] = ()  # by the last optimizer step of this batch; empty: none was taken
         self._norm: torch.Tensor | None = None
         self._batches_per_epoch = 0
         self._epoch, self._batch = 0, -1
         self._ended_s: float | None = None  # the batch before
-        self._delayed: deque[tuple[Draft, DelayedRead]] = deque(maxlen=DELAYED_MAX)
+        self._delayed: deque[tuple[PendingBatch, DelayedRead]] = deque(maxlen=DELAYED_MAX)
         optimizer.register_step_pre_hook(lambda *_: self._breaker.run("before step", self._before_step))
         optimizer.register_step_post_hook(lambda *_: self._breaker.run("after step", self._updates.after))
 
@@ -164,7 +164,7 @@ class Loop:
         self._tell(PhaseChanged(time.time(), max(self._epoch, 1), phase))
 
     def _saved(self, probe: Probe, path: Path, epoch: int, is_best: bool) -> None:
-        counts = self._tally.counts
+        counts = self._counted.counts
         probe.checkpoint(path, Save(epoch, 1, counts.batches, counts.nonfinite_batches, is_best))
 
     def _finish(self, how: str, detail: str) -> None:
@@ -200,7 +200,7 @@ class Loop:
         self._epoch, self._ended_s = given.epoch, now_s
         used, norm = self._used or readings(self._optimizer), self._norm
         batch_s = None if before_s is None else now_s - before_s
-        draft = Draft(
+        draft = PendingBatch(
             given, self._batch, self._batches_per_epoch, used, memory(self._device), batch_s, bool(self._used)
         )
         self._used, self._norm = (), None
@@ -226,7 +226,7 @@ class Loop:
                 return
             self._record(self._delayed.popleft()[0], values)
 
-    def _record(self, draft: Draft, values: list[float]) -> None:
+    def _record(self, draft: PendingBatch, values: list[float]) -> None:
         if self._probe is not None:
-            record = self._tally.record(draft, values, self._probe.hook_errors, self._probe.dropped)
+            record = self._counted.record(draft, values, self._probe.hook_errors, self._probe.dropped)
             self._probe.batch(record, urgent=bool(record.nonfinite))

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from trainer_hooks.breaker import Breaker
+from trainer_hooks.fail_open import FailOpen
 from trainer_hooks.integrations.ultralytics import start
 from trainer_hooks.integrations.ultralytics.process import (
     ENV_GUARD,
@@ -92,7 +92,7 @@ class Callback:
     def __call__(self, trainer: Any) -> None:
         session = _sessions.get(trainer)
         if session is not None:
-            session.breaker.run(self.event, getattr(session, self.event), trainer)
+            session.fail_open.run(self.event, getattr(session, self.event), trainer)
 
     def __reduce__(self) -> tuple[Callable[[str, bool], Callback], tuple[str, bool]]:
         return _callback_elsewhere, (self.event, _process.guard_acts)
@@ -163,7 +163,7 @@ def _wrap_train(original: Any) -> Any:
             how, detail = _how(error)
             raise
         finally:
-            session.breaker.run("end", session.ended, self, how, detail)
+            session.fail_open.run("end", session.ended, self, how, detail)
             _sessions.pop(self, None)
 
     return train
@@ -171,7 +171,7 @@ def _wrap_train(original: Any) -> Any:
 
 def _launch(training: Training, original: Any, *args: Any, **options: Any) -> Any:
     """The parent of a DDP launch: it trains nothing and tells nothing; its children learn which training they are."""
-    described = Breaker(lambda _: None).run("launch", describe_to_children, _process, training) or {}
+    described = FailOpen(lambda _: None).run("launch", describe_to_children, _process, training) or {}
     before = {name: os.environ.get(name) for name in described}
     os.environ.update(described)
     try:
@@ -194,8 +194,8 @@ def _open_session(trainer: Any, training: Training) -> Session | None:
     rank = max(int(RANK), 0)
     if training.plan is not None:
         return start.fail_closed("connecting", lambda: Session(_process, training, _process.connect(rank), rank))
-    breaker = Breaker(lambda _: None)
-    return breaker.run("connect", lambda: Session(_process, training, _process.connect(rank), rank))
+    fail_open = FailOpen(lambda _: None)
+    return fail_open.run("connect", lambda: Session(_process, training, _process.connect(rank), rank))
 
 
 def _how(error: BaseException) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from trainer_hooks.guard import Examination, Guard, StepReport
-from trainer_hooks.integrations.ultralytics.process import Tally
+from trainer_hooks.integrations.ultralytics.process import Counted
 from trainer_hooks.integrations.ultralytics.signals import BatchContents, finite
 from trainer_hooks.restore import Reading
 from trainer_hooks.tensors import Memory
@@ -18,7 +18,7 @@ NOTHING = Nonfinite(0)
 
 
 @dataclass(slots=True)
-class Draft:
+class PendingBatch:
     """What is known of a batch on the host when it ends, and the scalars that still have to be read."""
 
     wall_s: float
@@ -48,7 +48,7 @@ class Draft:
 
 
 @dataclass(slots=True)
-class Verdict:
+class BatchAssessment:
     """What the scalars of a batch turned out to say."""
 
     loss: float
@@ -66,24 +66,24 @@ class Verdict:
         return self.examination.first_bad if self.examination else ""
 
 
-class Judge:
-    """Judges the batches of one training, one after the other, and counts into the process's tally.
+class BatchAssessor:
+    """Judges the batches of one training, one after the other, and counts into the process's counted.
 
     With accumulation a step answers for several batches: a bad one before it is remembered, so that the step it costs
     is not held against the batch that happens to end it, and the good ones lost with it are counted as samples.
     """
 
-    def __init__(self, guard: Guard, tally: Tally) -> None:
+    def __init__(self, guard: Guard, counted: Counted) -> None:
         self._guard = guard
-        self._tally = tally
+        self._counted = counted
         self._bad_before = False  # a batch since the last step was non-finite
         self._good_samples = 0  # of good batches since the last step
 
-    def judge(self, draft: Draft, values: list[float]) -> Verdict:
+    def judge(self, draft: PendingBatch, values: list[float]) -> BatchAssessment:
         """The verdict on the batch whose scalars read `values`; the guard has put right what it can when it returns."""
         report = draft.report
         rest = iter(values)
-        verdict = Verdict(
+        verdict = BatchAssessment(
             loss=next(rest),
             parts=tuple(next(rest) for _ in range(draft.parts_count)),
             norm=next(rest) if draft.reads_norm else report.norm_value,
@@ -112,7 +112,7 @@ class Judge:
         skipped = report.skipped_by == SkippedBy.SCALER
         return skipped and report.scale_healthy and not report.bad_buffer and not self._bad_before
 
-    def _examine(self, verdict: Verdict) -> None:
+    def _examine(self, verdict: BatchAssessment) -> None:
         found = verdict.examination = self._guard.examine()
         if found.parameter or found.average:
             verdict.bits |= Nonfinite.PARAMETER
@@ -120,24 +120,24 @@ class Judge:
             verdict.bits |= Nonfinite.BUFFER
         verdict.cured = bool(verdict.bits) and found.clean and self._guard.protects
 
-    def _count(self, draft: Draft, verdict: Verdict, overflow: bool) -> None:
-        tally, report, bits = self._tally, draft.report, verdict.bits
-        tally.batches += 1
+    def _count(self, draft: PendingBatch, verdict: BatchAssessment, overflow: bool) -> None:
+        counted, report, bits = self._counted, draft.report, verdict.bits
+        counted.batches += 1
         if bits:
-            tally.nonfinite_batches += 1
-            tally.nonfinite_loss += Nonfinite.LOSS in bits
-            tally.nonfinite_gradient += Nonfinite.GRADIENT in bits
-            tally.nonfinite_parameter += Nonfinite.PARAMETER in bits
-            tally.nonfinite_buffer += Nonfinite.BUFFER in bits
-        tally.scaler_overflows += overflow
-        tally.skipped_by_guard += report.skipped_by == SkippedBy.GUARD
-        tally.skipped_by_scaler += report.skipped_by == SkippedBy.SCALER
+            counted.nonfinite_batches += 1
+            counted.nonfinite_loss += Nonfinite.LOSS in bits
+            counted.nonfinite_gradient += Nonfinite.GRADIENT in bits
+            counted.nonfinite_parameter += Nonfinite.PARAMETER in bits
+            counted.nonfinite_buffer += Nonfinite.BUFFER in bits
+        counted.scaler_overflows += overflow
+        counted.skipped_by_guard += report.skipped_by == SkippedBy.GUARD
+        counted.skipped_by_scaler += report.skipped_by == SkippedBy.SCALER
         if not bits:
             self._good_samples += draft.contents.size or 0
         if not report.stepped:
             self._bad_before |= bool(bits)
             return
-        tally.steps += 1
+        counted.steps += 1
         if report.skipped_by and not overflow:
-            tally.samples_lost += self._good_samples
+            counted.samples_lost += self._good_samples
         self._bad_before, self._good_samples = False, 0

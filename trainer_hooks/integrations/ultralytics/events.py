@@ -12,7 +12,7 @@ import torch
 
 from trainer_hooks.guard import Examination
 from trainer_hooks.integrations.ultralytics import signals
-from trainer_hooks.integrations.ultralytics.batches import Draft, Verdict
+from trainer_hooks.integrations.ultralytics.batches import BatchAssessment, PendingBatch
 from trainer_hooks.integrations.ultralytics.process import ProbeLike, Training
 from trainer_hooks.restore import group_names
 from trainer_hooks.wire.messages import BatchEnded, Counts, Nonfinite, NonfiniteSeen, TrainingStarted
@@ -46,7 +46,7 @@ def training_started(trainer: Any, training: Training, probe: ProbeLike, *, guar
     )
 
 
-def batch_ended(draft: Draft, verdict: Verdict, counts: Counts) -> BatchEnded:
+def batch_ended(draft: PendingBatch, verdict: BatchAssessment, counts: Counts) -> BatchEnded:
     """The record of a batch; `counts` after it."""
     contents, memory = draft.contents, draft.memory
     return BatchEnded(
@@ -83,7 +83,7 @@ def batch_ended(draft: Draft, verdict: Verdict, counts: Counts) -> BatchEnded:
     )
 
 
-def evidence(trainer: Any, draft: Draft, verdict: Verdict) -> NonfiniteSeen:
+def evidence(trainer: Any, draft: PendingBatch, verdict: BatchAssessment) -> NonfiniteSeen:
     """What is known of a bad batch."""
     return NonfiniteSeen(
         wall_s=draft.wall_s,

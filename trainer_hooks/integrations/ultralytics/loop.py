@@ -15,13 +15,13 @@ from typing import Any
 
 import torch
 
-from trainer_hooks.breaker import Breaker
+from trainer_hooks.fail_open import FailOpen
 from trainer_hooks.guard import Guard
 from trainer_hooks.integrations.ultralytics import events, signals
-from trainer_hooks.integrations.ultralytics.batches import Draft, Judge, Verdict
+from trainer_hooks.integrations.ultralytics.batches import BatchAssessment, BatchAssessor, PendingBatch
+from trainer_hooks.integrations.ultralytics.carry_out import PlanInForce
 from trainer_hooks.integrations.ultralytics.changes import SettingsWatch
-from trainer_hooks.integrations.ultralytics.obey import PlanInForce
-from trainer_hooks.integrations.ultralytics.process import EVIDENCE_MAX, ProbeLike, Tally
+from trainer_hooks.integrations.ultralytics.process import EVIDENCE_MAX, Counted, ProbeLike
 from trainer_hooks.restore import Reading, group_names, readings
 from trainer_hooks.tensors import DelayedRead, memory, read
 from trainer_hooks.updates import UpdateSampler, steps_between
@@ -41,18 +41,18 @@ class Loop:
         trainer: Any,
         guard: Guard,
         probe: ProbeLike,
-        breaker: Breaker,
-        tally: Tally,
+        fail_open: FailOpen,
+        counted: Counted,
         announce: Callable[[Any], None],
     ) -> None:
         self.guard = guard
         self.in_force: PlanInForce | None = None
         self.batch = -1
         self._probe = probe
-        self._breaker = breaker
-        self._tally = tally
+        self._breaker = fail_open
+        self._counted = counted
         self._announce = announce
-        self._judge = Judge(guard, tally)
+        self._judge = BatchAssessor(guard, counted)
         self._updates = UpdateSampler(trainer.optimizer, steps_between())
         self._changes = SettingsWatch(group_names(trainer.optimizer))
         self._batches_per_epoch = 0
@@ -64,7 +64,7 @@ class Loop:
         self._means_before: Any = None  # trainer.tloss as the batch found it
         self._last_loss: float | None = None  # finite
         self._clip_norm: float | None = None
-        self._delayed: deque[tuple[Draft, DelayedRead]] = deque(maxlen=DELAYED_MAX)
+        self._delayed: deque[tuple[PendingBatch, DelayedRead]] = deque(maxlen=DELAYED_MAX)
 
     def epoch_began(self, trainer: Any) -> None:
         """Also where an epoch is redone, after a recovery or with a smaller batch."""
@@ -153,18 +153,18 @@ class Loop:
 
     def tell_evidence(self, evidence: NonfiniteSeen) -> None:
         """Up to a bound; the records count on."""
-        if self._tally.evidence < EVIDENCE_MAX:
-            self._tally.evidence += 1
+        if self._counted.evidence < EVIDENCE_MAX:
+            self._counted.evidence += 1
             self._probe.event(evidence)
 
-    def _draft(self, trainer: Any) -> Draft:
+    def _draft(self, trainer: Any) -> PendingBatch:
         now_s, before_s = time.monotonic(), self._ended_s
         self._ended_s = now_s
         self.guard.settle()
         report = self.guard.take()
         if report.clip_norm is not None:
             self._clip_norm = report.clip_norm
-        draft = Draft(
+        draft = PendingBatch(
             wall_s=time.time(),
             sent_s=now_s,
             epoch=trainer.epoch + 1,
@@ -187,7 +187,7 @@ class Loop:
                 self._probe.event(event)
         return draft
 
-    def _gather(self, trainer: Any, draft: Draft) -> None:
+    def _gather(self, trainer: Any, draft: PendingBatch) -> None:
         """Line up every scalar that is still on the device, so that they travel together."""
         parts = signals.parts(trainer.loss_items)
         draft.parts_count = len(parts)
@@ -205,12 +205,12 @@ class Loop:
             draft.scalars.append(update)
         draft.scalars += self.guard.measures()
 
-    def _finish(self, trainer: Any, draft: Draft, values: list[float]) -> Verdict:
+    def _finish(self, trainer: Any, draft: PendingBatch, values: list[float]) -> BatchAssessment:
         verdict = self._judge.judge(draft, values)
         if math.isfinite(verdict.loss):
             self._last_loss = verdict.loss
         self._announce(trainer)
-        counts = self._tally.counts(self._probe.hook_errors, self._probe.dropped)
+        counts = self._counted.counts(self._probe.hook_errors, self._probe.dropped)
         draft.forget_tensors()
         self._probe.batch(functools.partial(events.batch_ended, draft, verdict, counts), urgent=bool(verdict.bits))
         if verdict.bits:

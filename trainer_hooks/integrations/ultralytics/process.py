@@ -67,7 +67,7 @@ class ProbeLike(Protocol):
 
 
 @dataclass(slots=True)
-class Tally:
+class Counted:
     """The totals of wire.messages.Counts while they are being counted."""
 
     batches: int = 0
@@ -116,7 +116,7 @@ class Process:
     """The state of this process's trainings. `connect` gives the probe of a rank."""
 
     connect: Callable[[int], ProbeLike]
-    tally: Tally = field(default_factory=Tally)
+    counted: Counted = field(default_factory=Counted)
     trainings: int = 0
     guard_acts: bool = True
 

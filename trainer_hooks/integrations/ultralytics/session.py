@@ -1,7 +1,7 @@
 """One training of one rank: what happens at each of the trainer's callbacks, and what is told of it.
 
 Nothing here may raise into the trainer but LeaveTraining and, at the start, the exit that a plan demands: attachment.py
-calls every method through the session's breaker.
+calls every method through the session's fail_open.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 
 import msgspec
 
-from trainer_hooks.breaker import Breaker
+from trainer_hooks.fail_open import FailOpen
 from trainer_hooks.guard import Guard, watch_clipping
 from trainer_hooks.integrations.ultralytics import events, signals, start
+from trainer_hooks.integrations.ultralytics.carry_out import PlanInForce, obey
 from trainer_hooks.integrations.ultralytics.loop import Loop
-from trainer_hooks.integrations.ultralytics.obey import PlanInForce, obey
 from trainer_hooks.integrations.ultralytics.process import ProbeLike, Process, Training
 from trainer_hooks.spool import Save
 from trainer_hooks.wire.messages import EpochEnded, PhaseChanged, TrainingEnded, TrainingStarted
@@ -31,7 +31,7 @@ class Session:
     def __init__(self, process: Process, training: Training, probe: ProbeLike, rank: int) -> None:
         self.training = training
         self.probe = probe
-        self.breaker = Breaker(probe.event)
+        self.fail_open = FailOpen(probe.event)
         self.loop: Loop | None = None  # None: not bound yet, or it could not be
         self._process = process
         self._rank = rank
@@ -56,8 +56,8 @@ class Session:
         start.fail_closed("seeding the loader", lambda: start.draw_other_batches(plan, trainer))
 
     def _bind(self, trainer: Any) -> None:
-        guard = Guard(trainer.model, trainer.optimizer, trainer.scaler, self.breaker, acts=self._process.guard_acts)
-        loop = Loop(trainer, guard, self.probe, self.breaker, self._process.tally, self._tell_started)
+        guard = Guard(trainer.model, trainer.optimizer, trainer.scaler, self.fail_open, acts=self._process.guard_acts)
+        loop = Loop(trainer, guard, self.probe, self.fail_open, self._process.counted, self._tell_started)
         watch_clipping()
         trainer.optimizer.register_step_pre_hook(loop.before_optimizer)
         trainer.optimizer.register_step_post_hook(loop.after_optimizer)
@@ -119,12 +119,12 @@ class Session:
 
     def on_model_save(self, trainer: Any) -> None:
         """The file is written and complete; the copy is made elsewhere."""
-        tally = self._process.tally
+        counted = self._process.counted
         save = Save(
             epoch=trainer.epoch + 1,
             ordinal=self.training.ordinal,
-            batches=tally.batches,
-            nonfinite_batches=tally.nonfinite_batches,
+            batches=counted.batches,
+            nonfinite_batches=counted.nonfinite_batches,
             is_best=bool(trainer.best_fitness == trainer.fitness),
             fitness=signals.as_number(trainer.fitness),
             state_finding=self._finding,
@@ -161,7 +161,7 @@ class Session:
             redo = bool(recovery(epoch))
         finally:
             trainer.tloss = means
-        self.breaker.run("recovery", self._recovered if redo else self._saving, trainer)
+        self.fail_open.run("recovery", self._recovered if redo else self._saving, trainer)
         return redo
 
     def _recovered(self, trainer: Any) -> None:
@@ -193,7 +193,7 @@ class Session:
         """Tell of the batch, then obey an order if there is one. Raises LeaveTraining on a stop."""
         if self.loop is None:
             return
-        self.breaker.run("batch", self.loop.batch_ended, trainer, self._rank)
+        self.fail_open.run("batch", self.loop.batch_ended, trainer, self._rank)
         order = self.probe.order()
         if order is not None:
             obey(order, self, trainer, batch=self.loop.batch)

@@ -12,7 +12,7 @@ import pytest
 from monitor.cli import execute
 from monitor.history.recall import FILE_NAME
 from monitor.history.store import Store
-from monitor.stream import Recorded, stream_bytes
+from monitor.recorded.stream import Recorded, stream_bytes
 from trainer_hooks.wire.messages import BatchEnded, Counts
 
 CALM = "epoch,loss,val_loss\n" + "".join(f"{i},{1 - i / 100},1.1\n" for i in range(40))

@@ -12,11 +12,11 @@ from typing import TypeVar
 import msgspec
 import pytest
 
-from monitor.api.bodies import Health
-from monitor.api.snapshots import RunDetail, RunSummary
 from monitor.cli import execute
-from monitor.client import Client, UnreachableError, run_path
-from monitor.history.rows import StoryLine
+from monitor.client.http import Client, UnreachableError, run_path
+from monitor.daemon.api.bodies import Health
+from monitor.daemon.api.snapshots import RunDetail, RunSummary
+from monitor.history.transaction_rows import TimelineLine
 from tests.harness.trainer import FakeTrainer, announce
 
 RUN = "night-3f2a"
@@ -119,9 +119,9 @@ def test_a_run_without_checkpoints_or_incidents_says_so(capsys: pytest.CaptureFi
 def test_an_operator_is_heard(watched: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["stop", RUN]) == 0
     assert f"trainwarden status {RUN}" in capsys.readouterr().out
-    story = ask(run_path(watched, "story"), list[StoryLine])
-    assert story is not None
-    assert any("asked to stop" in line.text for line in story)
+    timeline = ask(run_path(watched, "timeline"), list[TimelineLine])
+    assert timeline is not None
+    assert any("asked to stop" in line.text for line in timeline)
 
 
 @pytest.mark.usefixtures("watched")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from monitor.cli.deadline import parse_deadline
+from monitor.cli.deadline_option import parse_deadline
 
 NOW_S = datetime(2026, 11, 18, 15, 34, tzinfo=UTC).timestamp()
 

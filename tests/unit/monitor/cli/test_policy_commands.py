@@ -14,8 +14,8 @@ from ruamel.yaml import YAML
 
 from monitor.cli import execute
 from monitor.cli.policy import read_policy
-from monitor.policy.settings import Policy
-from monitor.policyfile import PRESETS, PolicyFileError, policy_from_text, preset
+from monitor.core.policy.settings import Policy
+from monitor.policyfile.load import PRESETS, PolicyFileError, policy_from_text, preset
 
 
 def test_the_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

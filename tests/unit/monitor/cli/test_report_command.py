@@ -13,10 +13,10 @@ import pytest
 
 from monitor.cli import execute
 from monitor.history.recall import FILE_NAME
-from monitor.report.account import without_statistics
-from tests.harness.accounts import rolled_back
+from monitor.report.report_input import without_statistics
 from tests.harness.finished import lay_down
 from tests.harness.pages import assert_inert
+from tests.harness.report_inputs import rolled_back
 from tests.harness.trainer import announce
 from tests.harness.world import World
 from trainer_hooks.wire.runfolder import RunFolder

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from monitor.api.snapshots import IncidentSummary, RunDetail, RunSummary
 from monitor.cli.show import ago, duration, moment, print_table, printable
 from monitor.cli.status import detail_lines
+from monitor.daemon.api.snapshots import IncidentSummary, RunDetail, RunSummary
 
 INCIDENT = IncidentSummary(
     id="n-i2", number=2, family="nonfinite", severity="critical", state="watching", live=True, opened_s=0.0,
-    closed_s=None, onset_epoch=4, onset_batch=32, rung="rollback", attempts=1, batches_discarded=44, watch_seen=30,
+    closed_s=None, onset_epoch=4, onset_batch=32, action="rollback", attempts=1, batches_discarded=44, watch_seen=30,
     watch_needed=1000, outcome="",
 )  # fmt: skip
 SUMMARY = RunSummary(

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from monitor.cli import execute
-from monitor.model import Verdict
+from monitor.core.model import Verdict
 from monitor.vault.verify import Examination
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from monitor.demo.scene import PARTS, SceneError, installed, lay_out
-from monitor.policyfile import load_policy
+from monitor.policyfile.load import load_policy
 
 RECEIVER = "http://127.0.0.1:1/alerts"
 

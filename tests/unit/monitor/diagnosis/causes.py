@@ -10,8 +10,8 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from monitor.diagnosis import diagnose_finding
-from monitor.model import Diagnosis, GpuSeen, HardwareSeen, Tick
+from monitor.core.diagnosis import diagnose_finding
+from monitor.core.model import Diagnosis, GpuSeen, HardwareSeen, Tick
 from tests.harness.planted import FORWARD, HEALTHY, MIB, Planted
 from trainer_hooks.wire.messages import EpochEnded, Nonfinite
 

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from monitor.core import Core, restored, snapshot
-from monitor.model import IncidentState
-from monitor.policy.diagnosing import REVISIONS_MAX
-from monitor.policy.settings import Policy, Rollback
+from monitor.core.engine import Core, restored, snapshot
+from monitor.core.model import IncidentState
+from monitor.core.policy.diagnosing import REVISIONS_MAX
+from monitor.core.policy.settings import Policy, Rollback
 from tests.harness.planted import FORWARD, Planted
 from tests.harness.world import At, World
 from tests.unit.monitor.diagnosis.causes import names

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import random
 
-from monitor.diagnosis.onset import first_lasting, lead, reference
-from monitor.diagnosis.signals import LOSS, NORM
+from monitor.core.diagnosis.onset import first_lasting, lead, reference
+from monitor.core.diagnosis.signal_samples import LOSS, NORM
 from trainer_hooks.wire.messages import BatchEnded, Counts
 
 DRAW = random.Random(3)

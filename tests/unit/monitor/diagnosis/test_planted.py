@@ -6,7 +6,7 @@ import functools
 
 import pytest
 
-from monitor.model import Diagnosis
+from monitor.core.model import Diagnosis
 from tests.unit.monitor.diagnosis.causes import CAUSES, TOLD, UNKNOWN
 
 SEEDS = {"everything": (0, 1, 2), "the norm on one batch in four": (3,), "no samples, instances or clip": (4,)}

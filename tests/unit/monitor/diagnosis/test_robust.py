@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.diagnosis.robust import EFFECT_MAX, SHARP, cliff, level, median, shift
+from monitor.core.diagnosis.robust import EFFECT_MAX, SHARP, cliff, level, median, shift
 
 FINITE = st.lists(st.floats(-1e12, 1e12), min_size=1, max_size=30)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.model import Shift
+from monitor.core.model import Shift
 from tests.harness.planted import FORWARD, HEALTHY, Planted
 from tests.unit.monitor.diagnosis.causes import names
 from trainer_hooks.wire.messages import Nonfinite

@@ -7,10 +7,10 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.backtest import backtest
-from monitor.importers import read_log
-from monitor.importers.rows import ImportedRun, UnreadableLog
-from monitor.policy.settings import Policy
+from monitor.core.policy.settings import Policy
+from monitor.recorded.backtest import backtest
+from monitor.recorded.importers import read_log
+from monitor.recorded.importers.imported_run import ImportedRun, UnreadableLog
 from tests.unit.monitor.importers import texts
 
 TEXTS = st.sampled_from([text for text, _, _ in texts.ALL.values()])

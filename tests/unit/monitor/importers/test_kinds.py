@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from monitor.importers import load_all, read_log
-from monitor.importers.rows import ImportedRun, Role, UnreadableLog
+from monitor.recorded.importers import load_all, read_log
+from monitor.recorded.importers.imported_run import ImportedRun, Role, UnreadableLog
 from tests.unit.monitor.importers import texts
 from trainer_hooks.wire.messages import Nonfinite
 

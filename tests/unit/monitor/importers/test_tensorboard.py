@@ -7,9 +7,9 @@ import struct
 
 import pytest
 
-from monitor.importers import read_log
-from monitor.importers.rows import NotALog, Role, UnreadableLog
-from monitor.importers.tensorboard import masked_crc
+from monitor.recorded.importers import read_log
+from monitor.recorded.importers.imported_run import NotALog, Role, UnreadableLog
+from monitor.recorded.importers.tensorboard import masked_crc
 
 
 def record(payload: bytes) -> bytes:

@@ -9,19 +9,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.backtest.labels import Label
 from monitor.cli.tune_output import policy_text, tuned_lines
-from monitor.policy.settings import Policy
-from monitor.policyfile import policy_from_text
-from monitor.tuning.knobs import Knob, KnobError, Point, knob, knobs_of, only, turned
-from monitor.tuning.picture import svg_picture, text_picture
-from monitor.tuning.search import Tuned, folds_of, tune
-from monitor.tuning.tally import Aim, Seen, Tally, tally
+from monitor.core.policy.settings import Policy
+from monitor.policyfile.load import policy_from_text
+from monitor.recorded.backtest.labelled_runs import Label
+from monitor.recorded.tuning.counts import Aim, Counted, Seen, counted
+from monitor.recorded.tuning.picture import svg_picture, text_picture
+from monitor.recorded.tuning.search import Tuned, folds_of, tune
+from monitor.recorded.tuning.search_space import (
+    Parameter,
+    Point,
+    SearchSpaceError,
+    only,
+    parameter,
+    parameters_of,
+    turned,
+)
 
 AIM = Aim(healthy_told=0.05, healthy_acted=0.01)
-KNOBS = [
-    Knob("loss_spike", "spreads", (8.0, 4.0, 6.0, 12.0)),
-    Knob("loss_spike", "ratio", (1.25, 1.1, 1.5)),
+PARAMETERS = [
+    Parameter("loss_spike", "spreads", (8.0, 4.0, 6.0, 12.0)),
+    Parameter("loss_spike", "ratio", (1.25, 1.1, 1.5)),
 ]
 
 
@@ -42,7 +50,9 @@ def by_spreads(labels: Mapping[str, Label], point: Point) -> dict[str, Seen]:
 
 
 def searched(labels: dict[str, Label], aim: Aim = AIM, points_max: int = 100, folds: int = 5) -> Tuned:
-    return tune(KNOBS, labels, lambda point: by_spreads(labels, point), aim, folds=folds, seed=0, points_max=points_max)
+    return tune(
+        PARAMETERS, labels, lambda point: by_spreads(labels, point), aim, folds=folds, seed=0, points_max=points_max
+    )
 
 
 def test_the_most_bad_runs_are_told_within_the_bound_on_the_healthy() -> None:
@@ -50,7 +60,7 @@ def test_the_most_bad_runs_are_told_within_the_bound_on_the_healthy() -> None:
     tuned = searched(runs())
     assert tuned.chosen == (6.0, 1.25)
     assert (tuned.all_runs.bad_told, tuned.all_runs.healthy_told) == (13, 0)
-    assert tuned.base_tally.bad_told == 9
+    assert tuned.base_counted.bad_told == 9
     loose = searched(runs(), Aim(healthy_told=0.5, healthy_acted=0.01))
     assert (loose.chosen[0], loose.all_runs.healthy_told) == (4.0, 9)
 
@@ -69,7 +79,7 @@ def test_every_run_is_held_out_once_and_judged_by_a_point_that_was_chosen_withou
     def evaluate(point: Point) -> dict[str, Seen]:
         return {n: Seen(n in lonely and point[0] == 4.0, acted=False) for n in labels}
 
-    tuned = tune(KNOBS, labels, evaluate, AIM, folds=5, seed=0, points_max=100)
+    tuned = tune(PARAMETERS, labels, evaluate, AIM, folds=5, seed=0, points_max=100)
     assert tuned.chosen[0] == 4.0
     assert tuned.all_runs.bad_told == len(lonely) > 0
     assert tuned.held_out.bad_told == 0
@@ -94,14 +104,14 @@ def test_no_more_points_are_tried_than_allowed_and_it_says_so() -> None:
 def test_plateaus_and_unknown_runs_count_for_nothing() -> None:
     labels = {"a": Label("a", "plateau"), "b": Label("b", "unknown"), "c": Label("c", "healthy")}
     seen = dict.fromkeys(labels, Seen(told=True, acted=True))
-    assert tally(labels, seen, labels) == Tally(bad=0, bad_told=0, healthy=1, healthy_told=1, healthy_acted=1)
+    assert counted(labels, seen, labels) == Counted(bad=0, bad_told=0, healthy=1, healthy_told=1, healthy_acted=1)
 
 
 def test_the_knobs_of_a_detector_are_its_numbers_within_what_they_take() -> None:
-    knobs = {one.setting: one for one in knobs_of(Policy(), ["nonfinite_rate"])}
-    assert set(knobs) == {"rate", "window_batches", "count_min"}
-    assert knobs["count_min"].values == (5, 2, 4, 7, 10, 15)
-    assert all(0 < value <= 1 for value in knobs["rate"].values)
+    parameters = {one.setting: one for one in parameters_of(Policy(), ["nonfinite_rate"])}
+    assert set(parameters) == {"rate", "window_batches", "count_min"}
+    assert parameters["count_min"].values == (5, 2, 4, 7, 10, 15)
+    assert all(0 < value <= 1 for value in parameters["rate"].values)
 
 
 @pytest.mark.parametrize(
@@ -113,8 +123,8 @@ def test_the_knobs_of_a_detector_are_its_numbers_within_what_they_take() -> None
     ],
 )
 def test_a_knob_that_can_not_be_turned_is_named(detector: str, setting: str, value: float, said: str) -> None:
-    with pytest.raises(KnobError, match=said):
-        knob(Policy(), detector, setting, [value])
+    with pytest.raises(SearchSpaceError, match=said):
+        parameter(Policy(), detector, setting, [value])
 
 
 def test_detectors_can_be_taken_alone_or_left_out() -> None:
@@ -127,7 +137,7 @@ def test_detectors_can_be_taken_alone_or_left_out() -> None:
 def test_the_chosen_policy_is_a_sound_policy_file_that_says_where_it_comes_from() -> None:
     tuned = searched(runs())
     text = policy_text(tuned, Policy())
-    assert policy_from_text(text, "policy.yaml") == turned(Policy(), KNOBS, tuned.chosen)
+    assert policy_from_text(text, "policy.yaml") == turned(Policy(), PARAMETERS, tuned.chosen)
     assert text.startswith("# Found by trainwarden tune: 40 healthy and 20 bad runs of 15 groups, 5 folds (seed 0)")
     assert "spreads: 6.0" in text
 

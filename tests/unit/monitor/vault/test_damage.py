@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from monitor.model import Verdict
+from monitor.core.model import Verdict
 from monitor.vault.verify import describe, examine
 from tests.unit.monitor.vault.conftest import Damage, sha256
 

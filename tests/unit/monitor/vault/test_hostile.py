@@ -20,10 +20,10 @@ from typing import Any
 import pytest
 import torch
 
-from monitor.model import Verdict
+from monitor.core.model import Verdict
 from monitor.vault.contents import read_contents
-from monitor.vault.findings import judge
 from monitor.vault.inert import UnreadableError
+from monitor.vault.problems import judge
 from monitor.vault.verify import examine, examine_file, run_child
 from tests.unit.monitor.vault.conftest import sha256
 from tests.unit.monitor.vault.crafted import (

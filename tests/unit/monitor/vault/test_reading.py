@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from monitor.vault.contents import Contents, read_contents
-from monitor.vault.findings import judge
 from monitor.vault.inert import UnreadableError
+from monitor.vault.problems import judge
 from monitor.vault.tensors import Tensor
 from monitor.vault.verify import examine
 from tests.unit.monitor.vault.conftest import sha256

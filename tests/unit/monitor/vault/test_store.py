@@ -15,8 +15,8 @@ import msgspec
 import pytest
 import torch
 
-from monitor.model import Verdict
-from monitor.vault.store import Vault, VaultError
+from monitor.core.model import Verdict
+from monitor.vault.copies import Vault, VaultError
 from tests.unit.monitor.vault.conftest import sha256
 from trainer_hooks.wire import runfolder
 from trainer_hooks.wire.runfolder import Manifest, RunFolder

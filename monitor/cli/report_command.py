@@ -1,0 +1,141 @@
+"""`trainwarden report`: of a run, of one of its incidents, or of two runs side by side; as Markdown or as one page."""
+
+from __future__ import annotations
+
+import http
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from monitor.cli.command import Command
+from monitor.cli.failure import EXIT_USAGE, Failure, daemon_failures
+from monitor.cli.names import existing_run
+from trainer_hooks.wire.runfolder import RunFolder
+
+if TYPE_CHECKING:
+    from monitor.report.whole import Block
+
+EXIT_WRITING = 74  # EX_IOERR
+UNKNOWN = "neither a daemon nor the history knows it any more"
+PAGE_NAMES = (".html", ".htm")
+EXAMPLES = (
+    "trainwarden report night-3f2a",
+    "trainwarden report night-3f2a --incident 2",
+    "trainwarden report night-3f2a -o night.html       one page with curves, to be opened without a network",
+    "trainwarden report --compare night-3f2a day-77b0 -o both.html",
+)
+Runs = tuple[str, str]
+
+
+@click.command(cls=Command, examples=EXAMPLES)
+@click.argument("run", required=False)
+@click.option("--incident", type=click.IntRange(min=1), metavar="N", help="Only the report of this incident.")
+@click.option("--compare", nargs=2, metavar="RUN_A RUN_B", help="Two runs side by side.")
+@click.option("--html", "as_page", is_flag=True, help="As one HTML page with curves, instead of Markdown.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write here; a name in .html means --html."
+)
+def report(run: str | None, incident: int | None, compare: Runs | None, as_page: bool, output: Path | None) -> None:
+    """Tell what happened in RUN, why, what was done about it and what it cost."""
+    if (run is None) == (compare is None):
+        raise click.UsageError("name one RUN, or two with --compare RUN_A RUN_B")
+    if incident is not None and compare:
+        raise click.UsageError("--incident is for one RUN, not for --compare")
+    as_page = as_page or (output is not None and output.suffix.lower() in PAGE_NAMES)
+    if compare:
+        title, told = f"{compare[0]} and {compare[1]}", _comparison(*compare)
+    else:
+        assert run is not None
+        title, told = run, _of_run(run) if incident is None else _of_incident(run, incident)
+    _give(_written(title, told, as_page), output)
+
+
+def _written(title: str, told: list[Block], as_page: bool) -> str:
+    from monitor.report.page import page
+    from monitor.report.whole import markdown
+
+    return page(f"trainwarden: {title}", told) if as_page else markdown(told)
+
+
+def _give(text: str, output: Path | None) -> None:
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise Failure(f"{output}: can't be written ({error.strerror}); choose another file", EXIT_WRITING) from error
+    click.echo(f"{output}: {len(text.encode()) / 1000:,.0f} kB")
+
+
+def _of_run(run: str) -> list[Block]:
+    from monitor.cli.run_sources import report_input_of
+    from monitor.report.whole import blocks
+
+    folder = existing_run(run)
+    report_input = report_input_of(run)
+    return blocks(report_input) if report_input else _from_folder(folder, run)
+
+
+def _comparison(first: str, second: str) -> list[Block]:
+    from monitor.cli.run_sources import report_input_of
+    from monitor.report.compare import blocks
+
+    found = []
+    for run in (first, second):
+        existing_run(run)
+        report_input = report_input_of(run)
+        if report_input is None:
+            raise Failure(f"run {run}: {UNKNOWN}, and its folder kept no state to compare", EXIT_USAGE)
+        found.append(report_input)
+    return blocks(*found)
+
+
+def _of_incident(run: str, number: int) -> list[Block]:
+    from monitor.report.whole import Block
+
+    folder = existing_run(run)
+    return [Block(_incident_from_daemon(run, number) or _incident_from_folder(folder, run, number))]
+
+
+def _incident_from_daemon(run: str, number: int) -> str:
+    """The report as it is now; empty where no daemon answers, or it knows of no such incident."""
+    from monitor.client.http import Client, DeclinedError, UnreachableError, run_path
+
+    with daemon_failures():
+        try:
+            with Client() as client:
+                return client.text(run_path(run, "report"), incident=number).rstrip()
+        except UnreachableError:
+            return ""
+        except DeclinedError as error:
+            if error.status != http.HTTPStatus.NOT_FOUND:
+                raise
+            return ""
+
+
+def _numbers(folder: RunFolder) -> list[int]:
+    return sorted(int(path.stem) for path in folder.reports.glob("*.md") if path.stem.isdigit())
+
+
+def _incident_from_folder(folder: RunFolder, run: str, number: int) -> str:
+    """The report as the daemon last wrote it. Raises Failure, naming those that exist, where there is none."""
+    numbers = _numbers(folder)
+    if not numbers:
+        raise Failure(f"run {run}: has no incident; leave --incident out for the report of the run", EXIT_USAGE)
+    if number not in numbers:
+        known = ", ".join(map(str, numbers))
+        raise Failure(f"run {run}: has no report of incident {number}; there are those of {known}", EXIT_USAGE)
+    return (folder.reports / f"{number}.md").read_text(encoding="utf-8").rstrip()
+
+
+def _from_folder(folder: RunFolder, run: str) -> list[Block]:
+    """What is left of a run that neither a daemon nor the history knows: its incidents as they were last written."""
+    from monitor.report.whole import Block
+
+    numbers = _numbers(folder)
+    if not numbers:
+        raise Failure(f"run {run}: {UNKNOWN}, and it has no incident", EXIT_USAGE)
+    head = f"# Run {run}\n\nThe history does not hold it any more. These are its incidents as they were last written."
+    return [Block(head), *(Block(_incident_from_folder(folder, run, number)) for number in numbers)]

@@ -1,0 +1,100 @@
+"""`trainwarden run`: reads what was asked for and hands it to the supervisor."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from monitor.cli.command import Command
+from monitor.cli.deadline_option import parse_deadline
+from monitor.cli.failure import EXIT_USAGE, Failure
+from monitor.cli.policy import read_policy
+from monitor.cli.serve import DEFAULT_PORT
+
+
+def _deadline(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    try:
+        return None if value is None else parse_deadline(value, time.time())
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "trainwarden run -- python train.py",
+        "trainwarden run --deadline +36h -- yolo detect train model=yolov8n.yaml data=data.yaml",
+        'trainwarden run --policy strict --title "night of the 17th" -- python train.py',
+        "trainwarden run --adopt RUN",
+    ),
+    context_settings={"allow_interspersed_args": False},
+)
+@click.option("--run", "run_id", metavar="ID", help="Name of the run; generated where it is left out.")
+@click.option("--title", default="", help="What you call it, in any words.")
+@click.option(
+    "--policy",
+    "policy_name",
+    metavar="FILE|PRESET",
+    default="default",
+    show_default=True,
+    help="Policy file or preset.",
+)
+@click.option(
+    "--deadline",
+    metavar="WHEN",
+    callback=_deadline,
+    help='When it must be done: "2026-11-27 18:00", an ISO time, or +36h.',
+)
+@click.option("--observe", is_flag=True, help="Only watch and tell; never stop or roll back.")
+@click.option("--adopt", metavar="RUN", help="Take over a run whose supervisor is gone; takes no command.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="Port of /metrics, if the daemon has to be started; 0: any.",
+)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def run(
+    *,
+    run_id: str | None,
+    title: str,
+    policy_name: str,
+    deadline: float | None,
+    observe: bool,
+    adopt: str | None,
+    port: int,
+    command: tuple[str, ...],
+) -> int:
+    """Start a training and stay with it: watch it, stop it when it goes wrong, roll it back, carry on.
+
+    Needs no change to the training. Its output, its keys and its exit code stay what they are.
+    """
+    _check_command(command, adopt)
+    text, policy = read_policy(policy_name)
+    from monitor.supervisor.supervise import RunOptions
+    from monitor.supervisor.supervise import run as supervise
+
+    options = RunOptions(
+        argv=command,
+        title=title,
+        run=adopt or run_id,
+        policy_text=text,
+        act=policy.act and not observe,
+        deadline_s=deadline,
+        adopt=adopt is not None,
+        port=port,
+    )
+    return supervise(options)
+
+
+def _check_command(command: tuple[str, ...], adopt: str | None) -> None:
+    if adopt is None and not command:
+        raise Failure(
+            "run: the command of the training is missing; write it last: trainwarden run -- python train.py", EXIT_USAGE
+        )
+    if adopt is not None and command:
+        raise Failure(
+            f"run --adopt {adopt}: takes over the training that runs and starts none; leave the command out", EXIT_USAGE
+        )

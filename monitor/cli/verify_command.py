@@ -1,0 +1,44 @@
+"""`trainwarden verify`: one checkpoint file under the vault's eyes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from monitor.cli.command import Command
+from monitor.cli.failure import EXIT_USAGE, Failure
+
+EXIT_POISONED = 1
+EXIT_UNVERIFIED = 2
+
+
+@click.command(cls=Command, examples=("trainwarden verify runs/detect/train/weights/last.pt",))
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--digest", metavar="HEX", help="The sha256 that the file must have.")
+@click.option("--json", "as_json", is_flag=True, help="The examination as JSON.")
+def verify(file: Path, digest: str | None, as_json: bool) -> int:
+    """Examine a checkpoint without torch and without running anything that is in it.
+
+    Says whether every weight, buffer and optimizer value is finite, and what a silent repair left behind (a zeroed
+    BatchNorm, all-zero weights). Exit code 0: sound. 1: poisoned. 2: could not be verified.
+    """
+    _check_readable(file)
+    import msgspec
+
+    from monitor.core.model import Verdict
+    from monitor.vault.verify import describe, examine
+
+    examination = examine(file.resolve(), digest)
+    click.echo(msgspec.json.encode(examination).decode() if as_json else describe(examination))
+    return {Verdict.SOUND: 0, Verdict.POISONED: EXIT_POISONED}.get(examination.verdict, EXIT_UNVERIFIED)
+
+
+def _check_readable(file: Path) -> None:
+    try:
+        with file.open("rb"):
+            return
+    except OSError as error:
+        raise Failure(
+            f"{file}: can't be read ({error.strerror}); name a checkpoint file such as last.pt", EXIT_USAGE
+        ) from error

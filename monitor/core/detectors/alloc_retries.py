@@ -1,0 +1,29 @@
+"""The allocator had to empty its cache and try again."""
+
+from __future__ import annotations
+
+from monitor.core.detectors import MEMORY, Moment, register
+from monitor.core.model import Finding, Severity
+from monitor.core.policy.settings import AllocRetries
+from monitor.core.state.view import RunView
+
+
+@register("alloc_retries", Moment.BATCH, needs=MEMORY)
+def alloc_retries(run: RunView, config: AllocRetries) -> Finding | None:
+    """`count` retries within `window_batches`, dated to the first of them. The next step may be out of memory.
+
+    Each retry frees the cache and waits for the device, so that batches get slower too. One by itself is no finding:
+    it comes with the longest batch so far.
+    """
+    retries, now = run.learned.allocator.retries, run.at.count
+    if not retries or retries[-1] != now:
+        return None
+    recent = [count for count in retries if count > now - config.window_batches]
+    if len(recent) < config.count:
+        return None
+    return run.finding(
+        "alloc_retries", "memory", Severity.WARNING, since=run.before(now - recent[0]), signal="alloc_retries",
+        value=float(len(recent)), limit=float(config.count),
+        summary=f"GPU memory is as good as full: the allocator emptied its cache and tried again {len(recent)} times "
+        f"within {now - recent[0] + 1} batches",
+    )  # fmt: skip

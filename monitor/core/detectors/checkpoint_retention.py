@@ -1,0 +1,33 @@
+"""No checkpoint that is kept can be gone back to."""
+
+from __future__ import annotations
+
+from monitor.core.detectors import Moment, register
+from monitor.core.model import Finding, Severity, Verdict
+from monitor.core.policy.settings import CheckpointRetention
+from monitor.core.state.run import CheckpointState
+from monitor.core.state.view import RunView
+
+KEPT_MIN = 2  # one bad checkpoint is told by checkpoint_verdict
+
+
+@register("checkpoint_retention", Moment.EVENT)
+def checkpoint_retention(run: RunView, config: CheckpointRetention) -> Finding | None:
+    """Asked as a verdict arrives: of the copies still kept, at least two, none is sound. For people only.
+
+    What was sound fell to the trainer's or the vault's retention, or was abandoned with its branch.
+    """
+    if run.examined is None or run.run_state is None:
+        return None
+    kept = [c for c in run.run_state.checkpoints if not c.dropped and c.verdict is not Verdict.WAITING]
+    if len(kept) < KEPT_MIN or any(_usable(c) for c in kept):
+        return None
+    return run.finding(
+        "checkpoint_retention", "checkpoint", Severity.INFO, since=run.at, signal="checkpoints",
+        value=float(len(kept)), limit=0.0,
+        summary=f"none of the {len(kept)} checkpoints that are kept is sound: a rollback would find nothing",
+    )  # fmt: skip
+
+
+def _usable(checkpoint: CheckpointState) -> bool:
+    return checkpoint.verdict is Verdict.SOUND and not checkpoint.abandoned

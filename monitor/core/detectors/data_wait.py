@@ -1,0 +1,36 @@
+"""The training waits for its data."""
+
+from __future__ import annotations
+
+import math
+
+from monitor.core.detectors import TIME, Moment, register
+from monitor.core.model import Finding, Severity
+from monitor.core.policy.settings import DataWait
+from monitor.core.state.view import RunView
+
+STRIDE = 32  # batches between two looks
+
+
+@register("data_wait", Moment.BATCH, needs=TIME)
+def data_wait(run: RunView, config: DataWait) -> Finding | None:
+    """Three of four of the last 64 batches waited for the loader for `share` of their time. For people only.
+
+    Blind to single waits, and to a loader that lags every few batches.
+    """
+    share = run.signal("wait_share")
+    if share is None or not share.warm or share.seen % STRIDE or share.scaled < math.log(config.share):
+        return None
+    low = math.exp(share.quantile(0.25))
+    if low < config.share:
+        return None
+    return run.finding(
+        "data_wait",
+        "speed",
+        Severity.INFO,
+        since=run.before(len(share.ring) - 1),
+        signal="data_wait_s",
+        value=low,
+        limit=config.share,
+        summary=f"input-bound: three of four batches wait for data for {low:.0%} of their time or more",
+    )

@@ -1,0 +1,55 @@
+"""A volume that the run writes to is about to fill."""
+
+from __future__ import annotations
+
+from monitor.core.detectors import Moment, register
+from monitor.core.model import Finding, Severity
+from monitor.core.policy.settings import DiskSpace
+from monitor.core.state.hardware import VolumeState
+from monitor.core.state.view import RunView
+
+MIB = 1024 * 1024
+HOUR_S = 3600.0
+POINTS_MIN = 40  # ten minutes of readings
+FIT = 0.9  # R squared of the line: checkpoints written and removed are no trend
+LAG = 0.8
+CHECKPOINTS_SEEN = 16  # the newest ones: their size is what the next will need
+
+
+@register("disk_space", Moment.HARDWARE)
+def disk_space(run: RunView, config: DiskSpace) -> Finding | None:
+    """Less is free than `checkpoints` of the largest one need, or the free space falls to nothing within `hours`.
+
+    Names the volume by what lies on it: the run folder, or the folder the trainer saves to. Blind to quotas that the
+    file system does not count as free space, and to inodes.
+    """
+    if run.run_state is None:
+        return None
+    need = _need(run, config)
+    found = [(volume, why) for volume in run.run_state.hardware.volumes.values() if (why := _why(volume, need, config))]
+    if not found:
+        return None
+    volume, why = min(found, key=lambda one: one[0].last.free)
+    return run.finding(
+        "disk_space", "disk", Severity.WARNING, since=run.at, signal=volume.last.name, value=float(volume.last.free),
+        limit=need, summary=f"the volume of the {volume.last.name} is about to fill: {why}",
+    )  # fmt: skip
+
+
+def _need(run: RunView, config: DiskSpace) -> float:
+    known = run.run_state.checkpoints[-CHECKPOINTS_SEEN:] if run.run_state else []
+    largest = max((checkpoint.size for checkpoint in known), default=0)
+    return config.checkpoints * largest if largest else float(config.bytes_min)
+
+
+def _why(volume: VolumeState, need: float, config: DiskSpace) -> str:
+    """In words; empty: it is not about to."""
+    free, line = volume.last.free, volume.free
+    if free < need:
+        return f"{free / MIB:.0f} MiB are free, and the next checkpoints need {need / MIB:.0f}"
+    if line.points < POINTS_MIN or line.slope >= 0.0 or line.fit < FIT or line.ahead < LAG:
+        return ""
+    left_s = free / -line.slope
+    if left_s > config.hours * HOUR_S:
+        return ""
+    return f"{free / MIB:.0f} MiB are free, and at the present pace none in {left_s / 60.0:.0f} min"

@@ -1,0 +1,60 @@
+"""The gradient norm jumps far above its own spread, or climbs far above where it was."""
+
+from __future__ import annotations
+
+import math
+
+from monitor.core.detectors import NORM, Moment, register
+from monitor.core.model import Finding, Severity
+from monitor.core.policy.settings import GradientExplosion
+from monitor.core.state.signals import NEAR, Signal
+from monitor.core.state.view import RunView
+
+DRIFT = 150.0  # CUSUM of the rise above its long mean, in spreads: it has risen for dozens of steps
+HELD = 10  # steps that must all stand that high: one that is falling back again is none
+
+
+@register("gradient_explosion", Moment.BATCH, needs=NORM)
+def gradient_explosion(run: RunView, config: GradientExplosion) -> Finding | None:
+    """A jump is told at once; with the loss jumping too, or still there after `wait_batches`, it is a warning.
+
+    So is a norm that takes its level along as it climbs, once it stands at `rise` times its lowest long mean. Dated to
+    the first high step. Blind in the warm-up, and on batches without an optimizer step.
+    """
+    norm = run.signal("grad_norm")
+    if norm is None or norm.seen < config.warmup_batches or run.batch is None or run.batch.grad_norm is None:
+        return None
+    return _jump(run, config, norm) if norm.recent & 1 else _climb(run, config, norm)
+
+
+def _jump(run: RunView, config: GradientExplosion, norm: Signal) -> Finding | None:
+    if norm.away < math.log(config.ratio):
+        return None
+    level, now = norm.unscaled(norm.level), norm.unscaled(norm.scaled)
+    what = f"gradient norm {now:.4g}, {now / max(level, 1e-12):.3g} times its level"
+    if norm.streak >= config.wait_batches and norm.sustained:
+        if norm.streak % config.wait_batches:
+            return None
+        severity = Severity.CRITICAL if config.act else Severity.WARNING
+        summary = f"{what}: it has not come back in {norm.streak} steps"
+    elif not norm.jumped(config.spreads):
+        return None
+    elif (loss := run.signal("loss")) is not None and loss.recent & NEAR:
+        severity, summary = Severity.WARNING, f"{what}, and the loss jumped with it"
+    else:
+        severity, summary = Severity.INFO, what
+    return run.finding(
+        "gradient_explosion", "gradient", severity, since=run.before(norm.streak - 1), signal="grad_norm",
+        value=now, limit=level * config.ratio, summary=summary,
+    )  # fmt: skip
+
+
+def _climb(run: RunView, config: GradientExplosion, norm: Signal) -> Finding | None:
+    if norm.slack or norm.drift < DRIFT or norm.low_of_last(HELD) - norm.best < math.log(config.rise):
+        return None
+    best, now, steps = norm.unscaled(norm.best), norm.unscaled(norm.fast), norm.seen - norm.drift_from
+    return run.finding(
+        "gradient_explosion", "gradient", Severity.CRITICAL if config.act else Severity.WARNING,
+        since=run.before(steps - 1), signal="grad_norm", value=now, limit=best * config.rise,
+        summary=f"the gradient norm climbs: {now:.4g} on average, up from {best:.4g}, for {steps} steps",
+    )  # fmt: skip

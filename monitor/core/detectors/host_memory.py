@@ -1,0 +1,88 @@
+"""The host's memory runs short, or the training's processes take more and more of it."""
+
+from __future__ import annotations
+
+from monitor.core.detectors import Moment, register
+from monitor.core.model import Finding, Severity
+from monitor.core.policy.settings import HostMemory
+from monitor.core.state.hardware import HostState
+from monitor.core.state.projection import finish_s, pace_s, remaining
+from monitor.core.state.view import RunView
+
+GIB = 1024**3
+POINTS_MIN = 120  # half an hour of readings
+SOON_S = 3600.0  # in the first epoch, in which caches fill and workers copy their pages, only such a growth is told
+LAG = 0.8  # the last point lies at least this far along the line: what saturates falls behind it
+STEP_S = 60.0  # a step lasts this long: a validation's workers come and go
+HOUR_S = 3600.0
+
+
+@register("host_memory", Moment.HARDWARE)
+def host_memory(run: RunView, config: HostMemory) -> Finding | None:
+    """Short of memory: a warning. A leak: one too where it would fill the host before the training ends; else a note.
+
+    A step by `step` of the host's memory is a note: where the memory went. Sums count pages that processes share once
+    for each of them. Blind to swap, to a leak for its first half hour, and in the first epoch to one that leaves hours.
+    """
+    host = run.run_state.hardware.host if run.run_state else None
+    if host is None or host.last.total <= 0:
+        return None
+    return _short(run, config, host) or _leak(run, config, host) or _step(run, config, host)
+
+
+def _short(run: RunView, config: HostMemory, host: HostState) -> Finding | None:
+    left = host.last.available / host.last.total
+    if left >= config.free:
+        return None
+    used = host.last.training_rss
+    own = f"; the training's processes hold {used / GIB:.3g} GiB" if used is not None else ""
+    return run.finding(
+        "host_memory", "memory", Severity.WARNING, since=run.at, signal="host_available", value=left,
+        limit=config.free,
+        summary=f"the host is short of memory: {host.last.available / GIB:.3g} GiB of {host.last.total / GIB:.3g} "
+        f"are left{own}",
+    )  # fmt: skip
+
+
+def _leak(run: RunView, config: HostMemory, host: HostState) -> Finding | None:
+    line = host.rss
+    an_hour = line.slope * HOUR_S
+    if line.points < POINTS_MIN or an_hour < config.growth * host.last.total:
+        return None
+    if line.fit < config.fit or line.ahead < LAG:
+        return None
+    left_s = host.last.available / line.slope
+    if not host.settled and left_s > SOON_S:
+        return None
+    ends = _left_to_train_s(run)
+    severity = Severity.INFO if ends is not None and ends < left_s else Severity.WARNING
+    before = "" if ends is None else ", after" if ends < left_s else ", before"
+    end = f"{before} the training's end" if before else ""
+    return run.finding(
+        "host_memory", "memory", severity, since=run.at, signal="training_rss", value=an_hour,
+        limit=config.growth * host.last.total,
+        summary=f"the training's processes grow by {an_hour / GIB:.3g} GiB an hour: the host is out of memory in "
+        f"{left_s / HOUR_S:.1f} h{end}",
+    )  # fmt: skip
+
+
+def _step(run: RunView, config: HostMemory, host: HostState) -> Finding | None:
+    level = host.level
+    over = level.held - level.high
+    if level.over_s is None or run.now_s - level.over_s < STEP_S or over < config.step * host.last.total:
+        return None
+    return run.finding(
+        "host_memory", "memory", Severity.INFO, since=run.at, signal="training_rss", value=level.held,
+        limit=level.high + config.step * host.last.total,
+        summary=f"the training's processes went from {level.high / GIB:.3g} to {level.held / GIB:.3g} GiB",
+    )  # fmt: skip
+
+
+def _left_to_train_s(run: RunView) -> float | None:
+    """Seconds to the training's end at the present pace; None: it is not known."""
+    state = run.run_state
+    pace = pace_s(state) if state else None
+    if state is None or state.training is None or pace is None:
+        return None
+    left = remaining(run.at, state.training.epochs, state.training.batches_per_epoch)
+    return finish_s(run.now_s, left.batches, pace) - run.now_s

@@ -1,0 +1,52 @@
+"""GPU memory rises along a straight line."""
+
+from __future__ import annotations
+
+from monitor.core.detectors import MEMORY, Moment, register
+from monitor.core.model import Finding, Severity
+from monitor.core.policy.settings import MemoryLeak
+from monitor.core.state.hardware import capacity_bytes
+from monitor.core.state.line import Line
+from monitor.core.state.stats import LINE_POINTS, LINE_STRIDE
+from monitor.core.state.view import RunView
+
+MIB = 1024 * 1024
+STRIDE = 64  # batches between two looks
+POINTS_MIN = 375  # 3,000 batches: a start-up that saturates has bent by then
+LAG = 0.8  # the last point lies at least this far along the line: what saturates falls behind it
+
+
+@register("memory_leak", Moment.BATCH, needs=MEMORY)
+def memory_leak(run: RunView, config: MemoryLeak) -> Finding | None:
+    """A line of R squared `fit` through memory rises by `growth` of its level in about 2,000 batches, and goes on.
+
+    With the time to out-of-memory where NVML or the policy file tells the device's size. Blind for 3,000 batches.
+    """
+    memory, line = run.learned.memory, run.learned.memory.line
+    if line.points < POINTS_MIN or memory.seen % STRIDE or line.covar <= 0.0:
+        return None
+    slope = line.slope
+    if line.fit < config.fit or slope * LINE_POINTS * LINE_STRIDE < config.growth * line.mean or line.ahead < LAG:
+        return None
+    pace = f"{1000 * slope / MIB:.3g} MiB every 1,000 batches"
+    return run.finding(
+        "memory_leak",
+        "memory",
+        Severity.WARNING,
+        since=run.before(line.points * LINE_STRIDE - 1),
+        signal="memory",
+        value=slope,
+        limit=config.growth,
+        summary=f"GPU memory grows by {pace}{_left(run, config, line)}",
+    )
+
+
+def _left(run: RunView, config: MemoryLeak, line: Line) -> str:
+    told = capacity_bytes(run.run_state.hardware) if run.run_state else None
+    capacity = told or config.capacity_bytes
+    if capacity is None:
+        return ""
+    batches = max(capacity - line.last, 0.0) / line.slope
+    took = run.signal("batch_s")
+    hours = f", {batches * took.unscaled(took.level) / 3600:.1f} h" if took and took.warm else ""
+    return f": out of memory in {batches:.0f} batches{hours}"

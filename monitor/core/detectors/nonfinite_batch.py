@@ -1,0 +1,34 @@
+"""The first batch that is not finite."""
+
+from __future__ import annotations
+
+from monitor.core.detectors import register
+from monitor.core.model import Finding, Severity
+from monitor.core.policy.settings import NonfiniteBatch
+from monitor.core.state.view import RunView
+from trainer_hooks.wire.messages import Nonfinite
+
+
+@register("nonfinite_batch")
+def nonfinite_batch(run: RunView, config: NonfiniteBatch) -> Finding | None:
+    """A warning at the first non-finite batch of a generation, on each rank: a healthy training has none.
+
+    For people only where the guard put everything back: nothing is lost by that batch. Silent on those that follow:
+    nonfinite_burst and nonfinite_rate judge them. A scaler's overflow is none.
+    """
+    new, total = run.nonfinite_within(1), run.batch.counts.nonfinite_batches if run.batch else 0
+    if not 0 < total <= new:
+        return None
+    kinds = " and ".join(kind.name.lower() for kind in Nonfinite if run.nonfinite & kind and kind.name)
+    skipped = run.batch is not None and run.batch.skipped_by
+    return run.finding(
+        "nonfinite_batch",
+        "nonfinite",
+        Severity.INFO if run.cured else Severity.WARNING,
+        since=run.at,
+        signal="nonfinite_batches",
+        value=float(total),
+        limit=0.0,
+        summary=f"{kinds or 'a batch'} not finite for the first time"
+        + (f"; the step was skipped by the {skipped}" if skipped else ""),
+    )

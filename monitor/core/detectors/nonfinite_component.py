@@ -1,0 +1,32 @@
+"""One component of the loss is not finite."""
+
+from __future__ import annotations
+
+import math
+
+from monitor.core.detectors import register
+from monitor.core.model import Finding, Severity
+from monitor.core.policy.settings import NonfiniteComponent
+from monitor.core.state.view import RunView
+
+
+@register("nonfinite_component")
+def nonfinite_component(run: RunView, config: NonfiniteComponent) -> Finding | None:
+    """Names the components that are not finite where others are: where to look. Silent where all of them are."""
+    parts = run.batch.parts if run.batch else ()
+    bad = [i for i, part in enumerate(parts) if not math.isfinite(part)]
+    if not bad or len(bad) == len(parts):
+        return None
+    training = run.run_state.training if run.run_state else None
+    known = training.part_names if training else ()
+    names = ", ".join(known[i] if i < len(known) else f"component {i}" for i in bad)
+    return run.finding(
+        "nonfinite_component",
+        "nonfinite",
+        Severity.INFO,
+        since=run.at,
+        signal=names,
+        value=parts[bad[0]],
+        limit=0.0,
+        summary=f"of the {len(parts)} components of the loss only {names} is not finite",
+    )

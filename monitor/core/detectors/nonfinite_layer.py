@@ -1,0 +1,24 @@
+"""Which tensor of a bad batch is not finite."""
+
+from __future__ import annotations
+
+from monitor.core.detectors import Moment, register
+from monitor.core.model import Finding, Severity
+from monitor.core.policy.settings import NonfiniteLayer
+from monitor.core.state.view import RunView
+from trainer_hooks.wire.messages import NonfiniteSeen
+
+
+@register("nonfinite_layer", Moment.EVENT)
+def nonfinite_layer(run: RunView, config: NonfiniteLayer) -> Finding | None:
+    """Names the rank and the first tensor found non-finite there. Silent where the hooks looked at none."""
+    seen = run.event
+    if not isinstance(seen, NonfiniteSeen) or not seen.first_bad:
+        return None
+    cured = ", and was put right" if seen.cured else ""
+    return run.finding(
+        "nonfinite_layer", "nonfinite", Severity.INFO, since=run.at, signal=seen.first_bad,
+        value=float(seen.nonfinite), limit=0.0,
+        summary=f"epoch {seen.epoch}, batch {seen.batch}, rank {run.rank}: the first non-finite tensor is "
+        f"{seen.first_bad}{cured}",
+    )  # fmt: skip

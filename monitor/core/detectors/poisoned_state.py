@@ -1,0 +1,27 @@
+"""Non-finite parameters or buffers that nobody put right."""
+
+from __future__ import annotations
+
+from monitor.core.detectors import register
+from monitor.core.model import Finding, Severity
+from monitor.core.policy.settings import PoisonedState
+from monitor.core.state.view import RunView
+from trainer_hooks.wire.messages import Nonfinite
+
+
+@register("poisoned_state")
+def poisoned_state(run: RunView, config: PoisonedState) -> Finding | None:
+    """This batch left non-finite parameters or buffers behind: what is trained and saved from here on is wasted."""
+    if run.cured or not run.nonfinite & (Nonfinite.PARAMETER | Nonfinite.BUFFER):
+        return None
+    what = "parameters" if run.nonfinite & Nonfinite.PARAMETER else "BatchNorm statistics"
+    return run.finding(
+        "poisoned_state",
+        "nonfinite",
+        Severity.CRITICAL,
+        since=run.first_nonfinite_within(run.at.count),
+        signal=what,
+        value=float(run.uncured),
+        limit=1.0,
+        summary=f"the model's {what} are not finite and were not put right",
+    )

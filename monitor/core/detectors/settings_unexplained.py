@@ -1,0 +1,35 @@
+"""A setting changed while training, and nothing explains it."""
+
+from __future__ import annotations
+
+from monitor.core.detectors import Moment, register
+from monitor.core.model import Finding, Severity
+from monitor.core.policy.settings import SettingsUnexplained
+from monitor.core.state.view import RunView
+from trainer_hooks.wire.messages import SettingChanged
+
+
+@register("settings_unexplained", Moment.EVENT)
+def settings_unexplained(run: RunView, config: SettingsUnexplained) -> Finding | None:
+    """The trainer told of a change without a reason: neither its schedule, nor its own rules, nor a plan."""
+    changed = run.event
+    if not isinstance(changed, SettingChanged) or changed.reason:
+        return None
+    return run.finding(
+        "settings_unexplained",
+        "settings",
+        Severity.WARNING,
+        since=run.at,
+        signal=changed.name,
+        value=_number(changed.new),
+        limit=_number(changed.old),
+        summary=f"{changed.name} changed from {changed.old} to {changed.new}, and nothing explains it",
+    )
+
+
+def _number(text: str) -> float:
+    """A setting's value, where it is a number; 0 for a word, which the summary shows."""
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0

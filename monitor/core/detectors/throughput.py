@@ -1,0 +1,85 @@
+"""Less is trained in the same time than before."""
+
+from __future__ import annotations
+
+import math
+
+from monitor.core.detectors import TIME, Moment, register
+from monitor.core.model import Finding, Severity
+from monitor.core.policy.settings import Throughput
+from monitor.core.state.pace import BLOCK, PERIOD, SLOW_EPOCH, WINDOW, Pace, PaceLevel, explained, mean_level
+from monitor.core.state.view import RunView
+
+WINDOWS_MIN = WINDOW  # learnt: as many blocks as make two windows that have nothing in common
+SLOW_EPOCHS = 2
+STEP_TIME_BATCHES = 1024  # what step_time told within them is not told a second time
+
+
+@register("throughput", Moment.BATCH, needs=TIME)
+def throughput(run: RunView, config: Throughput) -> Finding | None:
+    """A window of 256 batches is slower than every one of the last 4,096 to 8,192 batches by `ratio`, in all its parts.
+
+    And by more than those windows differ among themselves, and than the batches' work explains (sequence length, image
+    size, instances). A loss that grows too slowly for that is a note by whole epochs: two in a row 20 % slower than the
+    best, as a shared host makes them too. Blind in the first epoch, and for the first 900 batches of a generation.
+    """
+    pace = run.learned.pace
+    if pace.slow_epochs == SLOW_EPOCHS and not pace.epoch_blocks:  # an epoch has just ended
+        return _of_epochs(run, pace)
+    return None if pace.block else _of_windows(run, pace, config)
+
+
+def _of_windows(run: RunView, pace: Pace, config: Throughput) -> Finding | None:
+    before = pace.slowest
+    if before is None or len(pace.window) < WINDOW or pace.learnt < _needed(run) or _told_by_step_time(run):
+        return None
+    now, ratio = mean_level(pace.window), math.log(config.ratio)
+    least = before.log_s + explained(now, before)
+    if now.log_s - least < max(ratio, pace.range) or any(part.log_s - least < ratio / 2.0 for part in pace.window):
+        return None
+    over = f"over {WINDOW * BLOCK} batches", "at most"
+    return _finding(run, Severity.WARNING, now, before, config.ratio, WINDOW * BLOCK, over)
+
+
+def _of_epochs(run: RunView, pace: Pace) -> Finding | None:
+    now, best = pace.last_epoch, pace.best_epoch
+    if now is None or best is None or _told_by_step_time(run):
+        return None
+    batches = SLOW_EPOCHS * (run.batch.batches_per_epoch if run.batch else 1)
+    over = f"over {SLOW_EPOCHS} epochs", "in the best one"
+    return _finding(run, Severity.INFO, now, best, math.exp(SLOW_EPOCH), batches, over)
+
+
+def _finding(
+    run: RunView,
+    severity: Severity,
+    now: PaceLevel,
+    before: PaceLevel,
+    ratio: float,
+    since: int,
+    words: tuple[str, str],
+) -> Finding:
+    took, took_before = math.exp(now.log_s), math.exp(before.log_s)
+    share = run.signal("wait_share")
+    waits = f"; {math.exp(share.quantile(0.5)):.0%} of the time it waits for data" if share and share.warm else ""
+    return run.finding(
+        "throughput", "speed", severity, since=run.before(since - 1), signal="batch_s", value=took,
+        limit=took_before * ratio,
+        summary=f"throughput fell by {1.0 - took_before / took:.0%} {words[0]}: {took:.3g} s a batch, where it took "
+        f"{took_before:.3g} s {words[1]}{waits}",
+    )  # fmt: skip
+
+
+def _needed(run: RunView) -> int:
+    """Windows that cover an epoch, within which some part may be slower each time."""
+    epoch = run.batch.batches_per_epoch if run.batch else 0
+    return max(WINDOWS_MIN, min(epoch // BLOCK + 1, PERIOD))
+
+
+def _told_by_step_time(run: RunView) -> bool:
+    streak = run.run_state.streaks.get(f"step_time/{run.rank}") if run.run_state else None
+    return (
+        streak is not None
+        and run.at.generation == streak.generation
+        and run.at.count - streak.count < STEP_TIME_BATCHES
+    )

@@ -1,0 +1,54 @@
+"""A metric of the validation is not finite, or fell to zero."""
+
+from __future__ import annotations
+
+import math
+
+from monitor.core.detectors import Moment, register
+from monitor.core.model import Finding, Severity
+from monitor.core.policy.settings import Validation
+from monitor.core.state.view import RunView
+from trainer_hooks.wire.messages import EpochEnded
+
+
+@register("validation", Moment.EVENT)
+def validation(run: RunView, config: Validation) -> Finding | None:
+    """A metric that was finite is not any more, or the fitness is zero after it was not: a warning.
+
+    The first often means damaged BatchNorm statistics or EMA weights: both are used in validation only. A metric that
+    was never finite is for people only: the average precision of a class without samples is NaN for ever.
+    """
+    ended = run.event
+    if not isinstance(ended, EpochEnded) or run.rank != 0:
+        return None
+    bad = [name for name, value in ended.metrics.items() if not math.isfinite(value)]
+    fell = ended.fitness is not None and ended.fitness <= 0.0
+    before = _best_before(run, ended.epoch) if fell and not bad else 0.0  # it looks at every epoch: seldom asked
+    if bad:
+        summary = f"validation of epoch {ended.epoch}: {', '.join(bad[:4])} not finite{_trains(run)}"
+        signal, value, limit = bad[0], math.nan, 0.0
+        severity = Severity.WARNING if _were_finite(run, ended, bad) else Severity.INFO
+    elif ended.fitness is not None and before > config.fell_from:
+        summary = f"validation of epoch {ended.epoch}: fitness fell to {ended.fitness:g}; it was {before:.4g}"
+        signal, value, limit, severity = "fitness", ended.fitness, config.fell_from, Severity.WARNING
+    else:
+        return None
+    return run.finding(
+        "validation", "validation", severity, since=run.at, signal=signal, value=value, limit=limit,
+        summary=summary,
+    )  # fmt: skip
+
+
+def _were_finite(run: RunView, ended: EpochEnded, names: list[str]) -> bool:
+    rows = [row for row in run.run_state.epochs if row.epoch < ended.epoch] if run.run_state else []
+    return any(math.isfinite(row.metrics.get(name, math.nan)) for row in rows for name in names)
+
+
+def _best_before(run: RunView, epoch: int) -> float:
+    rows = run.run_state.epochs if run.run_state else []
+    return max((row.fitness for row in rows if row.epoch < epoch and row.fitness is not None), default=0.0)
+
+
+def _trains(run: RunView) -> str:
+    loss = run.signal("loss")
+    return f", while the loss is {loss.last:.4g} in training" if loss and loss.last is not None else ""

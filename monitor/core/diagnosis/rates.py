@@ -1,0 +1,114 @@
+"""Learning rates around an onset: jumps, the plan, the biases' warm-up, the end of warm-up. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+from monitor.core.diagnosis.case import Case
+from monitor.core.diagnosis.signal_samples import Measure
+from trainer_hooks.wire.messages import BatchEnded
+
+JUMP = 1.5  # times the batch before, and times what a straight line asks for
+JUMP_BACK_BATCHES = 64
+HIGH = 10.0  # times lr0: MuSGD's groups differ by 3, the biases of a warm-up by hundreds
+NEAR_BEFORE, NEAR_AFTER = 0.02, 0.05  # of the warm-up: where its end counts as near
+NEAR_BEFORE_MAX, NEAR_AFTER_MAX = 200, 1000  # batches
+NEAR_LEAST = 50
+OFF_PLAN = 0.05  # of a rate, from one batch to the next, that no schedule asks for
+
+
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """A rate that rose at once."""
+
+    measure: Measure
+    batch: BatchEnded
+    old: float
+    new: float
+
+
+def jump(case: Case) -> Jump | None:
+    """The largest jump of any group's rate shortly before the onset, or in its batch."""
+    until = case.onset.count
+    near = [b for b in case.recent if until - JUMP_BACK_BATCHES <= b.counts.batches <= until]
+    found = [j for measure in case.rates for j in _jumps(measure, near)]
+    return max(found, key=lambda j: j.new / j.old, default=None)
+
+
+def _jumps(measure: Measure, near: list[BatchEnded]) -> list[Jump]:
+    known = [(b, value) for b in near if (value := measure.read(b)) is not None and math.isfinite(value)]
+    found = []
+    for i, ((_, old), (batch, new)) in enumerate(pairwise(known)):
+        line = old + (old - known[i - 1][1]) if i else old  # a warm-up is a straight line
+        if old > 0.0 and new > JUMP * old and new > JUMP * line:
+            found.append(Jump(measure, batch, old, new))
+    return found
+
+
+def followed_plan(case: Case) -> bool | None:
+    """True where no group's rate moved at once in the batches at hand up to the onset; None: no rates were told.
+
+    Within an epoch a schedule is a smooth line; between two epochs a rate may fall to any value by it, but not rise.
+    """
+    batches = [b for b in case.recent if b.counts.batches <= case.onset.count]
+    if len(batches) < 3 or not case.rates:
+        return None
+    return not any(_left_line(measure, batches) for measure in case.rates)
+
+
+def _left_line(measure: Measure, batches: list[BatchEnded]) -> bool:
+    for before, last, now in zip(batches, batches[1:], batches[2:], strict=False):
+        older, old, new = measure.read(before), measure.read(last), measure.read(now)
+        if older is None or not old or new is None:
+            continue
+        off = new - (old + (old - older))
+        if off > OFF_PLAN * old and new > old * (1.0 + OFF_PLAN):
+            return True
+        if before.epoch == now.epoch and abs(off) > OFF_PLAN * old:
+            return True
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class WarmUp:
+    """Where the onset lies in the trainer's own warm-up, in batches since the training began."""
+
+    done: int
+    ends: int
+
+    @property
+    def near_end(self) -> bool:
+        """Within 2 % before and 5 % after it, and never further than a thousand batches."""
+        before = max(NEAR_LEAST, min(NEAR_BEFORE * self.ends, NEAR_BEFORE_MAX))
+        after = max(2 * NEAR_LEAST, min(NEAR_AFTER * self.ends, NEAR_AFTER_MAX))
+        return -before <= self.done - self.ends <= after
+
+
+def warm_up(case: Case) -> WarmUp | None:
+    """Where in warm-up it is; None: the training has none, or does not tell.
+
+    Ultralytics: round(min(warmup_epochs, epochs - 1) x batches per epoch), at least 1 epoch's worth of batches counted
+    from the first epoch, not from a resume (BaseTrainer._do_train). Elsewhere `warmup_steps`, of optimizer steps.
+    """
+    training = case.training
+    if training is None or training.batches_per_epoch <= 0:
+        return None
+    done = (case.onset.epoch - 1) * training.batches_per_epoch + case.onset.batch
+    epochs, steps = case.setting("warmup_epochs"), case.setting("warmup_steps")
+    if epochs:
+        return WarmUp(done, round(min(epochs, training.epochs - 1) * training.batches_per_epoch))
+    if steps and case.setting("gradient_accumulation_steps") in (None, 1.0):
+        return WarmUp(done, round(steps))
+    return None
+
+
+def high_groups(case: Case) -> list[tuple[str, float, float]]:
+    """Groups whose rate at the onset was a multiple of lr0: name, rate, the multiple."""
+    lr0 = case.setting("lr0")
+    if not lr0 or lr0 <= 0.0 or not case.after:
+        return []
+    at = case.after[0]
+    rates = [(m.name.removeprefix("learning_rate/"), m.read(at)) for m in case.rates]
+    return [(name, rate, rate / lr0) for name, rate in rates if rate and math.isfinite(rate) and rate >= HIGH * lr0]

@@ -1,0 +1,173 @@
+"""What inputs and effects speak of. Values only."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from trainer_hooks.wire.messages import Order, TrainingStarted
+from trainer_hooks.wire.runfolder import Change, Plan, Settings
+
+
+class Severity(StrEnum):
+    """How bad, for people and for the policy."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+class Verdict(StrEnum):
+    """What may be believed of a checkpoint. `sound` is what the verifier says of its bytes; the rest is the vault's."""
+
+    WAITING = "waiting"  # not examined yet
+    SOUND = "sound"  # bytes match the digest and every number in it is as it should be
+    CLEAN = "clean"  # sound, saved before every known anomaly, and followed by healthy batches
+    SUSPECT = "suspect"  # sound, but saved after the onset of an anomaly, or nothing healthy followed yet
+    POISONED = "poisoned"
+    UNVERIFIED = "unverified"  # could not be read in full: never clean
+
+
+class IncidentState(StrEnum):
+    """See the table in monitor.core.policy.lifecycle."""
+
+    OPEN = "open"
+    MITIGATING = "mitigating"
+    WATCHING = "watching"
+    RELAPSED = "relapsed"
+    RESOLVED = "resolved"
+    RECOVERED = "recovered"  # by itself
+    GIVEN_UP = "given_up"
+    HANDED_OVER = "handed_over"
+    CLOSED = "closed_with_run"
+    LOST = "lost"
+
+
+class Position(msgspec.Struct, frozen=True):
+    """A batch of a run."""
+
+    generation: int
+    epoch: int  # from 1
+    batch: int  # within the epoch, from 0
+    count: int  # batches since the generation began, this one included
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What a detector saw, with the evidence for it."""
+
+    detector: str
+    family: str  # findings of one family make one incident: "nonfinite"
+    severity: Severity
+    rank: int
+    at: Position
+    since: Position  # onset: the first bad batch, dated back
+    signal: str  # "loss", "gradient", "buffer", ...
+    value: float  # what was measured, in the unit `summary` names
+    limit: float  # what it was held against
+    summary: str  # one sentence
+
+
+class IncidentEntry(msgspec.Struct, frozen=True):
+    """One line of an incident's timeline."""
+
+    at_s: float
+    text: str
+
+
+class Shift(msgspec.Struct, frozen=True):
+    """One thing that was different after the onset."""
+
+    name: str  # "grad_norm", "instances_max", "learning_rate/bias", "setting/mosaic", "version/torch"
+    before: str
+    after: str
+    effect: float  # the shift of the median in spreads (1.48 x MAD), or `delta` x SHARP where there was no spread
+    delta: float  # Cliff's delta: share of pairs that are higher after, less the share that are lower; -1 to 1
+    text: str  # one sentence
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """One family of causes, weighed."""
+
+    family: str  # "learning_rate", "bad_input", ...
+    title: str
+    score: float  # weights of the evidence for it, less those of the evidence against it
+    speaks_for: tuple[str, ...]  # sentences
+    speaks_against: tuple[str, ...]
+    test: str  # the one test that would settle it
+
+
+class Diagnosis(msgspec.Struct, frozen=True):
+    """What changed, since when, and what the evidence says of the cause."""
+
+    at: Position  # the batch it was made at
+    onset: Position  # the first abnormal batch, dated back
+    onset_text: str  # how it was dated, in a sentence
+    verdict: str  # family of the cause; empty: not enough evidence
+    text: str  # the verdict in a sentence
+    causes: tuple[Cause, ...]  # those with evidence for them, the likeliest first
+    shifts: tuple[Shift, ...]  # the largest first
+    notes: tuple[str, ...]  # what drove memory, whether the rates followed their plan, where in warm-up it lies
+    revision: int = 0  # times it was made anew since the incident opened
+
+
+class Incident(msgspec.Struct):
+    """Everything known about one trouble of a run, from its first finding to its end."""
+
+    id: str  # "<run>-<n>", unique for ever
+    number: int  # within the run, from 1
+    family: str
+    severity: Severity
+    state: IncidentState
+    opened_s: float
+    opened_at: Position
+    onset: Position
+    findings: list[Finding] = []
+    timeline: list[IncidentEntry] = []
+    onset_samples: list[str] = []
+    action: str = ""  # what is being tried, or was last: "adjust", "rollback", "stop"; empty: only watched
+    attempts: int = 0  # actions taken for this incident
+    rollbacks: int = 0
+    order: Order | None = None  # pending or last
+    plan: Plan | None = None
+    training: TrainingStarted | None = None  # of the generation it began in: what the settings were
+    before: Settings | None = None  # in force when it opened: what every attempt is strengthened from
+    settings: Settings | None = None  # of the last attempt
+    changes: list[Change] = []
+    reason: str = ""  # why this action
+    options: list[Option] = []
+    target: str = ""  # digest of the checkpoint rolled back to
+    waiting_for: str = ""  # digest of the checkpoint whose examination decides the next step; empty: none
+    applied_s: float | None = None  # the receipt
+    left_at: Position | None = None  # where the order was obeyed
+    resumed_s: float | None = None  # first batch of the new generation
+    watch_from: int = 0  # Counts.batches of the watched generation when the watch (re)started
+    watch_needed: int = 0  # healthy batches at target that prove the cure
+    watch_seen: int = 0
+    watch_said: int = 0  # quarters of the watch already told
+    samples_left: int | None = None
+    batches_discarded: int = 0
+    nonfinite_at_open: int = 0  # of the run
+    window_nonfinite: int = 0  # between the onset and the opening
+    downtime_s: float = 0.0
+    closed_s: float | None = None
+    outcome: str = ""
+    diagnosis: Diagnosis | None = None  # None: it opened without one (by hand, or by a daemon that made none)
+
+    @property
+    def live(self) -> bool:
+        """True while something may still come of it."""
+        return self.state in (
+            IncidentState.OPEN,
+            IncidentState.MITIGATING,
+            IncidentState.WATCHING,
+            IncidentState.RELAPSED,
+        )
+
+
+class Option(msgspec.Struct, frozen=True):
+    """One thing that could be done when the incident opened, with what it was projected to cost."""
+
+    name: str  # "stop and strengthen", "go on", "adjust in place", "go further back"
+    cost: str  # a sentence with numbers
+    chosen: bool

@@ -1,0 +1,77 @@
+"""Has an incident diagnosed when it opens, and again while it goes on; a defect in it ends neither. Pure."""
+
+from __future__ import annotations
+
+import traceback
+
+import msgspec
+
+from monitor.core.diagnosis import diagnose, diagnose_finding
+from monitor.core.model import Finding, Incident, Severity
+from monitor.core.policy.transaction import Transaction
+
+REVISIONS_MAX = 32  # of one incident: after twice as many batches as the last one, and at each new finding
+FIRST_BATCHES = 8
+CHANGES_TOLD = 3
+SELDOM_INCIDENTS = ("memory", "speed", "hang", "validation")  # of the others more is known when an incident opens
+
+
+def diagnosed(tx: Transaction, incident: Incident) -> None:
+    """Give an incident that opens its diagnosis."""
+    _diagnose(tx, incident)
+
+
+def diagnosed_again(tx: Transaction, incident: Incident, *, news: bool = False) -> None:
+    """Make the diagnosis anew where that is due: at news, and at every doubling of the batches since it opened.
+
+    It is frozen once something was done, in another generation, and after REVISIONS_MAX.
+    """
+    known, here = incident.diagnosis, tx.run.position
+    if known is None or here is None or not incident.live or incident.applied_s is not None:
+        return
+    if here.generation != incident.onset.generation or known.revision >= REVISIONS_MAX:
+        return
+    opened = incident.opened_at.count
+    if not news and here.count - opened < max(FIRST_BATCHES, 2 * (known.at.count - opened)):
+        return
+    _diagnose(tx, incident, known.revision + 1)
+    now = incident.diagnosis
+    if now is not None and now.verdict != known.verdict:
+        tx.record(incident, f"the diagnosis has changed: {now.text}", Severity.WARNING)
+
+
+def _diagnose(tx: Transaction, incident: Incident, revision: int = 0) -> None:
+    try:
+        found = diagnose(tx.run, incident)
+    except Exception as error:  # noqa: BLE001 - our own defect; the incident must go on without a diagnosis
+        _report_defect(tx, error)
+        return
+    incident.diagnosis = msgspec.structs.replace(found, revision=revision)
+
+
+def cause_of(tx: Transaction, finding: Finding) -> str:
+    """The likely cause of a finding that opens no incident, in a sentence; empty: not enough evidence."""
+    if finding.family not in SELDOM_INCIDENTS:
+        return ""
+    try:
+        found = diagnose_finding(tx.run, finding)
+    except Exception as error:  # noqa: BLE001 - as above: people are told of the finding all the same
+        _report_defect(tx, error)
+        return ""
+    return found.text if found.verdict else ""
+
+
+def _report_defect(tx: Transaction, error: Exception) -> None:
+    tx.run.totals.defects += 1
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    what = f"{type(error).__name__} in {place.name}, line {place.lineno}: {error}"
+    tx.notify(f"a defect of trainwarden in the diagnosis, please report it: {what}", Severity.CRITICAL)
+
+
+def in_short(incident: Incident) -> str:
+    """The verdict and the largest changes, for a message; empty: there is no diagnosis."""
+    found = incident.diagnosis
+    if found is None:
+        return ""
+    changes = " ".join(shift.text for shift in found.shifts[:CHANGES_TOLD])
+    return f" {found.text} What changed: {changes}" if changes else f" {found.text}"

@@ -1,0 +1,167 @@
+"""Has the stacks of a hung training taken, and tells what they say. Pure.
+
+Each rank is asked over its own socket, which a thread of the hook answers. A rank that doesn't answer within LOOK_S has
+its interpreter held by a call that never returns (or its process is stopped): then somebody outside looks, the
+supervisor where there is one. An incident about a hang, and with it everything that ends the process, waits for
+the answers, and no longer than WAIT_S.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import msgspec
+
+from monitor.core.model import Finding, LookAtTraining, RaiseAlert, SendOrder, Severity, StacksTaken
+from monitor.core.policy.planning import order_for
+from monitor.core.policy.transaction import Transaction
+from monitor.core.state.stacks import Standstill, TakenStacks
+from trainer_hooks.wire.messages import StacksSeen
+
+HANG = "hang"  # the detector and its family
+STREAKS_MAX = 10  # of a run: a training that hangs more often has told enough
+RANKS_MAX = 64  # asked in one streak; collectives make the others wait in the same place
+AGAIN_S = 1.0
+LOOK_S = 5.0  # a hook answers within a turn of 50 ms, on a machine under load within a second
+WAIT_S = 25.0  # for a look from outside: py-spy has 10 s, and each part after it some seconds
+TAKEN_MAX = 64  # stacks of one rank that are kept: with the two limits below 1 MB of state at the very most
+THREADS_KEPT = 8
+TEXT_CHARS_KEPT = 2_000  # of one thread, its innermost frames
+SAID_CHARS_MAX = 200
+WORKER = "worker process "  # begins the text of a loader's worker
+STOOD_FRAMES = 3  # of the main thread, beside its last one, in one line for people
+
+
+def acted_on(tx: Transaction, findings: list[Finding]) -> list[Finding]:
+    """Have stacks taken where a training hangs; the critical findings that may open an incident by now."""
+    hung = next((f for f in findings if f.detector == HANG), None)
+    if hung is not None:
+        _ask(tx, hung)
+    critical = [f for f in findings if f.severity is Severity.CRITICAL]
+    streak = tx.run.stacks.streak
+    if streak is None or not streak.waiting:
+        return critical
+    return [f for f in critical if f.detector != HANG]
+
+
+def _ask(tx: Transaction, finding: Finding) -> None:
+    """Once for each standstill, of every rank."""
+    run, stacks = tx.run, tx.run.stacks
+    count = finding.at.count
+    known = stacks.streak
+    if known is not None and (known.generation, known.count) == (run.generation, count):
+        return
+    if stacks.spent >= STREAKS_MAX:
+        return
+    stacks.spent += 1
+    orders = {rank: order_for(run, "stacks", finding.summary, rank) for rank in sorted(run.ranks)[:RANKS_MAX]}
+    stacks.streak = Standstill(run.generation, count, tx.now_s, orders, tx.now_s)
+    tx.effects.extend(SendOrder(order.id, order) for order in orders.values())
+
+
+def on_tick(tx: Transaction) -> None:
+    """Ask again, have somebody look, or go on without an answer."""
+    run, streak = tx.run, tx.run.stacks.streak
+    if streak is None or not streak.waiting:
+        return
+    waited_s = tx.now_s - streak.began_s
+    if streak.generation != run.generation or not run.alive or waited_s > WAIT_S:
+        streak.waiting = {}
+        _tell(tx, streak)
+        return
+    if tx.now_s - streak.sent_s >= AGAIN_S:
+        streak.sent_s = tx.now_s
+        tx.effects.extend(SendOrder(order.id, order) for order in streak.waiting.values())
+    if waited_s >= LOOK_S and not streak.looked:
+        streak.looked = True
+        for rank, order in streak.waiting.items():
+            tx.effects.append(LookAtTraining(tx.effect_id(), run.spec.run, run.generation, rank, order.id))
+
+
+def on_taken(tx: Transaction, taken: StacksTaken) -> None:
+    """Somebody outside has looked."""
+    if taken.generation == tx.run.generation:
+        on_stacks(tx, taken.rank, taken.seen)
+
+
+def on_stacks(tx: Transaction, rank: int, seen: StacksSeen) -> None:
+    """A rank, or somebody outside, has answered; what nobody asked for is passed over."""
+    run, streak = tx.run, tx.run.stacks.streak
+    if streak is None or streak.generation != run.generation:
+        return
+    order = streak.waiting.get(rank)
+    if order is None or order.id != seen.order_id:
+        return
+    del streak.waiting[rank]
+    at = run.position
+    where = f"epoch {at.epoch}, batch {at.batch}" if at else "before the first batch"
+    run.stacks.taken.append(TakenStacks(tx.now_s, run.generation, rank, streak.count, where, _kept(seen)))
+    del run.stacks.taken[:-TAKEN_MAX]
+    if not streak.waiting:
+        _tell(tx, streak)
+
+
+def _kept(seen: StacksSeen) -> StacksSeen:
+    """The main thread and those after it, and the last two, which say what was not possible."""
+    threads = seen.threads
+    if len(threads) > THREADS_KEPT:
+        threads = (*threads[: THREADS_KEPT - 2], *threads[-2:])
+    return msgspec.structs.replace(seen, threads=tuple(_cut(text) for text in threads))
+
+
+def _cut(text: str) -> str:
+    name, _, frames = text.partition("\n")
+    return f"{name[:TEXT_CHARS_KEPT]}\n{frames[-TEXT_CHARS_KEPT:]}"
+
+
+def _tell(tx: Transaction, streak: Standstill) -> None:
+    """Once, when every rank has answered or the time is over: to people, and to the timeline of a live incident."""
+    run, incident = tx.run, tx.run.incident
+    if streak.told:
+        return
+    streak.told = True
+    taken = [t for t in run.stacks.taken if (t.generation, t.count) == (streak.generation, streak.count)]
+    said = _said(taken) or "nobody could say where it stands: neither its hook nor anybody outside answered"
+    of_it = incident if incident is not None and incident.family == HANG else None
+    if of_it is not None:
+        tx.record(of_it, said, Severity.WARNING)
+    else:
+        tx.notify(said, Severity.WARNING)
+    if taken:  # the alert that something hangs is out already
+        about = f"{run.spec.run}/stacks/{streak.generation}/{streak.count}"
+        title = f"{tx.name}: where the training stands still"
+        known = of_it.id if of_it is not None else ""
+        tx.effects.append(RaiseAlert(about, run.spec.run, "stacks", Severity.WARNING, known, title, said, tx.now_s))
+
+
+def _said(taken: list[TakenStacks]) -> str:
+    """One line: where each rank's main thread stands, ranks that stand alike together, the fewest first."""
+    ranks: dict[str, list[int]] = {}
+    for each in taken:
+        ranks.setdefault(_with_worker(each.seen), []).append(each.rank)
+    parts = []
+    for where, of in sorted(ranks.items(), key=lambda pair: len(pair[1])):
+        shown = ", ".join(map(str, of[:8])) + (" and others" if len(of) > 8 else "")
+        parts.append(f"rank {shown} stands in {where}")
+    return "; ".join(parts[:4])
+
+
+def _with_worker(seen: StacksSeen) -> str:
+    worker = next((text for text in seen.threads if text.startswith(WORKER)), "")
+    return stood(seen.threads) + (f", and its {worker.partition(chr(10))[0]} in {stood((worker,))}" if worker else "")
+
+
+def stood(threads: tuple[str, ...]) -> str:
+    """Where the first thread stands, innermost first: its last frame, then those that are not Python's own."""
+    lines = threads[0].splitlines()[1:] if threads else []
+    frames = [line.strip() for line in reversed(lines) if line.strip()]
+    named = [frame for frame in frames[1:] if not _of_python(frame)]
+    return " < ".join([*frames[:1], *named[:STOOD_FRAMES]])[:SAID_CHARS_MAX] or "an unknown place"
+
+
+def _of_python(frame: str) -> bool:
+    """True where the file is the interpreter's or of its library: "threading.py:327 ..."."""
+    return (
+        frame.startswith("<")
+        or frame.partition(":")[0].partition("/")[0].removesuffix(".py") in sys.stdlib_module_names
+    )

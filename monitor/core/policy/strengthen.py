@@ -1,0 +1,108 @@
+"""Turns the policy's factors into absolute values per parameter group, once per incident and with a floor. Pure.
+
+Halving the rate at every rollback is a death spiral (a peer ended at 1/256 of it and below the run without protection),
+and a longer warm-up by Ultralytics' own rules would raise the bias group, which warms up *down* from 0.1.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from monitor.core.policy.settings import Strengthen
+from monitor.core.state.run import RunState
+from trainer_hooks.wire.messages import TrainingStarted
+from trainer_hooks.wire.runfolder import Change, GroupSettings, Settings
+
+CLIP_OF_ULTRALYTICS = (
+    10.0  # max_norm, hard-coded in BaseTrainer.optimizer_step; what a run without a reported clip used
+)
+RAMP_SHARE_MAX = 0.5  # of the batches that are left: a longer ramp would end after the training
+
+
+def current(run: RunState, training: TrainingStarted) -> Settings:
+    """The settings in force now, as absolute values, with the bias group capped at the rate it uses now."""
+    last = run.ranks[0].last if 0 in run.ranks else None
+    used = last.rates if last else ()
+    if run.in_force:
+        groups = run.in_force.groups
+    else:
+        decays = training.base_weight_decays or (0.0,) * len(training.group_names)
+        groups = tuple(
+            GroupSettings(name=name, base_rate=rate, rate_max=None, weight_decay=decay)
+            for name, rate, decay in zip(training.group_names, training.group_rates, decays, strict=False)
+        )
+    groups = tuple(_capped(group, used[i] if i < len(used) else None) for i, group in enumerate(groups))
+    if run.in_force:
+        return msgspec.structs.replace(run.in_force, groups=groups)
+    return Settings(
+        groups=groups,
+        clip_norm=last.values.get("clip_norm", CLIP_OF_ULTRALYTICS) if last else CLIP_OF_ULTRALYTICS,
+        momentum=_setting(training, "momentum", last.values.get("momentum", 0.9) if last else 0.9),
+        ramp_batches=0,
+        warmup_epochs=_setting(training, "warmup_epochs", 0.0),
+        learning_rate=_setting(training, "lr0", max(training.group_rates, default=0.0)),
+        weight_decay=_setting(training, "weight_decay", max((g.weight_decay for g in groups), default=0.0)),
+    )
+
+
+def _capped(group: GroupSettings, used: float | None) -> GroupSettings:
+    """The bias group never passes its rate before the incident (it warms up down from 0.1).
+
+    The others' cap is their base rate.
+    """
+    if "bias" not in group.name or used is None:
+        return group
+    return msgspec.structs.replace(group, rate_max=used if group.rate_max is None else min(used, group.rate_max))
+
+
+def _setting(training: TrainingStarted, name: str, otherwise: float) -> float:
+    try:
+        return float(training.settings[name])
+    except (KeyError, ValueError):  # this framework has no such setting, or writes it in words
+        return otherwise
+
+
+def strengthen(
+    before: Settings, user: Settings, rules: Strengthen, training: TrainingStarted, *, restart: bool, epochs_left: float
+) -> Settings:
+    """The settings for the next try of an incident.
+
+    They are the same for every try, since they start from what was in force before the incident.
+    before: when the incident opened; user: before the first incident of the run, which the floor is a share of.
+    restart: False for an adjustment in place, which lowers rates and clip alone; True for a rollback, which adds our
+    own warm-up, momentum and weight decay. epochs_left: from the checkpoint to the end, which bounds the ramp.
+    """
+    share = _share(rules.learning_rate, before.learning_rate, rules.floor * user.learning_rate)
+    decay = rules.weight_decay if restart else 1.0
+    ramp_epochs = min(rules.warmup_epochs, epochs_left * RAMP_SHARE_MAX) if restart else 0.0
+    return Settings(
+        groups=tuple(
+            GroupSettings(
+                name=g.name, base_rate=g.base_rate * share, rate_max=g.rate_max, weight_decay=g.weight_decay * decay
+            )
+            for g in before.groups
+        ),
+        clip_norm=before.clip_norm * _share(rules.clip_norm, before.clip_norm, rules.floor * user.clip_norm),
+        momentum=min(before.momentum, rules.momentum) if restart and rules.momentum is not None else before.momentum,
+        ramp_batches=round(ramp_epochs * training.batches_per_epoch),
+        warmup_epochs=before.warmup_epochs + (rules.warmup_epochs if restart else 0.0),
+        learning_rate=before.learning_rate * share,
+        weight_decay=before.weight_decay * decay,
+    )
+
+
+def _share(factor: float, value: float, floor: float) -> float:
+    """`factor`, but never so small that `value` would fall below `floor`, and never a raise."""
+    return min(max(factor, floor / value if value > 0 else 1.0), 1.0)
+
+
+def changes(before: Settings, after: Settings) -> tuple[Change, ...]:
+    """Every difference, old and new, as people read it."""
+    rows = [
+        ("learning rate (lr0)", before.learning_rate, after.learning_rate),
+        ("gradient clip (max norm)", before.clip_norm, after.clip_norm),
+        ("warm-up (epochs)", before.warmup_epochs, after.warmup_epochs),
+        ("momentum", before.momentum, after.momentum),
+        ("weight decay", before.weight_decay, after.weight_decay),
+    ]
+    return tuple(Change(setting=name, old=f"{old:g}", new=f"{new:g}") for name, old, new in rows if old != new)

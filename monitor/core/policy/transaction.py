@@ -1,0 +1,74 @@
+"""One input's worth of work on one run: what it may read, and the effects it collects. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from monitor.core.model import Effect, Incident, IncidentEntry, RaiseAlert, Say, Severity, WriteReport
+from monitor.core.policy.lifecycle import IncidentEvent, after
+from monitor.core.policy.settings import Policy
+from monitor.core.state.run import RunState
+from monitor.core.state.stats import clear
+
+NAME_MAX = 120  # characters
+TIMELINE_MAX = 400  # lines of one incident's timeline; the middle is cut, since both ends matter
+
+
+@dataclass(slots=True)
+class Transaction:
+    """A run, its policy and the time, while one input is folded in."""
+
+    run: RunState
+    policy: Policy
+    now_s: float
+    effects: list[Effect] = field(default_factory=list)
+
+    @property
+    def may_act(self) -> bool:
+        """True where the user launched the run to be acted on, and the supervisor that must relaunch it is there."""
+        return self.run.spec.act and self.policy.act and self.run.supervisor_pid != 0
+
+    @property
+    def name(self) -> str:
+        """What people call the run, in one printable line: it becomes the title of a message."""
+        title = "".join(c if c.isprintable() else " " for c in self.run.spec.title)
+        return " ".join(title.split())[:NAME_MAX] or self.run.spec.run
+
+    def effect_id(self) -> str:
+        """A new id, the same on every replay."""
+        self.run.effect_serial += 1
+        return f"{self.run.spec.run}/{self.run.effect_serial}"
+
+    def notify(self, text: str, severity: Severity = Severity.INFO) -> None:
+        """A line for the run's terminal."""
+        self.effects.append(Say(self.effect_id(), self.run.spec.run, severity, text))
+
+    def record(self, incident: Incident, text: str, severity: Severity = Severity.INFO) -> None:
+        """A line for the terminal and for the incident's timeline, whose report is rewritten."""
+        incident.timeline.append(IncidentEntry(self.now_s, text))
+        del incident.timeline[TIMELINE_MAX // 2 : -TIMELINE_MAX // 2]
+        self.notify(text, severity)
+        self.report(incident)
+
+    def report(self, incident: Incident) -> None:
+        """Have the report of `incident` rewritten, once in this transaction."""
+        if not any(isinstance(e, WriteReport) and e.incident == incident.id for e in self.effects):
+            self.effects.append(WriteReport(self.effect_id(), self.run.spec.run, incident.id))
+
+    def alert(self, kind: str, title: str, text: str, severity: Severity, incident: Incident | None = None) -> None:
+        """Tell people, wherever they are. The id is the same for the same event of the same incident."""
+        about = (
+            f"{incident.id}/{kind}/{incident.attempts}"
+            if incident
+            else f"{self.run.spec.run}/{kind}/{self.run.generation}"
+        )
+        known = incident.id if incident else ""
+        self.effects.append(RaiseAlert(about, self.run.spec.run, kind, severity, known, title, text, self.now_s))
+
+    def move(self, incident: Incident, incident_event: IncidentEvent) -> None:
+        """Take the incident to the state that follows. Raises Impossible, which is our own defect."""
+        incident.state = after(incident.state, incident_event)
+        if not incident.live and incident.closed_s is None:
+            incident.closed_s = self.now_s
+            for rank in self.run.ranks.values():  # the old flags have had their say
+                clear(rank.learned.nonfinite)

@@ -1,0 +1,88 @@
+"""Which checkpoint may be believed, and which copies to keep.
+
+Pure: finite is not clean, and the ledger knows the difference.
+"""
+
+from __future__ import annotations
+
+from monitor.core.model import Incident, Verdict
+from monitor.core.policy.settings import Rollback
+from monitor.core.state.run import CheckpointState, RunState
+
+
+def judge(checkpoint: CheckpointState, run: RunState, rules: Rollback) -> tuple[Verdict, str]:
+    """What people may believe of a checkpoint now, and why in one sentence."""
+    if checkpoint.verdict is not Verdict.SOUND:
+        return checkpoint.verdict, "; ".join(checkpoint.reasons) or "not examined yet"
+    if checkpoint.abandoned:
+        return Verdict.SUSPECT, "it belongs to a branch that was rolled back"
+    live = [i for i in run.incidents if i.live]
+    for incident in live:
+        if not _before_onset(checkpoint, incident):
+            return (
+                Verdict.SUSPECT,
+                f"saved after the onset of incident {incident.number} at epoch {incident.onset.epoch}",
+            )
+    if checkpoint.healthy_after < rules.healthy_batches:
+        return (
+            Verdict.SUSPECT,
+            f"{checkpoint.healthy_after} healthy batches followed it so far, {rules.healthy_batches} prove it",
+        )
+    return Verdict.CLEAN, "; ".join(
+        [
+            *checkpoint.reasons,
+            "saved before every known anomaly",
+            f"{checkpoint.healthy_after} healthy batches followed",
+        ]
+    )
+
+
+def _before_onset(checkpoint: CheckpointState, incident: Incident) -> bool:
+    onset = incident.onset
+    return (checkpoint.generation, checkpoint.count) < (onset.generation, onset.count)
+
+
+def clean_ones(run: RunState, rules: Rollback) -> list[CheckpointState]:
+    """Every clean checkpoint that is still there, newest first."""
+    kept = [c for c in run.checkpoints if not c.dropped and judge(c, run, rules)[0] is Verdict.CLEAN]
+    return sorted(kept, key=lambda c: (c.generation, c.count), reverse=True)
+
+
+def plausible_ones(run: RunState, rules: Rollback, incident: Incident | None) -> list[CheckpointState]:
+    """Clean ones that could be resumed from and lie further back than what was tried already, newest first."""
+    training = run.training
+    last = training.epochs if training else 0
+    tried = next((c for c in run.checkpoints if incident and c.digest == incident.target), None)
+    return [
+        c
+        for c in clean_ones(run, rules)
+        if 0 < c.epoch < last
+        and (tried is None or c.epoch < tried.epoch)
+        and (training is None or c.ordinal == training.ordinal)
+    ]
+
+
+def best_for(checkpoint: CheckpointState, run: RunState) -> CheckpointState | None:
+    """The best.pt that belongs to a state: the last best at or before its epoch, on the same branch."""
+    lineage = [
+        c for c in run.checkpoints
+        if c.is_best and not (c.dropped or c.abandoned)
+        and c.ordinal == checkpoint.ordinal and c.epoch <= checkpoint.epoch
+    ]  # fmt: skip
+    return max(lineage, key=lambda c: (c.epoch, c.generation, c.count), default=None)
+
+
+def to_keep(run: RunState, rules: Rollback) -> tuple[str, ...]:
+    """Digests of the copies worth their space.
+
+    These are the newest clean ones, what may become clean, their best.pt, and what a live incident needs.
+    """
+    clean = clean_ones(run, rules)[: rules.keep_clean]
+    waiting = [c for c in run.checkpoints if not c.dropped and c.verdict is Verdict.WAITING]
+    newest_sound = [c for c in run.checkpoints if not c.dropped and not c.abandoned and c.verdict is Verdict.SOUND][
+        -rules.keep_clean :
+    ]
+    needed = {i.target for i in run.incidents if i.live}
+    keep = [*clean, *waiting, *newest_sound, *(c for c in run.checkpoints if c.digest in needed)]
+    bests = [best for c in keep if (best := best_for(c, run))]
+    return tuple(dict.fromkeys(c.digest for c in [*keep, *bests] if c.digest))

@@ -1,0 +1,77 @@
+"""What things will cost, from a run's own pace. Pure: the policy decides by these numbers, the report shows them.
+
+Everywhere: seconds, batches as counts, rates as shares of batches; a `None` says that the run has not shown it yet.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from monitor.core.model import Position
+from monitor.core.state.run import EpochRow, RunState
+
+PACE_BATCHES_MIN = 20  # fewer say more about start-up than about pace
+PACE_ERROR_SHARE = 0.05  # epochs of one run differ by a few per cent: other load, warm caches, closed mosaic
+
+
+class Remaining(msgspec.Struct, frozen=True):
+    """What is left to train."""
+
+    batches: int
+    epochs: float
+
+
+def pace_s(run: RunState) -> float | None:
+    """Seconds a batch, validation and saving included: the wall time of all epochs by the batches trained in them.
+
+    An unfinished epoch counts up to the last batch that arrived. None: fewer than PACE_BATCHES_MIN batches were seen.
+    """
+    seconds, batches = 0.0, 0
+    for row in run.epochs:
+        ended_s = row.ended_s if row.ended_s is not None else _last_seen_s(run, row)
+        if row.batches and ended_s is not None and ended_s > row.started_s:
+            seconds += ended_s - row.started_s
+            batches += row.batches
+    return seconds / batches if batches >= PACE_BATCHES_MIN else None
+
+
+def _last_seen_s(run: RunState, row: EpochRow) -> float | None:
+    """When the last batch of a running epoch ended; None for one that was left long ago without an end."""
+    times = [rank.last_batch_s for rank in run.ranks.values() if rank.last_batch_s is not None]
+    return max(times, default=None) if row.generation == run.generation and row is run.epochs[-1] else None
+
+
+def failure_rate(nonfinite: int, batches: int) -> float:
+    """Share of batches that were non-finite; 0 where there were none."""
+    return nonfinite / batches if batches else 0.0
+
+
+def projected_nonfinite(rate: float, batches_left: int) -> int:
+    """How many more of `batches_left` batches will be non-finite if nothing changes."""
+    return round(rate * max(0, batches_left))
+
+
+def redo_batches(checkpoint_epoch: int, position: Position, batches_per_epoch: int) -> int:
+    """Batches to train again when going back from `position` to the end of `checkpoint_epoch` (0: to the start)."""
+    return max(0, (position.epoch - 1 - checkpoint_epoch) * batches_per_epoch + position.batch + 1)
+
+
+def remaining(position: Position, epochs: int, batches_per_epoch: int) -> Remaining:
+    """What is left after `position`, of a training of `epochs` epochs."""
+    batches = max(0, (epochs - position.epoch + 1) * batches_per_epoch - position.batch - 1)
+    return Remaining(batches, batches / batches_per_epoch if batches_per_epoch else 0.0)
+
+
+def finish_s(now_s: float, batches_left: int, pace: float, redo: int = 0, downtime_s: float = 0.0) -> float:
+    """Unix time the training ends, if `redo` batches are done again and it stands still for `downtime_s` first."""
+    return now_s + downtime_s + (batches_left + redo) * pace
+
+
+def deadline_kept(finish: float, deadline_s: float | None) -> bool | None:
+    """Whether a training that ends at `finish` is in time; None: there is no deadline."""
+    return None if deadline_s is None else finish <= deadline_s
+
+
+def too_close(finish: float, deadline_s: float, now_s: float) -> bool:
+    """True where the projection's error is larger than what there is to spare or lack: nobody can promise either."""
+    return abs(deadline_s - finish) <= PACE_ERROR_SHARE * max(0.0, finish - now_s)

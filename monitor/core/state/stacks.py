@@ -1,0 +1,38 @@
+"""What is known of a hang: which ranks were asked for their stacks, and what they, or somebody outside, answered."""
+
+from __future__ import annotations
+
+import msgspec
+
+from trainer_hooks.wire.messages import Order, StacksSeen
+
+
+class Standstill(msgspec.Struct):
+    """One hang whose stacks are being taken."""
+
+    generation: int
+    count: int  # Counts.batches of the leading rank when it came to rest
+    began_s: float
+    waiting: dict[int, Order] = {}  # by rank: what is not answered yet
+    sent_s: float = 0.0  # when the unanswered ones were last sent
+    looked: bool = False  # somebody outside was asked to look at those that don't answer
+    told: bool = False  # people know what the stacks say
+
+
+class TakenStacks(msgspec.Struct):
+    """The stacks of one rank."""
+
+    at_s: float
+    generation: int
+    rank: int
+    count: int  # Counts.batches of the leading rank
+    where: str  # "epoch 4, batch 32"
+    seen: StacksSeen
+
+
+class Stacks(msgspec.Struct):
+    """Of one run."""
+
+    streak: Standstill | None = None  # the last one
+    spent: int = 0  # streaks of this run
+    taken: list[TakenStacks] = []  # bounded, oldest first

@@ -1,0 +1,222 @@
+"""The daemon's parts, put together and run in one loop, from what the history says to the last snapshot. Edge file."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.metadata
+import logging
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+from starlette.types import ASGIApp
+
+from alerts.deliver import Deliverer
+from alerts.outbox import OutboxRow, Settled
+from monitor.core.engine import Core
+from monitor.core.model import AlertSettled, Tick
+from monitor.core.state.run import Fleet
+from monitor.daemon import catch_up
+from monitor.daemon.api import server
+from monitor.daemon.api.bodies import Health
+from monitor.daemon.api.routes import Api, application
+from monitor.daemon.carry_out import Effects
+from monitor.daemon.clock import SystemClock
+from monitor.daemon.hardware.poll import Hardware
+from monitor.daemon.ingest.listener import Listener
+from monitor.daemon.metrics import exposition
+from monitor.daemon.pipeline import Pipeline
+from monitor.daemon.processes import Processes
+from monitor.daemon.receivers import Receivers
+from monitor.errors import EXIT_SOFTWARE
+from monitor.history.recall import Recalled, open_history
+from trainer_hooks.wire import runfolder
+
+TICK_S = 0.25  # while a run is live
+IDLE_TICK_S = 15.0  # ended runs leave the state after their retention
+RESTART_S = 1.0  # before a part that failed is started again
+EFFECTS_LEFT_S = 2.0  # for effects under way when the daemon leaves; the rest is done at the next start
+SERVERS_LEFT_S = 3.0  # for requests under way
+
+log = logging.getLogger("trainwarden.daemon")
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """<runtime folder>/daemon.json: where the daemon answers."""
+
+    pid: int
+    port: int
+    version: str
+    started_s: float
+
+
+class Assembly:
+    """One daemon. `idle_exit_s`: None, and it never leaves by itself."""
+
+    def __init__(self, runtime: Path, port: socket.socket, idle_exit_s: float | None) -> None:
+        self._runtime, self._tcp, self._idle_exit_s = runtime, port, idle_exit_s
+        self._port: int = port.getsockname()[1]
+        self._version = importlib.metadata.version("trainwarden")
+
+    async def run(self) -> int:
+        """Run until told to leave. Returns the exit code. Raises StoreFailed where the history can't be opened."""
+        store, recalled = open_history(runfolder.state_home())
+        with contextlib.closing(store), ThreadPoolExecutor(1, "history") as writer:
+            self._clock = SystemClock(max([recalled.fleet.now_s, *(entry.now_s for entry in recalled.entries[-1:])]))
+            self._started_s = self._busy_s = self._clock.now_s()
+            self._timings, self._receivers = exposition.Timings(), Receivers()
+            self._core = Core(recalled.fleet)
+            catch_up.replay(self._core, recalled)
+            catch_up.learn_receivers(self._core.fleet, self._receivers)
+            self._pipeline = Pipeline(
+                self._core, store, writer, recalled, self._clock,
+                receivers=self._receivers.names,
+                carry_out=lambda effect: self._effects.start(effect),  # noqa: PLW0108 - made after the pipeline
+                told=lambda: self._deliverer.wake(),  # noqa: PLW0108
+                detected=self._timings.add,
+            )  # fmt: skip
+            self._make_parts(store.path, recalled)
+            return await self._live(recalled)
+
+    def _make_parts(self, history: Path, recalled: Recalled) -> None:
+        pipeline, clock, receivers = self._pipeline, self._clock, self._receivers
+        self._listener = Listener(runfolder.records_socket(), pipeline, receivers, clock)
+        self._processes = Processes(self._fleet, clock, pipeline.offer, self._feed_missed)
+        self._effects = Effects(
+            self._fleet, clock, pipeline.offer, pipeline.finish, self._listener.send, self._processes.end_training
+        )
+        self._deliverer = Deliverer(pipeline.outbox, receivers.of, clock.now_s, self._on_settled)
+        self._hardware = Hardware(self._fleet, pipeline.notify, pipeline.offer)
+        self._begun_anew = recalled.begun_anew
+        self._api = Api(pipeline, receivers, clock, history, self._health, self._surroundings, self._timings)
+
+    async def _live(self, recalled: Recalled) -> int:
+        """Catch up, serve, and leave in the order in which nothing is lost."""
+        self._told_to_leave = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._told_to_leave.set)
+        committing = asyncio.create_task(self._pipeline.run(), name="pipeline")
+        committing.add_done_callback(lambda _: self._told_to_leave.set())
+        with self._listener:
+            self._catch_up(recalled)
+            servers = [server.server(app) for app in self._applications()]
+            sockets = [self._tcp, server.bind_unix(runfolder.control_socket())]
+            serving = [
+                asyncio.create_task(one.serve(sockets=[bound]), name=f"http {i}")
+                for i, (one, bound) in enumerate(zip(servers, sockets, strict=True))
+            ]
+            hardware = self._hardware
+            watches = (hardware.watch_host, hardware.watch_volumes, hardware.watch_gpus, hardware.tell_core)
+            parts = [self._kept_up(part) for part in (self._listener.run, self._deliverer.run, self._tick, *watches)]
+            self._publish()
+            await self._told_to_leave.wait()
+            for one in servers:
+                one.should_exit = True
+            await self._pipeline.wake_readers()
+            await self._end(parts, serving)
+            await self._effects.settle(EFFECTS_LEFT_S)
+            self._processes.close()
+            self._pipeline.stop()
+            await asyncio.wait([committing])
+        return self._exit_code(committing)
+
+    def _catch_up(self, recalled: Recalled) -> None:
+        """What the history had to do still, then what the run folders tell."""
+        for trouble in recalled.troubles:
+            log.error("%s", trouble)
+            self._pipeline.notify("", "critical", trouble)
+        for effect in recalled.effects:
+            self._effects.start(effect)
+        for run in catch_up.live_runs(self._fleet()):
+            catch_up.catch_up(run, self._pipeline.offer)
+            for effect in catch_up.unreported_checkpoints(run, recalled.effects):
+                self._effects.start(effect)
+
+    def _applications(self) -> list[ASGIApp]:
+        public = server.ReadsOnly(application(self._api.reads()), self._port)
+        return [public, application([*self._api.changes(), *self._api.reads()])]
+
+    def _publish(self) -> None:
+        endpoint = Endpoint(os.getpid(), self._port, self._version, self._started_s)
+        runfolder.write(self._runtime / "daemon.json", endpoint)
+        self._api.ready = True
+        log.info("daemon %d of %s: http://127.0.0.1:%d/metrics", os.getpid(), runfolder.state_home(), self._port)
+
+    async def _end(self, parts: list[asyncio.Task[None]], serving: list[asyncio.Task[None]]) -> None:
+        self._api.ready = False
+        for part in parts:
+            part.cancel()
+        await asyncio.wait(parts)
+        _, late = await asyncio.wait(serving, timeout=SERVERS_LEFT_S)
+        for task in late:
+            task.cancel()
+
+    def _exit_code(self, committing: asyncio.Task[None]) -> int:
+        if error := committing.exception():
+            log.critical("the history failed: %s", error, exc_info=error)
+            return EXIT_SOFTWARE
+        return 0
+
+    # --- parts that never end ---------------------------------------------------------------------------------------
+
+    def _kept_up(self, part: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        """Run it for ever: one that raises is logged and started again, and the others go on."""
+
+        async def keep() -> None:
+            while True:
+                try:
+                    await part()
+                except Exception:
+                    log.exception("%s failed; it is started again", part.__qualname__)
+                await asyncio.sleep(RESTART_S)
+
+        return asyncio.create_task(keep(), name=part.__qualname__)
+
+    async def _tick(self) -> None:
+        ticked_s = 0.0
+        while True:
+            now_s, live = self._clock.now_s(), self._runs_live()
+            if self._fleet().runs and (live or now_s - ticked_s >= IDLE_TICK_S):
+                self._pipeline.offer(Tick())
+                self._processes.look()
+                ticked_s = now_s
+            if live or len(self._pipeline.outbox):
+                self._busy_s = now_s
+            if self._idle_exit_s is not None and now_s - self._busy_s >= self._idle_exit_s:
+                log.info("nothing left to do for %.0f s: leaving", self._idle_exit_s)
+                self._told_to_leave.set()
+            await asyncio.sleep(TICK_S)
+
+    # --- what the parts ask -----------------------------------------------------------------------------------------
+
+    def _fleet(self) -> Fleet:
+        return self._core.fleet
+
+    def _runs_live(self) -> int:
+        return sum(1 for run in self._fleet().runs.values() if not run.ended and (run.alive or run.supervisor_pid))
+
+    def _health(self) -> Health:
+        return Health(self._version, os.getpid(), self._port, self._runs_live(), self._started_s)
+
+    def _surroundings(self) -> exposition.Surroundings:
+        self._timings.keep(self._fleet().runs)
+        return exposition.Surroundings(
+            now_s=self._clock.now_s(),
+            version=self._version,
+            alerts_pending=self._pipeline.outbox.pending(),
+            receivers=frozenset(self._receivers.all_names()),
+            histories_lost=int(self._begun_anew),
+            downlinks_undelivered=self._listener.undelivered,
+            hardware=self._hardware.readings(),
+        )
+
+    def _on_settled(self, row: OutboxRow, outcome: Settled) -> None:
+        self._pipeline.offer(AlertSettled(row.lane, row.alert.id, row.receiver, str(outcome)))
+
+    def _feed_missed(self, name: str) -> None:
+        catch_up.catch_up(self._fleet().runs[name], self._pipeline.offer)

@@ -1,0 +1,122 @@
+"""What happened while no daemon looked, read out of the run folders and fed to the core. An edge file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from monitor.core.model import Effect, ExamineCheckpoint, GenerationExited, Input, ReceiptFound, RecordArrived, RunEnded
+from monitor.core.state.run import Fleet, RunState
+from monitor.daemon import run_registration
+from monitor.daemon.pipeline import Folds
+from monitor.daemon.receivers import Receivers
+from monitor.history.recall import Recalled
+from monitor.policyfile.load import PolicyFileError, load_policy
+from monitor.vault.copies import Vault
+from trainer_hooks.wire import runfolder
+from trainer_hooks.wire.eventfile import events_of, read_events
+from trainer_hooks.wire.messages import EventSent
+from trainer_hooks.wire.runfolder import Exit, Manifest, Receipt, RunFolder, RunFolderError, RunOver, run_folder
+
+log = logging.getLogger("trainwarden.daemon")
+
+
+def replay(core: Folds, recalled: Recalled) -> None:
+    """Bring the core to where the journal ends. What it asks for on the way was committed with the journal."""
+    for entry in recalled.entries:
+        core.feed(entry)
+
+
+def live_runs(fleet: Fleet) -> list[RunState]:
+    """Those that did not end."""
+    return [run for run in fleet.runs.values() if not run.ended]
+
+
+def learn_receivers(fleet: Fleet, receivers: Receivers) -> None:
+    """Read the receivers of every run again: the journal holds them without their secrets."""
+    for run in fleet.runs.values():
+        path = run_folder(run.spec.run).policy
+        try:
+            if path.exists():
+                receivers.learn_or_tell(run.spec.run, load_policy(path))
+        except PolicyFileError as error:
+            log.error("run %s: its alerts wait until its policy can be read: %s", run.spec.run, error)  # noqa: TRY400
+
+
+def catch_up(run: RunState, offer: Callable[[Input], None]) -> None:
+    """Feed what the folder of a live run tells and the core does not know, from its generations to its end."""
+    folder = run_folder(run.spec.run)
+    first = max(run.generation, 1)
+    for number in range(first, folder.last_generation() + 1):
+        try:
+            if number > run.generation:
+                offer(run_registration.generation(run.spec.run, number))
+            for missed in _missed(run, folder, number):
+                offer(missed)
+        except RunFolderError as error:
+            log.warning("run %s: generation %d is passed over: %s", run.spec.run, number, error)
+
+
+def missed_events(run: RunState, folder: RunFolder) -> Iterator[RecordArrived]:
+    """The present generation's events in the spool that did not arrive over the socket."""
+    for path in sorted(folder.spool.glob("events-*.bin")):
+        generation, rank = events_of(path) or (0, 0)
+        if generation != run.generation:
+            continue
+        known = run.ranks.get(rank)
+        seen = known.event_seq if known else 0
+        for event in _events(path):
+            if event.seq > seen:
+                seen = event.seq
+                yield RecordArrived(run.spec.run, run.generation, rank, event)
+
+
+def _events(path: Path) -> list[EventSent]:
+    try:
+        return read_events(path)
+    except OSError as error:  # its process removes it once every event is acknowledged
+        log.info("%s: %s", path, error.strerror)
+        return []
+
+
+def _missed(run: RunState, folder: RunFolder, number: int) -> Iterator[Input]:
+    """Of one generation, in the order it must have happened: events, receipts, and last the exit and the run's end."""
+    yield from list(missed_events(run, folder))
+    for path in sorted(folder.root.glob("applied-*.json")):
+        receipt = runfolder.read(path, Receipt)
+        if receipt.generation == number:
+            yield ReceiptFound(run.spec.run, receipt)
+    over = _over(folder, number)
+    if over and over.how == "stopped":  # first, as the supervisor tells it: an exit alone could be taken for a failure
+        yield RunEnded(run.spec.run, over.how, over.detail)
+    if run.alive and folder.exit(number).exists():
+        ended = runfolder.read(folder.exit(number), Exit)
+        yield GenerationExited(run.spec.run, ended, relaunch=folder.plan(number + 1).exists())
+    if over and not run.ended:
+        yield RunEnded(run.spec.run, over.how, over.detail)
+
+
+def _over(folder: RunFolder, number: int) -> RunOver | None:
+    """How the run ended with generation `number`; None: it did not."""
+    if number != folder.last_generation() or not folder.ended.exists():
+        return None
+    return runfolder.read(folder.ended, RunOver)
+
+
+def unreported_checkpoints(run: RunState, pending: list[Effect]) -> list[ExamineCheckpoint]:
+    """Copies in the spool whose save nobody reported: the hook died between the copy and the event."""
+    folder = run_folder(run.spec.run)
+    known = {checkpoint.manifest_name for checkpoint in run.checkpoints}
+    known |= {effect.manifest for effect in pending if isinstance(effect, ExamineCheckpoint)}
+    found = []
+    for name in Vault(folder).waiting():
+        if name in known:
+            continue
+        try:
+            digest = runfolder.read(folder.spool / name, Manifest).digest
+        except RunFolderError as error:
+            log.warning("run %s: a checkpoint copy is passed over: %s", run.spec.run, error)
+        else:
+            found.append(ExamineCheckpoint(f"{run.spec.run}/unreported/{name}", run.spec.run, name, digest))
+    return found

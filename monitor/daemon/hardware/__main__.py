@@ -1,0 +1,39 @@
+"""`python -E -P -m monitor.daemon.hardware`: the probe child. One JSON line every period, until its parent is gone."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import threading
+
+import msgspec
+
+from monitor.daemon.hardware import nvml
+
+
+def main() -> int:
+    """Print until the other end of standard input is closed, which the death of the parent does too."""
+    parser = argparse.ArgumentParser(prog="python -E -P -m monitor.daemon.hardware", description=main.__doc__)
+    parser.add_argument("--period-s", type=float, default=5.0)
+    period_s: float = parser.parse_args().period_s
+    output = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no line of ours
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    try:
+        for line in nvml.lines(period_s):
+            os.write(output, msgspec.json.encode(line) + b"\n")
+    except BrokenPipeError:
+        return 0
+    return 0
+
+
+def _leave_with_parent() -> None:
+    """In a thread, so that a library that hangs does not outlive the daemon."""
+    while os.read(sys.stdin.fileno(), 4096):
+        continue
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

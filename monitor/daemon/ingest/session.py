@@ -1,0 +1,77 @@
+"""Which frames are taken, and which of their records. Pure: the run folder is looked at by the listener."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from monitor.core.state.run import RunState
+from trainer_hooks.wire.messages import EventSent, Frame, Record, Sender
+
+RankKey = tuple[str, int, int]  # run, generation, rank
+
+
+class Standing(StrEnum):
+    """How a frame's sender stands to what the core knows."""
+
+    CURRENT = "current"
+    UNKNOWN_RUN = "unknown run"
+    NEWER = "newer generation"  # true only if the run folder says the same
+    OLDER = "older generation"
+    STRANGER = "another launch"  # the right generation, the wrong nonce
+
+
+class Selection(msgspec.Struct, frozen=True):
+    """What is taken of a frame."""
+
+    records: tuple[Record, ...]
+    seen: (
+        int | None
+    )  # every event up to this one is taken, to be acknowledged after the commit; None: no event in the frame
+
+
+def standing(sender: Sender, run: RunState | None) -> Standing:
+    """Where a sender stands. Two processes of one generation can't both be right: the nonce says which."""
+    if run is None:
+        return Standing.UNKNOWN_RUN
+    if sender.generation > run.generation:
+        return Standing.NEWER
+    if sender.generation < run.generation:
+        return Standing.OLDER
+    return Standing.CURRENT if sender.nonce == run.nonce else Standing.STRANGER
+
+
+class EventOrder:
+    """Takes each event of a rank once and in order, over lost and repeated frames.
+
+    A hook sends its unacknowledged events again, oldest first. So an event that comes too early is left for that; where
+    the same one leads a second time, the hook no longer has what came before it, and the gap is real.
+    """
+
+    def __init__(self) -> None:
+        self._early: dict[RankKey, int] = {}
+
+    def select(self, frame: Frame, taken: int) -> Selection:
+        """The frame's records that are new; `taken` is the last event of this rank that the core has."""
+        key = (frame.sender.run, frame.sender.generation, frame.sender.rank)
+        records: list[Record] = []
+        asked = False
+        for record in frame.records:
+            if not isinstance(record, EventSent):
+                records.append(record)
+                continue
+            asked = True
+            if self._due(key, record.seq, taken):
+                records.append(record)
+                taken = record.seq
+        return Selection(tuple(records), taken if asked else None)
+
+    def _due(self, key: RankKey, seq: int, taken: int) -> bool:
+        if seq <= taken:
+            return False
+        if seq == taken + 1 or self._early.get(key) == seq:
+            self._early.pop(key, None)
+            return True
+        self._early[key] = min(seq, self._early.get(key, seq))
+        return False

@@ -1,0 +1,63 @@
+"""The daemon as a process: takes the locks and the port, logs, runs the parts, and says how it ended by its exit code.
+
+An edge file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import logging.handlers
+import sys
+from pathlib import Path
+
+import msgspec
+
+from monitor.daemon.api.server import bind_port
+from monitor.daemon.assembly import Assembly
+from monitor.daemon.singleton import only_daemon
+from monitor.errors import EXIT_SOFTWARE, DaemonError
+from trainer_hooks.wire import runfolder
+
+DEFAULT_PORT = 9469
+IDLE_EXIT_S = 900.0
+LOG_BYTES_MAX, LOG_FILES = 5_000_000, 2
+
+
+class DaemonOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a daemon is started."""
+
+    port: int = DEFAULT_PORT
+    detached: bool = False  # started by `run`: takes another port where this is taken, logs to a file, leaves when idle
+    idle_exit_s: float = IDLE_EXIT_S  # a detached daemon leaves this long after nothing was left to do
+
+
+def main(options: DaemonOptions) -> int:
+    """Run the daemon until it is told to leave, or has nothing left to do. Returns the exit code.
+
+    73: another daemon has the folder, or another process the port. 78: a folder can't be trusted. 70: the history
+    failed under us, and a restart will read what is there. What a person must know goes to stderr in one sentence.
+    """
+    try:
+        with only_daemon() as runtime, contextlib.closing(bind_port(options.port, or_another=options.detached)) as port:
+            _log_to(runfolder.state_home() / "daemon.log" if options.detached else None)
+            idle_exit_s = options.idle_exit_s if options.detached else None
+            return asyncio.run(Assembly(runtime, port, idle_exit_s).run())
+    except DaemonError as error:
+        sys.stderr.write(f"trainwarden: {error}\n")
+        return error.exit_code
+    except runfolder.RunFolderError as error:
+        sys.stderr.write(f"trainwarden: {error}\n")
+        return EXIT_SOFTWARE
+
+
+def _log_to(path: Path | None) -> None:
+    """Everything of ours to the file, or to the terminal. The file is bounded: nobody watches it."""
+    handler: logging.Handler = logging.StreamHandler()
+    if path:
+        handler = logging.handlers.RotatingFileHandler(path, maxBytes=LOG_BYTES_MAX, backupCount=LOG_FILES - 1)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    for name, level in (("trainwarden", logging.INFO), ("uvicorn", logging.WARNING), ("asyncio", logging.WARNING)):
+        logging.getLogger(name).addHandler(handler)
+        logging.getLogger(name).setLevel(level)

@@ -1,0 +1,1 @@
+"""What Prometheus scrapes: a table of metrics, and their exposition."""

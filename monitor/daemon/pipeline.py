@@ -1,0 +1,263 @@
+"""The one door into the core, and what stands behind it: fold, commit, then act. Edge file: runs in the daemon's loop.
+
+Inputs are folded as they come and committed in groups; effects are carried out only after the commit that holds them.
+So a kill at any point loses nothing that anybody was told, and nothing is done that the journal does not know.
+(An order that names a plan leaves at once: the plan was committed and written before, and a restart sends it again.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Protocol
+
+import msgspec
+
+from alerts.alert import Alert
+from alerts.outbox import OutboxRow
+from monitor.core.model import Effect, Entry, Input, RaiseAlert, Say, SendOrder, Tick, WriteReport
+from monitor.core.state.run import Fleet
+from monitor.daemon.clock import Clock
+from monitor.errors import StoreFailed
+from monitor.history.outbox import DurableOutbox
+from monitor.history.recall import Recalled
+from monitor.history.store import OutOfSpace, Store
+from monitor.history.transaction_rows import Commit, OutboxChange, Snapshot, TimelineLine
+
+GROUP_S = 0.05  # inputs within this commit together; those that tell or do something do not wait for it
+SNAPSHOT_S = 60.0
+PENDING_MAX = 20_000  # entries that wait for the disk: about 10 MB; then the hooks keep theirs and count what they drop
+TICKS_HELD = 256  # quiet ticks that wait for company: about a minute
+SPACE_RETRY_S = 1.0
+
+log = logging.getLogger("trainwarden.daemon")
+_encoder = msgspec.msgpack.Encoder()
+
+
+class Folds(Protocol):
+    """The core, as the pipeline sees it."""
+
+    fleet: Fleet
+
+    def feed(self, entry: Entry) -> list[Effect]: ...
+
+
+class Pipeline:
+    """Feeds the core, commits to the store and hands effects on.
+
+    `receivers` names who hears of a run's alerts; `carry_out` gets each effect but alerts and timeline lines, after
+    its commit; `told` is called when alerts were stored; `detected` gets (run, seconds) of each fold.
+    """
+
+    def __init__(
+        self,
+        core: Folds,
+        store: Store,
+        writer: Executor,
+        recalled: Recalled,
+        clock: Clock,
+        *,
+        receivers: Callable[[str], tuple[str, ...]],
+        carry_out: Callable[[Effect], None],
+        told: Callable[[], None],
+        detected: Callable[[str, float], None],
+    ) -> None:
+        self.core = core
+        self.outbox = DurableOutbox(recalled.waiting, recalled.alerts_known, recalled.outbox, self._change_outbox)
+        self._store, self._writer, self._clock = store, writer, clock
+        self._receivers, self._carry_out, self._told, self._detected = receivers, carry_out, told, detected
+        self._seq = recalled.seq
+        self._timeline = recalled.timeline or int(
+            clock.now_s()
+        )  # a new history goes on above the numbers of a lost one
+        self._pending = Commit()
+        self._acts: list[Effect] = []  # of the pending commit, orders included
+        self._committed: list[Callable[[], None]] = []
+        self._something, self._urgent, self._room = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._room.set()
+        self._timeline_grew = asyncio.Condition()
+        self._snapshot_s = clock.now_s()
+        self._stopping = False
+
+    # --- the door ---------------------------------------------------------------------------------------------------
+
+    def offer(self, given: Input) -> None:
+        """Fold an input now; it is on disk soon."""
+        self._seq += 1
+        entry = Entry(self._seq, self._clock.now_s(), given)
+        began_s = time.perf_counter()
+        effects = self.core.feed(entry)
+        self._detected(getattr(given, "run", ""), time.perf_counter() - began_s)
+        self._pending.entries.append(entry)
+        for effect in effects:
+            self._file(effect, entry.now_s)
+        self._note_pending(quiet=isinstance(given, Tick) and not effects)
+
+    async def submit(self, given: Input) -> None:
+        """Fold an input and return after it is on disk."""
+        self.offer(given)
+        await self.committed()
+
+    async def committed(self) -> None:
+        """Return after everything offered so far is on disk."""
+        done = asyncio.get_running_loop().create_future()
+        self.when_committed(lambda: None if done.done() else done.set_result(None))
+        await done
+
+    def when_committed(self, call: Callable[[], None]) -> None:
+        """Call it once everything offered so far is on disk."""
+        self._committed.append(call)
+        self._something.set()
+
+    async def room(self) -> None:
+        """Wait until the disk has caught up enough to take more."""
+        await self._room.wait()
+
+    def notify(self, run: str, severity: str, text: str) -> None:
+        """A line of the daemon's own in the timeline; an empty `run` is for all."""
+        self._tell(run, severity, text, self._clock.now_s())
+        self._note_pending()
+
+    def finish(self, effect: Effect) -> None:
+        """The effect is carried out; a restart need not do it again."""
+        self._pending.done.append(effect.id)
+        self._note_pending()
+
+    def _change_outbox(self, change: OutboxChange) -> None:
+        self._pending.outbox.append(change)
+        self._note_pending()
+
+    def _note_pending(self, quiet: bool = False) -> None:
+        waiting = len(self._pending.entries)
+        if waiting >= PENDING_MAX:
+            self._room.clear()
+        if not quiet or waiting >= TICKS_HELD:
+            self._something.set()
+
+    def _file(self, effect: Effect, now_s: float) -> None:
+        """Put an effect where the commit keeps it."""
+        if isinstance(effect, Say):
+            self._tell(effect.run, effect.severity, effect.text, now_s)
+            return
+        if isinstance(effect, SendOrder) and effect.order.plan:
+            self._carry_out(
+                effect
+            )  # its intent was committed with the plan, which is on disk: another commit adds nothing
+            return
+        self._urgent.set()
+        if isinstance(effect, RaiseAlert):
+            self._pending.alerts += self.outbox.rows_for(_alert(effect), effect.run, self._receivers(effect.run), now_s)
+            return
+        self._acts.append(effect)
+        if not isinstance(effect, SendOrder):  # the core asks for an order again until it is answered
+            self._pending.effects.append(effect)
+
+    def _tell(self, run: str, severity: str, text: str, at_s: float) -> None:
+        self._timeline += 1
+        self._pending.timeline.append(TimelineLine(self._timeline, run, at_s, str(severity), text))
+
+    # --- behind it --------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Commit until `stop`, and then once more with a snapshot. Don't cancel it: a commit must be seen through.
+
+        Raises StoreFailed where only a restart can tell what is on disk.
+        """
+        while not self._stopping:
+            await self._something.wait()
+            await self._gather()
+            await self._commit()
+        self._snapshot_s = float("-inf")
+        await self._commit()
+
+    def stop(self) -> None:
+        """Let `run` end after everything offered so far is on disk."""
+        self._stopping = True
+        self._something.set()
+        self._urgent.set()
+
+    async def wait_for_timeline(self, wait_s: float) -> None:
+        """Return when the timeline grew, or after `wait_s`."""
+        async with self._timeline_grew:
+            try:
+                await asyncio.wait_for(self._timeline_grew.wait(), wait_s)
+            except TimeoutError:
+                return
+
+    async def wake_readers(self) -> None:
+        """Let those that wait for the timeline look again."""
+        async with self._timeline_grew:
+            self._timeline_grew.notify_all()
+
+    async def _gather(self) -> None:
+        try:
+            await asyncio.wait_for(self._urgent.wait(), GROUP_S)
+        except TimeoutError:
+            return
+
+    async def _commit(self) -> None:
+        commit, acts, committed = self._pending, self._acts, self._committed
+        self._pending, self._acts, self._committed = Commit(), [], []
+        self._something.clear()
+        self._urgent.clear()
+        commit.snapshot = self._due_snapshot(commit, acts)
+        if not commit.empty:
+            await self._write(commit)
+        self._room.set()
+        await self._after(commit.alerts, bool(commit.timeline), acts, committed)
+
+    def _due_snapshot(self, commit: Commit, acts: list[Effect]) -> Snapshot | None:
+        """The state as it is now, where one is due: by time, and whenever people are told or an incident moves."""
+        now_s = self._clock.now_s()
+        moved = commit.alerts or any(isinstance(effect, WriteReport) for effect in acts)
+        if not moved and now_s < self._snapshot_s + SNAPSHOT_S:
+            return None
+        self._snapshot_s = now_s
+        self.core.fleet.seq = self._seq
+        return Snapshot(self._seq, _encoder.encode(self.core.fleet))
+
+    async def _write(self, commit: Commit) -> None:
+        """Write until it is written: on a full disk detection goes on in memory, and nothing is told or done."""
+        loop = asyncio.get_running_loop()
+        told = False
+        while True:
+            try:
+                await loop.run_in_executor(self._writer, self._store.commit, commit)
+            except OutOfSpace as error:
+                if self._stopping:
+                    raise StoreFailed(f"leaving with {len(commit.entries)} inputs not stored: {error}") from error
+                if not told:
+                    log.error("nothing can be stored (%s); detection goes on, alerts and actions wait for space", error)  # noqa: TRY400
+                told = True
+                await asyncio.sleep(SPACE_RETRY_S)
+            else:
+                return
+
+    async def _after(
+        self, alerts: list[OutboxRow], timeline: bool, acts: list[Effect], committed: list[Callable[[], None]]
+    ) -> None:
+        if alerts:
+            self.outbox.add(alerts)
+            self._told()
+        for call in committed:
+            call()
+        for effect in acts:
+            self._carry_out(effect)
+        if timeline:
+            await self.wake_readers()
+
+
+def _alert(effect: RaiseAlert) -> Alert:
+    labels = {"run": effect.run, "kind": effect.kind} | ({"incident": effect.incident} if effect.incident else {})
+    return Alert(
+        id=effect.id,
+        name=effect.kind,
+        severity=str(effect.severity),
+        labels=labels,
+        title=effect.title,
+        text=effect.text,
+        started_s=effect.at_s,
+    )

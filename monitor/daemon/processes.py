@@ -1,0 +1,120 @@
+"""Watches the processes of live runs die. An edge file: pidfds in the daemon's loop.
+
+The only signal it ever sends is SIGTERM to a supervisor that enrolled itself, through the pidfd that is watched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Callable
+from functools import partial
+
+from monitor.core.model import GenerationExited, Input, RunEnded, SupervisorChanged
+from monitor.core.state.run import Fleet, RunState
+from monitor.daemon.clock import Clock
+from trainer_hooks.wire.runfolder import Exit
+
+SILENT_S = (
+    10.0  # a process we can't see (another pid namespace) counts as gone only if its records stopped this long ago
+)
+
+log = logging.getLogger("trainwarden.daemon")
+
+
+class Processes:
+    """Tells the core when a supervisor or a training without a supervisor is gone."""
+
+    def __init__(
+        self,
+        fleet: Callable[[], Fleet],
+        clock: Clock,
+        offer: Callable[[Input], None],
+        before_exit: Callable[[str], None],
+    ) -> None:
+        self._fleet, self._clock, self._offer, self._before_exit = fleet, clock, offer, before_exit
+        self._watched: dict[int, int] = {}  # pid -> pidfd
+        self._gone: dict[int, bool] = {}  # pid -> True: seen alive once and dead since; False: never seen
+
+    def look(self) -> None:
+        """Watch who is to be watched, and tell of those that are gone. Called with every tick."""
+        wanted: set[int] = set()
+        for run in list(self._fleet().runs.values()):
+            if run.ended:
+                continue
+            wanted |= {pid for pid in (run.supervisor_pid, self._training_pid(run)) if pid}
+            self._judge(run)
+        for pid in set(self._watched) - wanted:
+            self._release(pid)
+        for pid in set(self._gone) - wanted:
+            del self._gone[pid]
+
+    def end_training(self, run: str) -> None:
+        """Ask the supervisor of `run` to end its training: it passes SIGTERM on, and SIGKILL to what does not leave."""
+        known = self._fleet().runs.get(run)
+        descriptor = self._watched.get(known.supervisor_pid) if known else None
+        if descriptor is None:
+            log.warning("run %s: its supervisor is not there to end the training", run)
+            return
+        with contextlib.suppress(ProcessLookupError):  # it has just gone, and the reader of the pidfd says so
+            signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+
+    def close(self) -> None:
+        for pid in list(self._watched):
+            self._release(pid)
+
+    def _training_pid(self, run: RunState) -> int:
+        return (run.pid or (run.training.pid if run.training else 0)) if run.alive else 0
+
+    def _judge(self, run: RunState) -> None:
+        if run.supervisor_pid and not self._lives(run.supervisor_pid):
+            self._supervisor_gone(run, run.supervisor_pid)
+        if run.supervisor_pid:
+            return  # the supervisor is the training's parent: it alone learns how it ended, and says so
+        pid = self._training_pid(run)
+        if pid and not self._lives(pid) and (self._gone[pid] or self._silent(run)):
+            self._before_exit(run.spec.run)
+            now_s = self._clock.now_s()
+            unknown = Exit(number=run.generation, code=None, signal=None, ended_s=now_s)
+            self._offer(GenerationExited(run.spec.run, unknown, relaunch=False))
+            if not run.spec.argv:  # nobody announced it, so nobody will say that it is over, or take it over
+                how = "finished" if run.training_how == "finished" else "failed"
+                self._offer(RunEnded(run.spec.run, how, "its process is gone"))
+
+    def _supervisor_gone(self, run: RunState, pid: int) -> None:
+        """What it wrote down and could not tell us comes first: a run that is over has lost nobody."""
+        self._before_exit(run.spec.run)
+        if not run.ended and run.supervisor_pid == pid:
+            self._offer(SupervisorChanged(run.spec.run, 0))
+
+    def _silent(self, run: RunState) -> bool:
+        heard = max((rank.last_batch_s or 0.0 for rank in run.ranks.values()), default=0.0)
+        return self._clock.now_s() - max(heard, run.opened_s) > SILENT_S
+
+    def _lives(self, pid: int) -> bool:
+        if pid in self._watched:
+            return True
+        if pid in self._gone:
+            return False
+        try:
+            descriptor = os.pidfd_open(pid)
+        except OSError as error:
+            log.info("process %d can't be watched: %s", pid, error.strerror)
+            self._gone[pid] = False
+            return False
+        self._watched[pid] = descriptor
+        asyncio.get_running_loop().add_reader(descriptor, partial(self._died, pid))
+        return True
+
+    def _died(self, pid: int) -> None:
+        self._release(pid)
+        self._gone[pid] = True
+        self.look()
+
+    def _release(self, pid: int) -> None:
+        descriptor = self._watched.pop(pid)
+        asyncio.get_running_loop().remove_reader(descriptor)
+        os.close(descriptor)

@@ -1,0 +1,50 @@
+"""Who hears of a run's alerts, out of its policy file. An edge file: reads the files that hold signing secrets."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from alerts.deliver import Receiver
+from alerts.notifiers.webhook import WebhookConfig
+from alerts.outbox import OutboxRow
+from alerts.secret import Secret, SecretError, secrets_in
+from monitor.core.policy.settings import Policy, Webhook
+
+log = logging.getLogger("trainwarden.daemon")
+
+
+class Receivers:
+    """The receivers of each run, kept in memory only: the journal holds their URLs masked."""
+
+    def __init__(self) -> None:
+        self._of_run: dict[str, dict[str, Receiver]] = {}
+
+    def learn(self, run: str, policy: Policy) -> None:
+        """From now on the run's alerts go where `policy` says. Raises SecretError or OSError for a secret file."""
+        self._of_run[run] = {hook.name: _receiver(hook) for hook in policy.webhooks}
+
+    def learn_or_tell(self, run: str, policy: Policy) -> None:
+        """As `learn`; where a secret can't be used, the run goes on without its receivers and the log says so."""
+        try:
+            self.learn(run, policy)
+        except (SecretError, OSError) as error:
+            log.error("run %s: its alerts wait until its webhook's secret can be used: %s", run, error)  # noqa: TRY400 - no traceback
+
+    def names(self, run: str) -> tuple[str, ...]:
+        return tuple(self._of_run.get(run, ()))
+
+    def all_names(self) -> set[tuple[str, str]]:
+        """(run, receiver) of each."""
+        return {(run, name) for run, receivers in self._of_run.items() for name in receivers}
+
+    def of(self, row: OutboxRow) -> Receiver | None:
+        return self._of_run.get(row.lane, {}).get(row.receiver)
+
+
+def _receiver(hook: Webhook) -> Receiver:
+    secrets: tuple[Secret, ...] = ()
+    if hook.secret_file:
+        secrets = secrets_in(Path(hook.secret_file).expanduser().read_text(), hook.secret_file)
+    config = WebhookConfig(url=Secret(hook.url.get_secret_value()), secrets=secrets, timeout_s=hook.timeout_s)
+    return Receiver(name=hook.name, kind="webhook", config=config)

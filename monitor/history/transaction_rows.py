@@ -1,0 +1,125 @@
+"""What one transaction of the history carries. Values only."""
+
+from __future__ import annotations
+
+import msgspec
+
+from alerts.outbox import OutboxRow
+from monitor.core.model import Effect, Entry, RecordArrived, SendOrder
+from monitor.history.schema import GROUPS_MAX, PARTS_MAX
+from trainer_hooks.wire.messages import BatchEnded
+
+
+class TimelineLine(msgspec.Struct, frozen=True):
+    """A line for whoever looks at the run's terminal. `n` grows over the whole history; 0: not stored yet."""
+
+    n: int
+    run: str  # empty: it is about the daemon, and every run shows it
+    at_s: float
+    severity: str
+    text: str
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """One batch of one rank, as charts show it. None: not known on this batch."""
+
+    run: str
+    generation: int
+    rank: int
+    count: int  # batches since the generation began, from 1
+    epoch: int
+    batch: int
+    at_s: float
+    loss: float | None
+    grad_norm: float | None
+    nonfinite: int
+    learning_rate: float | None  # of the first parameter group
+    reserved: int | None
+    batch_s: float | None
+    data_wait_s: float | None
+    allocated: int | None = None
+    parts: tuple[float, ...] = ()  # components of the loss, PARTS_MAX at most
+    more_rates: tuple[float, ...] = ()  # of the other parameter groups, in order, GROUPS_MAX with the first
+
+
+class OutboxChange(msgspec.Struct, frozen=True):
+    """A try of a delivery failed, or the row is done with."""
+
+    row: int
+    attempts: int | None = None
+    next_s: float | None = None
+    error: str = ""
+    outcome: str = ""  # empty: still waiting
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """The whole state of the core after entry `seq`."""
+
+    seq: int
+    fleet: bytes
+
+
+class Commit(msgspec.Struct):
+    """Everything that becomes durable together, or not at all."""
+
+    entries: list[Entry] = []
+    effects: list[Effect] = []  # to carry out after the commit; kept until `done` names them
+    alerts: list[OutboxRow] = []
+    timeline: list[TimelineLine] = []
+    done: list[str] = []  # ids of effects carried out
+    outbox: list[OutboxChange] = []
+    snapshot: Snapshot | None = None
+
+    @property
+    def durable(self) -> bool:
+        """True where a power cut must not take it back: people were told, or something is about to be done."""
+        return bool(self.alerts or self.effects)
+
+    @property
+    def empty(self) -> bool:
+        """True where there is nothing to write."""
+        return not (
+            self.entries or self.effects or self.alerts or self.timeline or self.done or self.outbox or self.snapshot
+        )
+
+    def extend(self, later: Commit) -> None:
+        """Put what came later behind what is here: a commit that failed for want of space is tried again, longer."""
+        self.entries += later.entries
+        self.effects += later.effects
+        self.alerts += later.alerts
+        self.timeline += later.timeline
+        self.done += later.done
+        self.outbox += later.outbox
+        self.snapshot = later.snapshot or self.snapshot
+
+
+def sample_of(entry: Entry) -> Sample | None:
+    """The chart's row of an entry that is a batch; None for every other."""
+    arrived = entry.input
+    if not isinstance(arrived, RecordArrived) or not isinstance(arrived.record, BatchEnded):
+        return None
+    batch = arrived.record
+    return Sample(
+        run=arrived.run,
+        generation=arrived.generation,
+        rank=arrived.rank,
+        count=batch.counts.batches,
+        epoch=batch.epoch,
+        batch=batch.batch,
+        at_s=entry.now_s,
+        loss=batch.loss,
+        grad_norm=batch.grad_norm,
+        nonfinite=batch.nonfinite,
+        learning_rate=batch.learning_rates[0] if batch.learning_rates else None,
+        reserved=batch.memory_reserved,
+        batch_s=batch.batch_s,
+        data_wait_s=batch.data_wait_s,
+        allocated=batch.memory_allocated,
+        parts=batch.parts[:PARTS_MAX],
+        more_rates=batch.learning_rates[1:GROUPS_MAX],
+    )
+
+
+def run_of(effect: Effect) -> str:
+    """The run an effect is for."""
+    return effect.order.run if isinstance(effect, SendOrder) else effect.run

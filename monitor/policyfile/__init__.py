@@ -1,0 +1,1 @@
+"""Policy files: loading, mistakes in sentences, and the presets."""

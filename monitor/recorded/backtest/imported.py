@@ -1,0 +1,95 @@
+"""A foreign log as the inputs of a core. Pure.
+
+A log does not say which checkpoints there were: one is supposed at the end of each epoch (of CHECKPOINTS_MAX evenly
+spread ones), sound unless its last row was not finite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from monitor.core.model import CheckpointExamined, GenerationStarted, Input, RecordArrived, RunEnded, RunOpened, Verdict
+from monitor.core.policy.settings import Policy
+from monitor.recorded.backtest.replay import Source, Step
+from monitor.recorded.importers.imported_run import ImportedRun, Row
+from monitor.recorded.importers.records import GenerationBegins, records
+from trainer_hooks.wire.messages import BatchEnded, CheckpointSaved, Event, EventSent
+from trainer_hooks.wire.runfolder import Manifest, RunSpec
+
+RUN = "backtest"
+CHECKPOINTS_MAX = 20  # of one log
+SUPPOSED = ("supposed: the log does not say which checkpoints there were",)
+
+
+def source_of(run: ImportedRun, policy: Policy) -> Source:
+    """The log, ready to be fed: one row a second of virtual time."""
+    source = Source(run.path, run.kind, RUN, run.granularity, (), truncated=run.truncated)
+    source.steps = _steps(
+        run, without(policy, "checkpoint_verdict", "checkpoint_retention", "checkpoint_age"), source.answers
+    )
+    return source
+
+
+def without(policy: Policy, *detectors: str) -> Policy:
+    """The policy without detectors whose evidence would be nothing but our own suppositions."""
+    off = {name: getattr(policy.detectors, name).model_copy(update={"enabled": False}) for name in detectors}
+    return policy.model_copy(update={"detectors": policy.detectors.model_copy(update=off)})
+
+
+def _steps(run: ImportedRun, policy: Policy, answers: dict[str, Input]) -> Iterator[Step]:
+    first, last = run.rows[0], run.rows[-1]
+    spec = RunSpec(run=RUN, title=run.path, argv=(), cwd="", created_s=0.0, act=True)
+    yield Step(first, 0.0, RunOpened(spec, policy.model_dump_json()))
+    keep = _checkpoint_epochs(run.rows)
+    events = count = 0
+    for row, record in records(run):
+        at_s = float(row.index)
+        if isinstance(record, BatchEnded):
+            count = record.counts.batches
+            yield Step(row, at_s, RecordArrived(RUN, row.generation, 0, record), count)
+            continue
+        if isinstance(record, GenerationBegins):
+            events = count = 0
+            yield Step(row, at_s, GenerationStarted(RUN, record.number, f"g{record.number}", 0, 0))
+        events += 1
+        yield _event(row, events, record.started if isinstance(record, GenerationBegins) else record)
+        if not isinstance(record, GenerationBegins) and (row.generation, row.epoch) in keep:
+            events += 1
+            digest = f"row {row.index}"
+            sound = not row.nonfinite or row.overflow
+            answers[digest] = supposed(RUN, row, digest, count, sound=sound)
+            yield _event(row, events, CheckpointSaved(at_s, digest, row.epoch, digest))
+    yield Step(last, float(last.index), RunEnded(RUN, "finished", ""))
+
+
+def _event(row: Row, seq: int, body: Event) -> Step:
+    return Step(row, float(row.index), RecordArrived(RUN, row.generation, 0, EventSent(seq, body)))
+
+
+def _checkpoint_epochs(rows: list[Row]) -> frozenset[tuple[int, int]]:
+    """Evenly spread epochs at whose end a checkpoint is supposed."""
+    ends = [(row.generation, row.epoch) for row in rows if row.epoch_ends]
+    return frozenset(ends[:: max(len(ends) // CHECKPOINTS_MAX, 1)])
+
+
+def supposed(run: str, row: Row, digest: str, count: int, *, sound: bool) -> CheckpointExamined:
+    """What the vault would say of a checkpoint saved at this row."""
+    manifest = Manifest(
+        run=run,
+        generation=row.generation,
+        rank=0,
+        ordinal=1,
+        serial=1,
+        file=digest,
+        source="",
+        digest=digest,
+        size=0,
+        epoch=row.epoch,
+        batches=count,
+        nonfinite_batches=0,
+        is_best=False,
+        saved_s=float(row.index),
+    )
+    return CheckpointExamined(
+        run, manifest, digest, Verdict.SOUND if sound else Verdict.POISONED, SUPPOSED, 0.0, digest
+    )

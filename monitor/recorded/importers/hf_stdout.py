@@ -1,0 +1,22 @@
+"""What a Hugging Face Trainer prints: one Python dict a logged step, between progress bars."""
+
+from __future__ import annotations
+
+import re
+
+from monitor.recorded.importers import register
+from monitor.recorded.importers.imported_run import Log, Role, Sample
+
+PRINTED = re.compile(rb"\{[^{}\n]{0,40}['\"](?:eval_)?loss['\"]: [^{}\n]*\}")
+PAIR = re.compile(r"['\"]([\w/ .-]+)['\"]:\s*['\"]?([-+]?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|nan|inf))\b")
+
+
+@register("hf_stdout", rank=40, recognises=lambda head, _: b"'loss': " in head and bool(PRINTED.search(head)))
+def hf_stdout(data: bytes, _: str) -> Log:
+    """Every printed dict that has a loss. It has no step, so its place in the file is the row."""
+    samples: list[Sample] = []
+    for number, line in enumerate(data.splitlines(), 1):
+        for found in PRINTED.finditer(line):
+            pairs = PAIR.findall(found.group().decode("utf-8", "replace"))
+            samples.append((number, {key: float(value) for key, value in pairs}))
+    return Log(samples, {"loss": Role.LOSS}, "batch")

@@ -1,0 +1,104 @@
+"""What an importer makes of a foreign log: values only."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from monitor.recorded.stream import Stream
+
+Sample = tuple[int, dict[str, float]]  # line or item in the file (from 1), and the numbers it holds by their names
+
+
+class UnreadableLog(Exception):
+    """A file is no log that can be read. Says which file, why, and what to do; the other files still count."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name}: {why}")
+        self.name, self.why = name, why
+
+
+class NotALog(UnreadableLog):
+    """The file can be read, and nothing in it is a training loss: found in a folder, it is passed by."""
+
+
+class Role(StrEnum):
+    """What a column means to the core."""
+
+    STEP = "step"
+    EPOCH = "epoch"
+    LOSS = "loss"
+    PART = "part"
+    GRAD_NORM = "grad_norm"
+    RATE = "lr"
+    MEMORY = "memory"
+    BATCH_S = "batch_s"
+    DATA_S = "data_s"
+    LOSS_SCALE = "loss_scale"
+    METRIC = "metric"  # of a validation
+    NONE = "none"
+
+
+class Log(msgspec.Struct, frozen=True):
+    """A parsed file: its samples in file order, and what its importer knows about it for sure."""
+
+    samples: list[Sample]
+    roles: dict[str, Role] = {}  # columns whose meaning this kind fixes; the others are judged by their names
+    granularity: str = ""  # "batch" or "epoch"; empty: to be told from the columns
+    truncated: str = ""  # why the end of the file could not be read; empty: all of it was
+    memory_unit_bytes: float = 1024.0 * 1024.0  # most loggers print MB
+
+
+class LogEvent(msgspec.Struct, frozen=True):
+    """Something that a log shows beside its numbers: said, never an alarm; the core judges the rows themselves."""
+
+    kind: str  # "not finite", "loss vanished", "loss masked", "restart"
+    text: str
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """One logged training step: a batch, a mean over a few of them, or a whole epoch (ImportedRun.granularity).
+
+    None means: this row does not say.
+    """
+
+    index: int  # among the training rows of the file, from 0
+    line: int  # in the file, from 1
+    generation: int  # from 1; each time the step goes back it is one more
+    epoch: int  # from 1
+    batch: int  # rows of this epoch and generation before this one
+    step: int  # as the log has it; the index where it has none
+    nonfinite: int = 0  # bits of Nonfinite
+    overflow: bool = False  # the gradient alone was not finite, and not twice in a row: a scaler's ordinary skip
+    loss: float | None = None
+    parts: tuple[float, ...] = ()
+    grad_norm: float | None = None
+    learning_rates: tuple[float, ...] = ()
+    memory_bytes: int | None = None
+    batch_s: float | None = None
+    data_wait_s: float | None = None
+    loss_scale: float | None = None
+    epoch_ends: bool = False  # the last row of its epoch, or the one before a validation where there are no epochs
+    metrics: dict[str, float] = {}  # of the validation that followed; only where epoch_ends
+    events: tuple[LogEvent, ...] = ()
+
+
+class ImportedRun(msgspec.Struct, frozen=True):
+    """A foreign log in the words of the core."""
+
+    kind: str
+    path: str
+    granularity: str  # "batch": a row is a logged step; "epoch": a row is an epoch
+    part_names: tuple[str, ...]
+    group_names: tuple[str, ...]
+    rows: list[Row]
+    truncated: str = ""
+
+
+class Recording(msgspec.Struct, frozen=True):
+    """A stream of our own: its records need no interpretation."""
+
+    kind: str
+    path: str
+    stream: Stream

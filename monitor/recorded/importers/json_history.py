@@ -1,0 +1,51 @@
+"""One JSON document of series: a Keras history, or lists by name, perhaps under the name of a run."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from monitor.recorded.importers import register
+from monitor.recorded.importers.documents import DEPTH_MAX, flat, parsed
+from monitor.recorded.importers.imported_run import Log, Sample, UnreadableLog
+
+LENGTH_MIN = 2
+
+
+BEGINS = re.compile(rb'\s*(?:\{\s*"|\[\s*\{)')
+
+
+@register("json_history", rank=90, recognises=lambda head, _: bool(BEGINS.match(head)))
+def json_history(data: bytes, name: str) -> Log:
+    """The first object that holds lists of numbers with a loss among them, or a list of objects."""
+    try:
+        document = parsed(data)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableLog(name, f"is neither JSON lines nor one whole JSON document ({error})") from error
+    samples = _objects(document) or _series(document, 0)
+    if not samples:
+        raise UnreadableLog(name, "holds no list of numbers that is called a loss")
+    return Log(samples)
+
+
+def _objects(document: Any) -> list[Sample]:
+    """A list of objects, each a row."""
+    if not isinstance(document, list):
+        return []
+    return [(i, flat(row)) for i, row in enumerate(document, 1) if isinstance(row, dict)]
+
+
+def _series(node: Any, depth: int) -> list[Sample]:
+    """Lists side by side as rows: the i-th numbers belong together; shorter lists (validations) end earlier."""
+    if not isinstance(node, dict) or depth > DEPTH_MAX:
+        return []
+    lists = {key: value for key, value in node.items() if isinstance(value, list) and len(value) >= LENGTH_MIN}
+    longest = max((len(v) for k, v in lists.items() if "loss" in k.lower()), default=0)
+    if longest:
+        return [
+            (i + 1, flat({key: value[i] for key, value in lists.items() if i < len(value)})) for i in range(longest)
+        ]
+    for value in node.values():
+        if found := _series(value, depth + 1):
+            return found
+    return []

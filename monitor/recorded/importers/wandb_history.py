@@ -1,0 +1,21 @@
+"""Weights & Biases histories as JSON lines: `_step` and `_timestamp` beside whatever the script logged."""
+
+from __future__ import annotations
+
+from monitor.recorded.importers import register
+from monitor.recorded.importers.documents import first_object, flat, lines_of
+from monitor.recorded.importers.imported_run import Log
+
+MARKS = frozenset({"_step", "_kind", "_timestamp"})
+
+
+def _wandb(head: bytes, _: str) -> bool:
+    return bool(MARKS & first_object(head, MARKS).keys())
+
+
+@register("wandb_history", rank=10, recognises=_wandb)
+def wandb_history(data: bytes, _: str) -> Log:
+    """System statistics, which some exports mix in, are left out."""
+    objects, truncated = lines_of(data)
+    samples = [(line, flat(value)) for line, value in objects if value.get("_kind") != "stats"]
+    return Log(samples, truncated=truncated)

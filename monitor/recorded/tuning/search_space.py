@@ -1,0 +1,98 @@
+"""The numbers of a policy that may be turned, and the values to try. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+from pydantic import ValidationError
+
+from monitor.core.policy.settings import Policy, Section
+
+FACTORS = (0.5, 0.7, 1.4, 2.0, 3.0)  # of the setting in force; those a setting does not allow are left out
+Point = tuple[float, ...]  # a value for each parameter
+
+
+class SearchSpaceError(Exception):
+    """A parameter that there is none of, or a value that it does not take: which, and what there is."""
+
+
+class Parameter(msgspec.Struct, frozen=True):
+    """One numeric setting of one detector."""
+
+    detector: str
+    setting: str
+    values: tuple[float, ...]  # the first is the one in force
+
+    @property
+    def name(self) -> str:
+        return f"{self.detector}.{self.setting}"
+
+
+def parameters_of(policy: Policy, detectors: Iterable[str]) -> list[Parameter]:
+    """Every numeric setting of the detectors. Raises SearchSpaceError for a name that is no detector's."""
+    found = []
+    for detector in detectors:
+        section = _section(policy, detector)
+        for setting in type(section).model_fields:
+            value = getattr(section, setting)
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                tried = (_like(value, value * factor) for factor in FACTORS)
+                allowed = (v for v in tried if _allowed(section, setting, v))
+                found.append(Parameter(detector, setting, tuple(dict.fromkeys([value, *allowed]))))
+    return [parameter for parameter in found if len(parameter.values) > 1]
+
+
+def parameter(policy: Policy, detector: str, setting: str, values: Sequence[float]) -> Parameter:
+    """One setting with the values a person gave. Raises SearchSpaceError where it does not take one of them."""
+    section = _section(policy, detector)
+    now = getattr(section, setting, None)
+    if not isinstance(now, (int, float)) or isinstance(now, bool):
+        numeric = ", ".join(k.setting for k in parameters_of(policy, [detector])) or "none"
+        raise SearchSpaceError(f"{detector}.{setting}: is no number that can be tried; {detector} has {numeric}")
+    tried = [_like(now, value) for value in values]
+    if wrong := [value for value in tried if not _allowed(section, setting, value)]:
+        raise SearchSpaceError(
+            f"{detector}.{setting}={wrong[0]:g}: is outside what the setting takes; see policy schema"
+        )
+    return Parameter(detector, setting, tuple(dict.fromkeys([now, *tried])))
+
+
+def turned(policy: Policy, parameters: Sequence[Parameter], point: Point) -> Policy:
+    """The policy with every parameter at its value of the point."""
+    changed: dict[str, dict[str, float]] = {}
+    for one, value in zip(parameters, point, strict=True):
+        changed.setdefault(one.detector, {})[one.setting] = value
+    sections = {name: getattr(policy.detectors, name).model_copy(update=settings) for name, settings in changed.items()}
+    return policy.model_copy(update={"detectors": policy.detectors.model_copy(update=sections)})
+
+
+def only(policy: Policy, detectors: Iterable[str], *, on: bool) -> Policy:
+    """The policy with no detectors but these (`on`), or with all but these."""
+    chosen = set(detectors)
+    sections = {
+        name: section.model_copy(update={"enabled": section.enabled and (name in chosen) is on})
+        for name in type(policy.detectors).model_fields
+        if (section := getattr(policy.detectors, name))
+    }
+    return policy.model_copy(update={"detectors": policy.detectors.model_copy(update=sections)})
+
+
+def _section(policy: Policy, detector: str) -> Section:
+    section = getattr(policy.detectors, detector, None)
+    if not isinstance(section, Section):
+        known = ", ".join(type(policy.detectors).model_fields)
+        raise SearchSpaceError(f"{detector!r}: is no detector; there are {known}")
+    return section
+
+
+def _like(kind: float, value: float) -> float:
+    return round(value) if isinstance(kind, int) else float(f"{value:.3g}")
+
+
+def _allowed(section: Section, setting: str, value: float) -> bool:
+    try:
+        type(section).model_validate({**section.model_dump(), setting: value})
+    except ValidationError:
+        return False
+    return True

@@ -1,0 +1,59 @@
+"""Which epochs an incident is told by: the one it began in, the last clean one before, and their like. Pure."""
+
+from __future__ import annotations
+
+from monitor.core.model import Incident, Position
+from monitor.core.state.run import EpochRow, RunState
+from trainer_hooks.wire.messages import TrainingStarted
+
+
+def onset_row(run: RunState, incident: Incident) -> EpochRow | None:
+    """The pass through the epoch of the first bad batch; None: no batch of it was recorded."""
+    return row_of(run, incident.onset)
+
+
+def row_of(run: RunState, position: Position) -> EpochRow | None:
+    """The last pass through the epoch of `position` in its generation."""
+    same = [row for row in run.epochs if (row.generation, row.epoch) == (position.generation, position.epoch)]
+    return same[-1] if same else None
+
+
+def clean_row(run: RunState, incident: Incident) -> EpochRow | None:
+    """The last whole epoch before the onset without a non-finite batch; None: there is none."""
+    onset = incident.onset
+    before = [
+        row
+        for row in run.epochs
+        if (row.generation, row.epoch) < (onset.generation, onset.epoch) and row.status == "ended" and not row.nonfinite
+    ]
+    return before[-1] if before else None
+
+
+def group_names(run: RunState, groups: int) -> list[str]:
+    """Names of the optimizer's parameter groups, in their order."""
+    names = run.training.group_names if run.training else ()
+    return [names[i] if i < len(names) else f"group{i}" for i in range(groups)]
+
+
+def part_names(run: RunState) -> tuple[str, ...]:
+    """Names of the loss components."""
+    return run.training.part_names if run.training else ()
+
+
+def part_means(row: EpochRow) -> list[float | None]:
+    """Mean of each loss component over the batches where it was finite; None: none was."""
+    return [total / seen if seen else None for total, seen in zip(row.part_sums, row.part_counts, strict=True)]
+
+
+def training_of(run: RunState, incident: Incident) -> TrainingStarted | None:
+    """What the trainer told when the generation of the onset began: a rollback tells it anew, with other settings."""
+    return incident.training or run.training
+
+
+def setting(training: TrainingStarted | None, name: str) -> float | None:
+    """A hyperparameter as a number; None: the framework has none of that name, or writes it in words."""
+    text = training.settings.get(name, "") if training else ""
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -1,0 +1,68 @@
+"""The evidence: checkpoints with their verdicts, the first bad batches and their samples, the timeline. Pure."""
+
+from __future__ import annotations
+
+from monitor.core.model import Incident
+from monitor.core.policy.settings import Policy
+from monitor.core.policy.trust import judge
+from monitor.core.state.run import CheckpointState, RunState
+from monitor.report.text import plural, safe, table, value, when
+
+SAMPLES_SHOWN = 16
+CHECKPOINTS_SHOWN = 20
+BATCHES_SHOWN = 8
+
+
+def checkpoints(run: RunState, incident: Incident, now_s: float) -> list[str]:
+    """Which copies there are, what may be believed of each, and why."""
+    return checkpoint_table(run, {incident.target} if incident.target else set())
+
+
+def checkpoint_table(run: RunState, targets: set[str]) -> list[str]:
+    """The section of checkpoints; `targets` are the digests that were gone back to."""
+    if not run.checkpoints:
+        return ["## Checkpoints", "", "None was saved."]
+    rules = Policy.model_validate_json(run.policy).rollback if run.policy else Policy().rollback
+    rows = []
+    for checkpoint in run.checkpoints[-CHECKPOINTS_SHOWN:]:
+        verdict, why = judge(checkpoint, run, rules)
+        rows.append([*_cells(checkpoint, targets), f"**{verdict.value}**", safe(why, 600)])
+    header = ["epoch", "generation", "saved", "", "verdict", "why"]
+    return ["## Checkpoints", "", *table(header, rows)]
+
+
+def _cells(checkpoint: CheckpointState, targets: set[str]) -> list[str]:
+    chosen = checkpoint.digest in targets
+    marks = ["gone back to"] * chosen + ["best"] * checkpoint.is_best + ["deleted"] * checkpoint.dropped
+    return [str(checkpoint.epoch), str(checkpoint.generation), when(checkpoint.saved_s), ", ".join(marks)]
+
+
+def samples(run: RunState, incident: Incident, now_s: float) -> list[str]:
+    """The first bad batches one by one, with the samples in them as far as the framework names them."""
+    onset = incident.onset
+    seen = [
+        s
+        for generation, s in run.nonfinite_log
+        if generation == onset.generation and (s.epoch, s.batch) >= (onset.epoch, onset.batch)
+    ]
+    if not seen and not incident.onset_samples:
+        return []
+    lines = ["## The first bad batches", ""]
+    for s in seen[:BATCHES_SHOWN]:
+        bad = f"; first non-finite tensor: {safe(s.first_bad)}" if s.first_bad else ""
+        partly = ", only a part of the batch is named" if s.samples_partial else ""
+        norm = value(s.grad_norm)
+        lines.append(f"- Epoch {s.epoch}, batch {s.batch}: loss {value(s.loss)}, gradient norm {norm}{bad}{partly}")
+    names = incident.onset_samples[:SAMPLES_SHOWN]
+    if names:
+        more = len(incident.onset_samples) - len(names)
+        lines.append(f"- Samples: {', '.join(map(safe, names))}" + (f" and {plural(more, 'other')}" if more else ""))
+    return lines
+
+
+def timeline(run: RunState, incident: Incident, now_s: float) -> list[str]:
+    """Every step with its time."""
+    if not incident.timeline:
+        return []
+    rows = [[when(entry.at_s), safe(entry.text, 600)] for entry in incident.timeline]
+    return ["## The timeline", "", *table(["time", "what"], rows)]

@@ -1,0 +1,172 @@
+"""What happened, in numbers: the batches, the epochs side by side, the steps, the memory. Pure."""
+
+from __future__ import annotations
+
+from monitor.core.model import Incident
+from monitor.core.state.fold import totals_now
+from monitor.core.state.projection import failure_rate, projected_nonfinite
+from monitor.core.state.run import EpochRow, RunState
+from monitor.report.epoch_rows import clean_row, onset_row, part_means, part_names
+from monitor.report.text import about, count, duration, percent, plural, safe, size, table, value
+
+EPOCHS_BEFORE = 3  # shown ahead of the one it began in
+EPOCHS_MAX = 12
+SAME_BATCH = 1  # two maxima this many batches apart are one event: memory is read after the batch that took it
+
+
+def summary(run: RunState, incident: Incident, now_s: float) -> list[str]:
+    """The count, the rate, what it would come to, and what the detectors said."""
+    lines = ["## What happened", ""]
+    row = onset_row(run, incident)
+    if row is not None and row.batches:
+        rate = failure_rate(row.nonfinite, row.batches)
+        whole = row.nonfinite + projected_nonfinite(rate, row.batches_per_epoch - row.batches)
+        bad = f"{count(row.nonfinite)} of {plural(row.batches, 'batch')} not finite ({percent(rate)})"
+        projected = f"about {about(whole)} in the whole epoch of {count(row.batches_per_epoch)}"
+        lines.append(f"- Epoch {row.epoch}: {bad}; at that rate {projected}.")
+    noticed = incident.opened_at.count - incident.onset.count
+    lines.append(
+        f"- First bad batch: epoch {incident.onset.epoch}, batch {count(incident.onset.batch)} (from 0). "
+        f"The incident opened {plural(max(noticed, 0), 'batch')} later."
+    )
+    lines.append(f"- {_kinds(run)}")
+    lines += [f"- {safe(finding.detector)}: {safe(finding.summary)}" for finding in incident.findings]
+    return lines
+
+
+def _kinds(run: RunState) -> str:
+    totals = totals_now(run)
+    kinds = {
+        "loss": totals.nonfinite_loss,
+        "gradient": totals.nonfinite_gradient,
+        "weights": totals.nonfinite_parameter,
+        "buffers (BatchNorm statistics)": totals.nonfinite_buffer,
+    }
+    seen = ", ".join(f"{name} {count(number)}" for name, number in kinds.items() if number) or "none by kind"
+    bad = plural(totals.nonfinite_batches, "non-finite batch")
+    return f"Whole run: {bad} of {count(totals.batches)}; by kind: {seen}."
+
+
+def epochs(run: RunState, incident: Incident, now_s: float) -> list[str]:
+    """The epochs side by side: before, the one it began in, and after."""
+    first = (incident.onset.generation, incident.onset.epoch)
+    before = [row for row in run.epochs if (row.generation, row.epoch) < first][-EPOCHS_BEFORE:]
+    after = [row for row in run.epochs if (row.generation, row.epoch) >= first]
+    return epoch_table(run, "## Epoch against epoch", (before + after)[:EPOCHS_MAX])
+
+
+def epoch_table(run: RunState, title: str, rows: list[EpochRow]) -> list[str]:
+    """A section of epochs side by side; nothing where there are none."""
+    if not rows:
+        return []
+    header = ["epoch", "generation", "status", "batches", "NaN batches", "steps skipped", "GPU memory reserved"]
+    parts = part_names(run)
+    header += [f"{safe(name)} (mean)" for name in parts] + ["time"]
+    return [title, "", *table(header, [_epoch_cells(row, len(parts)) for row in rows])]
+
+
+def _epoch_cells(row: EpochRow, parts: int) -> list[str]:
+    means = [value(mean) for mean in part_means(row)][:parts]
+    took = (
+        f"{count(row.batches)} of {count(row.batches_per_epoch)}"
+        if row.batches < row.batches_per_epoch
+        else count(row.batches)
+    )
+    nan = f"{count(row.nonfinite)} ({percent(failure_rate(row.nonfinite, row.batches))})" if row.nonfinite else "0"
+    spent_s = row.ended_s - row.started_s if row.ended_s is not None else None
+    return [
+        str(row.epoch),
+        str(row.generation),
+        row.status,
+        took,
+        nan,
+        count(row.skipped_by_guard + row.skipped_by_scaler),
+        _memory_span(row),
+        *means,
+        *["-"] * (parts - len(means)),
+        "-" if spent_s is None else duration(spent_s),
+    ]
+
+
+def _memory_span(row: EpochRow) -> str:
+    if row.reserved_first == row.reserved_max:
+        return size(row.reserved_max)
+    return f"{size(row.reserved_first)} -> {size(row.reserved_max)}"
+
+
+def skips(run: RunState, incident: Incident, now_s: float) -> list[str]:
+    """Why the number of NaN batches and the number of skipped steps differ, as far as the counts tell."""
+    row = onset_row(run, incident)
+    if row is None or not row.nonfinite:
+        return []
+    skipped = row.skipped_by_guard + row.skipped_by_scaler
+    lines = ["## NaN batches and skipped steps", ""]
+    lines.append(
+        f"Epoch {row.epoch}: {plural(row.nonfinite, 'NaN batch')}, {plural(skipped, 'skipped step')} "
+        f"({count(row.skipped_by_guard)} by the guard, {count(row.skipped_by_scaler)} by the scaler)."
+    )
+    lines += [f"- {reason}" for reason in _why_they_differ(run, row, skipped)]
+    if row.samples_lost:
+        lines.append(
+            f"- {plural(row.samples_lost, 'good sample')} went with the skipped steps they shared with a bad batch."
+        )
+    return lines
+
+
+def _why_they_differ(run: RunState, row: EpochRow, skipped: int) -> list[str]:
+    totals = totals_now(run)
+    batches_a_step = totals.batches / totals.steps if totals.steps else 1.0
+    reasons = []
+    if row.overflows:
+        reasons.append(
+            f"{plural(row.overflows, 'isolated scaler overflow')} skipped a step each, with a finite loss and clean "
+            "buffers: the scaler lowers its scale that way, which is normal, and they are not NaN batches."
+        )
+    fewer = row.nonfinite - (skipped - min(row.overflows, skipped))
+    if fewer > 0 and batches_a_step > 1.05:
+        reasons.append(
+            f"A step gathers the gradients of about {batches_a_step:.1f} batches (accumulation): "
+            f"{plural(fewer, 'NaN batch')} shared a skipped step with another one, or had not come to its step yet."
+        )
+    elif fewer > 0:
+        reasons.append(
+            f"{plural(fewer, 'NaN batch')} had no step to skip: the loss was NaN, but the gradients were not, or the "
+            "batch took no optimizer step."
+        )
+    if fewer < 0:
+        reasons.append(
+            f"{plural(-fewer, 'step')} more than NaN batches: gradients overflowed where the loss was finite."
+        )
+    return reasons or ["Each NaN batch cost one step, no more and no less."]
+
+
+def memory(run: RunState, incident: Incident, now_s: float) -> list[str]:
+    """How far reserved GPU memory grew since the last clean epoch, and what stood in the batch where it did."""
+    row, clean = onset_row(run, incident), clean_row(run, incident)
+    if row is None or row.reserved_max is None:
+        return []
+    before = clean.reserved_max if clean else row.reserved_first
+    if before is None or row.reserved_max <= before:
+        return ["## GPU memory", "", f"It did not grow: {size(row.reserved_max)} reserved."]
+    grew = f"from {size(before)} to {size(row.reserved_max)} (+{size(row.reserved_max - before)})"
+    where = f"at batch {count(row.reserved_max_at or 0)} of epoch {row.epoch}"
+    lines = ["## GPU memory", "", f"Reserved memory grew {grew}, {where}.", f"- {_memory_driver(row, clean)}"]
+    if row.allocated_max is not None:
+        lines.append(f"- At most {size(row.allocated_max)} of it was in use; the allocator keeps what it once took.")
+    return lines
+
+
+def _memory_driver(row: EpochRow, clean: EpochRow | None) -> str:
+    if row.reserved_first == row.reserved_max and clean is not None:
+        return (
+            f"It was taken before the first batch had ended: by what lies between epoch {clean.epoch} and {row.epoch}."
+        )
+    if row.instances_max is None or row.instances_max_at is None or row.reserved_max_at is None:
+        return "How many objects the images held is not known, so what drove it is not known either."
+    objects = plural(row.instances_max, "object")
+    fullest = f"the fullest image of the epoch held {objects} (batch {count(row.instances_max_at)})"
+    if abs(row.instances_max_at - row.reserved_max_at) <= SAME_BATCH:
+        more = f", against {count(clean.instances_max)} in epoch {clean.epoch}" if clean and clean.instances_max else ""
+        why = "label assignment takes memory by the fullest image, so it is no sign of the NaN"
+        return f"In that batch {fullest}{more}: {why}."
+    return f"That was another batch than the one where {fullest}: crowded images did not drive it."

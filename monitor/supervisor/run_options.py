@@ -1,0 +1,25 @@
+"""What `trainwarden run` was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from monitor.supervisor.announcer import PORT
+from monitor.supervisor.descendants import KillTimeouts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """Checked by the caller; the supervisor believes it."""
+
+    argv: tuple[str, ...]  # the training's command; not used with `adopt`
+    policy_text: str  # YAML, checked by the caller
+    title: str = ""
+    run: str | None = None  # None: an id is made
+    act: bool = True
+    deadline_s: float | None = None  # Unix time
+    adopt: bool = False  # take over `run`, whose supervisor is dead, or go on with it
+    port: int = PORT
+    quiet: bool = False  # only warnings and worse
+    kill_timeouts: KillTimeouts = field(default_factory=KillTimeouts)
+    daemon_argv: tuple[str, ...] = ()  # how to start a daemon; empty: this installation's

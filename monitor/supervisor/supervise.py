@@ -1,0 +1,69 @@
+"""`trainwarden run`: the way in. Looks, writes down what was asked for, and hands over to the supervisor."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from monitor.supervisor.launch import with_hooks
+from monitor.supervisor.posix_signals import die_of
+from monitor.supervisor.preflight import look
+from monitor.supervisor.run_documents import Ledger, new_run_id, open_again, open_new
+from monitor.supervisor.run_loop import Supervisor
+from monitor.supervisor.run_options import RunOptions
+from monitor.supervisor.start_errors import CONFIG, StartError
+from monitor.supervisor.terminal import complain
+from trainer_hooks.wire.runfolder import RunFolderError, RunSpec
+
+__all__ = ["RunOptions", "run"]
+
+
+def run(options: RunOptions) -> int:
+    """Supervise a training to its end; the exit code to leave with. 78: nothing was started. 75: the run is held."""
+    try:
+        return _supervise(options)
+    except KeyboardInterrupt:  # before anything was started: afterwards Ctrl-C is the training's
+        die_of(signal.SIGINT)
+        return 128 + signal.SIGINT
+
+
+def _supervise(options: RunOptions) -> int:
+    try:
+        ledger = _adopt(options) if options.adopt else _create(options)
+    except StartError as error:
+        complain(str(error))
+        return error.code
+    except (RunFolderError, OSError) as error:
+        complain(str(error))
+        return CONFIG
+    try:
+        return Supervisor(ledger, options).supervise()
+    finally:
+        ledger.close()
+
+
+def _create(options: RunOptions) -> Ledger:
+    """Look first, then put down what was asked for, before anything is started."""
+    folder = Path.cwd()
+    found = look(options.argv, folder, with_hooks(dict(os.environ)))
+    for warning in found.warnings:
+        complain(warning)
+    spec = RunSpec(
+        run=options.run if options.run is not None else new_run_id(options.title, options.argv),
+        title=options.title,
+        argv=options.argv,
+        cwd=str(folder),
+        created_s=time.time(),
+        act=options.act,
+        deadline_s=options.deadline_s,
+        interpreter=found.interpreter,
+    )
+    return open_new(spec, options.policy_text)
+
+
+def _adopt(options: RunOptions) -> Ledger:
+    if not options.run:
+        raise StartError("--adopt needs the id of a run; `trainwarden status` lists them")
+    return open_again(options.run)

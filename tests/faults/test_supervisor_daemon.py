@@ -1,0 +1,173 @@
+"""Whatever the daemon does, the training starts, goes on and ends; and the daemon is told all of it in the end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness.daemon import PlainDaemon
+from tests.harness.supervisor import eventually, folder_of, no_process_left, supervisor
+from trainer_hooks.wire.runfolder import RunFolder
+
+WAITS = """
+import os, pathlib, time
+folder = pathlib.Path(os.environ["TRAINWARDEN_RUN_FOLDER"])
+(folder / "begun").touch()
+while not (folder / "leave").exists():
+    time.sleep(0.02)
+print("TRAINED")
+"""
+EVERYTHING = ["/api/v1/runs", "generation-started", "generation-exited", "ended"]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    with no_process_left(folder_of(tmp_path / "home", "r")):
+        yield tmp_path / "home"
+
+
+def start(home: Path, **options: Any) -> tuple[subprocess.Popen[str], RunFolder]:
+    (home.parent / "train.py").write_text(WAITS)
+    return supervisor(home, home.parent, [sys.executable, "train.py"], run="r", **options), folder_of(home, "r")
+
+
+def begun(folder: RunFolder) -> None:
+    eventually("the training", (folder.root / "begun").exists)
+
+
+def finish(process: subprocess.Popen[str], folder: RunFolder) -> str:
+    (folder.root / "leave").touch()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert "TRAINED" in output
+    return output
+
+
+def test_the_daemon_is_told_everything_in_order_and_its_story_is_told_on_the_terminal(home: Path) -> None:
+    with PlainDaemon(home) as daemon:
+        process, folder = start(home)
+        begun(folder)
+        daemon.notify("batch 32: NaN, \x1b[31mskipped")
+        daemon.notify("a second line")
+        output = finish(process, folder)
+        assert daemon.topics == EVERYTHING
+    assert "trainwarden: batch 32: NaN, \\x1b[31mskipped\n" in output
+    assert output.count("a second line") == 1
+    assert "metrics at http://127.0.0.1:9999/metrics (not 9469" in output
+    started = dict(daemon.told)["generation-started"]
+    assert started["supervisor_pid"] == process.pid
+    assert started == {**started, "number": 1, "nonce": json.loads(folder.generation(1).read_text())["nonce"]}
+    assert dict(daemon.told)["generation-exited"]["exit"]["code"] == 0
+    assert dict(daemon.told)["ended"]["how"] == "finished"
+
+
+def test_a_run_that_somebody_ends_is_announced_as_ended_before_its_exit_could_be_taken_for_a_failure(
+    home: Path,
+) -> None:
+    with PlainDaemon(home) as daemon:
+        process, folder = start(home)
+        begun(folder)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        assert daemon.topics == [*EVERYTHING[:2], "ended", "generation-exited", "ended"]
+        assert dict(daemon.told)["generation-exited"]["exit"]["asked"] is True
+    assert process.returncode == -signal.SIGINT
+
+
+def test_a_training_without_any_daemon_trains_and_says_that_it_is_unsupervised(home: Path) -> None:
+    process, folder = start(home)
+    begun(folder)
+    assert "UNSUPERVISED" in finish(process, folder)
+
+
+def test_a_daemon_that_comes_later_is_told_everything(home: Path) -> None:
+    process, folder = start(home)
+    begun(folder)
+    with PlainDaemon(home) as daemon:
+        eventually("the announcement", lambda: daemon.topics[:2] == EVERYTHING[:2])
+        output = finish(process, folder)
+        assert daemon.topics == EVERYTHING
+    assert "the daemon is back" in output
+
+
+def test_another_daemon_is_told_of_the_run_and_its_generation_again(home: Path) -> None:
+    with PlainDaemon(home, started_s=1.0) as first:
+        process, folder = start(home)
+        begun(folder)
+        eventually("the announcement", lambda: first.topics == EVERYTHING[:2])
+    with PlainDaemon(home, started_s=2.0) as second:
+        eventually("the announcement", lambda: second.topics == EVERYTHING[:2])
+        finish(process, folder)
+        assert second.topics == EVERYTHING
+
+
+def test_a_daemon_that_refuses_is_quoted_and_the_training_trains(home: Path) -> None:
+    with PlainDaemon(home, refusals={"runs": "policy.yaml: no such key"}):
+        process, folder = start(home)
+        begun(folder)
+        assert "refused runs: policy.yaml: no such key" in finish(process, folder)
+
+
+@pytest.mark.parametrize("answer", [None, b"", b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]"])
+def test_something_else_on_the_daemons_socket_neither_stops_nor_holds_the_training(
+    home: Path, answer: bytes | None
+) -> None:
+    """None: it accepts and never answers."""
+    path = home / "run" / "api.sock"
+    path.parent.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(100)
+        kept: list[socket.socket] = []
+        threading.Thread(target=serve, args=(listener, answer, kept), daemon=True).start()
+        process, folder = start(home)
+        begun(folder)
+        assert "UNSUPERVISED" in finish(process, folder)
+        for connection in kept:
+            connection.close()
+
+
+def serve(listener: socket.socket, answer: bytes | None, kept: list[socket.socket]) -> None:
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:  # the test is over
+            return
+        if answer is None:
+            kept.append(connection)
+            continue
+        with connection, contextlib.suppress(ConnectionError):  # it has seen enough
+            connection.recv(65536)
+            connection.sendall(answer)
+
+
+def test_a_killed_daemon_is_started_again_and_knows_the_run(home: Path) -> None:
+    """The real one."""
+    process, folder = start(home, daemon_argv=(), port=0)
+    begun(folder)
+    first = daemon_pid(home)
+    try:
+        os.kill(first, signal.SIGKILL)
+        eventually("another daemon", lambda: daemon_pid(home) not in (0, first))
+        output = finish(process, folder)
+    finally:
+        os.kill(daemon_pid(home), signal.SIGTERM)
+    assert "the daemon is back" in output
+    assert output.count("watching run r") == 2
+    assert "run finished" in output  # the new daemon's own word
+
+
+def daemon_pid(home: Path) -> int:
+    path = home / "run" / "daemon.json"
+    return int(json.loads(path.read_text())["pid"]) if path.exists() else 0

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from monitor.supervisor.decide import Decision, ExitContext, decide
+from tests.harness.supervisor import plan_for
+from trainer_hooks.wire.runfolder import Exit, Receipt
+
+PLAN = plan_for(2, Path("train"), None)
+
+
+def gone(code: int | None = 75, signal: int | None = None) -> Exit:
+    return Exit(number=1, code=code, signal=signal, ended_s=0.0)
+
+
+def receipt(outcome: str) -> Receipt:
+    return Receipt(
+        order="order-2", generation=1, outcome=outcome, detail="", epoch=4, batch=1, read_back={}, written_s=0.0
+    )
+
+
+@pytest.mark.parametrize("outcome", ["applied", "killed", "exited"])
+@pytest.mark.parametrize("code", [0, 1, 75])
+def test_a_plan_with_a_receipt_is_carried_out(outcome: str, code: int) -> None:
+    assert decide(ExitContext(gone(code), PLAN, receipt=receipt(outcome))).relaunch
+
+
+@pytest.mark.parametrize("outcome", ["refused", "failed"])
+def test_a_plan_whose_order_was_not_obeyed_is_void(outcome: str) -> None:
+    decision = decide(ExitContext(gone(0), PLAN, receipt=receipt(outcome)))
+    assert (decision.how, decision.void) == ("finished", True)
+
+
+def test_a_generation_we_killed_is_followed_by_its_plan_even_with_exit_code_0() -> None:
+    """A trainer that handles SIGTERM well leaves with 0; it has not finished for that."""
+    decision = decide(ExitContext(gone(0), PLAN, killed=True))
+    assert (decision.relaunch, decision.receipt) == (True, "killed")
+
+
+@pytest.mark.parametrize(
+    "left", [ExitContext(gone(1), PLAN), ExitContext(gone(None, 9), PLAN), ExitContext(gone(None), PLAN)]
+)
+def test_a_generation_that_died_before_it_obeyed_is_followed_by_its_plan(left: ExitContext) -> None:
+    assert (decide(left).relaunch, decide(left).receipt) == (True, "exited")
+
+
+@pytest.mark.parametrize(
+    ("left", "how", "code"),
+    [
+        (ExitContext(gone(), PLAN, receipt=receipt("applied"), survivors="python (pid 7, state D)"), "held", 75),
+        (ExitContext(gone(), PLAN, receipt=receipt("applied"), barren=3), "held", 75),
+        (ExitContext(gone(None, 2), PLAN, interrupted=True), "stopped", 130),
+        (ExitContext(gone(), plan_error="torn"), "held", 75),
+        (ExitContext(gone(), stop=receipt("applied")), "stopped", 75),
+        (ExitContext(gone(0)), "finished", 0),
+        (ExitContext(gone(3)), "failed", 3),
+        (ExitContext(gone(None, 11)), "failed", 139),
+        (ExitContext(gone(None)), "finished", 0),
+        (ExitContext(Exit(number=2, code=75, signal=None, ended_s=0.0)), "held", 75),
+    ],
+)
+def test_a_run_ends(left: ExitContext, how: str, code: int) -> None:
+    decision = decide(left)
+    assert (decision.how, decision.code) == (how, code)
+
+
+def test_a_real_time_signal_has_a_name_too() -> None:
+    assert decide(ExitContext(gone(None, 40))) == Decision("failed", "ended by signal 40", 168)

@@ -1,0 +1,55 @@
+"""Fail open: what goes wrong in a hook is counted and told, and training goes on as if the hook were not there."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from trainer_hooks.wire.messages import HookTrouble
+
+ERRORS_MAX = 3  # of one hook: twice may be a bad moment, three times is a bug, and every try costs training time
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_log = logging.getLogger("trainwarden")
+
+
+class FailOpen:
+    """Runs hook bodies. Exceptions stay inside, except those that are meant to end training."""
+
+    def __init__(self, report: Callable[[HookTrouble], None], errors_max: int = ERRORS_MAX) -> None:
+        self.errors = 0
+        self._report = report
+        self._errors_max = errors_max
+        self._errors_of: dict[str, int] = {}
+        self._off: set[str] = set()
+
+    def run(self, hook: str, body: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """What `body` returns, or None where it raised or is switched off.
+
+        KeyboardInterrupt, SystemExit and with it LeaveTraining pass: they are no errors of ours.
+        """
+        if hook in self._off:
+            return None
+        try:
+            return body(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - the edge between us and somebody else's training
+            self._failed(hook, error)
+            return None
+
+    def _failed(self, hook: str, error: Exception) -> None:
+        self.errors += 1
+        count = self._errors_of[hook] = self._errors_of.get(hook, 0) + 1
+        switched_off = count >= self._errors_max
+        if switched_off:
+            self._off.add(hook)
+        if count == 1:
+            _log.warning("hook %s failed, training goes on without it: %r", hook, error, exc_info=error)
+        text = f"{type(error).__name__}: {error}"
+        try:
+            self._report(HookTrouble(time.time(), hook, text, switched_off))
+        except Exception as failure:  # noqa: BLE001 - telling of a trouble must not make one
+            _log.warning("trouble of hook %s could not be told: %r", hook, failure)
