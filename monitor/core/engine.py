@@ -16,7 +16,6 @@ from monitor.core.model import (
     AlertSettled,
     CheckpointExamined,
     CommandGiven,
-    Effect,
     Entry,
     Finding,
     FramesRefused,
@@ -24,6 +23,7 @@ from monitor.core.model import (
     GenerationStarted,
     HardwareSeen,
     Input,
+    Output,
     PlanWritten,
     Position,
     ReceiptFound,
@@ -48,6 +48,7 @@ from trainer_hooks.wire.messages import BatchEnded, Event, Nonfinite, PhaseChang
 
 RETENTION_S = 24 * 3600.0  # a run's state, and with it its series, leave this long after its end
 RANKS_MAX = 4096
+NOTHING = Output()
 DAMAGE = int(Nonfinite.PARAMETER | Nonfinite.BUFFER)
 Question = tuple[str, Detector, Section]
 
@@ -61,13 +62,13 @@ class Core:
         self._policies: dict[str, Policy] = {}
         self._questions: dict[tuple[str, Moment, int], list[Question]] = {}
 
-    def feed(self, entry: Entry) -> list[Effect]:
-        """Fold one entry in and return what is to be done.
+    def feed(self, entry: Entry) -> Output:
+        """Fold one entry in; what it led to.
 
         Entries come in the order of their `seq`; one seen before is passed over.
         """
         if entry.seq <= self.fleet.seq:
-            return []
+            return NOTHING
         self.fleet.seq = entry.seq
         self.fleet.now_s = max(self.fleet.now_s, entry.now_s)
         if isinstance(entry.input, Tick):
@@ -76,7 +77,7 @@ class Core:
             return self._open(entry.input)
         run = self.fleet.runs.get(entry.input.run)
         if run is None:
-            return []
+            return NOTHING
         tx = self._turn(run)
         try:
             self._dispatch(tx, entry.input)
@@ -85,7 +86,7 @@ class Core:
             place = traceback.extract_tb(error.__traceback__)[-1]
             what = f"{type(error).__name__} in {place.name}, line {place.lineno}: {error}"
             tx.notify(f"a defect of trainwarden, please report it: {what}", Severity.CRITICAL)
-        return tx.effects
+        return Output(tx.effects, tx.findings)
 
     def _turn(self, run: RunState) -> Transaction:
         policy = self._policies.get(run.policy)
@@ -93,14 +94,14 @@ class Core:
             policy = self._policies[run.policy] = Policy.model_validate_json(run.policy)
         return Transaction(run, policy, self.fleet.now_s)
 
-    def _open(self, event: RunOpened) -> list[Effect]:
+    def _open(self, event: RunOpened) -> Output:
         known = self.fleet.runs.get(event.spec.run)
         if known is None:
             self.fleet.runs[event.spec.run] = RunState(spec=event.spec, policy=event.policy, opened_s=self.fleet.now_s)
-        return []
+        return NOTHING
 
-    def _tick(self) -> list[Effect]:
-        effects: list[Effect] = []
+    def _tick(self) -> Output:
+        output = Output([], [])
         for name, run in list(self.fleet.runs.items()):
             if run.ended_s is not None and self.fleet.now_s - run.ended_s > RETENTION_S:
                 del self.fleet.runs[name]
@@ -110,8 +111,9 @@ class Core:
             stack_collection.on_tick(tx)
             if run.alive and not run.training_over:
                 self._tick_of(tx)
-            effects.extend(tx.effects)
-        return effects
+            output.effects.extend(tx.effects)
+            output.findings.extend(tx.findings)
+        return output
 
     def _tick_of(self, tx: Transaction) -> None:
         """Ask what only time can tell, of rank 0."""

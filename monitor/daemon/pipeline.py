@@ -18,7 +18,7 @@ import msgspec
 
 from alerts.alert import Alert
 from alerts.outbox import OutboxRow
-from monitor.core.model import Effect, Entry, Input, RaiseAlert, Say, SendOrder, Tick, WriteReport
+from monitor.core.model import Effect, Entry, Input, Output, RaiseAlert, Say, SendOrder, Tick, WriteReport
 from monitor.core.state.run import Fleet
 from monitor.daemon.clock import Clock
 from monitor.errors import StoreFailed
@@ -42,7 +42,7 @@ class Folds(Protocol):
 
     fleet: Fleet
 
-    def feed(self, entry: Entry) -> list[Effect]: ...
+    def feed(self, entry: Entry) -> Output: ...
 
 
 class Pipeline:
@@ -89,7 +89,7 @@ class Pipeline:
         self._seq += 1
         entry = Entry(self._seq, self._clock.now_s(), given)
         began_s = time.perf_counter()
-        effects = self.core.feed(entry)
+        effects = self.core.feed(entry).effects
         self._detected(getattr(given, "run", ""), time.perf_counter() - began_s)
         self._pending.entries.append(entry)
         for effect in effects:

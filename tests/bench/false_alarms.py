@@ -1,4 +1,4 @@
-"""How often the detectors cry wolf: the healthy trainings and the look-alikes of `python -m tests.bench.detection`, alone.
+"""How many false alarms the detectors raise on the healthy trainings and the look-alikes of the bench.
 
 `python -m tests.bench.false_alarms [--batches N] [--seed N]`. A streak of one detector counts once.
 """

@@ -89,7 +89,7 @@ class Planted:
     def put(self, given: Input) -> None:
         entry = Entry(len(self.entries) + 1, self.now_s, given)
         self.entries.append(entry)
-        self.alerts += [e for e in self.core.feed(entry) if isinstance(e, RaiseAlert)]
+        self.alerts += [e for e in self.core.feed(entry).effects if isinstance(e, RaiseAlert)]
 
     def restart(self, start_epoch: int | None = None, **changed: str) -> None:
         """A new generation; `changed` settings."""

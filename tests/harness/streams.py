@@ -75,7 +75,7 @@ class Stream:
 
     def put(self, given: Input) -> list[Effect]:
         self.seq += 1
-        effects = self.core.feed(Entry(self.seq, self.now_s, given))
+        effects = self.core.feed(Entry(self.seq, self.now_s, given)).effects
         for effect in effects:
             if isinstance(effect, RaiseAlert):
                 self.alerts.append(effect)

@@ -123,7 +123,7 @@ class World:
         """Feed one input, and carry its effects out at once."""
         entry = Entry(len(self.entries) + 1, self.now_s, given)
         self.entries.append(entry)
-        for effect in self.core.feed(entry):
+        for effect in self.core.feed(entry).effects:
             self.effects.append(effect)
             self._carry_out(effect)
 

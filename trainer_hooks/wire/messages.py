@@ -31,7 +31,7 @@ class SkippedBy(StrEnum):
 
 
 class Counts(msgspec.Struct, frozen=True, array_like=True):
-    """Totals of one rank since its generation began; cumulative, so that a lost or repeated frame changes nothing."""
+    """Totals of one rank of a training in one generation; cumulative: a lost or repeated frame changes nothing."""
 
     batches: int = 0
     steps: int = 0  # optimizer steps attempted, skipped ones included
@@ -245,7 +245,7 @@ Event = (
 class EventSent(msgspec.Struct, frozen=True, array_like=True, tag=2):
     """An event that must arrive.
 
-    `seq` counts from 1 within (run, generation, rank); sent again until it is acknowledged.
+    `seq` counts from 1 within (run, generation, training, rank); sent again until it is acknowledged.
     """
 
     seq: int
@@ -262,6 +262,7 @@ class Sender(msgspec.Struct, frozen=True, array_like=True):
     generation: int
     rank: int
     nonce: str  # of this launch; every rank of one launch has the same
+    training: int = 1  # of the run, from 1; see runfolder.TrainingClaim
 
 
 class Frame(msgspec.Struct, frozen=True, array_like=True, tag=40):
@@ -279,6 +280,7 @@ class EventsSeen(msgspec.Struct, frozen=True, array_like=True, tag=60):
     generation: int
     rank: int
     seq: int
+    training: int = 1
 
 
 class Order(msgspec.Struct, frozen=True, array_like=True, tag=61):
@@ -294,6 +296,7 @@ class Order(msgspec.Struct, frozen=True, array_like=True, tag=61):
     kind: str  # "stop": leave the loop; "adjust": apply the plan in place; "stacks": say what every thread does
     plan: str  # file name in the run folder, or empty (a stop without a relaunch)
     reason: str
+    training: int = 1
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag=62):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from monitor.core.model.nouns import Severity
+from monitor.core.model.nouns import Finding, Severity
 from trainer_hooks.wire.messages import Order
 from trainer_hooks.wire.runfolder import Plan
 
@@ -111,3 +111,10 @@ Effect = (
     | LookAtTraining
     | KeepState
 )
+
+
+class Output(msgspec.Struct, frozen=True):
+    """What one input led to."""
+
+    effects: list[Effect] = []
+    findings: list[Finding] = []  # new ones: what a detector goes on saying is not repeated

@@ -59,6 +59,7 @@ class RecordArrived(msgspec.Struct, frozen=True, tag="record"):
     generation: int
     rank: int
     record: Record
+    training: int = 1  # of the run, from 1
 
 
 class CommandGiven(msgspec.Struct, frozen=True, tag="command"):

@@ -39,6 +39,7 @@ def _note(tx: Transaction, finding: Finding) -> None:
     key = f"{finding.detector}/{finding.severity}"
     run.totals.findings[key] = run.totals.findings.get(key, 0) + 1
     run.findings.append(finding)
+    tx.findings.append(finding)
     del run.findings[:-FINDINGS_MAX]
     if finding.severity is Severity.CRITICAL:
         return  # the incident tells of it

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from monitor.core.model import Effect, Incident, IncidentEntry, RaiseAlert, Say, Severity, WriteReport
+from monitor.core.model import Effect, Finding, Incident, IncidentEntry, RaiseAlert, Say, Severity, WriteReport
 from monitor.core.policy.lifecycle import IncidentEvent, after
 from monitor.core.policy.settings import Policy
 from monitor.core.state.run import RunState
@@ -22,6 +22,7 @@ class Transaction:
     policy: Policy
     now_s: float
     effects: list[Effect] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)  # new with this input
 
     @property
     def may_act(self) -> bool:

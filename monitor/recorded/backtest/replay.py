@@ -77,7 +77,7 @@ class _Replay:
             self.rows.append(row)
             self.by_count[row.generation, batches] = row
         self.seq += 1
-        effects = self.source.core.feed(Entry(self.seq, at_s, given))
+        effects = self.source.core.feed(Entry(self.seq, at_s, given)).effects
         if not effects:
             return
         self.collect(row)

@@ -132,7 +132,7 @@ class Warden:
 
     def _feed(self, given: Input) -> Sequence[Alarm]:
         self._seq += 1
-        effects = self._core.feed(Entry(self._seq, self._now_s, given))
+        effects = self._core.feed(Entry(self._seq, self._now_s, given)).effects
         if not effects and self._newest() is self._last:
             return ()
         alarms = self._new_alarms()

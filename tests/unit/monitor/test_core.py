@@ -127,7 +127,7 @@ def test_the_journal_replayed_gives_the_same_effects() -> None:
     world = World(policy=NIGHT, fault=until_halved)
     world.train()
     again = Core()
-    replayed = [effect for entry in world.entries for effect in again.feed(entry)]
+    replayed = [effect for entry in world.entries for effect in again.feed(entry).effects]
     assert sorted(map(msgspec.json.encode, replayed)) == sorted(map(msgspec.json.encode, world.effects))
     assert snapshot(again) == snapshot(world.core)
 

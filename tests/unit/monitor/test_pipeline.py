@@ -152,7 +152,7 @@ def test_the_journal_replayed_gives_the_same_effects(tmp_path: Path) -> None:
     through_disk = msgspec.msgpack.decode(msgspec.msgpack.encode(entries), type=list[Entry])
     for journal in (entries, through_disk):
         core = Core()
-        given_out.append([msgspec.msgpack.encode(effect) for entry in journal for effect in core.feed(entry)])
+        given_out.append([msgspec.msgpack.encode(effect) for entry in journal for effect in core.feed(entry).effects])
     assert given_out[0] == given_out[1]
     assert given_out[0]
 

@@ -145,7 +145,7 @@ def test_the_state_after_a_restart_goes_on_asking() -> None:
 def test_the_same_entries_give_the_same_orders() -> None:
     first, second = hung(ranks=2), hung(ranks=2)
     assert list(first.wanted) == list(second.wanted)
-    assert first.core.feed(Entry(first.seq, first.now_s, Tick())) == []
+    assert first.core.feed(Entry(first.seq, first.now_s, Tick())).effects == []
 
 
 def test_what_is_kept_of_the_stacks_is_bounded() -> None:

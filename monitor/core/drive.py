@@ -1,0 +1,77 @@
+"""Drives a core: numbers its inputs and, for a run that is recorded or simulated, its generations and events.
+
+Pure: the time is given. The live daemon, backtests, the bench, and tests feed the core through this file alone.
+"""
+
+from __future__ import annotations
+
+from monitor.core.engine import Core, restored, snapshot
+from monitor.core.model import Entry, GenerationStarted, Input, Output, RecordArrived, RunOpened
+from monitor.core.state.run import RunState
+from trainer_hooks.wire.messages import BatchEnded, Event, EventSent
+from trainer_hooks.wire.runfolder import RunSpec
+
+
+class Driver:
+    """Numbers the inputs of one core, from the core's own last one on."""
+
+    def __init__(self, core: Core | None = None) -> None:
+        self.core = core or Core()
+
+    def entry(self, given: Input, now_s: float) -> Entry:
+        """The journal's line for the next input. `now_s`: Unix time that never goes back."""
+        return Entry(self.core.fleet.seq + 1, now_s, given)
+
+    def feed(self, given: Input, now_s: float) -> Output:
+        """Feed the next input; what it led to."""
+        return self.core.feed(self.entry(given, now_s))
+
+
+class RunDriver:
+    """One run fed to a core as its supervisor and its hooks would. Whoever drives it moves `now_s` (Unix time)."""
+
+    def __init__(
+        self, spec: RunSpec, policy: str, *, now_s: float, core: Core | None = None, supervisor_pid: int = 0
+    ) -> None:
+        """`policy`: JSON, as in RunOpened. `supervisor_pid` 0: nobody could relaunch it."""
+        self.run, self.now_s = spec.run, now_s
+        self.generation = 0
+        self._driver = Driver(core)
+        self._supervisor_pid = supervisor_pid
+        self._event_seq: dict[tuple[int, int], int] = {}  # by training and rank
+        self.feed(RunOpened(spec, policy))
+
+    @property
+    def core(self) -> Core:
+        return self._driver.core
+
+    @property
+    def state(self) -> RunState:
+        """The run as the core sees it."""
+        return self.core.fleet.runs[self.run]
+
+    def feed(self, given: Input) -> Output:
+        """Feed one input at `now_s`."""
+        return self._driver.feed(given, self.now_s)
+
+    def start_generation(self, pid: int = 1) -> Output:
+        """Begin the next generation; events are numbered from 1 again."""
+        self.generation, self._event_seq = self.generation + 1, {}
+        nonce = f"g{self.generation}"
+        return self.feed(GenerationStarted(self.run, self.generation, nonce, pid, self._supervisor_pid))
+
+    def send(self, record: BatchEnded | Event, rank: int = 0, training: int = 1) -> Output:
+        """A record of a rank arrives."""
+        if not isinstance(record, BatchEnded):
+            key = (training, rank)
+            self._event_seq[key] = self._event_seq.get(key, 0) + 1
+            return self.feed(
+                RecordArrived(
+                    self.run, self.generation, rank, EventSent(self._event_seq[key], record), training=training
+                )
+            )
+        return self.feed(RecordArrived(self.run, self.generation, rank, record, training=training))
+
+    def reload(self) -> None:
+        """The daemon ends and starts again: the core is read back from its snapshot."""
+        self._driver.core = restored(snapshot(self.core))
