@@ -1,245 +1,146 @@
-"""Folds what hooks report into the picture of a run. Pure: reads records, changes RunState, asks for nothing."""
+"""The first pass: one input becomes facts. Pure; nothing else in the core writes them.
+
+`fold` says what is new about the input, so that detectors and policy need not find out again.
+"""
 
 from __future__ import annotations
 
-import math
+import msgspec
 
-from monitor.core.model import Position
-from monitor.core.state.allocator import take_allocator
-from monitor.core.state.hardware import settle_host
-from monitor.core.state.intervals import fold_interval
-from monitor.core.state.pace import Pace, take_pace
-from monitor.core.state.run import EpochRow, LastBatch, Learned, RankState, RunState
-from monitor.core.state.signals import Signal, boundary, observe
-from monitor.core.state.stats import flag, take_block, take_memory, take_scale
-from monitor.core.state.trace import TRACED_RANKS, take_trace
-from monitor.core.state.updates import take_update
-from trainer_hooks.wire.messages import BatchEnded, Counts, EpochEnded, Nonfinite, SettingChanged
+from monitor.core.model import (
+    AlertSettled,
+    CheckpointExamined,
+    CommandGiven,
+    FramesRefused,
+    GenerationExited,
+    GenerationStarted,
+    HardwareSeen,
+    Input,
+    PlanWritten,
+    ReceiptFound,
+    RecordArrived,
+    RunEnded,
+    RunOpened,
+    StacksTaken,
+    SupervisorChanged,
+    Tick,
+)
+from monitor.core.state.batches import fold_batch
+from monitor.core.state.checkpoints import fold_bad, fold_examined, fold_saved
+from monitor.core.state.events import fold_event
+from monitor.core.state.generations import enter_generation, fold_exit, fold_generation_started, fold_run_ended
+from monitor.core.state.hardware import fold_hardware
+from monitor.core.state.rows import CheckpointState
+from monitor.core.state.run import Fleet, RankState, RunState, TrainingState
+from trainer_hooks.wire.messages import BatchEnded, CheckpointSaved, Event
 
-EPOCH_ROWS_MAX = 4000
-BATCH_SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-WAIT_SECONDS_BUCKETS = (0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
-UNCURED = int(Nonfinite.PARAMETER | Nonfinite.BUFFER)  # a number: a flag is ten times slower to combine
-RATE_STEP = 1.5  # a learning rate that jumps by this factor is a restart or a step of its schedule
-SIZE_BATCHES = 3  # this many of another size in a row: the batch size changed, it is not the last of an epoch
-RESHAPING = ("batch_size", "accumulate", "image_size", "mosaic", "boundary")  # settings after which levels differ
-
-
-def add_counts(a: Counts, b: Counts) -> Counts:
-    """Field by field."""
-    return Counts(*(getattr(a, name) + getattr(b, name) for name in Counts.__struct_fields__))
-
-
-def fold_batch(run: RunState, rank: RankState, batch: BatchEnded, now_s: float, window_batches: int) -> int:
-    """Take one batch of one rank in. Returns how many non-finite batches are new with it, dropped frames' included.
-
-    A repeated or late record (its count is not above the last one) changes nothing and returns 0.
-    """
-    missed = batch.counts.batches - rank.counts.batches
-    if missed <= 0:
-        return 0
-    position = Position(run.generation, batch.epoch, batch.batch, batch.counts.batches)
-    bad = max(batch.counts.nonfinite_batches - rank.counts.nonfinite_batches, 0)
-    if rank.rank == 0:
-        _fold_epoch(run, rank.counts, batch, now_s)
-        _fold_times(run, batch)
-        fold_interval(run, rank, now_s)
-    overflows = batch.counts.scaler_overflows - rank.counts.scaler_overflows
-    rank.counts = batch.counts
-    rank.last_batch_s = now_s
-    rank.last = LastBatch(position, batch)
-    if rank.rank < TRACED_RANKS:
-        take_trace(rank.trace, batch, position, run.phase)
-    if bad:
-        flag(rank.learned.nonfinite, position, bad, window_batches)
-    if batch.nonfinite & UNCURED and not batch.cured:
-        rank.learned.uncured += 1
-    take_scale(rank.learned.scaler, batch.counts.batches, batch.loss_scale, overflows)
-    if not batch.nonfinite:
-        _learn(rank.learned, batch)
-    return bad
+RETENTION_S = 24 * 3600.0  # a run's state, and with it its series, leave this long after its end
+RANKS_MAX = 4096  # of one training
+TRAININGS_MAX = 4096  # of one run: a search over settings with a training each
 
 
-def _learn(learned: Learned, batch: BatchEnded) -> None:
-    """Take the signals of a finite batch in."""
-    signals = learned.signals
-    if not signals:
-        signals.update({name: Signal() for name in ("loss", "grad_norm", "batch_s", "wait_share")})
-    _follow_settings(learned, batch)
-    observe(signals["loss"], batch.loss, may_be_negative=True)
-    observe(signals["grad_norm"], batch.grad_norm)
-    if learned.renewing and signals["loss"].warm and not signals["loss"].slack:
-        _renew(learned)
-    if batch.batch_s:
-        observe(signals["batch_s"], batch.batch_s)
-        take_block(learned.times, signals["batch_s"])
-        take_pace(learned.pace, batch, batch.batch_s)
-        if batch.data_wait_s is not None:
-            observe(signals["wait_share"], batch.data_wait_s / batch.batch_s)
-    if batch.memory_reserved is not None or batch.memory_allocated is not None:
-        take_memory(learned.memory, batch.counts.batches, batch.memory_reserved, batch.memory_allocated)
-        take_allocator(learned.allocator, batch)
-    if batch.update_ratio is not None:
-        take_update(learned.updates, batch)
+class Folded(msgspec.Struct, frozen=True):
+    """What one input changed. The defaults say that it is not that kind of input, or nothing new."""
+
+    run: RunState
+    training: TrainingState
+    news: bool = False  # a generation, its exit or the end of the run that was not known before
+    rank: RankState | None = None  # of a record that was taken in
+    batch: BatchEnded | None = None
+    new_batches: int = 0  # with this record: lost records before it included
+    bad_batches: int = 0  # of them not finite
+    first_batch: bool = False  # of rank 0 in its generation
+    event: Event | None = None
+    checkpoint: CheckpointState | None = None  # that was saved or examined
 
 
-def _follow_settings(learned: Learned, batch: BatchEnded) -> None:
-    """A jump of the learning rate or a new batch size moves levels for a reason."""
-    if batch.learning_rates and batch.learning_rates[0] != learned.rate:
-        before, learned.rate = learned.rate, float(batch.learning_rates[0])
-        if before > 0.0 and not before / RATE_STEP < learned.rate < before * RATE_STEP:
-            boundary(learned.signals["loss"])
-            boundary(learned.signals["grad_norm"])
-    if batch.batch_size != learned.batch_size:
-        learned.size_mismatch_streak += 1
-        if learned.batch_size is None or learned.size_mismatch_streak >= SIZE_BATCHES:
-            learned.batch_size, learned.size_mismatch_streak = batch.batch_size, 0
-            new_shape(learned)
-    elif learned.size_mismatch_streak:
-        learned.size_mismatch_streak = 0
+def open_run(fleet: Fleet, event: RunOpened) -> None:
+    """Make a run known; opening it again changes nothing."""
+    if event.spec.run not in fleet.runs:
+        fleet.runs[event.spec.run] = RunState(spec=event.spec, policy=event.policy, opened_s=fleet.now_s)
 
 
-def new_shape(learned: Learned) -> None:
-    """Batches are of another kind from here on: every level may differ."""
-    for signal in learned.signals.values():
-        boundary(signal)
-    learned.renewing = True
-    learned.times.seen = learned.memory.seen = learned.memory.line.points = 0
-    learned.pace = Pace()
+def forget_ended(fleet: Fleet) -> None:
+    """Runs leave RETENTION_S after their end."""
+    for name, run in list(fleet.runs.items()):
+        if run.ended_s is not None and fleet.now_s - run.ended_s > RETENTION_S:
+            del fleet.runs[name]
 
 
-def _renew(learned: Learned) -> None:
-    """Batches of the new kind have been learnt: what was best among those of the old one says nothing of them."""
-    learned.renewing = False
-    for signal in learned.signals.values():
-        signal.best, signal.best_seen, signal.drift = signal.slow, signal.seen, 0.0
+def fold(run: RunState, given: Input, now_s: float) -> Folded:  # noqa: C901, PLR0911, PLR0912 - one case an input
+    """Take one input about `run` in."""
+    training = run.training
+    match given:
+        case RecordArrived():
+            return _record(run, given, now_s)
+        case Tick():
+            for each in run.trainings.values():
+                if run.trains(each):
+                    each.idle_ticks += 1
+                    for rank in each.ranks.values():
+                        rank.idle_ticks += 1
+            return Folded(run, training)
+        case HardwareSeen():
+            fold_hardware(run.hardware, given, run.generation, now_s)
+            return Folded(run, training)
+        case CheckpointExamined():
+            training = run.trainings.get(given.manifest.training, training)
+            return Folded(run, training, checkpoint=fold_examined(training, given, now_s))
+        case GenerationStarted():
+            return Folded(run, training, news=fold_generation_started(run, given, now_s))
+        case GenerationExited():
+            return Folded(run, training, news=fold_exit(run, given))
+        case RunEnded():
+            return Folded(run, training, news=fold_run_ended(run, given, now_s))
+        case SupervisorChanged():
+            changed = run.supervisor_pid != given.supervisor_pid
+            run.supervisor_pid = given.supervisor_pid
+            return Folded(run, training, news=changed)
+        case FramesRefused():
+            run.frames_refused += given.count
+        case AlertSettled():
+            key = f"{given.receiver}/{given.outcome}"
+            run.alerts[key] = run.alerts.get(key, 0) + 1
+        case RunOpened() | PlanWritten() | ReceiptFound() | CommandGiven() | StacksTaken():
+            pass  # nothing that the state must know: the policy alone reacts
+    return Folded(run, training)
 
 
-def fold_setting(run: RunState, event: SettingChanged) -> None:
-    """A setting changed while training: what it moves is no trouble, for every rank."""
-    if event.name in RESHAPING:
-        for rank in run.ranks.values():
-            new_shape(rank.learned)
+def _record(run: RunState, given: RecordArrived, now_s: float) -> Folded:
+    training = run.trainings.get(given.training)
+    if given.generation != run.generation or (training is None and len(run.trainings) >= TRAININGS_MAX):
+        run.frames_refused += 1
+        return Folded(run, run.training)
+    if training is None:
+        training = run.trainings[given.training] = TrainingState(given.training, generation=run.generation)
+    if training.generation != run.generation:
+        enter_generation(training, run.generation, now_s)
+    rank = training.ranks.get(given.rank)
+    if rank is None:
+        if len(training.ranks) >= RANKS_MAX:
+            run.frames_refused += 1
+            return Folded(run, training)
+        rank = training.ranks[given.rank] = RankState(given.rank)
+    training.idle_ticks = rank.idle_ticks = 0
+    if isinstance(given.record, BatchEnded):
+        return _batch(run, training, rank, given.record, now_s)
+    if given.record.seq <= rank.event_seq:
+        return Folded(run, training)
+    rank.event_seq, event = given.record.seq, given.record.body
+    fold_event(run, training, rank, event, now_s)
+    saved = fold_saved(training, rank, event) if isinstance(event, CheckpointSaved) else None
+    return Folded(run, training, rank=rank, event=event, checkpoint=saved)
 
 
-def epoch_row(run: RunState, epoch: int) -> EpochRow | None:
-    """The latest pass through `epoch` in the present generation."""
-    for row in reversed(run.epochs):
-        if row.generation != run.generation:
-            return None
-        if row.epoch == epoch:
-            return row
-    return None
-
-
-def _open_row(run: RunState, batch: BatchEnded, now_s: float) -> EpochRow:
-    row = run.epochs[-1] if run.epochs else None
-    if (
-        row
-        and (row.generation, row.epoch) == (run.generation, batch.epoch)
-        and row.ended_s is None
-        and row.status == "running"
-    ):
-        return row
-    if row and row.status == "running":
-        row.status = "redone" if (row.generation, row.epoch) == (run.generation, batch.epoch) else "ended"
-    started = now_s - (batch.batch_s or 0.0)
-    parts = len(batch.parts)
-    row = EpochRow(
-        run.generation, batch.epoch, batch.batches_per_epoch, started, part_sums=[0.0] * parts, part_counts=[0] * parts
-    )
-    row.rates_first = batch.learning_rates
-    run.epochs.append(row)
-    del run.epochs[:-EPOCH_ROWS_MAX]
-    return row
-
-
-def _fold_epoch(run: RunState, before: Counts, batch: BatchEnded, now_s: float) -> None:
-    row = _open_row(run, batch, now_s)
-    counts = batch.counts
-    row.batches += counts.batches - before.batches
-    if counts.nonfinite_batches > before.nonfinite_batches:
-        row.nonfinite += counts.nonfinite_batches - before.nonfinite_batches
-    if counts.skipped_by_guard > before.skipped_by_guard:
-        row.skipped_by_guard += counts.skipped_by_guard - before.skipped_by_guard
-    if counts.skipped_by_scaler > before.skipped_by_scaler:
-        row.skipped_by_scaler += counts.skipped_by_scaler - before.skipped_by_scaler
-    if counts.scaler_overflows > before.scaler_overflows:
-        row.overflows += counts.scaler_overflows - before.scaler_overflows
-    if counts.samples_lost > before.samples_lost:
-        row.samples_lost += counts.samples_lost - before.samples_lost
-    for i, part in enumerate(batch.parts[: len(row.part_sums)]):
-        if math.isfinite(part):
-            row.part_sums[i] += part
-            row.part_counts[i] += 1
-    if batch.loss is not None and math.isfinite(batch.loss):
-        row.loss_sum += batch.loss
-        row.loss_count += 1
-    if batch.grad_norm is not None and math.isfinite(batch.grad_norm):
-        row.grad_norm_max = max(row.grad_norm_max or 0.0, batch.grad_norm)
-    _fold_memory(row, batch)
-    row.rates_last = batch.learning_rates or row.rates_last
-    row.momentum_last = batch.momentum if batch.momentum is not None else row.momentum_last
-
-
-def _fold_memory(row: EpochRow, batch: BatchEnded) -> None:
-    if batch.memory_reserved is not None:
-        row.reserved_first = batch.memory_reserved if row.reserved_first is None else row.reserved_first
-        row.reserved_last = batch.memory_reserved
-        if row.reserved_max is None or batch.memory_reserved > row.reserved_max:
-            row.reserved_max, row.reserved_max_at = batch.memory_reserved, batch.batch
-    if batch.memory_allocated is not None:
-        row.allocated_max = max(row.allocated_max or 0, batch.memory_allocated)
-    if batch.instances_max is not None and batch.instances_max > (row.instances_max or -1):
-        row.instances_max, row.instances_max_at = batch.instances_max, batch.batch
-
-
-def _fold_times(run: RunState, batch: BatchEnded) -> None:
-    totals = run.totals
-    if batch.batch_s is not None:
-        totals.histogram_batch_s = _bucketed(totals.histogram_batch_s, batch.batch_s, BATCH_SECONDS_BUCKETS)
-        totals.sum_batch_s += batch.batch_s
-    if batch.data_wait_s is not None:
-        totals.histogram_wait_s = _bucketed(totals.histogram_wait_s, batch.data_wait_s, WAIT_SECONDS_BUCKETS)
-        totals.sum_wait_s += batch.data_wait_s
-
-
-def _bucketed(counts: list[int], value: float, bounds: tuple[float, ...]) -> list[int]:
-    counts = counts or [0] * (len(bounds) + 1)
-    counts[next((i for i, bound in enumerate(bounds) if value <= bound), len(bounds))] += 1
-    return counts
-
-
-def fold_epoch_end(run: RunState, event: EpochEnded, now_s: float) -> None:
-    """Close the row of an epoch that is trained and validated (or thrown away by the framework's own recovery)."""
-    row = epoch_row(run, event.epoch)
-    if row is None:
-        return
-    row.ended_s, row.seconds, row.metrics, row.fitness = now_s, event.seconds, event.metrics, event.fitness
-    row.status = "redone" if event.redone else "ended"
-    if not any(r.generation == run.generation and r.ended_s is not None for r in run.epochs[-2:-1]):
-        _after_first_validation(run)
-
-
-def _after_first_validation(run: RunState) -> None:
-    """It takes more memory than training does, and what the allocator got for it stays: that is the level now."""
-    settle_host(run.hardware)
-    for rank in run.ranks.values():
-        rank.learned.memory.seen = 0
-
-
-def archive_generation(run: RunState) -> None:
-    """The present generation is over: its counts go into the ledger, its ranks are forgotten, its row is closed."""
-    for rank in run.ranks.values():
-        if rank.rank == 0:
-            run.totals.counts = add_counts(run.totals.counts, rank.counts)
-    run.ranks = {}
-    for row in run.epochs:
-        if row.generation == run.generation and row.status == "running":
-            row.status = "left"
-
-
-def totals_now(run: RunState) -> Counts:
-    """Counts of the whole run: finished generations and the present one. Rank 0 speaks for the job."""
-    leader = run.ranks.get(0)
-    return add_counts(run.totals.counts, leader.counts) if leader else run.totals.counts
+def _batch(run: RunState, training: TrainingState, rank: RankState, batch: BatchEnded, now_s: float) -> Folded:
+    before = rank.counts.batches
+    first = before == 0 and rank.rank == 0
+    bad = fold_batch(training, rank, batch, now_s)
+    new = rank.counts.batches - before
+    if new <= 0:
+        return Folded(run, training)
+    if bad and rank.rank == 0:
+        fold_bad(training, before, batch.counts.batches)
+    if first:
+        run.resumed_s = now_s
+    return Folded(run, training, rank=rank, batch=batch, new_batches=new, bad_batches=bad, first_batch=first)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.core.state.run import RankState, RunState
+from monitor.core.state.run import RankState, TrainingState
 from trainer_hooks.wire.messages import PhaseChanged
 
 TRAIN = "train"
@@ -12,55 +12,55 @@ START_BATCHES = 3  # the first ones of a training fill caches too: their interva
 LOOP_PHASES = (TRAIN, "idle")  # a trainer that declares no phases is "idle" while it trains
 
 
-def awaited(run: RunState, leader: RankState) -> str:
+def awaited(training: TrainingState, leader: RankState) -> str:
     """What the silence of a run that is silent now belongs to: a declared phase, TRAIN, START or BETWEEN."""
-    if run.phase not in LOOP_PHASES:
-        return run.phase
-    if leader.last_batch_s is None or run.pauses or leader.counts.batches - run.train_from < START_BATCHES:
+    if training.phase not in LOOP_PHASES:
+        return training.phase
+    if leader.last_batch_s is None or training.pauses or leader.counts.batches - training.train_from < START_BATCHES:
         return START
-    if run.phase != TRAIN and _epoch_is_over(run, leader):
+    if training.phase != TRAIN and _epoch_is_over(training, leader):
         return BETWEEN
     return TRAIN
 
 
-def silent_since_s(run: RunState, leader: RankState) -> float:
+def silent_since_s(training: TrainingState, leader: RankState) -> float:
     """When the present silence began; 0.0: nothing was heard yet."""
-    return max(leader.last_batch_s or 0.0, run.phase_since_s)
+    return max(leader.last_batch_s or 0.0, training.phase_since_s)
 
 
-def longest_of(run: RunState, kind: str) -> float | None:
+def longest_of(training: TrainingState, kind: str) -> float | None:
     """The longest silence of that kind so far; None: it was never seen to end."""
-    longest = run.longest_s.get(kind)
+    longest = training.longest_s.get(kind)
     if longest is None or kind not in (START, BETWEEN):
         return longest
-    return max(longest, run.longest_s.get(TRAIN, 0.0))
+    return max(longest, training.longest_s.get(TRAIN, 0.0))
 
 
-def fold_interval(run: RunState, leader: RankState, now_s: float) -> None:
+def fold_interval(training: TrainingState, leader: RankState, now_s: float) -> None:
     """A batch of the leading rank has come; call it before the batch is folded."""
-    kind, since_s = awaited(run, leader), silent_since_s(run, leader)
+    kind, since_s = awaited(training, leader), silent_since_s(training, leader)
     if since_s:
-        run.longest_s[kind] = max(run.longest_s.get(kind, 0.0), now_s - since_s)
-    run.pauses = 0
+        training.longest_s[kind] = max(training.longest_s.get(kind, 0.0), now_s - since_s)
+    training.pauses = 0
 
 
-def fold_phase(run: RunState, event: PhaseChanged, now_s: float) -> None:
+def fold_phase(training: TrainingState, event: PhaseChanged, now_s: float) -> None:
     """The trainer does something else now; how long what it did before took is remembered."""
-    if event.phase == run.phase:
+    if event.phase == training.phase:
         return
-    if run.phase_since_s and run.phase not in LOOP_PHASES:
-        run.longest_s[run.phase] = max(run.longest_s.get(run.phase, 0.0), now_s - run.phase_since_s)
-    run.pauses += event.phase != TRAIN
-    run.phase_since_s = now_s
+    if training.phase_since_s and training.phase not in LOOP_PHASES:
+        training.longest_s[training.phase] = max(training.longest_s.get(training.phase, 0.0), now_s - training.phase_since_s)
+    training.pauses += event.phase != TRAIN
+    training.phase_since_s = now_s
 
 
-def fold_start(run: RunState, now_s: float) -> None:
+def fold_start(training: TrainingState, now_s: float) -> None:
     """A generation, or a training in it, begins: the time before it is no silence of the training."""
-    leader = run.ranks.get(0)
-    run.train_from = leader.counts.batches if leader else 0
-    run.phase_since_s = now_s
+    leader = training.ranks.get(0)
+    training.train_from = leader.counts.batches if leader else 0
+    training.phase_since_s = now_s
 
 
-def _epoch_is_over(run: RunState, leader: RankState) -> bool:
-    last, row = leader.last, run.epochs[-1] if run.epochs else None
+def _epoch_is_over(training: TrainingState, leader: RankState) -> bool:
+    last, row = leader.last, training.epochs[-1] if training.epochs else None
     return last is not None and row is not None and last.position.batch + 1 >= row.batches_per_epoch

@@ -8,7 +8,8 @@ from __future__ import annotations
 import msgspec
 
 from monitor.core.model import Position
-from monitor.core.state.run import EpochRow, RunState
+from monitor.core.state.rows import EpochRow
+from monitor.core.state.run import TrainingState
 
 PACE_BATCHES_MIN = 20  # fewer say more about start-up than about pace
 PACE_ERROR_SHARE = 0.05  # epochs of one run differ by a few per cent: other load, warm caches, closed mosaic
@@ -21,24 +22,24 @@ class Remaining(msgspec.Struct, frozen=True):
     epochs: float
 
 
-def pace_s(run: RunState) -> float | None:
+def pace_s(training: TrainingState) -> float | None:
     """Seconds a batch, validation and saving included: the wall time of all epochs by the batches trained in them.
 
     An unfinished epoch counts up to the last batch that arrived. None: fewer than PACE_BATCHES_MIN batches were seen.
     """
     seconds, batches = 0.0, 0
-    for row in run.epochs:
-        ended_s = row.ended_s if row.ended_s is not None else _last_seen_s(run, row)
+    for row in training.epochs:
+        ended_s = row.ended_s if row.ended_s is not None else _last_seen_s(training, row)
         if row.batches and ended_s is not None and ended_s > row.started_s:
             seconds += ended_s - row.started_s
             batches += row.batches
     return seconds / batches if batches >= PACE_BATCHES_MIN else None
 
 
-def _last_seen_s(run: RunState, row: EpochRow) -> float | None:
+def _last_seen_s(training: TrainingState, row: EpochRow) -> float | None:
     """When the last batch of a running epoch ended; None for one that was left long ago without an end."""
-    times = [rank.last_batch_s for rank in run.ranks.values() if rank.last_batch_s is not None]
-    return max(times, default=None) if row.generation == run.generation and row is run.epochs[-1] else None
+    times = [rank.last_batch_s for rank in training.ranks.values() if rank.last_batch_s is not None]
+    return max(times, default=None) if row.generation == training.generation and row is training.epochs[-1] else None
 
 
 def failure_rate(nonfinite: int, batches: int) -> float:

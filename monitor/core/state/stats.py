@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 
 import msgspec
 
@@ -10,11 +11,12 @@ from monitor.core.model import Position
 from monitor.core.state.allocator import Allocator
 from monitor.core.state.line import take_point
 from monitor.core.state.pace import Pace
-from monitor.core.state.run import Blocks, Learned, Memory, NonfiniteWindow, Scaler
+from monitor.core.state.learned import Blocks, Learned, Memory, NonfiniteWindow, Scaler
 from monitor.core.state.signals import RING, Signal, boundary
 from monitor.core.state.updates import Updates
 
 FLAGS_MAX = 4096  # bad batches remembered within a window; more of them say nothing new
+NONFINITE_WINDOW_MAX = 100_000  # batches: the longest window that a rule may have
 BLOCKS_FIRST = 16  # blocks learnt whatever they say: 1,024 batches
 BLOCKS_OVER = 6  # blocks above the highest before they are what it is now
 BLOCK_STEP = 0.1  # in log space: a block this far above is not learnt at once
@@ -26,24 +28,20 @@ LINE_POINTS = 250
 EVENTS_MAX = 64
 
 
-def flag(flags: NonfiniteWindow, position: Position, times: int, window_batches: int) -> None:
-    """Remember `times` bad batches at `position`, and forget those that left the window."""
+def flag(flags: NonfiniteWindow, position: Position, times: int) -> None:
+    """Remember `times` bad batches at `position`, and forget those that no rule can ask for any more."""
     kept = min(times, FLAGS_MAX)
     flags.counts.extend([position.count] * kept)
     flags.positions.extend([position] * kept)
-    oldest = position.count - window_batches
-    gone = max(
-        next((i for i, count in enumerate(flags.counts) if count > oldest), len(flags.counts)),
-        len(flags.counts) - FLAGS_MAX,
-    )
+    oldest = position.count - NONFINITE_WINDOW_MAX
+    gone = max(bisect_right(flags.counts, oldest), len(flags.counts) - FLAGS_MAX)
     del flags.counts[:gone]
     del flags.positions[:gone]
 
 
 def within(flags: NonfiniteWindow, now_count: int, window_batches: int) -> int:
     """How many bad batches lie within the last `window_batches`, the present one included."""
-    oldest = now_count - window_batches
-    return sum(1 for count in flags.counts if count > oldest)
+    return len(flags.counts) - bisect_right(flags.counts, now_count - window_batches)
 
 
 def first_within(flags: NonfiniteWindow, now_count: int, window_batches: int) -> Position:
@@ -108,9 +106,3 @@ def take_scale(scaler: Scaler, count: int, scale: float | None, overflows: int) 
     if overflows > 0:
         scaler.overflows.extend([count] * min(overflows, EVENTS_MAX))
         del scaler.overflows[:-EVENTS_MAX]
-
-
-def clear(flags: NonfiniteWindow) -> None:
-    """Forget every bad batch: what they led to has been done."""
-    flags.counts.clear()
-    flags.positions.clear()

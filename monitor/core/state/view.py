@@ -1,28 +1,36 @@
-"""What a detector may see of one rank of a run: reads, no way to change anything."""
+"""What a detector may see of one rank: it reads, and has no way to change anything."""
 
 from __future__ import annotations
 
 import msgspec
 
 from monitor.core.model import Finding, Position, Severity
-from monitor.core.state.run import CheckpointState, Learned, RankState, RunState
+from monitor.core.state.fold import Folded
+from monitor.core.state.hardware import HardwareState
+from monitor.core.state.learned import Learned
+from monitor.core.state.rows import CheckpointState
+from monitor.core.state.run import RankState, TrainingState
 from monitor.core.state.signals import Signal
 from monitor.core.state.stats import first_within, within
 from trainer_hooks.wire.messages import BatchEnded, Event
 
 
 class RunView(msgspec.Struct, frozen=True):
-    """One rank, right after a batch or an event was folded in, or at a tick. None: it is not that moment."""
+    """One rank of one training, after an input was folded in. None: the input is not of that kind."""
 
     _rank: RankState
+    training: TrainingState
+    hardware: HardwareState
     at: Position
-    nonfinite: int  # Nonfinite bits of this batch
-    cured: bool
+    now_s: float
+    nonfinite: int = 0  # Nonfinite bits of this batch
+    cured: bool = False
     batch: BatchEnded | None = None
     event: Event | None = None
-    run_state: RunState | None = None  # to read: what no single rank knows
-    now_s: float = 0.0
     examined: CheckpointState | None = None  # a checkpoint whose verdict has just arrived
+    deadline_s: float | None = None  # of the run; Unix time
+    order_pending: bool = False  # an order to this training is not answered yet
+    answered: int = 0  # non-finite batches up to this count have been acted upon
 
     @property
     def rank(self) -> int:
@@ -34,14 +42,17 @@ class RunView(msgspec.Struct, frozen=True):
         return self._rank.learned.uncured
 
     def nonfinite_within(self, window_batches: int) -> int:
-        """Non-finite batches among the last `window_batches`."""
-        return within(self._rank.learned.nonfinite, self.at.count, window_batches)
+        """Non-finite batches among the last `window_batches` that nothing was done about yet."""
+        return within(self._rank.learned.nonfinite, self.at.count, self._window(window_batches))
 
     def first_nonfinite_within(self, window_batches: int) -> Position:
         """The first of them; this batch where there is none (its flag and its counter may disagree)."""
         if not self.nonfinite_within(window_batches):
             return self.at
-        return first_within(self._rank.learned.nonfinite, self.at.count, window_batches)
+        return first_within(self._rank.learned.nonfinite, self.at.count, self._window(window_batches))
+
+    def _window(self, window_batches: int) -> int:
+        return min(window_batches, max(self.at.count - self.answered, 0))
 
     @property
     def learned(self) -> Learned:
@@ -58,6 +69,10 @@ class RunView(msgspec.Struct, frozen=True):
         back = min(batches, self.at.count - 1)
         return Position(self.at.generation, self.at.epoch, max(self.at.batch - back, 0), max(self.at.count - back, 0))
 
+    def kept_checkpoints(self) -> list[CheckpointState]:
+        """Those whose copy is still there, oldest first."""
+        return [c for c in self.training.checkpoints if not self.training.dropped(c)]
+
     def finding(
         self,
         detector: str,
@@ -72,3 +87,27 @@ class RunView(msgspec.Struct, frozen=True):
     ) -> Finding:
         """A finding at this batch."""
         return Finding(detector, family, severity, self.rank, self.at, since, signal, value, limit, summary)
+
+
+def view_of(folded: Folded, now_s: float) -> RunView | None:
+    """What detectors see after an input: of its rank, else of rank 0; None: the training has no rank yet."""
+    training = folded.training
+    rank = folded.rank or training.ranks.get(0)
+    if rank is None:
+        return None
+    batch, ledger = folded.batch, training.ledger
+    return RunView(
+        rank,
+        training,
+        folded.run.hardware,
+        rank.last.position if rank.last else Position(training.generation, 1, 0, 0),
+        now_s,
+        batch.nonfinite if batch else 0,
+        batch.cured if batch else False,
+        batch,
+        folded.event,
+        None if folded.event else folded.checkpoint,
+        folded.run.spec.deadline_s,
+        ledger.pending is not None,
+        ledger.answered.get(rank.rank, 0),
+    )

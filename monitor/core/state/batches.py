@@ -1,0 +1,132 @@
+"""Folds a batch of one rank into the state. Pure: O(1) for a batch."""
+
+from __future__ import annotations
+
+from monitor.core.model import Position
+from monitor.core.state.allocator import take_allocator
+from monitor.core.state.intervals import fold_interval
+from monitor.core.state.pace import Pace, take_pace
+from monitor.core.state.epochs import fold_epoch
+from monitor.core.state.learned import Learned
+from monitor.core.state.run import LastBatch, RankState, TrainingState
+from monitor.core.state.signals import Signal, boundary, observe
+from monitor.core.state.stats import flag, take_block, take_memory, take_scale
+from monitor.core.state.trace import TRACED_RANKS, take_trace
+from monitor.core.state.updates import take_update
+from trainer_hooks.wire.messages import BatchEnded, Nonfinite, SettingChanged
+
+BATCH_SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+WAIT_SECONDS_BUCKETS = (0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
+UNCURED = int(Nonfinite.PARAMETER | Nonfinite.BUFFER)  # a number: a flag is ten times slower to combine
+RATE_STEP = 1.5  # a learning rate that jumps by this factor is a restart or a step of its schedule
+SIZE_BATCHES = 3  # this many of another size in a row: the batch size changed, it is not the last of an epoch
+RESHAPING = ("batch_size", "accumulate", "image_size", "mosaic", "boundary")  # settings after which levels differ
+
+
+
+def fold_batch(training: TrainingState, rank: RankState, batch: BatchEnded, now_s: float) -> int:
+    """Take one batch of one rank in. Returns how many non-finite batches are new with it, those of lost records included.
+
+    A repeated or late record (its count is not above the last one) changes nothing and returns 0.
+    """
+    missed = batch.counts.batches - rank.counts.batches
+    if missed <= 0:
+        return 0
+    position = Position(training.generation, batch.epoch, batch.batch, batch.counts.batches)
+    bad = max(batch.counts.nonfinite_batches - rank.counts.nonfinite_batches, 0)
+    if rank.rank == 0:
+        fold_epoch(training, rank.counts, batch, now_s)
+        _fold_times(training, batch)
+        fold_interval(training, rank, now_s)
+    overflows = batch.counts.scaler_overflows - rank.counts.scaler_overflows
+    rank.counts = batch.counts
+    rank.last_batch_s = now_s
+    rank.last = LastBatch(position, batch)
+    if rank.rank < TRACED_RANKS:
+        take_trace(rank.trace, batch, position, training.phase)
+    if bad:
+        flag(rank.learned.nonfinite, position, bad)
+    if batch.nonfinite & UNCURED and not batch.cured:
+        rank.learned.uncured += 1
+    take_scale(rank.learned.scaler, batch.counts.batches, batch.loss_scale, overflows)
+    if not batch.nonfinite:
+        _learn(rank.learned, batch)
+    return bad
+
+
+def _learn(learned: Learned, batch: BatchEnded) -> None:
+    """Take the signals of a finite batch in."""
+    signals = learned.signals
+    if not signals:
+        signals.update({name: Signal() for name in ("loss", "grad_norm", "batch_s", "wait_share")})
+    _follow_settings(learned, batch)
+    observe(signals["loss"], batch.loss, may_be_negative=True)
+    observe(signals["grad_norm"], batch.grad_norm)
+    if learned.renewing and signals["loss"].warm and not signals["loss"].slack:
+        _renew(learned)
+    if batch.batch_s:
+        observe(signals["batch_s"], batch.batch_s)
+        take_block(learned.times, signals["batch_s"])
+        take_pace(learned.pace, batch, batch.batch_s)
+        if batch.data_wait_s is not None:
+            observe(signals["wait_share"], batch.data_wait_s / batch.batch_s)
+    if batch.memory_reserved is not None or batch.memory_allocated is not None:
+        take_memory(learned.memory, batch.counts.batches, batch.memory_reserved, batch.memory_allocated)
+        take_allocator(learned.allocator, batch)
+    if batch.update_ratio is not None:
+        take_update(learned.updates, batch)
+
+
+def _follow_settings(learned: Learned, batch: BatchEnded) -> None:
+    """A jump of the learning rate or a new batch size moves levels for a reason."""
+    if batch.learning_rates and batch.learning_rates[0] != learned.rate:
+        before, learned.rate = learned.rate, float(batch.learning_rates[0])
+        if before > 0.0 and not before / RATE_STEP < learned.rate < before * RATE_STEP:
+            boundary(learned.signals["loss"])
+            boundary(learned.signals["grad_norm"])
+    if batch.batch_size != learned.batch_size:
+        learned.size_mismatch_streak += 1
+        if learned.batch_size is None or learned.size_mismatch_streak >= SIZE_BATCHES:
+            learned.batch_size, learned.size_mismatch_streak = batch.batch_size, 0
+            new_shape(learned)
+    elif learned.size_mismatch_streak:
+        learned.size_mismatch_streak = 0
+
+
+def new_shape(learned: Learned) -> None:
+    """Batches are of another kind from here on: every level may differ."""
+    for signal in learned.signals.values():
+        boundary(signal)
+    learned.renewing = True
+    learned.times.seen = learned.memory.seen = learned.memory.line.points = 0
+    learned.pace = Pace()
+
+
+def _renew(learned: Learned) -> None:
+    """Batches of the new kind have been learnt: what was best among those of the old one says nothing of them."""
+    learned.renewing = False
+    for signal in learned.signals.values():
+        signal.best, signal.best_seen, signal.drift = signal.slow, signal.seen, 0.0
+
+
+def fold_setting(training: TrainingState, event: SettingChanged) -> None:
+    """A setting changed while training: what it moves is no trouble, for every rank."""
+    if event.name in RESHAPING:
+        for rank in training.ranks.values():
+            new_shape(rank.learned)
+
+
+def _fold_times(training: TrainingState, batch: BatchEnded) -> None:
+    totals = training.totals
+    if batch.batch_s is not None:
+        totals.histogram_batch_s = _bucketed(totals.histogram_batch_s, batch.batch_s, BATCH_SECONDS_BUCKETS)
+        totals.sum_batch_s += batch.batch_s
+    if batch.data_wait_s is not None:
+        totals.histogram_wait_s = _bucketed(totals.histogram_wait_s, batch.data_wait_s, WAIT_SECONDS_BUCKETS)
+        totals.sum_wait_s += batch.data_wait_s
+
+
+def _bucketed(counts: list[int], value: float, bounds: tuple[float, ...]) -> list[int]:
+    counts = counts or [0] * (len(bounds) + 1)
+    counts[next((i for i, bound in enumerate(bounds) if value <= bound), len(bounds))] += 1
+    return counts

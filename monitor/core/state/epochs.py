@@ -1,0 +1,124 @@
+"""Rows of epochs and the totals of a training. Pure: changes TrainingState."""
+
+from __future__ import annotations
+
+import math
+
+from monitor.core.state.rows import EpochRow
+from monitor.core.state.run import RunState, TrainingState
+from trainer_hooks.wire.messages import BatchEnded, Counts, EpochEnded
+
+EPOCH_ROWS_MAX = 4000
+
+
+def add_counts(a: Counts, b: Counts) -> Counts:
+    """Field by field."""
+    return Counts(*(getattr(a, name) + getattr(b, name) for name in Counts.__struct_fields__))
+
+
+def epoch_row(training: TrainingState, epoch: int) -> EpochRow | None:
+    """The latest pass through `epoch` in the present generation."""
+    for row in reversed(training.epochs):
+        if row.generation != training.generation:
+            return None
+        if row.epoch == epoch:
+            return row
+    return None
+
+
+def _open_row(training: TrainingState, batch: BatchEnded, now_s: float) -> EpochRow:
+    row = training.epochs[-1] if training.epochs else None
+    if (
+        row
+        and (row.generation, row.epoch) == (training.generation, batch.epoch)
+        and row.ended_s is None
+        and row.status == "running"
+    ):
+        return row
+    if row and row.status == "running":
+        row.status = "redone" if (row.generation, row.epoch) == (training.generation, batch.epoch) else "ended"
+    started = now_s - (batch.batch_s or 0.0)
+    parts = len(batch.parts)
+    row = EpochRow(
+        training.generation, batch.epoch, batch.batches_per_epoch, started, part_sums=[0.0] * parts, part_counts=[0] * parts
+    )
+    row.rates_first = batch.learning_rates
+    training.epochs.append(row)
+    del training.epochs[:-EPOCH_ROWS_MAX]
+    return row
+
+
+def fold_epoch(training: TrainingState, before: Counts, batch: BatchEnded, now_s: float) -> None:
+    """Add one batch of rank 0 to the row of its epoch; `before` are the counts before it."""
+    row = _open_row(training, batch, now_s)
+    counts = batch.counts
+    row.batches += counts.batches - before.batches
+    if counts.nonfinite_batches > before.nonfinite_batches:
+        row.nonfinite += counts.nonfinite_batches - before.nonfinite_batches
+    if counts.skipped_by_guard > before.skipped_by_guard:
+        row.skipped_by_guard += counts.skipped_by_guard - before.skipped_by_guard
+    if counts.skipped_by_scaler > before.skipped_by_scaler:
+        row.skipped_by_scaler += counts.skipped_by_scaler - before.skipped_by_scaler
+    if counts.scaler_overflows > before.scaler_overflows:
+        row.overflows += counts.scaler_overflows - before.scaler_overflows
+    if counts.samples_lost > before.samples_lost:
+        row.samples_lost += counts.samples_lost - before.samples_lost
+    for i, part in enumerate(batch.parts[: len(row.part_sums)]):
+        if math.isfinite(part):
+            row.part_sums[i] += part
+            row.part_counts[i] += 1
+    if batch.loss is not None and math.isfinite(batch.loss):
+        row.loss_sum += batch.loss
+        row.loss_count += 1
+    if batch.grad_norm is not None and math.isfinite(batch.grad_norm):
+        row.grad_norm_max = max(row.grad_norm_max or 0.0, batch.grad_norm)
+    _fold_memory(row, batch)
+    row.rates_last = batch.learning_rates or row.rates_last
+    row.momentum_last = batch.momentum if batch.momentum is not None else row.momentum_last
+
+
+def _fold_memory(row: EpochRow, batch: BatchEnded) -> None:
+    if batch.memory_reserved is not None:
+        row.reserved_first = batch.memory_reserved if row.reserved_first is None else row.reserved_first
+        if row.reserved_max is None or batch.memory_reserved > row.reserved_max:
+            row.reserved_max, row.reserved_max_at = batch.memory_reserved, batch.batch
+    if batch.memory_allocated is not None:
+        row.allocated_max = max(row.allocated_max or 0, batch.memory_allocated)
+    if batch.instances_max is not None and batch.instances_max > (row.instances_max or -1):
+        row.instances_max, row.instances_max_at = batch.instances_max, batch.batch
+
+
+def fold_epoch_end(training: TrainingState, event: EpochEnded, now_s: float) -> bool:
+    """Close the row of an epoch that is trained and validated (or thrown away by the framework's own recovery).
+
+    Returns True after the first validation of a generation.
+    """
+    row = epoch_row(training, event.epoch)
+    if row is None:
+        return False
+    row.ended_s, row.seconds, row.metrics, row.fitness = now_s, event.seconds, event.metrics, event.fitness
+    row.status = "redone" if event.redone else "ended"
+    if not any(r.generation == training.generation and r.ended_s is not None for r in training.epochs[-2:-1]):
+        _after_first_validation(training)
+        return True
+    return False
+
+
+def _after_first_validation(training: TrainingState) -> None:
+    """It takes more memory than training does, and what the allocator got for it stays: that is the level now."""
+    for rank in training.ranks.values():
+        rank.learned.memory.seen = 0
+
+
+def totals_of(training: TrainingState) -> Counts:
+    """Counts of the whole training: finished generations and the present one. Rank 0 speaks for the job."""
+    leader = training.ranks.get(0)
+    return add_counts(training.totals.counts, leader.counts) if leader else training.totals.counts
+
+
+def totals_of_run(run: RunState) -> Counts:
+    """The sums over every training of the run."""
+    totals = Counts()
+    for training in run.trainings.values():
+        totals = add_counts(totals, totals_of(training))
+    return totals

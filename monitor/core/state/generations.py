@@ -1,0 +1,116 @@
+"""Process lives of a run: where one begins, ends, and what of a training they take with them. Pure."""
+
+from __future__ import annotations
+
+from monitor.core.model import GenerationExited, GenerationStarted, Incident, RunEnded
+from monitor.core.state.checkpoints import healthy_after
+from monitor.core.state.epochs import add_counts
+from monitor.core.state.intervals import fold_start
+from monitor.core.state.learned import Learned
+from monitor.core.state.rows import CheckpointState
+from monitor.core.state.run import RankState, RunState, TrainingState
+from monitor.core.state.stats import snapshot_of
+from trainer_hooks.wire.messages import TrainingStarted
+
+STARTS_MAX = 200
+
+
+def fold_generation_started(run: RunState, event: GenerationStarted, now_s: float) -> bool:
+    """A generation begins. False: it had begun before, and only its process is known better now."""
+    if event.number < run.generation:
+        return False
+    if event.number == run.generation:
+        run.nonce, run.pid = event.nonce, event.pid or run.pid
+        return False
+    if run.alive:
+        _close_generation(run)
+    run.generation, run.nonce, run.pid = event.number, event.nonce, event.pid
+    run.supervisor_pid = event.supervisor_pid
+    run.alive, run.ended, run.ended_s, run.ended_detail = True, "", None, ""
+    for training in run.trainings.values():
+        if not training.over:
+            enter_generation(training, event.number, now_s)
+    return True
+
+
+def enter_generation(training: TrainingState, generation: int, now_s: float) -> None:
+    """The training runs in another generation: after a rollback, from the statistics saved with the checkpoint."""
+    training.generation, training.started, training.over, training.phase = generation, None, False, "idle"
+    incident = training.incident
+    target = target_of(training, incident) if incident else None
+    learned = snapshot_of(target.learned) if target and target.learned else Learned()
+    learned.uncured = 0  # the target was verified
+    training.ranks = {0: RankState(0, learned=learned)}
+    fold_start(training, now_s)
+
+
+def target_of(training: TrainingState, incident: Incident) -> CheckpointState | None:
+    """The checkpoint that the incident rolls back to; None: it has none."""
+    return next((c for c in training.checkpoints if c.digest == incident.target), None)
+
+
+def fold_training_started(run: RunState, training: TrainingState, event: TrainingStarted, now_s: float) -> None:
+    """A training says what its settings are, and is about to draw its first batch."""
+    run.current = training.number
+    training.started, training.over = event, False
+    fold_start(training, now_s)
+    training.starts.append(event)
+    del training.starts[1:-STARTS_MAX]
+
+
+def fold_exit(run: RunState, event: GenerationExited) -> bool:
+    """The process is gone. False: it is not that of this generation, or was known to be gone."""
+    if event.exit.number != run.generation or not run.alive:
+        return False
+    if event.relaunch:
+        for training in run.trainings.values():
+            incident = training.incident
+            if incident and incident.action == "rollback":
+                _abandon(training, incident)
+    _close_generation(run)
+    run.alive, run.exited_s = False, event.exit.ended_s
+    return True
+
+
+def _abandon(training: TrainingState, incident: Incident) -> None:
+    """The next generation begins at the incident's target: the epochs and checkpoints after it are given up."""
+    target = target_of(training, incident)
+    if target is None:
+        return
+    for checkpoint in training.checkpoints:
+        if checkpoint.ordinal == target.ordinal and checkpoint.epoch > target.epoch:
+            checkpoint.abandoned = True
+    lost = [r for r in training.epochs if r.epoch > target.epoch and r.status not in ("discarded", "redone")]
+    for row in lost:
+        row.status = "discarded"
+    training.discarded = sum(r.batches for r in lost)
+    training.totals.batches_discarded += training.discarded
+
+
+def fold_run_ended(run: RunState, event: RunEnded, now_s: float) -> bool:
+    """The supervisor starts nothing more. False: that was known."""
+    if run.ended:
+        return False
+    if run.alive:
+        _close_generation(run)
+    run.alive, run.ended, run.ended_detail, run.ended_s = False, event.how, event.detail, now_s
+    return True
+
+
+def _close_generation(run: RunState) -> None:
+    """The generation is over: counts go into the totals, ranks are forgotten, and the row that was running is left."""
+    for training in run.trainings.values():
+        if training.generation == run.generation:
+            _close(training)
+
+
+def _close(training: TrainingState) -> None:
+    training.left_at = training.position
+    for checkpoint in training.checkpoints:
+        checkpoint.healthy_longest = healthy_after(training, checkpoint)
+    if 0 in training.ranks:
+        training.totals.counts = add_counts(training.totals.counts, training.ranks[0].counts)
+    training.ranks, training.last_bad = {}, 0
+    for row in training.epochs:
+        if row.generation == training.generation and row.status == "running":
+            row.status = "left"

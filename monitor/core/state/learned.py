@@ -1,0 +1,64 @@
+"""What is learned of one rank: rolling statistics, rewound when its training rolls back. Values only."""
+
+from __future__ import annotations
+
+import msgspec
+
+from monitor.core.model import Position
+from monitor.core.state.allocator import Allocator
+from monitor.core.state.line import Line
+from monitor.core.state.pace import Pace
+from monitor.core.state.signals import Signal
+from monitor.core.state.updates import Updates
+
+
+class NonfiniteWindow(msgspec.Struct):
+    """Where the last bad batches were, within a window: `counts` holds Counts.batches of each, oldest first."""
+
+    counts: list[int] = []
+    positions: list[Position] = []
+
+
+class Blocks(msgspec.Struct):
+    """What the low quarter of whole blocks of samples came to: periodic slowness is in it, a lasting one is new."""
+
+    seen: int = 0  # blocks
+    high: float = 0.0  # highest quarter quantile of a block that is learnt, scaled
+    waiting: float = 0.0  # of the last block: learnt one block late, or what is to be found would be learnt first
+    over: int = 0  # blocks in a row that were above it by more than is learnt
+
+
+class Memory(msgspec.Struct):
+    """GPU memory of one rank: the level it has reached, and the straight line through it. Bytes and batches."""
+
+    seen: int = 0
+    high: float = 0.0  # reserved, learnt
+    over: int = 0  # batches in a row above it
+    held: float = 0.0  # lowest reserved of those
+    line: Line = msgspec.field(default_factory=Line)  # a point every LINE_STRIDE batches, by Counts.batches
+
+
+class Scaler(msgspec.Struct):
+    """The loss scale of one rank, by Counts.batches of its last falls and overflows, oldest first and bounded."""
+
+    last: float | None = None
+    falls: list[int] = []
+    overflows: list[int] = []
+
+
+class Learned(msgspec.Struct):
+    """Rolling statistics of one rank. Snapshotted at each checkpoint, restored when the run rolls back to it."""
+
+    signals: dict[str, Signal] = {}
+    nonfinite: NonfiniteWindow = msgspec.field(default_factory=NonfiniteWindow)
+    uncured: int = 0  # non-finite parameters or buffers that the guard did not cure, since the last known clean state
+    times: Blocks = msgspec.field(default_factory=Blocks)  # of batch_s
+    memory: Memory = msgspec.field(default_factory=Memory)
+    scaler: Scaler = msgspec.field(default_factory=Scaler)
+    rate: float = 0.0  # learning rate of the first group, last batch
+    batch_size: int | None = None
+    size_mismatch_streak: int = 0  # batches in a row of another size
+    renewing: bool = False  # batches are of another kind, and their levels are still being learnt
+    pace: Pace = msgspec.field(default_factory=Pace)
+    allocator: Allocator = msgspec.field(default_factory=Allocator)
+    updates: Updates = msgspec.field(default_factory=Updates)

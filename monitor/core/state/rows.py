@@ -1,0 +1,66 @@
+"""What the state keeps of each epoch and of each checkpoint. Values only."""
+
+from __future__ import annotations
+
+import msgspec
+
+from monitor.core.model import Verdict
+from monitor.core.state.learned import Learned
+from trainer_hooks.wire.runfolder import Manifest
+
+
+class EpochRow(msgspec.Struct):
+    """One pass through an epoch, in one generation."""
+
+    generation: int
+    epoch: int
+    batches_per_epoch: int
+    started_s: float
+    ended_s: float | None = None
+    batches: int = 0
+    nonfinite: int = 0
+    skipped_by_guard: int = 0
+    skipped_by_scaler: int = 0
+    overflows: int = 0
+    samples_lost: int = 0
+    part_sums: list[float] = []  # over batches whose part was finite
+    part_counts: list[int] = []
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    grad_norm_max: float | None = None
+    reserved_first: int | None = None  # bytes
+    reserved_max: int | None = None
+    allocated_max: int | None = None
+    instances_max: int | None = None  # the most of any one image
+    instances_max_at: int | None = None  # batch of it
+    reserved_max_at: int | None = None
+    rates_first: tuple[float, ...] = ()
+    rates_last: tuple[float, ...] = ()
+    momentum_last: float | None = None
+    seconds: float | None = None  # as the trainer counted them
+    metrics: dict[str, float] = {}
+    fitness: float | None = None
+    status: str = "running"  # "running", "ended", "left", "discarded", "redone"
+
+
+class CheckpointState(msgspec.Struct):
+    """One copy of a checkpoint that the hook spooled."""
+
+    manifest_name: str
+    digest: str
+    epoch: int
+    generation: int
+    saved_s: float
+    count: int  # Counts.batches of its generation when it was saved
+    is_best: bool = False
+    size: int = 0
+    path: str = ""  # of the adopted copy
+    source: str = ""
+    ordinal: int = 1
+    verdict: Verdict = Verdict.WAITING  # of the bytes; see monitor.core.policy.trust for what may be believed
+    reasons: list[str] = []
+    healthy_longest: int = 0  # most healthy batches in a row that followed, up to the last bad one; see healthy_after
+    examined_s: float = 0.0
+    abandoned: bool = False  # a rollback went back to before it
+    learned: Learned | None = None  # as it was at the save
+    manifest: Manifest | None = None
