@@ -7,7 +7,7 @@ from itertools import pairwise
 from monitor.core.detectors import Moment, register
 from monitor.core.model import Finding, Severity
 from monitor.core.policy.settings import CheckpointAge
-from monitor.core.state.run import CheckpointState
+from monitor.core.state.rows import CheckpointState
 from monitor.core.state.view import RunView
 
 STRIDE = 64  # batches between two looks
@@ -23,9 +23,9 @@ def checkpoint_age(run: RunView, config: CheckpointAge) -> Finding | None:
     come when they come, and where there is none at all after a `share` of the training: a trainer whose saves the
     hooks don't see looks the same. Silent in the first epoch.
     """
-    if run.rank or run.at.count % STRIDE or run.run_state is None:
+    if run.rank or run.at.count % STRIDE:
         return None
-    saved = run.run_state.checkpoints[-CHECKPOINTS_SEEN:]
+    saved = run.training.checkpoints[-CHECKPOINTS_SEEN:]
     if not saved:
         return _never(run, config)
     longest = _longest(saved)
@@ -53,7 +53,7 @@ def _longest(saved: list[CheckpointState]) -> int | None:
 
 
 def _never(run: RunView, config: CheckpointAge) -> Finding | None:
-    training = run.run_state.training if run.run_state else None
+    training = run.training.started
     if training is None or run.at.epoch <= training.start_epoch or not training.batches_per_epoch:
         return None
     whole = (training.epochs - training.start_epoch + 1) * training.batches_per_epoch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from monitor.core.detectors import Moment, register
 from monitor.core.model import Finding, Severity, Verdict
 from monitor.core.policy.settings import CheckpointRetention
-from monitor.core.state.run import CheckpointState
+from monitor.core.state.rows import CheckpointState
 from monitor.core.state.view import RunView
 
 KEPT_MIN = 2  # one bad checkpoint is told by checkpoint_verdict
@@ -17,9 +17,9 @@ def checkpoint_retention(run: RunView, config: CheckpointRetention) -> Finding |
 
     What was sound fell to the trainer's or the vault's retention, or was abandoned with its branch.
     """
-    if run.examined is None or run.run_state is None:
+    if run.examined is None:
         return None
-    kept = [c for c in run.run_state.checkpoints if not c.dropped and c.verdict is not Verdict.WAITING]
+    kept = [c for c in run.kept_checkpoints() if c.verdict is not Verdict.WAITING]
     if len(kept) < KEPT_MIN or any(_usable(c) for c in kept):
         return None
     return run.finding(

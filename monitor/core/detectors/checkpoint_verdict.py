@@ -5,7 +5,7 @@ from __future__ import annotations
 from monitor.core.detectors import Moment, register
 from monitor.core.model import Finding, Severity, Verdict
 from monitor.core.policy.settings import CheckpointVerdict
-from monitor.core.state.run import CheckpointState, RunState
+from monitor.core.state.rows import CheckpointState
 from monitor.core.state.view import RunView
 from trainer_hooks.wire.messages import CheckpointSaved
 
@@ -18,24 +18,21 @@ def checkpoint_verdict(run: RunView, config: CheckpointVerdict) -> Finding | Non
 
     A format that can't be read is told once: while one after the other is unverified, that is how it is here.
     """
-    state = run.run_state
-    if state is None:
-        return None
     if isinstance(run.event, CheckpointSaved) and run.event.torn:
         what = f"the checkpoint of epoch {run.event.epoch} is torn: it was rewritten during each try to copy it"
-        return _finding(run, state, what, run.event.epoch, "torn")
+        return _finding(run, what, run.event.epoch, "torn")
     checkpoint = run.examined
     if checkpoint is None or checkpoint.verdict not in BAD:
         return None
-    if checkpoint.verdict is Verdict.UNVERIFIED and _so_was_the_last(state, checkpoint):
+    if checkpoint.verdict is Verdict.UNVERIFIED and _so_was_the_last(run, checkpoint):
         return None
     why = "; ".join(checkpoint.reasons) or "no reason was given"
     what = f"the checkpoint of epoch {checkpoint.epoch} is {checkpoint.verdict}: {why}"
-    return _finding(run, state, what, checkpoint.epoch, str(checkpoint.verdict))
+    return _finding(run, what, checkpoint.epoch, str(checkpoint.verdict))
 
 
-def _finding(run: RunView, state: RunState, what: str, epoch: int, verdict: str) -> Finding:
-    sound = next((c for c in reversed(state.checkpoints) if _sound(c)), None)
+def _finding(run: RunView, what: str, epoch: int, verdict: str) -> Finding:
+    sound = next((c for c in reversed(run.kept_checkpoints()) if _sound(c)), None)
     left = f"the newest sound one is of epoch {sound.epoch}" if sound else "no sound one is left"
     return run.finding(
         "checkpoint_verdict", "checkpoint", Severity.WARNING, since=run.at, signal=verdict, value=float(epoch),
@@ -44,10 +41,10 @@ def _finding(run: RunView, state: RunState, what: str, epoch: int, verdict: str)
 
 
 def _sound(checkpoint: CheckpointState) -> bool:
-    return checkpoint.verdict is Verdict.SOUND and not checkpoint.dropped and not checkpoint.abandoned
+    return checkpoint.verdict is Verdict.SOUND and not checkpoint.abandoned
 
 
-def _so_was_the_last(state: RunState, checkpoint: CheckpointState) -> bool:
+def _so_was_the_last(run: RunView, checkpoint: CheckpointState) -> bool:
     """Of the checkpoints examined before, the one saved last was unverified too."""
-    others = [c for c in state.checkpoints if c is not checkpoint and c.verdict is not Verdict.WAITING]
+    others = [c for c in run.training.checkpoints if c is not checkpoint and c.verdict is not Verdict.WAITING]
     return bool(others) and others[-1].verdict is Verdict.UNVERIFIED

@@ -18,16 +18,16 @@ def deadline(run: RunView, config: Deadline) -> Finding | None:
 
     Silent without a deadline, and where the pace is not known yet.
     """
-    state = run.run_state
-    if state is None or state.spec.deadline_s is None or run.rank or run.at.count % STRIDE or state.training is None:
+    started, due_s = run.training.started, run.deadline_s
+    if due_s is None or run.rank or run.at.count % STRIDE or started is None:
         return None
-    pace = pace_s(state)
+    pace = pace_s(run.training)
     if pace is None:
         return None
-    left = remaining(run.at, state.training.epochs, state.training.batches_per_epoch)
+    left = remaining(run.at, started.epochs, started.batches_per_epoch)
     end = finish_s(run.now_s, left.batches, pace)
-    late = end - state.spec.deadline_s
-    if deadline_kept(end, state.spec.deadline_s) or too_close(end, state.spec.deadline_s, run.now_s):
+    late = end - due_s
+    if deadline_kept(end, due_s) or too_close(end, due_s, run.now_s):
         return None
     return run.finding(
         "deadline", "deadline", Severity.WARNING, since=run.at, signal="finish", value=end, limit=end - late,

@@ -23,10 +23,8 @@ def disk_space(run: RunView, config: DiskSpace) -> Finding | None:
     Names the volume by what lies on it: the run folder, or the folder the trainer saves to. Blind to quotas that the
     file system does not count as free space, and to inodes.
     """
-    if run.run_state is None:
-        return None
     need = _need(run, config)
-    found = [(volume, why) for volume in run.run_state.hardware.volumes.values() if (why := _why(volume, need, config))]
+    found = [(volume, why) for volume in run.hardware.volumes.values() if (why := _why(volume, need, config))]
     if not found:
         return None
     volume, why = min(found, key=lambda one: one[0].last.free)
@@ -37,7 +35,7 @@ def disk_space(run: RunView, config: DiskSpace) -> Finding | None:
 
 
 def _need(run: RunView, config: DiskSpace) -> float:
-    known = run.run_state.checkpoints[-CHECKPOINTS_SEEN:] if run.run_state else []
+    known = run.training.checkpoints[-CHECKPOINTS_SEEN:]
     largest = max((checkpoint.size for checkpoint in known), default=0)
     return config.checkpoints * largest if largest else float(config.bytes_min)
 

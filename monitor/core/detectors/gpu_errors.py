@@ -24,9 +24,7 @@ def gpu_errors(run: RunView, config: GpuErrors) -> Finding | None:
     A warning, or a note where it is an XID that a program's own fault can cause, or NVML itself that can't be read.
     The first reading of a run is what it started with, and no news.
     """
-    if run.run_state is None:
-        return None
-    hardware = run.run_state.hardware
+    hardware = run.hardware
     told = [(index, text) for index, gpu in sorted(hardware.gpus.items()) for text in _news(gpu, run.now_s)]
     if not told and hardware.new_nvml:
         return _finding(run, Severity.INFO, 0, f"the GPUs can't be watched: {hardware.nvml}")

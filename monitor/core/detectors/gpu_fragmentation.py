@@ -21,9 +21,9 @@ def gpu_fragmentation(run: RunView, config: GpuFragmentation) -> Finding | None:
     not known (it comes from NVML), and while there is room.
     """
     allocator = run.learned.allocator
-    if allocator.seen < BATCHES_MIN or allocator.seen % STRIDE or allocator.gap < config.share or not run.run_state:
+    if allocator.seen < BATCHES_MIN or allocator.seen % STRIDE or allocator.gap < config.share:
         return None
-    capacity = capacity_bytes(run.run_state.hardware)
+    capacity = capacity_bytes(run.hardware)
     if capacity is None or allocator.reserved < config.near * capacity:
         return None
     unused = (allocator.reserved - allocator.peak) / MIB

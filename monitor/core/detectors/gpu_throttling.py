@@ -19,9 +19,7 @@ def gpu_throttling(run: RunView, config: GpuThrottling) -> Finding | None:
     Silent about the software power cap, which is usual at full load, and about single readings. A power limit that is
     lower than at the run's start is a note.
     """
-    if run.run_state is None:
-        return None
-    gpus = sorted(run.run_state.hardware.gpus.items())
+    gpus = sorted(run.hardware.gpus.items())
     there = [(index, gpu) for index, gpu in gpus if gpu.gone_since_s is None]
     for index, gpu in there:
         if gpu.slow.value >= config.share or gpu.hot.value >= config.share:

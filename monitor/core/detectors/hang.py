@@ -6,7 +6,7 @@ from monitor.core.detectors import Moment, register
 from monitor.core.model import Finding, Severity
 from monitor.core.policy.settings import Hang
 from monitor.core.state.intervals import LOOP_PHASES, TRAIN, awaited, longest_of, silent_since_s
-from monitor.core.state.run import RankState, RunState
+from monitor.core.state.run import RankState, TrainingState
 from monitor.core.state.view import RunView
 
 TICKS_MIN = 3  # without a record: a daemon that was asleep sees one tick before the records that wait for it
@@ -20,14 +20,14 @@ def hang(run: RunView, config: Hang) -> Finding | None:
     A kind that was never seen to end (the first batch with its compilation, the first validation) gets `unknown_s`.
     Where rank 0 goes on, the ranks that don't: a job whose ranks wait for each other stands still as a whole.
     """
-    state = run.run_state
-    leader = state.ranks.get(run.rank) if state else None
-    if state is None or leader is None or state.pending_order is not None or not _began(state, leader):
+    training = run.training
+    leader = training.ranks.get(run.rank)
+    if leader is None or run.order_pending or not _began(training, leader):
         return None
-    if state.idle_ticks < TICKS_MIN:
-        return _left_behind(run, state, leader, config)
-    waited = run.now_s - silent_since_s(state, leader)
-    longest = longest_of(state, awaited(state, leader))
+    if training.idle_ticks < TICKS_MIN:
+        return _left_behind(run, training, leader, config)
+    waited = run.now_s - silent_since_s(training, leader)
+    longest = longest_of(training, awaited(training, leader))
     limit = config.unknown_s if longest is None else max(config.floor_s, config.intervals * longest)
     if waited < limit:
         return None
@@ -39,22 +39,22 @@ def hang(run: RunView, config: Hang) -> Finding | None:
         signal="batch_s",
         value=waited,
         limit=limit,
-        summary=f"nothing for {waited:.0f} s while the trainer is in phase {state.phase!r} (the rule: {limit:.0f} s)",
+        summary=f"nothing for {waited:.0f} s while the trainer is in phase {training.phase!r} (the rule: {limit:.0f} s)",
     )
 
 
-def _began(state: RunState, leader: RankState) -> bool:
+def _began(training: TrainingState, leader: RankState) -> bool:
     """Before its training starts, a script may be busy for hours."""
-    return state.training is not None or leader.last_batch_s is not None
+    return training.started is not None or leader.last_batch_s is not None
 
 
-def _left_behind(run: RunView, state: RunState, leader: RankState, config: Hang) -> Finding | None:
+def _left_behind(run: RunView, training: TrainingState, leader: RankState, config: Hang) -> Finding | None:
     """A rank that is silent while rank 0 trains: told, and left to people, since the job goes on."""
-    longest = state.longest_s.get(TRAIN)
-    if longest is None or state.phase not in LOOP_PHASES:
+    longest = training.longest_s.get(TRAIN)
+    if longest is None or training.phase not in LOOP_PHASES:
         return None
     limit = max(config.floor_s, config.intervals * longest)
-    for rank in state.ranks.values():
+    for rank in training.ranks.values():
         behind = leader.counts.batches - rank.counts.batches
         if behind < BEHIND_BATCHES or rank.idle_ticks < TICKS_MIN or rank.last is None or rank.last_batch_s is None:
             continue

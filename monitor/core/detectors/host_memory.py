@@ -24,7 +24,7 @@ def host_memory(run: RunView, config: HostMemory) -> Finding | None:
     A step by `step` of the host's memory is a note: where the memory went. Sums count pages that processes share once
     for each of them. Blind to swap, to a leak for its first half hour, and in the first epoch to one that leaves hours.
     """
-    host = run.run_state.hardware.host if run.run_state else None
+    host = run.hardware.host
     if host is None or host.last.total <= 0:
         return None
     return _short(run, config, host) or _leak(run, config, host) or _step(run, config, host)
@@ -80,9 +80,8 @@ def _step(run: RunView, config: HostMemory, host: HostState) -> Finding | None:
 
 def _left_to_train_s(run: RunView) -> float | None:
     """Seconds to the training's end at the present pace; None: it is not known."""
-    state = run.run_state
-    pace = pace_s(state) if state else None
-    if state is None or state.training is None or pace is None:
+    started, pace = run.training.started, pace_s(run.training)
+    if started is None or pace is None:
         return None
-    left = remaining(run.at, state.training.epochs, state.training.batches_per_epoch)
+    left = remaining(run.at, started.epochs, started.batches_per_epoch)
     return finish_s(run.now_s, left.batches, pace) - run.now_s

@@ -42,7 +42,7 @@ def memory_leak(run: RunView, config: MemoryLeak) -> Finding | None:
 
 
 def _left(run: RunView, config: MemoryLeak, line: Line) -> str:
-    told = capacity_bytes(run.run_state.hardware) if run.run_state else None
+    told = capacity_bytes(run.hardware)
     capacity = told or config.capacity_bytes
     if capacity is None:
         return ""

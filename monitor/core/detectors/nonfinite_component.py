@@ -17,7 +17,7 @@ def nonfinite_component(run: RunView, config: NonfiniteComponent) -> Finding | N
     bad = [i for i, part in enumerate(parts) if not math.isfinite(part)]
     if not bad or len(bad) == len(parts):
         return None
-    training = run.run_state.training if run.run_state else None
+    training = run.training.started
     known = training.part_names if training else ()
     names = ", ".join(known[i] if i < len(known) else f"component {i}" for i in bad)
     return run.finding(

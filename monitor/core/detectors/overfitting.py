@@ -9,7 +9,7 @@ from functools import lru_cache
 from monitor.core.detectors import Moment, register
 from monitor.core.model import Finding, Severity
 from monitor.core.policy.settings import Overfitting
-from monitor.core.state.run import EpochRow
+from monitor.core.state.rows import EpochRow
 from monitor.core.state.view import RunView
 from trainer_hooks.wire.messages import EpochEnded
 
@@ -29,12 +29,12 @@ def overfitting(run: RunView, config: Overfitting) -> Finding | None:
     Judged by the fitness where there is one, else by the validation's loss. For people only, and told once: at the
     first epoch at which it holds. Blind to what is over within ten epochs.
     """
-    if not isinstance(run.event, EpochEnded) or run.rank or run.run_state is None:
+    if not isinstance(run.event, EpochEnded) or run.rank:
         return None
-    stride = STRIDE if len(run.run_state.epochs) > ROWS_MAX else 1
+    stride = STRIDE if len(run.training.epochs) > ROWS_MAX else 1
     if run.event.epoch % stride:
         return None
-    rows = [r for r in run.run_state.epochs[-ROWS_MAX:] if r.generation == run.at.generation and r.status == "ended"]
+    rows = [r for r in run.training.epochs[-ROWS_MAX:] if r.generation == run.at.generation and r.status == "ended"]
     name, worth = ("fitness", _fitness) if any(_fitness(r) is not None for r in rows) else ("validation loss", _loss)
     judged = [(row, value) for row in rows if (value := worth(row)) is not None]
     found = _worse_by(judged, config)

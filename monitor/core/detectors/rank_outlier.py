@@ -21,7 +21,7 @@ def rank_outlier(run: RunView, config: RankOutlier) -> Finding | None:
 
     Blind where all ranks go wrong together, and with fewer than three of them.
     """
-    if run.at.count % STRIDE or run.run_state is None or len(run.run_state.ranks) < RANKS_MIN:
+    if run.at.count % STRIDE or len(run.training.ranks) < RANKS_MIN:
         return None
     off, name = max((_above(run, name), name) for name in ("loss", "grad_norm", "batch_s"))
     if off < math.log(config.ratio):
@@ -41,7 +41,7 @@ def rank_outlier(run: RunView, config: RankOutlier) -> Finding | None:
 def _above(run: RunView, name: str) -> float:
     """How far the low quarter of this rank's samples lies above the median of the ranks' short means, in log space."""
     own = run.signal(name)
-    ranks = run.run_state.ranks.values() if run.run_state else ()
+    ranks = run.training.ranks.values()
     means = [s.fast for rank in ranks if (s := rank.learned.signals.get(name)) and s.warm and not s.signed]
     if own is None or not own.warm or own.signed or len(means) < RANKS_MIN:
         return 0.0

@@ -77,7 +77,7 @@ def _needed(run: RunView) -> int:
 
 
 def _told_by_step_time(run: RunView) -> bool:
-    streak = run.run_state.streaks.get(f"step_time/{run.rank}") if run.run_state else None
+    streak = run.training.streaks.get(f"step_time/{run.rank}")
     return (
         streak is not None
         and run.at.generation == streak.generation

@@ -40,12 +40,12 @@ def validation(run: RunView, config: Validation) -> Finding | None:
 
 
 def _were_finite(run: RunView, ended: EpochEnded, names: list[str]) -> bool:
-    rows = [row for row in run.run_state.epochs if row.epoch < ended.epoch] if run.run_state else []
+    rows = [row for row in run.training.epochs if row.epoch < ended.epoch]
     return any(math.isfinite(row.metrics.get(name, math.nan)) for row in rows for name in names)
 
 
 def _best_before(run: RunView, epoch: int) -> float:
-    rows = run.run_state.epochs if run.run_state else []
+    rows = run.training.epochs
     return max((row.fitness for row in rows if row.epoch < epoch and row.fitness is not None), default=0.0)
 
 

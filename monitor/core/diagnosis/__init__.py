@@ -13,34 +13,34 @@ from monitor.core.diagnosis.remarks import notes
 from monitor.core.diagnosis.shifts import shifts
 from monitor.core.diagnosis.verdict import in_words, verdict, weigh
 from monitor.core.model import Diagnosis, Finding, Incident
-from monitor.core.state.run import RunState
+from monitor.core.state.run import TrainingState
 
 REFERENCE_LEFT_BATCHES = 64  # that must still be at hand before the onset, or the earlier diagnosis knew more
 
 
-def diagnose(run: RunState, incident: Incident) -> Diagnosis:
+def diagnose(training: TrainingState, incident: Incident) -> Diagnosis:
     """The diagnosis of an incident as its run is now.
 
     Once the batches around the onset are gone only what is kept for longer is told anew: what drove memory.
     """
-    case = case_of(run, incident)
+    case = case_of(training, incident)
     known = incident.diagnosis
     if known is not None and len(case.before_first) < REFERENCE_LEFT_BATCHES < case.first.count:
-        here = run.position or known.at
+        here = training.position or known.at
         return msgspec.structs.replace(known, at=here, notes=_renewed(known.notes, notes(case)))
     return _of(case)
 
 
-def diagnose_finding(run: RunState, finding: Finding) -> Diagnosis:
+def diagnose_finding(training: TrainingState, finding: Finding) -> Diagnosis:
     """The same for a finding that opens no incident."""
-    return _of(case_of_finding(run, finding))
+    return _of(case_of_finding(training, finding))
 
 
 def _of(case: Case) -> Diagnosis:
     causes = weigh(case)
     found = verdict(causes)
     return Diagnosis(
-        at=case.run.position or case.first,
+        at=case.training.position or case.first,
         onset=case.onset,
         onset_text=_dated(case),
         verdict=found.family if found else "",

@@ -11,7 +11,8 @@ from monitor.core.diagnosis.onset import CALM, Lead, Reference, first_lasting, l
 from monitor.core.diagnosis.robust import level
 from monitor.core.diagnosis.signal_samples import LOSS, NORM, Measure, Read, finite, parts, rates
 from monitor.core.model import Finding, Incident, Position
-from monitor.core.state.run import EpochRow, RunState
+from monitor.core.state.rows import EpochRow
+from monitor.core.state.run import TrainingState
 from monitor.core.state.trace import Trace
 from trainer_hooks.wire.messages import BatchEnded, Nonfinite, NonfiniteSeen, TrainingStarted
 
@@ -29,7 +30,7 @@ FINDINGS_BACK = 1000  # batches before the onset in which another detector's fin
 class Case:
     """A trouble: what kind, since which batch, seen on which rank."""
 
-    run: RunState
+    training: TrainingState
     family: str  # of the finding: "nonfinite", "loss", "memory", ...
     first: Position  # the first bad batch, as the detectors dated it
     rank: int
@@ -37,12 +38,12 @@ class Case:
 
     @cached_property
     def trace(self) -> Trace:
-        found = self.run.ranks.get(self.rank) or self.run.ranks.get(0)
+        found = self.training.ranks.get(self.rank) or self.training.ranks.get(0)
         return found.trace if found else Trace()
 
     @cached_property
-    def training(self) -> TrainingStarted | None:
-        return self.run.training
+    def started(self) -> TrainingStarted | None:
+        return self.training.started
 
     @cached_property
     def recent(self) -> list[BatchEnded]:
@@ -80,15 +81,13 @@ class Case:
     @cached_property
     def parts(self) -> list[Measure]:
         """The components of the loss."""
-        return parts(
-            self.training.part_names if self.training else (), len(self.recent[-1].parts) if self.recent else 0
-        )
+        return parts(self.started.part_names if self.started else (), len(self.recent[-1].parts) if self.recent else 0)
 
     @cached_property
     def rates(self) -> list[Measure]:
         """The learning rate of each group."""
         count = len(self.recent[-1].learning_rates) if self.recent else 0
-        return rates(self.training.group_names if self.training else (), count)
+        return rates(self.started.group_names if self.started else (), count)
 
     @cached_property
     def usual(self) -> Reference:
@@ -195,18 +194,18 @@ class Case:
 
     def words(self, name: str) -> str:
         """A hyperparameter as it was told; empty: it was not."""
-        return self.training.settings.get(name, "") if self.training else ""
+        return self.started.settings.get(name, "") if self.started else ""
 
     @cached_property
     def seen(self) -> list[NonfiniteSeen]:
         """The evidence of the bad batches since the first one, in the order they came."""
         first = (self.first.epoch, self.first.batch)
-        log = self.run.nonfinite_log
+        log = self.training.nonfinite_log
         return [s for generation, s in log if generation == self.first.generation and (s.epoch, s.batch) >= first]
 
     def found(self, *detectors: str) -> list[Finding]:
         """What these detectors said about this time."""
-        return [f for f in (*self.findings, *self.run.findings) if f.detector in detectors and self._about(f)]
+        return [f for f in (*self.findings, *self.training.findings) if f.detector in detectors and self._about(f)]
 
     def _about(self, finding: Finding) -> bool:
         same = finding.at.generation == self.first.generation
@@ -214,14 +213,14 @@ class Case:
 
     def count_of(self, epoch: int, batch: int) -> int:
         """Counts.batches at a batch of this generation; dropped frames may make it a little off."""
-        away = (epoch - self.first.epoch) * (self.training.batches_per_epoch if self.training else 0)
+        away = (epoch - self.first.epoch) * (self.started.batches_per_epoch if self.started else 0)
         return self.first.count + away + batch - self.first.batch
 
     @cached_property
     def row_before(self) -> EpochRow | None:
         """The last whole epoch before the one of the onset, in any generation."""
         here = (self.first.generation, self.first.epoch)
-        rows = [r for r in self.run.epochs if (r.generation, r.epoch) < here and r.status == "ended"]
+        rows = [r for r in self.training.epochs if (r.generation, r.epoch) < here and r.status == "ended"]
         return rows[-1] if rows else None
 
     def far_level(self, read: Read) -> float | None:
@@ -231,12 +230,12 @@ class Case:
         return level(values).value if len(values) >= LAST_BATCHES else None
 
 
-def case_of(run: RunState, incident: Incident) -> Case:
+def case_of(training: TrainingState, incident: Incident) -> Case:
     """The case of an incident: of the rank that was found first, from its onset on."""
     first = incident.findings[0] if incident.findings else None
-    return Case(run, incident.family, incident.onset, first.rank if first else 0, tuple(incident.findings))
+    return Case(training, incident.family, incident.onset, first.rank if first else 0, tuple(incident.findings))
 
 
-def case_of_finding(run: RunState, finding: Finding) -> Case:
+def case_of_finding(training: TrainingState, finding: Finding) -> Case:
     """The case of a finding that opened no incident."""
-    return Case(run, finding.family, finding.since, finding.rank, (finding,))
+    return Case(training, finding.family, finding.since, finding.rank, (finding,))

@@ -92,7 +92,7 @@ def warm_up(case: Case) -> WarmUp | None:
     Ultralytics: round(min(warmup_epochs, epochs - 1) x batches per epoch), at least 1 epoch's worth of batches counted
     from the first epoch, not from a resume (BaseTrainer._do_train). Elsewhere `warmup_steps`, of optimizer steps.
     """
-    training = case.training
+    training = case.started
     if training is None or training.batches_per_epoch <= 0:
         return None
     done = (case.onset.epoch - 1) * training.batches_per_epoch + case.onset.batch

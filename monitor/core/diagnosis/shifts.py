@@ -135,8 +135,8 @@ def _of_settings(case: Case) -> list[Shift]:
 
 def _of_generations(case: Case) -> list[Shift]:
     """Settings, versions and devices that differ from the start before, where this start was not long ago."""
-    starts = case.run.trainings[-2:]
-    if len(starts) < 2 or case.onset.count > RESTART_BATCHES or starts[-1] != case.training:
+    starts = case.training.starts[-2:]
+    if len(starts) < 2 or case.onset.count > RESTART_BATCHES or starts[-1] != case.started:
         return []
     old, new = starts
     pairs = [("device", old.device, new.device), ("world_size", str(old.world_size), str(new.world_size))]

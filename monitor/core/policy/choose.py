@@ -8,7 +8,8 @@ from monitor.core.model import Incident, Verdict
 from monitor.core.policy.settings import Policy
 from monitor.core.policy.trust import plausible_ones
 from monitor.core.state.projection import redo_batches
-from monitor.core.state.run import CheckpointState, RunState
+from monitor.core.state.rows import CheckpointState
+from monitor.core.state.run import RunState, TrainingState
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,35 +21,35 @@ class Action:
     checkpoint: CheckpointState | None = None
 
 
-def provably_clean(run: RunState) -> bool:
+def provably_clean(training: TrainingState) -> bool:
     """True where the guard is on and no rank was left with non-finite parameters or buffers."""
-    guarded = run.training is not None and run.training.guarded
-    return guarded and all(rank.learned.uncured == 0 for rank in run.ranks.values())
+    guarded = training.started is not None and training.started.guarded
+    return guarded and all(rank.learned.uncured == 0 for rank in training.ranks.values())
 
 
-def redo_epochs(run: RunState, checkpoint: CheckpointState) -> float:
+def redo_epochs(training: TrainingState, checkpoint: CheckpointState) -> float:
     """Epochs that must be trained again from `checkpoint` to be where the run is now."""
-    position = run.position
-    if position is None or run.training is None:
+    position = training.position
+    if position is None or training.started is None:
         return 0.0
-    per_epoch = max(run.training.batches_per_epoch, 1)
+    per_epoch = max(training.started.batches_per_epoch, 1)
     return redo_batches(checkpoint.epoch, position, per_epoch) / per_epoch
 
 
-def choose(run: RunState, incident: Incident, policy: Policy, *, may_act: bool) -> Action:  # noqa: PLR0911 - a ladder
+def choose(run: RunState, training: TrainingState, incident: Incident, policy: Policy, *, may_act: bool) -> Action:  # noqa: PLR0911 - a ladder
     """The next action. Never guesses: without a clean checkpoint it adjusts what is provably clean, or stops."""
     rules = policy.rollback
     if not may_act:
         return Action("watch", _why_only_watching(run, policy))
-    if _cooling_down(run, rules.cool_down_batches):
+    if _cooling_down(training, rules.cool_down_batches):
         return Action("wait", f"an action was taken fewer than {rules.cool_down_batches} batches ago")
-    clean = provably_clean(run)
+    clean = provably_clean(training)
     adjustable = clean and incident.attempts == 0 and incident.family != "hang"  # which takes no adjustment
-    if adjustable and (unreachable := _relaunch_redoes_other_work(run)):
+    if adjustable and (unreachable := _relaunch_redoes_other_work(training)):
         return Action("adjust", unreachable)
-    candidates = plausible_ones(run, rules, incident)
+    candidates = plausible_ones(training, rules, incident)
     found = candidates[0] if candidates else None
-    if found is None and (waiting := _being_examined(run, incident)):
+    if found is None and (waiting := _being_examined(training, incident)):
         return Action("examine", f"the checkpoint of epoch {waiting.epoch} is being examined", waiting)
     if found is None:
         if adjustable:
@@ -56,18 +57,18 @@ def choose(run: RunState, incident: Incident, policy: Policy, *, may_act: bool) 
                 "adjust", "there is no clean checkpoint to go back to, and the guard kept the state provably clean"
             )
         return Action("stop", "no clean checkpoint is left: everything is kept as it is, nothing is guessed")
-    cost = redo_epochs(run, found)
+    cost = redo_epochs(training, found)
     if adjustable and cost > rules.redo_limit_epochs:
         return Action(
             "adjust",
             f"the guard kept the state provably clean, and going back would redo {cost:.2f} of an epoch "
             f"(the limit: {rules.redo_limit_epochs:g})",
         )
-    if _relaunch_redoes_other_work(run):
-        return Action("stop", f"{_relaunch_redoes_other_work(run)}; resume by hand from {found.path}")
-    if run.rollbacks_used >= rules.budget:
-        return Action("stop", f"{run.rollbacks_used} rollbacks are spent (the budget: {rules.budget})")
-    if found.examined_s < (run.suspicion_s or 0.0):
+    if _relaunch_redoes_other_work(training):
+        return Action("stop", f"{_relaunch_redoes_other_work(training)}; resume by hand from {found.path}")
+    if training.ledger.rollbacks_used >= rules.budget:
+        return Action("stop", f"{training.ledger.rollbacks_used} rollbacks are spent (the budget: {rules.budget})")
+    if found.examined_s < (training.ledger.suspicion_s or 0.0):
         return Action("examine", f"the checkpoint of epoch {found.epoch} is examined again before it is trusted", found)
     state = "" if clean else "the model's state is not provably clean; "
     return Action(
@@ -86,26 +87,30 @@ def _why_only_watching(run: RunState, policy: Policy) -> str:
     return "the supervisor of this run is gone: take it over with `trainwarden run --adopt " + run.spec.run + "`"
 
 
-def _cooling_down(run: RunState, cool_down_batches: int) -> bool:
-    leader = run.ranks.get(0)
-    if leader is None or run.last_action_generation != run.generation or run.last_action_count < 0:
+def _cooling_down(training: TrainingState, cool_down_batches: int) -> bool:
+    leader = training.ranks.get(0)
+    if (
+        leader is None
+        or training.ledger.last_action_generation != training.generation
+        or training.ledger.last_action_count < 0
+    ):
         return False
-    return leader.counts.batches - run.last_action_count < cool_down_batches
+    return leader.counts.batches - training.ledger.last_action_count < cool_down_batches
 
 
-def _relaunch_redoes_other_work(run: RunState) -> str:
+def _relaunch_redoes_other_work(training: TrainingState) -> str:
     """Why a relaunch of the script would train again what is done; empty where it would not."""
-    if run.training is None or run.training.ordinal <= 1:
+    if training.started is None or training.started.ordinal <= 1:
         return ""
-    return (
-        f"this is training number {run.training.ordinal} of its script, and a relaunch would do the earlier ones again"
-    )
+    return f"this is training number {training.started.ordinal} of its script, and a relaunch would do the earlier ones again"
 
 
-def _being_examined(run: RunState, incident: Incident) -> CheckpointState | None:
+def _being_examined(training: TrainingState, incident: Incident) -> CheckpointState | None:
     """A checkpoint from before the onset that has no verdict yet: worth waiting for."""
     onset = (incident.onset.generation, incident.onset.count)
     waiting = [
-        c for c in run.checkpoints if c.verdict is Verdict.WAITING and not c.dropped and (c.generation, c.count) < onset
+        c
+        for c in training.checkpoints
+        if c.verdict is Verdict.WAITING and not training.dropped(c) and (c.generation, c.count) < onset
     ]
     return waiting[-1] if waiting else None

@@ -8,7 +8,8 @@ from monitor.core.policy.incidents import examine
 from monitor.core.policy.lifecycle import IncidentEvent
 from monitor.core.policy.transaction import Transaction
 from monitor.core.policy.trust import plausible_ones, to_keep
-from monitor.core.state.fold import totals_now
+from monitor.core.state.checkpoints import healthy_after
+from monitor.core.state.epochs import totals_of
 from trainer_hooks.wire.messages import BatchEnded, Nonfinite, SkippedBy
 
 SAID_SINGLY = 12  # bad batches of a generation told one by one; later ones at every doubling
@@ -18,8 +19,8 @@ def on_batch(tx: Transaction, batch: BatchEnded, *, new: int, bad: int) -> None:
     """One batch of rank 0: `new` batches since the last record, `bad` of them not finite."""
     if bad:
         _suspect(tx, batch)
-    _follow_checkpoints(tx, new, bad)
-    incident = tx.run.incident
+    _follow_checkpoints(tx, new)
+    incident = tx.training.incident
     if incident is not None:
         diagnosed_again(tx, incident)
     if incident is None:
@@ -32,9 +33,9 @@ def _suspect(tx: Transaction, batch: BatchEnded) -> None:
     """Tell of it, and have the checkpoint to go back to examined now, so that a rule that fires later need not wait."""
     run = tx.run
     _notify_bad(tx, batch)
-    if run.suspicion_s is None:
-        run.suspicion_s = tx.now_s
-        for checkpoint in plausible_ones(run, tx.policy.rollback, None)[:1]:
+    if tx.ledger.suspicion_s is None:
+        tx.ledger.suspicion_s = tx.now_s
+        for checkpoint in plausible_ones(tx.training, tx.policy.rollback, None)[:1]:
             examine(tx, checkpoint)
 
 
@@ -48,38 +49,43 @@ def _notify_bad(tx: Transaction, batch: BatchEnded) -> None:
         batch.skipped_by, "no step taken"
     )
     cured = ", state put back and clean" if batch.cured else ""
-    totals = totals_now(tx.run)
+    totals = totals_of(tx.training)
     rate = totals.nonfinite_batches / max(totals.batches, 1)
     so_far = f"{totals.nonfinite_batches} so far ({rate:.2%} of {totals.batches} batches)"
     text = f"epoch {batch.epoch} batch {batch.batch}: {what} not finite, {done}{cured}; {so_far}"
     tx.notify(text, Severity.WARNING)
 
 
-def _follow_checkpoints(tx: Transaction, new: int, bad: int) -> None:
+def _follow_checkpoints(tx: Transaction, new: int) -> None:
+    """Where a checkpoint has just been proven by what followed it, decide anew which copies are worth keeping."""
     needed = tx.policy.rollback.healthy_batches
-    proven = False
-    for checkpoint in tx.run.checkpoints:
-        if checkpoint.generation == tx.run.generation and checkpoint.healthy_after < needed:
-            checkpoint.healthy_after = 0 if bad else checkpoint.healthy_after + new
-            proven |= checkpoint.healthy_after >= needed
-    if proven:
-        keep(tx)
+    for checkpoint in reversed(tx.training.checkpoints):
+        followed = healthy_after(tx.training, checkpoint)
+        if checkpoint.generation != tx.training.generation or followed - new >= needed:
+            return  # so are all before it
+        if followed >= needed:
+            keep(tx)
+            return
 
 
 def keep(tx: Transaction) -> None:
     """Name the copies worth keeping, where that changed."""
-    digests = to_keep(tx.run, tx.policy.rollback)
-    if digests and digests != tx.run.kept:
-        tx.run.kept = digests
-        for checkpoint in tx.run.checkpoints:
-            checkpoint.dropped |= checkpoint.digest not in digests
-        tx.effects.append(KeepCheckpoints(tx.effect_id(), tx.run.spec.run, digests))
+    digests = to_keep(tx.training, tx.policy.rollback)
+    if digests and digests != tx.ledger.kept:
+        tx.ledger.kept = digests
+        gone = [c.digest for c in tx.training.checkpoints if c.digest not in digests]
+        tx.ledger.dropped = dict.fromkeys(gone, 1)
+        others = [to_keep(each, tx.policy.rollback) for each in tx.run.trainings.values() if each is not tx.training]
+        everything = tuple(dict.fromkeys([*digests, *(digest for kept in others for digest in kept)]))
+        tx.effects.append(KeepCheckpoints(tx.effect_id(), tx.run.spec.run, everything))
 
 
 def _calm_down(tx: Transaction) -> None:
     run = tx.run
-    if run.suspicion_s is not None and not any(rank.learned.nonfinite.counts for rank in run.ranks.values()):
-        run.suspicion_s = None
+    if tx.ledger.suspicion_s is not None and not any(
+        rank.learned.nonfinite.counts for rank in tx.training.ranks.values()
+    ):
+        tx.ledger.suspicion_s = None
 
 
 def _progress(tx: Transaction, incident: Incident, batch: BatchEnded, new: int, bad: int) -> None:
@@ -113,7 +119,7 @@ def _end(tx: Transaction, incident: Incident) -> None:
     met = ", the samples of the onset among them" if acted and incident.samples_left == 0 else ""
     incident.outcome = f"{incident.watch_seen} healthy batches {rate}{met}"
     tx.move(incident, IncidentEvent.PROVEN if acted else IncidentEvent.HEALED)
-    tx.run.suspicion_s = None
+    tx.ledger.suspicion_s = None
     tx.record(incident, f"incident {incident.number} {incident.state}: {incident.outcome}")
     name = tx.name
     tx.alert(

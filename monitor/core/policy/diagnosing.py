@@ -26,7 +26,7 @@ def diagnosed_again(tx: Transaction, incident: Incident, *, news: bool = False) 
 
     It is frozen once something was done, in another generation, and after REVISIONS_MAX.
     """
-    known, here = incident.diagnosis, tx.run.position
+    known, here = incident.diagnosis, tx.training.position
     if known is None or here is None or not incident.live or incident.applied_s is not None:
         return
     if here.generation != incident.onset.generation or known.revision >= REVISIONS_MAX:
@@ -42,7 +42,7 @@ def diagnosed_again(tx: Transaction, incident: Incident, *, news: bool = False) 
 
 def _diagnose(tx: Transaction, incident: Incident, revision: int = 0) -> None:
     try:
-        found = diagnose(tx.run, incident)
+        found = diagnose(tx.training, incident)
     except Exception as error:  # noqa: BLE001 - our own defect; the incident must go on without a diagnosis
         _report_defect(tx, error)
         return
@@ -54,7 +54,7 @@ def cause_of(tx: Transaction, finding: Finding) -> str:
     if finding.family not in SELDOM_INCIDENTS:
         return ""
     try:
-        found = diagnose_finding(tx.run, finding)
+        found = diagnose_finding(tx.training, finding)
     except Exception as error:  # noqa: BLE001 - as above: people are told of the finding all the same
         _report_defect(tx, error)
         return ""
@@ -62,7 +62,7 @@ def cause_of(tx: Transaction, finding: Finding) -> str:
 
 
 def _report_defect(tx: Transaction, error: Exception) -> None:
-    tx.run.totals.defects += 1
+    tx.run.defects += 1
     place = traceback.extract_tb(error.__traceback__)[-1]
     what = f"{type(error).__name__} in {place.name}, line {place.lineno}: {error}"
     tx.notify(f"a defect of trainwarden in the diagnosis, please report it: {what}", Severity.CRITICAL)

@@ -1,4 +1,4 @@
-"""Beginnings and ends: of generations, of the run, of its supervisor; and what a person asks for. Pure."""
+"""What the policy does when generations, trainings and the run begin and end, and what a person asks for. Pure."""
 
 from __future__ import annotations
 
@@ -9,91 +9,53 @@ from monitor.core.model import (
     IncidentState,
     KeepState,
     Position,
+    RunEnded,
     Severity,
-    Verdict,
 )
-from monitor.core.policy.cure_watch import keep
 from monitor.core.policy.incidents import decide, give_up, send
 from monitor.core.policy.lifecycle import IncidentEvent
 from monitor.core.policy.planning import order_for
 from monitor.core.policy.transaction import Transaction
-from monitor.core.state.fold import archive_generation, totals_now
-from monitor.core.state.intervals import fold_start
-from monitor.core.state.run import CheckpointState, Learned, RankState
-from monitor.core.state.stats import snapshot_of
+from monitor.core.state.epochs import totals_of_run
 from trainer_hooks.wire.messages import TrainingEnded, TrainingStarted
 
-TRAININGS_MAX = 200
 
-
-def on_generation_started(tx: Transaction, number: int, nonce: str, pid: int, supervisor_pid: int) -> None:
-    """A new generation begins; an old or repeated one changes only who its supervisor is."""
-    run = tx.run
-    if number < run.generation:
+def on_generation_started(tx: Transaction, *, news: bool) -> None:
+    """A new generation begins: what was ordered of the one before is of no use any more."""
+    if not news:
         return
-    if number == run.generation:
-        run.nonce, run.pid = nonce, pid or run.pid
-        if supervisor_pid:
-            on_supervisor_changed(tx, supervisor_pid)
-        return
-    if run.alive:
-        archive_generation(run)
-    run.generation, run.nonce, run.pid, run.supervisor_pid = number, nonce, pid, supervisor_pid
-    run.alive, run.ended, run.ended_s, run.ended_detail = True, "", None, ""
-    run.training, run.training_over, run.pending_order, run.phase = None, False, None, "idle"
-    run.last_action_count, run.leaving = -1, False
-    incident = run.incident
-    target = _target(tx, incident) if incident else None
-    learned = snapshot_of(target.learned) if target and target.learned else Learned()
-    learned.uncured = 0  # the target was verified
-    run.ranks[0] = RankState(0, learned=learned)
-    fold_start(run, tx.now_s)
-
-
-def _target(tx: Transaction, incident: Incident) -> CheckpointState | None:
-    return next((c for c in tx.run.checkpoints if c.digest == incident.target), None)
+    for training in tx.run.trainings.values():
+        ledger = training.ledger
+        ledger.pending, ledger.last_action_count, ledger.leaving, ledger.answered = None, -1, False, {}
 
 
 def on_training_started(tx: Transaction, event: TrainingStarted) -> None:
-    """The trainer told its settings. A second train() in the same process is another training of the run."""
-    run = tx.run
-    if run.training is not None and run.training.ordinal != event.ordinal and run.incident:
-        _close(tx, run.incident, IncidentEvent.RUN_ENDED, f"training {run.training.ordinal} of the script ended")
-    run.training, run.training_over = event, False
-    fold_start(run, tx.now_s)
-    run.trainings.append(event)
-    del run.trainings[1:-TRAININGS_MAX]
-    if not event.plan_id:
-        run.in_force = run.in_force if run.generation > 1 and run.incident else None
+    """The trainer said what its settings are. A training that started before in the same process is over."""
+    for other in tx.run.trainings.values():
+        if other is not tx.training and other.incident and other.over:
+            end = f"training {other.number} of the script ended"
+            _close(tx.of(other), other.incident, IncidentEvent.RUN_ENDED, end)
+    if not event.plan_id and not (tx.training.generation > 1 and tx.training.incident):
+        tx.ledger.in_force = None
     where = f"{event.framework} {event.versions.get(event.framework, '')}".strip()
     epochs = f"epochs {event.start_epoch} to {event.epochs}, {event.batches_per_epoch} batches each"
-    tx.notify(f"training {event.ordinal} started ({where}, {event.device}): {epochs}")
+    tx.notify(f"training {tx.training.number} started ({where}, {event.device}): {epochs}")
 
 
 def on_training_ended(tx: Transaction, event: TrainingEnded) -> None:
     """train() returned or raised."""
-    run = tx.run
-    run.training_over, run.training_how = True, event.how
-    run.final_metrics = event.metrics or run.final_metrics
     if event.how == "finished":
         shown = ", ".join(f"{name} {value:.4g}" for name, value in list(event.metrics.items())[:4])
         tx.notify(f"the training finished after epoch {event.epoch}{': ' + shown if shown else ''}")
-        for incident in run.incidents[-1:]:
+        for incident in tx.ledger.incidents[-1:]:
             tx.report(incident)
 
 
 def on_generation_exited(tx: Transaction, event: GenerationExited) -> None:
-    """The process is gone. With a relaunch, its branch after the checkpoint is abandoned."""
-    run, exit_ = tx.run, event.exit
-    if exit_.number != run.generation or not run.alive:
-        return
-    incident = run.incident
-    if incident and incident.state is IncidentState.MITIGATING and incident.left_at is None:
-        incident.left_at = run.position
-    if event.relaunch and incident and incident.action == "rollback":
-        _abandon(tx, incident)
-    archive_generation(run)
-    run.alive, run.exited_s, run.pending_order = False, exit_.ended_s, None
+    """The process is gone."""
+    exit_ = event.exit
+    for training in tx.run.trainings.values():
+        _left(tx.of(training), event)
     how = (
         f"exit code {exit_.code}"
         if exit_.code is not None
@@ -113,65 +75,50 @@ def on_generation_exited(tx: Transaction, event: GenerationExited) -> None:
             "It is not started again: nothing asked for that.",
             Severity.CRITICAL,
         )
+    if tx.run.supervisor_pid == 0:
+        _on_vanished(tx)
+
+
+def _left(tx: Transaction, event: GenerationExited) -> None:
+    """One training of the generation that is gone."""
+    incident, training = tx.training.incident, tx.training
+    tx.ledger.pending = None
+    if incident is None:
+        return
+    if incident.state is IncidentState.MITIGATING and incident.left_at is None:
+        incident.left_at = training.left_at
+    if event.relaunch and incident.action == "rollback":
+        incident.batches_discarded += training.discarded
 
 
 def _failed(tx: Transaction, event: GenerationExited) -> bool:
     """An end that nobody asked for: no order, no Ctrl-C, and not after the training was done."""
-    exit_, run = event.exit, tx.run
+    exit_, training = event.exit, tx.training
     bad = exit_.code != 0 or exit_.signal is not None
-    return bad and not (exit_.asked or run.leaving or run.training_how == "finished")
+    return bad and not (exit_.asked or tx.ledger.leaving or training.how == "finished")
 
 
-def _abandon(tx: Transaction, incident: Incident) -> None:
-    """Condemn what came after the target, in the rows of epochs and among the checkpoints."""
-    run, target = tx.run, _target(tx, incident)
-    if target is None:
-        return
-    for checkpoint in run.checkpoints:
-        if checkpoint.ordinal == target.ordinal and checkpoint.epoch > target.epoch:
-            checkpoint.abandoned = True
-    lost = [r for r in run.epochs if r.epoch > target.epoch and r.status not in ("discarded", "redone")]
-    for row in lost:
-        row.status = "discarded"
-    discarded = sum(r.batches for r in lost)
-    incident.batches_discarded += discarded
-    run.totals.batches_discarded += discarded
-
-
-def on_first_batch(tx: Transaction) -> None:
-    """The first batch of a generation: the downtime since the last one is known."""
-    run = tx.run
-    run.resumed_s = tx.now_s
-    if run.exited_s is not None:
-        down = max(tx.now_s - run.exited_s, 0.0)
-        run.downtime_s += down
-        if run.incident:
-            run.incident.downtime_s += down
-        run.exited_s = None
-
-
-def on_run_ended(tx: Transaction, how: str, detail: str) -> None:
+def on_run_ended(tx: Transaction, event: RunEnded) -> None:
     """The supervisor will start nothing more."""
-    run = tx.run
-    if run.ended:
-        return
-    if run.alive:
-        archive_generation(run)
-    run.alive, run.ended, run.ended_detail, run.ended_s, run.pending_order = False, how, detail, tx.now_s, None
-    incident = run.incident
-    if incident and how == "held":
-        give_up(tx, incident, detail)
-    elif incident:
-        _close(tx, incident, IncidentEvent.RUN_ENDED, f"the run {how} ({detail})" if detail else f"the run {how}")
-    totals = totals_now(run)
+    run, how, detail = tx.run, event.how, event.detail
+    for training in run.trainings.values():
+        training.ledger.pending = None
+        incident = training.incident
+        if incident and how == "held":
+            give_up(tx.of(training), incident, detail)
+        elif incident:
+            why = f"the run {how} ({detail})" if detail else f"the run {how}"
+            _close(tx.of(training), incident, IncidentEvent.RUN_ENDED, why)
+    totals = totals_of_run(run)
     tx.notify(
         f"run {how}{': ' + detail if detail else ''}; "
         f"{totals.nonfinite_batches} non-finite of {totals.batches} batches in all"
     )
-    if not run.trainings:
+    if not any(training.starts for training in run.trainings.values()):
         tx.notify("no training was seen in it: the hooks attach to Ultralytics 8.3.213 and newer", Severity.WARNING)
-    for known in run.incidents:
-        tx.report(known)
+    for training in run.trainings.values():
+        for known in training.ledger.incidents:
+            tx.of(training).report(known)
     tx.effects.append(KeepState(tx.effect_id(), run.spec.run))
 
 
@@ -188,15 +135,13 @@ def _close(tx: Transaction, incident: Incident, incident_event: IncidentEvent, w
     tx.alert("closed", title, incident.outcome, Severity.WARNING, incident)
 
 
-def on_supervisor_changed(tx: Transaction, supervisor_pid: int) -> None:
+def on_supervisor_changed(tx: Transaction) -> None:
     """The supervisor died (0): training goes on, and nobody can relaunch it. Or another one took over."""
     run = tx.run
-    if run.supervisor_pid == supervisor_pid or run.ended:
-        run.supervisor_pid = supervisor_pid
+    if run.ended:
         return
-    run.supervisor_pid = supervisor_pid
-    if supervisor_pid:
-        tx.notify(f"the run has a supervisor again (process {supervisor_pid})")
+    if run.supervisor_pid:
+        tx.notify(f"the run has a supervisor again (process {run.supervisor_pid})")
         return
     remedy = f"take it over with `trainwarden run --adopt {run.spec.run}`"
     tx.notify(
@@ -206,15 +151,16 @@ def on_supervisor_changed(tx: Transaction, supervisor_pid: int) -> None:
     tx.alert("supervisor_lost", title, f"The training goes on and is only observed; {remedy}.", Severity.CRITICAL)
 
 
-def on_vanished(tx: Transaction) -> None:
-    """The training's process is gone, and no supervisor is there to say how."""
-    if tx.run.incident:
-        _close(tx, tx.run.incident, IncidentEvent.RUN_VANISHED, "the training vanished")
+def _on_vanished(tx: Transaction) -> None:
+    """The process is gone, and no supervisor is there to say how."""
+    for training in tx.run.trainings.values():
+        if training.incident:
+            _close(tx.of(training), training.incident, IncidentEvent.RUN_VANISHED, "the training vanished")
 
 
 def on_command(tx: Transaction, command: CommandGiven) -> None:
     """A person asks for a stop or a rollback."""
-    run, incident = tx.run, tx.run.incident
+    run, incident = tx.run, tx.training.incident
     if not run.alive:
         tx.notify(f"{command.by} asked to {command.kind}: nothing is running")
         return
@@ -224,7 +170,7 @@ def on_command(tx: Transaction, command: CommandGiven) -> None:
             incident.outcome = f"{command.by} stopped the run"
             tx.move(incident, IncidentEvent.OPERATOR)
             tx.report(incident)
-        send(tx, order_for(run, "stop", f"{command.by} asked for it"))
+        send(tx, order_for(tx, "stop", f"{command.by} asked for it"))
         return
     if run.supervisor_pid == 0:
         tx.notify("a rollback needs the run's supervisor, and it is gone", Severity.CRITICAL)
@@ -236,13 +182,10 @@ def on_command(tx: Transaction, command: CommandGiven) -> None:
 
 
 def _asked_for(tx: Transaction, command: CommandGiven) -> None:
-    run = tx.run
-    at = run.position or Position(run.generation, 1, 0, 0)
-    number = len(run.incidents) + 1
-    incident = Incident(
-        f"{run.spec.run}-i{number}", number, "operator", Severity.INFO, IncidentState.OPEN, tx.now_s, at, at
-    )
-    run.incidents.append(incident)
+    at = tx.training.position or Position(tx.run.generation, 1, 0, 0)
+    id_, number = tx.incident_id()
+    incident = Incident(id_, number, "operator", Severity.INFO, IncidentState.OPEN, tx.now_s, at, at)
+    tx.ledger.incidents.append(incident)
     tx.record(incident, f"incident {number}: {command.by} asked for a rollback")
     _roll_back_now(tx, incident)
 
@@ -251,18 +194,3 @@ def _roll_back_now(tx: Transaction, incident: Incident) -> None:
     """What a person asks for is not an adjustment: mark the first action as taken."""
     incident.attempts = max(incident.attempts, 1)
     decide(tx, incident)
-
-
-def on_examined(tx: Transaction, checkpoint: CheckpointState) -> None:
-    """A verdict arrived: tell it, keep what is worth keeping, and go on where a decision waited for it."""
-    checkpoint.examining = False
-    said = "; ".join(checkpoint.reasons)
-    bad = checkpoint.verdict is not Verdict.SOUND
-    tx.notify(
-        f"checkpoint of epoch {checkpoint.epoch}: {checkpoint.verdict} ({said})",
-        Severity.WARNING if bad else Severity.INFO,
-    )
-    keep(tx)
-    incident = tx.run.incident
-    if incident and incident.waiting_for == checkpoint.digest:
-        decide(tx, incident)

@@ -23,14 +23,17 @@ from monitor.core.policy.planning import make_plan, order_for, with_plan
 from monitor.core.policy.strengthen import current
 from monitor.core.policy.transaction import Transaction
 from monitor.core.policy.trust import judge
-from monitor.core.state.fold import totals_now
-from monitor.core.state.run import CheckpointState, RunState
-from monitor.core.state.stats import clear
+from monitor.core.state.epochs import totals_of
+from monitor.core.state.ledger import PendingOrder
+from monitor.core.state.rows import CheckpointState
+from monitor.core.state.run import TrainingState
 from trainer_hooks.wire.messages import Order
+from trainer_hooks.wire.runfolder import Receipt
 
 SAMPLES_MAX = 1024  # names of samples kept of an onset
 FINDINGS_MAX = 64  # of one incident; the first of each detector is what counts
-INCIDENTS_MAX = 1000  # of one run
+INCIDENTS_MAX = 1000  # of one training
+EXAMINING_MAX = 500  # as many as there are checkpoints
 ORDER_AGAIN_S = 1.0  # an unanswered order is sent again this often
 ADJUST_TIMEOUT_S = (
     120.0  # an adjustment is applied at the next boundary; a trainer that validates or saves may take this long
@@ -41,7 +44,7 @@ def on_findings(tx: Transaction, findings: list[Finding]) -> None:
     """Open an incident, or let the one that lives know that it goes on."""
     if not findings:
         return
-    incident = tx.run.incident
+    incident = tx.training.incident
     if incident is None:
         _open(tx, findings)
         return
@@ -63,10 +66,10 @@ def on_findings(tx: Transaction, findings: list[Finding]) -> None:
 def _open(tx: Transaction, findings: list[Finding]) -> None:
     run = tx.run
     first = findings[0]
-    number = len(run.incidents) + 1
+    id_, number = tx.incident_id()
     onset = min((f.since for f in findings), key=lambda p: (p.generation, p.count))
     incident = Incident(
-        id=f"{run.spec.run}-i{number}",
+        id=id_,
         number=number,
         family=first.family,
         severity=max((f.severity for f in findings), key=list(Severity).index),
@@ -75,17 +78,17 @@ def _open(tx: Transaction, findings: list[Finding]) -> None:
         opened_at=first.at,
         onset=onset,
         findings=findings[:FINDINGS_MAX],
-        onset_samples=_samples_since(run, onset.count),
-        nonfinite_at_open=totals_now(run).nonfinite_batches,
-        window_nonfinite=_bad_since(run, onset.count),
+        onset_samples=_samples_since(tx.training, onset.count),
+        nonfinite_at_open=totals_of(tx.training).nonfinite_batches,
+        window_nonfinite=_bad_since(tx.training, onset.count),
     )
-    if run.training:
-        incident.training, incident.before = run.training, current(run, run.training)
+    if tx.training.started:
+        incident.training, incident.before = tx.training.started, current(tx.training, tx.training.started)
     diagnosed(tx, incident)
-    run.incidents.append(incident)
-    del run.incidents[:-INCIDENTS_MAX]
+    tx.ledger.incidents.append(incident)
+    del tx.ledger.incidents[:-INCIDENTS_MAX]
     key = f"{incident.family}/{incident.severity}"
-    run.totals.incidents[key] = run.totals.incidents.get(key, 0) + 1
+    tx.ledger.incidents_opened[key] = tx.ledger.incidents_opened.get(key, 0) + 1
     incident.options = options_at(tx, incident)
     where = f"epoch {first.at.epoch}, batch {first.at.batch}"
     tx.record(
@@ -93,42 +96,46 @@ def _open(tx: Transaction, findings: list[Finding]) -> None:
     )
     title = f"{tx.name}: {first.summary}"
     text = f"Opened at {where}; first bad batch: epoch {onset.epoch}, batch {onset.batch}."
-    text += f"{_first_tensor(run, onset.count)}{in_short(incident)}"
+    text += f"{_first_tensor(tx.training, onset.count)}{in_short(incident)}"
     tx.alert("incident_opened", title, text, incident.severity, incident)
     decide(tx, incident)
 
 
-def _samples_since(run: RunState, count: int) -> list[str]:
+def _samples_since(training: TrainingState, count: int) -> list[str]:
     names = [
         name
-        for g, seen in run.nonfinite_log
-        if g == run.generation and _count_of(run, seen.epoch, seen.batch) >= count
+        for g, seen in training.nonfinite_log
+        if g == training.generation and _count_of(training, seen.epoch, seen.batch) >= count
         for name in seen.samples
     ]
     return list(dict.fromkeys(names))
 
 
-def _first_tensor(run: RunState, count: int) -> str:
+def _first_tensor(training: TrainingState, count: int) -> str:
     """Names the first tensor found non-finite since then, with a space before; empty: the hooks looked at none."""
-    seen = [s for g, s in run.nonfinite_log if g == run.generation and _count_of(run, s.epoch, s.batch) >= count]
+    seen = [
+        s
+        for g, s in training.nonfinite_log
+        if g == training.generation and _count_of(training, s.epoch, s.batch) >= count
+    ]
     name = next((s.first_bad for s in seen if s.first_bad), "")
     return f" The first non-finite tensor: {name}." if name else ""
 
 
-def _count_of(run: RunState, epoch: int, batch: int) -> int:
+def _count_of(training: TrainingState, epoch: int, batch: int) -> int:
     """Counts.batches at a batch of this generation, from the rows of its epochs."""
-    before = sum(r.batches for r in run.epochs if r.generation == run.generation and r.epoch < epoch)
+    before = sum(r.batches for r in training.epochs if r.generation == training.generation and r.epoch < epoch)
     return before + batch + 1
 
 
-def _bad_since(run: RunState, count: int) -> int:
-    leader = run.ranks.get(0)
+def _bad_since(training: TrainingState, count: int) -> int:
+    leader = training.ranks.get(0)
     return sum(1 for c in leader.learned.nonfinite.counts if c >= count) if leader else 0
 
 
 def decide(tx: Transaction, incident: Incident) -> None:
     """Take the next action: act, wait for an examination, only watch, or give up."""
-    action = choose(tx.run, incident, tx.policy, may_act=tx.may_act)
+    action = choose(tx.run, tx.training, incident, tx.policy, may_act=tx.may_act)
     incident.waiting_for = ""
     match action.kind:
         case "watch":
@@ -148,8 +155,9 @@ def decide(tx: Transaction, incident: Incident) -> None:
 
 def examine(tx: Transaction, checkpoint: CheckpointState) -> None:
     """Have a checkpoint looked at, unless that is under way."""
-    if not checkpoint.examining:
-        checkpoint.examining = True
+    if checkpoint.digest not in tx.ledger.examining:
+        tx.ledger.examining.append(checkpoint.digest)
+        del tx.ledger.examining[:-EXAMINING_MAX]
         run = tx.run.spec.run
         tx.effects.append(ExamineCheckpoint(tx.effect_id(), run, checkpoint.manifest_name, checkpoint.digest))
 
@@ -157,8 +165,8 @@ def examine(tx: Transaction, checkpoint: CheckpointState) -> None:
 def _act(tx: Transaction, incident: Incident, action: Action) -> None:
     run = tx.run
     incident.action, incident.reason = action.kind, action.reason
-    order = order_for(run, "adjust" if action.kind == "adjust" else "stop", action.reason)
-    plan = make_plan(run, incident, tx.policy, order, action.checkpoint, tx.now_s)
+    order = order_for(tx, "adjust" if action.kind == "adjust" else "stop", action.reason)
+    plan = make_plan(run, tx.training, incident, tx.policy, order, action.checkpoint, tx.now_s)
     name = f"adjust-{order.id}.json" if action.kind == "adjust" else f"plan-{plan.generation}.json"
     incident.attempts += 1
     incident.rollbacks += action.kind == "rollback"
@@ -166,14 +174,14 @@ def _act(tx: Transaction, incident: Incident, action: Action) -> None:
     incident.changes = list(plan.changes)
     incident.target = action.checkpoint.digest if action.checkpoint else incident.target
     incident.applied_s = None
-    run.last_action_generation = run.generation
-    run.last_action_count = run.ranks[0].counts.batches if 0 in run.ranks else 0
-    run.rollbacks_used += action.kind == "rollback"
+    tx.ledger.last_action_generation = tx.training.generation
+    tx.ledger.last_action_count = tx.training.ranks[0].counts.batches if 0 in tx.training.ranks else 0
+    tx.ledger.rollbacks_used += action.kind == "rollback"
     tx.move(incident, IncidentEvent.ACTED)
     what = "adjusting in place" if action.checkpoint is None else f"rolling back to epoch {action.checkpoint.epoch}"
     tx.record(incident, f"{what}: {action.reason}", Severity.WARNING)
     if action.checkpoint:
-        why = judge(action.checkpoint, run, tx.policy.rollback)[1]
+        why = judge(action.checkpoint, tx.training, tx.policy.rollback)[1]
         tx.notify(f"epoch {action.checkpoint.epoch}'s checkpoint is clean: {why}")
     tx.effects.append(WritePlan(tx.effect_id(), run.spec.run, name, plan))
 
@@ -185,52 +193,56 @@ def give_up(tx: Transaction, incident: Incident, reason: str) -> None:
     tx.record(incident, f"given up, the training is stopped and everything is kept: {reason}", Severity.CRITICAL)
     tx.alert("given_up", f"{tx.name}: given up", reason, Severity.CRITICAL, incident)
     if tx.may_act and tx.run.alive:
-        send(tx, order_for(tx.run, "stop", reason))
+        send(tx, order_for(tx, "stop", reason))
 
 
 def send(tx: Transaction, order: Order) -> None:
     """Send an order, and keep sending it until it is answered."""
-    tx.run.pending_order, tx.run.pending_sent_s, tx.run.pending_since_s = (
-        order,
-        tx.now_s,
-        tx.now_s,
-    )
+    tx.ledger.pending = PendingOrder(order, tx.now_s, tx.now_s)
     tx.effects.append(SendOrder(order.id, order))
 
 
 def on_plan_written(tx: Transaction, plan: str, error: str) -> None:
     """The plan is on disk: now the order that names it may go out."""
-    incident = tx.run.incident
-    if incident is None or incident.plan is None or incident.plan.id != plan or incident.order is None:
-        return
-    if incident.state is not IncidentState.MITIGATING:
-        return
-    if error:
-        failed(tx, incident, f"the plan could not be written: {error}")
-        return
-    send(tx, incident.order)
+    for training in tx.run.trainings.values():
+        incident = training.incident
+        if incident is None or incident.plan is None or incident.plan.id != plan or incident.order is None:
+            continue
+        if incident.state is not IncidentState.MITIGATING:
+            continue
+        if error:
+            failed(tx.of(training), incident, f"the plan could not be written: {error}")
+        else:
+            send(tx.of(training), incident.order)
 
 
 def failed(tx: Transaction, incident: Incident, why: str) -> None:
     """The action came to nothing: on to the next action."""
     if incident.action == "rollback":
-        tx.run.totals.rollbacks["failed"] = tx.run.totals.rollbacks.get("failed", 0) + 1
+        tx.ledger.rollbacks["failed"] = tx.ledger.rollbacks.get("failed", 0) + 1
     tx.move(incident, IncidentEvent.FAILED)
     tx.record(incident, f"that failed: {why}", Severity.CRITICAL)
-    tx.run.last_action_count = -1  # nothing was done, so nothing has to cool down
+    tx.ledger.last_action_count = -1  # nothing was done, so nothing has to cool down
     decide(tx, incident)
+
+
+def on_receipt(tx: Transaction, receipt: Receipt) -> None:
+    """A receipt lies in the run folder: it answers the order of whichever training it was sent to."""
+    for training in tx.run.trainings.values():
+        if training.ledger.pending and training.ledger.pending.order.id == receipt.order:
+            on_answer(tx.of(training), receipt.order, receipt.outcome, receipt.detail)
 
 
 def on_answer(tx: Transaction, order_id: str, outcome: str, detail: str) -> None:
     """An order was answered, over the wire or by a receipt; a repeat changes nothing."""
-    run, incident = tx.run, tx.run.incident
-    pending = run.pending_order
+    run, incident = tx.run, tx.training.incident
+    pending = tx.ledger.pending.order if tx.ledger.pending else None
     if pending is None or pending.id != order_id:
         return
-    run.pending_order = None
-    run.leaving = pending.kind == "stop" and outcome not in ("refused", "failed")
+    tx.ledger.pending = None
+    tx.ledger.leaving = pending.kind == "stop" and outcome not in ("refused", "failed")
     key = f"{pending.kind}/{outcome}"
-    run.totals.orders[key] = run.totals.orders.get(key, 0) + 1
+    tx.ledger.orders[key] = tx.ledger.orders.get(key, 0) + 1
     if incident is None or incident.order is None or incident.order.id != order_id:
         tx.notify(f"the order to {pending.kind} was {outcome}")
         return
@@ -239,9 +251,13 @@ def on_answer(tx: Transaction, order_id: str, outcome: str, detail: str) -> None
     if outcome in ("refused", "failed"):
         failed(tx, incident, f"the trainer {outcome} the order: {detail}")
         return
-    incident.left_at = run.position
+    incident.left_at = tx.training.position
     incident.applied_s = tx.now_s
-    where = f"epoch {run.position.epoch}, batch {run.position.batch}" if run.position else "a batch boundary"
+    where = (
+        f"epoch {tx.training.position.epoch}, batch {tx.training.position.batch}"
+        if tx.training.position
+        else "a batch boundary"
+    )
     if pending.kind == "adjust":
         _applied(tx, incident, f"adjusted in place at {where}")
     else:
@@ -251,10 +267,9 @@ def on_answer(tx: Transaction, order_id: str, outcome: str, detail: str) -> None
 def _applied(tx: Transaction, incident: Incident, text: str) -> None:
     """The action is in force: from here on the cure has to prove itself."""
     run = tx.run
-    run.in_force = incident.settings
-    for rank in run.ranks.values():
-        clear(rank.learned.nonfinite)
-    run.suspicion_s = None
+    tx.ledger.in_force = incident.settings
+    tx.answer_nonfinite()
+    tx.ledger.suspicion_s = None
     tx.move(incident, IncidentEvent.APPLIED)
     _watch(tx, incident)
     changed = ", ".join(f"{c.setting} {c.old} -> {c.new}" for c in incident.changes) or "no setting changed"
@@ -271,7 +286,7 @@ def _applied(tx: Transaction, incident: Incident, text: str) -> None:
 
 def on_plan_applied(tx: Transaction, plan_id: str, when: str, mismatches: tuple[str, ...]) -> None:
     """A generation tells what its settings really are."""
-    incident = tx.run.incident
+    incident = tx.training.incident
     if incident is None or incident.plan is None or incident.plan.id != plan_id:
         return
     if when == "first step" and incident.state is IncidentState.MITIGATING:
@@ -294,8 +309,8 @@ def _resumed(tx: Transaction, incident: Incident) -> None:
     run, plan = tx.run, incident.plan
     incident.resumed_s = tx.now_s
     started = plan.start_epoch if plan else 0
-    run.totals.rollbacks["applied"] = run.totals.rollbacks.get("applied", 0) + 1
-    _applied(tx, incident, f"rolled back: generation {run.generation} starts at epoch {started}")
+    tx.ledger.rollbacks["applied"] = tx.ledger.rollbacks.get("applied", 0) + 1
+    _applied(tx, incident, f"rolled back: generation {tx.training.generation} starts at epoch {started}")
 
 
 def _watch(tx: Transaction, incident: Incident) -> None:
@@ -313,21 +328,19 @@ def _watch(tx: Transaction, incident: Incident) -> None:
 
 def on_tick(tx: Transaction) -> None:
     """Send an unanswered order again; an adjustment that is never answered has failed."""
-    run = tx.run
-    order = run.pending_order
-    if order is None or not run.alive:
+    pending, run, incident = tx.ledger.pending, tx.run, tx.training.incident
+    if pending is None or not run.alive:
         return
-    incident = run.incident
-    late = tx.now_s - run.pending_since_s
+    order, late = pending.order, tx.now_s - pending.since_s
     if order.kind == "adjust" and late > ADJUST_TIMEOUT_S and incident and incident.state is IncidentState.MITIGATING:
-        run.pending_order = None
+        tx.ledger.pending = None
         failed(tx, incident, f"the order to adjust was not answered for {late:.0f} s")
     elif order.kind == "stop" and not order.plan and late > tx.policy.rollback.grace_s and run.supervisor_pid:
-        run.pending_order = None  # with a plan the supervisor watches the clock itself
+        tx.ledger.pending = None  # with a plan the supervisor watches the clock itself
         tx.notify(
             f"the order to stop was not obeyed for {late:.0f} s: its supervisor ends the training", Severity.WARNING
         )
         tx.effects.append(EndTraining(tx.effect_id(), run.spec.run))
-    elif tx.now_s - run.pending_sent_s >= ORDER_AGAIN_S:
-        run.pending_sent_s = tx.now_s
+    elif tx.now_s - pending.sent_s >= ORDER_AGAIN_S:
+        pending.sent_s = tx.now_s
         tx.effects.append(SendOrder(order.id, order))

@@ -17,43 +17,48 @@ from monitor.core.state.projection import (
     redo_batches,
     remaining,
 )
-from monitor.core.state.run import CheckpointState, EpochRow, RunState
+from monitor.core.state.rows import CheckpointState, EpochRow
+from monitor.core.state.run import RunState, TrainingState
 
 
 def options_at(tx: Transaction, incident: Incident) -> list[Option]:
     """The choices people have on such a night, and the one the policy takes first."""
     run = tx.run
-    chosen = choose(run, incident, tx.policy, may_act=tx.may_act)
-    candidates = plausible_ones(run, tx.policy.rollback, incident)
+    chosen = choose(run, tx.training, incident, tx.policy, may_act=tx.may_act)
+    candidates = plausible_ones(tx.training, tx.policy.rollback, incident)
     first = candidates[0] if candidates else None
     back = chosen.kind in ("rollback", "examine")
     return [
-        Option("stop and strengthen", _back_to(run, first) if first else "no clean checkpoint to go back to", back),
+        Option(
+            "stop and strengthen",
+            _back_to(run, tx.training, first) if first else "no clean checkpoint to go back to",
+            back,
+        ),
         Option(
             "adjust in place", "nothing is redone; the guard must have kept the state clean", chosen.kind == "adjust"
         ),
-        Option("go on", _going_on(run, incident), chosen.kind in ("watch", "wait")),
+        Option("go on", _going_on(tx.training, incident), chosen.kind in ("watch", "wait")),
         Option("go further back", _further_back(tx, first), chosen=False),
         Option("stop and keep everything", "the rest of the training is not done", chosen.kind == "stop"),
     ]
 
 
-def _back_to(run: RunState, checkpoint: CheckpointState) -> str:
-    position, training, pace = run.position, run.training, pace_s(run)
-    if position is None or training is None:
+def _back_to(run: RunState, training: TrainingState, checkpoint: CheckpointState) -> str:
+    position, started, pace = training.position, training.started, pace_s(training)
+    if position is None or started is None:
         return f"back to epoch {checkpoint.epoch}"
-    redo = redo_batches(checkpoint.epoch, position, training.batches_per_epoch)
+    redo = redo_batches(checkpoint.epoch, position, started.batches_per_epoch)
     text = f"back to epoch {checkpoint.epoch}: {redo} batches are redone"
     if pace is None:
         return text
-    left = remaining(position, training.epochs, training.batches_per_epoch).batches
-    end = finish_s(run.ranks[0].last_batch_s or run.opened_s, left, pace, redo)
+    left = remaining(position, started.epochs, started.batches_per_epoch).batches
+    end = finish_s(training.ranks[0].last_batch_s or run.opened_s, left, pace, redo)
     return f"{text}, {redo * pace / 3600:.2f} h at this run's pace; {_when(end, run.spec.deadline_s)}"
 
 
-def _going_on(run: RunState, incident: Incident) -> str:
+def _going_on(training: TrainingState, incident: Incident) -> str:
     """What goes on at the rate since the onset, to the end of this epoch."""
-    position, row = incident.opened_at, _row_of(run, incident)
+    position, row = incident.opened_at, _row_of(training, incident)
     if row is None:
         return "not projected: the epoch has not been seen"
     since = max(row.batches, 1)
@@ -63,15 +68,15 @@ def _going_on(run: RunState, incident: Incident) -> str:
     return f"{seen}; about {total} by the end of epoch {row.epoch}, each a step that is not taken"
 
 
-def _row_of(run: RunState, incident: Incident) -> EpochRow | None:
+def _row_of(training: TrainingState, incident: Incident) -> EpochRow | None:
     at = incident.opened_at
-    return next((r for r in reversed(run.epochs) if (r.generation, r.epoch) == (at.generation, at.epoch)), None)
+    return next((r for r in reversed(training.epochs) if (r.generation, r.epoch) == (at.generation, at.epoch)), None)
 
 
 def _further_back(tx: Transaction, first: CheckpointState | None) -> str:
     rules = tx.policy.rollback
-    older = [c for c in tx.run.checkpoints if not c.dropped and c is not first]
-    known = [f"epoch {c.epoch}: {judge(c, tx.run, rules)[0]}" for c in older]
+    older = [c for c in tx.training.checkpoints if not tx.training.dropped(c) and c is not first]
+    known = [f"epoch {c.epoch}: {judge(c, tx.training, rules)[0]}" for c in older]
     return "; ".join(known) or "there is no other checkpoint"
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from monitor.core.model import Incident
 from monitor.core.policy.settings import Policy
 from monitor.core.policy.strengthen import changes, current, strengthen
+from monitor.core.policy.transaction import Transaction
 from monitor.core.policy.trust import best_for
-from monitor.core.state.run import CheckpointState, RunState
+from monitor.core.state.rows import CheckpointState
+from monitor.core.state.run import RunState, TrainingState
 from trainer_hooks.wire.messages import Order
 from trainer_hooks.wire.runfolder import Checkpoint, Plan
 
@@ -14,51 +18,66 @@ ONSET_SAMPLES_MAX = 256  # names in a plan: the first bad batches are what must 
 SEED_STEP = 1009  # seeds of neighbouring generations must not meet those of neighbouring ranks (seed + rank)
 
 
-def order_for(run: RunState, kind: str, reason: str, rank: int = 0) -> Order:
+def order_for(tx: Transaction, kind: str, reason: str, rank: int = 0) -> Order:
     """A new order to the present generation's rank 0, which decides for the job, or to another one."""
-    run.effect_serial += 1
-    id_ = f"{run.spec.run}-g{run.generation}-o{run.effect_serial}"
-    return Order(id=id_, run=run.spec.run, generation=run.generation, rank=rank, kind=kind, plan="", reason=reason)
+    run = tx.run
+    run.ledger.effects += 1
+    return Order(
+        id=f"{run.spec.run}-g{run.generation}-o{run.ledger.effects}",
+        run=run.spec.run,
+        generation=run.generation,
+        rank=rank,
+        kind=kind,
+        plan="",
+        reason=reason,
+        training=tx.training.number,
+    )
 
 
 def with_plan(order: Order, name: str) -> Order:
     """The same order, naming the file of its plan."""
-    return Order(order.id, order.run, order.generation, order.rank, order.kind, name, order.reason)
+    return msgspec.structs.replace(order, plan=name)
 
 
 def make_plan(
-    run: RunState, incident: Incident, policy: Policy, order: Order, target: CheckpointState | None, now_s: float
+    run: RunState,
+    training: TrainingState,
+    incident: Incident,
+    policy: Policy,
+    order: Order,
+    target: CheckpointState | None,
+    now_s: float,
 ) -> Plan:
     """The plan of a rollback to `target`, or of an adjustment in place (None).
 
     Raises ValueError where the run has not told its settings yet.
     """
-    training = run.training
-    if training is None:
+    started = training.started
+    if started is None:
         raise ValueError(f"run {run.spec.run} has not told its settings yet: nothing to plan with")
-    incident.before = incident.before or current(run, training)
-    user = next((i.before for i in run.incidents if i.before), incident.before)
+    incident.before = incident.before or current(training, started)
+    user = next((i.before for i in training.ledger.incidents if i.before), incident.before)
     restart = target is not None
-    left = training.epochs - (target.epoch if target else 0)
-    settings = strengthen(incident.before, user, policy.strengthen, training, restart=restart, epochs_left=left)
-    best = best_for(target, run) if target else None
+    left = started.epochs - (target.epoch if target else 0)
+    settings = strengthen(incident.before, user, policy.strengthen, started, restart=restart, epochs_left=left)
+    best = best_for(target, training) if target else None
     return Plan(
         id=f"{order.id}-plan",
         run=run.spec.run,
-        generation=run.generation + (1 if restart else 0),
+        generation=training.generation + (1 if restart else 0),
         kind="rollback" if restart else "adjust",
         order=order.id,
         incident=incident.id,
         reason=incident.reason,
-        ordinal=training.ordinal,
-        arguments_digest=training.arguments_digest,
-        save_dir=training.save_dir,
+        ordinal=started.ordinal,
+        arguments_digest=started.arguments_digest,
+        save_dir=started.save_dir,
         checkpoint=_as_file(target),
         best=_as_file(best),
-        start_epoch=target.epoch + 1 if target else (run.position.epoch if run.position else 1),
+        start_epoch=target.epoch + 1 if target else (training.position.epoch if training.position else 1),
         settings=settings,
         changes=changes(incident.before, settings),
-        seed_offset=SEED_STEP * run.generation,
+        seed_offset=SEED_STEP * training.generation,
         onset_samples=tuple(incident.onset_samples[:ONSET_SAMPLES_MAX]),
         grace_s=policy.rollback.grace_s,
         written_s=now_s,

@@ -38,7 +38,7 @@ def acted_on(tx: Transaction, findings: list[Finding]) -> list[Finding]:
     if hung is not None:
         _ask(tx, hung)
     critical = [f for f in findings if f.severity is Severity.CRITICAL]
-    streak = tx.run.stacks.streak
+    streak = tx.ledger.stacks.streak
     if streak is None or not streak.waiting:
         return critical
     return [f for f in critical if f.detector != HANG]
@@ -46,26 +46,26 @@ def acted_on(tx: Transaction, findings: list[Finding]) -> list[Finding]:
 
 def _ask(tx: Transaction, finding: Finding) -> None:
     """Once for each standstill, of every rank."""
-    run, stacks = tx.run, tx.run.stacks
+    run, stacks = tx.run, tx.ledger.stacks
     count = finding.at.count
     known = stacks.streak
-    if known is not None and (known.generation, known.count) == (run.generation, count):
+    if known is not None and (known.generation, known.count) == (tx.training.generation, count):
         return
     if stacks.spent >= STREAKS_MAX:
         return
     stacks.spent += 1
-    orders = {rank: order_for(run, "stacks", finding.summary, rank) for rank in sorted(run.ranks)[:RANKS_MAX]}
-    stacks.streak = Standstill(run.generation, count, tx.now_s, orders, tx.now_s)
+    orders = {rank: order_for(tx, "stacks", finding.summary, rank) for rank in sorted(tx.training.ranks)[:RANKS_MAX]}
+    stacks.streak = Standstill(tx.training.generation, count, tx.now_s, orders, tx.now_s)
     tx.effects.extend(SendOrder(order.id, order) for order in orders.values())
 
 
 def on_tick(tx: Transaction) -> None:
     """Ask again, have somebody look, or go on without an answer."""
-    run, streak = tx.run, tx.run.stacks.streak
+    run, streak = tx.run, tx.ledger.stacks.streak
     if streak is None or not streak.waiting:
         return
     waited_s = tx.now_s - streak.began_s
-    if streak.generation != run.generation or not run.alive or waited_s > WAIT_S:
+    if streak.generation != tx.training.generation or not run.alive or waited_s > WAIT_S:
         streak.waiting = {}
         _tell(tx, streak)
         return
@@ -75,28 +75,29 @@ def on_tick(tx: Transaction) -> None:
     if waited_s >= LOOK_S and not streak.looked:
         streak.looked = True
         for rank, order in streak.waiting.items():
-            tx.effects.append(LookAtTraining(tx.effect_id(), run.spec.run, run.generation, rank, order.id))
+            tx.effects.append(LookAtTraining(tx.effect_id(), run.spec.run, tx.training.generation, rank, order.id))
 
 
 def on_taken(tx: Transaction, taken: StacksTaken) -> None:
     """Somebody outside has looked."""
-    if taken.generation == tx.run.generation:
-        on_stacks(tx, taken.rank, taken.seen)
+    for training in tx.run.trainings.values():
+        if taken.generation == training.generation:
+            on_stacks(tx.of(training), taken.rank, taken.seen)
 
 
 def on_stacks(tx: Transaction, rank: int, seen: StacksSeen) -> None:
     """A rank, or somebody outside, has answered; what nobody asked for is passed over."""
-    run, streak = tx.run, tx.run.stacks.streak
-    if streak is None or streak.generation != run.generation:
+    run, streak = tx.run, tx.ledger.stacks.streak
+    if streak is None or streak.generation != tx.training.generation:
         return
     order = streak.waiting.get(rank)
     if order is None or order.id != seen.order_id:
         return
     del streak.waiting[rank]
-    at = run.position
+    at = tx.training.position
     where = f"epoch {at.epoch}, batch {at.batch}" if at else "before the first batch"
-    run.stacks.taken.append(TakenStacks(tx.now_s, run.generation, rank, streak.count, where, _kept(seen)))
-    del run.stacks.taken[:-TAKEN_MAX]
+    tx.ledger.stacks.taken.append(TakenStacks(tx.now_s, tx.training.generation, rank, streak.count, where, _kept(seen)))
+    del tx.ledger.stacks.taken[:-TAKEN_MAX]
     if not streak.waiting:
         _tell(tx, streak)
 
@@ -116,11 +117,11 @@ def _cut(text: str) -> str:
 
 def _tell(tx: Transaction, streak: Standstill) -> None:
     """Once, when every rank has answered or the time is over: to people, and to the timeline of a live incident."""
-    run, incident = tx.run, tx.run.incident
+    run, incident = tx.run, tx.training.incident
     if streak.told:
         return
     streak.told = True
-    taken = [t for t in run.stacks.taken if (t.generation, t.count) == (streak.generation, streak.count)]
+    taken = [t for t in tx.ledger.stacks.taken if (t.generation, t.count) == (streak.generation, streak.count)]
     said = _said(taken) or "nobody could say where it stands: neither its hook nor anybody outside answered"
     of_it = incident if incident is not None and incident.family == HANG else None
     if of_it is not None:

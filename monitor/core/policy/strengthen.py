@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from monitor.core.policy.settings import Strengthen
-from monitor.core.state.run import RunState
+from monitor.core.state.run import TrainingState
 from trainer_hooks.wire.messages import TrainingStarted
 from trainer_hooks.wire.runfolder import Change, GroupSettings, Settings
 
@@ -19,29 +19,29 @@ CLIP_OF_ULTRALYTICS = (
 RAMP_SHARE_MAX = 0.5  # of the batches that are left: a longer ramp would end after the training
 
 
-def current(run: RunState, training: TrainingStarted) -> Settings:
+def current(training: TrainingState, started: TrainingStarted) -> Settings:
     """The settings in force now, as absolute values, with the bias group capped at the rate it uses now."""
-    last = run.ranks[0].last if 0 in run.ranks else None
+    last = training.ranks[0].last if 0 in training.ranks else None
     used = last.rates if last else ()
-    if run.in_force:
-        groups = run.in_force.groups
+    if training.ledger.in_force:
+        groups = training.ledger.in_force.groups
     else:
-        decays = training.base_weight_decays or (0.0,) * len(training.group_names)
+        decays = started.base_weight_decays or (0.0,) * len(started.group_names)
         groups = tuple(
             GroupSettings(name=name, base_rate=rate, rate_max=None, weight_decay=decay)
-            for name, rate, decay in zip(training.group_names, training.group_rates, decays, strict=False)
+            for name, rate, decay in zip(started.group_names, started.group_rates, decays, strict=False)
         )
     groups = tuple(_capped(group, used[i] if i < len(used) else None) for i, group in enumerate(groups))
-    if run.in_force:
-        return msgspec.structs.replace(run.in_force, groups=groups)
+    if training.ledger.in_force:
+        return msgspec.structs.replace(training.ledger.in_force, groups=groups)
     return Settings(
         groups=groups,
         clip_norm=last.values.get("clip_norm", CLIP_OF_ULTRALYTICS) if last else CLIP_OF_ULTRALYTICS,
-        momentum=_setting(training, "momentum", last.values.get("momentum", 0.9) if last else 0.9),
+        momentum=_setting(started, "momentum", last.values.get("momentum", 0.9) if last else 0.9),
         ramp_batches=0,
-        warmup_epochs=_setting(training, "warmup_epochs", 0.0),
-        learning_rate=_setting(training, "lr0", max(training.group_rates, default=0.0)),
-        weight_decay=_setting(training, "weight_decay", max((g.weight_decay for g in groups), default=0.0)),
+        warmup_epochs=_setting(started, "warmup_epochs", 0.0),
+        learning_rate=_setting(started, "lr0", max(started.group_rates, default=0.0)),
+        weight_decay=_setting(started, "weight_decay", max((g.weight_decay for g in groups), default=0.0)),
     )
 
 
@@ -55,15 +55,15 @@ def _capped(group: GroupSettings, used: float | None) -> GroupSettings:
     return msgspec.structs.replace(group, rate_max=used if group.rate_max is None else min(used, group.rate_max))
 
 
-def _setting(training: TrainingStarted, name: str, otherwise: float) -> float:
+def _setting(started: TrainingStarted, name: str, otherwise: float) -> float:
     try:
-        return float(training.settings[name])
+        return float(started.settings[name])
     except (KeyError, ValueError):  # this framework has no such setting, or writes it in words
         return otherwise
 
 
 def strengthen(
-    before: Settings, user: Settings, rules: Strengthen, training: TrainingStarted, *, restart: bool, epochs_left: float
+    before: Settings, user: Settings, rules: Strengthen, started: TrainingStarted, *, restart: bool, epochs_left: float
 ) -> Settings:
     """The settings for the next try of an incident.
 
@@ -84,7 +84,7 @@ def strengthen(
         ),
         clip_norm=before.clip_norm * _share(rules.clip_norm, before.clip_norm, rules.floor * user.clip_norm),
         momentum=min(before.momentum, rules.momentum) if restart and rules.momentum is not None else before.momentum,
-        ramp_batches=round(ramp_epochs * training.batches_per_epoch),
+        ramp_batches=round(ramp_epochs * started.batches_per_epoch),
         warmup_epochs=before.warmup_epochs + (rules.warmup_epochs if restart else 0.0),
         learning_rate=before.learning_rate * share,
         weight_decay=before.weight_decay * decay,

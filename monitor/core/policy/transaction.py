@@ -1,14 +1,14 @@
-"""One input's worth of work on one run: what it may read, and the effects it collects. Pure."""
+"""What the policy reads while it reacts to one input, and the effects that it collects. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from monitor.core.model import Effect, Finding, Incident, IncidentEntry, RaiseAlert, Say, Severity, WriteReport
 from monitor.core.policy.lifecycle import IncidentEvent, after
 from monitor.core.policy.settings import Policy
-from monitor.core.state.run import RunState
-from monitor.core.state.stats import clear
+from monitor.core.state.ledger import Ledger
+from monitor.core.state.run import RunState, TrainingState
 
 NAME_MAX = 120  # characters
 TIMELINE_MAX = 400  # lines of one incident's timeline; the middle is cut, since both ends matter
@@ -16,13 +16,19 @@ TIMELINE_MAX = 400  # lines of one incident's timeline; the middle is cut, since
 
 @dataclass(slots=True)
 class Transaction:
-    """A run, its policy and the time, while one input is folded in."""
+    """A training, its run, its policy and the time, while the policy reacts to one input."""
 
     run: RunState
+    training: TrainingState
     policy: Policy
     now_s: float
     effects: list[Effect] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)  # new with this input
+
+    @property
+    def ledger(self) -> Ledger:
+        """What the policy keeps of the training."""
+        return self.training.ledger
 
     @property
     def may_act(self) -> bool:
@@ -37,8 +43,13 @@ class Transaction:
 
     def effect_id(self) -> str:
         """A new id, the same on every replay."""
-        self.run.effect_serial += 1
-        return f"{self.run.spec.run}/{self.run.effect_serial}"
+        self.run.ledger.effects += 1
+        return f"{self.run.spec.run}/{self.run.ledger.effects}"
+
+    def incident_id(self) -> tuple[str, int]:
+        """Id and number of a new incident; numbers go on over all trainings of the run."""
+        self.run.ledger.incidents += 1
+        return f"{self.run.spec.run}-i{self.run.ledger.incidents}", self.run.ledger.incidents
 
     def notify(self, text: str, severity: Severity = Severity.INFO) -> None:
         """A line for the run's terminal."""
@@ -71,5 +82,12 @@ class Transaction:
         incident.state = after(incident.state, incident_event)
         if not incident.live and incident.closed_s is None:
             incident.closed_s = self.now_s
-            for rank in self.run.ranks.values():  # the old flags have had their say
-                clear(rank.learned.nonfinite)
+            self.answer_nonfinite()
+
+    def answer_nonfinite(self) -> None:
+        """Something was done about the non-finite batches so far: no rule counts them again."""
+        self.training.ledger.answered = {n: rank.counts.batches for n, rank in self.training.ranks.items()}
+
+    def of(self, training: TrainingState) -> Transaction:
+        """The same transaction for another training of the run."""
+        return replace(self, training=training)

@@ -7,32 +7,32 @@ from __future__ import annotations
 
 from monitor.core.model import Incident, Verdict
 from monitor.core.policy.settings import Rollback
-from monitor.core.state.run import CheckpointState, RunState
+from monitor.core.state.checkpoints import healthy_after
+from monitor.core.state.rows import CheckpointState
+from monitor.core.state.run import TrainingState
 
 
-def judge(checkpoint: CheckpointState, run: RunState, rules: Rollback) -> tuple[Verdict, str]:
+def judge(checkpoint: CheckpointState, training: TrainingState, rules: Rollback) -> tuple[Verdict, str]:
     """What people may believe of a checkpoint now, and why in one sentence."""
     if checkpoint.verdict is not Verdict.SOUND:
         return checkpoint.verdict, "; ".join(checkpoint.reasons) or "not examined yet"
     if checkpoint.abandoned:
         return Verdict.SUSPECT, "it belongs to a branch that was rolled back"
-    live = [i for i in run.incidents if i.live]
+    live = [i for i in training.ledger.incidents if i.live]
     for incident in live:
         if not _before_onset(checkpoint, incident):
             return (
                 Verdict.SUSPECT,
                 f"saved after the onset of incident {incident.number} at epoch {incident.onset.epoch}",
             )
-    if checkpoint.healthy_after < rules.healthy_batches:
-        return (
-            Verdict.SUSPECT,
-            f"{checkpoint.healthy_after} healthy batches followed it so far, {rules.healthy_batches} prove it",
-        )
+    followed = min(healthy_after(training, checkpoint), rules.healthy_batches)
+    if followed < rules.healthy_batches:
+        return Verdict.SUSPECT, f"{followed} healthy batches followed it so far, {rules.healthy_batches} prove it"
     return Verdict.CLEAN, "; ".join(
         [
             *checkpoint.reasons,
             "saved before every known anomaly",
-            f"{checkpoint.healthy_after} healthy batches followed",
+            f"{followed} healthy batches followed",
         ]
     )
 
@@ -42,47 +42,49 @@ def _before_onset(checkpoint: CheckpointState, incident: Incident) -> bool:
     return (checkpoint.generation, checkpoint.count) < (onset.generation, onset.count)
 
 
-def clean_ones(run: RunState, rules: Rollback) -> list[CheckpointState]:
+def clean_ones(training: TrainingState, rules: Rollback) -> list[CheckpointState]:
     """Every clean checkpoint that is still there, newest first."""
-    kept = [c for c in run.checkpoints if not c.dropped and judge(c, run, rules)[0] is Verdict.CLEAN]
+    kept = [
+        c for c in training.checkpoints if not training.dropped(c) and judge(c, training, rules)[0] is Verdict.CLEAN
+    ]
     return sorted(kept, key=lambda c: (c.generation, c.count), reverse=True)
 
 
-def plausible_ones(run: RunState, rules: Rollback, incident: Incident | None) -> list[CheckpointState]:
+def plausible_ones(training: TrainingState, rules: Rollback, incident: Incident | None) -> list[CheckpointState]:
     """Clean ones that could be resumed from and lie further back than what was tried already, newest first."""
-    training = run.training
-    last = training.epochs if training else 0
-    tried = next((c for c in run.checkpoints if incident and c.digest == incident.target), None)
+    started = training.started
+    last = started.epochs if started else 0
+    tried = next((c for c in training.checkpoints if incident and c.digest == incident.target), None)
     return [
         c
-        for c in clean_ones(run, rules)
+        for c in clean_ones(training, rules)
         if 0 < c.epoch < last
         and (tried is None or c.epoch < tried.epoch)
-        and (training is None or c.ordinal == training.ordinal)
+        and (started is None or c.ordinal == started.ordinal)
     ]
 
 
-def best_for(checkpoint: CheckpointState, run: RunState) -> CheckpointState | None:
+def best_for(checkpoint: CheckpointState, training: TrainingState) -> CheckpointState | None:
     """The best.pt that belongs to a state: the last best at or before its epoch, on the same branch."""
     lineage = [
-        c for c in run.checkpoints
-        if c.is_best and not (c.dropped or c.abandoned)
+        c for c in training.checkpoints
+        if c.is_best and not (training.dropped(c) or c.abandoned)
         and c.ordinal == checkpoint.ordinal and c.epoch <= checkpoint.epoch
     ]  # fmt: skip
     return max(lineage, key=lambda c: (c.epoch, c.generation, c.count), default=None)
 
 
-def to_keep(run: RunState, rules: Rollback) -> tuple[str, ...]:
+def to_keep(training: TrainingState, rules: Rollback) -> tuple[str, ...]:
     """Digests of the copies worth their space.
 
     These are the newest clean ones, what may become clean, their best.pt, and what a live incident needs.
     """
-    clean = clean_ones(run, rules)[: rules.keep_clean]
-    waiting = [c for c in run.checkpoints if not c.dropped and c.verdict is Verdict.WAITING]
-    newest_sound = [c for c in run.checkpoints if not c.dropped and not c.abandoned and c.verdict is Verdict.SOUND][
-        -rules.keep_clean :
-    ]
-    needed = {i.target for i in run.incidents if i.live}
-    keep = [*clean, *waiting, *newest_sound, *(c for c in run.checkpoints if c.digest in needed)]
-    bests = [best for c in keep if (best := best_for(c, run))]
+    clean = clean_ones(training, rules)[: rules.keep_clean]
+    waiting = [c for c in training.checkpoints if not training.dropped(c) and c.verdict is Verdict.WAITING]
+    newest_sound = [
+        c for c in training.checkpoints if not training.dropped(c) and not c.abandoned and c.verdict is Verdict.SOUND
+    ][-rules.keep_clean :]
+    needed = {i.target for i in training.ledger.incidents if i.live}
+    keep = [*clean, *waiting, *newest_sound, *(c for c in training.checkpoints if c.digest in needed)]
+    bests = [best for c in keep if (best := best_for(c, training))]
     return tuple(dict.fromkeys(c.digest for c in [*keep, *bests] if c.digest))

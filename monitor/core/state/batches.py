@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from monitor.core.model import Position
 from monitor.core.state.allocator import take_allocator
-from monitor.core.state.intervals import fold_interval
-from monitor.core.state.pace import Pace, take_pace
 from monitor.core.state.epochs import fold_epoch
+from monitor.core.state.intervals import fold_interval
 from monitor.core.state.learned import Learned
+from monitor.core.state.pace import Pace, take_pace
 from monitor.core.state.run import LastBatch, RankState, TrainingState
 from monitor.core.state.signals import Signal, boundary, observe
 from monitor.core.state.stats import flag, take_block, take_memory, take_scale
@@ -21,7 +21,6 @@ UNCURED = int(Nonfinite.PARAMETER | Nonfinite.BUFFER)  # a number: a flag is ten
 RATE_STEP = 1.5  # a learning rate that jumps by this factor is a restart or a step of its schedule
 SIZE_BATCHES = 3  # this many of another size in a row: the batch size changed, it is not the last of an epoch
 RESHAPING = ("batch_size", "accumulate", "image_size", "mosaic", "boundary")  # settings after which levels differ
-
 
 
 def fold_batch(training: TrainingState, rank: RankState, batch: BatchEnded, now_s: float) -> int:

@@ -40,7 +40,12 @@ def _open_row(training: TrainingState, batch: BatchEnded, now_s: float) -> Epoch
     started = now_s - (batch.batch_s or 0.0)
     parts = len(batch.parts)
     row = EpochRow(
-        training.generation, batch.epoch, batch.batches_per_epoch, started, part_sums=[0.0] * parts, part_counts=[0] * parts
+        training.generation,
+        batch.epoch,
+        batch.batches_per_epoch,
+        started,
+        part_sums=[0.0] * parts,
+        part_counts=[0] * parts,
     )
     row.rates_first = batch.learning_rates
     training.epochs.append(row)

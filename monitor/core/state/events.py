@@ -24,7 +24,7 @@ from trainer_hooks.wire.messages import (
 LOG_MAX = 2000  # settings changes and non-finite batches remembered per training; counters hold the rest
 
 
-def fold_event(run: RunState, training: TrainingState, rank: RankState, event: Event, now_s: float) -> None:  # noqa: C901 - one case a message
+def fold_event(run: RunState, training: TrainingState, rank: RankState, event: Event, now_s: float) -> None:
     """Take one event in. The checkpoint that it may be about is folded by monitor.core.state.checkpoints."""
     match event:
         case TrainingStarted() if rank.rank == 0:

@@ -45,11 +45,13 @@ class Folded(msgspec.Struct, frozen=True):
     run: RunState
     training: TrainingState
     news: bool = False  # a generation, its exit or the end of the run that was not known before
+    supervisor_changed: bool = False
     rank: RankState | None = None  # of a record that was taken in
     batch: BatchEnded | None = None
     new_batches: int = 0  # with this record: lost records before it included
     bad_batches: int = 0  # of them not finite
     first_batch: bool = False  # of rank 0 in its generation
+    downtime_s: float = 0.0  # that ended with it: no process trained since the generation before exited
     event: Event | None = None
     checkpoint: CheckpointState | None = None  # that was saved or examined
 
@@ -87,7 +89,8 @@ def fold(run: RunState, given: Input, now_s: float) -> Folded:  # noqa: C901, PL
             training = run.trainings.get(given.manifest.training, training)
             return Folded(run, training, checkpoint=fold_examined(training, given, now_s))
         case GenerationStarted():
-            return Folded(run, training, news=fold_generation_started(run, given, now_s))
+            changed = given.number == run.generation and given.supervisor_pid not in (0, run.supervisor_pid)
+            return Folded(run, training, news=fold_generation_started(run, given, now_s), supervisor_changed=changed)
         case GenerationExited():
             return Folded(run, training, news=fold_exit(run, given))
         case RunEnded():
@@ -95,7 +98,7 @@ def fold(run: RunState, given: Input, now_s: float) -> Folded:  # noqa: C901, PL
         case SupervisorChanged():
             changed = run.supervisor_pid != given.supervisor_pid
             run.supervisor_pid = given.supervisor_pid
-            return Folded(run, training, news=changed)
+            return Folded(run, training, supervisor_changed=changed)
         case FramesRefused():
             run.frames_refused += given.count
         case AlertSettled():
@@ -141,6 +144,18 @@ def _batch(run: RunState, training: TrainingState, rank: RankState, batch: Batch
         return Folded(run, training)
     if bad and rank.rank == 0:
         fold_bad(training, before, batch.counts.batches)
-    if first:
-        run.resumed_s = now_s
-    return Folded(run, training, rank=rank, batch=batch, new_batches=new, bad_batches=bad, first_batch=first)
+    down_s = _resume(run, now_s) if first else 0.0
+    return Folded(
+        run, training, rank=rank, batch=batch, new_batches=new, bad_batches=bad, first_batch=first, downtime_s=down_s
+    )
+
+
+def _resume(run: RunState, now_s: float) -> float:
+    """The first batch of a generation: seconds since the exit of the one before; 0 where there was none."""
+    run.resumed_s = now_s
+    if run.exited_s is None:
+        return 0.0
+    down_s = max(now_s - run.exited_s, 0.0)
+    run.downtime_s += down_s
+    run.exited_s = None
+    return down_s

@@ -21,6 +21,7 @@ def fold_generation_started(run: RunState, event: GenerationStarted, now_s: floa
         return False
     if event.number == run.generation:
         run.nonce, run.pid = event.nonce, event.pid or run.pid
+        run.supervisor_pid = event.supervisor_pid or run.supervisor_pid
         return False
     if run.alive:
         _close_generation(run)

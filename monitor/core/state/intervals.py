@@ -49,7 +49,9 @@ def fold_phase(training: TrainingState, event: PhaseChanged, now_s: float) -> No
     if event.phase == training.phase:
         return
     if training.phase_since_s and training.phase not in LOOP_PHASES:
-        training.longest_s[training.phase] = max(training.longest_s.get(training.phase, 0.0), now_s - training.phase_since_s)
+        training.longest_s[training.phase] = max(
+            training.longest_s.get(training.phase, 0.0), now_s - training.phase_since_s
+        )
     training.pauses += event.phase != TRAIN
     training.phase_since_s = now_s
 

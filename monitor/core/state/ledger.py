@@ -18,6 +18,13 @@ class PendingOrder(msgspec.Struct):
     sent_s: float  # the last time
 
 
+class RunLedger(msgspec.Struct):
+    """What the policy has numbered in one run, over all its trainings."""
+
+    effects: int = 0
+    incidents: int = 0
+
+
 class Ledger(msgspec.Struct):
     """Incidents, budgets and plans of one training."""
 

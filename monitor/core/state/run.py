@@ -12,7 +12,7 @@ import msgspec
 from monitor.core.model import Finding, Incident, Position, Severity
 from monitor.core.state.hardware import HardwareState
 from monitor.core.state.learned import Learned
-from monitor.core.state.ledger import Ledger
+from monitor.core.state.ledger import Ledger, RunLedger
 from monitor.core.state.rows import CheckpointState, EpochRow
 from monitor.core.state.trace import Trace
 from trainer_hooks.wire.messages import (
@@ -157,8 +157,7 @@ class RunState(msgspec.Struct):
     defects: int = 0  # inputs that raised within the core
     alerts: dict[str, int] = {}  # "<receiver>/<outcome>"
     switched_off: list[str] = []  # detectors that raised
-    effect_serial: int = 0
-    incident_serial: int = 0
+    ledger: RunLedger = msgspec.field(default_factory=RunLedger)
 
     @property
     def training(self) -> TrainingState:

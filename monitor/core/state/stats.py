@@ -9,9 +9,9 @@ import msgspec
 
 from monitor.core.model import Position
 from monitor.core.state.allocator import Allocator
+from monitor.core.state.learned import Blocks, Learned, Memory, NonfiniteWindow, Scaler
 from monitor.core.state.line import take_point
 from monitor.core.state.pace import Pace
-from monitor.core.state.learned import Blocks, Learned, Memory, NonfiniteWindow, Scaler
 from monitor.core.state.signals import RING, Signal, boundary
 from monitor.core.state.updates import Updates
 

@@ -47,7 +47,7 @@ def _named(case: Case) -> list[NonfiniteSeen]:
 def _chance(case: Case, named: list[NonfiniteSeen]) -> float:
     """The expected number of samples that would be in all of them if batches were drawn at random."""
     drawn = max(len(seen.samples) for seen in named)
-    an_epoch = max(case.training.batches_per_epoch if case.training else 1, 1)
+    an_epoch = max(case.started.batches_per_epoch if case.started else 1, 1)
     return float(drawn * (1.0 / an_epoch) ** (len(named) - 1))
 
 
@@ -145,5 +145,5 @@ def not_finite(case: Case) -> str:
 
 def whole_bytes(case: Case) -> str:
     """Images of this framework are bytes when they are loaded: no pixel can be NaN."""
-    known = case.training is not None and case.training.framework == "ultralytics"
+    known = case.started is not None and case.started.framework == "ultralytics"
     return "images are loaded as bytes, so no pixel is NaN unless a custom step makes one" if known else ""

@@ -119,7 +119,7 @@ def one_step(case: Case) -> str:
 
 def straight_line(case: Case) -> str:
     """What is allocated lies on a rising line."""
-    rank = case.run.ranks.get(case.rank)
+    rank = case.training.ranks.get(case.rank)
     line = rank.learned.memory.line if rank else None
     if line is None or line.points < POINTS_MIN or line.covar <= 0.0:
         return ""

@@ -70,7 +70,7 @@ def rate_at_its_highest(case: Case) -> str:
 
 def no_clip(case: Case) -> str:
     """The settings say that gradients are not clipped: a hook that tells no clip says nothing."""
-    told = [key for key in CLIPS if key in (case.training.settings if case.training else {})]
+    told = [key for key in CLIPS if key in (case.started.settings if case.started else {})]
     if any(b.clip_norm for b in case.recent) or not told or any(case.setting(key) for key in told):
         return ""
     return f"gradients are not clipped ({told[0]}: {name(case.words(told[0]))})"
@@ -110,7 +110,7 @@ def changed_by_hand(case: Case) -> str:
 
 def _news(case: Case, change: SettingChanged) -> bool:
     """True for a change that nothing explains, that is no trifle, and that does not come again and again."""
-    same = [c for g, c in case.run.settings_log if g == case.first.generation and c.name == change.name]
+    same = [c for g, c in case.training.settings_log if g == case.first.generation and c.name == change.name]
     return not change.reason and len(same) <= OFTEN and not _trifle(change.old, change.new)
 
 
@@ -137,8 +137,8 @@ def nothing_changed_by_hand(case: Case) -> str:
 
 def restarted_otherwise(case: Case) -> str:
     """This start has other settings than the one before, and the onset came soon after it."""
-    starts = case.run.trainings[-2:]
-    if len(starts) < 2 or case.onset.count > BY_HAND_BATCHES or starts[-1] != case.training:
+    starts = case.training.starts[-2:]
+    if len(starts) < 2 or case.onset.count > BY_HAND_BATCHES or starts[-1] != case.started:
         return ""
     old, new = starts[0].settings, starts[1].settings
     other = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
@@ -155,7 +155,7 @@ def boundary_before(case: Case) -> str:
 def changes_before(case: Case, within: int = BY_HAND_BATCHES) -> list[SettingChanged]:
     """What changed within so many batches before the onset, or with it."""
     found = []
-    for generation, change in case.run.settings_log:
+    for generation, change in case.training.settings_log:
         if generation == case.first.generation:
             count = case.count_of(change.epoch, change.batch)
             if case.onset.count - within <= count <= case.onset.count:

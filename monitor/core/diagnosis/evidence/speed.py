@@ -75,7 +75,7 @@ def stands_still(case: Case) -> str:
 
 def one_rank_stands_still(case: Case) -> str:
     """Other ranks are ahead of one: it did not come to the collective that they wait in."""
-    counts = {rank.rank: rank.counts.batches for rank in case.run.ranks.values()}
+    counts = {rank.rank: rank.counts.batches for rank in case.training.ranks.values()}
     last = min(counts, key=lambda rank: counts[rank]) if len(counts) > 1 else None
     if last is None or counts[last] == max(counts.values()):
         return ""

@@ -25,13 +25,13 @@ BROKEN_AMP = re.compile(r"16[356]0|\b[tT](400|550|600|1000|1200|2000)\b|[kK]40m"
 
 def scaler_on(case: Case) -> str:
     """Gradients are scaled: mixed precision in 16-bit floats."""
-    on = case.training is not None and case.training.scaler_enabled
+    on = case.started is not None and case.started.scaler_enabled
     return "mixed precision with a gradient scaler is on" if on or _scales(case) else ""
 
 
 def scaler_off(case: Case) -> str:
     """They are not."""
-    known = case.training is not None and not case.training.scaler_enabled and not _scales(case)
+    known = case.started is not None and not case.started.scaler_enabled and not _scales(case)
     return "there is no gradient scaler: no mixed precision in 16-bit floats" if known else ""
 
 
@@ -50,7 +50,7 @@ def scale_fell(case: Case) -> str:
 
 def overflows_often(case: Case) -> str:
     """Overflow after overflow: one alone is how a scaler works."""
-    rank = case.run.ranks.get(case.rank)
+    rank = case.training.ranks.get(case.rank)
     seen = [c for c in rank.learned.scaler.overflows if c >= case.onset.count] if rank else []
     return f"the scaler overflowed {len(seen)} times since" if len(seen) >= STORM else ""
 
@@ -65,7 +65,7 @@ def scale_below_one(case: Case) -> str:
 
 def broken_amp_from_the_start(case: Case) -> str:
     """Not finite from the very first batches of a fresh training in mixed precision."""
-    fresh = case.first.generation == 1 and case.training is not None and case.training.start_epoch <= 1
+    fresh = case.first.generation == 1 and case.started is not None and case.started.start_epoch <= 1
     if not fresh or case.first.count > FRESH_BATCHES or not scaler_on(case):
         return ""
     return f"not finite from batch {case.first.batch} of the first epoch on, in mixed precision"
@@ -73,7 +73,7 @@ def broken_amp_from_the_start(case: Case) -> str:
 
 def device_known_for_it(case: Case) -> str:
     """A device that Ultralytics refuses mixed precision on."""
-    device = case.training.device if case.training else ""
+    device = case.started.device if case.started else ""
     return f"the device is {name(device)}, known for wrong results in it" if BROKEN_AMP.search(device) else ""
 
 
@@ -114,7 +114,7 @@ def validation_bad(case: Case) -> str:
 
 def fitness_fell_at_once(case: Case) -> str:
     """From one validation to the next."""
-    rows = [r for r in case.run.epochs if r.fitness is not None]
+    rows = [r for r in case.training.epochs if r.fitness is not None]
     if len(rows) < 2 or not case.found("validation"):
         return ""
     old, new = rows[-2].fitness or 0.0, rows[-1].fitness or 0.0
@@ -164,7 +164,7 @@ def level_off_after_resume(case: Case) -> str:
 
 def not_resumed(case: Case) -> str:
     """This generation began from nothing."""
-    return "" if case.training is None or _resumed(case) else "the training was not resumed from anything"
+    return "" if case.started is None or _resumed(case) else "the training was not resumed from anything"
 
 
 def long_after_resume(case: Case) -> str:
@@ -174,7 +174,7 @@ def long_after_resume(case: Case) -> str:
 
 
 def _resumed(case: Case) -> bool:
-    return case.training is not None and (case.training.start_epoch > 1 or bool(case.training.plan_id))
+    return case.started is not None and (case.started.start_epoch > 1 or bool(case.started.plan_id))
 
 
 def hardware_said(case: Case) -> str:
@@ -186,7 +186,7 @@ def hardware_said(case: Case) -> str:
 
 def one_rank(case: Case) -> str:
     """The loss of the same single rank was bad every time; gradients are shared, losses are not."""
-    counts = {r.rank: r.counts.nonfinite_loss for r in case.run.ranks.values()}
+    counts = {r.rank: r.counts.nonfinite_loss for r in case.training.ranks.values()}
     hit = [rank for rank, count in counts.items() if count]
     if len(counts) < 2 or len(hit) != 1 or counts[hit[0]] < RANK_BATCHES:
         return ""
@@ -197,5 +197,5 @@ def one_rank(case: Case) -> str:
 
 def every_rank(case: Case) -> str:
     """Several ranks had bad losses of their own."""
-    hit = [r.rank for r in case.run.ranks.values() if r.counts.nonfinite_loss]
+    hit = [r.rank for r in case.training.ranks.values() if r.counts.nonfinite_loss]
     return f"the loss was bad on {len(hit)} ranks" if len(hit) > 1 else ""

@@ -1,0 +1,74 @@
+"""The third pass: what the policy does about an input, once it is folded and the detectors have been asked. Pure.
+
+It writes nothing but the ledger of a training and the effects of the transaction.
+"""
+
+from __future__ import annotations
+
+from monitor.core.model import (
+    AlertSettled,
+    CheckpointExamined,
+    CommandGiven,
+    Finding,
+    FramesRefused,
+    GenerationExited,
+    GenerationStarted,
+    HardwareSeen,
+    Input,
+    PlanWritten,
+    ReceiptFound,
+    RecordArrived,
+    RunEnded,
+    RunOpened,
+    StacksTaken,
+    SupervisorChanged,
+    Tick,
+)
+from monitor.core.policy import cure_watch, events, findings, generations, incidents, stack_collection
+from monitor.core.policy.transaction import Transaction
+from monitor.core.state.fold import Folded
+
+
+def react(tx: Transaction, given: Input, folded: Folded, found: list[Finding], new: list[Finding]) -> None:
+    """React to one input. `found`: what the detectors say of it; `new`: what of that they did not say before."""
+    match given:
+        case RecordArrived():
+            _on_record(tx, folded)
+        case Tick():
+            incidents.on_tick(tx)
+            stack_collection.on_tick(tx)
+        case GenerationStarted():
+            generations.on_generation_started(tx, news=folded.news)
+        case GenerationExited() if folded.news:
+            generations.on_generation_exited(tx, given)
+        case RunEnded() if folded.news:
+            generations.on_run_ended(tx, given)
+        case CommandGiven():
+            generations.on_command(tx, given)
+        case CheckpointExamined() if folded.checkpoint is not None:
+            events.on_examined(tx, folded.checkpoint)
+        case PlanWritten():
+            incidents.on_plan_written(tx, given.plan, given.error)
+        case ReceiptFound():
+            incidents.on_receipt(tx, given.receipt)
+        case StacksTaken():
+            stack_collection.on_taken(tx, given)
+        case SupervisorChanged() | RunOpened() | HardwareSeen() | AlertSettled() | FramesRefused():
+            pass  # facts that the policy has no answer to
+        case _:
+            pass  # known before
+    if folded.supervisor_changed:
+        generations.on_supervisor_changed(tx)
+    findings.on_findings(tx, found, new)
+
+
+def _on_record(tx: Transaction, folded: Folded) -> None:
+    rank = folded.rank
+    if rank is None:
+        return  # refused, or a repeat
+    if folded.batch is not None and rank.rank == 0:
+        if folded.downtime_s and tx.training.incident:
+            tx.training.incident.downtime_s += folded.downtime_s
+        cure_watch.on_batch(tx, folded.batch, new=folded.new_batches, bad=folded.bad_batches)
+    elif folded.event is not None:
+        events.on_event(tx, rank, folded.event, folded.checkpoint)
