@@ -24,8 +24,8 @@ class OrderInbox:
     """Every order addressed to us, once each. One thread offers, another takes; no lock."""
 
     def __init__(self, sender: Sender) -> None:
-        self.refused = 0  # orders for another run, generation or rank, or with an id that is no file name
-        self._address = (sender.run, sender.generation, sender.rank)
+        self.refused = 0  # orders for another run, generation, training or rank, or with an id that is no file name
+        self._address = (sender.run, sender.generation, sender.training, sender.rank)
         self._known: set[str] = set()
         self._waiting: deque[Order] = deque()
 
@@ -49,7 +49,7 @@ class OrderInbox:
         return self._waiting.popleft() if self._waiting else None
 
     def _ours(self, order: Order) -> bool:
-        addressed = (order.run, order.generation, order.rank) == self._address
+        addressed = (order.run, order.generation, order.training, order.rank) == self._address
         return addressed and _names_a_file(order.id) and (not order.plan or _names_a_file(order.plan))
 
 

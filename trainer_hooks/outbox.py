@@ -156,7 +156,7 @@ class Packer:
     def __init__(self, sender: Sender) -> None:
         self.unsendable = 0  # records that are no values of the wire, or longer than a frame
         self.unsendable_why = ""  # of the last one
-        self.address = (sender.generation, sender.rank)
+        self.address = (sender.generation, sender.training, sender.rank)
         self._sender = sender
         self._sequence = 0
 

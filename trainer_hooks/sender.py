@@ -47,7 +47,7 @@ class SenderThread:
     ) -> None:
         """`light` arms the hang_dump of this thread (see trainer_hooks.hang_dump); None: there is none."""
         self.errors = 0
-        self.undecodable = 0  # messages of the daemon that were none, or for another generation or rank
+        self.undecodable = 0  # messages of the daemon that were none, or for another generation, training or rank
         self.frames_refused = 0  # by the daemon
         self.connected = False
         self._address = address
@@ -181,7 +181,7 @@ class SenderThread:
         elif isinstance(message, Refused):
             self.frames_refused += 1
             self._tell_once(f"refused: {message.reason}", f"the daemon refused our records: {message.reason}")
-        elif (message.generation, message.rank) == self._packer.address:
+        elif (message.generation, message.training, message.rank) == self._packer.address:
             held_back = self._outbox.acknowledge(message.seq)
             self._resend_at_s = now_s if held_back else now_s + RESEND_S
         else:

@@ -9,6 +9,7 @@ from pathlib import Path
 from monitor.core.model import Effect, ExamineCheckpoint, GenerationExited, Input, ReceiptFound, RecordArrived, RunEnded
 from monitor.core.state.run import Fleet, RunState
 from monitor.daemon import run_registration
+from monitor.daemon.ingest.session import last_taken
 from monitor.daemon.pipeline import Folds
 from monitor.daemon.receivers import Receivers
 from monitor.history.recall import Recalled
@@ -60,16 +61,15 @@ def catch_up(run: RunState, offer: Callable[[Input], None]) -> None:
 
 def missed_events(run: RunState, folder: RunFolder) -> Iterator[RecordArrived]:
     """The present generation's events in the spool that did not arrive over the socket."""
-    for path in sorted(folder.spool.glob("events-*.bin")):
-        generation, rank = events_of(path) or (0, 0)
-        if generation != run.generation:
+    found = [(of, path) for path in folder.spool.glob("events-*.bin") if (of := events_of(path))]
+    for of, path in sorted(found):
+        if of.generation != run.generation:
             continue
-        known = run.ranks.get(rank)
-        seen = known.event_seq if known else 0
+        seen = last_taken(run, of.training, of.rank)
         for event in _events(path):
             if event.seq > seen:
                 seen = event.seq
-                yield RecordArrived(run.spec.run, run.generation, rank, event)
+                yield RecordArrived(run.spec.run, run.generation, of.rank, event, training=of.training)
 
 
 def _events(path: Path) -> list[EventSent]:

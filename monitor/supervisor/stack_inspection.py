@@ -44,11 +44,11 @@ class _Look:
     threads: list[str] = field(default_factory=list)
 
 
-def look(folder: RunFolder, generation: int, rank: int, order: str) -> StacksSeen:
+def look(folder: RunFolder, generation: int, rank: int, order: str, training: int = 1) -> StacksSeen:
     """Where the threads of a rank stand, or why that can't be told. Takes at most about 20 s; never raises OSError."""
     found = _Look()
     try:
-        hang_dump = read(folder.hang_dump(generation, rank), HangDumpFile)
+        hang_dump = read(folder.hang_dump(generation, rank, training), HangDumpFile)
         _check(hang_dump)
     except (OSError, RunFolderError, _Refused) as error:
         return StacksSeen(time.time(), order, "", 0.0, "", (f"its process could not be looked at: {error}",))

@@ -47,6 +47,6 @@ class StackRequests:
                 continue
             finally:
                 paper.unlink(missing_ok=True)
-            seen = look(self._folder, wanted.generation, wanted.rank, wanted.order)
+            seen = look(self._folder, wanted.generation, wanted.rank, wanted.order, wanted.training)
             body = {"generation": wanted.generation, "rank": wanted.rank, "seen": msgspec.to_builtins(seen)}
             self._tell("stacks", body)

@@ -151,7 +151,7 @@ def test_a_training_that_closed_all_files_finds_no_stacks_in_its_own(tmp_path: P
     patient = Patient(tmp_path, "closed")
     seen = patient.look()
     assert any("closed its hang_dump's file" in text for text in seen.threads)
-    assert (tmp_path / "hang_dump-1-0.json.users").read_bytes() == b""
+    assert (tmp_path / "hang_dump-1-1-0.json.users").read_bytes() == b""
     patient.end()
 
 

@@ -237,7 +237,7 @@ def test_the_children_of_a_ddp_launch_resume_too(
     )
     assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
     assert rows(stopped) == [1, 2, 3]
-    events = stopped.folder / "home" / "runs" / "r" / "spool" / "events-2-0.bin"
+    events = stopped.folder / "home" / "runs" / "r" / "spool" / "events-2-1-0.bin"
     assert b"first step" in events.read_bytes()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,21 +17,32 @@ from trainer_hooks.wire.runfolder import RunFolder
 
 EVENTS_FILE_MAX = 4 * 1024 * 1024  # bytes; thousands of events, and it is emptied whenever all are acknowledged
 _LENGTH_BYTES = 4
-_NAME = re.compile(r"events-(\d{1,9})-(\d{1,9})\.bin")
+_NAME = re.compile(r"events-(\d{1,9})(?:-(\d{1,9}))?-(\d{1,9})\.bin")
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(EventSent)
 
 
-def events_path(folder: RunFolder, generation: int, rank: int) -> Path:
-    """Where one rank of one generation keeps its events."""
-    return folder.spool / f"events-{generation}-{rank}.bin"
+class EventsOf(NamedTuple):
+    """Whose events a file holds."""
+
+    generation: int
+    training: int
+    rank: int
 
 
-def events_of(path: Path) -> tuple[int, int] | None:
-    """The generation and rank that a file of `events_path` belongs to; None for any other file."""
+def events_path(folder: RunFolder, generation: int, rank: int, training: int = 1) -> Path:
+    """Where one rank of one training in one generation keeps its events."""
+    return folder.spool / f"events-{generation}-{training}-{rank}.bin"
+
+
+def events_of(path: Path) -> EventsOf | None:
+    """Whose events a file of `events_path` holds; None for any other file.
+
+    Older names have no training: it is 1.
+    """
     match = _NAME.fullmatch(path.name)
-    return (int(match[1]), int(match[2])) if match else None
+    return EventsOf(int(match[1]), int(match[2] or 1), int(match[3])) if match else None
 
 
 def read_events(path: Path) -> list[EventSent]:

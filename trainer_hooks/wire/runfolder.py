@@ -8,7 +8,8 @@ exit-<n>.json            Exit: how the process of that generation ended, written
 ended.json               RunOver: the supervisor starts nothing more
 plan-<n>.json            Plan: what generation n starts from (written before the order that names it)
 applied-<order>.json     Receipt: what became of an order
-hang_dump-<n>-<rank>.json   HangDumpFile: where to look into a rank that hangs
+training-<t>-g<n>.json   TrainingClaim: training t of the run began in generation n; see trainer_hooks.training_claims
+hang_dump-<n>-<t>-<rank>.json   HangDumpFile: where to look into a rank of training t that hangs
 look-<order>.json        LookWanted: the daemon asks the supervisor to look
 spool/                   checkpoint copies with a Manifest each, and events that must arrive
 .vault/                  checkpoint copies the daemon adopted
@@ -29,6 +30,7 @@ import msgspec
 
 SOCKET_PATH_MAX = 107  # bytes of sockaddr_un.sun_path less its NUL
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+CLAIM_NAME = re.compile(r"training-(\d{1,9})-g(\d{1,9})(?:-r(\d{1,9}))?\.json")
 
 ENV_RUN = "TRAINWARDEN_RUN"
 ENV_RUN_FOLDER = "TRAINWARDEN_RUN_FOLDER"
@@ -151,6 +153,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     onset_samples: tuple[str, ...]  # names of the samples in the first non-finite batches
     grace_s: float  # how long the present generation may take to leave before it is made to
     written_s: float
+    training: int = 1  # which training of the run it is for
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,6 +167,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     batch: int
     read_back: dict[str, str]
     written_s: float
+    training: int = 1  # whose order it was
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,6 +190,22 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     saved_s: float
     state_finding: str = ""  # what a scan of the live model found just before the save; empty: nothing
     fitness: float | None = None
+    training: int = 1
+
+
+class TrainingClaim(msgspec.Struct, frozen=True, kw_only=True):
+    """One rank of one training of a run has begun, and this is its number. Written once, never changed."""
+
+    number: int  # of the training within the run, from 1; every rank of one job has the same
+    generation: int
+    pid: int
+    parent_pid: int
+    position: int  # this is the n-th training of its process, from 1
+    call_site: str  # "file:line" of the user's train() or watch() call; empty: not known
+    arguments_digest: str  # sha256 of the arguments of that call, hex; empty: not known
+    job: str  # the same text for every rank of one process group, and for no other training; empty: one process alone
+    rank: int
+    claimed_s: float
 
 
 class HangDumpFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -205,9 +225,12 @@ class LookWanted(msgspec.Struct, frozen=True, kw_only=True):
     order: str  # the order of kind "stacks" that was not answered
     generation: int
     rank: int
+    training: int = 1
 
 
-Document = TypeVar("Document", RunSpec, Generation, Exit, RunOver, Plan, Receipt, Manifest, HangDumpFile, LookWanted)
+Document = TypeVar(
+    "Document", RunSpec, Generation, Exit, RunOver, Plan, Receipt, Manifest, TrainingClaim, HangDumpFile, LookWanted
+)
 
 
 class RunFolder:
@@ -242,8 +265,25 @@ class RunFolder:
     def receipt(self, order: str) -> Path:
         return self.root / f"applied-{order}.json"
 
-    def hang_dump(self, generation: int, rank: int) -> Path:
-        return self.root / f"hang_dump-{generation}-{rank}.json"
+    def hang_dump(self, generation: int, rank: int, training: int = 1) -> Path:
+        return self.root / f"hang_dump-{generation}-{training}-{rank}.json"
+
+    @property
+    def claims_lock(self) -> Path:
+        """Held while a training looks for its number and takes it."""
+        return self.root / ".trainings.lock"
+
+    def claim(self, training: int, generation: int, rank: int = 0) -> Path:
+        of_rank = f"-r{rank}" if rank else ""
+        return self.root / f"training-{training}-g{generation}{of_rank}.json"
+
+    def claimed(self) -> dict[tuple[int, int, int], Path]:
+        """The file of every claim, by (training, generation, rank); also of those that are still being written."""
+        return {
+            (int(found[1]), int(found[2]), int(found[3] or 0)): path
+            for path in self.root.glob("training-*-g*.json")
+            if (found := CLAIM_NAME.fullmatch(path.name))
+        }
 
     def look(self, order: str) -> Path:
         return self.root / f"look-{order}.json"

@@ -15,7 +15,7 @@ import zmq.asyncio
 from monitor.core.model import FramesRefused, RecordArrived
 from monitor.daemon import run_registration
 from monitor.daemon.clock import Clock
-from monitor.daemon.ingest.session import EventOrder, RankKey, Standing, standing
+from monitor.daemon.ingest.session import EventOrder, Standing, StreamKey, last_taken, standing, stream_of
 from monitor.daemon.pipeline import Pipeline
 from monitor.daemon.receivers import Receivers
 from monitor.policyfile.load import PolicyFileError
@@ -39,7 +39,7 @@ class Listener:
     def __init__(self, path: Path, pipeline: Pipeline, receivers: Receivers, clock: Clock) -> None:
         self._path, self._pipeline, self._receivers, self._clock = path, pipeline, receivers, clock
         self._order = EventOrder()
-        self._routes: dict[RankKey, bytes] = {}
+        self._routes: dict[StreamKey, bytes] = {}
         self._outgoing: asyncio.Queue[tuple[bytes, Downlink]] = asyncio.Queue(OUTGOING_MAX)
         self._refused: Counter[tuple[str, str]] = Counter()
         self._unknown_until: dict[str, float] = {}
@@ -69,7 +69,7 @@ class Listener:
 
     def send(self, order: Order) -> None:
         """Fire and forget: the core asks again until the order is answered."""
-        route = self._routes.get((order.run, order.generation, order.rank))
+        route = self._routes.get(stream_of(order))
         if route is None:
             self.undelivered += 1
         else:
@@ -137,17 +137,17 @@ class Listener:
 
     def _fold(self, route: bytes, frame: Frame) -> None:
         sender = frame.sender
-        key = (sender.run, sender.generation, sender.rank)
-        self._remember(key, route)
-        rank = self._pipeline.core.fleet.runs[sender.run].ranks.get(sender.rank)
-        selected = self._order.select(frame, rank.event_seq if rank else 0)
+        self._remember(stream_of(sender), route)
+        taken = last_taken(self._pipeline.core.fleet.runs[sender.run], sender.training, sender.rank)
+        selected = self._order.select(frame, taken)
         for record in selected.records:
-            self._pipeline.offer(RecordArrived(sender.run, sender.generation, sender.rank, record))
+            arrived = RecordArrived(sender.run, sender.generation, sender.rank, record, training=sender.training)
+            self._pipeline.offer(arrived)
         if selected.seen is not None:
-            seen = EventsSeen(sender.generation, sender.rank, selected.seen)
+            seen = EventsSeen(sender.generation, sender.rank, selected.seen, training=sender.training)
             self._pipeline.when_committed(lambda: self._post(route, seen))
 
-    def _remember(self, key: RankKey, route: bytes) -> None:
+    def _remember(self, key: StreamKey, route: bytes) -> None:
         self._routes.pop(key, None)
         self._routes[key] = route
         if len(self._routes) > ROUTES_MAX:

@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
 from monitor.core.state.run import RunState
-from trainer_hooks.wire.messages import EventSent, Frame, Record, Sender
+from trainer_hooks.wire.messages import EventSent, Frame, Order, Record, Sender
 
-RankKey = tuple[str, int, int]  # run, generation, rank
+
+class StreamKey(NamedTuple):
+    """Whose events are numbered on their own, and where an order goes: one rank of one training."""
+
+    run: str
+    generation: int
+    training: int
+    rank: int
+
+
+def stream_of(address: Sender | Order) -> StreamKey:
+    """The stream that a sender speaks for, or that an order is for."""
+    return StreamKey(address.run, address.generation, address.training, address.rank)
+
+
+def last_taken(run: RunState, training: int, rank: int) -> int:
+    """The last event of one rank of one training that the core has; 0: none."""
+    del training  # the core keeps one state a rank so far
+    known = run.ranks.get(rank)
+    return known.event_seq if known else 0
 
 
 class Standing(StrEnum):
@@ -43,18 +63,18 @@ def standing(sender: Sender, run: RunState | None) -> Standing:
 
 
 class EventOrder:
-    """Takes each event of a rank once and in order, over lost and repeated frames.
+    """Takes each event of a stream once and in order, over lost and repeated frames.
 
     A hook sends its unacknowledged events again, oldest first. So an event that comes too early is left for that; where
     the same one leads a second time, the hook no longer has what came before it, and the gap is real.
     """
 
     def __init__(self) -> None:
-        self._early: dict[RankKey, int] = {}
+        self._early: dict[StreamKey, int] = {}
 
     def select(self, frame: Frame, taken: int) -> Selection:
-        """The frame's records that are new; `taken` is the last event of this rank that the core has."""
-        key = (frame.sender.run, frame.sender.generation, frame.sender.rank)
+        """The frame's records that are new; `taken` is the last event of this stream that the core has."""
+        key = stream_of(frame.sender)
         records: list[Record] = []
         asked = False
         for record in frame.records:
@@ -67,7 +87,7 @@ class EventOrder:
                 taken = record.seq
         return Selection(tuple(records), taken if asked else None)
 
-    def _due(self, key: RankKey, seq: int, taken: int) -> bool:
+    def _due(self, key: StreamKey, seq: int, taken: int) -> bool:
         if seq <= taken:
             return False
         if seq == taken + 1 or self._early.get(key) == seq:

@@ -21,7 +21,9 @@ def test_events_are_read_back_in_order(tmp_path: Path) -> None:
     assert all(file.append(event(seq)) for seq in range(1, 6))
     assert [found.seq for found in read_events(path)] == [1, 2, 3, 4, 5]
     assert path.stat().st_mode & 0o077 == 0
-    assert events_of(path) == (2, 1)
+    assert events_of(path) == (2, 1, 1)
+    assert events_of(events_path(RunFolder(tmp_path), 2, 0, training=3)) == (2, 3, 0)
+    assert events_of(tmp_path / "events-2-1.bin") == (2, 1, 1), "as it was named before trainings had numbers"
     assert events_of(tmp_path / "events-x-1.bin") is None
 
 
