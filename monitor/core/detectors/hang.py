@@ -39,7 +39,7 @@ def hang(run: RunView, config: Hang) -> Finding | None:
         signal="batch_s",
         value=waited,
         limit=limit,
-        summary=f"nothing for {waited:.0f} s while the trainer is in phase {training.phase!r} (the rule: {limit:.0f} s)",
+        summary=f"nothing for {waited:.0f} s in phase {training.phase!r} of the trainer (the rule: {limit:.0f} s)",
     )
 
 

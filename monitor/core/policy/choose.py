@@ -89,20 +89,18 @@ def _why_only_watching(run: RunState, policy: Policy) -> str:
 
 def _cooling_down(training: TrainingState, cool_down_batches: int) -> bool:
     leader = training.ranks.get(0)
-    if (
-        leader is None
-        or training.ledger.last_action_generation != training.generation
-        or training.ledger.last_action_count < 0
-    ):
+    ledger = training.ledger
+    if leader is None or ledger.last_action_generation != training.generation or ledger.last_action_count < 0:
         return False
-    return leader.counts.batches - training.ledger.last_action_count < cool_down_batches
+    return leader.counts.batches - ledger.last_action_count < cool_down_batches
 
 
 def _relaunch_redoes_other_work(training: TrainingState) -> str:
     """Why a relaunch of the script would train again what is done; empty where it would not."""
-    if training.started is None or training.started.ordinal <= 1:
+    ordinal = training.started.ordinal if training.started else 1
+    if ordinal <= 1:
         return ""
-    return f"this is training number {training.started.ordinal} of its script, and a relaunch would do the earlier ones again"
+    return f"this is training number {ordinal} of its script, and a relaunch would do the earlier ones again"
 
 
 def _being_examined(training: TrainingState, incident: Incident) -> CheckpointState | None:

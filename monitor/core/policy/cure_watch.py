@@ -10,6 +10,8 @@ from monitor.core.policy.transaction import Transaction
 from monitor.core.policy.trust import plausible_ones, to_keep
 from monitor.core.state.checkpoints import healthy_after
 from monitor.core.state.epochs import totals_of
+from monitor.core.state.run import RankState
+from monitor.core.state.stats import within
 from trainer_hooks.wire.messages import BatchEnded, Nonfinite, SkippedBy
 
 SAID_SINGLY = 12  # bad batches of a generation told one by one; later ones at every doubling
@@ -31,7 +33,6 @@ def on_batch(tx: Transaction, batch: BatchEnded, *, new: int, bad: int) -> None:
 
 def _suspect(tx: Transaction, batch: BatchEnded) -> None:
     """Tell of it, and have the checkpoint to go back to examined now, so that a rule that fires later need not wait."""
-    run = tx.run
     _notify_bad(tx, batch)
     if tx.ledger.suspicion_s is None:
         tx.ledger.suspicion_s = tx.now_s
@@ -81,11 +82,16 @@ def keep(tx: Transaction) -> None:
 
 
 def _calm_down(tx: Transaction) -> None:
-    run = tx.run
-    if tx.ledger.suspicion_s is not None and not any(
-        rank.learned.nonfinite.counts for rank in tx.training.ranks.values()
-    ):
+    if tx.ledger.suspicion_s is not None and not any(_bad_lately(tx, rank) for rank in tx.training.ranks.values()):
         tx.ledger.suspicion_s = None
+
+
+def _bad_lately(tx: Transaction, rank: RankState) -> bool:
+    """True where a rule may still count a non-finite batch of the rank."""
+    rules = tx.policy.detectors
+    window = max(rules.nonfinite_rate.window_batches, rules.nonfinite_burst.window_batches)
+    since = rank.counts.batches - max(tx.ledger.answered.get(rank.rank, 0), 0)
+    return within(rank.learned.nonfinite, rank.counts.batches, min(window, since)) > 0
 
 
 def _progress(tx: Transaction, incident: Incident, batch: BatchEnded, new: int, bad: int) -> None:

@@ -64,7 +64,6 @@ def on_findings(tx: Transaction, findings: list[Finding]) -> None:
 
 
 def _open(tx: Transaction, findings: list[Finding]) -> None:
-    run = tx.run
     first = findings[0]
     id_, number = tx.incident_id()
     onset = min((f.since for f in findings), key=lambda p: (p.generation, p.count))
@@ -166,7 +165,7 @@ def _act(tx: Transaction, incident: Incident, action: Action) -> None:
     run = tx.run
     incident.action, incident.reason = action.kind, action.reason
     order = order_for(tx, "adjust" if action.kind == "adjust" else "stop", action.reason)
-    plan = make_plan(run, tx.training, incident, tx.policy, order, action.checkpoint, tx.now_s)
+    plan = make_plan(tx, incident, order, action.checkpoint)
     name = f"adjust-{order.id}.json" if action.kind == "adjust" else f"plan-{plan.generation}.json"
     incident.attempts += 1
     incident.rollbacks += action.kind == "rollback"
@@ -235,7 +234,7 @@ def on_receipt(tx: Transaction, receipt: Receipt) -> None:
 
 def on_answer(tx: Transaction, order_id: str, outcome: str, detail: str) -> None:
     """An order was answered, over the wire or by a receipt; a repeat changes nothing."""
-    run, incident = tx.run, tx.training.incident
+    incident = tx.training.incident
     pending = tx.ledger.pending.order if tx.ledger.pending else None
     if pending is None or pending.id != order_id:
         return
@@ -266,7 +265,6 @@ def on_answer(tx: Transaction, order_id: str, outcome: str, detail: str) -> None
 
 def _applied(tx: Transaction, incident: Incident, text: str) -> None:
     """The action is in force: from here on the cure has to prove itself."""
-    run = tx.run
     tx.ledger.in_force = incident.settings
     tx.answer_nonfinite()
     tx.ledger.suspicion_s = None
@@ -306,7 +304,7 @@ def on_plan_applied(tx: Transaction, plan_id: str, when: str, mismatches: tuple[
 
 
 def _resumed(tx: Transaction, incident: Incident) -> None:
-    run, plan = tx.run, incident.plan
+    plan = incident.plan
     incident.resumed_s = tx.now_s
     started = plan.start_epoch if plan else 0
     tx.ledger.rollbacks["applied"] = tx.ledger.rollbacks.get("applied", 0) + 1

@@ -27,13 +27,10 @@ def options_at(tx: Transaction, incident: Incident) -> list[Option]:
     chosen = choose(run, tx.training, incident, tx.policy, may_act=tx.may_act)
     candidates = plausible_ones(tx.training, tx.policy.rollback, incident)
     first = candidates[0] if candidates else None
+    to_first = _back_to(run, tx.training, first) if first else "no clean checkpoint to go back to"
     back = chosen.kind in ("rollback", "examine")
     return [
-        Option(
-            "stop and strengthen",
-            _back_to(run, tx.training, first) if first else "no clean checkpoint to go back to",
-            back,
-        ),
+        Option("stop and strengthen", to_first, back),
         Option(
             "adjust in place", "nothing is redone; the guard must have kept the state clean", chosen.kind == "adjust"
         ),

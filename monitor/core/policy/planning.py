@@ -5,12 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from monitor.core.model import Incident
-from monitor.core.policy.settings import Policy
 from monitor.core.policy.strengthen import changes, current, strengthen
 from monitor.core.policy.transaction import Transaction
 from monitor.core.policy.trust import best_for
 from monitor.core.state.rows import CheckpointState
-from monitor.core.state.run import RunState, TrainingState
 from trainer_hooks.wire.messages import Order
 from trainer_hooks.wire.runfolder import Checkpoint, Plan
 
@@ -39,22 +37,15 @@ def with_plan(order: Order, name: str) -> Order:
     return msgspec.structs.replace(order, plan=name)
 
 
-def make_plan(
-    run: RunState,
-    training: TrainingState,
-    incident: Incident,
-    policy: Policy,
-    order: Order,
-    target: CheckpointState | None,
-    now_s: float,
-) -> Plan:
+def make_plan(tx: Transaction, incident: Incident, order: Order, target: CheckpointState | None) -> Plan:
     """The plan of a rollback to `target`, or of an adjustment in place (None).
 
     Raises ValueError where the run has not told its settings yet.
     """
+    training, policy = tx.training, tx.policy
     started = training.started
     if started is None:
-        raise ValueError(f"run {run.spec.run} has not told its settings yet: nothing to plan with")
+        raise ValueError(f"run {tx.run.spec.run} has not told its settings yet: nothing to plan with")
     incident.before = incident.before or current(training, started)
     user = next((i.before for i in training.ledger.incidents if i.before), incident.before)
     restart = target is not None
@@ -63,7 +54,7 @@ def make_plan(
     best = best_for(target, training) if target else None
     return Plan(
         id=f"{order.id}-plan",
-        run=run.spec.run,
+        run=tx.run.spec.run,
         generation=training.generation + (1 if restart else 0),
         kind="rollback" if restart else "adjust",
         order=order.id,
@@ -80,7 +71,7 @@ def make_plan(
         seed_offset=SEED_STEP * training.generation,
         onset_samples=tuple(incident.onset_samples[:ONSET_SAMPLES_MAX]),
         grace_s=policy.rollback.grace_s,
-        written_s=now_s,
+        written_s=tx.now_s,
     )
 
 

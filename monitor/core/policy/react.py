@@ -29,7 +29,9 @@ from monitor.core.policy.transaction import Transaction
 from monitor.core.state.fold import Folded
 
 
-def react(tx: Transaction, given: Input, folded: Folded, found: list[Finding], new: list[Finding]) -> None:
+def react(  # noqa: PLR0912 - one case an input
+    tx: Transaction, given: Input, folded: Folded, found: list[Finding], new: list[Finding]
+) -> None:
     """React to one input. `found`: what the detectors say of it; `new`: what of that they did not say before."""
     match given:
         case RecordArrived():

@@ -46,7 +46,7 @@ def acted_on(tx: Transaction, findings: list[Finding]) -> list[Finding]:
 
 def _ask(tx: Transaction, finding: Finding) -> None:
     """Once for each standstill, of every rank."""
-    run, stacks = tx.run, tx.ledger.stacks
+    stacks = tx.ledger.stacks
     count = finding.at.count
     known = stacks.streak
     if known is not None and (known.generation, known.count) == (tx.training.generation, count):
@@ -87,7 +87,7 @@ def on_taken(tx: Transaction, taken: StacksTaken) -> None:
 
 def on_stacks(tx: Transaction, rank: int, seen: StacksSeen) -> None:
     """A rank, or somebody outside, has answered; what nobody asked for is passed over."""
-    run, streak = tx.run, tx.ledger.stacks.streak
+    streak = tx.ledger.stacks.streak
     if streak is None or streak.generation != tx.training.generation:
         return
     order = streak.waiting.get(rank)

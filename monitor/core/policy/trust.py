@@ -42,6 +42,11 @@ def _before_onset(checkpoint: CheckpointState, incident: Incident) -> bool:
     return (checkpoint.generation, checkpoint.count) < (onset.generation, onset.count)
 
 
+def _kept(training: TrainingState) -> list[CheckpointState]:
+    """The checkpoints whose copy is still there, oldest first."""
+    return [c for c in training.checkpoints if not training.dropped(c)]
+
+
 def clean_ones(training: TrainingState, rules: Rollback) -> list[CheckpointState]:
     """Every clean checkpoint that is still there, newest first."""
     kept = [

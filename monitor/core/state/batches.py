@@ -24,7 +24,7 @@ RESHAPING = ("batch_size", "accumulate", "image_size", "mosaic", "boundary")  # 
 
 
 def fold_batch(training: TrainingState, rank: RankState, batch: BatchEnded, now_s: float) -> int:
-    """Take one batch of one rank in. Returns how many non-finite batches are new with it, those of lost records included.
+    """Take one batch of a rank in. Returns how many non-finite batches are new, those of lost records included.
 
     A repeated or late record (its count is not above the last one) changes nothing and returns 0.
     """

@@ -38,15 +38,8 @@ def _open_row(training: TrainingState, batch: BatchEnded, now_s: float) -> Epoch
     if row and row.status == "running":
         row.status = "redone" if (row.generation, row.epoch) == (training.generation, batch.epoch) else "ended"
     started = now_s - (batch.batch_s or 0.0)
-    parts = len(batch.parts)
-    row = EpochRow(
-        training.generation,
-        batch.epoch,
-        batch.batches_per_epoch,
-        started,
-        part_sums=[0.0] * parts,
-        part_counts=[0] * parts,
-    )
+    row = EpochRow(training.generation, batch.epoch, batch.batches_per_epoch, started)
+    row.part_sums, row.part_counts = [0.0] * len(batch.parts), [0] * len(batch.parts)
     row.rates_first = batch.learning_rates
     training.epochs.append(row)
     del training.epochs[:-EPOCH_ROWS_MAX]
