@@ -19,6 +19,7 @@ from monitor.core.model import (
     Effect,
     EndTraining,
     ExamineCheckpoint,
+    Incident,
     Input,
     KeepCheckpoints,
     KeepState,
@@ -29,7 +30,7 @@ from monitor.core.model import (
     WritePlan,
     WriteReport,
 )
-from monitor.core.state.run import Fleet
+from monitor.core.state.run import Fleet, RunState, TrainingState
 from monitor.daemon.background import off_loop
 from monitor.daemon.clock import Clock
 from monitor.history.transaction_rows import run_of
@@ -112,20 +113,22 @@ class Effects:
         """The supervisor looks, where there is one: see monitor.supervisor.stack_requests."""
         run, folder = self._fleet().runs.get(effect.run), run_folder(effect.run)
         if run is not None and run.supervisor_pid:
-            wanted = LookWanted(order=effect.order, generation=effect.generation, rank=effect.rank)
+            wanted = LookWanted(
+                order=effect.order, generation=effect.generation, rank=effect.rank, training=effect.training
+            )
             await off_loop(runfolder.write, folder.look(effect.order), wanted)
             return
-        seen = await off_loop(look, folder, effect.generation, effect.rank, effect.order)
+        seen = await off_loop(look, folder, effect.generation, effect.rank, effect.order, effect.training)
         self._offer(StacksTaken(effect.run, effect.generation, effect.rank, seen))
 
     async def _write_report(self, effect: WriteReport) -> None:
         run = self._fleet().runs.get(effect.run)
-        incident = next((i for i in run.incidents if i.id == effect.incident), None) if run else None
-        if run is None or incident is None:
+        found = _incident_of(run, effect.incident) if run else None
+        if run is None or found is None:
             return
-        text = render(
-            run, incident, self._clock.now_s()
-        )  # in the loop: no thread may look at the state while it changes
+        training, incident = found
+        now_s = self._clock.now_s()
+        text = render(run, training, incident, now_s)  # in the loop: no thread may look at the state while it changes
         reports = run_folder(effect.run).reports
         try:
             await off_loop(_write, reports / f"{incident.number}.md", text.encode())
@@ -143,6 +146,12 @@ class Effects:
             await off_loop(_write, run_folder(effect.run).state, state)
         except OSError as error:
             log.warning("run %s: its state could not be kept (%s); reports of it end in a day", effect.run, error)
+
+
+def _incident_of(run: RunState, id_: str) -> tuple[TrainingState, Incident] | None:
+    """An incident by its id, and the training that it is of."""
+    every = ((training, each) for training in run.trainings.values() for each in training.ledger.incidents)
+    return next(((training, each) for training, each in every if each.id == id_), None)
 
 
 def _write(path: Path, data: bytes) -> None:

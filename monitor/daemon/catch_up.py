@@ -107,7 +107,7 @@ def _over(folder: RunFolder, number: int) -> RunOver | None:
 def unreported_checkpoints(run: RunState, pending: list[Effect]) -> list[ExamineCheckpoint]:
     """Copies in the spool whose save nobody reported: the hook died between the copy and the event."""
     folder = run_folder(run.spec.run)
-    known = {checkpoint.manifest_name for checkpoint in run.checkpoints}
+    known = {c.manifest_name for training in run.trainings.values() for c in training.checkpoints}
     known |= {effect.manifest for effect in pending if isinstance(effect, ExamineCheckpoint)}
     found = []
     for name in Vault(folder).waiting():

@@ -67,7 +67,7 @@ class Processes:
             self._release(pid)
 
     def _training_pid(self, run: RunState) -> int:
-        return (run.pid or (run.training.pid if run.training else 0)) if run.alive else 0
+        return (run.pid or (run.training.started.pid if run.training.started else 0)) if run.alive else 0
 
     def _judge(self, run: RunState) -> None:
         if run.supervisor_pid and not self._lives(run.supervisor_pid):
@@ -81,7 +81,7 @@ class Processes:
             unknown = Exit(number=run.generation, code=None, signal=None, ended_s=now_s)
             self._offer(GenerationExited(run.spec.run, unknown, relaunch=False))
             if not run.spec.argv:  # nobody announced it, so nobody will say that it is over, or take it over
-                how = "finished" if run.training_how == "finished" else "failed"
+                how = "finished" if run.training.how == "finished" else "failed"
                 self._offer(RunEnded(run.spec.run, how, "its process is gone"))
 
     def _supervisor_gone(self, run: RunState, pid: int) -> None:
@@ -91,7 +91,8 @@ class Processes:
             self._offer(SupervisorChanged(run.spec.run, 0))
 
     def _silent(self, run: RunState) -> bool:
-        heard = max((rank.last_batch_s or 0.0 for rank in run.ranks.values()), default=0.0)
+        ranks = [rank for training in run.trainings.values() for rank in training.ranks.values()]
+        heard = max((rank.last_batch_s or 0.0 for rank in ranks), default=0.0)
         return self._clock.now_s() - max(heard, run.opened_s) > SILENT_S
 
     def _lives(self, pid: int) -> bool:

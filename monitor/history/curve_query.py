@@ -12,7 +12,7 @@ from monitor.core.model.curves import POINTS, POINTS_MAX, Curves, Point
 from monitor.history.reads import reading
 from monitor.history.samples import Rollup, values
 from monitor.history.schema import LEVELS
-from monitor.history.transaction_rows import Sample
+from monitor.history.transaction_rows import Sample, curve_key
 
 FINEST = LEVELS[0]
 FAR = 1 << 50  # further than any batch, and exact as a float
@@ -40,9 +40,15 @@ class Range(msgspec.Struct, frozen=True):
 
     run: str
     rank: int = 0
+    training: int = 1
     generation: int | None = None  # None: every one
     first: int = 1  # Counts.batches of the generation
     last: int = FAR
+
+    @property
+    def key(self) -> str:
+        """What the tables call its training."""
+        return curve_key(self.run, self.training)
 
     @property
     def generations(self) -> tuple[int, int]:
@@ -62,7 +68,7 @@ def curves(path: Path, asked: Range, points: int = POINTS) -> Curves:
     """
     points = max(1, min(points, POINTS_MAX))
     with reading(path) as db:
-        where = (asked.run, asked.rank, FINEST, *asked.generations, *asked.buckets)
+        where = (asked.key, asked.rank, FINEST, *asked.generations, *asked.buckets)
         spans = db.execute(SPAN, where).fetchall()
         if not spans:
             return Curves()
@@ -77,7 +83,7 @@ def _rolled_up(db: sqlite3.Connection, asked: Range, width: int) -> Curves:
     level = max(level for level in LEVELS if level <= width)
     together, finer = width // level, level // FINEST
     low, high = asked.buckets
-    where = (asked.run, asked.rank, level, *asked.generations, low // finer, high // finer)
+    where = (asked.key, asked.rank, level, *asked.generations, low // finer, high // finer)
     found: dict[str, list[Point]] = {}
     for signal, generation, first, last, n, total, lowest, highest in db.execute(
         ROLLED_UP, (*where, together, together)
@@ -112,7 +118,7 @@ def _points(places: dict[tuple[int, int], Rollup], width: int) -> list[Point]:
 
 
 def _samples(db: sqlite3.Connection, asked: Range) -> Iterator[Sample]:
-    where = (asked.run, asked.rank, *asked.generations, asked.first, asked.last)
+    where = (asked.key, asked.rank, *asked.generations, asked.first, asked.last)
     for row in db.execute(EACH, where):
         more = _more.decode(row[-1]) if row[-1] else ((), ())
         yield Sample(*(*row[:-1], *more))

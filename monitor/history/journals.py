@@ -8,7 +8,7 @@ import msgspec
 
 from monitor.core.model import Entry, GenerationStarted, RecordArrived, RunOpened, Tick
 from monitor.core.state.journal import Journal
-from monitor.core.state.run import Fleet, RankState, RunState
+from monitor.core.state.run import Fleet, RankState, RunState, TrainingState
 from monitor.history.peek import Looking
 from monitor.history.reads import reading
 from monitor.history.recall import entries_after, newest_fleet
@@ -59,26 +59,31 @@ def _journal(path: str, run: str, own: list[Entry], ticks: list[Entry], state: R
 
 def _resumed(state: RunState, own: list[Entry]) -> RunState:
     """The run as it must have been before the first batch that is kept: nothing is learnt, and nothing counted anew."""
-    first: dict[int, RecordArrived] = {}
+    first: dict[tuple[int, int], RecordArrived] = {}  # by training and rank
     for entry in own:
         if isinstance(entry.input, GenerationStarted) and first:
             break
         if isinstance(given := entry.input, RecordArrived) and isinstance(given.record, BatchEnded):
-            first.setdefault(given.rank, given)
-    ranks = {}
-    for rank, given in first.items():
+            first.setdefault((given.training, given.rank), given)
+    generation = next(iter(first.values())).generation
+    trainings = {
+        number: TrainingState(number, generation=generation, started=training.started)
+        for number, training in state.trainings.items()
+    }
+    for (number, rank), given in first.items():
         assert isinstance(given.record, BatchEnded)
         counts = given.record.counts
-        ranks[rank] = RankState(rank, counts=msgspec.structs.replace(counts, batches=counts.batches - 1))
+        training = trainings.setdefault(number, TrainingState(number, generation=generation))
+        training.ranks[rank] = RankState(rank, counts=msgspec.structs.replace(counts, batches=counts.batches - 1))
     return RunState(
         spec=state.spec,
         policy=state.policy,
         opened_s=state.opened_s,
-        generation=next(iter(first.values())).generation,
+        generation=generation,
         supervisor_pid=state.supervisor_pid,
         alive=True,
-        training=state.training,
-        ranks=ranks,
+        trainings=trainings,
+        current=state.current,
     )
 
 

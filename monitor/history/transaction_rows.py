@@ -82,15 +82,13 @@ class Commit(msgspec.Struct):
             self.entries or self.effects or self.alerts or self.timeline or self.done or self.outbox or self.snapshot
         )
 
-    def extend(self, later: Commit) -> None:
-        """Put what came later behind what is here: a commit that failed for want of space is tried again, longer."""
-        self.entries += later.entries
-        self.effects += later.effects
-        self.alerts += later.alerts
-        self.timeline += later.timeline
-        self.done += later.done
-        self.outbox += later.outbox
-        self.snapshot = later.snapshot or self.snapshot
+
+def curve_key(run: str, training: int) -> str:
+    """What the charts' tables call a training: the run's id and, from the second training on, its number.
+
+    No run id holds a "#" (runfolder.RUN_ID), so that rows from before there were trainings are those of the first.
+    """
+    return run if training == 1 else f"{run}#{training}"
 
 
 def sample_of(entry: Entry) -> Sample | None:
@@ -100,7 +98,7 @@ def sample_of(entry: Entry) -> Sample | None:
         return None
     batch = arrived.record
     return Sample(
-        run=arrived.run,
+        run=curve_key(arrived.run, arrived.training),
         generation=arrived.generation,
         rank=arrived.rank,
         count=batch.counts.batches,

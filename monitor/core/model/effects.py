@@ -97,6 +97,7 @@ class LookAtTraining(msgspec.Struct, frozen=True, tag="look"):
     generation: int
     rank: int
     order: str  # the unanswered one
+    training: int = 1
 
 
 Effect = (

@@ -75,7 +75,9 @@ def on_tick(tx: Transaction) -> None:
     if waited_s >= LOOK_S and not streak.looked:
         streak.looked = True
         for rank, order in streak.waiting.items():
-            tx.effects.append(LookAtTraining(tx.effect_id(), run.spec.run, tx.training.generation, rank, order.id))
+            tx.effects.append(
+                LookAtTraining(tx.effect_id(), run.spec.run, tx.training.generation, rank, order.id, tx.training.number)
+            )
 
 
 def on_taken(tx: Transaction, taken: StacksTaken) -> None:

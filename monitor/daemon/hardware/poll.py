@@ -147,16 +147,16 @@ class Hardware:
 
 
 def _pid(run: RunState) -> int:
-    return run.pid or (run.training.pid if run.training else 0)
+    return run.pid or (run.training.started.pid if run.training.started else 0)
 
 
 def _uses_gpu(run: RunState) -> bool:
     """The hooks tell a CUDA device by its own name ("NVIDIA H100 80GB HBM3"), and others by torch's."""
-    device = run.training.device if run.training else ""
+    device = run.training.started.device if run.training.started else ""
     return run.alive and bool(device) and not device.startswith(NO_GPU)
 
 
 def _folders(run: RunState) -> dict[str, str]:
-    training = run.training
+    training = run.training.started
     found = {"run folder": training.run_folder, "save_dir": training.save_dir} if training else {}
     return {name: str(Path(run.spec.cwd) / path) for name, path in found.items() if path}

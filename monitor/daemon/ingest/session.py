@@ -27,8 +27,8 @@ def stream_of(address: Sender | Order) -> StreamKey:
 
 def last_taken(run: RunState, training: int, rank: int) -> int:
     """The last event of one rank of one training that the core has; 0: none."""
-    del training  # the core keeps one state a rank so far
-    known = run.ranks.get(rank)
+    found = run.trainings.get(training)
+    known = found.ranks.get(rank) if found and found.generation == run.generation else None
     return known.event_seq if known else 0
 
 

@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from monitor.core.state.fold import BATCH_SECONDS_BUCKETS, WAIT_SECONDS_BUCKETS
+from monitor.core.state.batches import BATCH_SECONDS_BUCKETS, WAIT_SECONDS_BUCKETS
 from monitor.core.state.run import Fleet, RunState
 from monitor.daemon.hardware.reading import RunHardware
 from monitor.daemon.metrics.table import COUNTERS, GAUGES, Measure
@@ -72,11 +72,11 @@ def collect(fleet: Fleet, around: Surroundings, timings: Timings) -> list[Metric
     metrics += [
         _histogram(
             "batch_seconds", "From the end of a batch to the end of the next, rank 0.", BATCH_SECONDS_BUCKETS, runs,
-            lambda run: (run.totals.histogram_batch_s, run.totals.sum_batch_s),
+            lambda run: _summed((t.totals.histogram_batch_s, t.totals.sum_batch_s) for t in run.trainings.values()),
         ),
         _histogram(
             "data_wait_seconds", "Part of a batch that waited for the data loader, rank 0.", WAIT_SECONDS_BUCKETS, runs,
-            lambda run: (run.totals.histogram_wait_s, run.totals.sum_wait_s),
+            lambda run: _summed((t.totals.histogram_wait_s, t.totals.sum_wait_s) for t in run.trainings.values()),
         ),
         _histogram(
             "detect_seconds", "From an input to the core's answer, since the daemon started.",
@@ -141,6 +141,12 @@ def _fill(
         for labels, value in measure.read(run, around):
             if value is not None:
                 family.add_metric([run.spec.run, *labels], value)
+
+
+def _summed(histograms: Iterable[tuple[list[int], float]]) -> tuple[list[int], float]:
+    """Counts by bucket and the sum of the values, over the trainings of a run; no counts where none has any."""
+    known = [(counts, total_s) for counts, total_s in histograms if counts]
+    return [sum(column) for column in zip(*(counts for counts, _ in known), strict=True)], sum(s for _, s in known)
 
 
 def _histogram(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 import msgspec
 
-from monitor.core.model import Severity, Verdict
+from monitor.core.model import Incident, Severity, Verdict
 from monitor.core.policy import trust
 from monitor.core.policy.settings import Policy
 from monitor.core.state import projection
-from monitor.core.state.fold import totals_now
-from monitor.core.state.run import CheckpointState, RankState, RunState
+from monitor.core.state.epochs import totals_of_run
+from monitor.core.state.rows import CheckpointState
+from monitor.core.state.run import RankState, RunState, TrainingState
 from monitor.daemon.hardware.reading import THROTTLE_REASONS, Gpu, RunHardware
 from trainer_hooks.wire.messages import Counts
 
@@ -59,7 +61,7 @@ def _of_run(value: Callable[[RunState, Around], float | None]) -> Read:
 
 def _by_rank(value: Callable[[RankState], float | None]) -> Read:
     """One series a rank; above RANKS_SHOWN the lowest and the highest."""
-    return lambda run, _around: _capped({(str(n),): value(rank) for n, rank in sorted(run.ranks.items())})
+    return lambda run, _around: _capped({(str(n),): value(rank) for n, rank in sorted(run.training.ranks.items())})
 
 
 def _by_rank_and(labelled: Callable[[RunState, RankState], Iterable[tuple[str, float | None]]]) -> Read:
@@ -67,7 +69,7 @@ def _by_rank_and(labelled: Callable[[RunState, RankState], Iterable[tuple[str, f
 
     def read(run: RunState, _around: Around) -> Series:
         found: dict[tuple[str, ...], float | None] = {}
-        for n, rank in sorted(run.ranks.items()):
+        for n, rank in sorted(run.training.ranks.items()):
             for label, value in labelled(run, rank):
                 found[label, str(n)] = value
         return _capped(found)
@@ -94,23 +96,36 @@ def _last(signal: str) -> Read:
 
 
 def _count(field: str) -> Read:
-    return _of_run(lambda run, _around: getattr(totals_now(run), field))
+    return _of_run(lambda run, _around: getattr(totals_of_run(run), field))
 
 
 def _counts(fields: dict[str, str]) -> Read:
     """Label value -> field of Counts."""
 
     def read(run: RunState, _around: Around) -> Series:
-        counts: Counts = totals_now(run)
+        counts: Counts = totals_of_run(run)
         return [((label,), getattr(counts, field)) for label, field in fields.items()]
 
     return read
 
 
-def _ledger(of: Callable[[RunState], dict[str, int]], expected: Iterable[str]) -> Read:
-    """A dict of the ledger whose keys are label values joined by "/"; those expected show as 0 before they happen."""
+def _ledger(of: Callable[[TrainingState], dict[str, int]], expected: Iterable[str]) -> Read:
+    """As `_keyed`, of a dict that each training has: their sum."""
+    return _keyed(lambda run: sum_by_key(of(training) for training in run.trainings.values()), expected)
+
+
+def _keyed(of: Callable[[RunState], dict[str, int]], expected: Iterable[str]) -> Read:
+    """A dict whose keys are label values joined by "/"; those expected show as 0 before they happen."""
     zeros = dict.fromkeys(expected, 0)
     return lambda run, _around: [(tuple(key.split("/", 1)), value) for key, value in sorted((zeros | of(run)).items())]
+
+
+def sum_by_key(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    """The dicts added up, key by key."""
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
+    return dict(total)
 
 
 def _by_gpu(value: Callable[[Gpu], float | None]) -> Read:
@@ -134,7 +149,7 @@ def _gpus(run: RunState, around: Around) -> tuple[Gpu, ...]:
 
 
 def _info(run: RunState, _around: Around) -> Series:
-    training = run.training
+    training = run.training.started
     versions = training.versions if training else {}
     framework = training.framework if training else ""
     return [
@@ -152,30 +167,32 @@ def _info(run: RunState, _around: Around) -> Series:
 
 
 def _epoch(run: RunState, _around: Around) -> float | None:
-    return run.position.epoch if run.position else None
+    return run.training.position.epoch if run.training.position else None
 
 
 def _batches_per_epoch(run: RunState, _around: Around) -> float | None:
-    return run.training.batches_per_epoch if run.training else None
+    return run.training.started.batches_per_epoch if run.training.started else None
 
 
 def _eta(run: RunState, around: Around) -> float | None:
-    pace_s = projection.pace_s(run)
-    if not run.alive or pace_s is None or run.position is None or run.training is None:
+    pace_s = projection.pace_s(run.training)
+    if not run.alive or pace_s is None or run.training.position is None or run.training.started is None:
         return None
-    left = projection.remaining(run.position, run.training.epochs, run.training.batches_per_epoch)
+    left = projection.remaining(
+        run.training.position, run.training.started.epochs, run.training.started.batches_per_epoch
+    )
     return projection.finish_s(around.now_s, left.batches, pace_s)
 
 
 def _parts(run: RunState, rank: RankState) -> Iterator[tuple[str, float | None]]:
     if rank.last:
         yield "total", rank.last.values.get("loss")
-        yield from zip(run.training.part_names if run.training else (), rank.last.parts, strict=False)
+        yield from zip(run.training.started.part_names if run.training.started else (), rank.last.parts, strict=False)
 
 
 def _rates(run: RunState, rank: RankState) -> Iterator[tuple[str, float | None]]:
     if rank.last:
-        names = run.training.group_names if run.training else ()
+        names = run.training.started.group_names if run.training.started else ()
         for i, rate in enumerate(rank.last.rates):
             yield names[i] if i < len(names) else f"group{i}", rate
 
@@ -187,7 +204,12 @@ def _memory(_run: RunState, rank: RankState) -> Iterator[tuple[str, float | None
 
 def _judged(run: RunState) -> list[tuple[CheckpointState, Verdict]]:
     rules = Policy.model_validate_json(run.policy).rollback
-    return [(c, trust.judge(c, run, rules)[0]) for c in run.checkpoints if not c.dropped]
+    return [
+        (c, trust.judge(c, each, rules)[0])
+        for each in run.trainings.values()
+        for c in each.checkpoints
+        if not each.dropped(c)
+    ]
 
 
 def _checkpoints(run: RunState, _around: Around) -> Series:
@@ -200,21 +222,31 @@ def _checkpoint_age(run: RunState, around: Around) -> float | None:
     return max(around.now_s - max(saved), 0.0) if saved and not run.ended else None
 
 
+def _incidents(run: RunState) -> list[Incident]:
+    return [incident for training in run.trainings.values() for incident in training.ledger.incidents]
+
+
 def _incident_open(run: RunState, _around: Around) -> Series:
-    return [((str(severity),), sum(i.live and i.severity is severity for i in run.incidents)) for severity in Severity]
+    return [
+        ((str(severity),), sum(i.live and i.severity is severity for i in _incidents(run))) for severity in Severity
+    ]
+
+
+def _discarded(run: RunState, _around: Around) -> float:
+    return sum(training.totals.batches_discarded for training in run.trainings.values())
 
 
 def _findings(run: RunState, around: Around) -> Series:
     """Every detector that this run asks shows as 0 before it says anything: a rate must see the first one."""
     asked = [name for name, settings in Policy.model_validate_json(run.policy).detectors if settings.enabled]
     zeros = [f"{name}/{severity}" for name in asked for severity in Severity]
-    return _ledger(lambda r: r.totals.findings, zeros)(run, around)
+    return _ledger(lambda training: training.totals.findings, zeros)(run, around)
 
 
 def _alerts_sent(run: RunState, around: Around) -> Series:
     names = [name for owner, name in sorted(around.receivers) if owner == run.spec.run]
     zeros = [f"{name}/{outcome}" for name in names for outcome in ALERT_OUTCOMES]
-    return _ledger(lambda r: r.totals.alerts, zeros)(run, around)
+    return _keyed(lambda r: r.alerts, zeros)(run, around)
 
 
 def _host_memory(run: RunState, around: Around) -> Series:
@@ -327,17 +359,17 @@ COUNTERS = (
     Measure("scaler_overflows", "Isolated overflows of mixed precision; they are normal.", _count("scaler_overflows")),
     Measure(
         "orders", "Orders to the trainer that were answered.",
-        _ledger(lambda run: run.totals.orders, [f"{k}/{o}" for k in ORDER_KINDS for o in ORDER_OUTCOMES]),
+        _ledger(lambda training: training.ledger.orders, [f"{k}/{o}" for k in ORDER_KINDS for o in ORDER_OUTCOMES]),
         ("kind", "outcome"),
     ),
     Measure(
         "rollbacks", "Rollbacks, by how they ended.",
-        _ledger(lambda run: run.totals.rollbacks, ("applied", "failed")), ("outcome",),
+        _ledger(lambda training: training.ledger.rollbacks, ("applied", "failed")), ("outcome",),
     ),
-    Measure("batches_lost", "Batches thrown away by rollbacks.", _of_run(lambda run, _: run.totals.batches_discarded)),
+    Measure("batches_lost", "Batches thrown away by rollbacks.", _of_run(_discarded)),
     Measure(
         "incidents", "Incidents opened.",
-        _ledger(lambda run: run.totals.incidents, [f"{f}/{s}" for f in FAMILIES for s in Severity]),
+        _ledger(lambda training: training.ledger.incidents_opened, [f"{f}/{s}" for f in FAMILIES for s in Severity]),
         ("family", "severity"),
     ),
     Measure(
@@ -347,7 +379,7 @@ COUNTERS = (
     ),
     Measure(
         "frames_dropped", "Frames that were refused, and records that the hook's full ring dropped.",
-        _of_run(lambda run, _: run.totals.frames_refused + totals_now(run).records_dropped),
+        _of_run(lambda run, _: run.frames_refused + totals_of_run(run).records_dropped),
     ),
     Measure("hook_errors", "Hooks that failed, and training went on.", _count("hook_errors")),
     Measure("alerts_sent", "Alerts settled, by receiver.", _alerts_sent, ("receiver", "outcome")),

@@ -1,0 +1,114 @@
+"""Reads the state as any version of it was written: the newest as it is, those before by moving fields. Pure.
+
+Version 1 had no trainings: everything of a run was one training. What was learned of its ranks is learned anew, but
+for what must not be forgotten: non-finite values that were never put right.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from monitor.core.state.run import STATE_VERSION, Fleet, RunState
+
+OF_RUN = (
+    "spec", "policy", "opened_s", "generation", "nonce", "pid", "alive", "exited_s", "resumed_s", "downtime_s",
+    "ended", "ended_detail", "ended_s", "hardware", "switched_off",
+)  # fmt: skip
+OF_TRAINING = (
+    "generation", "phase", "phase_since_s", "longest_s", "idle_ticks", "pauses", "train_from", "epochs",
+    "settings_log", "nonfinite_log", "applied", "final_metrics", "findings",
+)  # fmt: skip
+OF_LEDGER = (
+    "rollbacks_used", "last_action_count", "last_action_generation", "in_force", "leaving", "suspicion_s", "kept",
+)  # fmt: skip
+OF_LEARNED = ("nonfinite", "uncured")
+OF_TOTALS = (
+    "counts", "batches_discarded", "histogram_batch_s", "histogram_wait_s", "sum_batch_s", "sum_wait_s", "findings",
+)  # fmt: skip
+
+_fleets = msgspec.msgpack.Decoder(Fleet)
+_runs = msgspec.msgpack.Decoder(RunState)
+
+
+class _Version(msgspec.Struct):
+    version: int = 1
+
+
+def fleet_of(data: bytes) -> Fleet:
+    """A snapshot of the whole state. Raises msgspec.DecodeError for one that can't be read."""
+    version = msgspec.msgpack.decode(data, type=_Version).version
+    if version == STATE_VERSION:
+        return _fleets.decode(data)
+    if version != 1:
+        raise msgspec.ValidationError(f"it is of version {version}, this program reads 1 to {STATE_VERSION}")
+    raw = msgspec.msgpack.decode(data)
+    runs = {name: _run(run) for name, run in raw.get("runs", {}).items()}
+    return msgspec.convert({"runs": runs, "seq": raw.get("seq", 0), "now_s": raw.get("now_s", 0.0)}, Fleet)
+
+
+def run_of(data: bytes) -> RunState:
+    """One run, as its folder keeps it after its end. Raises msgspec.DecodeError for one that can't be read."""
+    raw = msgspec.msgpack.decode(data)
+    if not isinstance(raw, dict) or isinstance(raw.get("trainings"), dict):
+        return _runs.decode(data)
+    return msgspec.convert(_run(raw), RunState)
+
+
+def _run(old: dict[str, Any]) -> dict[str, Any]:
+    totals = old.get("totals", {})
+    return {
+        **_taken(old, OF_RUN),
+        **_taken(totals, ("frames_refused", "defects", "alerts")),
+        "supervisor_pid": old.get("shim_pid", 0),
+        "ledger": {"effects": old.get("effect_serial", 0), "incidents": len(old.get("incidents", []))},
+        "trainings": {1: _training(old, totals)},
+    }
+
+
+def _training(old: dict[str, Any], totals: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **_taken(old, OF_TRAINING),
+        "number": 1,
+        "started": old.get("training"),
+        "starts": old.get("trainings", []),
+        "over": old.get("training_over", False),
+        "how": old.get("training_how", ""),
+        "streaks": old.get("spells", {}),
+        "totals": _taken(totals, OF_TOTALS),
+        "ranks": {number: _rank(rank) for number, rank in old.get("ranks", {}).items()},
+        "checkpoints": [_checkpoint(one) for one in old.get("checkpoints", [])],
+        "ledger": _ledger(old, totals),
+    }
+
+
+def _ledger(old: dict[str, Any], totals: dict[str, Any]) -> dict[str, Any]:
+    order, stacks = old.get("pending_order"), old.get("stacks", {})
+    times = {"since_s": old.get("pending_since_s", 0.0), "sent_s": old.get("pending_sent_s", 0.0)}
+    return {
+        **_taken(old, OF_LEDGER),
+        **_taken(totals, ("rollbacks", "orders")),
+        "incidents": [_incident(one) for one in old.get("incidents", [])],
+        "incidents_opened": totals.get("incidents", {}),
+        "pending": {"order": order, **times} if order else None,
+        "warned": old.get("watch_alerts", {}),
+        "dropped": {one["digest"]: 1 for one in old.get("checkpoints", []) if one.get("dropped")},
+        "stacks": {**_taken(stacks, ("spent", "taken")), "streak": stacks.get("spell")},
+    }
+
+
+def _rank(old: dict[str, Any]) -> dict[str, Any]:
+    return {**old, "learned": _taken(old.get("learned", {}), OF_LEARNED)}
+
+
+def _checkpoint(old: dict[str, Any]) -> dict[str, Any]:
+    return {**old, "healthy_longest": old.get("healthy_after", 0), "learned": None}
+
+
+def _incident(old: dict[str, Any]) -> dict[str, Any]:
+    return {**old, "timeline": old.get("story", []), "action": old.get("rung", "")}
+
+
+def _taken(old: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: old[name] for name in names if name in old}
