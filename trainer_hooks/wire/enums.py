@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 
-class StrEnum(str, Enum):  # noqa: UP042 - this is the replacement
+class StrEnum(str, Enum):
     """An enum of strings: str() and f-strings give the value, as with the library's own class."""
 
     __str__ = str.__str__

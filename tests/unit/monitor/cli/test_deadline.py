@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 import pytest
 
 from monitor.cli.deadline_option import parse_deadline
 
-NOW_S = datetime(2026, 11, 18, 15, 34, tzinfo=UTC).timestamp()
+NOW_S = datetime(2026, 11, 18, 15, 34, tzinfo=timezone.utc).timestamp()
 
 
 @pytest.fixture(autouse=True)
@@ -31,8 +31,8 @@ def test_a_deadline_is_so_many_hours_away(text: str, hours: float) -> None:
 
 
 def test_a_time_without_a_zone_is_the_local_time_of_that_day() -> None:
-    summer = datetime(2027, 7, 1, 16, 0, tzinfo=UTC).timestamp()
-    winter = datetime(2026, 11, 27, 17, 0, tzinfo=UTC).timestamp()
+    summer = datetime(2027, 7, 1, 16, 0, tzinfo=timezone.utc).timestamp()
+    winter = datetime(2026, 11, 27, 17, 0, tzinfo=timezone.utc).timestamp()
     assert parse_deadline("2027-07-01 18:00", NOW_S) == summer
     assert parse_deadline("2026-11-27 18:00", NOW_S) == winter
 
