@@ -51,15 +51,8 @@ def test_a_package_beside_ours_does_not_replace_the_standard_library(tmp_path: P
     for package in ("monitor", "alerts", "trainer_hooks"):
         (tmp_path / package).symlink_to(ours / package)
     ran = traps(tmp_path, ("typing", "pathlib", "enum", "asyncio", "runpy"))
-    done = run(
-        [
-            *_trainwarden.child_command("monitor", "--help")[:2],
-            str(tmp_path / "_trainwarden.py"),
-            "-m",
-            "monitor",
-            "--help",
-        ],
-        tmp_path,
-    )
+    command = _trainwarden.child_command("monitor", "--help")
+    command[command.index(str(ours / "_trainwarden.py"))] = str(tmp_path / "_trainwarden.py")
+    done = run(command, tmp_path)
     assert done.returncode == 0, done.stderr
     assert not ran.exists()

@@ -24,7 +24,15 @@ def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("text", "hours"),
-    [("+36h", 36), ("+90m", 1.5), ("+2d", 48), ("+1.5d", 36), ("2026-11-19 15:34+00:00", 24), ("2026-11-18T17:34Z", 2)],
+    [
+        ("+36h", 36),
+        ("+90m", 1.5),
+        ("+2d", 48),
+        ("+1.5d", 36),
+        ("2026-11-19 15:34+00:00", 24),
+        ("2026-11-18T17:34Z", 2),
+        ("2026-11-18T17:34+0100", 1),
+    ],
 )
 def test_a_deadline_is_so_many_hours_away(text: str, hours: float) -> None:
     assert parse_deadline(text, NOW_S) == NOW_S + hours * 3600
