@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,48 +14,54 @@ from monitor.history.result_codes import Code, code_of_text, primary_code
 
 
 def missing_table(folder: Path) -> None:
-    sqlite3.connect(folder / "h").execute("SELECT * FROM nothing")
+    with closing(sqlite3.connect(folder / "h")) as db:
+        db.execute("SELECT * FROM nothing")
 
 
 def locked(folder: Path) -> None:
-    writer = sqlite3.connect(folder / "h", isolation_level=None)
-    writer.execute("BEGIN IMMEDIATE")
-    sqlite3.connect(folder / "h", timeout=0).execute("BEGIN IMMEDIATE")
+    with (
+        closing(sqlite3.connect(folder / "h", isolation_level=None)) as writer,
+        closing(sqlite3.connect(folder / "h", timeout=0)) as second,
+    ):
+        writer.execute("BEGIN IMMEDIATE")
+        second.execute("BEGIN IMMEDIATE")
 
 
 def a_folder(folder: Path) -> None:
-    sqlite3.connect(folder).execute("PRAGMA user_version").fetchone()
+    sqlite3.connect(folder)
 
 
 def no_database(folder: Path) -> None:
     (folder / "h").write_bytes(b"plain text, and enough of it" * 100)
-    sqlite3.connect(folder / "h").execute("PRAGMA user_version").fetchone()
+    with closing(sqlite3.connect(folder / "h")) as db:
+        db.execute("PRAGMA user_version").fetchone()
 
 
 def cut(folder: Path) -> None:
     filled(folder)
     with (folder / "h").open("r+b") as file:
         file.truncate(8192)
-    sqlite3.connect(folder / "h").execute("SELECT sum(length(x)) FROM t").fetchone()
+    with closing(sqlite3.connect(folder / "h")) as db:
+        db.execute("SELECT sum(length(x)) FROM t").fetchone()
 
 
 def full(folder: Path) -> None:
-    db = sqlite3.connect(folder / "h")
-    db.execute("CREATE TABLE t (x)")
-    db.execute("PRAGMA max_page_count = 3")
-    db.execute("INSERT INTO t VALUES (zeroblob(100000))")
+    with closing(sqlite3.connect(folder / "h")) as db:
+        db.execute("CREATE TABLE t (x)")
+        db.execute("PRAGMA max_page_count = 3")
+        db.execute("INSERT INTO t VALUES (zeroblob(100000))")
 
 
 def read_only(folder: Path) -> None:
     filled(folder)
-    sqlite3.connect(f"file:{folder / 'h'}?mode=ro", uri=True).execute("DELETE FROM t")
+    with closing(sqlite3.connect(f"file:{folder / 'h'}?mode=ro", uri=True)) as db:
+        db.execute("DELETE FROM t")
 
 
 def filled(folder: Path) -> None:
-    with sqlite3.connect(folder / "h") as db:
+    with closing(sqlite3.connect(folder / "h")) as db, db:
         db.execute("CREATE TABLE t (x)")
         db.executemany("INSERT INTO t VALUES (?)", [(bytes(1000),)] * 100)
-    db.close()
 
 
 @pytest.mark.parametrize(
@@ -64,7 +71,6 @@ def filled(folder: Path) -> None:
         (cut, Code.CORRUPT), (full, Code.FULL), (read_only, Code.READONLY),
     ],
 )  # fmt: skip
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_error_of_sqlite_is_known_by_its_code_and_by_its_text(
     provoke: Callable[[Path], None], code: Code, tmp_path: Path
 ) -> None:
