@@ -78,10 +78,11 @@ class Core:
         tx = Transaction(run, run.training, self._policy(run), self.fleet.now_s)
         try:
             folded = fold(run, given, self.fleet.now_s)
-            trainings = run.trainings.values() if isinstance(given, Tick) else (folded.training,)
-            for training in trainings:
-                seen = folded if training is folded.training else Folded(run, training)
-                self._ask_and_react(tx.of(training), given, seen)
+            if isinstance(given, Tick):
+                for training in run.trainings.values():
+                    self._ask_and_react(tx.of(training), given, Folded(run, training))
+            else:
+                self._ask_and_react(tx.of(folded.training), given, folded)
         except Exception as error:  # noqa: BLE001 - our own defect; one input must not end the watch over every run
             run.defects += 1
             place = traceback.extract_tb(error.__traceback__)[-1]

@@ -90,4 +90,6 @@ class Transaction:
 
     def of(self, training: TrainingState) -> Transaction:
         """The same transaction for another training of the run."""
+        if training is self.training:
+            return self
         return replace(self, training=training)
