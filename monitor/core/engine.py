@@ -84,7 +84,7 @@ class Core:
             else:
                 self._ask_and_react(tx.of(folded.training), given, folded)
         except Exception as error:  # noqa: BLE001 - our own defect; one input must not end the watch over every run
-            run.defects += 1
+            run.ledger.defects += 1
             place = traceback.extract_tb(error.__traceback__)[-1]
             what = f"{type(error).__name__} in {place.name}, line {place.lineno}: {error}"
             tx.notify(f"a defect of trainwarden, please report it: {what}", Severity.CRITICAL)

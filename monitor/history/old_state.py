@@ -60,9 +60,13 @@ def _run(old: dict[str, Any]) -> dict[str, Any]:
     totals = old.get("totals", {})
     return {
         **_taken(old, OF_RUN),
-        **_taken(totals, ("frames_refused", "defects", "alerts")),
+        **_taken(totals, ("frames_refused", "alerts")),
         "supervisor_pid": old.get("shim_pid", 0),
-        "ledger": {"effects": old.get("effect_serial", 0), "incidents": len(old.get("incidents", []))},
+        "ledger": {
+            "effects": old.get("effect_serial", 0),
+            "incidents": len(old.get("incidents", [])),
+            "defects": totals.get("defects", 0),
+        },
         "trainings": {1: _training(old, totals)},
     }
 

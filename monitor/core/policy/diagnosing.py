@@ -62,7 +62,7 @@ def cause_of(tx: Transaction, finding: Finding) -> str:
 
 
 def _report_defect(tx: Transaction, error: Exception) -> None:
-    tx.run.defects += 1
+    tx.run.ledger.defects += 1
     place = traceback.extract_tb(error.__traceback__)[-1]
     what = f"{type(error).__name__} in {place.name}, line {place.lineno}: {error}"
     tx.notify(f"a defect of trainwarden in the diagnosis, please report it: {what}", Severity.CRITICAL)

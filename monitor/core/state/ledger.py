@@ -19,9 +19,10 @@ class PendingOrder(msgspec.Struct):
 
 
 class RunLedger(msgspec.Struct):
-    """What the policy has numbered in one run, over all its trainings."""
+    """What is numbered and counted over all trainings of a run."""
 
     effects: int = 0
+    defects: int = 0  # of our own: inputs and diagnoses that raised
     incidents: int = 0
 
 

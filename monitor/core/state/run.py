@@ -154,7 +154,6 @@ class RunState(msgspec.Struct):
     current: int = 1  # number of the training that began last
     hardware: HardwareState = msgspec.field(default_factory=HardwareState)
     frames_refused: int = 0
-    defects: int = 0  # inputs that raised within the core
     alerts: dict[str, int] = {}  # "<receiver>/<outcome>"
     switched_off: list[str] = []  # detectors that raised
     ledger: RunLedger = msgspec.field(default_factory=RunLedger)
