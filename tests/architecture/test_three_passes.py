@@ -1,4 +1,4 @@
-"""The three passes of the core, held: only `state` writes facts, the policy writes its ledger, detectors read neither."""
+"""The three passes of the core: only `state` writes facts, the policy writes its ledger, detectors write nothing."""
 
 from __future__ import annotations
 
