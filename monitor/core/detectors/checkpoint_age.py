@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from monitor.core.detectors import Moment, register
+from pydantic import Field
+
+from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import CheckpointAge
 from monitor.core.state.run import CheckpointState
 from monitor.core.state.view import RunView
 
@@ -15,8 +16,26 @@ CHECKPOINTS_SEEN = 64  # the newest ones
 DISTANCE_MIN = 100  # batches: shorter ones are best.pt beside last.pt, or a test
 
 
-@register("checkpoint_age", Moment.BATCH)
-def checkpoint_age(run: RunView, config: CheckpointAge) -> Finding | None:
+class CheckpointAgeConfig(DetectorConfig):
+    """No checkpoint was saved for much longer than before: a crash now would lose all training since the last one."""
+
+    intervals: float = Field(
+        3.0,
+        gt=1,
+        description="A checkpoint is too old when more batches have passed than this many times the longest distance "
+        "between two so far. Schedules that double their distance stay below 3.",
+    )
+    share: float = Field(
+        0.25,
+        gt=0,
+        le=1,
+        description="A training without any checkpoint is reported after this share of all its batches, from 0 to 1. "
+        "A quarter is more than any usual schedule leaves unsaved.",
+    )
+
+
+@register("checkpoint_age", CheckpointAgeConfig, Moment.BATCH, at_most=Severity.WARNING)
+def checkpoint_age(run: RunView, config: CheckpointAgeConfig) -> Finding | None:
     """The last one is `intervals` times as many batches old as any two lay apart: what is trained since would be lost.
 
     In batches, so that a validation or a night's sleep is no distance. A note where only best ones are saved, which
@@ -52,7 +71,7 @@ def _longest(saved: list[CheckpointState]) -> int | None:
     return longest if longest >= DISTANCE_MIN else None
 
 
-def _never(run: RunView, config: CheckpointAge) -> Finding | None:
+def _never(run: RunView, config: CheckpointAgeConfig) -> Finding | None:
     training = run.run_state.training if run.run_state else None
     if training is None or run.at.epoch <= training.start_epoch or not training.batches_per_epoch:
         return None

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from monitor.core.detectors import Moment, register
+from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity, Verdict
-from monitor.core.policy.settings import CheckpointRetention
 from monitor.core.state.run import CheckpointState
 from monitor.core.state.view import RunView
 
 KEPT_MIN = 2  # one bad checkpoint is told by checkpoint_verdict
 
 
-@register("checkpoint_retention", Moment.EVENT)
-def checkpoint_retention(run: RunView, config: CheckpointRetention) -> Finding | None:
+class CheckpointRetentionConfig(DetectorConfig):
+    """No checkpoint that is still kept is sound, so a rollback would find nothing to go back to."""
+
+
+@register("checkpoint_retention", CheckpointRetentionConfig, Moment.EVENT, at_most=Severity.INFO)
+def checkpoint_retention(run: RunView, config: CheckpointRetentionConfig) -> Finding | None:
     """Asked as a verdict arrives: of the copies still kept, at least two, none is sound. For people only.
 
     What was sound fell to the trainer's or the vault's retention, or was abandoned with its branch.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from monitor.core.detectors import Moment, register
+from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import GpuErrors
 from monitor.core.state.hardware import GpuState
 from monitor.core.state.view import RunView
 
@@ -17,8 +16,12 @@ NAMES = {
 }  # fmt: skip
 
 
-@register("gpu_errors", Moment.HARDWARE)
-def gpu_errors(run: RunView, config: GpuErrors) -> Finding | None:
+class GpuErrorsConfig(DetectorConfig):
+    """The driver reports an error of the GPU: an XID, an uncorrectable ECC error, remapped rows, or a lost device."""
+
+
+@register("gpu_errors", GpuErrorsConfig, Moment.HARDWARE, at_most=Severity.WARNING)
+def gpu_errors(run: RunView, config: GpuErrorsConfig) -> Finding | None:
     """What the last reading has over the one before: XIDs, uncorrectable ECC errors, rows remapped, a device gone.
 
     A warning, or a note where it is an XID that a program's own fault can cause, or NVML itself that can't be read.

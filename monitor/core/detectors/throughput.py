@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
-from monitor.core.detectors import TIME, Moment, register
+from pydantic import Field
+
+from monitor.core.detectors import TIME, DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import Throughput
 from monitor.core.state.pace import BLOCK, PERIOD, SLOW_EPOCH, WINDOW, Pace, PaceLevel, explained, mean_level
 from monitor.core.state.view import RunView
 
@@ -15,8 +16,19 @@ SLOW_EPOCHS = 2
 STEP_TIME_BATCHES = 1024  # what step_time told within them is not told a second time
 
 
-@register("throughput", Moment.BATCH, needs=TIME)
-def throughput(run: RunView, config: Throughput) -> Finding | None:
+class ThroughputConfig(DetectorConfig):
+    """Less is trained in the same time, over hundreds of batches or over whole epochs."""
+
+    ratio: float = Field(
+        1.08,
+        gt=1.02,
+        description="A window of 256 batches must take this many times longer than any before. Below 8 % healthy runs "
+        "vary as well, and the limit is never lower than what the run's own pace varies by.",
+    )
+
+
+@register("throughput", ThroughputConfig, Moment.BATCH, at_most=Severity.WARNING, needs=TIME)
+def throughput(run: RunView, config: ThroughputConfig) -> Finding | None:
     """A window of 256 batches is slower than every one of the last 4,096 to 8,192 batches by `ratio`, in all its parts.
 
     And by more than those windows differ among themselves, and than the batches' work explains (sequence length, image
@@ -29,7 +41,7 @@ def throughput(run: RunView, config: Throughput) -> Finding | None:
     return None if pace.block else _of_windows(run, pace, config)
 
 
-def _of_windows(run: RunView, pace: Pace, config: Throughput) -> Finding | None:
+def _of_windows(run: RunView, pace: Pace, config: ThroughputConfig) -> Finding | None:
     before = pace.slowest
     if before is None or len(pace.window) < WINDOW or pace.learnt < _needed(run) or _told_by_step_time(run):
         return None

@@ -7,11 +7,12 @@ import random
 
 import pytest
 
+from monitor.core.detectors.loss_spike import LossSpikeConfig
 from monitor.core.model import Severity
-from monitor.core.policy.settings import Detectors, LossSpike, Policy
+from monitor.core.policy.settings import Detectors, Policy
 from tests.harness.streams import Stream, calm
 
-TOLD = Policy(detectors=Detectors(loss_spike=LossSpike(act=False)))
+TOLD = Policy(detectors=Detectors(loss_spike=LossSpikeConfig(act=False)))
 
 
 def after_calm(policy: Policy | None = None, batches: int = 1000, seed: int = 1) -> tuple[Stream, random.Random]:
