@@ -29,8 +29,8 @@ class AllocRetriesConfig(DetectorConfig):
 def alloc_retries(run: RunView, config: AllocRetriesConfig) -> Finding | None:
     """`count` retries within `window_batches`, dated to the first of them. The next step may be out of memory.
 
-    Each retry frees the cache and waits for the device, so that batches get slower too. One by itself is no finding:
-    it comes with the longest batch so far.
+    Each retry frees the cache and waits for the device, so batches get slower too. A single retry is no finding: it
+    comes with the longest batch so far.
     """
     retries, now = run.learned.allocator.retries, run.at.count
     if not retries or retries[-1] != now:

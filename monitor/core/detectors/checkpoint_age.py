@@ -36,11 +36,11 @@ class CheckpointAgeConfig(DetectorConfig):
 
 @register("checkpoint_age", CheckpointAgeConfig, Moment.BATCH, at_most=Severity.WARNING)
 def checkpoint_age(run: RunView, config: CheckpointAgeConfig) -> Finding | None:
-    """The last one is `intervals` times as many batches old as any two lay apart: what is trained since would be lost.
+    """The last one is older than `intervals` times the longest distance between two: training since would be lost.
 
-    In batches, so that a validation or a night's sleep is no distance. A note where only best ones are saved, which
-    come when they come, and where there is none at all after a `share` of the training: a trainer whose saves the
-    hooks don't see looks the same. Silent in the first epoch.
+    Distances are in batches, so that a validation or a paused host adds nothing. It only informs where all saved ones
+    are best ones, which come at no fixed distance, and where there is none at all after a `share` of the training: a
+    trainer whose saves the hooks don't see looks the same. Silent in the first epoch.
     """
     if run.rank or run.at.count % STRIDE or run.run_state is None:
         return None
@@ -56,8 +56,8 @@ def checkpoint_age(run: RunView, config: CheckpointAgeConfig) -> Finding | None:
     return run.finding(
         "checkpoint_age", "checkpoint", severity, since=run.before(since - 1), signal="checkpoint_age",
         value=float(since), limit=config.intervals * longest,
-        summary=f"no checkpoint for {since} batches, where {longest} were the most between two: all of it would be "
-        "lost",
+        summary=f"no checkpoint for {since} batches; at most {longest} lay between two before: a crash would lose "
+        "all of it",
     )  # fmt: skip
 
 
@@ -81,6 +81,6 @@ def _never(run: RunView, config: CheckpointAgeConfig) -> Finding | None:
     return run.finding(
         "checkpoint_age", "checkpoint", Severity.INFO, since=run.before(run.at.count), signal="checkpoint_age",
         value=float(run.at.count), limit=config.share * whole,
-        summary=f"{run.at.count / whole:.0%} of the training is done and no checkpoint was seen: nothing could be "
-        "gone back to",
+        summary=f"{run.at.count / whole:.0%} of the training is done and no checkpoint was seen: a rollback would "
+        "find nothing",
     )  # fmt: skip

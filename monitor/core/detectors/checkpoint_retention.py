@@ -1,4 +1,4 @@
-"""No checkpoint that is kept can be gone back to."""
+"""No checkpoint that is kept can be used for a rollback."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from monitor.core.model import Finding, Severity, Verdict
 from monitor.core.state.run import CheckpointState
 from monitor.core.state.view import RunView
 
-KEPT_MIN = 2  # one bad checkpoint is told by checkpoint_verdict
+KEPT_MIN = 2  # checkpoint_verdict reports a single bad one
 
 
 class CheckpointRetentionConfig(DetectorConfig):
@@ -16,9 +16,9 @@ class CheckpointRetentionConfig(DetectorConfig):
 
 @register("checkpoint_retention", CheckpointRetentionConfig, Moment.EVENT, at_most=Severity.INFO)
 def checkpoint_retention(run: RunView, config: CheckpointRetentionConfig) -> Finding | None:
-    """Asked as a verdict arrives: of the copies still kept, at least two, none is sound. For people only.
+    """At least two copies are still kept and none of them is sound. Asked when a verdict arrives.
 
-    What was sound fell to the trainer's or the vault's retention, or was abandoned with its branch.
+    The trainer's or the vault's retention removed the sound ones, or they were abandoned with their branch.
     """
     if run.examined is None or run.run_state is None:
         return None

@@ -17,9 +17,9 @@ class CheckpointVerdictConfig(DetectorConfig):
 
 @register("checkpoint_verdict", CheckpointVerdictConfig, Moment.EVENT, at_most=Severity.WARNING)
 def checkpoint_verdict(run: RunView, config: CheckpointVerdictConfig) -> Finding | None:
-    """Says which checkpoint, what is wrong with it, and which sound one is the newest left. Never acted on by itself.
+    """Names the checkpoint, what is wrong with it, and the newest sound one that is left.
 
-    A format that can't be read is told once: while one after the other is unverified, that is how it is here.
+    A format that can't be read is reported once: further unverified checkpoints of this training are no news.
     """
     state = run.run_state
     if state is None:

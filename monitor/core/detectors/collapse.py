@@ -43,8 +43,8 @@ def collapse(run: RunView, config: CollapseConfig) -> Finding | None:
     if loss.high_of_last(config.batches) > loss.level - math.log(config.ratio):
         return None
     norm = run.signal("grad_norm")
-    told = run.batch is not None and run.batch.grad_norm is not None
-    if not (_fell(norm, config.batches) if told and norm is not None and norm.warm else loss.last == 0.0):
+    with_norm = run.batch is not None and run.batch.grad_norm is not None
+    if not (_fell(norm, config.batches) if with_norm and norm is not None and norm.warm else loss.last == 0.0):
         return None
     now, level = loss.unscaled(loss.scaled), loss.unscaled(loss.level)
     return run.finding(

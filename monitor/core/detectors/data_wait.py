@@ -27,7 +27,7 @@ class DataWaitConfig(DetectorConfig):
 
 @register("data_wait", DataWaitConfig, Moment.BATCH, at_most=Severity.INFO, needs=TIME)
 def data_wait(run: RunView, config: DataWaitConfig) -> Finding | None:
-    """Three of four of the last 64 batches waited for the loader for `share` of their time. For people only.
+    """Three of four of the last 64 batches waited for the loader for `share` of their time.
 
     Blind to single waits, and to a loader that lags every few batches.
     """

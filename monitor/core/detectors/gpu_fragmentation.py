@@ -37,7 +37,7 @@ class GpuFragmentationConfig(DetectorConfig):
 def gpu_fragmentation(run: RunView, config: GpuFragmentationConfig) -> Finding | None:
     """Of the reserved memory at least `share` was never allocated at once, while `near` of the device is reserved.
 
-    Told where a batch a little larger would be out of memory though much is unused. Silent while the device's size is
+    A slightly larger batch would then run out of memory although much is unused. Silent while the device's size is
     not known (it comes from NVML), and while there is room.
     """
     allocator = run.learned.allocator

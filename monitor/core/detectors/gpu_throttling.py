@@ -29,8 +29,8 @@ class GpuThrottlingConfig(DetectorConfig):
 def gpu_throttling(run: RunView, config: GpuThrottlingConfig) -> Finding | None:
     """For `share` of the last two minutes the clocks were held down for heat or power supply, or it was too hot.
 
-    Silent about the software power cap, which is usual at full load, and about single readings. A power limit that is
-    lower than at the run's start is a note.
+    Silent about the software power cap, which is usual at full load, and about single readings. It informs about
+    a power limit that is lower than at the run's start.
     """
     if run.run_state is None:
         return None

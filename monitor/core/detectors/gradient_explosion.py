@@ -64,9 +64,9 @@ class GradientExplosionConfig(DetectorConfig):
 
 @register("gradient_explosion", GradientExplosionConfig, Moment.BATCH, at_most=Severity.CRITICAL, needs=NORM)
 def gradient_explosion(run: RunView, config: GradientExplosionConfig) -> Finding | None:
-    """A jump is told at once; with the loss jumping too, or still there after `wait_batches`, it is a warning.
+    """A jump informs at once; it warns where the loss jumps too, or where the norm is still high after `wait_batches`.
 
-    So is a norm that takes its level along as it climbs, once it stands at `rise` times its lowest long mean. Dated to
+    So does a norm that climbs so slowly that its level follows, at `rise` times its lowest long mean. Dated to
     the first high step. Blind in the warm-up, and on batches without an optimizer step.
     """
     norm = run.signal("grad_norm")

@@ -45,7 +45,7 @@ def hang(run: RunView, config: HangConfig) -> Finding | None:
     """Nothing for longer than `intervals` times the longest silence of this kind, and never sooner than `floor_s`.
 
     A kind that was never seen to end (the first batch with its compilation, the first validation) gets `unknown_s`.
-    Where rank 0 goes on, the ranks that don't: a job whose ranks wait for each other stands still as a whole.
+    Where rank 0 continues, it names the ranks that don't: a job whose ranks wait for each other stops as a whole.
     """
     state = run.run_state
     leader = state.ranks.get(run.rank) if state else None
@@ -76,7 +76,7 @@ def _began(state: RunState, leader: RankState) -> bool:
 
 
 def _left_behind(run: RunView, state: RunState, leader: RankState, config: HangConfig) -> Finding | None:
-    """A rank that is silent while rank 0 trains: told, and left to people, since the job goes on."""
+    """A rank that is silent while rank 0 trains: a warning at most, since the job continues."""
     longest = state.longest_s.get(TRAIN)
     if longest is None or state.phase not in LOOP_PHASES:
         return None
@@ -87,9 +87,9 @@ def _left_behind(run: RunView, state: RunState, leader: RankState, config: HangC
             continue
         waited = run.now_s - rank.last_batch_s
         if waited >= limit:
-            at, said = rank.last.position, f"nothing from rank {rank.rank} for {waited:.0f} s, {behind} batches behind"
+            at, what = rank.last.position, f"nothing from rank {rank.rank} for {waited:.0f} s, {behind} batches behind"
             return Finding(
                 "hang", "hang", Severity.WARNING, rank.rank, at, at, "batch_s", waited, limit,
-                f"{said} rank 0 (the rule: {limit:.0f} s)",
+                f"{what} rank 0 (the rule: {limit:.0f} s)",
             )  # fmt: skip
     return None

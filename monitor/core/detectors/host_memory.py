@@ -12,7 +12,7 @@ from monitor.core.state.view import RunView
 
 GIB = 1024**3
 POINTS_MIN = 120  # half an hour of readings
-SOON_S = 3600.0  # in the first epoch, in which caches fill and workers copy their pages, only such a growth is told
+SOON_S = 3600.0  # in the first epoch caches fill and workers copy pages: only a faster leak counts
 LAG = 0.8  # the last point lies at least this far along the line: what saturates falls behind it
 STEP_S = 60.0  # a step lasts this long: a validation's workers come and go
 HOUR_S = 3600.0
@@ -53,10 +53,11 @@ class HostMemoryConfig(DetectorConfig):
 
 @register("host_memory", HostMemoryConfig, Moment.HARDWARE, at_most=Severity.WARNING)
 def host_memory(run: RunView, config: HostMemoryConfig) -> Finding | None:
-    """Short of memory: a warning. A leak: one too where it would fill the host before the training ends; else a note.
+    """It warns of too little memory, and of a leak that would fill the host before the training ends.
 
-    A step by `step` of the host's memory is a note: where the memory went. Sums count pages that processes share once
-    for each of them. Blind to swap, to a leak for its first half hour, and in the first epoch to one that leaves hours.
+    It informs about a slower leak, and about a jump by `step` of the host's memory. Sums count pages that processes
+    share once for each of them. Blind to swap, to a leak for its first half hour, and in the first epoch to one that
+    leaves hours.
     """
     host = run.run_state.hardware.host if run.run_state else None
     if host is None or host.last.total <= 0:

@@ -61,7 +61,7 @@ class LossSpikeConfig(DetectorConfig):
 
 @register("loss_spike", LossSpikeConfig, Moment.BATCH, at_most=Severity.CRITICAL)
 def loss_spike(run: RunView, config: LossSpikeConfig) -> Finding | None:
-    """A jump is told at once: a large one, one that moved the norm too, one that lasts, as a warning; else for people.
+    """A jump informs at once, and warns where it is large, lasts, or moved the norm too; it is critical where it stays.
 
     Dated to the first high batch. Blind to a slow rise (see divergence) and to the first four batches; within
     `warmup_batches` only a jump above everything before it counts.
@@ -94,7 +94,7 @@ def _judged(run: RunView, loss: Signal, config: LossSpikeConfig) -> Judged | Non
             return None
         return Severity.CRITICAL if config.act else Severity.WARNING, f": it has not come back in {loss.streak} batches"
     jumped = loss.recent & 1 and loss.jumped(config.spreads)
-    if jumped and (what := _seconded(run, loss, config)):
+    if jumped and (what := _confirmed(run, loss, config)):
         return Severity.WARNING, what
     if loss.short_mean_high and loss.short > math.log(config.ratio):
         times = math.exp(loss.short)
@@ -102,7 +102,7 @@ def _judged(run: RunView, loss: Signal, config: LossSpikeConfig) -> Judged | Non
     return (Severity.INFO, f", {loss.up:.0f} of its spreads") if jumped else None
 
 
-def _seconded(run: RunView, loss: Signal, config: LossSpikeConfig) -> str:
+def _confirmed(run: RunView, loss: Signal, config: LossSpikeConfig) -> str:
     """What makes a jump more than one odd batch; empty: nothing does."""
     norm = run.signal("grad_norm")
     if norm is not None and norm.recent & NEAR:

@@ -45,7 +45,7 @@ class MemoryLeakConfig(DetectorConfig):
 def memory_leak(run: RunView, config: MemoryLeakConfig) -> Finding | None:
     """A line of R squared `fit` through memory rises by `growth` of its level in about 2,000 batches, and goes on.
 
-    With the time to out-of-memory where NVML or the policy file tells the device's size. Blind for 3,000 batches.
+    It gives the time to out-of-memory where NVML or the policy file gives the device's size. Blind for 3,000 batches.
     """
     memory, line = run.learned.memory, run.learned.memory.line
     if line.points < POINTS_MIN or memory.seen % STRIDE or line.covar <= 0.0:
@@ -67,8 +67,8 @@ def memory_leak(run: RunView, config: MemoryLeakConfig) -> Finding | None:
 
 
 def _left(run: RunView, config: MemoryLeakConfig, line: Line) -> str:
-    told = capacity_bytes(run.run_state.hardware) if run.run_state else None
-    capacity = told or config.capacity_bytes
+    measured = capacity_bytes(run.run_state.hardware) if run.run_state else None
+    capacity = measured or config.capacity_bytes
     if capacity is None:
         return ""
     batches = max(capacity - line.last, 0.0) / line.slope

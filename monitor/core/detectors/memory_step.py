@@ -38,7 +38,7 @@ class MemoryStepConfig(DetectorConfig):
 def memory_step(run: RunView, config: MemoryStepConfig) -> Finding | None:
     """Reserved memory lies above its level by `ratio` and `bytes_min` for `batches` batches, dated to the first.
 
-    For people only: it is seldom a fault, but it is where the memory went. Blind in the first 200 batches and to a
+    It is seldom a fault, but it shows where the memory went. Blind in the first 200 batches and to a
     slow rise (see memory_leak).
     """
     memory = run.learned.memory

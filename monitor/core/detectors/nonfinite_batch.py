@@ -16,8 +16,8 @@ class NonfiniteBatchConfig(DetectorConfig):
 def nonfinite_batch(run: RunView, config: NonfiniteBatchConfig) -> Finding | None:
     """A warning at the first non-finite batch of a generation, on each rank: a healthy training has none.
 
-    For people only where the guard put everything back: nothing is lost by that batch. Silent on those that follow:
-    nonfinite_burst and nonfinite_rate judge them. A scaler's overflow is none.
+    It only informs where the guard restored everything: that batch lost nothing. Silent on those that follow, which
+    nonfinite_burst and nonfinite_rate judge. A scaler's overflow is none.
     """
     new, total = run.nonfinite_within(1), run.batch.counts.nonfinite_batches if run.batch else 0
     if not 0 < total <= new:

@@ -18,7 +18,7 @@ def nonfinite_layer(run: RunView, config: NonfiniteLayerConfig) -> Finding | Non
     seen = run.event
     if not isinstance(seen, NonfiniteSeen) or not seen.first_bad:
         return None
-    cured = ", and was put right" if seen.cured else ""
+    cured = ", and was restored" if seen.cured else ""
     return run.finding(
         "nonfinite_layer", "nonfinite", Severity.INFO, since=run.at, signal=seen.first_bad,
         value=float(seen.nonfinite), limit=0.0,

@@ -46,8 +46,8 @@ def overfitting(run: RunView, config: OverfittingConfig) -> Finding | None:
 
     A place is the median of five epochs, so that no single lucky one is held against the others.
 
-    Judged by the fitness where there is one, else by the validation's loss. For people only, and told once: at the
-    first epoch at which it holds. Blind to what is over within ten epochs.
+    Judged by the fitness where there is one, else by the validation's loss. Reported once, at the first epoch at which
+    it holds. Blind to what is over within ten epochs.
     """
     if not isinstance(run.event, EpochEnded) or run.rank or run.run_state is None:
         return None

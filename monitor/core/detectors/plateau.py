@@ -32,7 +32,7 @@ class PlateauConfig(DetectorConfig):
 
 @register("plateau", PlateauConfig, Moment.BATCH, at_most=Severity.INFO)
 def plateau(run: RunView, config: PlateauConfig) -> Finding | None:
-    """After `window_batches` the long mean of the loss is where it started. For people only: it may be as it should.
+    """After `window_batches` the long mean of the loss is where it started. It only informs: this may be as it should.
 
     Blind to a training that learnt something and then stopped: late in a training that is how it ends.
     """

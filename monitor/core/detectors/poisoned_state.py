@@ -1,4 +1,4 @@
-"""Non-finite parameters or buffers that nobody put right."""
+"""Non-finite parameters or buffers that were not restored."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ def poisoned_state(run: RunView, config: PoisonedStateConfig) -> Finding | None:
         signal=what,
         value=float(run.uncured),
         limit=1.0,
-        summary=f"the model's {what} are not finite and were not put right",
+        summary=f"the model's {what} are not finite and were not restored",
     )

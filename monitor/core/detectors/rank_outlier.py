@@ -13,7 +13,7 @@ from monitor.core.state.signals import RING
 from monitor.core.state.view import RunView
 
 STRIDE = 64  # batches between two looks
-RANKS_MIN = 3  # of two nobody can say which is the odd one
+RANKS_MIN = 3  # with two nothing shows which one is the outlier
 
 
 class RankOutlierConfig(DetectorConfig):

@@ -14,7 +14,7 @@ class SettingsUnexplainedConfig(DetectorConfig):
 
 @register("settings_unexplained", SettingsUnexplainedConfig, Moment.EVENT, at_most=Severity.WARNING)
 def settings_unexplained(run: RunView, config: SettingsUnexplainedConfig) -> Finding | None:
-    """The trainer told of a change without a reason: neither its schedule, nor its own rules, nor a plan."""
+    """The trainer reported a change without a reason: neither its schedule, nor its own rules, nor a plan."""
     changed = run.event
     if not isinstance(changed, SettingChanged) or changed.reason:
         return None

@@ -14,7 +14,7 @@ from monitor.core.state.stats import BLOCKS_FIRST
 from monitor.core.state.view import RunView
 
 STRIDE = 16  # batches between two looks
-PERIOD_MAX = 4096  # batches of an epoch that are watched for a period before anything is said
+PERIOD_MAX = 4096  # batches of an epoch that are watched for a period before the first finding
 
 
 class StepTimeConfig(DetectorConfig):

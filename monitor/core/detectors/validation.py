@@ -28,7 +28,7 @@ def validation(run: RunView, config: ValidationConfig) -> Finding | None:
     """A metric that was finite is not any more, or the fitness is zero after it was not: a warning.
 
     The first often means damaged BatchNorm statistics or EMA weights: both are used in validation only. A metric that
-    was never finite is for people only: the average precision of a class without samples is NaN for ever.
+    was never finite only informs: the average precision of a class without samples is always NaN.
     """
     ended = run.event
     if not isinstance(ended, EpochEnded) or run.rank != 0:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from monitor.core.detectors import load_all
 from tests.harness.streams import Stream
 
 EVERY = 100
