@@ -10,10 +10,8 @@ from typing import get_args
 
 from pydantic.fields import FieldInfo
 
-from monitor.core.detectors import load_all
-from monitor.core.model.section import InPreset, Preset, Section, sentences_of
+from monitor.core.model.section import InPreset, Preset, Section
 from monitor.core.policy.settings import Policy
-from monitor.policyfile.severity import severity_sentence
 
 WIDTH = 110  # characters of a line of comment
 INDENT = "  "
@@ -53,7 +51,7 @@ def _complete(section: Section, indent: str) -> Iterator[str]:
             continue
         value = getattr(section, name)
         if name != "enabled":
-            yield from _comment(_what_for(name, field), indent)
+            yield from _comment(field.description or "", indent)
         if isinstance(value, Section):
             yield f"{indent}{name}:"
             yield from _complete(value, indent + INDENT)
@@ -64,11 +62,6 @@ def _complete(section: Section, indent: str) -> Iterator[str]:
             yield f"{indent}{name}: {scalar(value)}"
         if not indent:
             yield ""
-
-
-def _what_for(name: str, field: FieldInfo) -> str:
-    detector = load_all().get(name)
-    return f"{sentences_of(detector.config)} {severity_sentence(detector)}" if detector else field.description or ""
 
 
 def _example(field: FieldInfo, indent: str) -> Iterator[str]:

@@ -66,13 +66,6 @@ def available_in(batch: BatchEnded) -> int:
 class DetectorSettings(Section):
     """Which detectors run, and with which settings: one section for each detector, by its name."""
 
-    def of(self, config: type[C]) -> C:
-        """The settings of the detector whose settings model is `config`. Raises LookupError where it has none here."""
-        for settings in self.by_name().values():
-            if isinstance(settings, config):
-                return settings
-        raise LookupError(f"{config.__name__} is registered for no detector")
-
     def by_name(self) -> dict[str, DetectorConfig]:
         """The settings of every detector, by its name."""
         values = {name: getattr(self, name) for name in type(self).model_fields}
@@ -99,6 +92,25 @@ class Registered:
     needs: int  # what a batch must carry for it to be asked, as bits
     at_most: Severity  # of its findings, whatever its settings
     detector: Detector
+
+    @property
+    def description(self) -> str:
+        """What it finds, and what its findings lead to."""
+        return f"{sentences_of(self.config)} {self.leads_to}"
+
+    @property
+    def leads_to(self) -> str:
+        """What its findings lead to at most, by default and with `act` the other way."""
+        if self.at_most is Severity.INFO:
+            return "It informs; it sends no alert and opens no incident."
+        if self.at_most is Severity.WARNING:
+            return "It warns; it never opens an incident."
+        act = self.config.model_fields.get("act")
+        if act is None:
+            return "It opens an incident."
+        if act.default:
+            return "It opens an incident; with act: false it warns."
+        return "It warns; with act: true it opens an incident."
 
 
 _registry: dict[str, Registered] = {}
@@ -136,6 +148,6 @@ def load_all() -> dict[str, Registered]:
 def settings_model() -> type[DetectorSettings]:
     """The section `detectors` of a policy file: a field for each registered detector."""
     fields: dict[str, Any] = {  # what create_model takes: a type that is made here has no static name
-        one.name: (one.config, Field(one.config(), description=sentences_of(one.config))) for one in load_all().values()
+        one.name: (one.config, Field(one.config(), description=one.description)) for one in load_all().values()
     }
     return create_model("Detectors", __base__=DetectorSettings, __doc__=DetectorSettings.__doc__, **fields)

@@ -12,7 +12,6 @@ from monitor.core.detectors import load_all
 from monitor.core.model.section import InPreset, sentences_of
 from monitor.core.policy.settings import Detectors, Policy, Rollback, Strengthen, Watch, Webhook
 from monitor.policyfile.reference import with_tables
-from monitor.policyfile.severity import severity_sentence
 
 ROOT = Path(__file__).resolve().parents[3]
 MODELS: list[type[BaseModel]] = [
@@ -58,7 +57,7 @@ def test_a_detector_with_a_switch_to_act_may_open_an_incident() -> None:
     for one in load_all().values():
         if "act" in one.config.model_fields:
             assert "incident" in (one.config.model_fields["act"].description or "")
-            assert "act: " in severity_sentence(one)
+            assert "act: " in one.leads_to
 
 
 def test_the_documented_tables_are_what_the_settings_say() -> None:
