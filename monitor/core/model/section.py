@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import PydanticCustomError
+
+from trainer_hooks.wire.enums import StrEnum
 
 CONTRADICTION = "contradiction"  # the type of the error, as pydantic reports it
 
