@@ -11,7 +11,15 @@ import traceback
 
 import msgspec
 
-from monitor.core.detectors import EVERYTHING, Detector, Moment, available_in, load_all, moment_of, needs_of
+from monitor.core.detectors import (
+    EVERYTHING,
+    Detector,
+    DetectorConfig,
+    Moment,
+    Registered,
+    available_in,
+    load_all,
+)
 from monitor.core.model import (
     CheckpointExamined,
     Entry,
@@ -24,7 +32,7 @@ from monitor.core.model import (
     Tick,
 )
 from monitor.core.policy.react import react
-from monitor.core.policy.settings import Policy, Section
+from monitor.core.policy.settings import Policy
 from monitor.core.policy.transaction import Transaction
 from monitor.core.state.finding_log import log_findings
 from monitor.core.state.fold import Folded, fold, forget_ended, open_run
@@ -34,13 +42,13 @@ from trainer_hooks.wire.messages import Nonfinite
 
 DAMAGE = int(Nonfinite.PARAMETER | Nonfinite.BUFFER)
 NOTHING = Output()
-Question = tuple[str, Detector, Section]
+Question = tuple[str, Detector, DetectorConfig]
 
 
 class Core:
     """State, detectors and policy as one function of their inputs."""
 
-    def __init__(self, fleet: Fleet | None = None, detectors: dict[str, Detector] | None = None) -> None:
+    def __init__(self, fleet: Fleet | None = None, detectors: dict[str, Registered] | None = None) -> None:
         self.fleet = fleet or Fleet()
         self._detectors = load_all() if detectors is None else detectors
         self._policies: dict[str, Policy] = {}
@@ -125,10 +133,10 @@ class Core:
         return found
 
     def _enabled(self, policy: Policy, moment: Moment, available: int) -> list[Question]:
-        """Who is to be asked at this moment, where a batch tells of no more than `available`."""
-        asked = [(name, d, getattr(policy.detectors, name)) for name, d in self._detectors.items()]
-        on = [(name, d, config) for name, d, config in asked if config.enabled and moment_of(name) is moment]
-        return [one for one in on if needs_of(one[0]) & available == needs_of(one[0])]
+        """Who is asked at this moment, of a batch that has no more than `available`."""
+        settings = policy.detectors.by_name()
+        asked = [one for one in self._detectors.values() if one.moment is moment and one.needs & available == one.needs]
+        return [(one.name, one.detector, settings[one.name]) for one in asked if settings[one.name].enabled]
 
     def _switch_off(self, tx: Transaction, name: str, error: Exception) -> None:
         tx.run.switched_off.append(name)

@@ -88,8 +88,7 @@ def _calm_down(tx: Transaction) -> None:
 
 def _bad_lately(tx: Transaction, rank: RankState) -> bool:
     """True where a rule may still count a non-finite batch of the rank."""
-    rules = tx.policy.detectors
-    window = max(rules.nonfinite_rate.window_batches, rules.nonfinite_burst.window_batches)
+    window = tx.policy.detectors.nonfinite_history_batches()
     since = rank.counts.batches - max(tx.ledger.answered.get(rank.rank, 0), 0)
     return within(rank.learned.nonfinite, rank.counts.batches, min(window, since)) > 0
 
