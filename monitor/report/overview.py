@@ -10,11 +10,10 @@ from monitor.core.state.projection import failure_rate, remaining
 from monitor.core.state.run import RunState
 from monitor.report import cost
 from monitor.report.report_input import ReportInput
-from monitor.report.settings_section import SHOWN
+from monitor.report.settings_section import shown_settings
 from monitor.report.summary import epoch_table
 from monitor.report.text import count, percent, plural, safe, table, value, when
 
-SETTINGS_MAX = 40  # of a framework whose settings have other names than SHOWN
 METRICS_MAX = 24
 LEVELS = {Severity.CRITICAL: "critical", Severity.WARNING: "warning", Severity.INFO: "note"}
 
@@ -107,7 +106,7 @@ def settings(report_input: ReportInput) -> list[str]:
     if not trainings:
         return []
     first, last = trainings[0], trainings[-1]
-    names = [name for name in SHOWN if name in first.settings] or sorted(first.settings)[:SETTINGS_MAX]
+    names = shown_settings(first)
     rows = [
         [safe(name), safe(was), safe(now) if now != was else ""]
         for name in names

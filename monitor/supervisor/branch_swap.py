@@ -18,12 +18,11 @@ from pathlib import Path
 
 import msgspec
 
+from monitor.core.model.frameworks import files_of
 from monitor.supervisor.copying import copy_verified, digest_of
 from monitor.supervisor.start_errors import Held
+from trainer_hooks.wire.framework import SavedFiles
 from trainer_hooks.wire.runfolder import Checkpoint, Plan, RunFolder, sync_folder, write
-
-EPOCH_FILE = re.compile(r"epoch(\d+)\.pt")  # Ultralytics counts these from 0
-RESULTS = "results.csv"
 
 
 class Rename(msgspec.Struct, frozen=True):
@@ -50,10 +49,16 @@ class Places:
 
     save_dir: Path
     left: int
+    files: SavedFiles  # of the training's framework
 
     @property
     def weights(self) -> Path:
-        return self.save_dir / "weights"
+        return self.save_dir / self.files.folder
+
+    @property
+    def results(self) -> Path | None:
+        """None: the framework writes no such file."""
+        return self.save_dir / self.files.results if self.files.results else None
 
     @property
     def abandoned(self) -> Path:
@@ -70,7 +75,7 @@ def step_back(folder: RunFolder, plan: Plan, left: int) -> Branch:
     branch = _read(journal_path, plan)
     try:
         if branch is None:
-            branch = _prepare_cleanly(plan, Places(Path(plan.save_dir), left))
+            branch = _prepare_cleanly(plan, Places(Path(plan.save_dir), left, files_of(plan.framework)))
             write(journal_path, branch)
         if not branch.done:
             _carry_out(branch)
@@ -114,17 +119,17 @@ def _prepare(plan: Plan, places: Places) -> Branch:
     places.staging.mkdir(mode=0o755, exist_ok=True)
     notes: list[str] = []
     staged: list[Rename] = []
-    aside = _later_epochs(places.weights, plan.checkpoint.epoch)
-    last, best = places.weights / "last.pt", places.weights / "best.pt"
+    aside = _later_epochs(places, plan.checkpoint.epoch)
+    last, best = places.weights / places.files.last, places.weights / places.files.best
     if not _is(last, plan.checkpoint):  # it is, where nothing was saved since
         aside.append(last)
-        staged.append(_stage(plan.checkpoint, "last.pt", places))
+        staged.append(_stage(plan.checkpoint, last.name, places))
     if plan.best is None or not _is(best, plan.best):
         aside.append(best)
         staged.extend(_stage_best(plan.best, places, notes))
-    if _stage_results(places, plan.checkpoint.epoch):
-        aside.append(places.save_dir / RESULTS)
-        staged.append(Rename(str(places.staging / RESULTS), str(places.save_dir / RESULTS)))
+    if places.results and _stage_results(places.results, places, plan.checkpoint.epoch):
+        aside.append(places.results)
+        staged.append(Rename(str(places.staging / places.results.name), str(places.results)))
     if staged:
         sync_folder(places.staging)
     else:
@@ -133,7 +138,7 @@ def _prepare(plan: Plan, places: Places) -> Branch:
 
 
 def _moves(aside: Iterable[Path], places: Places) -> tuple[Rename, ...]:
-    """`condemned-` in front: `yolo train resume` takes the newest last*.pt in any folder below."""
+    """`condemned-` in front: a framework's own resume may take the newest file of a name in any folder below."""
     here = [path for path in aside if path.exists()]
     for path in here:
         _below(path, places.save_dir)
@@ -181,26 +186,26 @@ def _check(checkpoint: Checkpoint, found: str) -> None:
 
 
 def _stage_best(best: Checkpoint | None, places: Places, notes: list[str]) -> list[Rename]:
-    """The best.pt of that state. Without it the training is no worse off: said, not held."""
+    """The best checkpoint of that state. Without it the training is no worse off: said, not held."""
     if best is None:
         return []
     try:
-        return [_stage(best, "best.pt", places)]
+        return [_stage(best, places.files.best, places)]
     except (Held, OSError) as error:
-        notes.append(f"best.pt was not put back: {error}")
+        notes.append(f"{places.files.best} was not put back: {error}")
         return []
 
 
-def _stage_results(places: Places, last_epoch: int) -> bool:
-    """Stage results.csv without the rows after `last_epoch`; False: it has none, or there is no such file."""
+def _stage_results(results: Path, places: Places, last_epoch: int) -> bool:
+    """Stage the results file without the rows after `last_epoch`; False: it has none, or there is no such file."""
     try:
-        text = (places.save_dir / RESULTS).read_text(errors="surrogateescape")
+        text = results.read_text(errors="surrogateescape")
     except FileNotFoundError:
         return False
     kept = rows_until(text, last_epoch)
     if kept == text:
         return False
-    staged = places.staging / RESULTS
+    staged = places.staging / results.name
     staged.write_text(kept, errors="surrogateescape")
     with staged.open("rb") as file:
         os.fsync(file.fileno())
@@ -221,9 +226,10 @@ def _epoch_of(line: str) -> float:
         return float("inf")
 
 
-def _later_epochs(weights: Path, last_epoch: int) -> list[Path]:
-    found = ((EPOCH_FILE.fullmatch(path.name), path) for path in sorted(weights.iterdir()))
-    return [path for match, path in found if match and int(match[1]) + 1 > last_epoch]
+def _later_epochs(places: Places, last_epoch: int) -> list[Path]:
+    pattern, first = re.compile(places.files.epoch_pattern), places.files.epoch_first
+    found = ((pattern.fullmatch(path.name), path) for path in sorted(places.weights.iterdir()))
+    return [path for match, path in found if match and int(match[1]) - first + 1 > last_epoch]
 
 
 def _is(path: Path, checkpoint: Checkpoint) -> bool:

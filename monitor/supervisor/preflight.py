@@ -66,7 +66,7 @@ def _flags(words: tuple[str, ...]) -> list[str]:
 
 
 def _shebang(script: Path, environment: dict[str, str]) -> list[str] | None:
-    """The Python named in the first lines of a script such as `yolo`."""
+    """The Python named in the first lines of a script that pip installed for a command."""
     with script.open("rb") as file:
         lines = os.fsdecode(file.read(SHEBANG_BYTES)).splitlines()
     if not lines or not lines[0].startswith("#!"):

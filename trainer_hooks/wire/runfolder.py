@@ -143,7 +143,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     arguments_digest: str  # of that training; empty: not known, only the ordinal is compared
     save_dir: str
     checkpoint: Checkpoint | None  # None for "adjust"
-    best: Checkpoint | None  # the best.pt that belongs to that state; None: there was none
+    best: Checkpoint | None  # the best checkpoint that belongs to that state; None: there was none
     start_epoch: int  # from 1
     settings: Settings
     changes: tuple[Change, ...]
@@ -151,6 +151,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     onset_samples: tuple[str, ...]  # names of the samples in the first non-finite batches
     grace_s: float  # how long the present generation may take to leave before it is made to
     written_s: float
+    framework: str = ""  # TrainingStarted.framework of that training; empty: a plan from before this was written
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,8 +11,10 @@ from monitor.core.diagnosis.onset import CALM, Lead, Reference, first_lasting, l
 from monitor.core.diagnosis.robust import level
 from monitor.core.diagnosis.signal_samples import LOSS, NORM, Measure, Read, finite, parts, rates
 from monitor.core.model import Finding, Incident, Position
+from monitor.core.model.frameworks import framework_named
 from monitor.core.state.run import EpochRow, RunState
 from monitor.core.state.trace import Trace
+from trainer_hooks.wire.framework import Framework
 from trainer_hooks.wire.messages import BatchEnded, Nonfinite, NonfiniteSeen, TrainingStarted
 
 BEFORE_BATCHES = 256  # that what came after is held against
@@ -192,6 +194,11 @@ class Case:
         except ValueError:
             return None
         return number if math.isfinite(number) else None
+
+    @cached_property
+    def framework(self) -> Framework:
+        """What the framework of this training is."""
+        return framework_named(self.training.framework if self.training else "")
 
     def words(self, name: str) -> str:
         """A hyperparameter as it was told; empty: it was not."""

@@ -12,6 +12,7 @@ from monitor.core.model import (
     Severity,
     Verdict,
 )
+from monitor.core.model.frameworks import attached_to
 from monitor.core.policy.cure_watch import keep
 from monitor.core.policy.incidents import decide, give_up, send
 from monitor.core.policy.lifecycle import IncidentEvent
@@ -169,7 +170,7 @@ def on_run_ended(tx: Transaction, how: str, detail: str) -> None:
         f"{totals.nonfinite_batches} non-finite of {totals.batches} batches in all"
     )
     if not run.trainings:
-        tx.notify("no training was seen in it: the hooks attach to Ultralytics 8.3.213 and newer", Severity.WARNING)
+        tx.notify(f"no training was seen in it: the hooks attach to {attached_to()}", Severity.WARNING)
     for known in run.incidents:
         tx.report(known)
     tx.effects.append(KeepState(tx.effect_id(), run.spec.run))

@@ -63,7 +63,7 @@ def plausible_ones(run: RunState, rules: Rollback, incident: Incident | None) ->
 
 
 def best_for(checkpoint: CheckpointState, run: RunState) -> CheckpointState | None:
-    """The best.pt that belongs to a state: the last best at or before its epoch, on the same branch."""
+    """The best checkpoint that belongs to a state: the last best at or before its epoch, on the same branch."""
     lineage = [
         c for c in run.checkpoints
         if c.is_best and not (c.dropped or c.abandoned)
@@ -75,7 +75,7 @@ def best_for(checkpoint: CheckpointState, run: RunState) -> CheckpointState | No
 def to_keep(run: RunState, rules: Rollback) -> tuple[str, ...]:
     """Digests of the copies worth their space.
 
-    These are the newest clean ones, what may become clean, their best.pt, and what a live incident needs.
+    These are the newest clean ones, what may become clean, their best ones, and what a live incident needs.
     """
     clean = clean_ones(run, rules)[: rules.keep_clean]
     waiting = [c for c in run.checkpoints if not c.dropped and c.verdict is Verdict.WAITING]
