@@ -18,6 +18,7 @@ from trainer_hooks.wire import runfolder
 from trainer_hooks.wire.eventfile import events_of, read_events
 from trainer_hooks.wire.messages import EventSent
 from trainer_hooks.wire.runfolder import Exit, Manifest, Receipt, RunFolder, RunFolderError, RunOver, run_folder
+from trainer_hooks.wire.words import RunOutcome
 
 log = logging.getLogger("trainwarden.daemon")
 
@@ -88,7 +89,9 @@ def _missed(run: RunState, folder: RunFolder, number: int) -> Iterator[Input]:
         if receipt.generation == number:
             yield ReceiptFound(run.spec.run, receipt)
     over = _over(folder, number)
-    if over and over.how == "stopped":  # first, as the supervisor tells it: an exit alone could be taken for a failure
+    if (
+        over and over.how == RunOutcome.STOPPED
+    ):  # first, as the supervisor tells it: an exit alone could be taken for a failure
         yield RunEnded(run.spec.run, over.how, over.detail)
     if run.alive and folder.exit(number).exists():
         ended = runfolder.read(folder.exit(number), Exit)

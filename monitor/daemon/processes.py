@@ -17,6 +17,7 @@ from monitor.core.model import GenerationExited, Input, RunEnded, SupervisorChan
 from monitor.core.state.run import Fleet, RunState
 from monitor.daemon.clock import Clock
 from trainer_hooks.wire.runfolder import Exit
+from trainer_hooks.wire.words import RunOutcome, TrainingEnd
 
 SILENT_S = (
     10.0  # a process we can't see (another pid namespace) counts as gone only if its records stopped this long ago
@@ -81,7 +82,7 @@ class Processes:
             unknown = Exit(number=run.generation, code=None, signal=None, ended_s=now_s)
             self._offer(GenerationExited(run.spec.run, unknown, relaunch=False))
             if not run.spec.argv:  # nobody announced it, so nobody will say that it is over, or take it over
-                how = "finished" if run.training_how == "finished" else "failed"
+                how = RunOutcome.FINISHED if run.training_how == TrainingEnd.FINISHED else RunOutcome.FAILED
                 self._offer(RunEnded(run.spec.run, how, "its process is gone"))
 
     def _supervisor_gone(self, run: RunState, pid: int) -> None:

@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeVar
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.client.http import Client, ClientError, run_path
+from monitor.core.model import AlertKind
 from monitor.daemon.api.snapshots import CheckpointLine, IncidentSummary
 from monitor.demo.receiver import AlertReceiver
 from monitor.demo.scene import RUN, Scene
@@ -19,7 +20,7 @@ from monitor.vault.verify import Examination, examine
 from trainer_hooks.wire import runfolder
 from trainer_hooks.wire.runfolder import Plan, Receipt, RunFolderError
 
-ALERTS = ("incident_opened", "rolled_back", "resolved")
+ALERTS = (AlertKind.INCIDENT_OPENED, AlertKind.ROLLED_BACK, AlertKind.RESOLVED)
 ALERTS_WAIT_S = 10.0  # delivery is asynchronous; the first try takes milliseconds, a second one a second
 GENERATION = 2  # the one that starts from the plan
 

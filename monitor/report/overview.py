@@ -8,6 +8,7 @@ from monitor.core.policy.settings import Policy
 from monitor.core.state.fold import totals_now
 from monitor.core.state.projection import failure_rate, remaining
 from monitor.core.state.run import RunState
+from monitor.core.state.status import status_of
 from monitor.report import cost
 from monitor.report.report_input import ReportInput
 from monitor.report.settings_section import shown_settings
@@ -31,13 +32,7 @@ def heading(report_input: ReportInput) -> list[str]:
 
 def state(run: RunState) -> str:
     """One word or two."""
-    if run.ended:
-        return safe(run.ended)
-    if not run.alive:
-        return "gone" if run.generation else "starting"
-    if run.training is None:
-        return "starting"
-    return safe(run.phase) if run.phase not in {"", "idle", "train"} else "training"
+    return safe(status_of(run))
 
 
 def in_short(report_input: ReportInput) -> list[str]:

@@ -7,7 +7,7 @@ import statistics
 from functools import lru_cache
 
 from monitor.core.detectors import Moment, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import EpochStatus, Finding, Severity
 from monitor.core.policy.settings import Overfitting
 from monitor.core.state.run import EpochRow
 from monitor.core.state.view import RunView
@@ -34,7 +34,11 @@ def overfitting(run: RunView, config: Overfitting) -> Finding | None:
     stride = STRIDE if len(run.run_state.epochs) > ROWS_MAX else 1
     if run.event.epoch % stride:
         return None
-    rows = [r for r in run.run_state.epochs[-ROWS_MAX:] if r.generation == run.at.generation and r.status == "ended"]
+    rows = [
+        r
+        for r in run.run_state.epochs[-ROWS_MAX:]
+        if r.generation == run.at.generation and r.status == EpochStatus.ENDED
+    ]
     name, worth = ("fitness", _fitness) if any(_fitness(r) is not None for r in rows) else ("validation loss", _loss)
     judged = [(row, value) for row in rows if (value := worth(row)) is not None]
     found = _worse_by(judged, config)

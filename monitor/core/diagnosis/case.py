@@ -10,7 +10,7 @@ from typing import Literal
 from monitor.core.diagnosis.onset import CALM, Lead, Reference, first_lasting, lead, reference
 from monitor.core.diagnosis.robust import level
 from monitor.core.diagnosis.signal_samples import LOSS, NORM, Measure, Read, finite, parts, rates
-from monitor.core.model import Finding, Incident, Position
+from monitor.core.model import EpochStatus, Finding, Incident, Position
 from monitor.core.model.frameworks import framework_named
 from monitor.core.state.run import EpochRow, RunState
 from monitor.core.state.trace import Trace
@@ -228,7 +228,7 @@ class Case:
     def row_before(self) -> EpochRow | None:
         """The last whole epoch before the one of the onset, in any generation."""
         here = (self.first.generation, self.first.epoch)
-        rows = [r for r in self.run.epochs if (r.generation, r.epoch) < here and r.status == "ended"]
+        rows = [r for r in self.run.epochs if (r.generation, r.epoch) < here and r.status == EpochStatus.ENDED]
         return rows[-1] if rows else None
 
     def far_level(self, read: Read) -> float | None:

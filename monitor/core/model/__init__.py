@@ -43,8 +43,12 @@ from monitor.core.model.inputs import (
     VolumeSeen,
 )
 from monitor.core.model.nouns import (
+    ActionKind,
+    AlertKind,
     Cause,
+    CommandKind,
     Diagnosis,
+    EpochStatus,
     Finding,
     Incident,
     IncidentEntry,
@@ -57,14 +61,18 @@ from monitor.core.model.nouns import (
 )
 
 __all__ = [
+    "ActionKind",
+    "AlertKind",
     "AlertSettled",
     "Cause",
     "CheckpointExamined",
     "CommandGiven",
+    "CommandKind",
     "Diagnosis",
     "Effect",
     "EndTraining",
     "Entry",
+    "EpochStatus",
     "ExamineCheckpoint",
     "Finding",
     "FramesRefused",

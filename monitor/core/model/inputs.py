@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from monitor.core.model.nouns import Verdict
+from monitor.core.model.nouns import CommandKind, Verdict
 from trainer_hooks.wire.messages import Record, StacksSeen
 from trainer_hooks.wire.runfolder import Exit, Manifest, Receipt, RunSpec
 
@@ -41,7 +41,7 @@ class RunEnded(msgspec.Struct, frozen=True, tag="run_ended"):
     """The supervisor will start nothing more."""
 
     run: str
-    how: str  # "finished", "failed", "stopped", "held"
+    how: str  # RunOutcome
     detail: str
 
 
@@ -66,7 +66,7 @@ class CommandGiven(msgspec.Struct, frozen=True, tag="command"):
     """An operator asks for something."""
 
     run: str
-    kind: str  # "stop", "rollback"
+    kind: CommandKind
     by: str
 
 

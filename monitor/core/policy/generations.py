@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from monitor.core.model import (
+    ActionKind,
+    AlertKind,
     CommandGiven,
+    CommandKind,
+    EpochStatus,
     GenerationExited,
     Incident,
     IncidentState,
@@ -23,6 +27,7 @@ from monitor.core.state.intervals import fold_start
 from monitor.core.state.run import CheckpointState, Learned, RankState
 from monitor.core.state.stats import snapshot_of
 from trainer_hooks.wire.messages import TrainingEnded, TrainingStarted
+from trainer_hooks.wire.words import OrderKind, Phase, RunOutcome, TrainingEnd
 
 TRAININGS_MAX = 200
 
@@ -41,7 +46,7 @@ def on_generation_started(tx: Transaction, number: int, nonce: str, pid: int, su
         archive_generation(run)
     run.generation, run.nonce, run.pid, run.supervisor_pid = number, nonce, pid, supervisor_pid
     run.alive, run.ended, run.ended_s, run.ended_detail = True, "", None, ""
-    run.training, run.training_over, run.pending_order, run.phase = None, False, None, "idle"
+    run.training, run.training_over, run.pending_order, run.phase = None, False, None, Phase.IDLE
     run.last_action_count, run.leaving = -1, False
     incident = run.incident
     target = _target(tx, incident) if incident else None
@@ -76,7 +81,7 @@ def on_training_ended(tx: Transaction, event: TrainingEnded) -> None:
     run = tx.run
     run.training_over, run.training_how = True, event.how
     run.final_metrics = event.metrics or run.final_metrics
-    if event.how == "finished":
+    if event.how == TrainingEnd.FINISHED:
         shown = ", ".join(f"{name} {value:.4g}" for name, value in list(event.metrics.items())[:4])
         tx.notify(f"the training finished after epoch {event.epoch}{': ' + shown if shown else ''}")
         for incident in run.incidents[-1:]:
@@ -91,7 +96,7 @@ def on_generation_exited(tx: Transaction, event: GenerationExited) -> None:
     incident = run.incident
     if incident and incident.state is IncidentState.MITIGATING and incident.left_at is None:
         incident.left_at = run.position
-    if event.relaunch and incident and incident.action == "rollback":
+    if event.relaunch and incident and incident.action == ActionKind.ROLLBACK:
         _abandon(tx, incident)
     archive_generation(run)
     run.alive, run.exited_s, run.pending_order = False, exit_.ended_s, None
@@ -109,7 +114,7 @@ def on_generation_exited(tx: Transaction, event: GenerationExited) -> None:
         name = tx.name
         tx.notify(f"the training ended by itself: {how}", Severity.CRITICAL)
         tx.alert(
-            "run_failed",
+            AlertKind.RUN_FAILED,
             f"{name}: the training ended ({how})",
             "It is not started again: nothing asked for that.",
             Severity.CRITICAL,
@@ -120,7 +125,7 @@ def _failed(tx: Transaction, event: GenerationExited) -> bool:
     """An end that nobody asked for: no order, no Ctrl-C, and not after the training was done."""
     exit_, run = event.exit, tx.run
     bad = exit_.code != 0 or exit_.signal is not None
-    return bad and not (exit_.asked or run.leaving or run.training_how == "finished")
+    return bad and not (exit_.asked or run.leaving or run.training_how == TrainingEnd.FINISHED)
 
 
 def _abandon(tx: Transaction, incident: Incident) -> None:
@@ -131,9 +136,11 @@ def _abandon(tx: Transaction, incident: Incident) -> None:
     for checkpoint in run.checkpoints:
         if checkpoint.ordinal == target.ordinal and checkpoint.epoch > target.epoch:
             checkpoint.abandoned = True
-    lost = [r for r in run.epochs if r.epoch > target.epoch and r.status not in ("discarded", "redone")]
+    lost = [
+        r for r in run.epochs if r.epoch > target.epoch and r.status not in (EpochStatus.DISCARDED, EpochStatus.REDONE)
+    ]
     for row in lost:
-        row.status = "discarded"
+        row.status = EpochStatus.DISCARDED
     discarded = sum(r.batches for r in lost)
     incident.batches_discarded += discarded
     run.totals.batches_discarded += discarded
@@ -160,7 +167,7 @@ def on_run_ended(tx: Transaction, how: str, detail: str) -> None:
         archive_generation(run)
     run.alive, run.ended, run.ended_detail, run.ended_s, run.pending_order = False, how, detail, tx.now_s, None
     incident = run.incident
-    if incident and how == "held":
+    if incident and how == RunOutcome.HELD:
         give_up(tx, incident, detail)
     elif incident:
         _close(tx, incident, IncidentEvent.RUN_ENDED, f"the run {how} ({detail})" if detail else f"the run {how}")
@@ -186,7 +193,7 @@ def _close(tx: Transaction, incident: Incident, incident_event: IncidentEvent, w
     tx.move(incident, incident_event)
     tx.record(incident, f"incident {incident.number} {incident.state}: {incident.outcome}", Severity.WARNING)
     title = f"{tx.name}: incident {incident.number} ended unproven"
-    tx.alert("closed", title, incident.outcome, Severity.WARNING, incident)
+    tx.alert(AlertKind.CLOSED, title, incident.outcome, Severity.WARNING, incident)
 
 
 def on_supervisor_changed(tx: Transaction, supervisor_pid: int) -> None:
@@ -204,7 +211,9 @@ def on_supervisor_changed(tx: Transaction, supervisor_pid: int) -> None:
         f"the supervisor of this run is gone; the training goes on and is only observed: {remedy}", Severity.CRITICAL
     )
     title = f"{tx.name}: supervisor lost"
-    tx.alert("supervisor_lost", title, f"The training goes on and is only observed; {remedy}.", Severity.CRITICAL)
+    tx.alert(
+        AlertKind.SUPERVISOR_LOST, title, f"The training goes on and is only observed; {remedy}.", Severity.CRITICAL
+    )
 
 
 def on_vanished(tx: Transaction) -> None:
@@ -220,12 +229,12 @@ def on_command(tx: Transaction, command: CommandGiven) -> None:
         tx.notify(f"{command.by} asked to {command.kind}: nothing is running")
         return
     tx.notify(f"{command.by} asked to {command.kind}", Severity.WARNING)
-    if command.kind == "stop":
+    if command.kind == CommandKind.STOP:
         if incident:
             incident.outcome = f"{command.by} stopped the run"
             tx.move(incident, IncidentEvent.OPERATOR)
             tx.report(incident)
-        send(tx, order_for(run, "stop", f"{command.by} asked for it"))
+        send(tx, order_for(run, OrderKind.STOP, f"{command.by} asked for it"))
         return
     if run.supervisor_pid == 0:
         tx.notify("a rollback needs the run's supervisor, and it is gone", Severity.CRITICAL)

@@ -9,12 +9,13 @@ from monitor.core.policy.trust import best_for
 from monitor.core.state.run import CheckpointState, RunState
 from trainer_hooks.wire.messages import Order
 from trainer_hooks.wire.runfolder import Checkpoint, Plan
+from trainer_hooks.wire.words import OrderKind, PlanKind
 
 ONSET_SAMPLES_MAX = 256  # names in a plan: the first bad batches are what must be met again, not every later one
 SEED_STEP = 1009  # seeds of neighbouring generations must not meet those of neighbouring ranks (seed + rank)
 
 
-def order_for(run: RunState, kind: str, reason: str, rank: int = 0) -> Order:
+def order_for(run: RunState, kind: OrderKind, reason: str, rank: int = 0) -> Order:
     """A new order to the present generation's rank 0, which decides for the job, or to another one."""
     run.effect_serial += 1
     id_ = f"{run.spec.run}-g{run.generation}-o{run.effect_serial}"
@@ -46,7 +47,7 @@ def make_plan(
         id=f"{order.id}-plan",
         run=run.spec.run,
         generation=run.generation + (1 if restart else 0),
-        kind="rollback" if restart else "adjust",
+        kind=PlanKind.ROLLBACK if restart else PlanKind.ADJUST,
         order=order.id,
         incident=incident.id,
         reason=incident.reason,

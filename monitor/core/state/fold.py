@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from monitor.core.model import Position
+from monitor.core.model import EpochStatus, Position
 from monitor.core.state.allocator import take_allocator
 from monitor.core.state.hardware import settle_host
 from monitor.core.state.intervals import fold_interval
@@ -138,11 +138,12 @@ def _open_row(run: RunState, batch: BatchEnded, now_s: float) -> EpochRow:
         row
         and (row.generation, row.epoch) == (run.generation, batch.epoch)
         and row.ended_s is None
-        and row.status == "running"
+        and row.status == EpochStatus.RUNNING
     ):
         return row
-    if row and row.status == "running":
-        row.status = "redone" if (row.generation, row.epoch) == (run.generation, batch.epoch) else "ended"
+    if row and row.status == EpochStatus.RUNNING:
+        again = (row.generation, row.epoch) == (run.generation, batch.epoch)
+        row.status = EpochStatus.REDONE if again else EpochStatus.ENDED
     started = now_s - (batch.batch_s or 0.0)
     parts = len(batch.parts)
     row = EpochRow(
@@ -216,7 +217,7 @@ def fold_epoch_end(run: RunState, event: EpochEnded, now_s: float) -> None:
     if row is None:
         return
     row.ended_s, row.seconds, row.metrics, row.fitness = now_s, event.seconds, event.metrics, event.fitness
-    row.status = "redone" if event.redone else "ended"
+    row.status = EpochStatus.REDONE if event.redone else EpochStatus.ENDED
     if not any(r.generation == run.generation and r.ended_s is not None for r in run.epochs[-2:-1]):
         _after_first_validation(run)
 
@@ -235,8 +236,8 @@ def archive_generation(run: RunState) -> None:
             run.totals.counts = add_counts(run.totals.counts, rank.counts)
     run.ranks = {}
     for row in run.epochs:
-        if row.generation == run.generation and row.status == "running":
-            row.status = "left"
+        if row.generation == run.generation and row.status == EpochStatus.RUNNING:
+            row.status = EpochStatus.LEFT
 
 
 def totals_now(run: RunState) -> Counts:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from monitor.core.model import Finding, Incident, Position, Severity, Verdict
+from monitor.core.model import EpochStatus, Finding, Incident, Position, Severity, Verdict
 from monitor.core.state.allocator import Allocator
 from monitor.core.state.hardware import HardwareState
 from monitor.core.state.line import Line
@@ -26,6 +26,7 @@ from trainer_hooks.wire.messages import (
     TrainingStarted,
 )
 from trainer_hooks.wire.runfolder import Manifest, RunSpec, Settings
+from trainer_hooks.wire.words import Phase
 
 
 class NonfiniteWindow(msgspec.Struct):
@@ -121,7 +122,7 @@ class EpochRow(msgspec.Struct):
     seconds: float | None = None  # as the trainer counted them
     metrics: dict[str, float] = {}
     fitness: float | None = None
-    status: str = "running"  # "running", "ended", "left", "discarded", "redone"
+    status: EpochStatus = EpochStatus.RUNNING
 
 
 class CheckpointState(msgspec.Struct):
@@ -213,14 +214,14 @@ class RunState(msgspec.Struct):
     pid: int = 0
     supervisor_pid: int = 0
     alive: bool = False  # the training's process is believed to live
-    ended: str = ""  # "finished", "failed", "stopped", "held"; empty: not ended
+    ended: str = ""  # RunOutcome; empty: not ended
     ended_detail: str = ""
     ended_s: float | None = None
     training: TrainingStarted | None = None  # of the present generation
     trainings: list[TrainingStarted] = []  # the first of each generation and ordinal, bounded
     training_over: bool = False
     training_how: str = ""  # TrainingEnded.how of the last one
-    phase: str = "idle"
+    phase: str = Phase.IDLE
     ranks: dict[int, RankState] = {}
     totals: Totals = msgspec.field(default_factory=Totals)
     epochs: list[EpochRow] = []

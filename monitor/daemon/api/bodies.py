@@ -33,7 +33,7 @@ class Exited(msgspec.Struct, frozen=True):
 class Ended(msgspec.Struct, frozen=True):
     """The supervisor will start nothing more."""
 
-    how: str  # "finished", "failed", "stopped", "held"
+    how: str  # RunOutcome
     detail: str = ""
 
 

@@ -20,6 +20,7 @@ from alerts.secret import SecretError
 from monitor import report
 from monitor.core.model import (
     CommandGiven,
+    CommandKind,
     GenerationExited,
     GenerationStarted,
     Input,
@@ -100,8 +101,12 @@ class Api:
                 bodies.Shim, lambda name, supervisor: SupervisorChanged(name, supervisor.supervisor_pid)
             ),
             "stacks": self._change(bodies.Stacks, lambda name, s: StacksTaken(name, s.generation, s.rank, s.seen)),
-            "stop": self._change(bodies.Command, lambda name, command: CommandGiven(name, "stop", command.by)),
-            "rollback": self._change(bodies.Command, lambda name, command: CommandGiven(name, "rollback", command.by)),
+            "stop": self._change(
+                bodies.Command, lambda name, command: CommandGiven(name, CommandKind.STOP, command.by)
+            ),
+            "rollback": self._change(
+                bodies.Command, lambda name, command: CommandGiven(name, CommandKind.ROLLBACK, command.by)
+            ),
         }
         routes = [Route(f"{run}/{what}", handler, methods=["POST"]) for what, handler in told.items()]
         state = Route(f"{run}/state", self.state, methods=["GET"])  # it holds the command line, which may hold a key

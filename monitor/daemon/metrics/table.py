@@ -15,12 +15,13 @@ from monitor.core.state.fold import totals_now
 from monitor.core.state.run import CheckpointState, RankState, RunState
 from monitor.daemon.hardware.reading import THROTTLE_REASONS, Gpu, RunHardware
 from trainer_hooks.wire.messages import Counts
+from trainer_hooks.wire.words import NOT_DONE, OrderKind, OrderOutcome
 
 RANKS_SHOWN = 8  # above it a gauge shows only the lowest and the highest of all ranks
 INFO_LABELS = ("title", "framework", "framework_version", "torch", "device")
 FAMILIES = ("nonfinite",)
-ORDER_KINDS = ("stop", "adjust")
-ORDER_OUTCOMES = ("applied", "refused", "failed")
+ORDER_KINDS = (OrderKind.STOP, OrderKind.ADJUST)
+ORDER_OUTCOMES = (OrderOutcome.APPLIED, *NOT_DONE)
 ALERT_OUTCOMES = ("delivered", "refused", "expired")
 
 
@@ -332,7 +333,7 @@ COUNTERS = (
     ),
     Measure(
         "rollbacks", "Rollbacks, by how they ended.",
-        _ledger(lambda run: run.totals.rollbacks, ("applied", "failed")), ("outcome",),
+        _ledger(lambda run: run.totals.rollbacks, (OrderOutcome.APPLIED, OrderOutcome.FAILED)), ("outcome",),
     ),
     Measure("batches_lost", "Batches thrown away by rollbacks.", _of_run(lambda run, _: run.totals.batches_discarded)),
     Measure(
