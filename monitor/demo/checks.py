@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from monitor.core.model import Verdict
+from monitor.core.model import IncidentState, Verdict
 from monitor.demo.collected import ALERTS, Evidence
 from monitor.demo.scene import CLEAN_EPOCH, EPOCHS
 from trainer_hooks.wire.words import OrderOutcome
@@ -92,7 +92,7 @@ def _cured(evidence: Evidence) -> Check:
 def _resolved(evidence: Evidence) -> Check:
     incident = evidence.answers.incident
     seen = f"incident {incident.number} is {incident.state}" if incident else _nothing(evidence)
-    return Check("the incident was resolved", incident is not None and incident.state == "resolved", seen)
+    return Check("the incident was resolved", incident is not None and incident.state == IncidentState.RESOLVED, seen)
 
 
 def _nothing(evidence: Evidence) -> str:

@@ -15,17 +15,17 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+from monitor.errors import EXIT_TAKEN
 from monitor.supervisor.daemon_link import DaemonDown, Link, Refusal
 from monitor.supervisor.terminal import Voice
-from trainer_hooks.wire.runfolder import ENV_HOME, control_socket, state_home
+from trainer_hooks.wire.runfolder import DAEMON_PORT, ENV_HOME, control_socket, state_home
 
-PORT = 9469
+PORT = DAEMON_PORT
 START_S = 10.0  # a daemon that replays its journal on a slow disk takes two
 RETRY_S = 5.0
 RETRY_MAX_S = 60.0  # a daemon that can't stay up must not fill the machine with starts
 HEARTBEAT_S = 2.0
 HEALTH_S = 2.0  # a live daemon answers at once; the training's start waits for this
-EXIT_TAKEN = 73  # of a daemon that finds another one in its place
 QUEUE_MAX = 200  # announcements kept for a daemon that is away: some fifty generations
 
 

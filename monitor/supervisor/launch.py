@@ -9,8 +9,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import trainer_hooks.wire
 from monitor.supervisor.process import Handle
+from trainer_hooks.wire.python_path import with_autoattach
 from trainer_hooks.wire.runfolder import (
     ENV_GENERATION,
     ENV_NONCE,
@@ -22,7 +22,7 @@ from trainer_hooks.wire.runfolder import (
     RunSpec,
 )
 
-GATE = Path(__file__).with_name("gate.py")
+GATE = Path(__file__).with_name("exec_gate.py")
 OURS = (ENV_RUN, ENV_RUN_FOLDER, ENV_GENERATION, ENV_NONCE, ENV_PLAN)
 
 
@@ -43,9 +43,7 @@ class Stopped:
 
 def with_hooks(environment: dict[str, str]) -> dict[str, str]:
     """The user's environment, with the folder that attaches the hooks first on PYTHONPATH."""
-    autoattach = str(Path(trainer_hooks.wire.__file__).parents[1] / "autoattach")
-    users = environment.get("PYTHONPATH", "").removeprefix(autoattach).removeprefix(os.pathsep)  # adopted: it is there
-    path = f"{autoattach}{os.pathsep}{users}" if users else autoattach
+    path = with_autoattach(environment.get("PYTHONPATH", ""))  # of an adopted training: it is there
     return {name: value for name, value in environment.items() if name not in OURS} | {"PYTHONPATH": path}
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-CONFIG = 78  # EX_CONFIG of sysexits.h: nothing was started, correct the command
-HELD = 75  # EX_TEMPFAIL: the run is held, a person has to look
+from monitor.errors import EXIT_CONFIG
+from trainer_hooks.wire.exit_codes import EXIT_HELD
+
+CONFIG = EXIT_CONFIG  # nothing was started, correct the command
+HELD = EXIT_HELD  # the run is held, a person has to look
 
 
 class StartError(Exception):

@@ -1,7 +1,8 @@
 """Exit codes that the training's process and its supervisor agree on. Importing this loads nothing else.
 
-Two files can't import it and say the number again, and a test compares them: autoattach/sitecustomize.py, which must
-work where this package can't be imported, and monitor/supervisor/exec_gate.py, which runs with `-I -S`.
+Three files can't import it and say the number again, and a test compares them: autoattach/sitecustomize.py, which must
+work where this package can't be imported; attach.py, which every Python process loads and which must cost nothing; and
+monitor/supervisor/exec_gate.py, which runs with `-I -S`.
 """
 
 from __future__ import annotations

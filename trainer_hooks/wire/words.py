@@ -37,6 +37,13 @@ class PlanKind(StrEnum):
     ADJUST = "adjust"  # the present one applies it in place
 
 
+class ReadBack(StrEnum):
+    """PlanApplied.when: at which moment the settings of a plan were read back."""
+
+    FIRST_STEP = "first step"
+    RAMP_END = "ramp end"
+
+
 class Phase(StrEnum):
     """PhaseChanged.phase: what the trainer is busy with."""
 

@@ -29,7 +29,7 @@ from monitor.core.state.fold import totals_now
 from monitor.core.state.run import CheckpointState, RunState
 from monitor.core.state.stats import clear
 from trainer_hooks.wire.messages import Order
-from trainer_hooks.wire.words import NOT_DONE, OrderKind, OrderOutcome
+from trainer_hooks.wire.words import NOT_DONE, OrderKind, OrderOutcome, ReadBack
 
 SAMPLES_MAX = 1024  # names of samples kept of an onset
 FINDINGS_MAX = 64  # of one incident; the first of each detector is what counts
@@ -278,7 +278,7 @@ def on_plan_applied(tx: Transaction, plan_id: str, when: str, mismatches: tuple[
     incident = tx.run.incident
     if incident is None or incident.plan is None or incident.plan.id != plan_id:
         return
-    if when == "first step" and incident.state is IncidentState.MITIGATING:
+    if when == ReadBack.FIRST_STEP and incident.state is IncidentState.MITIGATING:
         _resumed(tx, incident)
     for sentence in mismatches:
         tx.record(incident, f"read back at the {when}: {sentence}", Severity.CRITICAL)
@@ -290,7 +290,7 @@ def on_plan_applied(tx: Transaction, plan_id: str, when: str, mismatches: tuple[
             Severity.CRITICAL,
             incident,
         )
-    elif when == "ramp end":
+    elif when == ReadBack.RAMP_END:
         tx.record(incident, "warm-up ended; every setting read back is the plan's")
 
 
