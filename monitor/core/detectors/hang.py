@@ -5,10 +5,9 @@ from __future__ import annotations
 from monitor.core.detectors import Moment, register
 from monitor.core.model import Finding, Severity
 from monitor.core.policy.settings import Hang
-from monitor.core.state.intervals import LOOP_PHASES, awaited, longest_of, silent_since_s
+from monitor.core.state.intervals import LOOP_PHASES, TRAIN, awaited, longest_of, silent_since_s
 from monitor.core.state.run import RankState, RunState
 from monitor.core.state.view import RunView
-from trainer_hooks.wire.words import Phase
 
 TICKS_MIN = 3  # without a record: a daemon that was asleep sees one tick before the records that wait for it
 BEHIND_BATCHES = 10  # a rank that is this far behind rank 0 and silent; collectives let none be one ahead
@@ -51,7 +50,7 @@ def _began(state: RunState, leader: RankState) -> bool:
 
 def _left_behind(run: RunView, state: RunState, leader: RankState, config: Hang) -> Finding | None:
     """A rank that is silent while rank 0 trains: told, and left to people, since the job goes on."""
-    longest = state.longest_s.get(Phase.TRAIN)
+    longest = state.longest_s.get(TRAIN)
     if longest is None or state.phase not in LOOP_PHASES:
         return None
     limit = max(config.floor_s, config.intervals * longest)

@@ -23,6 +23,7 @@ UNCURED = int(Nonfinite.PARAMETER | Nonfinite.BUFFER)  # a number: a flag is ten
 RATE_STEP = 1.5  # a learning rate that jumps by this factor is a restart or a step of its schedule
 SIZE_BATCHES = 3  # this many of another size in a row: the batch size changed, it is not the last of an epoch
 RESHAPING = ("batch_size", "accumulate", "image_size", "mosaic", "boundary")  # settings after which levels differ
+_RUNNING = EpochStatus.RUNNING  # looked up once: every batch asks
 
 
 def add_counts(a: Counts, b: Counts) -> Counts:
@@ -138,10 +139,10 @@ def _open_row(run: RunState, batch: BatchEnded, now_s: float) -> EpochRow:
         row
         and (row.generation, row.epoch) == (run.generation, batch.epoch)
         and row.ended_s is None
-        and row.status == EpochStatus.RUNNING
+        and row.status == _RUNNING
     ):
         return row
-    if row and row.status == EpochStatus.RUNNING:
+    if row and row.status == _RUNNING:
         again = (row.generation, row.epoch) == (run.generation, batch.epoch)
         row.status = EpochStatus.REDONE if again else EpochStatus.ENDED
     started = now_s - (batch.batch_s or 0.0)
@@ -236,7 +237,7 @@ def archive_generation(run: RunState) -> None:
             run.totals.counts = add_counts(run.totals.counts, rank.counts)
     run.ranks = {}
     for row in run.epochs:
-        if row.generation == run.generation and row.status == EpochStatus.RUNNING:
+        if row.generation == run.generation and row.status == _RUNNING:
             row.status = EpochStatus.LEFT
 
 

@@ -6,21 +6,22 @@ from monitor.core.state.run import RankState, RunState
 from trainer_hooks.wire.messages import PhaseChanged
 from trainer_hooks.wire.words import Phase
 
+TRAIN = Phase.TRAIN  # looking a member up in its class takes longer than comparing it: every batch asks
 START = "start"  # until the first batches: of a training, and after each pause; they compile and start loaders
 BETWEEN = "between epochs"  # of a trainer that declares no phases: it may validate and save there
 START_BATCHES = 3  # the first ones of a training fill caches too: their intervals say nothing of the others
-LOOP_PHASES = (Phase.TRAIN, Phase.IDLE)  # a trainer that declares no phases is idle while it trains
+LOOP_PHASES = (TRAIN, Phase.IDLE)  # a trainer that declares no phases is idle while it trains
 
 
 def awaited(run: RunState, leader: RankState) -> str:
-    """What the silence of a run that is silent now belongs to: a declared phase, Phase.TRAIN, START or BETWEEN."""
+    """What the silence of a run that is silent now belongs to: a declared phase, TRAIN, START or BETWEEN."""
     if run.phase not in LOOP_PHASES:
         return run.phase
     if leader.last_batch_s is None or run.pauses or leader.counts.batches - run.train_from < START_BATCHES:
         return START
-    if run.phase != Phase.TRAIN and _epoch_is_over(run, leader):
+    if run.phase != TRAIN and _epoch_is_over(run, leader):
         return BETWEEN
-    return Phase.TRAIN
+    return TRAIN
 
 
 def silent_since_s(run: RunState, leader: RankState) -> float:
@@ -33,7 +34,7 @@ def longest_of(run: RunState, kind: str) -> float | None:
     longest = run.longest_s.get(kind)
     if longest is None or kind not in (START, BETWEEN):
         return longest
-    return max(longest, run.longest_s.get(Phase.TRAIN, 0.0))
+    return max(longest, run.longest_s.get(TRAIN, 0.0))
 
 
 def fold_interval(run: RunState, leader: RankState, now_s: float) -> None:
@@ -50,7 +51,7 @@ def fold_phase(run: RunState, event: PhaseChanged, now_s: float) -> None:
         return
     if run.phase_since_s and run.phase not in LOOP_PHASES:
         run.longest_s[run.phase] = max(run.longest_s.get(run.phase, 0.0), now_s - run.phase_since_s)
-    run.pauses += event.phase != Phase.TRAIN
+    run.pauses += event.phase != TRAIN
     run.phase_since_s = now_s
 
 
