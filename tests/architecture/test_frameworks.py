@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from monitor.core.model.frameworks import attached_to, checkpoint_keys, files_of, framework_named, frameworks
 from tests.architecture.test_imports import ROOT, loaded_by
+from trainer_hooks import attach
 
 INTEGRATIONS = ROOT / "trainer_hooks" / "integrations"
 FACTS = re.compile(
@@ -95,3 +97,19 @@ def test_a_framework_that_nobody_describes_is_taken_for_a_loop_written_by_hand()
 def test_a_plan_that_names_no_framework_follows_the_layout_that_is_described() -> None:
     assert files_of("") == files_of("ultralytics")
     assert len(checkpoint_keys()) == 1
+
+
+def test_the_hooks_attach_to_what_the_descriptions_name() -> None:
+    """`attach` can't import a description: every Python process loads it, and it must cost nothing."""
+    described = {one.trainer_module for one in frameworks() if one.trainer_module}
+    assert set(attach.INTEGRATIONS) == described
+    for one in frameworks():
+        if one.trainer_module:
+            package = importlib.import_module(f"{attach.INTEGRATIONS[one.trainer_module]}.framework")
+            assert one == package.FRAMEWORK
+
+
+def test_the_release_that_is_named_is_the_one_that_is_installed_at_least() -> None:
+    least = re.search(r'"ultralytics>=([\d.]+)', (ROOT / "pyproject.toml").read_text())
+    assert least is not None
+    assert f" {least[1]} " in framework_named("ultralytics").supported
