@@ -86,7 +86,7 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
 class RunOver(msgspec.Struct, frozen=True, kw_only=True):
     """The supervisor starts nothing more for this run."""
 
-    how: str  # "finished", "failed", "stopped", "held"
+    how: str  # words.RunOutcome
     detail: str
     code: int
     ended_s: float
@@ -136,7 +136,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     run: str
     generation: int  # the generation that starts from it (a relaunch), or that applies it in place
-    kind: str  # "rollback" or "adjust"
+    kind: str  # words.PlanKind
     order: str  # the order that asks the present generation to leave
     incident: str
     reason: str
@@ -160,7 +160,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
 
     order: str
     generation: int
-    outcome: str  # "applied", "refused", "failed", "killed" (by the supervisor), "exited" (ended before it was obeyed)
+    outcome: str  # words.OrderOutcome
     detail: str
     epoch: int
     batch: int
