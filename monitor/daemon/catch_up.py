@@ -17,8 +17,16 @@ from monitor.vault.copies import Vault
 from trainer_hooks.wire import runfolder
 from trainer_hooks.wire.eventfile import events_of, read_events
 from trainer_hooks.wire.messages import EventSent
-from trainer_hooks.wire.runfolder import Exit, Manifest, Receipt, RunFolder, RunFolderError, RunOver, run_folder
-from trainer_hooks.wire.words import RunOutcome
+from trainer_hooks.wire.runfolder import (
+    Exit,
+    Manifest,
+    Receipt,
+    RunFolder,
+    RunFolderError,
+    RunOutcome,
+    RunOver,
+    run_folder,
+)
 
 log = logging.getLogger("trainwarden.daemon")
 

@@ -16,8 +16,8 @@ from functools import partial
 from monitor.core.model import GenerationExited, Input, RunEnded, SupervisorChanged
 from monitor.core.state.run import Fleet, RunState
 from monitor.daemon.clock import Clock
-from trainer_hooks.wire.runfolder import Exit
-from trainer_hooks.wire.words import RunOutcome, TrainingEnd
+from trainer_hooks.wire.runfolder import Exit, RunOutcome
+from trainer_hooks.wire.words import TrainingEnd
 
 SILENT_S = (
     10.0  # a process we can't see (another pid namespace) counts as gone only if its records stopped this long ago

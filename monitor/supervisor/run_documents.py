@@ -22,6 +22,7 @@ from trainer_hooks.wire.runfolder import (
     Receipt,
     RunFolder,
     RunFolderError,
+    RunOutcome,
     RunOver,
     RunSpec,
     read,
@@ -79,7 +80,7 @@ class Ledger:
         return started
 
     def journal_end(self, how: str, detail: str, code: int) -> None:
-        write(self.ended, RunOver(how=how, detail=detail, code=code, ended_s=time.time()))
+        write(self.ended, RunOver(how=RunOutcome(how), detail=detail, code=code, ended_s=time.time()))
 
     def exit(self, number: int) -> Exit | None:
         """How generation `number` ended; None: not journaled."""

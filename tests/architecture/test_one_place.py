@@ -17,12 +17,12 @@ from tests.architecture.test_imports import ROOT
 from trainer_hooks import attach, orders
 from trainer_hooks.wire import words
 from trainer_hooks.wire.exit_codes import EXIT_HELD
-from trainer_hooks.wire.runfolder import DAEMON_PORT
+from trainer_hooks.wire.runfolder import DAEMON_PORT, RunOutcome
 
 PACKAGES = ("monitor", "trainer_hooks", "alerts")
 ENUMS: tuple[type[StrEnum], ...] = (
     words.OrderKind, words.OrderOutcome, words.PlanKind, words.ReadBack, words.Phase, words.TrainingEnd,
-    words.RunOutcome,
+    RunOutcome,
     ActionKind, AlertKind, CommandKind, EpochStatus, IncidentState, Severity, Verdict,
 )  # fmt: skip
 FOREIGN = ("monitor/recorded/importers/", "monitor/supervisor/")  # words of other programs' logs; has its own enums

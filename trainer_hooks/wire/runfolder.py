@@ -22,6 +22,7 @@ from __future__ import annotations
 import os
 import re
 import uuid
+from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
@@ -72,6 +73,15 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     supervisor_pid: int = 0
 
 
+class RunOutcome(StrEnum):
+    """Why the supervisor starts nothing more for a run."""
+
+    FINISHED = "finished"
+    FAILED = "failed"
+    STOPPED = "stopped"  # an order or a person ended it
+    HELD = "held"  # the next generation can't be started safely: a person has to look
+
+
 class Exit(msgspec.Struct, frozen=True, kw_only=True):
     """How a generation's process ended."""
 
@@ -86,7 +96,7 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
 class RunOver(msgspec.Struct, frozen=True, kw_only=True):
     """The supervisor starts nothing more for this run."""
 
-    how: str  # words.RunOutcome
+    how: RunOutcome
     detail: str
     code: int
     ended_s: float

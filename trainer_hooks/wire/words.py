@@ -1,6 +1,6 @@
 """The closed sets of words in messages and in the documents of the run folder. Values only.
 
-The fields that carry them are `str` and not these enums: a word that a newer peer adds must not make the whole message
+The fields that carry these are `str` and not the enums: a word that a newer peer adds must not make the whole message
 unreadable. Code compares a field with a member here, never with a text of its own; a member is equal to its text.
 """
 
@@ -60,12 +60,3 @@ class TrainingEnd(StrEnum):
     ORDER = "order"  # it obeyed an order to stop
     EXCEPTION = "exception"
     INTERRUPTED = "interrupted"  # Ctrl-C
-
-
-class RunOutcome(StrEnum):
-    """RunOver.how: how a run ended."""
-
-    FINISHED = "finished"
-    FAILED = "failed"
-    STOPPED = "stopped"  # by a person, the system or an order
-    HELD = "held"  # the supervisor will not start the next generation; a person has to look

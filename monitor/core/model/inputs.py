@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import msgspec
 
-from monitor.core.model.nouns import CommandKind, Verdict
+from monitor.core.model.nouns import Verdict
 from trainer_hooks.wire.messages import Record, StacksSeen
-from trainer_hooks.wire.runfolder import Exit, Manifest, Receipt, RunSpec
+from trainer_hooks.wire.runfolder import Exit, Manifest, Receipt, RunOutcome, RunSpec
 
 
 class RunOpened(msgspec.Struct, frozen=True, tag="run_opened"):
@@ -41,7 +43,7 @@ class RunEnded(msgspec.Struct, frozen=True, tag="run_ended"):
     """The supervisor will start nothing more."""
 
     run: str
-    how: str  # RunOutcome
+    how: RunOutcome
     detail: str
 
 
@@ -60,6 +62,13 @@ class RecordArrived(msgspec.Struct, frozen=True, tag="record"):
     rank: int
     record: Record
     training: int = 1  # of the run, from 1
+
+
+class CommandKind(StrEnum):
+    """What an operator can ask of a run."""
+
+    STOP = "stop"
+    ROLLBACK = "rollback"
 
 
 class CommandGiven(msgspec.Struct, frozen=True, tag="command"):

@@ -82,13 +82,6 @@ class AlertKind(StrEnum):
     STACKS = "stacks"  # where a training stands still
 
 
-class CommandKind(StrEnum):
-    """What an operator asks for."""
-
-    STOP = "stop"
-    ROLLBACK = "rollback"
-
-
 class Position(msgspec.Struct, frozen=True):
     """A batch of a run."""
 

@@ -27,7 +27,8 @@ from monitor.core.state.intervals import fold_start
 from monitor.core.state.run import CheckpointState, Learned, RankState
 from monitor.core.state.stats import snapshot_of
 from trainer_hooks.wire.messages import TrainingEnded, TrainingStarted
-from trainer_hooks.wire.words import OrderKind, Phase, RunOutcome, TrainingEnd
+from trainer_hooks.wire.runfolder import RunOutcome
+from trainer_hooks.wire.words import OrderKind, Phase, TrainingEnd
 
 TRAININGS_MAX = 200
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from trainer_hooks.wire.messages import StacksSeen
-from trainer_hooks.wire.runfolder import Exit
+from trainer_hooks.wire.runfolder import Exit, RunOutcome
 
 
 class Open(msgspec.Struct, frozen=True):
@@ -33,7 +33,7 @@ class Exited(msgspec.Struct, frozen=True):
 class Ended(msgspec.Struct, frozen=True):
     """The supervisor will start nothing more."""
 
-    how: str  # RunOutcome
+    how: RunOutcome
     detail: str = ""
 
 

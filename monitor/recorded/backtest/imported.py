@@ -14,8 +14,7 @@ from monitor.recorded.backtest.replay import Source, Step
 from monitor.recorded.importers.imported_run import ImportedRun, Row
 from monitor.recorded.importers.records import GenerationBegins, records
 from trainer_hooks.wire.messages import BatchEnded, CheckpointSaved, Event, EventSent
-from trainer_hooks.wire.runfolder import Manifest, RunSpec
-from trainer_hooks.wire.words import RunOutcome
+from trainer_hooks.wire.runfolder import Manifest, RunOutcome, RunSpec
 
 RUN = "backtest"
 CHECKPOINTS_MAX = 20  # of one log

@@ -21,8 +21,7 @@ from monitor.recorded.backtest.replay import BEFORE, Source, Step
 from monitor.recorded.importers.imported_run import Recording, Row
 from monitor.recorded.stream import Recorded, Stream
 from trainer_hooks.wire.messages import BatchEnded, CheckpointSaved, EventSent, Nonfinite, SkippedBy
-from trainer_hooks.wire.runfolder import RunSpec
-from trainer_hooks.wire.words import RunOutcome
+from trainer_hooks.wire.runfolder import RunOutcome, RunSpec
 
 RUN = "stream"
 TICK_S = 1.0
