@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from monitor.supervisor import exec_gate
 from tests.architecture.test_imports import ROOT
 from trainer_hooks import attach, orders
 from trainer_hooks.wire import words
+from trainer_hooks.wire.enums import StrEnum
 from trainer_hooks.wire.exit_codes import EXIT_HELD
 from trainer_hooks.wire.runfolder import DAEMON_PORT, RunOutcome
 

@@ -22,11 +22,12 @@ from __future__ import annotations
 import os
 import re
 import uuid
-from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+
+from trainer_hooks.wire.enums import StrEnum
 
 DAEMON_PORT = 9469  # of /metrics and the API on 127.0.0.1, where it is free
 SOCKET_PATH_MAX = 107  # bytes of sockaddr_un.sun_path less its NUL

@@ -6,7 +6,7 @@ unreadable. Code compares a field with a member here, never with a text of its o
 
 from __future__ import annotations
 
-from enum import StrEnum
+from trainer_hooks.wire.enums import StrEnum
 
 
 class OrderKind(StrEnum):
