@@ -6,7 +6,8 @@ from pathlib import Path
 
 EXIT_SOFTWARE = 70  # EX_SOFTWARE: the store failed under us; a restart reopens it
 EXIT_TAKEN = 73  # EX_CANTCREAT: somebody else has the folder or the port
-EXIT_CONFIG = 78  # EX_CONFIG: the folder can't be trusted
+EXIT_HELD = 75  # EX_TEMPFAIL: the run is held, a person has to look
+EXIT_CONFIG = 78  # EX_CONFIG: nothing was started; correct the command, the policy or the folder
 
 
 class DaemonError(Exception):

@@ -161,7 +161,7 @@ def test_a_process_that_is_gone_or_another_one_is_not_looked_at(tmp_path: Path) 
     assert "is not to be seen from here" in patient.look().threads[0]
     ours = HangDumpFile(pid=os.getpid(), start_ticks=1, thread=1, main_thread=1, signal=64, descriptor=0)
     write(patient.folder.hang_dump(1, 0), ours)
-    assert "is another one by now" in patient.look().threads[0]
+    assert "is another process by now" in patient.look().threads[0]
     assert "can't be read" in look(patient.folder, 2, 0, "o1").threads[0]
 
 

@@ -15,6 +15,8 @@ from typing import Any, Self, TypeVar
 import httpx
 import msgspec
 
+from monitor.core.model.channel import ClientInput
+
 READY_S = 20.0
 POLL_S = 0.02
 
@@ -103,6 +105,10 @@ class DaemonProcess:
     def post(self, path: str, body: object) -> None:
         response = self.request("POST", path, body)
         assert response.status_code == 200, response.text
+
+    def send(self, given: ClientInput) -> None:
+        """As the supervisor or the CLI would."""
+        self.post(f"/api/v1/runs/{given.run}/inputs", given)
 
     def metric(self, series: str) -> float | None:
         """The value of a series as it stands in the exposition, such as 'trainwarden_runs'; None: it is not there."""

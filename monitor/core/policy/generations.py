@@ -12,6 +12,7 @@ from monitor.core.model import (
     Severity,
     Verdict,
 )
+from monitor.core.model.outcomes import FAILURES, outcome_of
 from monitor.core.policy.cure_watch import keep
 from monitor.core.policy.incidents import decide, give_up, send
 from monitor.core.policy.lifecycle import IncidentEvent
@@ -104,7 +105,7 @@ def on_generation_exited(tx: Transaction, event: GenerationExited) -> None:
     if event.relaunch:
         made_to = f", after {exit_.escalation}" if exit_.escalation else ""
         tx.notify(f"generation {exit_.number} is gone ({how}{made_to}); relaunching")
-    elif _failed(tx, event):
+    elif outcome_of(exit_, order_obeyed=run.leaving, training_finished=_has_finished(tx)) in FAILURES:
         name = tx.name
         tx.notify(f"the training ended by itself: {how}", Severity.CRITICAL)
         tx.alert(
@@ -115,11 +116,9 @@ def on_generation_exited(tx: Transaction, event: GenerationExited) -> None:
         )
 
 
-def _failed(tx: Transaction, event: GenerationExited) -> bool:
-    """An end that nobody asked for: no order, no Ctrl-C, and not after the training was done."""
-    exit_, run = event.exit, tx.run
-    bad = exit_.code != 0 or exit_.signal is not None
-    return bad and not (exit_.asked or run.leaving or run.training_how == "finished")
+def _has_finished(tx: Transaction) -> bool:
+    """True where the last training of the process said that it had finished."""
+    return tx.run.training_over and tx.run.training_how == "finished"
 
 
 def _abandon(tx: Transaction, incident: Incident) -> None:
