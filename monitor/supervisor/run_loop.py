@@ -19,6 +19,7 @@ from monitor.core.model import (
     Severity,
     SupervisorChanged,
 )
+from monitor.core.model.outcomes import IN_WORDS
 from monitor.errors import EXIT_HELD
 from monitor.supervisor.announcer import Announcer
 from monitor.supervisor.branch_swap import swap_branch
@@ -35,19 +36,11 @@ from monitor.supervisor.stack_requests import StackRequests
 from monitor.supervisor.start_errors import Held, StartError
 from monitor.supervisor.terminal import Terminal, TerminalOutput, keep_running_in_the_background
 from monitor.supervisor.timeline import Timeline
-from trainer_hooks.wire.runfolder import Generation, GenerationOutcome, Plan, RunFolderError, RunOutcome, write
+from trainer_hooks.wire.runfolder import Generation, Plan, RunFolderError, RunOutcome, write
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 NEXT = Decision(None, "")
 NOTHING_CLEARED = Cleared("", ())
-OUTCOME_WORDS = {
-    GenerationOutcome.FINISHED: "has finished",
-    GenerationOutcome.STOPPED: "was stopped by an order",
-    GenerationOutcome.INTERRUPTED: "was interrupted",
-    GenerationOutcome.KILLED: "was killed",
-    GenerationOutcome.FAILED: "has failed",
-    GenerationOutcome.UNKNOWN: "has ended",
-}
 
 
 class Supervisor:
@@ -202,7 +195,7 @@ class Supervisor:
             self._documents.void_plan(number + 1)
         write(self._folder.exit(number), over)
         self._announcer.send(GenerationExited(self._spec.run, over, decision.relaunch))
-        self._output.notify(f"Generation {number} {OUTCOME_WORDS[context.outcome]}: {decision.detail.rstrip('.')}.")
+        self._output.notify(f"Generation {number} {IN_WORDS[context.outcome]}: {decision.detail.rstrip('.')}.")
         return decision
 
     # announcements

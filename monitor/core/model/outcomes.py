@@ -15,6 +15,14 @@ RUN_OUTCOMES = {
     GenerationOutcome.FAILED: RunOutcome.FAILED,
     GenerationOutcome.UNKNOWN: RunOutcome.FAILED,
 }  # of a run whose last generation ended so
+IN_WORDS = {
+    GenerationOutcome.FINISHED: "has finished",
+    GenerationOutcome.STOPPED: "was stopped by an order",
+    GenerationOutcome.INTERRUPTED: "was interrupted",
+    GenerationOutcome.KILLED: "was killed",
+    GenerationOutcome.FAILED: "has failed",
+    GenerationOutcome.UNKNOWN: "has ended",
+}
 
 
 def outcome_of(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from monitor.core.model import (
     CommandGiven,
+    CommandKind,
     GenerationExited,
     Incident,
     IncidentState,
@@ -12,7 +13,7 @@ from monitor.core.model import (
     Severity,
     Verdict,
 )
-from monitor.core.model.outcomes import FAILURES, outcome_of
+from monitor.core.model.outcomes import FAILURES, IN_WORDS, outcome_of
 from monitor.core.policy.cure_watch import keep
 from monitor.core.policy.incidents import decide, give_up, send
 from monitor.core.policy.lifecycle import IncidentEvent
@@ -23,6 +24,7 @@ from monitor.core.state.intervals import fold_start
 from monitor.core.state.run import CheckpointState, Learned, RankState
 from monitor.core.state.stats import snapshot_of
 from trainer_hooks.wire.messages import TrainingEnded, TrainingStarted
+from trainer_hooks.wire.runfolder import Exit, RunOutcome
 
 TRAININGS_MAX = 200
 
@@ -84,7 +86,7 @@ def on_training_ended(tx: Transaction, event: TrainingEnded) -> None:
 
 
 def on_generation_exited(tx: Transaction, event: GenerationExited) -> None:
-    """The process is gone. With a relaunch, its branch after the checkpoint is abandoned."""
+    """The process has ended. Before a relaunch, its branch after the checkpoint is abandoned."""
     run, exit_ = tx.run, event.exit
     if exit_.number != run.generation or not run.alive:
         return
@@ -95,25 +97,25 @@ def on_generation_exited(tx: Transaction, event: GenerationExited) -> None:
         _abandon(tx, incident)
     archive_generation(run)
     run.alive, run.exited_s, run.pending_order = False, exit_.ended_s, None
-    how = (
-        f"exit code {exit_.code}"
-        if exit_.code is not None
-        else f"signal {exit_.signal}"
-        if exit_.signal
-        else "exit code not known"
-    )
+    outcome = outcome_of(exit_, order_obeyed=run.leaving, training_finished=_has_finished(tx))
+    said = f"generation {exit_.number} {IN_WORDS[outcome]} ({_ending(exit_)})"
     if event.relaunch:
-        made_to = f", after {exit_.escalation}" if exit_.escalation else ""
-        tx.notify(f"generation {exit_.number} is gone ({how}{made_to}); relaunching")
-    elif outcome_of(exit_, order_obeyed=run.leaving, training_finished=_has_finished(tx)) in FAILURES:
-        name = tx.name
-        tx.notify(f"the training ended by itself: {how}", Severity.CRITICAL)
+        tx.notify(f"{said}; starting generation {exit_.number + 1} from its plan")
+    elif outcome in FAILURES:
+        tx.notify(f"{said}, and is not started again", Severity.CRITICAL)
         tx.alert(
             "run_failed",
-            f"{name}: the training ended ({how})",
-            "It is not started again: nothing asked for that.",
+            f"{tx.name}: {said}",
+            "It is not started again, because no plan asks for that. Look at its output for the reason.",
             Severity.CRITICAL,
         )
+
+
+def _ending(over: Exit) -> str:
+    """How its first process ended, and what it took."""
+    how = "exit code unknown" if over.code is None else f"exit code {over.code}"
+    how = f"signal {over.signal}" if over.signal is not None else how
+    return f"{how}, after {over.escalation}" if over.escalation else how
 
 
 def _has_finished(tx: Transaction) -> bool:
@@ -149,7 +151,7 @@ def on_first_batch(tx: Transaction) -> None:
         run.exited_s = None
 
 
-def on_run_ended(tx: Transaction, how: str, detail: str) -> None:
+def on_run_ended(tx: Transaction, how: RunOutcome, detail: str) -> None:
     """The supervisor will start nothing more."""
     run = tx.run
     if run.ended:
@@ -158,7 +160,7 @@ def on_run_ended(tx: Transaction, how: str, detail: str) -> None:
         archive_generation(run)
     run.alive, run.ended, run.ended_detail, run.ended_s, run.pending_order = False, how, detail, tx.now_s, None
     incident = run.incident
-    if incident and how == "held":
+    if incident and how == RunOutcome.HELD:
         give_up(tx, incident, detail)
     elif incident:
         _close(tx, incident, IncidentEvent.RUN_ENDED, f"the run {how} ({detail})" if detail else f"the run {how}")
@@ -188,7 +190,7 @@ def _close(tx: Transaction, incident: Incident, incident_event: IncidentEvent, w
 
 
 def on_supervisor_changed(tx: Transaction, supervisor_pid: int) -> None:
-    """The supervisor died (0): training goes on, and nobody can relaunch it. Or another one took over."""
+    """The supervisor died (0), so nobody can relaunch the training, which continues. Or another one took over."""
     run = tx.run
     if run.supervisor_pid == supervisor_pid or run.ended:
         run.supervisor_pid = supervisor_pid
@@ -197,16 +199,14 @@ def on_supervisor_changed(tx: Transaction, supervisor_pid: int) -> None:
     if supervisor_pid:
         tx.notify(f"the run has a supervisor again (process {supervisor_pid})")
         return
-    remedy = f"take it over with `trainwarden run --adopt {run.spec.run}`"
-    tx.notify(
-        f"the supervisor of this run is gone; the training goes on and is only observed: {remedy}", Severity.CRITICAL
-    )
-    title = f"{tx.name}: supervisor lost"
-    tx.alert("supervisor_lost", title, f"The training goes on and is only observed; {remedy}.", Severity.CRITICAL)
+    what = "Training continues, but nobody can roll it back or start it again"
+    remedy = f"take the run over with `trainwarden run --adopt {run.spec.run}`"
+    tx.notify(f"the supervisor of this run has died. {what}: {remedy}", Severity.CRITICAL)
+    tx.alert("supervisor_lost", f"{tx.name}: supervisor lost", f"{what}: {remedy}.", Severity.CRITICAL)
 
 
 def on_vanished(tx: Transaction) -> None:
-    """The training's process is gone, and no supervisor is there to say how."""
+    """The training's process has ended, and no supervisor is there to report how."""
     if tx.run.incident:
         _close(tx, tx.run.incident, IncidentEvent.RUN_VANISHED, "the training vanished")
 
@@ -215,10 +215,10 @@ def on_command(tx: Transaction, command: CommandGiven) -> None:
     """A person asks for a stop or a rollback."""
     run, incident = tx.run, tx.run.incident
     if not run.alive:
-        tx.notify(f"{command.by} asked to {command.kind}: nothing is running")
+        tx.notify(f"{command.by} asked to {command.kind}, but no training is running")
         return
     tx.notify(f"{command.by} asked to {command.kind}", Severity.WARNING)
-    if command.kind == "stop":
+    if command.kind == CommandKind.STOP:
         if incident:
             incident.outcome = f"{command.by} stopped the run"
             tx.move(incident, IncidentEvent.OPERATOR)
@@ -226,10 +226,11 @@ def on_command(tx: Transaction, command: CommandGiven) -> None:
         send(tx, order_for(run, "stop", f"{command.by} asked for it"))
         return
     if run.supervisor_pid == 0:
-        tx.notify("a rollback needs the run's supervisor, and it is gone", Severity.CRITICAL)
+        remedy = f"take the run over with `trainwarden run --adopt {run.spec.run}`"
+        tx.notify(f"no rollback, because the run's supervisor has died: {remedy}", Severity.CRITICAL)
         return
     if incident is None or incident.state is IncidentState.MITIGATING:
-        _asked_for(tx, command) if incident is None else tx.notify("a rollback is under way already")
+        _asked_for(tx, command) if incident is None else tx.notify("no second rollback: one is under way")
         return
     _roll_back_now(tx, incident)
 
