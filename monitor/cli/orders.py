@@ -36,11 +36,12 @@ def _ask(run: str, kind: str) -> None:
     existing_run(run)
     with daemon_failures():
         from monitor.client.http import Client, run_path
+        from monitor.core.model import CommandGiven, CommandKind
         from monitor.daemon.api.snapshots import RunDetail
 
         with Client() as client:
             _check_it_can(client.get(run_path(run), RunDetail).summary, kind)
-            client.post(run_path(run, kind), {"by": _operator()})
+            client.post(run_path(run, "inputs"), CommandGiven(run, CommandKind(kind), _operator()))
 
 
 def _check_it_can(run: RunSummary, kind: str) -> None:

@@ -6,7 +6,10 @@ import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
+
 from monitor.core.model import Effect, ExamineCheckpoint, GenerationExited, Input, ReceiptFound, RecordArrived, RunEnded
+from monitor.core.model.outcomes import outcome_of
 from monitor.core.state.run import Fleet, RunState
 from monitor.daemon import run_registration
 from monitor.daemon.pipeline import Folds
@@ -97,12 +100,10 @@ def _missed(run: RunState, folder: RunFolder, number: int) -> Iterator[Input]:
         if receipt.generation == number:
             yield ReceiptFound(run.spec.run, receipt)
     over = _over(folder, number)
-    if (
-        over and over.how == RunOutcome.STOPPED
-    ):  # first, as the supervisor tells it: an exit alone could be taken for a failure
-        yield RunEnded(run.spec.run, over.how, over.detail)
     if run.alive and folder.exit(number).exists():
         ended = runfolder.read(folder.exit(number), Exit)
+        stopped = over is not None and over.how is RunOutcome.STOPPED  # an older supervisor wrote this, and no outcome
+        ended = msgspec.structs.replace(ended, outcome=outcome_of(ended, order_obeyed=stopped))
         yield GenerationExited(run.spec.run, ended, relaunch=folder.plan(number + 1).exists())
     if over and not run.ended:
         yield RunEnded(run.spec.run, over.how, over.detail)

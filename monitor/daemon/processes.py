@@ -14,9 +14,10 @@ from collections.abc import Callable
 from functools import partial
 
 from monitor.core.model import GenerationExited, Input, RunEnded, SupervisorChanged
+from monitor.core.model.outcomes import RUN_OUTCOMES, outcome_of
 from monitor.core.state.run import Fleet, RunState
 from monitor.daemon.clock import Clock
-from trainer_hooks.wire.runfolder import Exit, RunOutcome
+from trainer_hooks.wire.runfolder import Exit
 from trainer_hooks.wire.words import TrainingEnd
 
 SILENT_S = (
@@ -79,10 +80,11 @@ class Processes:
         if pid and not self._lives(pid) and (self._gone[pid] or self._silent(run)):
             self._before_exit(run.spec.run)
             now_s = self._clock.now_s()
-            unknown = Exit(number=run.generation, code=None, signal=None, ended_s=now_s)
-            self._offer(GenerationExited(run.spec.run, unknown, relaunch=False))
+            exit_ = Exit(number=run.generation, code=None, signal=None, ended_s=now_s)
+            self._offer(GenerationExited(run.spec.run, exit_, relaunch=False))
             if not run.spec.argv:  # nobody announced it, so nobody will say that it is over, or take it over
-                how = RunOutcome.FINISHED if run.training_how == TrainingEnd.FINISHED else RunOutcome.FAILED
+                finished = run.training_over and run.training_how == TrainingEnd.FINISHED
+                how = RUN_OUTCOMES[outcome_of(exit_, order_obeyed=run.leaving, training_finished=finished)]
                 self._offer(RunEnded(run.spec.run, how, "its process is gone"))
 
     def _supervisor_gone(self, run: RunState, pid: int) -> None:

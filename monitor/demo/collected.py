@@ -12,10 +12,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.client.http import Client, ClientError, run_path
 from monitor.core.model import AlertKind
+from monitor.core.model.channel import TimelineLine
 from monitor.daemon.api.snapshots import CheckpointLine, IncidentSummary
 from monitor.demo.receiver import AlertReceiver
 from monitor.demo.scene import RUN, Scene
-from monitor.history.transaction_rows import TimelineLine
 from monitor.vault.verify import Examination, examine
 from trainer_hooks.wire import runfolder
 from trainer_hooks.wire.runfolder import Plan, Receipt, RunFolderError

@@ -25,7 +25,7 @@ ENUMS: tuple[type[StrEnum], ...] = (
     RunOutcome,
     ActionKind, AlertKind, CommandKind, EpochStatus, IncidentState, Severity, Verdict,
 )  # fmt: skip
-FOREIGN = ("monitor/recorded/importers/", "monitor/supervisor/")  # words of other programs' logs; has its own enums
+FOREIGN = ("monitor/recorded/importers/",)  # words of other programs' logs
 WORDS = {member.value for enum in ENUMS for member in enum} - {""}
 
 

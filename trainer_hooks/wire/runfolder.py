@@ -71,7 +71,18 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     start_ticks: int = 0  # field 22 of /proc/<pid>/stat: with pid and boot_id it names the process for good
     boot_id: str = ""
     started_s: float = 0.0
-    supervisor_pid: int = 0
+    supervisor_pid: int = msgspec.field(default=0, name="shim_pid")  # its name on disk since the first version
+
+
+class GenerationOutcome(StrEnum):
+    """What the end of a generation means. Decided by monitor.core.model.outcomes and by nobody else."""
+
+    FINISHED = "finished"  # the command ended with exit code 0, or after its training had finished
+    STOPPED = "stopped"  # it obeyed an order to stop or to go back
+    INTERRUPTED = "interrupted"  # a person or the system asked for the end: Ctrl-C, SIGTERM
+    KILLED = "killed"  # it did not leave in time, and the supervisor ended it by signals
+    FAILED = "failed"  # it ended by itself, with another exit code than 0 or by a signal
+    UNKNOWN = "unknown"  # it was not the supervisor's child, so nobody can read its exit code
 
 
 class RunOutcome(StrEnum):
@@ -92,6 +103,7 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
     ended_s: float
     escalation: str = ""  # "", "SIGTERM" or "SIGKILL": the last thing the supervisor had to do
     asked: bool = False  # True: a person or the system asked for the end (Ctrl-C, SIGTERM): nothing has failed
+    outcome: GenerationOutcome | None = None  # None: written before this field existed, or by nobody who could know
 
 
 class RunOver(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,11 +27,11 @@ class GenerationStarted(msgspec.Struct, frozen=True, tag="generation_started"):
     number: int
     nonce: str
     pid: int
-    supervisor_pid: int
+    supervisor_pid: int = msgspec.field(name="shim_pid")  # its name in every journal since the first version
 
 
 class GenerationExited(msgspec.Struct, frozen=True, tag="generation_exited"):
-    """The training's process is gone, with all its descendants."""
+    """The training's process is gone, with all its descendants. What that means: monitor.core.model.outcomes."""
 
     run: str
     exit: Exit
@@ -50,7 +50,7 @@ class SupervisorChanged(msgspec.Struct, frozen=True, tag="shim_changed"):
     """The supervisor of a run is gone (pid 0), or another one took over."""
 
     run: str
-    supervisor_pid: int
+    supervisor_pid: int = msgspec.field(name="shim_pid")
 
 
 class RecordArrived(msgspec.Struct, frozen=True, tag="record"):

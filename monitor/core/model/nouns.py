@@ -148,7 +148,7 @@ class Diagnosis(msgspec.Struct, frozen=True):
     revision: int = 0  # times it was made anew since the incident opened
 
 
-class Incident(msgspec.Struct):
+class Incident(msgspec.Struct, rename={"timeline": "story", "action": "rung"}):
     """Everything known about one trouble of a run, from its first finding to its end."""
 
     id: str  # "<run>-<n>", unique for ever

@@ -17,6 +17,7 @@ from monitor.core.model import (
     Verdict,
 )
 from monitor.core.model.frameworks import attached_to
+from monitor.core.model.outcomes import FAILURES, IN_WORDS, outcome_of
 from monitor.core.policy.cure_watch import keep
 from monitor.core.policy.incidents import decide, give_up, send
 from monitor.core.policy.lifecycle import IncidentEvent
@@ -27,7 +28,7 @@ from monitor.core.state.intervals import fold_start
 from monitor.core.state.run import CheckpointState, Learned, RankState
 from monitor.core.state.stats import snapshot_of
 from trainer_hooks.wire.messages import TrainingEnded, TrainingStarted
-from trainer_hooks.wire.runfolder import RunOutcome
+from trainer_hooks.wire.runfolder import Exit, RunOutcome
 from trainer_hooks.wire.words import OrderKind, Phase, TrainingEnd
 
 TRAININGS_MAX = 200
@@ -90,7 +91,7 @@ def on_training_ended(tx: Transaction, event: TrainingEnded) -> None:
 
 
 def on_generation_exited(tx: Transaction, event: GenerationExited) -> None:
-    """The process is gone. With a relaunch, its branch after the checkpoint is abandoned."""
+    """The process has ended. Before a relaunch, its branch after the checkpoint is abandoned."""
     run, exit_ = tx.run, event.exit
     if exit_.number != run.generation or not run.alive:
         return
@@ -101,32 +102,30 @@ def on_generation_exited(tx: Transaction, event: GenerationExited) -> None:
         _abandon(tx, incident)
     archive_generation(run)
     run.alive, run.exited_s, run.pending_order = False, exit_.ended_s, None
-    how = (
-        f"exit code {exit_.code}"
-        if exit_.code is not None
-        else f"signal {exit_.signal}"
-        if exit_.signal
-        else "exit code not known"
-    )
+    outcome = outcome_of(exit_, order_obeyed=run.leaving, training_finished=_has_finished(tx))
+    said = f"generation {exit_.number} {IN_WORDS[outcome]} ({_ending(exit_)})"
     if event.relaunch:
-        made_to = f", after {exit_.escalation}" if exit_.escalation else ""
-        tx.notify(f"generation {exit_.number} is gone ({how}{made_to}); relaunching")
-    elif _failed(tx, event):
-        name = tx.name
-        tx.notify(f"the training ended by itself: {how}", Severity.CRITICAL)
+        tx.notify(f"{said}; starting generation {exit_.number + 1} from its plan")
+    elif outcome in FAILURES:
+        tx.notify(f"{said}, and is not started again", Severity.CRITICAL)
         tx.alert(
             AlertKind.RUN_FAILED,
-            f"{name}: the training ended ({how})",
-            "It is not started again: nothing asked for that.",
+            f"{tx.name}: {said}",
+            "It is not started again, because no plan asks for that. Look at its output for the reason.",
             Severity.CRITICAL,
         )
 
 
-def _failed(tx: Transaction, event: GenerationExited) -> bool:
-    """An end that nobody asked for: no order, no Ctrl-C, and not after the training was done."""
-    exit_, run = event.exit, tx.run
-    bad = exit_.code != 0 or exit_.signal is not None
-    return bad and not (exit_.asked or run.leaving or run.training_how == TrainingEnd.FINISHED)
+def _ending(over: Exit) -> str:
+    """How its first process ended, and what it took."""
+    how = "exit code unknown" if over.code is None else f"exit code {over.code}"
+    how = f"signal {over.signal}" if over.signal is not None else how
+    return f"{how}, after {over.escalation}" if over.escalation else how
+
+
+def _has_finished(tx: Transaction) -> bool:
+    """True where the last training of the process said that it had finished."""
+    return tx.run.training_over and tx.run.training_how == TrainingEnd.FINISHED
 
 
 def _abandon(tx: Transaction, incident: Incident) -> None:
@@ -159,7 +158,7 @@ def on_first_batch(tx: Transaction) -> None:
         run.exited_s = None
 
 
-def on_run_ended(tx: Transaction, how: str, detail: str) -> None:
+def on_run_ended(tx: Transaction, how: RunOutcome, detail: str) -> None:
     """The supervisor will start nothing more."""
     run = tx.run
     if run.ended:
@@ -198,7 +197,7 @@ def _close(tx: Transaction, incident: Incident, incident_event: IncidentEvent, w
 
 
 def on_supervisor_changed(tx: Transaction, supervisor_pid: int) -> None:
-    """The supervisor died (0): training goes on, and nobody can relaunch it. Or another one took over."""
+    """The supervisor died (0), so nobody can relaunch the training, which continues. Or another one took over."""
     run = tx.run
     if run.supervisor_pid == supervisor_pid or run.ended:
         run.supervisor_pid = supervisor_pid
@@ -207,18 +206,14 @@ def on_supervisor_changed(tx: Transaction, supervisor_pid: int) -> None:
     if supervisor_pid:
         tx.notify(f"the run has a supervisor again (process {supervisor_pid})")
         return
-    remedy = f"take it over with `trainwarden run --adopt {run.spec.run}`"
-    tx.notify(
-        f"the supervisor of this run is gone; the training goes on and is only observed: {remedy}", Severity.CRITICAL
-    )
-    title = f"{tx.name}: supervisor lost"
-    tx.alert(
-        AlertKind.SUPERVISOR_LOST, title, f"The training goes on and is only observed; {remedy}.", Severity.CRITICAL
-    )
+    what = "Training continues, but nobody can roll it back or start it again"
+    remedy = f"take the run over with `trainwarden run --adopt {run.spec.run}`"
+    tx.notify(f"the supervisor of this run has died. {what}: {remedy}", Severity.CRITICAL)
+    tx.alert(AlertKind.SUPERVISOR_LOST, f"{tx.name}: supervisor lost", f"{what}: {remedy}.", Severity.CRITICAL)
 
 
 def on_vanished(tx: Transaction) -> None:
-    """The training's process is gone, and no supervisor is there to say how."""
+    """The training's process has ended, and no supervisor is there to report how."""
     if tx.run.incident:
         _close(tx, tx.run.incident, IncidentEvent.RUN_VANISHED, "the training vanished")
 
@@ -227,7 +222,7 @@ def on_command(tx: Transaction, command: CommandGiven) -> None:
     """A person asks for a stop or a rollback."""
     run, incident = tx.run, tx.run.incident
     if not run.alive:
-        tx.notify(f"{command.by} asked to {command.kind}: nothing is running")
+        tx.notify(f"{command.by} asked to {command.kind}, but no training is running")
         return
     tx.notify(f"{command.by} asked to {command.kind}", Severity.WARNING)
     if command.kind == CommandKind.STOP:
@@ -238,10 +233,11 @@ def on_command(tx: Transaction, command: CommandGiven) -> None:
         send(tx, order_for(run, OrderKind.STOP, f"{command.by} asked for it"))
         return
     if run.supervisor_pid == 0:
-        tx.notify("a rollback needs the run's supervisor, and it is gone", Severity.CRITICAL)
+        remedy = f"take the run over with `trainwarden run --adopt {run.spec.run}`"
+        tx.notify(f"no rollback, because the run's supervisor has died: {remedy}", Severity.CRITICAL)
         return
     if incident is None or incident.state is IncidentState.MITIGATING:
-        _asked_for(tx, command) if incident is None else tx.notify("a rollback is under way already")
+        _asked_for(tx, command) if incident is None else tx.notify("no second rollback: one is under way")
         return
     _roll_back_now(tx, incident)
 

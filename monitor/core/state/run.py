@@ -63,7 +63,7 @@ class Scaler(msgspec.Struct):
     overflows: list[int] = []
 
 
-class Learned(msgspec.Struct):
+class Learned(msgspec.Struct, rename={"size_mismatch_streak": "odd_sizes"}):
     """Rolling statistics of one rank. Snapshotted at each checkpoint, restored when the run rolls back to it."""
 
     signals: dict[str, Signal] = {}
@@ -203,7 +203,7 @@ class Totals(msgspec.Struct):
     findings: dict[str, int] = {}  # "<detector>/<severity>"; a streak counts once
 
 
-class RunState(msgspec.Struct):
+class RunState(msgspec.Struct, rename={"supervisor_pid": "shim_pid", "streaks": "spells"}):
     """One run."""
 
     spec: RunSpec
