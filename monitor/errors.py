@@ -1,12 +1,18 @@
-"""Errors of the daemon that a person must act on. Each says where, what, and what to do, and carries its exit code."""
+"""Exit codes of sysexits.h, and errors of the daemon that a person must act on.
+
+Each error says where, what, and what to do, and carries its exit code.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from trainer_hooks.wire import exit_codes
+
 EXIT_SOFTWARE = 70  # EX_SOFTWARE: the store failed under us; a restart reopens it
 EXIT_TAKEN = 73  # EX_CANTCREAT: somebody else has the folder or the port
-EXIT_CONFIG = 78  # EX_CONFIG: the folder can't be trusted
+EXIT_HELD = exit_codes.EXIT_HELD  # EX_TEMPFAIL: the run is held, a person has to look
+EXIT_CONFIG = 78  # EX_CONFIG: nothing was started; correct the command, the policy or the folder
 
 
 class DaemonError(Exception):

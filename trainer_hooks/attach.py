@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 INTEGRATIONS = {"ultralytics.engine.trainer": "trainer_hooks.integrations.ultralytics"}
 ENV_PLAN = "TRAINWARDEN_PLAN"  # as in wire.runfolder, which would load msgspec; a test holds them together
-EXIT_CODE = 75
+EXIT_CODE = 75  # as in wire.exit_codes, likewise
 
 
 def install(integrations: Mapping[str, str] = INTEGRATIONS) -> None:

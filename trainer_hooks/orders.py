@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 
+from trainer_hooks.wire.exit_codes import EXIT_HELD
 from trainer_hooks.wire.messages import Order, Sender
+from trainer_hooks.wire.words import OrderKind
 
-STACKS = "stacks"  # the kind that the sender thread answers: the training thread may hang
-EXIT_CODE = 75  # EX_TEMPFAIL: "try again", which is what the supervisor will do
+STACKS = OrderKind.STACKS  # the kind that the sender thread answers: the training thread may hang
+EXIT_CODE = EXIT_HELD  # "try again", which is what the supervisor will do
 ORDER_IDS_MAX = 1_000  # remembered for good; an honest daemon sends a handful in a generation, then we stop listening
 ORDER_NAME_CHARS_MAX = 200  # an order's id becomes part of a file name of at most 255 bytes
 

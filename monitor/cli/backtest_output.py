@@ -9,14 +9,14 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 import msgspec
 
-from monitor.core.model import Severity
+from monitor.core.model import ActionKind, Severity
 from monitor.recorded.backtest import LEVELS, Decision, Fired, Result, Totals, totals
 from monitor.recorded.backtest.labelled_runs import Label, Score, Share, labelled, score, wrong
 from monitor.report.text import plural
 
 LINES_MAX = 12  # alarms shown of one run; --json has them all
 NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd]")
-COST = {"stop": "costs nothing", "adjust": "costs nothing"}  # what "rollback" costs is counted
+FREE = (ActionKind.STOP, ActionKind.ADJUST)  # what a rollback costs is counted
 
 
 @dataclass
@@ -93,10 +93,10 @@ def _fired_line(fired: Fired) -> str:
 
 def _decision_line(decision: Decision) -> str:
     after = f"the log goes on for {decision.rows_after} rows"
-    if decision.action == "rollback":
+    if decision.action == ActionKind.ROLLBACK:
         cost = f"; costs {decision.redone_rows} rows done again"
     else:
-        cost = f"; {COST[decision.action]}" if decision.action in COST else ""
+        cost = "; costs nothing" if decision.action in FREE else ""
     saved = f"; {after}, spared if the run was lost" if cost else f"; {after}"
     where = f"row {decision.row}, step {decision.step}, {decision.row - decision.onset_row} rows after the onset"
     return f"  policy   {where}: {decision.action}: {decision.reason}{cost}{saved}"

@@ -10,6 +10,7 @@ import click
 from monitor.cli.command import Command
 from monitor.cli.failure import EXIT_USAGE, Failure, daemon_failures
 from monitor.cli.names import existing_run
+from monitor.core.model import CommandKind
 
 if TYPE_CHECKING:
     from monitor.daemon.api.snapshots import RunSummary
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 @click.argument("run")
 def stop(run: str) -> None:
     """Stop RUN at its next batch. Its last checkpoint stays as it is, so that the training can be resumed."""
-    _ask(run, "stop")
+    _ask(run, CommandKind.STOP)
     click.echo(f"{run}: told to stop at its next batch; follow it with: trainwarden status {run}")
 
 
@@ -27,7 +28,7 @@ def stop(run: str) -> None:
 @click.argument("run")
 def rollback(run: str) -> None:
     """Send RUN back to its newest clean checkpoint, with the settings its policy strengthens."""
-    _ask(run, "rollback")
+    _ask(run, CommandKind.ROLLBACK)
     click.echo(f"{run}: told to go back to its newest clean checkpoint; follow it with: trainwarden status {run}")
 
 
@@ -35,18 +36,19 @@ def _ask(run: str, kind: str) -> None:
     existing_run(run)
     with daemon_failures():
         from monitor.client.http import Client, run_path
+        from monitor.core.model import CommandGiven, CommandKind
         from monitor.daemon.api.snapshots import RunDetail
 
         with Client() as client:
             _check_it_can(client.get(run_path(run), RunDetail).summary, kind)
-            client.post(run_path(run, kind), {"by": _operator()})
+            client.post(run_path(run, "inputs"), CommandGiven(run, CommandKind(kind), _operator()))
 
 
 def _check_it_can(run: RunSummary, kind: str) -> None:
     """Raises Failure where the order would come to nothing."""
     if not run.live:
         raise Failure(f"run {run.run}: it is over ({run.state}), there is nothing to {kind}", EXIT_USAGE)
-    if kind == "rollback" and not run.supervised:
+    if kind is CommandKind.ROLLBACK and not run.supervised:
         remedy = f"take it over first: trainwarden run --adopt {run.run}"
         raise Failure(f"run {run.run}: nobody is there who could start it again; {remedy}", EXIT_USAGE)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import click
 
 from monitor.cli.command import Command
-
-DEFAULT_PORT = 9469
+from trainer_hooks.wire.runfolder import DAEMON_PORT
 
 
 @click.command(
@@ -19,7 +18,7 @@ DEFAULT_PORT = 9469
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    default=DEFAULT_PORT,
+    default=DAEMON_PORT,
     show_default=True,
     help="Port of /metrics and the API.",
 )

@@ -39,6 +39,4 @@ def _check_readable(file: Path) -> None:
         with file.open("rb"):
             return
     except OSError as error:
-        raise Failure(
-            f"{file}: can't be read ({error.strerror}); name a checkpoint file such as last.pt", EXIT_USAGE
-        ) from error
+        raise Failure(f"{file}: can't be read ({error.strerror}); name a checkpoint file", EXIT_USAGE) from error

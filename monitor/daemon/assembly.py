@@ -20,10 +20,10 @@ from alerts.deliver import Deliverer
 from alerts.outbox import OutboxRow, Settled
 from monitor.core.engine import Core
 from monitor.core.model import AlertSettled, Tick
+from monitor.core.model.channel import Health
 from monitor.core.state.run import Fleet
 from monitor.daemon import catch_up
 from monitor.daemon.api import server
-from monitor.daemon.api.bodies import Health
 from monitor.daemon.api.routes import Api, application
 from monitor.daemon.carry_out import Effects
 from monitor.daemon.clock import SystemClock

@@ -6,7 +6,10 @@ import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
+
 from monitor.core.model import Effect, ExamineCheckpoint, GenerationExited, Input, ReceiptFound, RecordArrived, RunEnded
+from monitor.core.model.outcomes import outcome_of
 from monitor.core.state.run import Fleet, RunState
 from monitor.daemon import run_registration
 from monitor.daemon.ingest.session import last_taken
@@ -18,7 +21,16 @@ from monitor.vault.copies import Vault
 from trainer_hooks.wire import runfolder
 from trainer_hooks.wire.eventfile import events_of, read_events
 from trainer_hooks.wire.messages import EventSent
-from trainer_hooks.wire.runfolder import Exit, Manifest, Receipt, RunFolder, RunFolderError, RunOver, run_folder
+from trainer_hooks.wire.runfolder import (
+    Exit,
+    Manifest,
+    Receipt,
+    RunFolder,
+    RunFolderError,
+    RunOutcome,
+    RunOver,
+    run_folder,
+)
 
 log = logging.getLogger("trainwarden.daemon")
 
@@ -88,10 +100,10 @@ def _missed(run: RunState, folder: RunFolder, number: int) -> Iterator[Input]:
         if receipt.generation == number:
             yield ReceiptFound(run.spec.run, receipt)
     over = _over(folder, number)
-    if over and over.how == "stopped":  # first, as the supervisor tells it: an exit alone could be taken for a failure
-        yield RunEnded(run.spec.run, over.how, over.detail)
     if run.alive and folder.exit(number).exists():
         ended = runfolder.read(folder.exit(number), Exit)
+        stopped = over is not None and over.how is RunOutcome.STOPPED  # an older supervisor wrote this, and no outcome
+        ended = msgspec.structs.replace(ended, outcome=outcome_of(ended, order_obeyed=stopped))
         yield GenerationExited(run.spec.run, ended, relaunch=folder.plan(number + 1).exists())
     if over and not run.ended:
         yield RunEnded(run.spec.run, over.how, over.detail)

@@ -20,7 +20,6 @@ from monitor.daemon.singleton import only_daemon
 from monitor.errors import EXIT_SOFTWARE, DaemonError
 from trainer_hooks.wire import runfolder
 
-DEFAULT_PORT = 9469
 IDLE_EXIT_S = 900.0
 LOG_BYTES_MAX, LOG_FILES = 5_000_000, 2
 
@@ -28,7 +27,7 @@ LOG_BYTES_MAX, LOG_FILES = 5_000_000, 2
 class DaemonOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a daemon is started."""
 
-    port: int = DEFAULT_PORT
+    port: int = runfolder.DAEMON_PORT
     detached: bool = False  # started by `run`: takes another port where this is taken, logs to a file, leaves when idle
     idle_exit_s: float = IDLE_EXIT_S  # a detached daemon leaves this long after nothing was left to do
 

@@ -20,13 +20,14 @@ import msgspec
 from alerts.alert import Alert
 from alerts.outbox import OutboxRow
 from monitor.core.model import Effect, Entry, Input, Output, RaiseAlert, Say, SendOrder, Tick, WriteReport
+from monitor.core.model.channel import TimelineLine
 from monitor.core.state.run import Fleet
 from monitor.daemon.clock import Clock
 from monitor.errors import StoreFailed
 from monitor.history.outbox import DurableOutbox
 from monitor.history.recall import Recalled
 from monitor.history.store import OutOfSpace, Store
-from monitor.history.transaction_rows import Commit, OutboxChange, Snapshot, TimelineLine
+from monitor.history.transaction_rows import Commit, OutboxChange, Snapshot
 
 GROUP_S = 0.05  # inputs within this commit together; those that tell or do something do not wait for it
 SNAPSHOT_S = 60.0

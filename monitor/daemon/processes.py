@@ -78,10 +78,12 @@ class Processes:
         if pid and not self._lives(pid) and (self._gone[pid] or self._silent(run)):
             self._before_exit(run.spec.run)
             now_s = self._clock.now_s()
-            unknown = Exit(number=run.generation, code=None, signal=None, ended_s=now_s)
-            self._offer(GenerationExited(run.spec.run, unknown, relaunch=False))
+            exit_ = Exit(number=run.generation, code=None, signal=None, ended_s=now_s)
+            self._offer(GenerationExited(run.spec.run, exit_, relaunch=False))
             if not run.spec.argv:  # nobody announced it, so nobody will say that it is over, or take it over
-                how = "finished" if run.training.how == "finished" else "failed"
+                training = run.training
+                finished = training.over and training.how == TrainingEnd.FINISHED
+                how = RUN_OUTCOMES[outcome_of(exit_, order_obeyed=training.ledger.leaving, training_finished=finished)]
                 self._offer(RunEnded(run.spec.run, how, "its process is gone"))
 
     def _supervisor_gone(self, run: RunState, pid: int) -> None:

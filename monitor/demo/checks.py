@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from monitor.core.model import Verdict
+from monitor.core.model import IncidentState, Verdict
 from monitor.demo.collected import ALERTS, Evidence
 from monitor.demo.scene import CLEAN_EPOCH, EPOCHS
+from trainer_hooks.wire.words import OrderOutcome
 
 READ_BACK = "every setting read back is the plan's"  # the timeline's line at the end of the warm-up
 
@@ -55,7 +56,7 @@ def _stopped(evidence: Evidence) -> Check:
     claim, receipt = "the training was stopped at a batch boundary", evidence.receipt
     if receipt is None:
         return Check(claim, False, "no receipt of an order was found")
-    holds = receipt.outcome == "applied" and receipt.epoch == CLEAN_EPOCH + 1
+    holds = receipt.outcome == OrderOutcome.APPLIED and receipt.epoch == CLEAN_EPOCH + 1
     return Check(claim, holds, f"order {receipt.outcome} at epoch {receipt.epoch}, batch {receipt.batch}")
 
 
@@ -91,7 +92,7 @@ def _cured(evidence: Evidence) -> Check:
 def _resolved(evidence: Evidence) -> Check:
     incident = evidence.answers.incident
     seen = f"incident {incident.number} is {incident.state}" if incident else _nothing(evidence)
-    return Check("the incident was resolved", incident is not None and incident.state == "resolved", seen)
+    return Check("the incident was resolved", incident is not None and incident.state == IncidentState.RESOLVED, seen)
 
 
 def _nothing(evidence: Evidence) -> str:
@@ -129,7 +130,7 @@ def _alerted(evidence: Evidence) -> Check:
 def _metrics_agree(evidence: Evidence) -> Check:
     answers = evidence.answers
     opened = int(answers.metric("trainwarden_incidents_total"))
-    rollbacks = int(answers.metric("trainwarden_rollbacks_total", outcome="applied"))
+    rollbacks = int(answers.metric("trainwarden_rollbacks_total", outcome=OrderOutcome.APPLIED))
     bad = int(answers.metric("trainwarden_nonfinite_batches_total", kind="loss"))
     seen = answers.silence or f"{bad} batches with a non-finite loss, {opened} incident, {rollbacks} rollback"
     return Check("/metrics agrees", (bad, opened, rollbacks) == (evidence.passes.overflow, 1, 1), seen)

@@ -11,15 +11,16 @@ from typing import NamedTuple, TypeVar
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.client.http import Client, ClientError, run_path
+from monitor.core.model import AlertKind
+from monitor.core.model.channel import TimelineLine
 from monitor.daemon.api.snapshots import CheckpointLine, IncidentSummary
 from monitor.demo.receiver import AlertReceiver
 from monitor.demo.scene import RUN, Scene
-from monitor.history.transaction_rows import TimelineLine
 from monitor.vault.verify import Examination, examine
 from trainer_hooks.wire import runfolder
 from trainer_hooks.wire.runfolder import Plan, Receipt, RunFolderError
 
-ALERTS = ("incident_opened", "rolled_back", "resolved")
+ALERTS = (AlertKind.INCIDENT_OPENED, AlertKind.ROLLED_BACK, AlertKind.RESOLVED)
 ALERTS_WAIT_S = 10.0  # delivery is asynchronous; the first try takes milliseconds, a second one a second
 GENERATION = 2  # the one that starts from the plan
 

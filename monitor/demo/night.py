@@ -15,7 +15,7 @@ import click
 
 import _trainwarden
 from monitor.client.http import Client, ClientError
-from monitor.daemon.api.bodies import Health
+from monitor.core.model.channel import Health
 from monitor.demo.checks import Check, checks_of
 from monitor.demo.collected import gather
 from monitor.demo.control import ruin_of

@@ -1,7 +1,6 @@
 """Reads the state as any version of it was written: the newest as it is, those before by moving fields. Pure.
 
-Version 1 had no trainings: everything of a run was one training. What was learned of its ranks is learned anew, but
-for what must not be forgotten: non-finite values that were never put right.
+Version 1 had no trainings: everything of a run was one training.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ OF_TRAINING = (
 OF_LEDGER = (
     "rollbacks_used", "last_action_count", "last_action_generation", "in_force", "leaving", "suspicion_s", "kept",
 )  # fmt: skip
-OF_LEARNED = ("nonfinite", "uncured")
 OF_TOTALS = (
     "counts", "batches_discarded", "histogram_batch_s", "histogram_wait_s", "sum_batch_s", "sum_wait_s", "findings",
 )  # fmt: skip
@@ -81,37 +79,29 @@ def _training(old: dict[str, Any], totals: dict[str, Any]) -> dict[str, Any]:
         "how": old.get("training_how", ""),
         "streaks": old.get("spells", {}),
         "totals": _taken(totals, OF_TOTALS),
-        "ranks": {number: _rank(rank) for number, rank in old.get("ranks", {}).items()},
+        "ranks": old.get("ranks", {}),
         "checkpoints": [_checkpoint(one) for one in old.get("checkpoints", [])],
         "ledger": _ledger(old, totals),
     }
 
 
 def _ledger(old: dict[str, Any], totals: dict[str, Any]) -> dict[str, Any]:
-    order, stacks = old.get("pending_order"), old.get("stacks", {})
+    order = old.get("pending_order")
     times = {"since_s": old.get("pending_since_s", 0.0), "sent_s": old.get("pending_sent_s", 0.0)}
     return {
         **_taken(old, OF_LEDGER),
         **_taken(totals, ("rollbacks", "orders")),
-        "incidents": [_incident(one) for one in old.get("incidents", [])],
+        "incidents": old.get("incidents", []),
         "incidents_opened": totals.get("incidents", {}),
         "pending": {"order": order, **times} if order else None,
         "warned": old.get("watch_alerts", {}),
         "dropped": {one["digest"]: 1 for one in old.get("checkpoints", []) if one.get("dropped")},
-        "stacks": {**_taken(stacks, ("spent", "taken")), "streak": stacks.get("spell")},
+        "stacks": old.get("stacks", {}),
     }
 
 
-def _rank(old: dict[str, Any]) -> dict[str, Any]:
-    return {**old, "learned": _taken(old.get("learned", {}), OF_LEARNED)}
-
-
 def _checkpoint(old: dict[str, Any]) -> dict[str, Any]:
-    return {**old, "healthy_longest": old.get("healthy_after", 0), "learned": None}
-
-
-def _incident(old: dict[str, Any]) -> dict[str, Any]:
-    return {**old, "timeline": old.get("story", []), "action": old.get("rung", "")}
+    return {**old, "healthy_longest": old.get("healthy_after", 0)}
 
 
 def _taken(old: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

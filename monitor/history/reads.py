@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from monitor.core.model.channel import TimelineLine
 from monitor.history.schema import LEVELS, SIGNALS
-from monitor.history.transaction_rows import TimelineLine
 
 STORY_LINES_MAX = 500
 BUCKETS_MAX = 2000

@@ -6,18 +6,9 @@ import msgspec
 
 from alerts.outbox import OutboxRow
 from monitor.core.model import Effect, Entry, RecordArrived, SendOrder
+from monitor.core.model.channel import TimelineLine
 from monitor.history.schema import GROUPS_MAX, PARTS_MAX
 from trainer_hooks.wire.messages import BatchEnded
-
-
-class TimelineLine(msgspec.Struct, frozen=True):
-    """A line for whoever looks at the run's terminal. `n` grows over the whole history; 0: not stored yet."""
-
-    n: int
-    run: str  # empty: it is about the daemon, and every run shows it
-    at_s: float
-    severity: str
-    text: str
 
 
 class Sample(msgspec.Struct, frozen=True):

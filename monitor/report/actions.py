@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.core.model import Finding, Incident, Position
+from monitor.core.model import ActionKind, Finding, Incident, Position
 from monitor.core.state.projection import pace_s
 from monitor.core.state.run import RunState
 from monitor.report.incident_records import checkpoint_table
@@ -11,9 +11,9 @@ from monitor.report.report_input import ONSETS_MAX, ReportInput
 from monitor.report.text import count, duration, percent, plural, safe, table, value, when
 
 KILL_TIMEOUTS = {
-    "adjust": "settings changed in place",
-    "rollback": "rolled back",
-    "stop": "stopped for good",
+    ActionKind.ADJUST: "settings changed in place",
+    ActionKind.ROLLBACK: "rolled back",
+    ActionKind.STOP: "stopped for good",
     "": "only watched",
 }
 

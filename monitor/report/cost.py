@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.core.model import Incident, IncidentState
+from monitor.core.model import ActionKind, Incident, IncidentState
 from monitor.core.state.projection import deadline_kept, finish_s, pace_s, redo_batches, remaining, too_close
 from monitor.core.state.run import RunState
 from monitor.report.text import HOUR_S, duration, plural, when
@@ -39,7 +39,11 @@ def batches_lost(run: RunState, incident: Incident) -> int:
 
 def _under_way(incident: Incident) -> bool:
     """True from the decision to go back until the first batch of the new generation."""
-    return incident.action == "rollback" and incident.resumed_s is None and incident.state is IncidentState.MITIGATING
+    return (
+        incident.action == ActionKind.ROLLBACK
+        and incident.resumed_s is None
+        and incident.state is IncidentState.MITIGATING
+    )
 
 
 def deadline(run: RunState, incident: Incident, now_s: float) -> list[str]:

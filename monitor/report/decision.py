@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.core.model import Incident, IncidentState
+from monitor.core.model import ActionKind, Incident, IncidentState
 from monitor.core.state.run import RunState
 from monitor.report.text import count, plural, safe, table, when
 
@@ -17,7 +17,11 @@ def options(run: RunState, incident: Incident, now_s: float) -> list[str]:
 
 def decided(run: RunState, incident: Incident, now_s: float) -> list[str]:
     """The action that was chosen, its reason, and each setting old and new."""
-    names = {"adjust": "Settings changed in place", "rollback": "Stopped and rolled back", "stop": "Stopped for good"}
+    names = {
+        ActionKind.ADJUST: "Settings changed in place",
+        ActionKind.ROLLBACK: "Stopped and rolled back",
+        ActionKind.STOP: "Stopped for good",
+    }
     lines = [
         "## Decision",
         "",
@@ -30,7 +34,7 @@ def decided(run: RunState, incident: Incident, now_s: float) -> list[str]:
             f"on from epoch {plan.start_epoch}."
         )
     if left := incident.left_at:
-        what = "The settings changed" if incident.action == "adjust" else "The training left"
+        what = "The settings changed" if incident.action == ActionKind.ADJUST else "The training left"
         lines.append(f"- {what} at a batch boundary: epoch {left.epoch}, batch {count(left.batch)}.")
     if incident.changes:
         rows = [[safe(c.setting), safe(c.old), safe(c.new)] for c in incident.changes]

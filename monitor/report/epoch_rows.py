@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.core.model import Incident, Position
+from monitor.core.model import EpochStatus, Incident, Position
 from monitor.core.state.run import EpochRow, RunState
 from trainer_hooks.wire.messages import TrainingStarted
 
@@ -24,7 +24,9 @@ def clean_row(run: RunState, incident: Incident) -> EpochRow | None:
     before = [
         row
         for row in run.epochs
-        if (row.generation, row.epoch) < (onset.generation, onset.epoch) and row.status == "ended" and not row.nonfinite
+        if (row.generation, row.epoch) < (onset.generation, onset.epoch)
+        and row.status == EpochStatus.ENDED
+        and not row.nonfinite
     ]
     return before[-1] if before else None
 

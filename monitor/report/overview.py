@@ -8,13 +8,13 @@ from monitor.core.policy.settings import Policy
 from monitor.core.state.fold import totals_now
 from monitor.core.state.projection import failure_rate, remaining
 from monitor.core.state.run import RunState
+from monitor.core.state.status import status_of
 from monitor.report import cost
 from monitor.report.report_input import ReportInput
-from monitor.report.settings_section import SHOWN
+from monitor.report.settings_section import shown_settings
 from monitor.report.summary import epoch_table
 from monitor.report.text import count, percent, plural, safe, table, value, when
 
-SETTINGS_MAX = 40  # of a framework whose settings have other names than SHOWN
 METRICS_MAX = 24
 LEVELS = {Severity.CRITICAL: "critical", Severity.WARNING: "warning", Severity.INFO: "note"}
 
@@ -32,13 +32,7 @@ def heading(report_input: ReportInput) -> list[str]:
 
 def state(run: RunState) -> str:
     """One word or two."""
-    if run.ended:
-        return safe(run.ended)
-    if not run.alive:
-        return "gone" if run.generation else "starting"
-    if run.training is None:
-        return "starting"
-    return safe(run.phase) if run.phase not in {"", "idle", "train"} else "training"
+    return safe(status_of(run))
 
 
 def in_short(report_input: ReportInput) -> list[str]:
@@ -107,7 +101,7 @@ def settings(report_input: ReportInput) -> list[str]:
     if not trainings:
         return []
     first, last = trainings[0], trainings[-1]
-    names = [name for name in SHOWN if name in first.settings] or sorted(first.settings)[:SETTINGS_MAX]
+    names = shown_settings(first)
     rows = [
         [safe(name), safe(was), safe(now) if now != was else ""]
         for name in names

@@ -5,19 +5,28 @@ from __future__ import annotations
 import math
 
 from monitor.core.model import Incident
+from monitor.core.model.frameworks import framework_named
 from monitor.core.state.run import EpochRow, RunState
 from monitor.report.epoch_rows import clean_row, group_names, onset_row, setting, training_of
 from monitor.report.text import count, safe, table, value
+from trainer_hooks.wire.framework import SettingNames
 from trainer_hooks.wire.messages import TrainingStarted
 
-SHOWN = (
-    "optimizer", "lr0", "lrf", "cos_lr", "momentum", "weight_decay", "warmup_epochs", "warmup_momentum",
-    "warmup_bias_lr", "batch", "nbs", "imgsz", "amp", "epochs", "close_mosaic", "mosaic", "mixup", "multi_scale",
-    "model", "data", "seed",
-)  # fmt: skip
+SETTINGS_MAX = 40  # of a framework that does not say which ones matter
 WARM_UP_STEP = 0.1  # warm-up moves a rate by far less than this from one batch to the next
 OFF_SCHEDULE = 0.02  # of the planned rate; the trainer's own rounding is far below
-HIGH_RATE = 10.0  # times lr0: MuSGD's groups differ by 3, warm-up of the biases by hundreds
+HIGH_RATE = 10.0  # times the base rate: MuSGD's groups differ by 3, warm-up of the biases by hundreds
+
+
+def names_of(training: TrainingStarted | None) -> SettingNames:
+    """What the settings are called in the training's framework."""
+    return framework_named(training.framework if training else "").settings
+
+
+def shown_settings(training: TrainingStarted) -> list[str]:
+    """Names of the settings that a report shows; the first SETTINGS_MAX where the framework names none of them."""
+    wanted = [name for name in names_of(training).shown if name in training.settings]
+    return wanted or sorted(training.settings)[:SETTINGS_MAX]
 
 
 def in_force(run: RunState, incident: Incident, now_s: float) -> list[str]:
@@ -25,7 +34,7 @@ def in_force(run: RunState, incident: Incident, now_s: float) -> list[str]:
     training = training_of(run, incident)
     if training is None:
         return []
-    rows = [[name, safe(training.settings[name])] for name in SHOWN if name in training.settings]
+    rows = [[safe(name), safe(training.settings[name])] for name in shown_settings(training)]
     if incident.before:
         rows.append(["gradient clip (max norm)", value(incident.before.clip_norm)])
     versions = ", ".join(f"{safe(name)} {safe(number)}" for name, number in sorted(training.versions.items()))
@@ -44,22 +53,27 @@ def rates(run: RunState, incident: Incident, now_s: float) -> list[str]:
     if row is None or not row.rates_first:
         return []
     names = group_names(run, len(row.rates_first))
+    training = training_of(run, incident)
+    base_name = names_of(training).learning_rate
     header = [
         "group",
         *([f"end of epoch {clean.epoch}"] if clean else []),
         f"start of epoch {row.epoch}",
         "last seen",
-        "of lr0",
+        f"of {base_name}",
     ]
-    training = training_of(run, incident)
-    lr0 = setting(training, "lr0")
-    cells = [_rate_cells(i, name, row, clean, lr0) for i, name in enumerate(names)]
+    base = setting(training, base_name)
+    cells = [_rate_cells(i, name, row, clean, base) for i, name in enumerate(names)]
     lines = ["## Learning rate by group", "", *table(header, cells)]
-    notes = [*_schedule(training, names, row, clean), *_high_rates(names, row, lr0), *_warm_up(run, incident)]
+    notes = [
+        *_schedule(training, names, row, clean),
+        *_high_rates(names_of(training), names, row, base),
+        *_warm_up(run, incident),
+    ]
     return lines + ([""] if notes else []) + [f"- {note}" for note in notes]
 
 
-def _rate_cells(index: int, name: str, row: EpochRow, clean: EpochRow | None, lr0: float | None) -> list[str]:
+def _rate_cells(index: int, name: str, row: EpochRow, clean: EpochRow | None, base: float | None) -> list[str]:
     at_onset = row.rates_first[index]
     before = [value(_at(clean.rates_last, index))] if clean else []
     return [
@@ -67,7 +81,7 @@ def _rate_cells(index: int, name: str, row: EpochRow, clean: EpochRow | None, lr
         *before,
         value(at_onset),
         value(_at(row.rates_last, index)),
-        f"x {at_onset / lr0:.3g}" if lr0 else "-",
+        f"x {at_onset / base:.3g}" if base else "-",
     ]
 
 
@@ -79,7 +93,7 @@ def _schedule(training: TrainingStarted | None, names: list[str], row: EpochRow,
     """Whether the scheduler did it: people suspect it first."""
     if clean is None or training is None or len(clean.rates_last) != len(row.rates_first):
         return []
-    warming_up = row.epoch - 1 < (setting(training, "warmup_epochs") or 0.0)
+    warming_up = row.epoch - 1 < (setting(training, names_of(training).warmup_epochs) or 0.0)
     planned = 1.0 if warming_up else _decay(training, row.epoch) / _decay(training, clean.epoch)
     allowed = WARM_UP_STEP if warming_up else OFF_SCHEDULE
     pairs = zip(names, clean.rates_last, row.rates_first, strict=True)
@@ -97,32 +111,37 @@ def _schedule(training: TrainingStarted | None, names: list[str], row: EpochRow,
 
 
 def _decay(training: TrainingStarted, epoch: int) -> float:
-    """The share of its base rate that Ultralytics' schedule gives every group in `epoch` (from 1).
+    """The share of its base rate that the schedule gives every group in `epoch` (from 1); 1 where none is known.
 
-    Linear, or the half cosine of cos_lr, from 1 to lrf over the epochs (BaseTrainer._setup_scheduler).
+    A straight line, or half a cosine, from 1 to SettingNames.final_share over the epochs.
     """
-    last, done = setting(training, "lrf"), (epoch - 1) / max(training.epochs, 1)
+    settings = names_of(training)
+    last, done = setting(training, settings.final_share), (epoch - 1) / max(training.epochs, 1)
     if last is None:
         return 1.0
-    if training.settings.get("cos_lr") == "True":
+    if training.settings.get(settings.cosine) == "True":
         return (1 - math.cos(done * math.pi)) / 2 * (last - 1) + 1
     return max(1 - done, 0.0) * (1 - last) + last
 
 
-def _high_rates(names: list[str], row: EpochRow, lr0: float | None) -> list[str]:
-    """A group whose rate is a multiple of lr0: the biases of Ultralytics warm up *down* from warmup_bias_lr."""
+def _high_rates(settings: SettingNames, names: list[str], row: EpochRow, base: float | None) -> list[str]:
+    """A group whose rate is a multiple of the base rate: in some trainers the biases warm up *down* from a higher."""
+    down = (
+        f": while warm-up is on it comes down from {settings.warmup_bias_rate}, and a longer warm-up by that rule "
+        "would raise it."
+    )
     return [
-        f"Group {safe(name)} ran at {value(rate)}, **{math.floor(rate / lr0)} times lr0** ({value(lr0)}): "
-        "while warm-up is on it comes down from warmup_bias_lr, and a longer warm-up by that rule would raise it."
+        f"Group {safe(name)} ran at {value(rate)}, **{math.floor(rate / base)} times {settings.learning_rate}** "
+        f"({value(base)}){down if settings.warmup_bias_rate else '.'}"
         for name, rate in zip(names, row.rates_first, strict=False)
-        if lr0 and HIGH_RATE * lr0 <= rate < math.inf
+        if base and HIGH_RATE * base <= rate < math.inf
     ]
 
 
 def _warm_up(run: RunState, incident: Incident) -> list[str]:
     """Where the onset lies in warm-up: people suspect its end first."""
     training = training_of(run, incident)
-    wanted = setting(training, "warmup_epochs")
+    wanted = setting(training, names_of(training).warmup_epochs)
     if wanted is None or training is None or training.batches_per_epoch <= 0:
         return []
     ends = min(wanted, training.epochs - 1)

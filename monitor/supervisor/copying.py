@@ -39,7 +39,7 @@ def _create(path: Path) -> int:
 
 
 def _share_blocks(origin: int, copy: int) -> bool:
-    with contextlib.suppress(OSError):  # the usual case: another file system, or one that can't share
+    with contextlib.suppress(OSError):  # usual: another file system, or one that can't share blocks
         fcntl.ioctl(copy, FICLONE, origin)
         return True
     return False

@@ -1,4 +1,4 @@
-"""What follows when a generation is gone. Pure: papers in, one decision out.
+"""Decides what follows when a generation has ended. Pure: documents of the run folder in, one decision out.
 
 Plan and receipt decide, never an exit code alone: torchrun turns a rank's 75 into 1, and a user's script may catch it.
 """
@@ -8,88 +8,102 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass
 
-from monitor.supervisor.start_errors import HELD
-from trainer_hooks.wire.runfolder import Exit, Plan, Receipt
+from monitor.core.model.outcomes import RUN_OUTCOMES, outcome_of
+from monitor.errors import EXIT_HELD
+from trainer_hooks.wire.runfolder import Exit, GenerationOutcome, Plan, Receipt, RunOutcome
+from trainer_hooks.wire.words import NOT_DONE, OrderOutcome
 
-BARREN_MAX = 3
+EARLY_ENDS_MAX = 3  # generations in a row
 
 
 @dataclass(frozen=True, slots=True)
 class ExitContext:
-    """A generation that is gone, with everything that was found about it."""
+    """A generation that has ended, with everything that was found about it."""
 
     exit: Exit
     plan: Plan | None = None  # for the next generation
     plan_error: str = ""  # why a plan that is there can't be read
     receipt: Receipt | None = None  # of the plan's order
-    stop: Receipt | None = None  # of an order to stop for good, obeyed
-    killed: bool = False  # we made its first process leave
-    interrupted: bool = False  # a person or the system asked us or it to end
+    stop: Receipt | None = None  # of an obeyed order to stop or to go back
+    killed: bool = False  # the supervisor had to end its first process by signals
     survivors: str = ""  # processes that not even SIGKILL ended
-    barren: int = 0  # generations in a row that got nowhere, this one included
+    early_ends: int = 0  # generations in a row that ended early and obeyed no order, this one included
+
+    @property
+    def outcome(self) -> GenerationOutcome:
+        """How this generation ended."""
+        obeyed = self.stop is not None or (self.receipt is not None and self.receipt.outcome == OrderOutcome.APPLIED)
+        return outcome_of(self.exit, order_obeyed=obeyed, made_to_leave=self.killed)
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Start the next generation (`how` is empty), or end the run."""
+    """Start the next generation (`how` is None), or end the run."""
 
-    how: str  # "", "finished", "failed", "stopped", "held"
-    detail: str
-    code: int = 0
+    how: RunOutcome | None
+    detail: str  # the reason, for the user
+    code: int = 0  # the exit code of the supervisor, if the run ends
     receipt: str = ""  # the outcome of the receipt that we must write for the plan's order first
     void: bool = False  # the plan must never be carried out
 
     @property
     def relaunch(self) -> bool:
-        return not self.how
+        return self.how is None
 
 
-def decide(left: ExitContext) -> Decision:
-    """The decision, with the sentence for the user."""
-    code = shell_code(left.exit)
-    return _forbidden(left, code) or (_by_plan(left, left.plan, code) if left.plan else _without_plan(left, code))
+def decide(context: ExitContext) -> Decision:
+    """Start the next generation or end the run, and why."""
+    if (barred := _barred(context)) is not None:
+        return barred
+    return _by_plan(context, context.plan) if context.plan else _without_plan(context)
 
 
-def _forbidden(left: ExitContext, code: int) -> Decision | None:
-    """What no plan can overrule; None: nothing stands against it."""
-    if left.survivors:
-        return Decision("held", f"still there after SIGKILL: {left.survivors}; nothing is started over them", HELD)
-    if left.interrupted:
-        return Decision("stopped", "it was asked to end", code, void=left.plan is not None)
-    if left.plan_error:
-        return Decision("held", f"a plan is there and can't be read: {left.plan_error}", HELD)
+def _barred(context: ExitContext) -> Decision | None:
+    """The end of the run where no plan may be carried out; None: nothing is against it."""
+    if context.survivors:
+        detail = f"still running after SIGKILL: {context.survivors}. Nothing is started beside them"
+        return Decision(RunOutcome.HELD, detail, EXIT_HELD)
+    if context.outcome is GenerationOutcome.INTERRUPTED:
+        detail = "a person or the system asked it to end"
+        return Decision(RunOutcome.STOPPED, detail, shell_code(context.exit), void=context.plan is not None)
+    if context.plan_error:
+        return Decision(RunOutcome.HELD, f"the plan for the next generation: {context.plan_error}", EXIT_HELD)
     return None
 
 
-def _without_plan(left: ExitContext, code: int) -> Decision:
-    if left.stop is not None:
-        return Decision("stopped", left.stop.detail or "an order to stop was obeyed", code)
-    if left.exit.code == HELD and left.exit.number > 1:
-        return Decision("held", "the training would not start from its plan (exit 75)", HELD)
-    if left.exit.code is None and left.exit.signal is None:
-        return Decision("finished", "its exit code is unknown: it was not our child", 0)
-    return Decision("failed" if code else "finished", _ending(left.exit), code)
+def _without_plan(context: ExitContext) -> Decision:
+    code = shell_code(context.exit)
+    if context.stop is not None:
+        return Decision(RunOutcome.STOPPED, context.stop.detail or "the training obeyed an order to stop", code)
+    if context.exit.code == EXIT_HELD and context.exit.number > 1:
+        return Decision(RunOutcome.HELD, "the training refused to start from its plan (exit code 75)", EXIT_HELD)
+    if context.outcome is GenerationOutcome.UNKNOWN:  # taken over: the daemon, which has its records, alerts
+        return Decision(RunOutcome.FINISHED, "its exit code is unknown, because it was started by another supervisor")
+    return Decision(RUN_OUTCOMES[context.outcome], ending(context.exit), code)
 
 
-def _by_plan(left: ExitContext, plan: Plan, code: int) -> Decision:
-    outcome = left.receipt.outcome if left.receipt else ""
-    if outcome in ("refused", "failed"):
-        detail = (
-            f"the order to go back was {outcome} ({left.receipt.detail if left.receipt else ''}); {_ending(left.exit)}"
+def _by_plan(context: ExitContext, plan: Plan) -> Decision:
+    receipt = context.receipt.outcome if context.receipt else ""
+    if context.receipt is not None and receipt in NOT_DONE:
+        detail = f"the order to go back was {receipt} ({context.receipt.detail}); {ending(context.exit)}"
+        return Decision(RUN_OUTCOMES[context.outcome], detail, shell_code(context.exit), void=True)
+    if not receipt and context.exit.code == 0 and not context.killed:
+        detail = f"it finished before it saw the order, so plan {plan.id} is void"
+        return Decision(RunOutcome.FINISHED, detail, void=True)
+    if context.early_ends >= EARLY_ENDS_MAX:
+        detail = f"{context.early_ends} generations in a row ended soon after their start"
+        return Decision(RunOutcome.HELD, detail, EXIT_HELD)
+    if receipt:
+        return Decision(
+            None, "it obeyed the order to go back" if receipt == OrderOutcome.APPLIED else f"the training {receipt}"
         )
-        return Decision("failed" if code else "finished", detail, code, void=True)
-    if not outcome and left.exit.code == 0 and not left.killed:
-        return Decision("finished", f"it finished first: plan {plan.id} is void", 0, void=True)
-    if left.barren >= BARREN_MAX:
-        return Decision("held", f"{left.barren} generations in a row ended before they got anywhere", HELD)
-    if outcome:
-        return Decision("", "the order was obeyed" if outcome == "applied" else f"the training {outcome}")
-    if left.killed:
-        return Decision("", "it did not leave in time and was made to", receipt="killed")
-    return Decision("", f"it ended before the order was obeyed: {_ending(left.exit)}", receipt="exited")
+    if context.outcome is GenerationOutcome.KILLED:
+        return Decision(None, "it did not leave in time and was ended", receipt=OrderOutcome.KILLED)
+    return Decision(None, f"it ended before it obeyed the order: {ending(context.exit)}", receipt=OrderOutcome.EXITED)
 
 
-def _ending(over: Exit) -> str:
+def ending(over: Exit) -> str:
+    """How its first process ended, in words."""
     if over.signal is not None:
         return f"ended by {signal_name(over.signal)}"
     return "exit code unknown" if over.code is None else f"exit code {over.code}"

@@ -1,7 +1,7 @@
-"""Everything a training has started, and the ladder that makes it leave. Reads /proc, sends signals, waits.
+"""All processes that a training has started, and how they are made to leave. Reads /proc, sends signals, waits.
 
-torchrun puts its ranks into sessions of their own and loader workers outlive their trainer, so neither a process group
-nor the tree of parents is enough: whatever carries the nonce of the launch in its environment belongs to it too.
+torchrun puts its ranks into sessions of their own and loader workers outlive their trainer, so neither the process
+group nor the tree of parents is enough: a process with the nonce of the launch in its environment belongs to it too.
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ ROUND_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class KillTimeouts:
-    """How long each step of the ladder may take, in seconds."""
+    """How long each step of ending the processes may take, in seconds."""
 
-    leave_s: float = 30.0  # after a signal from outside was passed on; Kubernetes and torchrun give as much
-    orphans_s: float = 5.0  # for workers whose trainer has left already
+    leave_s: float = 30.0  # after a request to end was passed on; Kubernetes and torchrun wait as long
+    orphans_s: float = 5.0  # for workers whose trainer has ended already
     term_s: float = 15.0
     kill_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Cleared:
-    """What it took until everything was gone."""
+    """How the processes were ended."""
 
     escalation: str  # "", "SIGTERM" or "SIGKILL"
-    survivors: tuple[Stat, ...]  # what not even SIGKILL ended
+    survivors: tuple[Stat, ...]  # processes that not even SIGKILL ended
 
 
-class Family:
+class Descendants:
     """The processes of one launch."""
 
     def __init__(self, root: Handle, nonce: str, adopting: bool, ours: Callable[[], Collection[int]]) -> None:
-        """`adopting`: orphans of the launch become our children. `ours`: our children that are not of the launch."""
+        """`adopting`: orphans of the launch become our children. `ours`: our children that do not belong to it."""
         self._root = root
         self._nonce = nonce
         self._adopting = adopting
         self._ours = ours
 
     def members(self) -> list[Stat]:
-        """All that live now, the training itself included."""
+        """All that live now, including the training's first process."""
         stats = {stat.pid: stat for stat in _every_process()}
         ours = set(self._ours())
         adopter = os.getpid()
-        roots = set() if self._root.gone else {self._root.pid}  # asked after the look: the pid was its own all along
+        roots = set() if self._root.gone else {self._root.pid}  # asked after /proc was read: the pid was its own
         if self._adopting:
             roots |= {s.pid for s in stats.values() if s.parent == adopter and s.pid not in ours}
         roots |= {pid for pid in stats if pid != adopter and pid not in ours and self._carries_nonce(pid)}
@@ -62,7 +62,7 @@ class Family:
         return same_user(pid) and environment(pid).get(ENV_NONCE) == self._nonce
 
     def hold(self, member: Stat, members: Collection[int]) -> Handle | None:
-        """The member, held; None where its pid names another process by now."""
+        """A handle of the member; None where its pid belongs to another process by now."""
         parents = {*members, os.getpid()} if self._adopting else set(members)
 
         def proof(pid: int) -> bool:
@@ -75,42 +75,46 @@ class Family:
         return Handle.take(member.pid, proof)
 
 
-def clear(family: Family, kill_timeouts: KillTimeouts, patience_s: float, between: Callable[[], None]) -> Cleared:
-    """Wait `patience_s` for all to leave, then SIGTERM, then SIGKILL. `between` is called in each round: it must reap.
+def clear(
+    descendants: Descendants, kill_timeouts: KillTimeouts, patience_s: float, between: Callable[[], None]
+) -> Cleared:
+    """Wait `patience_s` for all to leave, then send SIGTERM, then SIGKILL. `between` is called in each round.
 
-    A process that appears on the way gets the signal of the step it appears on; SIGTERM comes after SIGCONT, since a
-    stopped process would keep it for later.
+    A process that appears meanwhile gets the signal of the present step. SIGCONT comes before SIGTERM, since a stopped
+    process would not act on it. `between` must reap.
     """
-    ladder: tuple[tuple[str, float, tuple[int, ...]], ...] = (
+    steps: tuple[tuple[str, float, tuple[int, ...]], ...] = (
         ("", patience_s, ()),
         ("SIGTERM", kill_timeouts.term_s, (signal.SIGCONT, signal.SIGTERM)),
         ("SIGKILL", kill_timeouts.kill_s, (signal.SIGKILL,)),
     )
     escalation = ""
-    for step, seconds, numbers in ladder:
+    for step, seconds, numbers in steps:
         deadline_s = time.monotonic() + seconds
-        told: set[tuple[int, int]] = set()
+        signalled: set[tuple[int, int]] = set()
         between()
-        while members := family.members():
+        while members := descendants.members():
             if time.monotonic() >= deadline_s:
                 break
             if step:
                 escalation = step
-                _tell(family, members, numbers, told)
+                _signal(descendants, members, numbers, signalled)
             time.sleep(ROUND_S)
             between()
         if not members:
             return Cleared(escalation, ())
-    return Cleared(escalation, tuple(family.members()))
+    return Cleared(escalation, tuple(descendants.members()))
 
 
-def _tell(family: Family, members: list[Stat], numbers: tuple[int, ...], told: set[tuple[int, int]]) -> None:
-    """Signal each member once a step: a second SIGTERM makes many programs give up their orderly end."""
+def _signal(
+    descendants: Descendants, members: list[Stat], numbers: tuple[int, ...], signalled: set[tuple[int, int]]
+) -> None:
+    """Signal each member once in a step: on a second SIGTERM many programs give up their orderly end."""
     pids = {member.pid for member in members}
     for member in members:
         name = (member.pid, member.start_ticks)
-        if name not in told and (handle := family.hold(member, pids)):
-            told.add(name)
+        if name not in signalled and (handle := descendants.hold(member, pids)):
+            signalled.add(name)
             for number in numbers:
                 handle.send(number)
             handle.close()

@@ -1,4 +1,4 @@
-"""Signals to the supervisor, turned into values the loop reads. Installs handlers; undone by close()."""
+"""Signals to the supervisor, as values that its loop reads. Installs handlers; close() restores the old ones."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from collections import deque
 from types import FrameType
 
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
-HEARD = (*PASSED_ON, signal.SIGHUP, signal.SIGTSTP, signal.SIGCHLD)
+HANDLED = (*PASSED_ON, signal.SIGHUP, signal.SIGTSTP, signal.SIGCHLD)
 
 
-class Inbox:
-    """What arrived since it was last asked, in order. A signal that was ignored when we started stays ignored."""
+class SignalInbox:
+    """The signals since the last take(), in order. A signal that was ignored when we started stays ignored."""
 
     def __init__(self) -> None:
         self._arrived: deque[int] = deque(maxlen=64)  # more than anyone presses in the 0.2 s between two looks
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         self._before = {
-            number: signal.signal(number, self._note)
-            for number in HEARD
+            number: signal.signal(number, self._record)
+            for number in HANDLED
             if signal.getsignal(number) is not signal.SIG_IGN
         }
 
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        if number != signal.SIGCHLD:  # it has woken the loop, which is all it is for
+    def _record(self, number: int, _frame: FrameType | None) -> None:
+        if number != signal.SIGCHLD:  # it only has to wake the loop, and it has
             self._arrived.append(number)
 
     def wait(self, timeout_s: float, *descriptors: int) -> None:
@@ -47,7 +47,7 @@ class Inbox:
         return taken
 
     def stop_here(self) -> None:
-        """Stop our whole job, as Ctrl-Z would; returns once it is continued, or at once where nobody could do that."""
+        """Stop our whole job as Ctrl-Z does. Returns once it is continued, or at once if no shell could continue it."""
         before = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(0, signal.SIGTSTP)
         signal.signal(signal.SIGTSTP, before)
@@ -61,6 +61,6 @@ class Inbox:
 
 
 def die_of(number: int) -> None:
-    """End as the training ended, so that a shell's loop around us ends too."""
+    """End by the signal that ended the training, so that a shell's loop around us ends too."""
     signal.signal(number, signal.SIG_DFL)
     signal.raise_signal(number)

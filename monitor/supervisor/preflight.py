@@ -1,4 +1,4 @@
-"""Before the start: can this command be run, and will the hooks be found in it? Runs the target's Python once."""
+"""Before the start: can this command run, and does its Python have the hooks? Runs that Python once."""
 
 from __future__ import annotations
 
@@ -16,18 +16,22 @@ ASK_S = 60.0  # a cold interpreter on a network file system takes ten
 FLAGS_WITH_VALUE = ("-W", "-X", "--check-hash-based-pycs")
 QUESTION = "import sys, trainer_hooks.wire.messages; print(sys.flags.ignore_environment, sys.flags.no_site)"
 SHEBANG_BYTES = 1024
+NOT_ATTACHED = (
+    "The command starts Python with -E, -I or -S, so the hooks can't attach by themselves. "
+    "Call watch(model) in your script."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """What was found out."""
+    """What is known of the command."""
 
     interpreter: str  # the Python that will run the training; empty: not known
     warnings: tuple[str, ...] = ()
 
 
-def look(argv: tuple[str, ...], folder: Path, environment: dict[str, str]) -> Preflight:
-    """What is known of `argv` as started in `folder`. Raises StartError where it can't work: then start nothing."""
+def check(argv: tuple[str, ...], folder: Path, environment: dict[str, str]) -> Preflight:
+    """Check `argv` as started in `folder`. Raises StartError where it can't work: then start nothing."""
     command = find(argv, folder, environment)
     python = _python_of(command, argv, environment)
     if python is None:
@@ -43,11 +47,13 @@ def find(argv: tuple[str, ...], folder: Path, environment: dict[str, str]) -> Pa
     path = str(folder / name) if os.sep in name else name
     if found := shutil.which(path, path=environment.get("PATH")):
         return Path(found)
-    raise StartError(f"{name!r}: there is no such command in PATH or in {folder}; check the words after --")
+    raise StartError(
+        f"{name!r}: there is no such command in PATH or in {folder}; nothing was started. Check the words after --."
+    )
 
 
 def _python_of(command: Path, argv: tuple[str, ...], environment: dict[str, str]) -> list[str] | None:
-    """The interpreter with its own flags, ready for `-c`; None where the command is no Python that we can see."""
+    """The interpreter with its own flags, ready for `-c`; None where we can't tell which Python the command runs."""
     if PYTHON.fullmatch(command.name):
         return [str(command), *_flags(argv[1:])]
     return _shebang(command, environment)
@@ -66,7 +72,7 @@ def _flags(words: tuple[str, ...]) -> list[str]:
 
 
 def _shebang(script: Path, environment: dict[str, str]) -> list[str] | None:
-    """The Python named in the first lines of a script such as `yolo`."""
+    """The Python named in the first lines of a script that pip installed for a command."""
     with script.open("rb") as file:
         lines = os.fsdecode(file.read(SHEBANG_BYTES)).splitlines()
     if not lines or not lines[0].startswith("#!"):
@@ -97,20 +103,21 @@ def _ask(python: list[str], folder: Path, environment: dict[str, str]) -> tuple[
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return (f"{python[0]} did not answer within {ASK_S:.0f} s: not known whether the hooks are installed for it",)
+        unknown = f"{python[0]} did not answer within {ASK_S:.0f} s, so it is not known whether it has trainwarden."
+        return (f"{unknown} If no batch is reported soon, install it there.",)
     if answer.returncode != 0:
         last = (answer.stderr.strip().splitlines() or ["no message"])[-1]
         raise StartError(
-            f"{python[0]} can't import trainer_hooks ({last}): nothing would be watched, so nothing was started; "
-            f"install it there with `{python[0]} -m pip install trainwarden`"
+            f"{python[0]} can't import trainer_hooks ({last}), so the training would not be monitored. Nothing was "
+            f"started. Install it there with `{python[0]} -m pip install trainwarden`."
         )
-    if "1" in (answer.stdout.splitlines() or [""])[-1]:  # the last line is ours, the rest some sitecustomize's
-        return ("the command starts Python with -E, -I or -S: the hooks can't attach by themselves; call watch(model)",)
+    if "1" in (answer.stdout.splitlines() or [""])[-1]:  # the last line is ours; a sitecustomize may print more
+        return (NOT_ATTACHED,)
     return ()
 
 
 def _unknown(name: str) -> str:
     return (
-        f"{name!r} is no Python that can be looked into: if no batch is reported soon, check that trainwarden "
-        "is installed for the Python that it starts"
+        f"{name!r}: cannot tell which Python it starts. If no batch is reported soon, check that trainwarden is "
+        "installed for that Python."
     )

@@ -1,7 +1,7 @@
-"""Processes, named so that no signal can reach an innocent one. Reads /proc; sends signals through pidfds only.
+"""Processes, identified so that no signal reaches a wrong one. Reads /proc; sends signals through pidfds only.
 
-A pid with its start time is no identity: pids are reused within one clock tick. So a process is held by a pidfd first,
-looked at second, and believed only if the pidfd still holds it third.
+A pid with its start time does not identify a process: pids are reused within one clock tick. So open a pidfd first,
+then look at the process, then make sure that the pidfd still refers to a live process.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Stat:
 
     pid: int
     name: str
-    state: str  # one letter; Z: it is gone, only its parent has not asked yet; D: even SIGKILL has to wait
+    state: str  # one letter; Z: it has ended, and its parent has not reaped it; D: even SIGKILL has to wait
     parent: int
     start_ticks: int  # since boot
 
@@ -44,7 +44,7 @@ def read_stat(pid: int) -> Stat | None:
 
 
 def boot_id() -> str:
-    """Of the running kernel: start ticks of another boot mean nothing."""
+    """Of the running kernel. Start ticks can be compared within one boot only."""
     return (PROC / "sys/kernel/random/boot_id").read_text().strip()
 
 
@@ -67,7 +67,7 @@ def same_user(pid: int) -> bool:
 
 
 class Handle:
-    """One process, held: a signal sent through it reaches this process or nobody."""
+    """One process, held by a pidfd: a signal sent through it reaches this process or none."""
 
     def __init__(self, pid: int, descriptor: int) -> None:
         self.pid = pid
@@ -75,7 +75,7 @@ class Handle:
 
     @classmethod
     def take(cls, pid: int, proof: Callable[[int], bool] | None = None) -> Handle | None:
-        """Hold `pid` if `proof` says that it is the right process; None: it is gone or another one."""
+        """Hold `pid` if `proof` confirms that it is the right process; None: it has ended, or is another one."""
         try:
             handle = cls(pid, os.pidfd_open(pid))
         except ProcessLookupError:
@@ -94,7 +94,7 @@ class Handle:
 
     def send(self, number: int) -> None:
         """Signal it; a process that has ended meanwhile needs none."""
-        with contextlib.suppress(ProcessLookupError):  # it is gone: what the signal was for
+        with contextlib.suppress(ProcessLookupError):  # it has ended, which is what the signal was for
             signal.pidfd_send_signal(self.descriptor, number)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What the supervisor writes to the run folder: run, lock, generations, exits, and how it ended. Writes files."""
+"""The documents that the supervisor keeps in the run folder: run, lock, generations, exits, end. Writes files."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from trainer_hooks.wire.runfolder import (
     Receipt,
     RunFolder,
     RunFolderError,
+    RunOutcome,
     RunOver,
     RunSpec,
     read,
@@ -29,43 +30,44 @@ from trainer_hooks.wire.runfolder import (
     write,
     write_bytes,
 )
+from trainer_hooks.wire.words import OrderOutcome, PlanKind
 
 NAME_MAX = 30  # characters of a title in a run id
-EARLY_S = 60.0  # a generation that ends within this time and obeyed no order has got nowhere
+EARLY_S = 60.0  # a generation that ends within this time, and obeyed no order, has trained nothing to speak of
 
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
-    """One run's papers, held by this supervisor alone for as long as it lives."""
+class RunDocuments:
+    """The documents of one run. Its lock is held by this supervisor alone, for as long as it lives."""
 
     spec: RunSpec
     folder: RunFolder
-    lock: int  # descriptor; the kernel gives it up when we die, however we die
+    lock: int  # descriptor; the kernel releases it when we die, however we die
 
     @property
     def ended(self) -> Path:
         return self.folder.ended
 
     def last(self) -> Generation | None:
-        """The newest generation; None: there was none yet. Raises StartError where its file can't be read."""
+        """The newest generation; None: there was none yet. Raises StartError if its file can't be read."""
         number = self.folder.last_generation()
         try:
             return read(self.folder.generation(number), Generation) if number else None
         except RunFolderError as error:
             raise StartError(
-                f"{error}: nobody can tell whether that training still runs; look, then remove it"
+                f"{error}, so it is not known whether that training still runs. Check for it, then remove the file."
             ) from error
 
     def allocate(self, number: int) -> Generation:
-        """Generation `number` with a new nonce; one that was allocated and never started is taken over."""
+        """Generation `number` with a new nonce; a number that was allocated and never started is used again."""
         nonce = secrets.token_hex(16)
         try:
             return self.folder.allocate_generation("supervisor", nonce, number)
         except FileExistsError:
             return Generation(number=number, nonce=nonce, allocated_by="supervisor")
 
-    def journal_start(self, generation: Generation, pid: int) -> Generation:
-        """Durable before the training's first instruction, so that whoever comes after us can find it."""
+    def write_start(self, generation: Generation, pid: int) -> Generation:
+        """Write it durably before the training's first instruction, so that the next supervisor finds the process."""
         stat = read_stat(pid)
         started = msgspec.structs.replace(
             generation,
@@ -78,20 +80,21 @@ class Ledger:
         write(self.folder.generation(generation.number), started)
         return started
 
-    def journal_end(self, how: str, detail: str, code: int) -> None:
+    def write_end(self, how: RunOutcome, detail: str, code: int) -> None:
+        """The run is over: nothing more is started."""
         write(self.ended, RunOver(how=how, detail=detail, code=code, ended_s=time.time()))
 
     def exit(self, number: int) -> Exit | None:
-        """How generation `number` ended; None: not journaled."""
+        """How generation `number` ended; None: not written down."""
         return read(path, Exit) if (path := self.folder.exit(number)).exists() else None
 
     def plan(self, number: int) -> Plan | None:
-        """What generation `number` is to start from; None: no plan. Raises RunFolderError if it can't be used."""
+        """What generation `number` has to start from; None: no plan. Raises RunFolderError if it can't be used."""
         path = self.folder.plan(number)
         if not path.exists():
             return None
         plan = read(path, Plan)
-        if (plan.run, plan.generation, plan.kind) != (self.spec.run, number, "rollback"):
+        if (plan.run, plan.generation, plan.kind) != (self.spec.run, number, PlanKind.ROLLBACK):
             raise RunFolderError(f"{path}: is a {plan.kind!r} plan for {plan.run!r} generation {plan.generation}")
         return plan
 
@@ -107,37 +110,37 @@ class Ledger:
         for path in self.folder.root.glob("applied-*.json"):
             try:
                 receipt = read(path, Receipt)
-            except RunFolderError:  # a receipt that can't be read is none: the plan's own is asked for by name
+            except RunFolderError:  # the receipt of a plan's order is read by its name, and reported there
                 continue
             if receipt.generation == number:
                 found.append(receipt)
         return sorted(found, key=lambda receipt: receipt.written_s)
 
     def void_plan(self, number: int) -> None:
-        """Keep the plan, but where nobody will carry it out."""
+        """Keep the plan under a name that nobody carries out."""
         path = self.folder.plan(number)
         path.rename(path.with_name(f"void-{path.name}"))
 
-    def barren(self, over: Exit) -> int:
+    def early_ends(self, over: Exit) -> int:
         """How many generations in a row, up to the one of `over`, ended early and obeyed no order."""
         count = 0
         last: Exit | None = over
-        while last is not None and self._got_nowhere(last):
+        while last is not None and self._ended_early(last):
             count += 1
             last = self.exit(last.number - 1)
         return count
 
-    def _got_nowhere(self, over: Exit) -> bool:
+    def _ended_early(self, over: Exit) -> bool:
         started_s = read(self.folder.generation(over.number), Generation).started_s
-        obeyed = any(receipt.outcome == "applied" for receipt in self.receipts(over.number))
+        obeyed = any(receipt.outcome == OrderOutcome.APPLIED for receipt in self.receipts(over.number))
         return over.ended_s - started_s < EARLY_S and not obeyed
 
     def close(self) -> None:
         os.close(self.lock)
 
 
-def open_new(spec: RunSpec, policy_text: str) -> Ledger:
-    """A run that never was. Raises StartError if the folder holds one already, RunFolderError for an unusable id."""
+def open_new(spec: RunSpec, policy_text: str) -> RunDocuments:
+    """Write down a new run. Raises StartError if the folder holds one already, RunFolderError for an unusable id."""
     folder = run_folder(spec.run)
     folder.create()
     lock = _lock(folder, spec.run)
@@ -152,20 +155,20 @@ def open_new(spec: RunSpec, policy_text: str) -> Ledger:
         )
     write_bytes(folder.policy, policy_text.encode())
     write(folder.spec, spec)
-    return Ledger(spec, folder, lock)
+    return RunDocuments(spec, folder, lock)
 
 
-def open_again(run: str) -> Ledger:
+def open_again(run: str) -> RunDocuments:
     """A run whose supervisor is dead. Raises StartError if it lives, or if there is no such run."""
     folder = run_folder(run)
     if not folder.spec.exists():
         raise StartError(f"run {run!r}: there is no {folder.spec}; `trainwarden status` lists the runs")
     lock = _lock(folder, run)
-    return Ledger(read(folder.spec, RunSpec), folder, lock)
+    return RunDocuments(read(folder.spec, RunSpec), folder, lock)
 
 
 def _lock(folder: RunFolder, run: str) -> int:
-    """Held for life: that it can be had proves that no other supervisor lives."""
+    """Take the lock, for life. That it is free proves that no other supervisor lives."""
     descriptor = os.open(folder.root / "supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -10,7 +10,7 @@ from monitor.supervisor.descendants import KillTimeouts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """Checked by the caller; the supervisor believes it."""
+    """The caller has checked them."""
 
     argv: tuple[str, ...]  # the training's command; not used with `adopt`
     policy_text: str  # YAML, checked by the caller
@@ -18,8 +18,8 @@ class RunOptions:
     run: str | None = None  # None: an id is made
     act: bool = True
     deadline_s: float | None = None  # Unix time
-    adopt: bool = False  # take over `run`, whose supervisor is dead, or go on with it
+    adopt: bool = False  # take over `run`, whose supervisor is dead, or continue it after its end
     port: int = PORT
     quiet: bool = False  # only warnings and worse
     kill_timeouts: KillTimeouts = field(default_factory=KillTimeouts)
-    daemon_argv: tuple[str, ...] = ()  # how to start a daemon; empty: this installation's
+    daemon_argv: tuple[str, ...] = ()  # the command that starts a daemon; empty: this installation's

@@ -1,8 +1,8 @@
-"""Looks into a training that answers nothing, as far as the system lets us. Never interrupts, stops or ends anything.
+"""Takes the stacks of a rank that does not answer, as far as the system allows. Never interrupts, stops or ends it.
 
-An edge file: reads /proc, starts py-spy, and signals one thread of the hook. The gentlest way first: py-spy where it is
-installed, which only reads; the hook's hang dump (see trainer_hooks.hang_dump); and always what
-the kernel says of each thread.
+An edge file: reads /proc, starts py-spy, and signals one thread of the hook. First py-spy where it is installed,
+which only reads; else the hook's hang dump (see trainer_hooks.hang_dump); and always what the kernel says of each
+thread.
 """
 
 from __future__ import annotations
@@ -34,38 +34,38 @@ TEXT_CHARS_MAX = 2_000  # of one thread: all of them fit into one request to the
 
 
 class _Refused(Exception):
-    """This way is closed: a sentence that says why."""
+    """This method can't be used. The text is the reason."""
 
 
 @dataclass(slots=True)
 class _Look:
-    ways: list[str] = field(default_factory=list)  # that worked
-    closed: list[str] = field(default_factory=list)  # why the others did not
+    methods: list[str] = field(default_factory=list)  # that worked
+    failures: list[str] = field(default_factory=list)  # why the others did not
     threads: list[str] = field(default_factory=list)
 
 
 def look(folder: RunFolder, generation: int, rank: int, order: str, training: int = 1) -> StacksSeen:
-    """Where the threads of a rank stand, or why that can't be told. Takes at most about 20 s; never raises OSError."""
+    """The stacks of a rank's threads, or why they can't be had. Takes at most about 20 s; never raises OSError."""
     found = _Look()
     try:
         hang_dump = read(folder.hang_dump(generation, rank, training), HangDumpFile)
         _check(hang_dump)
     except (OSError, RunFolderError, _Refused) as error:
         return StacksSeen(time.time(), order, "", 0.0, "", (f"its process could not be looked at: {error}",))
-    for name, way in (("py-spy", _pyspy), ("faulthandler", _faulthandler)):
+    for name, method in (("py-spy", _pyspy), ("faulthandler", _faulthandler)):
         if not found.threads:
             try:
-                found.threads += way(hang_dump)[:THREADS_MAX]
-                found.ways.append(name)
+                found.threads += method(hang_dump)[:THREADS_MAX]
+                found.methods.append(name)
             except (OSError, _Refused) as error:
-                found.closed.append(f"{name}: {error}")
+                found.failures.append(f"{name}: {error}")
     kernel = _kernel(hang_dump)
     if kernel:
-        found.ways.append("/proc")
+        found.methods.append("/proc")
         found.threads.append("\n".join(["what the kernel says of its threads", *kernel])[:TEXT_CHARS_MAX])
-    if found.closed:
-        found.threads.append("\n  ".join(["ways that were closed", *found.closed])[:TEXT_CHARS_MAX])
-    return StacksSeen(time.time(), order, "", 0.0, ", ".join(found.ways), tuple(found.threads))
+    if found.failures:
+        found.threads.append("\n  ".join(["methods that could not be used", *found.failures])[:TEXT_CHARS_MAX])
+    return StacksSeen(time.time(), order, "", 0.0, ", ".join(found.methods), tuple(found.threads))
 
 
 def _check(hang_dump: HangDumpFile) -> None:
@@ -73,13 +73,13 @@ def _check(hang_dump: HangDumpFile) -> None:
     try:
         fields = (PROC / str(hang_dump.pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError as error:
-        raise _Refused(f"process {hang_dump.pid} is not to be seen from here ({error.strerror})") from error
+        raise _Refused(f"process {hang_dump.pid} can't be seen from here ({error.strerror})") from error
     if int(fields[19]) != hang_dump.start_ticks:
-        raise _Refused(f"process {hang_dump.pid} is another one by now")
+        raise _Refused(f"process {hang_dump.pid} is another process by now")
 
 
 def _pyspy(hang_dump: HangDumpFile) -> list[str]:
-    """Without stopping the process: it stands still anyway."""
+    """By py-spy, without stopping the process, which does not move anyway."""
     beside = str(Path(sys.executable).parent)
     program = shutil.which("py-spy", path=os.pathsep.join([beside, os.environ.get("PATH", os.defpath)]))
     if program is None:
@@ -95,39 +95,39 @@ def _pyspy(hang_dump: HangDumpFile) -> list[str]:
         raise _Refused((done.stderr or done.stdout).strip()[:300].replace("\n", " ") or f"exit {done.returncode}")
     blocks = [block for block in re.split(r"\n(?=Thread )", done.stdout) if block.startswith("Thread ")]
     if not blocks:
-        raise _Refused("it saw no thread")
+        raise _Refused("it found no thread")
     threads = [_innermost_last(block.splitlines()) for block in blocks if "trainwarden-sender" not in block]
     return sorted(threads, key=lambda text: "MainThread" not in text.partition("\n")[0])
 
 
 def _innermost_last(lines: list[str]) -> str:
-    """As the hook's own stacks are told; py-spy's `function (file:line)` the other way round."""
+    """In the form of the hook's own stacks: py-spy writes `function (file:line)`, innermost first."""
     frames = [re.sub(r"^\s*(.+) \((.+)\)$", r"  \2 \1", line) for line in lines[1:] if line.strip()]
     return "\n".join([lines[0], *reversed(frames)])[:TEXT_CHARS_MAX]
 
 
 def _faulthandler(hang_dump: HangDumpFile) -> list[str]:
-    """By the hang_dump, where the hook's thread does not run: then no Python code does, and the frames hold still."""
+    """By the hook's hang dump, if the hook's thread does not run: then no Python code runs, and no frame changes."""
     path = PROC / str(hang_dump.pid) / "fd" / str(hang_dump.descriptor)
-    if not os.readlink(path).startswith(HANG_DUMP_FILE):  # noqa: PTH115 - a text is what is compared
-        raise _Refused("the training has closed its hang_dump's file")
+    if not os.readlink(path).startswith(HANG_DUMP_FILE):  # noqa: PTH115 - it is compared as text
+        raise _Refused("the training has closed the file of its hang dump")
     before = _read(path)
     time.sleep(HEARTBEAT_S)
     after = _read(path)
     if _heartbeat(before) != _heartbeat(after):
-        raise _Refused("the hook's own thread runs: it is not reached by the daemon, but nothing holds the interpreter")
+        raise _Refused("the hook's own thread runs, so nothing blocks the interpreter; only the daemon can't reach it")
     status = (PROC / str(hang_dump.pid) / "task" / str(hang_dump.thread) / "status").read_text()
     if not int(_field(status, "SigCgt"), 16) >> (hang_dump.signal - 1) & 1:
-        raise _Refused("its hang_dump is not armed any more")
+        raise _Refused("its hang dump is not armed any more")
     if _field(status, "State").startswith(("T", "t")):
-        raise _Refused("the process is stopped, and is left alone")
+        raise _Refused("the process is stopped, so it is left alone")
     if ctypes.CDLL(None, use_errno=True).tgkill(hang_dump.pid, hang_dump.thread, hang_dump.signal) != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return _parse(_written_after(path, len(after)), hang_dump)
 
 
 def _written_after(path: Path, size: int) -> str:
-    """What faulthandler adds behind the first `size` bytes, when it has come to rest."""
+    """What faulthandler writes after the first `size` bytes, once it writes no more."""
     deadline_s, seen = time.monotonic() + DUMP_S, b""
     while time.monotonic() < deadline_s:
         time.sleep(POLL_S)
@@ -142,15 +142,15 @@ def _parse(text: str, hang_dump: HangDumpFile) -> list[str]:
     """One text for each thread, the main thread first and the hook's own, which was signalled, left out."""
     threads = sorted(parse_dump(text, _short), key=lambda thread: thread.ident != hang_dump.main_thread)
     names = {hang_dump.main_thread: "MainThread"}
-    told = [thread for thread in threads if not thread.current]
-    return [f"{names.get(thread.ident, f'thread {thread.ident:#x}')}\n{thread.frames}" for thread in told]
+    shown = [thread for thread in threads if not thread.current]
+    return [f"{names.get(thread.ident, f'thread {thread.ident:#x}')}\n{thread.frames}" for thread in shown]
 
 
 def _kernel(hang_dump: HangDumpFile) -> list[str]:
     """A line for each thread: its name, its state, and where in the kernel it waits."""
     try:
         tasks = sorted((PROC / str(hang_dump.pid) / "task").iterdir(), key=lambda task: int(task.name))
-    except OSError:  # it has just ended: nothing to tell, and whoever waits for it says so
+    except OSError:  # it has just ended, which its waiter reports
         return []
     lines = [f"  {line}" for task in tasks[:THREADS_MAX] for line in _task(task)]
     more = len(tasks) - THREADS_MAX
@@ -162,7 +162,7 @@ def _task(task: Path) -> Iterator[str]:
     for name in ("comm", "status", "wchan", "stack"):
         try:
             text = (task / name).read_text(errors="replace").strip()
-        except OSError:  # not permitted, or the thread has ended: the line says what was
+        except OSError:  # not permitted, or the thread has ended: leave this part out
             continue
         if name == "status":
             text = _field(text, "State")

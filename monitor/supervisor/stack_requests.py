@@ -1,4 +1,4 @@
-"""Looks into a rank of the training where the daemon asks for it, in a thread of its own: the watch never waits.
+"""Takes the stacks of a rank where the daemon asks for them, in a thread of its own: the supervisor never waits.
 
 The supervisor is the training's ancestor, so the kernel lets it (and py-spy, its child) see more than the daemon.
 """
@@ -8,25 +8,24 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import msgspec
-
+from monitor.core.model import StacksTaken
 from monitor.supervisor.stack_inspection import look
 from trainer_hooks.wire.runfolder import LookWanted, RunFolder, RunFolderError, read
 
 
 class StackRequests:
-    """`glance` at each turn of the watch; `tell` gets what was seen, as the body of a POST."""
+    """`check` is called at each turn of the watch; `send` gets what was seen."""
 
-    def __init__(self, folder: RunFolder, tell: Callable[[str, dict[str, Any]], None]) -> None:
+    def __init__(self, run: str, folder: RunFolder, send: Callable[[StacksTaken], None]) -> None:
+        self._run = run
         self._folder = folder
-        self._tell = tell
+        self._send = send
         self._seen_ns = 0  # when the folder last changed
         self._thread: threading.Thread | None = None
 
-    def glance(self) -> None:
-        """Begin to look, where a paper asks for it. Costs one stat where nothing has changed."""
+    def check(self) -> None:
+        """Begin to look, where a document asks for it. Costs one stat where nothing has changed."""
         if self._thread is not None and self._thread.is_alive():
             return
         try:
@@ -36,17 +35,16 @@ class StackRequests:
             return
         self._seen_ns = changed_ns
         if wanted:
-            self._thread = threading.Thread(target=self._look, args=(wanted,), name="lookout", daemon=True)
+            self._thread = threading.Thread(target=self._look, args=(wanted,), name="stack-requests", daemon=True)
             self._thread.start()
 
-    def _look(self, papers: list[Path]) -> None:
-        for paper in papers:
+    def _look(self, documents: list[Path]) -> None:
+        for document in documents:
             try:
-                wanted = read(paper, LookWanted)
+                wanted = read(document, LookWanted)
             except RunFolderError:  # not ours, or gone again: nobody waits for it for long
                 continue
             finally:
-                paper.unlink(missing_ok=True)
+                document.unlink(missing_ok=True)
             seen = look(self._folder, wanted.generation, wanted.rank, wanted.order, wanted.training)
-            body = {"generation": wanted.generation, "rank": wanted.rank, "seen": msgspec.to_builtins(seen)}
-            self._tell("stacks", body)
+            self._send(StacksTaken(self._run, wanted.generation, wanted.rank, seen))

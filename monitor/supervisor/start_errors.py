@@ -1,18 +1,17 @@
-"""What stops the supervisor before a training is started, or keeps it from starting another."""
+"""What keeps the supervisor from starting a training, or another generation of one."""
 
 from __future__ import annotations
 
-CONFIG = 78  # EX_CONFIG of sysexits.h: nothing was started, correct the command
-HELD = 75  # EX_TEMPFAIL: the run is held, a person has to look
+from monitor.errors import EXIT_CONFIG
 
 
 class StartError(Exception):
-    """One sentence for the user: where, value, rule, remedy."""
+    """One sentence for the user: where, value, rule, remedy. Nothing was started."""
 
-    def __init__(self, text: str, code: int = CONFIG) -> None:
+    def __init__(self, text: str, code: int = EXIT_CONFIG) -> None:
         super().__init__(text)
         self.code = code
 
 
 class Held(Exception):
-    """The next generation can't be started safely; everything is kept as it is."""
+    """The next generation can't be started safely. One sentence for the user; everything is kept as it is."""

@@ -1,4 +1,4 @@
-"""`trainwarden run`: the way in. Looks, writes down what was asked for, and hands over to the supervisor."""
+"""`trainwarden run`: checks the command, writes down what was asked for, and supervises the run."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ import signal
 import time
 from pathlib import Path
 
+from monitor.errors import EXIT_CONFIG
 from monitor.supervisor.launch import with_hooks
 from monitor.supervisor.posix_signals import die_of
-from monitor.supervisor.preflight import look
-from monitor.supervisor.run_documents import Ledger, new_run_id, open_again, open_new
+from monitor.supervisor.preflight import check
+from monitor.supervisor.run_documents import RunDocuments, new_run_id, open_again, open_new
 from monitor.supervisor.run_loop import Supervisor
 from monitor.supervisor.run_options import RunOptions
-from monitor.supervisor.start_errors import CONFIG, StartError
-from monitor.supervisor.terminal import complain
+from monitor.supervisor.start_errors import StartError
+from monitor.supervisor.terminal import print_error
 from trainer_hooks.wire.runfolder import RunFolderError, RunSpec
 
 __all__ = ["RunOptions", "run"]
 
 
 def run(options: RunOptions) -> int:
-    """Supervise a training to its end; the exit code to leave with. 78: nothing was started. 75: the run is held."""
+    """Supervise a training to its end. Returns the exit code to leave with: 78 if nothing was started, 75 on hold."""
     try:
         return _supervise(options)
     except KeyboardInterrupt:  # before anything was started: afterwards Ctrl-C is the training's
@@ -31,25 +32,25 @@ def run(options: RunOptions) -> int:
 
 def _supervise(options: RunOptions) -> int:
     try:
-        ledger = _adopt(options) if options.adopt else _create(options)
+        documents = _adopt(options) if options.adopt else _create(options)
     except StartError as error:
-        complain(str(error))
+        print_error(str(error))
         return error.code
     except (RunFolderError, OSError) as error:
-        complain(str(error))
-        return CONFIG
+        print_error(str(error))
+        return EXIT_CONFIG
     try:
-        return Supervisor(ledger, options).supervise()
+        return Supervisor(documents, options).supervise()
     finally:
-        ledger.close()
+        documents.close()
 
 
-def _create(options: RunOptions) -> Ledger:
-    """Look first, then put down what was asked for, before anything is started."""
+def _create(options: RunOptions) -> RunDocuments:
+    """Check the command, then write down what was asked for, before anything is started."""
     folder = Path.cwd()
-    found = look(options.argv, folder, with_hooks(dict(os.environ)))
+    found = check(options.argv, folder, with_hooks(dict(os.environ)))
     for warning in found.warnings:
-        complain(warning)
+        print_error(warning)
     spec = RunSpec(
         run=options.run if options.run is not None else new_run_id(options.title, options.argv),
         title=options.title,
@@ -63,7 +64,7 @@ def _create(options: RunOptions) -> Ledger:
     return open_new(spec, options.policy_text)
 
 
-def _adopt(options: RunOptions) -> Ledger:
+def _adopt(options: RunOptions) -> RunDocuments:
     if not options.run:
         raise StartError("--adopt needs the id of a run; `trainwarden status` lists them")
     return open_again(options.run)

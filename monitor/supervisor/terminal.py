@@ -1,7 +1,7 @@
-"""The terminal that the training keeps: who is in the foreground, and what to do when it goes away. Owns fds 0 to 2.
+"""The user's terminal: which process group is in the foreground, our lines on it, and its end. Owns fds 0 to 2.
 
 The training gets a process group of its own, made the foreground group as a shell does: Ctrl-C, Ctrl-Z and window
-changes reach it once, and never us. Every call here may meet a terminal that has just gone, and then does nothing.
+changes reach it once, and never us. A call on a terminal that has just gone does nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import signal
 import sys
 import threading
 from pathlib import Path
+
+from monitor.core.model import Severity
 
 CLEAR_LINE = "\r\x1b[K"  # a progress bar may stand half drawn on the line
 TEXT_MAX = 4000  # characters of one line
@@ -57,27 +59,27 @@ class Terminal:
             os.tcsetpgrp(0, group)
 
 
-class Voice:
-    """Our lines on the user's terminal, and in the run's output log once the terminal is gone. Safe from any thread."""
+class TerminalOutput:
+    """Prints our lines on the terminal, or into the run's output log once it is gone. Safe from any thread."""
 
     def __init__(self, log: Path, quiet: bool = False) -> None:
         self._log = log
         self._quiet = quiet
         self._lock = threading.Lock()
-        self._terminals = {fd for fd in (0, 1, 2) if os.isatty(fd)}  # asked now: one that hung up says it is none
+        self._terminals = {fd for fd in (0, 1, 2) if os.isatty(fd)}  # asked now: False after a hang-up
         self._shared = _same_file(1, 2)  # the training's output goes where our lines go
 
-    def notify(self, text: str, severity: str = "info") -> None:
+    def notify(self, text: str, severity: str = Severity.INFO) -> None:
         """One line. With `quiet`, only warnings and worse."""
-        if self._quiet and severity == "info":
+        if self._quiet and severity == Severity.INFO:
             return
         line = f"trainwarden: {printable(text)[:TEXT_MAX]}\n"
         with self._lock:
             try:
                 self._write(line)
-            except OSError:  # EIO: hung up. EPIPE: whoever read us has left. The training is not their business
+            except OSError:  # EIO: hung up. EPIPE: the reader of our output has left. The training goes on
                 self._move({2} | self._terminals)
-                with contextlib.suppress(OSError):  # disk full: nowhere is left to say it
+                with contextlib.suppress(OSError):  # disk full: the line is lost
                     self._write(line)
 
     def _write(self, line: str) -> None:
@@ -93,7 +95,7 @@ class Voice:
         return any(events & HANG_UP for _, events in poller.poll(0))
 
     def leave_terminal(self) -> None:
-        """From now on what went to the terminal goes to the run's output log, and nothing comes from it."""
+        """Send what went to the terminal to the run's output log from now on; reading from it gives nothing."""
         with self._lock:
             self._move(self._terminals)
 
@@ -101,7 +103,7 @@ class Voice:
         self._terminals, self._shared = set(), True
         if not descriptors:
             return
-        with contextlib.suppress(OSError):  # no log can be had: the lines are lost, the training is not
+        with contextlib.suppress(OSError):  # no log can be opened: the lines are lost, the training goes on
             log = os.open(self._log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             nothing = os.open(os.devnull, os.O_RDONLY)
             for descriptor in descriptors:
@@ -122,6 +124,6 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def complain(text: str) -> None:
-    """A sentence before there is a run."""
+def print_error(text: str) -> None:
+    """Print a sentence before there is a run."""
     sys.stderr.write(f"trainwarden: {printable(text)}\n")

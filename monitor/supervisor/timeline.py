@@ -1,15 +1,16 @@
-"""What happens to the run, as it happens, on the user's terminal: a thread that long-polls the daemon's timeline."""
+"""Prints the run's timeline on the user's terminal as it happens: a thread that long-polls the daemon."""
 
 from __future__ import annotations
 
 import threading
-from typing import Any
 
-from monitor.supervisor.daemon_link import DaemonDown, Link, Refusal
-from monitor.supervisor.terminal import Voice
+from monitor.client.http import Client, ClientError, run_path
+from monitor.core.model.channel import TimelineLine
+from monitor.supervisor.terminal import TerminalOutput
 from trainer_hooks.wire.runfolder import control_socket
 
 POLL_S = 20.0
+ANSWER_S = POLL_S + 5.0
 RETRY_S = 1.0
 LAST_S = 0.5  # for the lines that the end of the run brings
 LAST_POLLS = 20
@@ -18,13 +19,13 @@ LAST_POLLS = 20
 class Timeline:
     """The thread. start(), close()."""
 
-    def __init__(self, run: str, voice: Voice, from_now: bool) -> None:
-        """`from_now`: leave out what was told before, to the supervisor that we take over from."""
-        self._path = f"/api/v1/runs/{run}/timeline"
-        self._voice = voice
+    def __init__(self, run: str, output: TerminalOutput, from_now: bool) -> None:
+        """`from_now`: leave out the lines that the supervisor before us has printed."""
+        self._path = run_path(run, "timeline")
+        self._output = output
         self._skip = from_now
         self._after = 0
-        self._link = Link(control_socket())
+        self._client = Client(control_socket(), ANSWER_S)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="timeline", daemon=True)
 
@@ -32,40 +33,33 @@ class Timeline:
         self._thread.start()
 
     def close(self, timeout_s: float = 3.0) -> None:
-        """Tell what is left, within the time."""
+        """Print what is left, within the time."""
         self._closing.set()
-        self._link.interrupt()
+        self._client.interrupt()
         self._thread.join(timeout_s)
 
     def _work(self) -> None:
         while not self._closing.is_set():
             try:
                 self._poll(0.0 if self._skip else POLL_S)
-            except (DaemonDown, Refusal):  # the announcer says it, and brings the daemon back
+            except ClientError:  # the announcer reports it, and brings the daemon back
                 self._closing.wait(RETRY_S)
-        self._tell_the_rest()
+        self._print_the_rest()
 
-    def _tell_the_rest(self) -> None:
+    def _print_the_rest(self) -> None:
         for _ in range(LAST_POLLS):
             try:
                 if not self._poll(LAST_S):
                     return
-            except (DaemonDown, Refusal):  # it is gone: the report in the run folder has it all
+            except ClientError:  # the daemon is gone: the reports in the run folder hold everything
                 return
 
     def _poll(self, wait_s: float) -> int:
-        """Tell the lines that are new; how many there were. Raises DaemonDown, Refusal."""
-        lines = self._link.get(f"{self._path}?after={self._after}&wait_s={wait_s:g}", timeout_s=wait_s + 5.0)
-        if not isinstance(lines, list):
-            raise DaemonDown("the timeline is no list")
+        """Print the new lines; how many there were. Raises ClientError."""
+        lines = self._client.get(self._path, list[TimelineLine], after=self._after, wait_s=f"{wait_s:g}")
         for line in lines:
-            self._tell(line)
+            self._after = max(self._after, line.n)
+            if not self._skip:
+                self._output.notify(line.text, line.severity)
         self._skip = False
         return len(lines)
-
-    def _tell(self, line: Any) -> None:
-        if not isinstance(line, dict):
-            return
-        self._after = max(self._after, int(line.get("n", 0)))
-        if not self._skip:
-            self._voice.notify(str(line.get("text", "")), str(line.get("severity", "info")))

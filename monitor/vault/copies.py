@@ -154,7 +154,7 @@ def _locked(vault: Path) -> Iterator[None]:
 
 
 def _vault_name(manifest: Manifest) -> str:
-    """Never `last*`, which `yolo train resume` would pick up. Two saves of the same bytes stay two files."""
+    """Never a name that a framework's own resume picks up. Two saves of the same bytes stay two files."""
     return f"{manifest.digest[:16]}-e{manifest.epoch}-g{manifest.generation}r{manifest.rank}s{manifest.serial}.pt"
 
 

@@ -10,8 +10,10 @@ import pickletools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-PICKLE_BYTES_MAX = 32 * 1024 * 1024  # yolov8n with its optimizer: 0.1 MB; a pickle holds no tensor data
-OPCODES_MAX = 4_000_000  # yolov8n with its optimizer: 44,000; 4 million values fit the child's memory limit
+PICKLE_BYTES_MAX = (
+    32 * 1024 * 1024
+)  # of 3 million parameters with their optimizer: 0.1 MB; a pickle holds no tensor data
+OPCODES_MAX = 4_000_000  # of the same: 44,000; 4 million values fit the child's memory limit
 
 
 class UnreadableError(Exception):

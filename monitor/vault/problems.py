@@ -12,18 +12,21 @@ from typing import NamedTuple
 
 import numpy as np
 
+from monitor.core.model.frameworks import checkpoint_keys
 from monitor.vault.contents import Contents, Scalar, shown
 from monitor.vault.tensors import Tensor
 
 # Top-level keys that hold neither weights nor optimizer state: a NaN there may be an honest record of one.
 _ELSEWHERE = frozenset(
     (
-        *("args", "config", "hparams", "hyper_parameters", "train_args"),
+        *("args", "config", "hparams", "hyper_parameters"),
         *("callbacks", "loops", "lr_scheduler", "lr_schedulers", "scaler", "scheduler", "schedulers"),
-        *("loss", "losses", "metrics", "train_metrics", "train_results"),
+        *("loss", "losses", "metrics"),
         *("cuda_rng_state", "rng_state", "rng_states"),
+        *(key for keys in checkpoint_keys() for key in keys.records),
     )
 )
+_LIGHTNING = "pytorch-lightning_version"  # no integration describes it, and its files are verified all the same
 _NEVER_NEGATIVE = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "max_exp_avg_sqs")  # running means of squares
 _ZERO_SHARE = 0.5  # more all-zero weights than this are no initialisation: LoRA starts with exactly half of them zero
 
@@ -215,12 +218,21 @@ def _first(values: dict[str, float], is_bad: Callable[[str, float], bool]) -> st
 
 
 def _is_stripped(scalars: dict[str, Scalar]) -> bool:
-    """As Ultralytics leaves last.pt and best.pt after training: epoch -1 and no optimizer."""
-    return scalars.get("epoch") == -1 or ("optimizer" in scalars and scalars["optimizer"] is None)
+    """As some frameworks leave their checkpoints after training: without an optimizer, and with no epoch."""
+    return any(
+        scalars.get(keys.epoch) == keys.epoch_stripped
+        or (keys.optimizer in scalars and scalars[keys.optimizer] is None)
+        for keys in checkpoint_keys()
+    )
 
 
 def _epoch(scalars: dict[str, Scalar]) -> int | None:
-    """Ultralytics and Lightning count from 0 and write the epoch that has ended; of other files it is not known."""
-    epoch = scalars.get("epoch")
-    known = "pytorch-lightning_version" in scalars or {"best_fitness", "updates", "date"} <= scalars.keys()
-    return epoch + 1 if known and type(epoch) is int and epoch >= 0 else None
+    """The epoch that has ended, where the file shows by its keys who wrote it; of other files it is not known."""
+    known = [(keys.epoch, keys.epoch_first) for keys in checkpoint_keys() if scalars.keys() >= {*keys.marks}]
+    if _LIGHTNING in scalars:
+        known.append(("epoch", 0))
+    for key, first in known:
+        epoch = scalars.get(key)
+        if type(epoch) is int and epoch >= first:
+            return epoch - first + 1
+    return None

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 CPU_S_MAX = 120
 MEMORY_BYTES_MAX = 1024**3  # beyond the interpreter and the mapped file; a 32 MB pickle as a tree fits
 FILES_MAX = 32
-STRIPPED = "not resumable: the optimizer was stripped"  # the only reason against a finished training's own last.pt
+STRIPPED = "not resumable: the optimizer was stripped"  # the only reason against a finished training's last checkpoint
 _REASON_CHARS = 400
 
 

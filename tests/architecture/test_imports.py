@@ -49,5 +49,11 @@ def test_the_daemon_and_the_supervisor_load_no_torch(module: str) -> None:
     assert not loaded_by(module) & {"torch", "ultralytics", "numpy"}
 
 
+def test_the_supervisor_stays_small() -> None:
+    """It lives as long as the training, beside it."""
+    heavy = {"httpx", "pydantic", "zmq", "starlette", "uvicorn", "sqlite3", "rich", "prometheus_client", "psutil"}
+    assert not loaded_by("monitor.supervisor.supervise") & heavy
+
+
 def test_help_loads_no_command() -> None:
     assert not loaded_by("monitor.cli") & {"pydantic", "httpx", "zmq", "starlette", "rich"}

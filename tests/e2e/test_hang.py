@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from monitor.core.model.channel import RunAnnounced
 from tests.harness.night_run import ROOT, fresh_home
 from tests.harness.real_daemon import DaemonProcess, until
 from tests.harness.supervisor import environment_of, eventually, folder_of, supervisor
@@ -121,7 +122,7 @@ def test_where_nobody_supervises_the_daemon_looks_itself(home: Path) -> None:
         "PYTHONPATH": str(ROOT),
     }
     with DaemonProcess(home) as daemon:
-        daemon.post("/api/v1/runs", {"run": "alone"})
+        daemon.send(RunAnnounced("alone"))
         argv = [sys.executable, "-m", "tests.harness.hanging", "gil"]
         with subprocess.Popen(argv, env=environment_of(home, **more), cwd=ROOT) as training:
             timeline = "/api/v1/runs/alone/timeline"

@@ -37,7 +37,7 @@ def test_a_training_whose_supervisor_was_killed_is_only_watched_until_another_on
     os.kill(pid, 0)
 
     run.adopt()
-    run.until_says(f"took over generation 1, pid {pid}")
+    run.until_says(f"Took over generation 1, pid {pid}")
     run.until_generation(2)
     assert run.wait() == 0, run.shown
     assert run.says("the run has a supervisor again")

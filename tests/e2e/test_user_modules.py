@@ -31,7 +31,7 @@ def test_a_users_own_monitor_and_alerts_are_theirs_and_a_rollback_works(
             f"WHOSE = \"the user's {name}\"\nprint('{name} of the user', flush=True)\n"
         )
     run = NightRun(home, checkpoints, command=[sys.executable, "train.py"], cwd=tmp_path, PYTHONPATH=path)
-    run.until_says("watching run")
+    run.until_says("monitors run")
     assert len(processes_in(home)) >= 2
     assert run.wait() == 0, run.shown
     lives = 2

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from monitor.core.model import GenerationStarted
+from monitor.core.model.channel import RunAnnounced
 from tests.harness.real_daemon import DaemonProcess, until
 from tests.harness.trainer import FakeTrainer, announce
 
@@ -20,11 +22,10 @@ pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace, 
 def test_a_failed_sync_ends_the_daemon_with_70_and_a_restart_tells_once(tmp_path: Path) -> None:
     """After a failed sync nobody knows what is on disk, and SQLite would go on acknowledging."""
     announce(tmp_path, "night")
-    started = {"number": 1, "nonce": "n1", "pid": os.getpid(), "supervisor_pid": os.getpid()}
     with DaemonProcess(tmp_path) as daemon, FakeTrainer(tmp_path, "night", pid=os.getpid()) as trainer:
         trainer.allocate(os.getpid(), os.getpid())
-        daemon.post("/api/v1/runs", {"run": "night"})
-        daemon.post("/api/v1/runs/night/generation-started", started)
+        daemon.send(RunAnnounced("night"))
+        daemon.send(GenerationStarted("night", 1, "n1", os.getpid(), os.getpid()))
         trainer.start()
         trainer.until_seen()
         with _first_sync_fails(daemon, tmp_path / "trace"):

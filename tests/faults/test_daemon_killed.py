@@ -18,6 +18,8 @@ import msgspec
 import pytest
 from typing_extensions import Self
 
+from monitor.core.model import GenerationStarted
+from monitor.core.model.channel import RunAnnounced
 from tests.harness.real_daemon import DaemonProcess, until
 from tests.harness.trainer import FakeTrainer, announce
 from trainer_hooks.wire import runfolder
@@ -25,7 +27,7 @@ from trainer_hooks.wire.eventfile import EventFile, events_path
 from trainer_hooks.wire.messages import EpochEnded, EventSent, OrderApplied, PhaseChanged, TrainingEnded
 from trainer_hooks.wire.runfolder import Exit, Receipt
 
-STARTED = {"number": 1, "nonce": "n1", "pid": os.getpid(), "supervisor_pid": os.getpid()}
+STARTED = GenerationStarted("night", 1, "n1", os.getpid(), os.getpid())
 
 
 class Inbox:
@@ -68,8 +70,8 @@ def opened(home: Path, policy: str = "version: 1\n") -> Iterator[tuple[DaemonPro
     announce(home, "night", policy)
     with DaemonProcess(home) as daemon, FakeTrainer(home, "night", pid=os.getpid()) as trainer:
         trainer.allocate(os.getpid(), os.getpid())
-        daemon.post("/api/v1/runs", {"run": "night"})
-        daemon.post("/api/v1/runs/night/generation-started", STARTED)
+        daemon.send(RunAnnounced("night"))
+        daemon.send(STARTED)
         trainer.start()
         trainer.until_seen()
         yield daemon, trainer
@@ -210,8 +212,8 @@ def test_a_corrupt_history_is_kept_aside_said_loudly_and_the_run_goes_on(tmp_pat
         daemon.start()
         assert daemon.metric("trainwarden_history_moved_aside") == 1
         assert list(tmp_path.glob("history.sqlite3.unreadable-*"))
-        daemon.post("/api/v1/runs", {"run": "night"})
-        daemon.post("/api/v1/runs/night/generation-started", STARTED)
+        daemon.send(RunAnnounced("night"))
+        daemon.send(STARTED)
         trainer.batches(1)
         until("the counts are whole again, for they are cumulative", lambda: _summary(daemon)["batches"] == 11)
         told = [line for line in daemon.json("/api/v1/runs/night/timeline") if "could not be read" in line["text"]]

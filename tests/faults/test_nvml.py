@@ -19,7 +19,8 @@ import msgspec
 import psutil
 import pytest
 
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Finding, GenerationStarted, Severity
+from monitor.core.model.channel import RunAnnounced
 from tests.harness.nvml import QUICK, StandIn, Watched, build, until
 from tests.harness.real_daemon import DaemonProcess
 from tests.harness.real_daemon import until as until_now
@@ -240,11 +241,10 @@ def test_the_daemon_shows_the_devices_of_a_run_and_its_memory(
 ) -> None:
     with DaemonProcess(tmp_path) as daemon:
         announce(daemon.home, "night")
-        daemon.post("/api/v1/runs", {"run": "night"})
+        daemon.send(RunAnnounced("night"))
         with FakeTrainer(daemon.home, "night", pid=training_process) as trainer:
             trainer.allocate(training_process, os.getpid())
-            started = {"number": 1, "nonce": "n1", "pid": training_process, "supervisor_pid": os.getpid()}
-            daemon.post("/api/v1/runs/night/generation-started", started)
+            daemon.send(GenerationStarted("night", 1, "n1", training_process, os.getpid()))
             trainer.event(msgspec.structs.replace(training_started(trainer.folder, training_process), device="cuda:0"))
             trainer.until_seen()
             of_the_run = '{kind="training_rss",run="night"}'

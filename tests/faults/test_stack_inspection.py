@@ -131,7 +131,7 @@ def test_a_process_that_runs_is_never_signalled(healthy: Patient) -> None:
     size = Path(f"/proc/{healthy.hang_dump.pid}/fd/{healthy.hang_dump.descriptor}").stat().st_size
     seen = healthy.look()
     assert seen.how == "/proc"
-    assert any("nothing holds the interpreter" in text for text in seen.threads)
+    assert any("nothing blocks the interpreter" in text for text in seen.threads)
     assert Path(f"/proc/{healthy.hang_dump.pid}/fd/{healthy.hang_dump.descriptor}").stat().st_size == size
 
 
@@ -140,7 +140,7 @@ def test_a_process_that_was_stopped_is_left_alone(healthy: Patient) -> None:
     stat = Path(f"/proc/{healthy.hang_dump.pid}/stat")
     wait_for(lambda: ") T " in stat.read_text(), "the stop")
     seen = healthy.look()
-    assert any("is stopped, and is left alone" in text for text in seen.threads)
+    assert any("is stopped, so it is left alone" in text for text in seen.threads)
     assert any("T (stopped)" in text for text in seen.threads)
     healthy.process.send_signal(signal.SIGCONT)
     wait_for(lambda: ") T " not in stat.read_text(), "that it goes on")
@@ -150,7 +150,7 @@ def test_a_process_that_was_stopped_is_left_alone(healthy: Patient) -> None:
 def test_a_training_that_closed_all_files_finds_no_stacks_in_its_own(tmp_path: Path, without_pyspy: None) -> None:
     patient = Patient(tmp_path, "closed")
     seen = patient.look()
-    assert any("closed its hang_dump's file" in text for text in seen.threads)
+    assert any("closed the file of its hang dump" in text for text in seen.threads)
     assert (tmp_path / "hang_dump-1-1-0.json.users").read_bytes() == b""
     patient.end()
 
@@ -158,10 +158,10 @@ def test_a_training_that_closed_all_files_finds_no_stacks_in_its_own(tmp_path: P
 def test_a_process_that_is_gone_or_another_one_is_not_looked_at(tmp_path: Path) -> None:
     patient = Patient(tmp_path, "healthy")
     patient.end()
-    assert "is not to be seen from here" in patient.look().threads[0]
+    assert "can't be seen from here" in patient.look().threads[0]
     ours = HangDumpFile(pid=os.getpid(), start_ticks=1, thread=1, main_thread=1, signal=64, descriptor=0)
     write(patient.folder.hang_dump(1, 0), ours)
-    assert "is another one by now" in patient.look().threads[0]
+    assert "is another process by now" in patient.look().threads[0]
     assert "can't be read" in look(patient.folder, 2, 0, "o1").threads[0]
 
 

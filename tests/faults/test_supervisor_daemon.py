@@ -1,10 +1,11 @@
-"""Whatever the daemon does, the training starts, goes on and ends; and the daemon is told all of it in the end."""
+"""Whatever the daemon does, the training starts, continues and ends, and the daemon learns all of it in the end."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,9 +17,10 @@ from typing import Any
 
 import pytest
 
+from monitor.core.model import GenerationExited, GenerationStarted, RunEnded
 from tests.harness.daemon import PlainDaemon
 from tests.harness.supervisor import eventually, folder_of, no_process_left, supervisor
-from trainer_hooks.wire.runfolder import RunFolder
+from trainer_hooks.wire.runfolder import Generation, GenerationOutcome, RunFolder, RunOutcome, read
 
 WAITS = """
 import os, pathlib, time
@@ -28,7 +30,7 @@ while not (folder / "leave").exists():
     time.sleep(0.02)
 print("TRAINED")
 """
-EVERYTHING = ["/api/v1/runs", "generation-started", "generation-exited", "ended"]
+EVERYTHING = ["run_announced", "generation_started", "generation_exited", "run_ended"]
 
 
 @pytest.fixture
@@ -54,69 +56,69 @@ def finish(process: subprocess.Popen[str], folder: RunFolder) -> str:
     return output
 
 
-def test_the_daemon_is_told_everything_in_order_and_its_story_is_told_on_the_terminal(home: Path) -> None:
+def test_the_daemon_gets_everything_in_order_and_its_timeline_is_printed_on_the_terminal(home: Path) -> None:
     with PlainDaemon(home) as daemon:
         process, folder = start(home)
         begun(folder)
         daemon.notify("batch 32: NaN, \x1b[31mskipped")
         daemon.notify("a second line")
         output = finish(process, folder)
-        assert daemon.topics == EVERYTHING
+        assert daemon.kinds == EVERYTHING
     assert "trainwarden: batch 32: NaN, \\x1b[31mskipped\n" in output
     assert output.count("a second line") == 1
-    assert "metrics at http://127.0.0.1:9999/metrics (not 9469" in output
-    started = dict(daemon.told)["generation-started"]
-    assert started["supervisor_pid"] == process.pid
-    assert started == {**started, "number": 1, "nonce": json.loads(folder.generation(1).read_text())["nonce"]}
-    assert dict(daemon.told)["generation-exited"]["exit"]["code"] == 0
-    assert dict(daemon.told)["ended"]["how"] == "finished"
+    assert "Metrics: http://127.0.0.1:9999/metrics (not 9469" in output
+    written = read(folder.generation(1), Generation)
+    assert daemon.last(GenerationStarted) == GenerationStarted("r", 1, written.nonce, written.pid, process.pid)
+    exited = daemon.last(GenerationExited).exit
+    assert (exited.code, exited.outcome) == (0, GenerationOutcome.FINISHED)
+    assert daemon.last(RunEnded).how is RunOutcome.FINISHED
 
 
-def test_a_run_that_somebody_ends_is_announced_as_ended_before_its_exit_could_be_taken_for_a_failure(
-    home: Path,
-) -> None:
+def test_the_exit_of_a_run_that_somebody_ends_says_so_and_cannot_be_taken_for_a_failure(home: Path) -> None:
     with PlainDaemon(home) as daemon:
         process, folder = start(home)
         begun(folder)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
-        assert daemon.topics == [*EVERYTHING[:2], "ended", "generation-exited", "ended"]
-        assert dict(daemon.told)["generation-exited"]["exit"]["asked"] is True
+        assert daemon.kinds == EVERYTHING
+        exited = daemon.last(GenerationExited).exit
+        assert (exited.asked, exited.outcome) == (True, GenerationOutcome.INTERRUPTED)
+        assert daemon.last(RunEnded).how is RunOutcome.STOPPED
     assert process.returncode == -signal.SIGINT
 
 
-def test_a_training_without_any_daemon_trains_and_says_that_it_is_unsupervised(home: Path) -> None:
+def test_a_training_without_any_daemon_trains_and_says_that_it_is_not_monitored(home: Path) -> None:
     process, folder = start(home)
     begun(folder)
-    assert "UNSUPERVISED" in finish(process, folder)
+    assert "Training continues without monitoring" in finish(process, folder)
 
 
-def test_a_daemon_that_comes_later_is_told_everything(home: Path) -> None:
+def test_a_daemon_that_comes_later_gets_everything(home: Path) -> None:
     process, folder = start(home)
     begun(folder)
     with PlainDaemon(home) as daemon:
-        eventually("the announcement", lambda: daemon.topics[:2] == EVERYTHING[:2])
+        eventually("the announcement", lambda: daemon.kinds[:2] == EVERYTHING[:2])
         output = finish(process, folder)
-        assert daemon.topics == EVERYTHING
-    assert "the daemon is back" in output
+        assert daemon.kinds == EVERYTHING
+    assert "The daemon is back" in output
 
 
-def test_another_daemon_is_told_of_the_run_and_its_generation_again(home: Path) -> None:
+def test_another_daemon_gets_the_run_and_its_generation_again(home: Path) -> None:
     with PlainDaemon(home, started_s=1.0) as first:
         process, folder = start(home)
         begun(folder)
-        eventually("the announcement", lambda: first.topics == EVERYTHING[:2])
+        eventually("the announcement", lambda: first.kinds == EVERYTHING[:2])
     with PlainDaemon(home, started_s=2.0) as second:
-        eventually("the announcement", lambda: second.topics == EVERYTHING[:2])
+        eventually("the announcement", lambda: second.kinds == EVERYTHING[:2])
         finish(process, folder)
-        assert second.topics == EVERYTHING
+        assert second.kinds == EVERYTHING
 
 
 def test_a_daemon_that_refuses_is_quoted_and_the_training_trains(home: Path) -> None:
-    with PlainDaemon(home, refusals={"runs": "policy.yaml: no such key"}):
+    with PlainDaemon(home, refusals={"run_announced": "policy.yaml: no such key"}):
         process, folder = start(home)
         begun(folder)
-        assert "refused runs: policy.yaml: no such key" in finish(process, folder)
+        assert "refused run_announced: policy.yaml: no such key" in finish(process, folder)
 
 
 @pytest.mark.parametrize("answer", [None, b"", b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]"])
@@ -133,7 +135,7 @@ def test_something_else_on_the_daemons_socket_neither_stops_nor_holds_the_traini
         threading.Thread(target=serve, args=(listener, answer, kept), daemon=True).start()
         process, folder = start(home)
         begun(folder)
-        assert "UNSUPERVISED" in finish(process, folder)
+        assert "Training continues without monitoring" in finish(process, folder)
         for connection in kept:
             connection.close()
 
@@ -163,8 +165,8 @@ def test_a_killed_daemon_is_started_again_and_knows_the_run(home: Path) -> None:
         output = finish(process, folder)
     finally:
         os.kill(daemon_pid(home), signal.SIGTERM)
-    assert "the daemon is back" in output
-    assert output.count("watching run r") == 2
+    assert "The daemon is back" in output
+    assert len(re.findall("monitors run r", output)) == 2
     assert "run finished" in output  # the new daemon's own word
 
 

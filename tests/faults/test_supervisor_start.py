@@ -68,7 +68,7 @@ def test_output_that_nobody_reads_blocks_the_training_and_not_us(tmp_path: Path)
             "the start", lambda: folder.generation(1).exists() and '"pid": 0' not in folder.generation(1).read_text()
         )
         process.send_signal(signal.SIGTERM)
-        eventually("the end by our ladder", folder.exit(1).exists)
+        eventually("the end by our signals", folder.exit(1).exists)
         over(process)
         assert process.returncode == 128 + signal.SIGTERM
 
@@ -213,7 +213,7 @@ def test_sigterm_is_passed_on_once_and_a_training_that_ignores_it_is_made_to_lea
         eventually("SIGTERM", (folder.root / "asked").exists)
         returned, output = over(process)
     assert returned == 128 + signal.SIGKILL, output
-    assert (folder.root / "asked").read_text() == "xx"  # once by us at once, once by the ladder
+    assert (folder.root / "asked").read_text() == "xx"  # once passed on, once before SIGKILL
     assert json.loads(folder.exit(1).read_text())["escalation"] == "SIGKILL"
     assert json.loads((folder.root / "ended.json").read_text())["how"] == "stopped"
 
@@ -229,5 +229,5 @@ def test_a_hang_up_without_a_terminal_ends_nothing_and_moves_no_output(tmp_path:
         (folder.root / "leave").touch()
         returned, output = over(process)
     assert returned == 0
-    assert "run r: finished" in output
+    assert "Run r: finished" in output
     assert not folder.output_log.exists()

@@ -140,13 +140,13 @@ def test_the_training_goes_on_when_its_terminal_is_closed_and_prints_into_the_lo
     assert '"finished"' in (folder.root / "ended.json").read_text()
     assert int((tmp_path / "done").read_text()) > 10
     assert "the last batch" in folder.output_log.read_text()
-    eventually("our own lines in the log", lambda: "run r: finished" in folder.output_log.read_text())
+    eventually("our own lines in the log", lambda: "Run r: finished" in folder.output_log.read_text())
 
 
 def test_our_lines_clear_the_progress_bar_they_meet(tmp_path: Path, open_terminal: Callable[..., Terminal]) -> None:
     terminal = open_terminal(command([sys.executable, "-c", "print('50%', end='', flush=True)"], run="r"))
     assert terminal.wait() == 0
-    assert "\r\x1b[Ktrainwarden: generation 1 is over: exit code 0" in terminal.output
+    assert "\r\x1b[Ktrainwarden: Generation 1 has finished: exit code 0" in terminal.output
 
 
 def shell(tmp_path: Path, open_terminal: Callable[..., Terminal], text: str) -> Terminal:

@@ -1,4 +1,4 @@
-"""A plain HTTP server on a Unix socket that answers a supervisor as a daemon would, and remembers what it was told."""
+"""A plain HTTP server on a Unix socket that answers a supervisor as a daemon would, and keeps what it received."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ import socketserver
 import threading
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 from typing_extensions import Self
+
+from monitor.core.model.channel import ClientInput, kind_of
+
+T = TypeVar("T")
 
 
 class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
@@ -33,8 +38,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.daemon.told.append((self.path.removeprefix("/api/v1/runs/r/"), body))
-        refusal = self.server.daemon.refusals.get(self.path.rpartition("/")[2])
+        assert self.path == "/api/v1/runs/r/inputs"
+        given = msgspec.convert(body, ClientInput)
+        self.server.daemon.received.append(given)
+        refusal = self.server.daemon.refusals.get(kind_of(given))
         self._answer({"error": refusal} if refusal else {}, 400 if refusal else 200)
 
     def _answer(self, value: Any, status: int = 200) -> None:
@@ -55,7 +62,7 @@ class PlainDaemon:
     """For run "r". Use as a context manager."""
 
     def __init__(self, home: Path, started_s: float = 1.0, refusals: dict[str, str] | None = None) -> None:
-        self.told: list[tuple[str, dict[str, Any]]] = []
+        self.received: list[ClientInput] = []
         self.timeline: list[dict[str, Any]] = []
         self.more = threading.Event()
         self.refusals = refusals or {}
@@ -78,11 +85,15 @@ class PlainDaemon:
         self._path.unlink()
 
     def notify(self, text: str, severity: str = "info") -> None:
-        self.timeline.append({"n": len(self.timeline) + 1, "at_s": 0.0, "severity": severity, "text": text})
+        self.timeline.append({"n": len(self.timeline) + 1, "run": "r", "at_s": 0.0, "severity": severity, "text": text})
         self.more.set()
         self.more.clear()
 
     @property
-    def topics(self) -> list[str]:
-        """What it was told of, in order; opening the run is "/api/v1/runs"."""
-        return [topic for topic, _ in self.told]
+    def kinds(self) -> list[str]:
+        """The tags of what it received, in order."""
+        return [kind_of(given) for given in self.received]
+
+    def last(self, kind: type[T]) -> T:
+        """The last input of a kind that it received."""
+        return [given for given in self.received if isinstance(given, kind)][-1]

@@ -16,6 +16,7 @@ import msgspec
 from typing_extensions import Self
 
 import _trainwarden
+from monitor.core.model.channel import ClientInput
 
 READY_S = 20.0
 POLL_S = 0.02
@@ -105,6 +106,10 @@ class DaemonProcess:
     def post(self, path: str, body: object) -> None:
         response = self.request("POST", path, body)
         assert response.status_code == 200, response.text
+
+    def send(self, given: ClientInput) -> None:
+        """As the supervisor or the CLI would."""
+        self.post(f"/api/v1/runs/{given.run}/inputs", given)
 
     def metric(self, series: str) -> float | None:
         """The value of a series as it stands in the exposition, such as 'trainwarden_runs'; None: it is not there."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from monitor.core.model.channel import RunAnnounced
 from tests.harness.real_daemon import DaemonProcess, until
 from tests.harness.trainer import announce
 from trainer_hooks.probe import boundary
@@ -39,7 +40,7 @@ def test_a_declared_boundary_is_no_spike_and_the_same_without_it_is_one(how: str
     pytest.importorskip("torch")
     folder = announce(tmp_path, "night")
     with DaemonProcess(tmp_path) as daemon:
-        daemon.post("/api/v1/runs", {"run": "night"})
+        daemon.send(RunAnnounced("night"))
         generation = Generation(number=1, nonce="n1", allocated_by="supervisor", supervisor_pid=os.getpid())
         runfolder.write(folder.generation(1), generation)
         environment = {

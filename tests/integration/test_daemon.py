@@ -18,10 +18,23 @@ import httpx
 import msgspec
 import pytest
 
+from monitor.core.model import (
+    CommandGiven,
+    CommandKind,
+    FramesRefused,
+    GenerationExited,
+    GenerationStarted,
+    Input,
+    PlanWritten,
+    ReceiptFound,
+    RunEnded,
+    Tick,
+)
+from monitor.core.model.channel import RunAnnounced
 from tests.harness.real_daemon import DaemonProcess, until
 from tests.harness.trainer import FakeTrainer, announce
 from trainer_hooks.wire.messages import EventsSeen, PhaseChanged, Refused
-from trainer_hooks.wire.runfolder import Exit, Receipt
+from trainer_hooks.wire.runfolder import Exit, GenerationOutcome, Receipt, RunOutcome
 
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool (of Prometheus) is not here")
 NASTY = ["..%2F..%2Fetc", "..", "a%0Ab", "%00", "x" * 65, "night%0a", "-rf", "%3Cimg%3E", ".hidden"]
@@ -32,11 +45,10 @@ def training(daemon: DaemonProcess, run: str, generation: int = 1, nonce: str = 
     """A run that its supervisor announced; this test's process plays the supervisor and the training."""
     if generation == 1:
         announce(daemon.home, run)
-        daemon.post("/api/v1/runs", {"run": run})
+        daemon.send(RunAnnounced(run))
     with FakeTrainer(daemon.home, run, generation, nonce, os.getpid()) as trainer:
         trainer.allocate(os.getpid(), os.getpid())
-        started = {"number": generation, "nonce": nonce, "pid": os.getpid(), "supervisor_pid": os.getpid()}
-        daemon.post(f"/api/v1/runs/{run}/generation-started", started)
+        daemon.send(GenerationStarted(run, generation, nonce, os.getpid(), os.getpid()))
         trainer.start()
         trainer.until_seen()
         yield trainer
@@ -81,7 +93,7 @@ def test_two_runs_at_once_are_kept_apart(daemon: DaemonProcess) -> None:
 def test_an_order_reaches_the_rank_it_names_and_is_asked_again_until_it_is_answered(daemon: DaemonProcess) -> None:
     with training(daemon, "night") as trainer:
         trainer.batches(3)
-        daemon.post("/api/v1/runs/night/stop", {"by": "the test"})
+        daemon.send(CommandGiven("night", CommandKind.STOP, "the test"))
         order = trainer.until_order()
         assert (order.kind, order.run, order.generation, order.rank) == ("stop", "night", 1, 0)
         trainer.orders.clear()
@@ -89,7 +101,7 @@ def test_an_order_reaches_the_rank_it_names_and_is_asked_again_until_it_is_answe
         receipt = Receipt(
             order=order.id, generation=1, outcome="applied", detail="", epoch=1, batch=3, read_back={}, written_s=1.0
         )
-        daemon.post("/api/v1/runs/night/receipt", receipt)
+        daemon.send(ReceiptFound("night", receipt))
         until(
             "the answer is counted",
             lambda: daemon.metric('trainwarden_orders_total{kind="stop",outcome="applied",run="night"}') == 1,
@@ -131,7 +143,7 @@ def test_a_newer_generation_is_taken_when_its_file_bears_it_out(daemon: DaemonPr
         first.batches(10)
         until("the first generation arrived", lambda: _summary(daemon, "night")["batches"] == 10)
         ended = Exit(number=1, code=75, signal=None, ended_s=time.time())
-        daemon.post("/api/v1/runs/night/generation-exited", {"exit": ended, "relaunch": True})
+        daemon.send(GenerationExited("night", ended, relaunch=True))
         with FakeTrainer(daemon.home, "night", 2, "n2", os.getpid()) as second:
             second.allocate(os.getpid(), os.getpid())
             second.start()
@@ -185,12 +197,14 @@ def test_a_run_id_that_could_leave_its_folder_or_its_line_is_refused_everywhere(
     daemon: DaemonProcess, name: str
 ) -> None:
     before = sorted(path.name for path in daemon.home.rglob("*"))
-    for method, path in [("GET", ""), ("GET", "/report"), ("GET", "/timeline"), ("POST", "/stop"), ("POST", "/ended")]:
-        response = daemon.request(method, f"/api/v1/runs/{name}{path}", {} if method == "POST" else None)
+    for method, path in [("GET", ""), ("GET", "/report"), ("GET", "/timeline"), ("POST", "/inputs")]:
+        body = {"type": "command", "run": name, "kind": "stop", "by": "x"} if method == "POST" else None
+        response = daemon.request(method, f"/api/v1/runs/{name}{path}", body)
         assert response.status_code in {400, 404, 405, 307}, (method, path, response.text)
-    opened = daemon.request("POST", "/api/v1/runs", {"run": httpx.URL(f"http://x/{name}").path.removeprefix("/")})
-    assert opened.status_code in {400, 422}
-    assert msgspec.json.decode(opened.content)["error"]
+    raw = httpx.URL(f"http://x/{name}").path.removeprefix("/")
+    for path in (name, "night"):
+        opened = daemon.request("POST", f"/api/v1/runs/{path}/inputs", RunAnnounced(raw))
+        assert opened.status_code in {400, 404, 405, 307}, opened.text
     with FakeTrainer(daemon.home, "../../outside\nFAKE LOG LINE", pid=1) as trainer:
         trainer.start()
         answer = trainer.receive(10.0)
@@ -205,13 +219,47 @@ def test_errors_are_sentences(daemon: DaemonProcess) -> None:
     for method, path, body, status in [
         ("GET", "/api/v1/runs/nobody", None, 404),
         ("GET", "/api/v1/nothing", None, 404),
-        ("POST", "/api/v1/runs", {"run": "nobody"}, 422),
-        ("POST", "/api/v1/runs", {"ran": 1}, 400),
-        ("POST", "/api/v1/runs", {"run": "x" * 70_000}, 413),
+        ("POST", "/api/v1/runs/nobody/inputs", RunAnnounced("nobody"), 422),
+        ("POST", "/api/v1/runs/nobody/inputs", CommandGiven("nobody", CommandKind.STOP, "me"), 404),
+        ("POST", "/api/v1/runs/nobody/inputs", RunAnnounced("somebody"), 400),
+        ("POST", "/api/v1/runs/nobody/inputs", {"ran": 1}, 400),
+        (
+            "POST",
+            "/api/v1/runs/nobody/inputs",
+            {"type": "command", "run": "nobody", "kind": "explode", "by": ""},
+            400,
+        ),
+        ("POST", "/api/v1/runs/nobody/inputs", RunAnnounced("x" * 70_000), 413),
     ]:
         response = daemon.request(method, path, body)
         assert response.status_code == status, response.text
         assert len(msgspec.json.decode(response.content)["error"]) > 8
+
+
+@pytest.mark.parametrize("given", [Tick(), PlanWritten("night", "plan-2", ""), FramesRefused("night", 3, "made up")])
+def test_an_input_that_no_client_may_send_is_refused_and_changes_nothing(daemon: DaemonProcess, given: Input) -> None:
+    announce(daemon.home, "night")
+    daemon.send(RunAnnounced("night"))
+    response = daemon.request("POST", "/api/v1/runs/night/inputs", given)
+    assert response.status_code == 400
+    assert "no input that a client may send" in msgspec.json.decode(response.content)["error"]
+    assert (daemon.metric('trainwarden_frames_dropped_total{run="night"}') or 0) == 0
+
+
+def test_an_announcement_that_is_repeated_changes_nothing(daemon: DaemonProcess) -> None:
+    announce(daemon.home, "night")
+    over = Exit(number=1, code=0, signal=None, ended_s=1.0, outcome=GenerationOutcome.FINISHED)
+    ended = RunEnded("night", RunOutcome.FINISHED, "exit code 0")
+    for given in (
+        RunAnnounced("night"),
+        GenerationStarted("night", 1, "n1", os.getpid(), os.getpid()),
+        GenerationExited("night", over, relaunch=False),
+        ended,
+    ):
+        daemon.send(given)
+        once = (_summary(daemon, "night"), daemon.json("/api/v1/runs/night/timeline"))
+        daemon.send(given)
+        assert (_summary(daemon, "night"), daemon.json("/api/v1/runs/night/timeline")) == once
 
 
 def test_the_port_reads_only_and_answers_only_to_its_own_name(daemon: DaemonProcess) -> None:
@@ -325,11 +373,10 @@ with httpx.Client(transport=httpx.HTTPTransport(uds=sys.argv[1]), base_url="http
 
 def test_a_supervisor_that_dies_is_noticed_and_so_is_a_training_without_one(daemon: DaemonProcess) -> None:
     announce(daemon.home, "night")
-    daemon.post("/api/v1/runs", {"run": "night"})
+    daemon.send(RunAnnounced("night"))
     supervisor, child = (subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) for _ in range(2))
     with supervisor, child:
-        started = {"number": 1, "nonce": "n1", "pid": child.pid, "supervisor_pid": supervisor.pid}
-        daemon.post("/api/v1/runs/night/generation-started", started)
+        daemon.send(GenerationStarted("night", 1, "n1", child.pid, supervisor.pid))
         until("the run is supervised", lambda: _summary(daemon, "night")["supervised"])
         until("both are watched", lambda: daemon.json("/api/v1/health")["runs_live"] == 1)
         supervisor.kill()

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from monitor.core.model import CommandGiven, CommandKind
+from monitor.core.model.channel import RunAnnounced
 from tests.harness.real_daemon import DaemonProcess, until
 from tests.harness.trainer import announce
 from trainer_hooks.wire import runfolder
@@ -38,7 +40,7 @@ probe.close()
 def test_the_hooks_link_delivers_obeys_and_forgets(tmp_path: Path) -> None:
     folder = announce(tmp_path, "night")
     with DaemonProcess(tmp_path) as daemon:
-        daemon.post("/api/v1/runs", {"run": "night"})
+        daemon.send(RunAnnounced("night"))
         environment = {
             **os.environ, "TRAINWARDEN_HOME": str(tmp_path), "TRAINWARDEN_RUN": "night", "TRAINWARDEN_NONCE": "n1",
             "TRAINWARDEN_RUN_FOLDER": str(folder.root), "TRAINWARDEN_GENERATION": "1",
@@ -58,7 +60,7 @@ def test_the_hooks_link_delivers_obeys_and_forgets(tmp_path: Path) -> None:
             assert hook.stdin is not None
             assert hook.stdout.readline() == b"flushed True\n"
             until("every batch arrived", lambda: daemon.json("/api/v1/runs/night")["summary"]["batches"] == 500)
-            daemon.post("/api/v1/runs/night/stop", {"by": "the test"})
+            daemon.send(CommandGiven("night", CommandKind.STOP, "the test"))
             hook.stdin.write(b"go\n")
             hook.stdin.flush()
             assert hook.stdout.readline() == b"flushed True\n"

@@ -11,12 +11,14 @@ import msgspec
 import pytest
 
 from monitor.cli import execute
+from monitor.core.model import GenerationStarted, RunEnded
+from monitor.core.model.channel import RunAnnounced
 from monitor.core.model.curves import Curves
 from monitor.core.state.run import RunState
 from tests.harness.pages import assert_inert
 from tests.harness.real_daemon import DaemonProcess, until
 from tests.harness.trainer import FakeTrainer, announce
-from trainer_hooks.wire.runfolder import RunFolder
+from trainer_hooks.wire.runfolder import RunFolder, RunOutcome
 
 
 @pytest.fixture
@@ -24,11 +26,10 @@ def streamed(daemon: DaemonProcess, monkeypatch: pytest.MonkeyPatch) -> DaemonPr
     """A daemon that was sent 124 batches, the last four of them NaN."""
     monkeypatch.setenv("TRAINWARDEN_HOME", str(daemon.home))
     announce(daemon.home, "night")
-    daemon.post("/api/v1/runs", {"run": "night"})
+    daemon.send(RunAnnounced("night"))
     with FakeTrainer(daemon.home, "night", 1, "n1", os.getpid()) as trainer:
         trainer.allocate(os.getpid(), os.getpid())
-        started = {"number": 1, "nonce": "n1", "pid": os.getpid(), "supervisor_pid": os.getpid()}
-        daemon.post("/api/v1/runs/night/generation-started", started)
+        daemon.send(GenerationStarted("night", 1, "n1", os.getpid(), os.getpid()))
         trainer.start()
         trainer.until_seen()
         trainer.batches(120)
@@ -80,7 +81,7 @@ def _sections(page: str) -> list[str]:
 def test_the_state_is_kept_in_the_folder_when_the_run_ends(
     streamed: DaemonProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    streamed.post("/api/v1/runs/night/ended", {"how": "stopped", "detail": "by hand"})
+    streamed.send(RunEnded("night", RunOutcome.STOPPED, "by hand"))
     kept = RunFolder(streamed.home / "runs" / "night").state
     until("the state is kept", kept.exists)
     run = msgspec.msgpack.decode(kept.read_bytes(), type=RunState)

@@ -93,7 +93,7 @@ class TrainingStarted(msgspec.Struct, frozen=True, array_like=True, tag=20):
     """The trainer is built and about to draw its first batch."""
 
     wall_s: float
-    framework: str  # "ultralytics"
+    framework: str  # Framework.name
     versions: dict[str, str]  # framework, torch, cuda, python, trainwarden
     settings: dict[str, str]  # every hyperparameter, as text
     part_names: tuple[str, ...]
@@ -144,11 +144,11 @@ class SettingChanged(msgspec.Struct, frozen=True, array_like=True, tag=22):
 
 
 class PhaseChanged(msgspec.Struct, frozen=True, array_like=True, tag=23):
-    """What the trainer is busy with from now on: "train", "validate", "save", "idle"."""
+    """What the trainer is busy with from now on."""
 
     wall_s: float
     epoch: int
-    phase: str
+    phase: str  # words.Phase
 
 
 class EpochEnded(msgspec.Struct, frozen=True, array_like=True, tag=24):
@@ -178,7 +178,7 @@ class OrderApplied(msgspec.Struct, frozen=True, array_like=True, tag=26):
 
     wall_s: float
     order_id: str
-    outcome: str  # "applied", "refused", "failed"
+    outcome: str  # words.OrderOutcome: APPLIED, REFUSED or FAILED
     detail: str
     epoch: int
     batch: int
@@ -193,7 +193,7 @@ class PlanApplied(msgspec.Struct, frozen=True, array_like=True, tag=27):
 
     wall_s: float
     plan_id: str
-    when: str  # "first step", "ramp end"
+    when: str  # words.ReadBack
     start_epoch: int  # from 1
     read_back: dict[str, str]
     mismatches: tuple[str, ...]  # sentences; empty: every value read back is the plan's
@@ -203,7 +203,7 @@ class TrainingEnded(msgspec.Struct, frozen=True, array_like=True, tag=28):
     """train() is over in this process."""
 
     wall_s: float
-    how: str  # "finished", "order", "exception", "interrupted"
+    how: str  # words.TrainingEnd
     detail: str
     epoch: int
     metrics: dict[str, float]
@@ -295,7 +295,7 @@ class Order(msgspec.Struct, frozen=True, array_like=True, tag=61):
     run: str
     generation: int
     rank: int
-    kind: str  # "stop": leave the loop; "adjust": apply the plan in place; "stacks": say what every thread does
+    kind: str  # words.OrderKind
     plan: str  # file name in the run folder, or empty (a stop without a relaunch)
     reason: str
     training: int = 1

@@ -28,6 +28,9 @@ from typing import TypeVar
 
 import msgspec
 
+from trainer_hooks.wire.enums import StrEnum
+
+DAEMON_PORT = 9469  # of /metrics and the API on 127.0.0.1, where it is free
 SOCKET_PATH_MAX = 107  # bytes of sockaddr_un.sun_path less its NUL
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 CLAIM_NAME = re.compile(r"training-(\d{1,9})-g(\d{1,9})(?:-r(\d{1,9}))?\.json")
@@ -70,7 +73,27 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     start_ticks: int = 0  # field 22 of /proc/<pid>/stat: with pid and boot_id it names the process for good
     boot_id: str = ""
     started_s: float = 0.0
-    supervisor_pid: int = 0
+    supervisor_pid: int = msgspec.field(default=0, name="shim_pid")  # its name on disk since the first version
+
+
+class GenerationOutcome(StrEnum):
+    """What the end of a generation means. Decided by monitor.core.model.outcomes and by nobody else."""
+
+    FINISHED = "finished"  # the command ended with exit code 0, or after its training had finished
+    STOPPED = "stopped"  # it obeyed an order to stop or to go back
+    INTERRUPTED = "interrupted"  # a person or the system asked for the end: Ctrl-C, SIGTERM
+    KILLED = "killed"  # it did not leave in time, and the supervisor ended it by signals
+    FAILED = "failed"  # it ended by itself, with another exit code than 0 or by a signal
+    UNKNOWN = "unknown"  # it was not the supervisor's child, so nobody can read its exit code
+
+
+class RunOutcome(StrEnum):
+    """Why the supervisor starts nothing more for a run."""
+
+    FINISHED = "finished"
+    FAILED = "failed"
+    STOPPED = "stopped"  # an order or a person ended it
+    HELD = "held"  # the next generation can't be started safely: a person has to look
 
 
 class Exit(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,12 +105,13 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
     ended_s: float
     escalation: str = ""  # "", "SIGTERM" or "SIGKILL": the last thing the supervisor had to do
     asked: bool = False  # True: a person or the system asked for the end (Ctrl-C, SIGTERM): nothing has failed
+    outcome: GenerationOutcome | None = None  # None: written before this field existed, or by nobody who could know
 
 
 class RunOver(msgspec.Struct, frozen=True, kw_only=True):
     """The supervisor starts nothing more for this run."""
 
-    how: str  # "finished", "failed", "stopped", "held"
+    how: RunOutcome
     detail: str
     code: int
     ended_s: float
@@ -137,7 +161,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     run: str
     generation: int  # the generation that starts from it (a relaunch), or that applies it in place
-    kind: str  # "rollback" or "adjust"
+    kind: str  # words.PlanKind
     order: str  # the order that asks the present generation to leave
     incident: str
     reason: str
@@ -145,7 +169,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     arguments_digest: str  # of that training; empty: not known, only the ordinal is compared
     save_dir: str
     checkpoint: Checkpoint | None  # None for "adjust"
-    best: Checkpoint | None  # the best.pt that belongs to that state; None: there was none
+    best: Checkpoint | None  # the best checkpoint that belongs to that state; None: there was none
     start_epoch: int  # from 1
     settings: Settings
     changes: tuple[Change, ...]
@@ -154,6 +178,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     grace_s: float  # how long the present generation may take to leave before it is made to
     written_s: float
     training: int = 1  # which training of the run it is for
+    framework: str = ""  # TrainingStarted.framework of that training; empty: a plan from before this was written
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,7 +186,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
 
     order: str
     generation: int
-    outcome: str  # "applied", "refused", "failed", "killed" (by the supervisor), "exited" (ended before it was obeyed)
+    outcome: str  # words.OrderOutcome
     detail: str
     epoch: int
     batch: int

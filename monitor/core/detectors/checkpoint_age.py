@@ -13,7 +13,7 @@ from monitor.core.state.view import RunView
 
 STRIDE = 64  # batches between two looks
 CHECKPOINTS_SEEN = 64  # the newest ones
-DISTANCE_MIN = 100  # batches: shorter ones are best.pt beside last.pt, or a test
+DISTANCE_MIN = 100  # batches: shorter ones are a best checkpoint beside the last one, or a test
 
 
 class CheckpointAgeConfig(DetectorConfig):

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pydantic import Field
 
 from monitor.core.detectors import DetectorConfig, Moment, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import EpochStatus, Finding, Severity
 from monitor.core.state.rows import EpochRow
 from monitor.core.state.view import RunView
 from trainer_hooks.wire.messages import EpochEnded
@@ -54,7 +54,8 @@ def overfitting(run: RunView, config: OverfittingConfig) -> Finding | None:
     stride = STRIDE if len(run.training.epochs) > ROWS_MAX else 1
     if run.event.epoch % stride:
         return None
-    rows = [r for r in run.training.epochs[-ROWS_MAX:] if r.generation == run.at.generation and r.status == "ended"]
+    rows = run.training.epochs[-ROWS_MAX:]
+    rows = [r for r in rows if r.generation == run.at.generation and r.status == EpochStatus.ENDED]
     name, worth = ("fitness", _fitness) if any(_fitness(r) is not None for r in rows) else ("validation loss", _loss)
     judged = [(row, value) for row in rows if (value := worth(row)) is not None]
     found = _worse_by(judged, config)

@@ -10,10 +10,12 @@ from typing import Literal
 from monitor.core.diagnosis.onset import CALM, Lead, Reference, first_lasting, lead, reference
 from monitor.core.diagnosis.robust import level
 from monitor.core.diagnosis.signal_samples import LOSS, NORM, Measure, Read, finite, parts, rates
-from monitor.core.model import Finding, Incident, Position
+from monitor.core.model import EpochStatus, Finding, Incident, Position
+from monitor.core.model.frameworks import framework_named
 from monitor.core.state.rows import EpochRow
 from monitor.core.state.run import TrainingState
 from monitor.core.state.trace import Trace
+from trainer_hooks.wire.framework import Framework
 from trainer_hooks.wire.messages import BatchEnded, Nonfinite, NonfiniteSeen, TrainingStarted
 
 BEFORE_BATCHES = 256  # that what came after is held against
@@ -192,6 +194,11 @@ class Case:
             return None
         return number if math.isfinite(number) else None
 
+    @cached_property
+    def framework(self) -> Framework:
+        """What the framework of this training is."""
+        return framework_named(self.started.framework if self.started else "")
+
     def words(self, name: str) -> str:
         """A hyperparameter as it was told; empty: it was not."""
         return self.started.settings.get(name, "") if self.started else ""
@@ -220,7 +227,7 @@ class Case:
     def row_before(self) -> EpochRow | None:
         """The last whole epoch before the one of the onset, in any generation."""
         here = (self.first.generation, self.first.epoch)
-        rows = [r for r in self.training.epochs if (r.generation, r.epoch) < here and r.status == "ended"]
+        rows = [r for r in self.training.epochs if (r.generation, r.epoch) < here and r.status == EpochStatus.ENDED]
         return rows[-1] if rows else None
 
     def far_level(self, read: Read) -> float | None:

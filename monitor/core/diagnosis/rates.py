@@ -12,7 +12,7 @@ from trainer_hooks.wire.messages import BatchEnded
 
 JUMP = 1.5  # times the batch before, and times what a straight line asks for
 JUMP_BACK_BATCHES = 64
-HIGH = 10.0  # times lr0: MuSGD's groups differ by 3, the biases of a warm-up by hundreds
+HIGH = 10.0  # times the base rate: MuSGD's groups differ by 3, the biases of a warm-up by hundreds
 NEAR_BEFORE, NEAR_AFTER = 0.02, 0.05  # of the warm-up: where its end counts as near
 NEAR_BEFORE_MAX, NEAR_AFTER_MAX = 200, 1000  # batches
 NEAR_LEAST = 50
@@ -89,26 +89,27 @@ class WarmUp:
 def warm_up(case: Case) -> WarmUp | None:
     """Where in warm-up it is; None: the training has none, or does not tell.
 
-    Ultralytics: round(min(warmup_epochs, epochs - 1) x batches per epoch), at least 1 epoch's worth of batches counted
-    from the first epoch, not from a resume (BaseTrainer._do_train). Elsewhere `warmup_steps`, of optimizer steps.
+    A warm-up told in epochs ends at the latest an epoch before the training does, and is counted from the first epoch,
+    not from a resume. One told in steps means optimizer steps.
     """
     training = case.started
     if training is None or training.batches_per_epoch <= 0:
         return None
     done = (case.onset.epoch - 1) * training.batches_per_epoch + case.onset.batch
-    epochs, steps = case.setting("warmup_epochs"), case.setting("warmup_steps")
+    names = case.framework.settings
+    epochs, steps = case.setting(names.warmup_epochs), case.setting(names.warmup_steps)
     if epochs:
         return WarmUp(done, round(min(epochs, training.epochs - 1) * training.batches_per_epoch))
-    if steps and case.setting("gradient_accumulation_steps") in (None, 1.0):
+    if steps and case.setting(names.accumulation) in (None, 1.0):
         return WarmUp(done, round(steps))
     return None
 
 
 def high_groups(case: Case) -> list[tuple[str, float, float]]:
-    """Groups whose rate at the onset was a multiple of lr0: name, rate, the multiple."""
-    lr0 = case.setting("lr0")
-    if not lr0 or lr0 <= 0.0 or not case.after:
+    """Groups whose rate at the onset was a multiple of the base rate: name, rate, the multiple."""
+    base = case.setting(case.framework.settings.learning_rate)
+    if not base or base <= 0.0 or not case.after:
         return []
     at = case.after[0]
     rates = [(m.name.removeprefix("learning_rate/"), m.read(at)) for m in case.rates]
-    return [(name, rate, rate / lr0) for name, rate in rates if rate and math.isfinite(rate) and rate >= HIGH * lr0]
+    return [(name, rate, rate / base) for name, rate in rates if rate and math.isfinite(rate) and rate >= HIGH * base]

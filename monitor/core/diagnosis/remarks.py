@@ -40,9 +40,10 @@ def _plan(case: Case) -> str:
 
 
 def _biases(case: Case) -> str:
-    """The biases of Ultralytics warm up *down* from warmup_bias_lr, 0.1."""
-    said = [f"Group {name(g)} stood at {number(r)}, {math.floor(m)} times lr0" for g, r, m in high_groups(case)]
-    return f"{'; '.join(said)} ({number(case.setting('lr0') or 0.0)})." if said else ""
+    """Groups far above the base rate: in some trainers the biases warm up *down* from a higher one."""
+    base = case.framework.settings.learning_rate
+    said = [f"Group {name(g)} stood at {number(r)}, {math.floor(m)} times {base}" for g, r, m in high_groups(case)]
+    return f"{'; '.join(said)} ({number(case.setting(base) or 0.0)})." if said else ""
 
 
 def _warm_up(case: Case) -> str:

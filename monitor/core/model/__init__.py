@@ -24,6 +24,7 @@ from monitor.core.model.inputs import (
     AlertSettled,
     CheckpointExamined,
     CommandGiven,
+    CommandKind,
     Entry,
     FramesRefused,
     GenerationExited,
@@ -43,8 +44,11 @@ from monitor.core.model.inputs import (
     VolumeSeen,
 )
 from monitor.core.model.nouns import (
+    ActionKind,
+    AlertKind,
     Cause,
     Diagnosis,
+    EpochStatus,
     Finding,
     Incident,
     IncidentEntry,
@@ -57,14 +61,18 @@ from monitor.core.model.nouns import (
 )
 
 __all__ = [
+    "ActionKind",
+    "AlertKind",
     "AlertSettled",
     "Cause",
     "CheckpointExamined",
     "CommandGiven",
+    "CommandKind",
     "Diagnosis",
     "Effect",
     "EndTraining",
     "Entry",
+    "EpochStatus",
     "ExamineCheckpoint",
     "Finding",
     "FramesRefused",

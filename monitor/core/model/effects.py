@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from monitor.core.model.nouns import Finding, Severity
+from monitor.core.model.nouns import AlertKind, Finding, Severity
 from trainer_hooks.wire.messages import Order
 from trainer_hooks.wire.runfolder import Plan
 
@@ -50,7 +50,7 @@ class RaiseAlert(msgspec.Struct, frozen=True, tag="alert"):
 
     id: str  # stable: the same alert has the same id over restarts
     run: str
-    kind: str  # "incident_opened", "rolled_back", "adjusted", "resolved", "given_up", "supervisor_lost", "watch", ...
+    kind: AlertKind
     severity: Severity
     incident: str  # id; empty: none
     title: str

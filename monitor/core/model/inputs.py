@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from monitor.core.model.nouns import Verdict
+from trainer_hooks.wire.enums import StrEnum
 from trainer_hooks.wire.messages import Record, StacksSeen
-from trainer_hooks.wire.runfolder import Exit, Manifest, Receipt, RunSpec
+from trainer_hooks.wire.runfolder import Exit, Manifest, Receipt, RunOutcome, RunSpec
 
 
 class RunOpened(msgspec.Struct, frozen=True, tag="run_opened"):
@@ -26,11 +27,11 @@ class GenerationStarted(msgspec.Struct, frozen=True, tag="generation_started"):
     number: int
     nonce: str
     pid: int
-    supervisor_pid: int
+    supervisor_pid: int = msgspec.field(name="shim_pid")  # its name in every journal since the first version
 
 
 class GenerationExited(msgspec.Struct, frozen=True, tag="generation_exited"):
-    """The training's process is gone, with all its descendants."""
+    """The training's process is gone, with all its descendants. What that means: monitor.core.model.outcomes."""
 
     run: str
     exit: Exit
@@ -41,7 +42,7 @@ class RunEnded(msgspec.Struct, frozen=True, tag="run_ended"):
     """The supervisor will start nothing more."""
 
     run: str
-    how: str  # "finished", "failed", "stopped", "held"
+    how: RunOutcome
     detail: str
 
 
@@ -49,7 +50,7 @@ class SupervisorChanged(msgspec.Struct, frozen=True, tag="shim_changed"):
     """The supervisor of a run is gone (pid 0), or another one took over."""
 
     run: str
-    supervisor_pid: int
+    supervisor_pid: int = msgspec.field(name="shim_pid")
 
 
 class RecordArrived(msgspec.Struct, frozen=True, tag="record"):
@@ -62,11 +63,18 @@ class RecordArrived(msgspec.Struct, frozen=True, tag="record"):
     training: int = 1  # of the run, from 1
 
 
+class CommandKind(StrEnum):
+    """What an operator can ask of a run."""
+
+    STOP = "stop"
+    ROLLBACK = "rollback"
+
+
 class CommandGiven(msgspec.Struct, frozen=True, tag="command"):
     """An operator asks for something."""
 
     run: str
-    kind: str  # "stop", "rollback"
+    kind: CommandKind
     by: str
 
 

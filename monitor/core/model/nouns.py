@@ -43,6 +43,44 @@ class IncidentState(StrEnum):
     LOST = "lost"
 
 
+class ActionKind(StrEnum):
+    """What the policy does about an incident."""
+
+    NONE = ""  # nothing was done yet
+    WATCH = "watch"  # nothing; see whether it heals by itself
+    WAIT = "wait"  # nothing yet: an action was just taken
+    EXAMINE = "examine"  # have a checkpoint examined, then decide again
+    ADJUST = "adjust"  # change settings in place
+    ROLLBACK = "rollback"  # stop, go back to a checkpoint, start again with other settings
+    STOP = "stop"  # stop for good and keep everything
+
+
+class EpochStatus(StrEnum):
+    """What became of one pass through an epoch."""
+
+    RUNNING = "running"
+    ENDED = "ended"  # trained and validated
+    LEFT = "left"  # its generation ended within it
+    DISCARDED = "discarded"  # it lies after the checkpoint that a rollback went back to
+    REDONE = "redone"  # the framework's own recovery threw it away, or it began anew
+
+
+class AlertKind(StrEnum):
+    """What people are alerted about."""
+
+    INCIDENT_OPENED = "incident_opened"
+    ADJUSTED = "adjusted"
+    ROLLED_BACK = "rolled_back"
+    SETTINGS_DIFFER = "settings_differ"  # a setting read back is not the plan's
+    RESOLVED = "resolved"
+    GIVEN_UP = "given_up"
+    CLOSED = "closed"  # the training or the run ended with the incident open
+    RUN_FAILED = "run_failed"  # the training ended by itself, and not because it was done
+    SUPERVISOR_LOST = "supervisor_lost"
+    WATCH = "watch"  # a finding that opens no incident
+    STACKS = "stacks"  # where a training stands still
+
+
 class Position(msgspec.Struct, frozen=True):
     """A batch of a run."""
 
@@ -110,7 +148,7 @@ class Diagnosis(msgspec.Struct, frozen=True):
     revision: int = 0  # times it was made anew since the incident opened
 
 
-class Incident(msgspec.Struct):
+class Incident(msgspec.Struct, rename={"timeline": "story", "action": "rung"}):
     """Everything known about one trouble of a run, from its first finding to its end."""
 
     id: str  # "<run>-<n>", unique for ever
@@ -124,7 +162,7 @@ class Incident(msgspec.Struct):
     findings: list[Finding] = []
     timeline: list[IncidentEntry] = []
     onset_samples: list[str] = []
-    action: str = ""  # what is being tried, or was last: "adjust", "rollback", "stop"; empty: only watched
+    action: ActionKind = ActionKind.NONE  # what is being tried, or was last: ADJUST, ROLLBACK, STOP; NONE: only watched
     attempts: int = 0  # actions taken for this incident
     rollbacks: int = 0
     order: Order | None = None  # pending or last

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from monitor.core.model import Incident, Verdict
+from monitor.core.model import ActionKind, Incident, Verdict
 from monitor.core.policy.settings import Policy
 from monitor.core.policy.trust import plausible_ones
 from monitor.core.state.projection import redo_batches
@@ -14,9 +14,9 @@ from monitor.core.state.run import RunState, TrainingState
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What to do next. `checkpoint`: what to go back to ("rollback"), or what is still to be examined ("examine")."""
+    """What to do next. `checkpoint`: what to go back to (ROLLBACK), or what is still to be examined (EXAMINE)."""
 
-    kind: str  # "watch", "wait", "examine", "adjust", "rollback", "stop"
+    kind: ActionKind
     reason: str
     checkpoint: CheckpointState | None = None
 
@@ -40,39 +40,42 @@ def choose(run: RunState, training: TrainingState, incident: Incident, policy: P
     """The next action. Never guesses: without a clean checkpoint it adjusts what is provably clean, or stops."""
     rules = policy.rollback
     if not may_act:
-        return Action("watch", _why_only_watching(run, policy))
+        return Action(ActionKind.WATCH, _why_only_watching(run, policy))
     if _cooling_down(training, rules.cool_down_batches):
-        return Action("wait", f"an action was taken fewer than {rules.cool_down_batches} batches ago")
+        return Action(ActionKind.WAIT, f"an action was taken fewer than {rules.cool_down_batches} batches ago")
     clean = provably_clean(training)
     adjustable = clean and incident.attempts == 0 and incident.family != "hang"  # which takes no adjustment
     if adjustable and (unreachable := _relaunch_redoes_other_work(training)):
-        return Action("adjust", unreachable)
+        return Action(ActionKind.ADJUST, unreachable)
     candidates = plausible_ones(training, rules, incident)
     found = candidates[0] if candidates else None
     if found is None and (waiting := _being_examined(training, incident)):
-        return Action("examine", f"the checkpoint of epoch {waiting.epoch} is being examined", waiting)
+        return Action(ActionKind.EXAMINE, f"the checkpoint of epoch {waiting.epoch} is being examined", waiting)
     if found is None:
         if adjustable:
             return Action(
-                "adjust", "there is no clean checkpoint to go back to, and the guard kept the state provably clean"
+                ActionKind.ADJUST,
+                "there is no clean checkpoint to go back to, and the guard kept the state provably clean",
             )
-        return Action("stop", "no clean checkpoint is left: everything is kept as it is, nothing is guessed")
+        return Action(ActionKind.STOP, "no clean checkpoint is left: everything is kept as it is, nothing is guessed")
     cost = redo_epochs(training, found)
     if adjustable and cost > rules.redo_limit_epochs:
         return Action(
-            "adjust",
+            ActionKind.ADJUST,
             f"the guard kept the state provably clean, and going back would redo {cost:.2f} of an epoch "
             f"(the limit: {rules.redo_limit_epochs:g})",
         )
     if _relaunch_redoes_other_work(training):
-        return Action("stop", f"{_relaunch_redoes_other_work(training)}; resume by hand from {found.path}")
-    if training.ledger.rollbacks_used >= rules.budget:
-        return Action("stop", f"{training.ledger.rollbacks_used} rollbacks are spent (the budget: {rules.budget})")
+        return Action(ActionKind.STOP, f"{_relaunch_redoes_other_work(training)}; resume by hand from {found.path}")
+    spent = training.ledger.rollbacks_used
+    if spent >= rules.budget:
+        return Action(ActionKind.STOP, f"{spent} rollbacks are spent (the budget: {rules.budget})")
     if found.examined_s < (training.ledger.suspicion_s or 0.0):
-        return Action("examine", f"the checkpoint of epoch {found.epoch} is examined again before it is trusted", found)
+        again = f"the checkpoint of epoch {found.epoch} is examined again before it is trusted"
+        return Action(ActionKind.EXAMINE, again, found)
     state = "" if clean else "the model's state is not provably clean; "
     return Action(
-        "rollback",
+        ActionKind.ROLLBACK,
         f"{state}epoch {found.epoch} is the newest clean checkpoint before the onset; "
         f"{cost:.2f} of an epoch is to be redone",
         found,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.core.model import Incident, IncidentState, KeepCheckpoints, Severity
+from monitor.core.model import AlertKind, Incident, IncidentState, KeepCheckpoints, Severity
 from monitor.core.policy.diagnosing import diagnosed_again
 from monitor.core.policy.incidents import examine
 from monitor.core.policy.lifecycle import IncidentEvent
@@ -128,6 +128,10 @@ def _end(tx: Transaction, incident: Incident) -> None:
     tx.record(incident, f"incident {incident.number} {incident.state}: {incident.outcome}")
     name = tx.name
     tx.alert(
-        "resolved", f"{name}: incident {incident.number} {incident.state}", incident.outcome, Severity.INFO, incident
+        AlertKind.RESOLVED,
+        f"{name}: incident {incident.number} {incident.state}",
+        incident.outcome,
+        Severity.INFO,
+        incident,
     )
     keep(tx)

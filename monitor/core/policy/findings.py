@@ -6,7 +6,7 @@ one line on the terminal and at most one alert.
 
 from __future__ import annotations
 
-from monitor.core.model import Finding, RaiseAlert, Severity
+from monitor.core.model import AlertKind, Finding, RaiseAlert, Severity
 from monitor.core.policy import stack_collection
 from monitor.core.policy.diagnosing import cause_of, diagnosed_again
 from monitor.core.policy.incidents import on_findings as on_critical
@@ -47,4 +47,4 @@ def _alert(tx: Transaction, finding: Finding, where: str) -> None:
     text = f"Seen at {where}, since {since}. Nothing is done about it: the policy only tells of {finding.detector}."
     if cause := cause_of(tx, finding):
         text = f"{text} {cause}"
-    tx.effects.append(RaiseAlert(about, run.spec.run, "watch", finding.severity, "", title, text, tx.now_s))
+    tx.effects.append(RaiseAlert(about, run.spec.run, AlertKind.WATCH, finding.severity, "", title, text, tx.now_s))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from monitor.core.model import (
+    ActionKind,
+    AlertKind,
     CommandGiven,
+    CommandKind,
     GenerationExited,
     Incident,
     IncidentState,
@@ -12,12 +15,15 @@ from monitor.core.model import (
     RunEnded,
     Severity,
 )
+from monitor.core.model.outcomes import FAILURES, IN_WORDS, outcome_of
 from monitor.core.policy.incidents import decide, give_up, send
 from monitor.core.policy.lifecycle import IncidentEvent
 from monitor.core.policy.planning import order_for
 from monitor.core.policy.transaction import Transaction
 from monitor.core.state.epochs import totals_of_run
 from trainer_hooks.wire.messages import TrainingEnded, TrainingStarted
+from trainer_hooks.wire.runfolder import Exit, RunOutcome
+from trainer_hooks.wire.words import TrainingEnd
 
 
 def on_generation_started(tx: Transaction, *, news: bool) -> None:
@@ -44,7 +50,7 @@ def on_training_started(tx: Transaction, event: TrainingStarted) -> None:
 
 def on_training_ended(tx: Transaction, event: TrainingEnded) -> None:
     """train() returned or raised."""
-    if event.how == "finished":
+    if event.how == TrainingEnd.FINISHED:
         shown = ", ".join(f"{name} {value:.4g}" for name, value in list(event.metrics.items())[:4])
         tx.notify(f"the training finished after epoch {event.epoch}{': ' + shown if shown else ''}")
         for incident in tx.ledger.incidents[-1:]:
@@ -56,23 +62,16 @@ def on_generation_exited(tx: Transaction, event: GenerationExited) -> None:
     exit_ = event.exit
     for training in tx.run.trainings.values():
         _left(tx.of(training), event)
-    how = (
-        f"exit code {exit_.code}"
-        if exit_.code is not None
-        else f"signal {exit_.signal}"
-        if exit_.signal
-        else "exit code not known"
-    )
+    outcome = outcome_of(exit_, order_obeyed=tx.ledger.leaving, training_finished=_has_finished(tx))
+    said = f"generation {exit_.number} {IN_WORDS[outcome]} ({_ending(exit_)})"
     if event.relaunch:
-        made_to = f", after {exit_.escalation}" if exit_.escalation else ""
-        tx.notify(f"generation {exit_.number} is gone ({how}{made_to}); relaunching")
-    elif _failed(tx, event):
-        name = tx.name
-        tx.notify(f"the training ended by itself: {how}", Severity.CRITICAL)
+        tx.notify(f"{said}; starting generation {exit_.number + 1} from its plan")
+    elif outcome in FAILURES:
+        tx.notify(f"{said}, and is not started again", Severity.CRITICAL)
         tx.alert(
-            "run_failed",
-            f"{name}: the training ended ({how})",
-            "It is not started again: nothing asked for that.",
+            AlertKind.RUN_FAILED,
+            f"{tx.name}: {said}",
+            "It is not started again, because no plan asks for that. Look at its output for the reason.",
             Severity.CRITICAL,
         )
     if tx.run.supervisor_pid == 0:
@@ -87,15 +86,20 @@ def _left(tx: Transaction, event: GenerationExited) -> None:
         return
     if incident.state is IncidentState.MITIGATING and incident.left_at is None:
         incident.left_at = training.left_at
-    if event.relaunch and incident.action == "rollback":
+    if event.relaunch and incident.action == ActionKind.ROLLBACK:
         incident.batches_discarded += training.discarded
 
 
-def _failed(tx: Transaction, event: GenerationExited) -> bool:
-    """An end that nobody asked for: no order, no Ctrl-C, and not after the training was done."""
-    exit_, training = event.exit, tx.training
-    bad = exit_.code != 0 or exit_.signal is not None
-    return bad and not (exit_.asked or tx.ledger.leaving or training.how == "finished")
+def _ending(over: Exit) -> str:
+    """How its first process ended, and what it took."""
+    how = "exit code unknown" if over.code is None else f"exit code {over.code}"
+    how = f"signal {over.signal}" if over.signal is not None else how
+    return f"{how}, after {over.escalation}" if over.escalation else how
+
+
+def _has_finished(tx: Transaction) -> bool:
+    """True where the last training of the process said that it had finished."""
+    return tx.training.over and tx.training.how == TrainingEnd.FINISHED
 
 
 def on_run_ended(tx: Transaction, event: RunEnded) -> None:
@@ -104,7 +108,7 @@ def on_run_ended(tx: Transaction, event: RunEnded) -> None:
     for training in run.trainings.values():
         training.ledger.pending = None
         incident = training.incident
-        if incident and how == "held":
+        if incident and how == RunOutcome.HELD:
             give_up(tx.of(training), incident, detail)
         elif incident:
             why = f"the run {how} ({detail})" if detail else f"the run {how}"
@@ -132,7 +136,7 @@ def _close(tx: Transaction, incident: Incident, incident_event: IncidentEvent, w
     tx.move(incident, incident_event)
     tx.record(incident, f"incident {incident.number} {incident.state}: {incident.outcome}", Severity.WARNING)
     title = f"{tx.name}: incident {incident.number} ended unproven"
-    tx.alert("closed", title, incident.outcome, Severity.WARNING, incident)
+    tx.alert(AlertKind.CLOSED, title, incident.outcome, Severity.WARNING, incident)
 
 
 def on_supervisor_changed(tx: Transaction) -> None:
@@ -143,12 +147,10 @@ def on_supervisor_changed(tx: Transaction) -> None:
     if run.supervisor_pid:
         tx.notify(f"the run has a supervisor again (process {run.supervisor_pid})")
         return
-    remedy = f"take it over with `trainwarden run --adopt {run.spec.run}`"
-    tx.notify(
-        f"the supervisor of this run is gone; the training goes on and is only observed: {remedy}", Severity.CRITICAL
-    )
-    title = f"{tx.name}: supervisor lost"
-    tx.alert("supervisor_lost", title, f"The training goes on and is only observed; {remedy}.", Severity.CRITICAL)
+    what = "Training continues, but nobody can roll it back or start it again"
+    remedy = f"take the run over with `trainwarden run --adopt {run.spec.run}`"
+    tx.notify(f"the supervisor of this run has died. {what}: {remedy}", Severity.CRITICAL)
+    tx.alert(AlertKind.SUPERVISOR_LOST, f"{tx.name}: supervisor lost", f"{what}: {remedy}.", Severity.CRITICAL)
 
 
 def _on_vanished(tx: Transaction) -> None:
@@ -162,21 +164,22 @@ def on_command(tx: Transaction, command: CommandGiven) -> None:
     """A person asks for a stop or a rollback."""
     run, incident = tx.run, tx.training.incident
     if not run.alive:
-        tx.notify(f"{command.by} asked to {command.kind}: nothing is running")
+        tx.notify(f"{command.by} asked to {command.kind}, but no training is running")
         return
     tx.notify(f"{command.by} asked to {command.kind}", Severity.WARNING)
-    if command.kind == "stop":
+    if command.kind == CommandKind.STOP:
         if incident:
             incident.outcome = f"{command.by} stopped the run"
             tx.move(incident, IncidentEvent.OPERATOR)
             tx.report(incident)
-        send(tx, order_for(tx, "stop", f"{command.by} asked for it"))
+        send(tx, order_for(tx, OrderKind.STOP, f"{command.by} asked for it"))
         return
     if run.supervisor_pid == 0:
-        tx.notify("a rollback needs the run's supervisor, and it is gone", Severity.CRITICAL)
+        remedy = f"take the run over with `trainwarden run --adopt {run.spec.run}`"
+        tx.notify(f"no rollback, because the run's supervisor has died: {remedy}", Severity.CRITICAL)
         return
     if incident is None or incident.state is IncidentState.MITIGATING:
-        _asked_for(tx, command) if incident is None else tx.notify("a rollback is under way already")
+        _asked_for(tx, command) if incident is None else tx.notify("no second rollback: one is under way")
         return
     _roll_back_now(tx, incident)
 

@@ -6,6 +6,8 @@ Pure: every function takes a Transaction and leaves effects in it.
 from __future__ import annotations
 
 from monitor.core.model import (
+    ActionKind,
+    AlertKind,
     EndTraining,
     ExamineCheckpoint,
     Finding,
@@ -29,6 +31,7 @@ from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import TrainingState
 from trainer_hooks.wire.messages import Order
 from trainer_hooks.wire.runfolder import Receipt
+from trainer_hooks.wire.words import NOT_DONE, OrderKind, OrderOutcome, ReadBack
 
 SAMPLES_MAX = 1024  # names of samples kept of an onset
 FINDINGS_MAX = 64  # of one incident; the first of each detector is what counts
@@ -96,7 +99,7 @@ def _open(tx: Transaction, findings: list[Finding]) -> None:
     title = f"{tx.name}: {first.summary}"
     text = f"Opened at {where}; first bad batch: epoch {onset.epoch}, batch {onset.batch}."
     text += f"{_first_tensor(tx.training, onset.count)}{in_short(incident)}"
-    tx.alert("incident_opened", title, text, incident.severity, incident)
+    tx.alert(AlertKind.INCIDENT_OPENED, title, text, incident.severity, incident)
     decide(tx, incident)
 
 
@@ -137,18 +140,18 @@ def decide(tx: Transaction, incident: Incident) -> None:
     action = choose(tx.run, tx.training, incident, tx.policy, may_act=tx.may_act)
     incident.waiting_for = ""
     match action.kind:
-        case "watch":
+        case ActionKind.WATCH:
             incident.reason = action.reason
             if incident.state is not IncidentState.WATCHING:
                 tx.move(incident, IncidentEvent.TOLD)
             _watch(tx, incident)
             tx.record(incident, f"nothing is done about it: {action.reason}", Severity.WARNING)
-        case "examine" if action.checkpoint:
+        case ActionKind.EXAMINE if action.checkpoint:
             examine(tx, action.checkpoint)
             incident.waiting_for = action.checkpoint.digest
-        case "adjust" | "rollback":
+        case ActionKind.ADJUST | ActionKind.ROLLBACK:
             _act(tx, incident, action)
-        case "stop":
+        case ActionKind.STOP:
             give_up(tx, incident, action.reason)
 
 
@@ -164,18 +167,19 @@ def examine(tx: Transaction, checkpoint: CheckpointState) -> None:
 def _act(tx: Transaction, incident: Incident, action: Action) -> None:
     run = tx.run
     incident.action, incident.reason = action.kind, action.reason
-    order = order_for(tx, "adjust" if action.kind == "adjust" else "stop", action.reason)
+    adjust = action.kind is ActionKind.ADJUST
+    order = order_for(tx, OrderKind.ADJUST if adjust else OrderKind.STOP, action.reason)
     plan = make_plan(tx, incident, order, action.checkpoint)
-    name = f"adjust-{order.id}.json" if action.kind == "adjust" else f"plan-{plan.generation}.json"
+    name = f"adjust-{order.id}.json" if adjust else f"plan-{plan.generation}.json"
     incident.attempts += 1
-    incident.rollbacks += action.kind == "rollback"
+    incident.rollbacks += action.kind is ActionKind.ROLLBACK
     incident.plan, incident.order, incident.settings = plan, with_plan(order, name), plan.settings
     incident.changes = list(plan.changes)
     incident.target = action.checkpoint.digest if action.checkpoint else incident.target
     incident.applied_s = None
     tx.ledger.last_action_generation = tx.training.generation
     tx.ledger.last_action_count = tx.training.ranks[0].counts.batches if 0 in tx.training.ranks else 0
-    tx.ledger.rollbacks_used += action.kind == "rollback"
+    tx.ledger.rollbacks_used += action.kind is ActionKind.ROLLBACK
     tx.move(incident, IncidentEvent.ACTED)
     what = "adjusting in place" if action.checkpoint is None else f"rolling back to epoch {action.checkpoint.epoch}"
     tx.record(incident, f"{what}: {action.reason}", Severity.WARNING)
@@ -187,12 +191,12 @@ def _act(tx: Transaction, incident: Incident, action: Action) -> None:
 
 def give_up(tx: Transaction, incident: Incident, reason: str) -> None:
     """Stop the training, keep everything, and say so."""
-    incident.action, incident.reason, incident.outcome = "stop", reason, f"given up: {reason}"
+    incident.action, incident.reason, incident.outcome = ActionKind.STOP, reason, f"given up: {reason}"
     tx.move(incident, IncidentEvent.SPENT)
     tx.record(incident, f"given up, the training is stopped and everything is kept: {reason}", Severity.CRITICAL)
-    tx.alert("given_up", f"{tx.name}: given up", reason, Severity.CRITICAL, incident)
+    tx.alert(AlertKind.GIVEN_UP, f"{tx.name}: given up", reason, Severity.CRITICAL, incident)
     if tx.may_act and tx.run.alive:
-        send(tx, order_for(tx, "stop", reason))
+        send(tx, order_for(tx, OrderKind.STOP, reason))
 
 
 def send(tx: Transaction, order: Order) -> None:
@@ -217,8 +221,8 @@ def on_plan_written(tx: Transaction, plan: str, error: str) -> None:
 
 def failed(tx: Transaction, incident: Incident, why: str) -> None:
     """The action came to nothing: on to the next action."""
-    if incident.action == "rollback":
-        tx.ledger.rollbacks["failed"] = tx.ledger.rollbacks.get("failed", 0) + 1
+    if incident.action == ActionKind.ROLLBACK:
+        tx.ledger.rollbacks[OrderOutcome.FAILED] = tx.ledger.rollbacks.get(OrderOutcome.FAILED, 0) + 1
     tx.move(incident, IncidentEvent.FAILED)
     tx.record(incident, f"that failed: {why}", Severity.CRITICAL)
     tx.ledger.last_action_count = -1  # nothing was done, so nothing has to cool down
@@ -239,7 +243,7 @@ def on_answer(tx: Transaction, order_id: str, outcome: str, detail: str) -> None
     if pending is None or pending.id != order_id:
         return
     tx.ledger.pending = None
-    tx.ledger.leaving = pending.kind == "stop" and outcome not in ("refused", "failed")
+    tx.ledger.leaving = pending.kind == OrderKind.STOP and outcome not in NOT_DONE
     key = f"{pending.kind}/{outcome}"
     tx.ledger.orders[key] = tx.ledger.orders.get(key, 0) + 1
     if incident is None or incident.order is None or incident.order.id != order_id:
@@ -247,17 +251,14 @@ def on_answer(tx: Transaction, order_id: str, outcome: str, detail: str) -> None
         return
     if incident.state is not IncidentState.MITIGATING:
         return
-    if outcome in ("refused", "failed"):
+    if outcome in NOT_DONE:
         failed(tx, incident, f"the trainer {outcome} the order: {detail}")
         return
     incident.left_at = tx.training.position
     incident.applied_s = tx.now_s
-    where = (
-        f"epoch {tx.training.position.epoch}, batch {tx.training.position.batch}"
-        if tx.training.position
-        else "a batch boundary"
-    )
-    if pending.kind == "adjust":
+    at = tx.training.position
+    where = f"epoch {at.epoch}, batch {at.batch}" if at else "a batch boundary"
+    if pending.kind == OrderKind.ADJUST:
         _applied(tx, incident, f"adjusted in place at {where}")
     else:
         tx.record(incident, f"the training stopped at a batch boundary ({where}; {outcome})")
@@ -272,7 +273,7 @@ def _applied(tx: Transaction, incident: Incident, text: str) -> None:
     _watch(tx, incident)
     changed = ", ".join(f"{c.setting} {c.old} -> {c.new}" for c in incident.changes) or "no setting changed"
     tx.record(incident, f"{text}; {changed}")
-    kind = "rolled_back" if incident.action == "rollback" else "adjusted"
+    kind = AlertKind.ROLLED_BACK if incident.action == ActionKind.ROLLBACK else AlertKind.ADJUSTED
     tx.alert(
         kind,
         f"{tx.name}: {text}",
@@ -287,19 +288,19 @@ def on_plan_applied(tx: Transaction, plan_id: str, when: str, mismatches: tuple[
     incident = tx.training.incident
     if incident is None or incident.plan is None or incident.plan.id != plan_id:
         return
-    if when == "first step" and incident.state is IncidentState.MITIGATING:
+    if when == ReadBack.FIRST_STEP and incident.state is IncidentState.MITIGATING:
         _resumed(tx, incident)
     for sentence in mismatches:
         tx.record(incident, f"read back at the {when}: {sentence}", Severity.CRITICAL)
     if mismatches:
         tx.alert(
-            "settings_differ",
+            AlertKind.SETTINGS_DIFFER,
             f"{tx.run.spec.run}: settings differ from the plan",
             "; ".join(mismatches),
             Severity.CRITICAL,
             incident,
         )
-    elif when == "ramp end":
+    elif when == ReadBack.RAMP_END:
         tx.record(incident, "warm-up ended; every setting read back is the plan's")
 
 
@@ -307,7 +308,7 @@ def _resumed(tx: Transaction, incident: Incident) -> None:
     plan = incident.plan
     incident.resumed_s = tx.now_s
     started = plan.start_epoch if plan else 0
-    tx.ledger.rollbacks["applied"] = tx.ledger.rollbacks.get("applied", 0) + 1
+    tx.ledger.rollbacks[OrderOutcome.APPLIED] = tx.ledger.rollbacks.get(OrderOutcome.APPLIED, 0) + 1
     _applied(tx, incident, f"rolled back: generation {tx.training.generation} starts at epoch {started}")
 
 
@@ -330,10 +331,11 @@ def on_tick(tx: Transaction) -> None:
     if pending is None or not run.alive:
         return
     order, late = pending.order, tx.now_s - pending.since_s
-    if order.kind == "adjust" and late > ADJUST_TIMEOUT_S and incident and incident.state is IncidentState.MITIGATING:
+    mitigating = incident is not None and incident.state is IncidentState.MITIGATING
+    if order.kind == OrderKind.ADJUST and late > ADJUST_TIMEOUT_S and incident and mitigating:
         tx.ledger.pending = None
         failed(tx, incident, f"the order to adjust was not answered for {late:.0f} s")
-    elif order.kind == "stop" and not order.plan and late > tx.policy.rollback.grace_s and run.supervisor_pid:
+    elif order.kind == OrderKind.STOP and not order.plan and late > tx.policy.rollback.grace_s and run.supervisor_pid:
         tx.ledger.pending = None  # with a plan the supervisor watches the clock itself
         tx.notify(
             f"the order to stop was not obeyed for {late:.0f} s: its supervisor ends the training", Severity.WARNING

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
-from monitor.core.model import Incident, Option
+from monitor.core.model import ActionKind, Incident, Option
 from monitor.core.policy.choose import choose
 from monitor.core.policy.transaction import Transaction
 from monitor.core.policy.trust import judge, plausible_ones
@@ -28,15 +28,17 @@ def options_at(tx: Transaction, incident: Incident) -> list[Option]:
     candidates = plausible_ones(tx.training, tx.policy.rollback, incident)
     first = candidates[0] if candidates else None
     to_first = _back_to(run, tx.training, first) if first else "no clean checkpoint to go back to"
-    back = chosen.kind in ("rollback", "examine")
+    back = chosen.kind in (ActionKind.ROLLBACK, ActionKind.EXAMINE)
     return [
         Option("stop and strengthen", to_first, back),
         Option(
-            "adjust in place", "nothing is redone; the guard must have kept the state clean", chosen.kind == "adjust"
+            "adjust in place",
+            "nothing is redone; the guard must have kept the state clean",
+            chosen.kind is ActionKind.ADJUST,
         ),
-        Option("go on", _going_on(tx.training, incident), chosen.kind in ("watch", "wait")),
+        Option("go on", _going_on(tx.training, incident), chosen.kind in (ActionKind.WATCH, ActionKind.WAIT)),
         Option("go further back", _further_back(tx, first), chosen=False),
-        Option("stop and keep everything", "the rest of the training is not done", chosen.kind == "stop"),
+        Option("stop and keep everything", "the rest of the training is not done", chosen.kind is ActionKind.STOP),
     ]
 
 

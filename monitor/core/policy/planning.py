@@ -11,12 +11,13 @@ from monitor.core.policy.trust import best_for
 from monitor.core.state.rows import CheckpointState
 from trainer_hooks.wire.messages import Order
 from trainer_hooks.wire.runfolder import Checkpoint, Plan
+from trainer_hooks.wire.words import OrderKind, PlanKind
 
 ONSET_SAMPLES_MAX = 256  # names in a plan: the first bad batches are what must be met again, not every later one
 SEED_STEP = 1009  # seeds of neighbouring generations must not meet those of neighbouring ranks (seed + rank)
 
 
-def order_for(tx: Transaction, kind: str, reason: str, rank: int = 0) -> Order:
+def order_for(tx: Transaction, kind: OrderKind, reason: str, rank: int = 0) -> Order:
     """A new order to the present generation's rank 0, which decides for the job, or to another one."""
     run = tx.run
     run.ledger.effects += 1
@@ -56,18 +57,20 @@ def make_plan(tx: Transaction, incident: Incident, order: Order, target: Checkpo
         id=f"{order.id}-plan",
         run=tx.run.spec.run,
         generation=training.generation + (1 if restart else 0),
-        kind="rollback" if restart else "adjust",
+        kind=PlanKind.ROLLBACK if restart else PlanKind.ADJUST,
         order=order.id,
         incident=incident.id,
         reason=incident.reason,
         ordinal=started.ordinal,
         arguments_digest=started.arguments_digest,
         save_dir=started.save_dir,
+        framework=started.framework,
+        training=training.number,
         checkpoint=_as_file(target),
         best=_as_file(best),
         start_epoch=target.epoch + 1 if target else (training.position.epoch if training.position else 1),
         settings=settings,
-        changes=changes(incident.before, settings),
+        changes=changes(incident.before, settings, started),
         seed_offset=SEED_STEP * training.generation,
         onset_samples=tuple(incident.onset_samples[:ONSET_SAMPLES_MAX]),
         grace_s=policy.rollback.grace_s,

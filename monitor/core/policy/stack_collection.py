@@ -12,11 +12,12 @@ import sys
 
 import msgspec
 
-from monitor.core.model import Finding, LookAtTraining, RaiseAlert, SendOrder, Severity, StacksTaken
+from monitor.core.model import AlertKind, Finding, LookAtTraining, RaiseAlert, SendOrder, Severity, StacksTaken
 from monitor.core.policy.planning import order_for
 from monitor.core.policy.transaction import Transaction
 from monitor.core.state.stacks import Standstill, TakenStacks
 from trainer_hooks.wire.messages import StacksSeen
+from trainer_hooks.wire.words import OrderKind
 
 HANG = "hang"  # the detector and its family
 STREAKS_MAX = 10  # of a run: a training that hangs more often has told enough
@@ -54,7 +55,8 @@ def _ask(tx: Transaction, finding: Finding) -> None:
     if stacks.spent >= STREAKS_MAX:
         return
     stacks.spent += 1
-    orders = {rank: order_for(tx, "stacks", finding.summary, rank) for rank in sorted(tx.training.ranks)[:RANKS_MAX]}
+    ranks = sorted(tx.training.ranks)[:RANKS_MAX]
+    orders = {rank: order_for(tx, OrderKind.STACKS, finding.summary, rank) for rank in ranks}
     stacks.streak = Standstill(tx.training.generation, count, tx.now_s, orders, tx.now_s)
     tx.effects.extend(SendOrder(order.id, order) for order in orders.values())
 
@@ -134,7 +136,9 @@ def _tell(tx: Transaction, streak: Standstill) -> None:
         about = f"{run.spec.run}/stacks/{streak.generation}/{streak.count}"
         title = f"{tx.name}: where the training stands still"
         known = of_it.id if of_it is not None else ""
-        tx.effects.append(RaiseAlert(about, run.spec.run, "stacks", Severity.WARNING, known, title, said, tx.now_s))
+        tx.effects.append(
+            RaiseAlert(about, run.spec.run, AlertKind.STACKS, Severity.WARNING, known, title, said, tx.now_s)
+        )
 
 
 def _said(taken: list[TakenStacks]) -> str:

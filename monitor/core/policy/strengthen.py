@@ -1,21 +1,20 @@
 """Turns the policy's factors into absolute values per parameter group, once per incident and with a floor. Pure.
 
 Halving the rate at every rollback is a death spiral (a peer ended at 1/256 of it and below the run without protection),
-and a longer warm-up by Ultralytics' own rules would raise the bias group, which warms up *down* from 0.1.
+and a longer warm-up by a trainer's own rules may raise the bias group, where that warms up *down* from a higher rate.
 """
 
 from __future__ import annotations
 
 import msgspec
 
+from monitor.core.model.frameworks import framework_named
 from monitor.core.policy.settings import Strengthen
 from monitor.core.state.run import TrainingState
 from trainer_hooks.wire.messages import TrainingStarted
 from trainer_hooks.wire.runfolder import Change, GroupSettings, Settings
 
-CLIP_OF_ULTRALYTICS = (
-    10.0  # max_norm, hard-coded in BaseTrainer.optimizer_step; what a run without a reported clip used
-)
+CLIP_NORM_UNKNOWN = 10.0  # a plan needs a number: far above the gradient norms of a healthy training
 RAMP_SHARE_MAX = 0.5  # of the batches that are left: a longer ramp would end after the training
 
 
@@ -34,19 +33,21 @@ def current(training: TrainingState, started: TrainingStarted) -> Settings:
     groups = tuple(_capped(group, used[i] if i < len(used) else None) for i, group in enumerate(groups))
     if training.ledger.in_force:
         return msgspec.structs.replace(training.ledger.in_force, groups=groups)
+    framework = framework_named(started.framework)
+    names, own_clip = framework.settings, framework.clip_norm or CLIP_NORM_UNKNOWN
     return Settings(
         groups=groups,
-        clip_norm=last.values.get("clip_norm", CLIP_OF_ULTRALYTICS) if last else CLIP_OF_ULTRALYTICS,
-        momentum=_setting(started, "momentum", last.values.get("momentum", 0.9) if last else 0.9),
+        clip_norm=last.values.get("clip_norm", own_clip) if last else own_clip,
+        momentum=_setting(started, names.momentum, last.values.get("momentum", 0.9) if last else 0.9),
         ramp_batches=0,
-        warmup_epochs=_setting(started, "warmup_epochs", 0.0),
-        learning_rate=_setting(started, "lr0", max(started.group_rates, default=0.0)),
-        weight_decay=_setting(started, "weight_decay", max((g.weight_decay for g in groups), default=0.0)),
+        warmup_epochs=_setting(started, names.warmup_epochs, 0.0),
+        learning_rate=_setting(started, names.learning_rate, max(started.group_rates, default=0.0)),
+        weight_decay=_setting(started, names.weight_decay, max((g.weight_decay for g in groups), default=0.0)),
     )
 
 
 def _capped(group: GroupSettings, used: float | None) -> GroupSettings:
-    """The bias group never passes its rate before the incident (it warms up down from 0.1).
+    """The bias group never passes its rate before the incident, since in some trainers it warms up *down*.
 
     The others' cap is their base rate.
     """
@@ -96,10 +97,11 @@ def _share(factor: float, value: float, floor: float) -> float:
     return min(max(factor, floor / value if value > 0 else 1.0), 1.0)
 
 
-def changes(before: Settings, after: Settings) -> tuple[Change, ...]:
+def changes(before: Settings, after: Settings, started: TrainingStarted) -> tuple[Change, ...]:
     """Every difference, old and new, as people read it."""
+    rate = framework_named(started.framework).settings.learning_rate
     rows = [
-        ("learning rate (lr0)", before.learning_rate, after.learning_rate),
+        (f"learning rate ({rate})", before.learning_rate, after.learning_rate),
         ("gradient clip (max norm)", before.clip_norm, after.clip_norm),
         ("warm-up (epochs)", before.warmup_epochs, after.warmup_epochs),
         ("momentum", before.momentum, after.momentum),

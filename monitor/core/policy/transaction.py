@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from monitor.core.model import Effect, Finding, Incident, IncidentEntry, RaiseAlert, Say, Severity, WriteReport
+from monitor.core.model import (
+    AlertKind,
+    Effect,
+    Finding,
+    Incident,
+    IncidentEntry,
+    RaiseAlert,
+    Say,
+    Severity,
+    WriteReport,
+)
 from monitor.core.policy.lifecycle import IncidentEvent, after
 from monitor.core.policy.settings import Policy
 from monitor.core.state.ledger import Ledger
@@ -67,7 +77,9 @@ class Transaction:
         if not any(isinstance(e, WriteReport) and e.incident == incident.id for e in self.effects):
             self.effects.append(WriteReport(self.effect_id(), self.run.spec.run, incident.id))
 
-    def alert(self, kind: str, title: str, text: str, severity: Severity, incident: Incident | None = None) -> None:
+    def alert(
+        self, kind: AlertKind, title: str, text: str, severity: Severity, incident: Incident | None = None
+    ) -> None:
         """Tell people, wherever they are. The id is the same for the same event of the same incident."""
         about = (
             f"{incident.id}/{kind}/{incident.attempts}"

@@ -82,7 +82,7 @@ def best_for(checkpoint: CheckpointState, training: TrainingState) -> Checkpoint
 def to_keep(training: TrainingState, rules: Rollback) -> tuple[str, ...]:
     """Digests of the copies worth their space.
 
-    These are the newest clean ones, what may become clean, their best.pt, and what a live incident needs.
+    These are the newest clean ones, what may become clean, their best ones, and what a live incident needs.
     """
     clean = clean_ones(training, rules)[: rules.keep_clean]
     waiting = [c for c in training.checkpoints if not training.dropped(c) and c.verdict is Verdict.WAITING]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 
+from monitor.core.model import EpochStatus
 from monitor.core.state.rows import EpochRow
 from monitor.core.state.run import RunState, TrainingState
 from trainer_hooks.wire.messages import BatchEnded, Counts, EpochEnded
 
 EPOCH_ROWS_MAX = 4000
+_RUNNING = EpochStatus.RUNNING  # looked up once: every batch asks
 
 
 def add_counts(a: Counts, b: Counts) -> Counts:
@@ -32,11 +34,12 @@ def _open_row(training: TrainingState, batch: BatchEnded, now_s: float) -> Epoch
         row
         and (row.generation, row.epoch) == (training.generation, batch.epoch)
         and row.ended_s is None
-        and row.status == "running"
+        and row.status == _RUNNING
     ):
         return row
-    if row and row.status == "running":
-        row.status = "redone" if (row.generation, row.epoch) == (training.generation, batch.epoch) else "ended"
+    if row and row.status == _RUNNING:
+        again = (row.generation, row.epoch) == (training.generation, batch.epoch)
+        row.status = EpochStatus.REDONE if again else EpochStatus.ENDED
     started = now_s - (batch.batch_s or 0.0)
     row = EpochRow(training.generation, batch.epoch, batch.batches_per_epoch, started)
     row.part_sums, row.part_counts = [0.0] * len(batch.parts), [0] * len(batch.parts)
@@ -95,7 +98,7 @@ def fold_epoch_end(training: TrainingState, event: EpochEnded, now_s: float) -> 
     if row is None:
         return False
     row.ended_s, row.seconds, row.metrics, row.fitness = now_s, event.seconds, event.metrics, event.fitness
-    row.status = "redone" if event.redone else "ended"
+    row.status = EpochStatus.REDONE if event.redone else EpochStatus.ENDED
     if not any(r.generation == training.generation and r.ended_s is not None for r in training.epochs[-2:-1]):
         _after_first_validation(training)
         return True

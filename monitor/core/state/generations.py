@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.core.model import GenerationExited, GenerationStarted, Incident, RunEnded
+from monitor.core.model import ActionKind, EpochStatus, GenerationExited, GenerationStarted, Incident, RunEnded
 from monitor.core.state.checkpoints import healthy_after
 from monitor.core.state.epochs import add_counts
 from monitor.core.state.intervals import fold_start
@@ -11,6 +11,7 @@ from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import RankState, RunState, TrainingState
 from monitor.core.state.stats import snapshot_of
 from trainer_hooks.wire.messages import TrainingStarted
+from trainer_hooks.wire.words import Phase
 
 STARTS_MAX = 200
 
@@ -36,7 +37,7 @@ def fold_generation_started(run: RunState, event: GenerationStarted, now_s: floa
 
 def enter_generation(training: TrainingState, generation: int, now_s: float) -> None:
     """The training runs in another generation: after a rollback, from the statistics saved with the checkpoint."""
-    training.generation, training.started, training.over, training.phase = generation, None, False, "idle"
+    training.generation, training.started, training.over, training.phase = generation, None, False, Phase.IDLE
     incident = training.incident
     target = target_of(training, incident) if incident else None
     learned = snapshot_of(target.learned) if target and target.learned else Learned()
@@ -66,7 +67,7 @@ def fold_exit(run: RunState, event: GenerationExited) -> bool:
     if event.relaunch:
         for training in run.trainings.values():
             incident = training.incident
-            if incident and incident.action == "rollback":
+            if incident and incident.action == ActionKind.ROLLBACK:
                 _abandon(training, incident)
     _close_generation(run)
     run.alive, run.exited_s = False, event.exit.ended_s
@@ -81,9 +82,10 @@ def _abandon(training: TrainingState, incident: Incident) -> None:
     for checkpoint in training.checkpoints:
         if checkpoint.ordinal == target.ordinal and checkpoint.epoch > target.epoch:
             checkpoint.abandoned = True
-    lost = [r for r in training.epochs if r.epoch > target.epoch and r.status not in ("discarded", "redone")]
+    over = (EpochStatus.DISCARDED, EpochStatus.REDONE)
+    lost = [r for r in training.epochs if r.epoch > target.epoch and r.status not in over]
     for row in lost:
-        row.status = "discarded"
+        row.status = EpochStatus.DISCARDED
     training.discarded = sum(r.batches for r in lost)
     training.totals.batches_discarded += training.discarded
 
@@ -113,5 +115,5 @@ def _close(training: TrainingState) -> None:
         training.totals.counts = add_counts(training.totals.counts, training.ranks[0].counts)
     training.ranks, training.last_bad = {}, 0
     for row in training.epochs:
-        if row.generation == training.generation and row.status == "running":
-            row.status = "left"
+        if row.generation == training.generation and row.status == EpochStatus.RUNNING:
+            row.status = EpochStatus.LEFT

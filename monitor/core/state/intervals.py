@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from monitor.core.state.run import RankState, TrainingState
 from trainer_hooks.wire.messages import PhaseChanged
+from trainer_hooks.wire.words import Phase
 
-TRAIN = "train"
+TRAIN = Phase.TRAIN  # looking a member up in its class takes longer than comparing it: every batch asks
 START = "start"  # until the first batches: of a training, and after each pause; they compile and start loaders
 BETWEEN = "between epochs"  # of a trainer that declares no phases: it may validate and save there
 START_BATCHES = 3  # the first ones of a training fill caches too: their intervals say nothing of the others
-LOOP_PHASES = (TRAIN, "idle")  # a trainer that declares no phases is "idle" while it trains
+LOOP_PHASES = (TRAIN, Phase.IDLE)  # a trainer that declares no phases is idle while it trains
 
 
 def awaited(training: TrainingState, leader: RankState) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from monitor.core.model import Verdict
+from monitor.core.model import EpochStatus, Verdict
 from monitor.core.state.learned import Learned
 from trainer_hooks.wire.runfolder import Manifest
 
@@ -40,7 +40,7 @@ class EpochRow(msgspec.Struct):
     seconds: float | None = None  # as the trainer counted them
     metrics: dict[str, float] = {}
     fitness: float | None = None
-    status: str = "running"  # "running", "ended", "left", "discarded", "redone"
+    status: EpochStatus = EpochStatus.RUNNING
 
 
 class CheckpointState(msgspec.Struct):

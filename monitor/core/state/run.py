@@ -24,6 +24,7 @@ from trainer_hooks.wire.messages import (
     TrainingStarted,
 )
 from trainer_hooks.wire.runfolder import RunSpec
+from trainer_hooks.wire.words import Phase
 
 
 class Streak(msgspec.Struct):
@@ -91,7 +92,7 @@ class TrainingState(msgspec.Struct):
     starts: list[TrainingStarted] = []  # the first of each generation, bounded
     over: bool = False  # train() has returned or raised in the present generation
     how: str = ""  # TrainingEnded.how of the last one
-    phase: str = "idle"
+    phase: str = Phase.IDLE
     phase_since_s: float = 0.0
     longest_s: dict[str, float] = {}  # by phase: the longest wait between batches, or the longest such phase
     idle_ticks: int = 0  # since the last record
@@ -147,7 +148,7 @@ class RunState(msgspec.Struct):
     exited_s: float | None = None  # when it exited, until the next one trains
     resumed_s: float | None = None
     downtime_s: float = 0.0
-    ended: str = ""  # "finished", "failed", "stopped", "held"; empty: not ended
+    ended: str = ""  # RunOutcome; empty: not ended
     ended_detail: str = ""
     ended_s: float | None = None
     trainings: dict[int, TrainingState] = msgspec.field(default_factory=lambda: {1: TrainingState(1)})  # by number

@@ -53,7 +53,7 @@ RECENT = (1 << 32) - 1
 CALM = (1 << CALM_SAMPLES) - 1
 
 
-class Signal(msgspec.Struct):
+class Signal(msgspec.Struct, rename={"streak": "spell", "short_mean_high": "lifted"}):
     """What is known of one signal of one rank. `level`, `fast`, `slow`, `best`, `ring` are in scaled (log) space."""
 
     seen: int = 0  # finite samples

@@ -30,7 +30,7 @@ class TakenStacks(msgspec.Struct):
     seen: StacksSeen
 
 
-class Stacks(msgspec.Struct):
+class Stacks(msgspec.Struct, rename={"streak": "spell"}):
     """Of one run."""
 
     streak: Standstill | None = None  # the last one

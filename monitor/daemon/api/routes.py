@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import anyio
 import msgspec
@@ -18,20 +18,12 @@ from starlette.routing import Route
 
 from alerts.secret import SecretError
 from monitor import report
-from monitor.core.model import (
-    CommandGiven,
-    GenerationExited,
-    GenerationStarted,
-    Input,
-    ReceiptFound,
-    RunEnded,
-    StacksTaken,
-    SupervisorChanged,
-)
+from monitor.core.model import GenerationExited, RunOpened
+from monitor.core.model.channel import ClientInput, Health, RunAnnounced, kind_of
 from monitor.core.model.curves import POINTS
 from monitor.core.state.run import RunState
 from monitor.daemon import run_registration
-from monitor.daemon.api import bodies, snapshots
+from monitor.daemon.api import snapshots
 from monitor.daemon.catch_up import missed_events
 from monitor.daemon.clock import Clock
 from monitor.daemon.metrics import exposition
@@ -42,15 +34,13 @@ from monitor.history.curve_query import FAR, Range
 from monitor.history.curve_query import curves as read_curves
 from monitor.policyfile.load import PolicyFileError
 from monitor.report.report_input import without_statistics
-from trainer_hooks.wire.runfolder import RUN_ID, Receipt, RunFolderError, run_folder
+from trainer_hooks.wire.runfolder import RUN_ID, RunFolderError, run_folder
 
-BODY_MAX = 64 * 1024  # bytes; the largest body is a receipt with every setting read back, a few kB
+BODY_MAX = 64 * 1024  # bytes; the largest input is the stacks of one rank, 12 threads of 2,000 characters
 WAIT_MAX_S = 60.0  # of a long poll
 DURABLE_S = 1.0  # a scrape waits this long for the disk; a commit takes 0.05
 HOLDABLE = {"GET", "HEAD"}
-
-Handler = Callable[[Request], Awaitable[Response]]
-Body = TypeVar("Body")
+INPUTS: msgspec.json.Decoder[ClientInput] = msgspec.json.Decoder(ClientInput)
 
 
 class Api:
@@ -62,7 +52,7 @@ class Api:
         receivers: Receivers,
         clock: Clock,
         history: Path,
-        health: Callable[[], bodies.Health],
+        health: Callable[[], Health],
         surroundings: Callable[[], exposition.Surroundings],
         timings: exposition.Timings,
     ) -> None:
@@ -91,21 +81,10 @@ class Api:
     def changes(self) -> list[Route]:
         """What changes something, or is for its user alone: on the Unix socket, in a folder only they may enter."""
         run = "/api/v1/runs/{run}"
-        told: dict[str, Handler] = {
-            "generation-started": self._change(bodies.Started, _started),
-            "generation-exited": self.exited,
-            "receipt": self._change(Receipt, ReceiptFound),
-            "ended": self._change(bodies.Ended, lambda name, ended: RunEnded(name, ended.how, ended.detail)),
-            "supervisor": self._change(
-                bodies.Shim, lambda name, supervisor: SupervisorChanged(name, supervisor.supervisor_pid)
-            ),
-            "stacks": self._change(bodies.Stacks, lambda name, s: StacksTaken(name, s.generation, s.rank, s.seen)),
-            "stop": self._change(bodies.Command, lambda name, command: CommandGiven(name, "stop", command.by)),
-            "rollback": self._change(bodies.Command, lambda name, command: CommandGiven(name, "rollback", command.by)),
-        }
-        routes = [Route(f"{run}/{what}", handler, methods=["POST"]) for what, handler in told.items()]
-        state = Route(f"{run}/state", self.state, methods=["GET"])  # it holds the command line, which may hold a key
-        return [Route("/api/v1/runs", self.open, methods=["POST"]), state, *routes]
+        return [
+            Route(f"{run}/inputs", self.inputs, methods=["POST"]),
+            Route(f"{run}/state", self.state, methods=["GET"]),  # it holds the command line, which may hold a key
+        ]
 
     # --- reads ------------------------------------------------------------------------------------------------------
 
@@ -183,39 +162,35 @@ class Api:
 
     # --- changes ----------------------------------------------------------------------------------------------------
 
-    async def open(self, request: Request) -> Response:
-        asked = await _body(request, bodies.Open)
+    async def inputs(self, request: Request) -> Response:
+        """One input of the core, from the supervisor or an operator. A repeated one changes nothing."""
+        name = _run_id(request)
+        given = await _input(request)
+        if given.run != name:
+            raise HTTPException(
+                400, f"{request.url.path}: the {kind_of(given)} is about run {given.run[:80]!r}; send it to that run"
+            )
+        if isinstance(given, RunAnnounced):
+            await self._pipeline.submit(self._opened(name))
+            return _json({})
+        run = self._run(request)
+        if isinstance(given, GenerationExited):  # first what its process could not send any more, then its exit
+            for missed in missed_events(run, run_folder(name)):
+                self._pipeline.offer(missed)
+        await self._pipeline.submit(given)
+        return _json({})
+
+    def _opened(self, run: str) -> RunOpened:
+        """What the folder of an announced run says."""
         try:
-            opened, policy = run_registration.announced(asked.run)
-            self._receivers.learn(asked.run, policy)
+            opened, policy = run_registration.announced(run)
+            self._receivers.learn(run, policy)
         except (RunFolderError, PolicyFileError, SecretError, OSError) as error:
             raise HTTPException(422, str(error)) from error
-        await self._pipeline.submit(opened)
-        return _json({})
-
-    async def exited(self, request: Request) -> Response:
-        """The process is gone: first what it could no longer send, then its exit."""
-        run = self._run(request)
-        told = await _body(request, bodies.Exited)
-        for missed in missed_events(run, run_folder(run.spec.run)):
-            self._pipeline.offer(missed)
-        await self._pipeline.submit(GenerationExited(run.spec.run, told.exit, told.relaunch))
-        return _json({})
-
-    def _change(self, kind: type[Body], make: Callable[[str, Body], Input]) -> Handler:
-        async def change(request: Request) -> Response:
-            run = self._run(request)
-            await self._pipeline.submit(make(run.spec.run, await _body(request, kind)))
-            return _json({})
-
-        return change
+        return opened
 
     def _run(self, request: Request) -> RunState:
-        name = request.path_params["run"]
-        if not RUN_ID.fullmatch(name):
-            raise HTTPException(
-                400, f"run {name[:80]!r}: is no run id: letters, digits, '.', '_' and '-' only, at most 64"
-            )
+        name = _run_id(request)
         run = self._pipeline.core.fleet.runs.get(name)
         if run is None:
             raise HTTPException(404, f"run {name!r}: is not known to this daemon; GET /api/v1/runs for those that are")
@@ -225,10 +200,6 @@ class Api:
 def application(routes: list[Route]) -> Starlette:
     """An ASGI application whose errors are JSON sentences."""
     return Starlette(routes=routes, exception_handlers={HTTPException: _error, Exception: _failure})
-
-
-def _started(name: str, body: bodies.Started) -> GenerationStarted:
-    return GenerationStarted(name, body.number, body.nonce, body.pid, body.supervisor_pid)
 
 
 def _json(value: Any) -> Response:
@@ -246,16 +217,28 @@ async def _failure(_: Request, error: Exception) -> Response:
     return Response(msgspec.json.encode({"error": sentence}), 500, media_type="application/json")
 
 
-async def _body(request: Request, kind: type[Body]) -> Body:
+def _run_id(request: Request) -> str:
+    """The run that the path names."""
+    name: str = request.path_params["run"]
+    if not RUN_ID.fullmatch(name):
+        raise HTTPException(400, f"run {name[:80]!r}: is no run id: letters, digits, '.', '_' and '-' only, at most 64")
+    return name
+
+
+async def _input(request: Request) -> ClientInput:
+    """The body, as an input that a client may send; any other input of the core is refused like a broken one."""
     data = bytearray()
     async for chunk in request.stream():
         data += chunk
         if len(data) > BODY_MAX:
             raise HTTPException(413, f"{request.url.path}: the body is over {BODY_MAX} bytes")
     try:
-        return msgspec.json.decode(bytes(data) or b"{}", type=kind)
+        given: ClientInput = INPUTS.decode(bytes(data))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise HTTPException(400, f"{request.url.path}: the body is no {kind.__name__} ({error})") from error
+        raise HTTPException(
+            400, f"{request.url.path}: the body is no input that a client may send ({error})"
+        ) from error
+    return given
 
 
 def _number(request: Request, name: str, default: float) -> float:

@@ -13,6 +13,7 @@ from monitor.core.policy.settings import Policy
 from monitor.core.state import projection
 from monitor.core.state.fold import totals_now
 from monitor.core.state.run import RunState
+from monitor.core.state.status import status_of
 
 FINDINGS_SHOWN = 20
 
@@ -145,7 +146,7 @@ def summary_of(run: RunState) -> RunSummary:
     return RunSummary(
         run=run.spec.run,
         title=run.spec.title,
-        state=_state(run),
+        state=status_of(run),
         live=not run.ended,
         act=run.spec.act,
         supervised=run.supervisor_pid != 0,
@@ -171,16 +172,6 @@ def _finding(found: Finding) -> FindingLine:
         batch=found.at.batch, since_epoch=found.since.epoch, since_batch=found.since.batch, value=found.value,
         limit=found.limit, summary=found.summary,
     )  # fmt: skip
-
-
-def _state(run: RunState) -> str:
-    if run.ended:
-        return run.ended
-    if not run.alive:
-        return "gone" if run.generation else "starting"
-    if run.training is None:
-        return "starting"
-    return run.phase if run.phase not in {"", "idle", "train"} else "training"
 
 
 def detail_of(run: RunState, now_s: float, port: int) -> RunDetail:

@@ -17,12 +17,13 @@ from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import RankState, RunState, TrainingState
 from monitor.daemon.hardware.reading import THROTTLE_REASONS, Gpu, RunHardware
 from trainer_hooks.wire.messages import Counts
+from trainer_hooks.wire.words import NOT_DONE, OrderKind, OrderOutcome
 
 RANKS_SHOWN = 8  # above it a gauge shows only the lowest and the highest of all ranks
 INFO_LABELS = ("title", "framework", "framework_version", "torch", "device")
 FAMILIES = ("nonfinite",)
-ORDER_KINDS = ("stop", "adjust")
-ORDER_OUTCOMES = ("applied", "refused", "failed")
+ORDER_KINDS = (OrderKind.STOP, OrderKind.ADJUST)
+ORDER_OUTCOMES = (OrderOutcome.APPLIED, *NOT_DONE)
 ALERT_OUTCOMES = ("delivered", "refused", "expired")
 
 

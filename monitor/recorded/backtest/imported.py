@@ -14,7 +14,7 @@ from monitor.recorded.backtest.replay import Source, Step
 from monitor.recorded.importers.imported_run import ImportedRun, Row
 from monitor.recorded.importers.records import GenerationBegins, records
 from trainer_hooks.wire.messages import BatchEnded, CheckpointSaved, Event, EventSent
-from trainer_hooks.wire.runfolder import Manifest, RunSpec
+from trainer_hooks.wire.runfolder import Manifest, RunOutcome, RunSpec
 
 RUN = "backtest"
 CHECKPOINTS_MAX = 20  # of one log
@@ -60,7 +60,7 @@ def _steps(run: ImportedRun, policy: Policy, answers: dict[str, Input]) -> Itera
             sound = not row.nonfinite or row.overflow
             answers[digest] = supposed(RUN, row, digest, count, sound=sound)
             yield _event(row, events, CheckpointSaved(at_s, digest, row.epoch, digest))
-    yield Step(last, float(last.index), RunEnded(RUN, "finished", ""))
+    yield Step(last, float(last.index), RunEnded(RUN, RunOutcome.FINISHED, ""))
 
 
 def _event(row: Row, seq: int, body: Event) -> Step:

@@ -21,7 +21,7 @@ from monitor.recorded.backtest.replay import BEFORE, Source, Step
 from monitor.recorded.importers.imported_run import Recording, Row
 from monitor.recorded.stream import Recorded, Stream
 from trainer_hooks.wire.messages import BatchEnded, CheckpointSaved, EventSent, Nonfinite, SkippedBy
-from trainer_hooks.wire.runfolder import RunSpec
+from trainer_hooks.wire.runfolder import RunOutcome, RunSpec
 
 RUN = "stream"
 TICK_S = 1.0
@@ -95,7 +95,7 @@ def _steps(stream: Stream, policy: Policy, answers: dict[str, Input]) -> Iterato
             now_s = at_s
         for given in feeder.inputs(recorded, place.row):
             yield place.step(line, recorded.at_s, given)
-    yield place.step(len(records) + 1, records[-1].at_s if records else 0.0, RunEnded(RUN, "finished", ""))
+    yield place.step(len(records) + 1, records[-1].at_s if records else 0.0, RunEnded(RUN, RunOutcome.FINISHED, ""))
 
 
 def _ticks(from_s: float, to_s: float) -> Iterator[float]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from monitor.core.engine import Core
-from monitor.core.model import Entry, ExamineCheckpoint, Finding, Incident, Input, Position, Severity
+from monitor.core.model import ActionKind, Entry, ExamineCheckpoint, Finding, Incident, Input, Position, Severity
 from monitor.core.policy.choose import Action, choose
 from monitor.core.policy.settings import Policy
 from monitor.core.state.run import RunState
@@ -131,7 +131,7 @@ class _Replay:
         return self.by_count.get((at.generation, at.count)) or (self.rows[0] if self.rows else BEFORE)
 
     def _decision(self, row: Row, incident: Incident, action: Action) -> Decision:
-        target = action.checkpoint if action.kind == "rollback" else None
+        target = action.checkpoint if action.kind is ActionKind.ROLLBACK else None
         saved = self.by_count.get((target.generation, target.count)) if target else None
         return Decision(
             row.index,

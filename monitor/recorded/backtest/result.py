@@ -29,7 +29,7 @@ class Decision(msgspec.Struct, frozen=True):
 
     row: int
     step: int
-    action: str  # "rollback", "stop", "adjust", "watch", ...
+    action: str  # ActionKind
     reason: str
     rows_after: int  # rows the training went on for after that: wasted if it was lost, saved by acting
     onset_row: int = 0

@@ -11,13 +11,14 @@ import pytest
 
 from alerts.outbox import OutboxRow
 from monitor.core.model import Entry, RecordArrived, Tick, WriteReport
+from monitor.core.model.channel import TimelineLine
 from monitor.core.state.run import Fleet
 from monitor.errors import StoreFailed
 from monitor.history import reads
 from monitor.history.recall import FILE_NAME, open_history
 from monitor.history.samples import roll_up
 from monitor.history.store import OutOfSpace, Store, broken_marker
-from monitor.history.transaction_rows import Commit, OutboxChange, Sample, Snapshot, TimelineLine
+from monitor.history.transaction_rows import Commit, OutboxChange, Sample, Snapshot
 from tests.harness.alerts import alert
 from tests.harness.trainer import batch
 from trainer_hooks.wire.messages import Counts

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monitor.core.model.frameworks import framework_named
 from monitor.core.policy.settings import Strengthen
-from monitor.core.policy.strengthen import strengthen
+from monitor.core.policy.strengthen import changes, current, strengthen
+from monitor.core.state.run import RunState
 from trainer_hooks.wire.messages import TrainingStarted
-from trainer_hooks.wire.runfolder import GroupSettings, Settings
+from trainer_hooks.wire.runfolder import Change, GroupSettings, RunSpec, Settings
 
 USER = Settings(
     groups=(
@@ -63,3 +65,24 @@ def test_many_incidents_never_go_below_the_floor_and_never_raise_anything(
         assert new.learning_rate >= min(floor * USER.learning_rate, now.learning_rate) * (1 - 1e-9)
         assert new.groups[0].base_rate == pytest.approx(new.learning_rate)
         now = new
+
+
+def test_the_settings_in_force_are_read_under_the_names_that_the_framework_gives_them() -> None:
+    """A training that has not told its clip uses the one that its framework clips at."""
+    framework = framework_named("ultralytics")
+    names = framework.settings
+    told = {names.learning_rate: "0.02", names.momentum: "0.937", names.weight_decay: "0.001", names.warmup_epochs: "3"}
+    training = msgspec.structs.replace(TRAINING, settings=told)
+    now = current(
+        RunState(spec=RunSpec(run="r", argv=(), cwd="/", created_s=0.0, act=True), policy="", opened_s=0.0), training
+    )
+    assert (now.learning_rate, now.momentum, now.weight_decay, now.warmup_epochs) == (0.02, 0.937, 0.001, 3.0)
+    assert now.clip_norm == framework.clip_norm
+
+
+def test_a_change_of_the_rate_is_told_under_the_name_that_the_framework_gives_it() -> None:
+    new = strengthen(USER, USER, Strengthen(), TRAINING, restart=True, epochs_left=47)
+    name = framework_named(TRAINING.framework).settings.learning_rate
+    assert [c for c in changes(USER, new, TRAINING) if name in c.setting] == [
+        Change(setting=f"learning rate ({name})", old="0.01", new="0.005")
+    ]

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from trainer_hooks.integrations.plain.framework import FRAMEWORK
 from trainer_hooks.probe import Probe
 from trainer_hooks.restore import group_names
 from trainer_hooks.wire.messages import TrainingStarted
@@ -30,10 +31,10 @@ def started(
     groups: list[dict[str, Any]] = optimizer.param_groups
     told = {str(name): str(value) for name, value in settings.items()}
     told.setdefault("optimizer", type(optimizer).__name__)
-    told.setdefault("lr0", str(groups[0].get("initial_lr", groups[0]["lr"])))
+    told.setdefault(FRAMEWORK.settings.learning_rate, str(groups[0].get("initial_lr", groups[0]["lr"])))
     return TrainingStarted(
         wall_s=time.time(),
-        framework="torch",
+        framework=FRAMEWORK.name,
         versions={
             "torch": str(torch.__version__),
             "python": platform.python_version(),

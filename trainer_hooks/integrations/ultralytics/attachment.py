@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 from trainer_hooks.fail_open import FailOpen
 from trainer_hooks.integrations.ultralytics import start
+from trainer_hooks.integrations.ultralytics.framework import FRAMEWORK
 from trainer_hooks.integrations.ultralytics.process import (
     ENV_GUARD,
     ProbeLike,
@@ -26,7 +27,6 @@ from trainer_hooks.integrations.ultralytics.process import (
 from trainer_hooks.integrations.ultralytics.session import Session
 from trainer_hooks.orders import LeaveTraining
 
-TRAINER_MODULE = "ultralytics.engine.trainer"
 CALLBACKS = (
     "on_pretrain_routine_end",
     "on_train_start",
@@ -78,7 +78,7 @@ def watch(model: Any = None, *, guard: bool = True) -> None:
     `model` is only there so that the line reads well: the hooks attach to the trainer class of every model.
     """
     del model
-    attach(importlib.import_module(TRAINER_MODULE), guard=guard)
+    attach(importlib.import_module(FRAMEWORK.trainer_module), guard=guard)
 
 
 class Callback:
@@ -99,7 +99,7 @@ class Callback:
 
 
 def _callback_elsewhere(event: str, guard_acts: bool) -> Callback:
-    attach(importlib.import_module(TRAINER_MODULE), guard=guard_acts)
+    attach(importlib.import_module(FRAMEWORK.trainer_module), guard=guard_acts)
     return Callback(event)
 
 

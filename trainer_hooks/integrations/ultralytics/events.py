@@ -13,6 +13,7 @@ import torch
 from trainer_hooks.guard import Examination
 from trainer_hooks.integrations.ultralytics import signals
 from trainer_hooks.integrations.ultralytics.batches import BatchAssessment, PendingBatch
+from trainer_hooks.integrations.ultralytics.framework import FRAMEWORK
 from trainer_hooks.integrations.ultralytics.process import ProbeLike, Training
 from trainer_hooks.restore import group_names
 from trainer_hooks.wire.messages import BatchEnded, Counts, Nonfinite, NonfiniteSeen, TrainingStarted
@@ -23,7 +24,7 @@ def training_started(trainer: Any, training: Training, probe: ProbeLike, *, guar
     groups = trainer.optimizer.param_groups
     return TrainingStarted(
         wall_s=time.time(),
-        framework="ultralytics",
+        framework=FRAMEWORK.name,
         versions=_versions(),
         settings=_settings(trainer),
         part_names=signals.part_names(trainer),
@@ -120,7 +121,7 @@ def found_at_epoch_end(trainer: Any, batch: int, found: Examination) -> Nonfinit
 
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version(), "cuda": str(torch.version.cuda or "")}
-    for name in ("ultralytics", "torch", "trainwarden"):
+    for name in (FRAMEWORK.name, "torch", "trainwarden"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:  # run from a source tree

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-import trainer_hooks
 from trainer_hooks.orders import EXIT_CODE
 from trainer_hooks.spool import Save
 from trainer_hooks.wire.messages import BatchEnded, Counts, Event, Order
+from trainer_hooks.wire.python_path import with_autoattach
 from trainer_hooks.wire.runfolder import ENV_GENERATION, ENV_NONCE, ENV_RUN, ENV_RUN_FOLDER, Plan, RunFolder
 
 ENV_TRAINING = (
@@ -147,7 +147,10 @@ def describe_to_children(process: Process, training: Training) -> dict[str, str]
 
     They attach by it as under `trainwarden run`: releases that carry no callbacks into the ranks would lose the hooks.
     """
-    described = {ENV_TRAINING: f"{training.ordinal}:{training.digest}", "PYTHONPATH": _autoattach_first()}
+    described = {
+        ENV_TRAINING: f"{training.ordinal}:{training.digest}",
+        "PYTHONPATH": with_autoattach(os.environ.get("PYTHONPATH", "")),
+    }
     if not process.guard_acts:
         described[ENV_GUARD] = "off"
     if not (os.environ.get(ENV_RUN) and os.environ.get(ENV_GENERATION)):
@@ -161,13 +164,6 @@ def describe_to_children(process: Process, training: Training) -> dict[str, str]
             ENV_NONCE: identity.nonce,
         }
     return described
-
-
-def _autoattach_first() -> str:
-    """PYTHONPATH with the folder that attaches the hooks in front; an interpreter that has it there keeps its own."""
-    folder = str(Path(trainer_hooks.__file__).parent / "autoattach")
-    users = os.environ.get("PYTHONPATH", "").removeprefix(folder).removeprefix(os.pathsep)
-    return f"{folder}{os.pathsep}{users}" if users else folder
 
 
 def refuse_to_start(reason: str) -> NoReturn:

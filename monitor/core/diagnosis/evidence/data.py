@@ -145,5 +145,5 @@ def not_finite(case: Case) -> str:
 
 def whole_bytes(case: Case) -> str:
     """Images of this framework are bytes when they are loaded: no pixel can be NaN."""
-    known = case.started is not None and case.started.framework == "ultralytics"
+    known = case.framework.images_are_bytes
     return "images are loaded as bytes, so no pixel is NaN unless a custom step makes one" if known else ""

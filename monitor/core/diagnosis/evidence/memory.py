@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from monitor.core.diagnosis.case import Case
 from monitor.core.diagnosis.number_text import batches, number, where
 from monitor.core.state.trace import MemoryRise
+from trainer_hooks.wire.words import Phase
 
 MIB = 1 << 20
 SETTLING_BATCHES = 200  # in which memory grows to its level
@@ -89,7 +90,7 @@ def known_shape(rise: MemoryRise) -> bool:
 def between_epochs(case: Case) -> str:
     """It rose in the first batch of an epoch, or while the trainer was not training."""
     rise = main_rise(case)
-    if rise is None or (rise.at.batch > 0 and rise.phase in ("train", "idle")):
+    if rise is None or (rise.at.batch > 0 and rise.phase in (Phase.TRAIN, Phase.IDLE)):
         return ""
     return f"{told(rise)}: between two epochs, where validation and saving take memory of their own"
 

@@ -34,8 +34,8 @@ def rate_jumped(case: Case) -> str:
 
 def group_is_high(case: Case) -> str:
     """A group runs at a multiple of the rate that was asked for."""
-    found = high_groups(case)
-    return "; ".join(f"group {name(g)} ran at {number(r)}, {math.floor(m)} times lr0" for g, r, m in found)
+    found, base = high_groups(case), case.framework.settings.learning_rate
+    return "; ".join(f"group {name(g)} ran at {number(r)}, {math.floor(m)} times {base}" for g, r, m in found)
 
 
 def near_warm_up_end(case: Case) -> str:

@@ -20,7 +20,6 @@ FRESH_BATCHES = 3
 RANK_BATCHES = 3
 STATISTICS = re.compile(r"running_(mean|var)|\bema\b|_ema\b")
 ERRORS = re.compile(r"XID|ECC|remapped")
-BROKEN_AMP = re.compile(r"16[356]0|\b[tT](400|550|600|1000|1200|2000)\b|[kK]40m")  # as in Ultralytics' check_amp
 
 
 def scaler_on(case: Case) -> str:
@@ -72,9 +71,10 @@ def broken_amp_from_the_start(case: Case) -> str:
 
 
 def device_known_for_it(case: Case) -> str:
-    """A device that Ultralytics refuses mixed precision on."""
-    device = case.started.device if case.started else ""
-    return f"the device is {name(device)}, known for wrong results in it" if BROKEN_AMP.search(device) else ""
+    """A device that the framework refuses mixed precision on."""
+    device, broken = case.started.device if case.started else "", case.framework.broken_amp_devices
+    known = broken and re.search(broken, device)
+    return f"the device is {name(device)}, known for wrong results in it" if known else ""
 
 
 def later_than_the_start(case: Case) -> str:

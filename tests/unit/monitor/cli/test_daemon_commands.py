@@ -14,10 +14,11 @@ import pytest
 from _trainwarden import console_command
 from monitor.cli import execute
 from monitor.client.http import Client, UnreachableError, run_path
-from monitor.daemon.api.bodies import Health
+from monitor.core.model import RunEnded
+from monitor.core.model.channel import Health, RunAnnounced, TimelineLine
 from monitor.daemon.api.snapshots import RunDetail, RunSummary
-from monitor.history.transaction_rows import TimelineLine
 from tests.harness.trainer import FakeTrainer, announce
+from trainer_hooks.wire.runfolder import RunOutcome
 
 RUN = "night-3f2a"
 T = TypeVar("T")
@@ -73,7 +74,7 @@ def watched(served: Path) -> Iterator[str]:
     with FakeTrainer(served, RUN) as trainer:
         trainer.allocate()
         with Client() as client:
-            client.post("/api/v1/runs", {"run": RUN})
+            client.post(run_path(RUN, "inputs"), RunAnnounced(RUN))
         trainer.start()
         trainer.until_seen()
         trainer.batches(20, nonfinite=2)
@@ -133,8 +134,8 @@ def test_a_rollback_that_nobody_could_carry_out_is_refused_with_the_remedy(capsy
 def test_a_run_that_is_over_can_not_be_stopped(served: Path, capsys: pytest.CaptureFixture[str]) -> None:
     announce(served, "done")
     with Client() as client:
-        client.post("/api/v1/runs", {"run": "done"})
-        client.post(run_path("done", "ended"), {"how": "finished", "detail": "exit code 0"})
+        client.post(run_path("done", "inputs"), RunAnnounced("done"))
+        client.post(run_path("done", "inputs"), RunEnded("done", RunOutcome.FINISHED, "exit code 0"))
     assert execute(["stop", "done"]) == 2
     assert "it is over (finished)" in capsys.readouterr().err
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.supervisor.branch_swap import rows_until, step_back
+from monitor.supervisor.branch_swap import rows_until, swap_branch
 from monitor.supervisor.start_errors import Held
 from tests.harness.killed import killed_at
 from tests.harness.supervisor import plan_for
@@ -35,8 +35,8 @@ class Night:
         path.write_bytes(f"epoch {epoch}".encode())
         return Checkpoint(path=str(path), digest=hashlib.sha256(f"epoch {epoch}".encode()).hexdigest(), epoch=epoch)
 
-    def step_back(self, plan: Plan | None = None) -> None:
-        step_back(self.folder, plan or self.plan, left=1)
+    def swap_branch(self, plan: Plan | None = None) -> None:
+        swap_branch(self.folder, plan or self.plan, left=1)
 
     def tree(self) -> dict[str, bytes]:
         """Every file below the trainer's folder, and every folder."""
@@ -68,14 +68,14 @@ AFTERWARDS = {
 
 
 def test_what_was_written_after_the_checkpoint_is_put_aside_and_the_chosen_state_takes_its_place(night: Night) -> None:
-    night.step_back()
+    night.swap_branch()
     assert night.tree() == AFTERWARDS
 
 
 def test_a_step_that_is_done_is_never_done_again(night: Night) -> None:
-    night.step_back()
+    night.swap_branch()
     (night.weights / "last.pt").write_bytes(b"epoch 4, of the next generation")
-    night.step_back()
+    night.swap_branch()
     assert night.tree() == AFTERWARDS | {"weights/last.pt": b"epoch 4, of the next generation"}
 
 
@@ -83,8 +83,8 @@ def test_killed_at_any_file_operation_and_repeated_it_ends_the_same(tmp_path: Pa
     number = 1
     while True:
         night = Night(tmp_path / str(number))
-        killed = killed_at(number, night.step_back)
-        night.step_back()
+        killed = killed_at(number, night.swap_branch)
+        night.swap_branch()
         assert night.tree() == AFTERWARDS, f"killed at operation {number}"
         if not killed:
             break
@@ -95,7 +95,7 @@ def test_killed_at_any_file_operation_and_repeated_it_ends_the_same(tmp_path: Pa
 def test_a_last_that_is_the_chosen_one_stays_when_nothing_was_saved_since(night: Night) -> None:
     (night.weights / "last.pt").write_bytes(b"epoch 3")
     before = (night.weights / "last.pt").stat().st_ino
-    night.step_back()
+    night.swap_branch()
     assert (night.weights / "last.pt").stat().st_ino == before
     assert not (night.weights / "abandoned-g1" / "condemned-last.pt").exists()
     assert not list(night.weights.glob(".staged*"))
@@ -106,24 +106,24 @@ def test_a_chosen_checkpoint_that_changed_holds_the_run_even_where_last_is_right
     Path(night.kept(3).path).write_bytes(b"epoch 3?")
     before = night.tree()
     with pytest.raises(Held, match="its bytes are not those the plan chose"):
-        night.step_back()
+        night.swap_branch()
     assert night.tree() == before
 
 
 def test_a_step_with_nothing_to_do_leaves_nothing_behind(night: Night) -> None:
-    night.step_back(plan_for(2, night.save_dir, night.kept(5), best=night.kept(4)))
+    night.swap_branch(plan_for(2, night.save_dir, night.kept(5), best=night.kept(4)))
     assert not list(night.weights.glob(".staged*"))
     assert not (night.weights / "abandoned-g1").exists()
 
 
 def test_a_best_that_is_already_the_right_one_stays(night: Night) -> None:
-    night.step_back(plan_for(2, night.save_dir, night.kept(3), best=night.kept(4)))
+    night.swap_branch(plan_for(2, night.save_dir, night.kept(3), best=night.kept(4)))
     assert (night.weights / "best.pt").read_bytes() == b"epoch 4"
     assert not (night.weights / "abandoned-g1" / "condemned-best.pt").exists()
 
 
 def test_without_a_best_of_that_state_none_is_left(night: Night) -> None:
-    night.step_back(plan_for(2, night.save_dir, night.kept(3)))
+    night.swap_branch(plan_for(2, night.save_dir, night.kept(3)))
     assert not (night.weights / "best.pt").exists()
     assert (night.weights / "abandoned-g1" / "condemned-best.pt").read_bytes() == b"epoch 4"
 
@@ -131,8 +131,8 @@ def test_without_a_best_of_that_state_none_is_left(night: Night) -> None:
 def test_a_best_whose_bytes_changed_is_left_out_and_said(night: Night) -> None:
     best = night.kept(2)
     Path(best.path).write_bytes(b"something else")
-    branch = step_back(night.folder, plan_for(2, night.save_dir, night.kept(3), best=best), left=1)
-    assert "best.pt was not put back" in branch.notes[0]
+    branch = swap_branch(night.folder, plan_for(2, night.save_dir, night.kept(3), best=best), left=1)
+    assert "Could not put best.pt back" in branch.notes[0]
     assert not (night.weights / "best.pt").exists()
     assert (night.weights / "last.pt").read_bytes() == b"epoch 3"
 
@@ -141,15 +141,15 @@ def test_nothing_is_moved_when_the_checkpoint_is_not_the_one_that_was_chosen(nig
     before = night.tree()
     Path(night.kept(3).path).write_bytes(b"epoch 3?")
     with pytest.raises(Held, match="its bytes are not those the plan chose"):
-        night.step_back()
+        night.swap_branch()
     assert night.tree() == before
 
 
 def test_nothing_is_moved_when_the_checkpoint_is_gone(night: Night) -> None:
     before = night.tree()
     (night.folder.vault / "3.pt").unlink()
-    with pytest.raises(Held, match="can't be put aside"):
-        night.step_back()
+    with pytest.raises(Held, match="cannot move the abandoned branch aside"):
+        night.swap_branch()
     assert night.tree() == before
 
 
@@ -160,13 +160,13 @@ def test_nothing_is_moved_through_a_link_that_leads_out_of_the_folder(night: Nig
     (night.weights / "last.pt").symlink_to(outside)
     before = night.tree()
     with pytest.raises(Held, match="leads out of"):
-        night.step_back()
+        night.swap_branch()
     assert night.tree() == before
     assert outside.read_bytes() == b"precious"
 
 
 def test_a_trainer_without_a_weights_folder_has_nothing_put_aside(night: Night, tmp_path: Path) -> None:
-    branch = step_back(night.folder, plan_for(2, tmp_path / "elsewhere", night.kept(3)), left=1)
+    branch = swap_branch(night.folder, plan_for(2, tmp_path / "elsewhere", night.kept(3)), left=1)
     assert branch.aside == ()
     assert branch.done
 

@@ -6,13 +6,13 @@ import pytest
 
 from monitor.supervisor.decide import Decision, ExitContext, decide
 from tests.harness.supervisor import plan_for
-from trainer_hooks.wire.runfolder import Exit, Receipt
+from trainer_hooks.wire.runfolder import Exit, Receipt, RunOutcome
 
 PLAN = plan_for(2, Path("train"), None)
 
 
-def gone(code: int | None = 75, signal: int | None = None) -> Exit:
-    return Exit(number=1, code=code, signal=signal, ended_s=0.0)
+def gone(code: int | None = 75, signal: int | None = None, **more: bool) -> Exit:
+    return Exit(number=1, code=code, signal=signal, ended_s=0.0, **more)
 
 
 def receipt(outcome: str) -> Receipt:
@@ -50,8 +50,8 @@ def test_a_generation_that_died_before_it_obeyed_is_followed_by_its_plan(left: E
     ("left", "how", "code"),
     [
         (ExitContext(gone(), PLAN, receipt=receipt("applied"), survivors="python (pid 7, state D)"), "held", 75),
-        (ExitContext(gone(), PLAN, receipt=receipt("applied"), barren=3), "held", 75),
-        (ExitContext(gone(None, 2), PLAN, interrupted=True), "stopped", 130),
+        (ExitContext(gone(), PLAN, receipt=receipt("applied"), early_ends=3), "held", 75),
+        (ExitContext(gone(None, 2, asked=True), PLAN), "stopped", 130),
         (ExitContext(gone(), plan_error="torn"), "held", 75),
         (ExitContext(gone(), stop=receipt("applied")), "stopped", 75),
         (ExitContext(gone(0)), "finished", 0),
@@ -67,4 +67,4 @@ def test_a_run_ends(left: ExitContext, how: str, code: int) -> None:
 
 
 def test_a_real_time_signal_has_a_name_too() -> None:
-    assert decide(ExitContext(gone(None, 40))) == Decision("failed", "ended by signal 40", 168)
+    assert decide(ExitContext(gone(None, 40))) == Decision(RunOutcome.FAILED, "ended by signal 40", 168)

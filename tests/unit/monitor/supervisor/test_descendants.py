@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from monitor.supervisor.descendants import Family, clear
+from monitor.supervisor.descendants import Descendants, clear
 from monitor.supervisor.process import Handle, Stat, read_stat
 from tests.harness.supervisor import eventually, kill_timeouts
 from trainer_hooks.wire.runfolder import ENV_NONCE
@@ -56,21 +56,23 @@ def start(started: list[subprocess.Popen[bytes]], code: str, nonce: str = NONCE)
     return process
 
 
-def family(root: subprocess.Popen[bytes]) -> Family:
+def descendants_of(root: subprocess.Popen[bytes]) -> Descendants:
     handle = Handle.take(root.pid)
     assert handle is not None
-    return Family(handle, NONCE, adopting=False, ours=set)
+    return Descendants(handle, NONCE, adopting=False, ours=set)
 
 
 def nothing() -> None:
     """Nobody to reap."""
 
 
-def test_children_and_whoever_carries_the_nonce_belong_to_the_family(started: list[subprocess.Popen[bytes]]) -> None:
+def test_children_and_whoever_carries_the_nonce_belong_to_it(
+    started: list[subprocess.Popen[bytes]],
+) -> None:
     root = start(started, HAS_A_CHILD)
     elsewhere = start(started, SLEEPS)
     stranger = start(started, SLEEPS, nonce="of another launch")
-    launch = family(root)
+    launch = descendants_of(root)
     pids = eventually("all three", lambda: len(found := {m.pid for m in launch.members()}) == 3 and found)
     assert {root.pid, elsewhere.pid} < pids
     assert stranger.pid not in pids
@@ -81,7 +83,7 @@ def test_children_and_whoever_carries_the_nonce_belong_to_the_family(started: li
 def test_a_stopped_process_leaves_on_sigterm(started: list[subprocess.Popen[bytes]]) -> None:
     root = start(started, SLEEPS)
     os.kill(root.pid, signal.SIGSTOP)
-    cleared = clear(family(root), kill_timeouts(), 0.0, nothing)
+    cleared = clear(descendants_of(root), kill_timeouts(), 0.0, nothing)
     assert (cleared.escalation, cleared.survivors) == ("SIGTERM", ())
     assert root.wait() == -signal.SIGTERM
 
@@ -90,7 +92,7 @@ def test_a_process_born_while_the_others_are_told_to_leave_is_told_too(started: 
     root = start(started, BREEDS)
     assert root.stdout is not None
     root.stdout.readline()
-    launch = family(root)
+    launch = descendants_of(root)
     cleared = clear(launch, kill_timeouts(), 0.0, nothing)
     assert cleared.survivors == ()
     assert launch.members() == []
@@ -98,13 +100,13 @@ def test_a_process_born_while_the_others_are_told_to_leave_is_told_too(started: 
 
 def test_all_that_leave_in_time_need_no_signal(started: list[subprocess.Popen[bytes]]) -> None:
     root = start(started, "import time; time.sleep(0.3)")
-    assert clear(family(root), kill_timeouts(), 30.0, nothing).escalation == ""
+    assert clear(descendants_of(root), kill_timeouts(), 30.0, nothing).escalation == ""
     assert root.wait() == 0
 
 
 def test_a_pid_that_names_another_process_by_now_is_not_held(started: list[subprocess.Popen[bytes]]) -> None:
     root = start(started, SLEEPS)
-    launch = family(root)
+    launch = descendants_of(root)
     (member,) = eventually("the process", launch.members)
     reused = dataclasses.replace(member, start_ticks=member.start_ticks - 1)
     assert launch.hold(reused, {member.pid}) is None
@@ -116,7 +118,7 @@ def test_a_pid_that_names_another_process_by_now_is_not_held(started: list[subpr
 def test_the_root_is_not_searched_for_by_its_pid_once_it_is_gone(started: list[subprocess.Popen[bytes]]) -> None:
     """Its pid may be somebody else's by then."""
     root = start(started, "")
-    launch = family(root)
+    launch = descendants_of(root)
     root.wait()
     assert launch.members() == []
 

@@ -1,0 +1,59 @@
+"""What the supervisor and the CLI send to the daemon over HTTP, and what it answers to both. Values only.
+
+There is one route, POST /api/v1/runs/<run>/inputs, and its body is one of the core's own inputs as tagged JSON:
+`{"type": "run_ended", "run": "night", "how": "finished", "detail": ""}`.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from monitor.core.model.inputs import (
+    CommandGiven,
+    GenerationExited,
+    GenerationStarted,
+    ReceiptFound,
+    RunEnded,
+    StacksTaken,
+    SupervisorChanged,
+)
+
+
+class RunAnnounced(msgspec.Struct, frozen=True, tag="run_announced"):
+    """Watch the run that has a folder. The daemon reads its policy there, since the policy may hold secrets.
+
+    This input never reaches the core: the daemon feeds RunOpened in its place.
+    """
+
+    run: str
+
+
+SupervisorInput = (
+    RunAnnounced | GenerationStarted | GenerationExited | RunEnded | SupervisorChanged | ReceiptFound | StacksTaken
+)
+ClientInput = SupervisorInput | CommandGiven  # CommandGiven: from an operator, through the CLI
+
+
+class Health(msgspec.Struct, frozen=True):
+    """Which daemon answers."""
+
+    version: str
+    pid: int
+    port: int  # of /metrics
+    runs_live: int
+    started_s: float  # Unix time
+
+
+class TimelineLine(msgspec.Struct, frozen=True):
+    """A line for whoever looks at the run's terminal. `n` grows over the whole history; 0: not stored yet."""
+
+    n: int
+    run: str  # empty: it is about the daemon, and every run shows it
+    at_s: float
+    severity: str
+    text: str
+
+
+def kind_of(given: ClientInput) -> str:
+    """Its tag, such as "run_ended"."""
+    return str(given.__struct_config__.tag)

@@ -1,0 +1,53 @@
+"""What the end of a generation means: the one place that decides it, for the supervisor and the core. Pure."""
+
+from __future__ import annotations
+
+from trainer_hooks.wire.runfolder import Exit, GenerationOutcome, RunOutcome
+
+FAILURES = (GenerationOutcome.FAILED, GenerationOutcome.KILLED, GenerationOutcome.UNKNOWN)  # people are told of them
+
+
+RUN_OUTCOMES = {
+    GenerationOutcome.FINISHED: RunOutcome.FINISHED,
+    GenerationOutcome.STOPPED: RunOutcome.STOPPED,
+    GenerationOutcome.INTERRUPTED: RunOutcome.STOPPED,
+    GenerationOutcome.KILLED: RunOutcome.FAILED,
+    GenerationOutcome.FAILED: RunOutcome.FAILED,
+    GenerationOutcome.UNKNOWN: RunOutcome.FAILED,
+}  # of a run whose last generation ended so
+IN_WORDS = {
+    GenerationOutcome.FINISHED: "has finished",
+    GenerationOutcome.STOPPED: "was stopped by an order",
+    GenerationOutcome.INTERRUPTED: "was interrupted",
+    GenerationOutcome.KILLED: "was killed",
+    GenerationOutcome.FAILED: "has failed",
+    GenerationOutcome.UNKNOWN: "has ended",
+}
+
+
+def outcome_of(
+    over: Exit, *, order_obeyed: bool = False, made_to_leave: bool = False, training_finished: bool = False
+) -> GenerationOutcome:
+    """The outcome of a generation.
+
+    over: what is known of its first process. An outcome that its supervisor has decided stands.
+    order_obeyed: a receipt says that an order to stop or to go back was applied.
+    made_to_leave: the supervisor had to end its first process by signals.
+    training_finished: the training itself said that it had finished. Only the core knows this, so it asks again: a
+        process that crashes after that, at its exit, has failed at nothing.
+    """
+    outcome = over.outcome or _from_process(over, order_obeyed, made_to_leave)
+    return GenerationOutcome.FINISHED if training_finished and outcome in FAILURES else outcome
+
+
+def _from_process(over: Exit, order_obeyed: bool, made_to_leave: bool) -> GenerationOutcome:
+    """First match wins."""
+    if over.asked:
+        return GenerationOutcome.INTERRUPTED
+    if order_obeyed:
+        return GenerationOutcome.STOPPED
+    if made_to_leave:
+        return GenerationOutcome.KILLED  # also with exit code 0: a trainer that handles SIGTERM well leaves with it
+    if over.code is None and over.signal is None:
+        return GenerationOutcome.UNKNOWN
+    return GenerationOutcome.FINISHED if over.code == 0 else GenerationOutcome.FAILED

@@ -1,0 +1,62 @@
+"""The closed sets of words in messages and in the documents of the run folder. Values only.
+
+The fields that carry these are `str` and not the enums: a word that a newer peer adds must not make the whole message
+unreadable. Code compares a field with a member here, never with a text of its own; a member is equal to its text.
+"""
+
+from __future__ import annotations
+
+from trainer_hooks.wire.enums import StrEnum
+
+
+class OrderKind(StrEnum):
+    """Order.kind."""
+
+    STOP = "stop"  # leave the loop at a batch boundary
+    ADJUST = "adjust"  # apply the plan in place
+    STACKS = "stacks"  # say what every thread does
+
+
+class OrderOutcome(StrEnum):
+    """OrderApplied.outcome and Receipt.outcome."""
+
+    APPLIED = "applied"
+    REFUSED = "refused"  # nothing was changed
+    FAILED = "failed"  # it was tried, and raised
+    KILLED = "killed"  # by the supervisor: the training did not leave in time
+    EXITED = "exited"  # the training ended before it obeyed
+
+
+NOT_DONE = (OrderOutcome.REFUSED, OrderOutcome.FAILED)  # the training goes on as it was
+
+
+class PlanKind(StrEnum):
+    """Plan.kind."""
+
+    ROLLBACK = "rollback"  # the next generation starts from it
+    ADJUST = "adjust"  # the present one applies it in place
+
+
+class ReadBack(StrEnum):
+    """PlanApplied.when: at which moment the settings of a plan were read back."""
+
+    FIRST_STEP = "first step"
+    RAMP_END = "ramp end"
+
+
+class Phase(StrEnum):
+    """PhaseChanged.phase: what the trainer is busy with."""
+
+    TRAIN = "train"
+    VALIDATE = "validate"
+    SAVE = "save"
+    IDLE = "idle"  # nothing, or it declares no phases
+
+
+class TrainingEnd(StrEnum):
+    """TrainingEnded.how: how a training ended in its process."""
+
+    FINISHED = "finished"
+    ORDER = "order"  # it obeyed an order to stop
+    EXCEPTION = "exception"
+    INTERRUPTED = "interrupted"  # Ctrl-C
