@@ -14,9 +14,11 @@ from collections.abc import Callable
 from functools import partial
 
 from monitor.core.model import GenerationExited, Input, RunEnded, SupervisorChanged
+from monitor.core.model.outcomes import RUN_OUTCOMES, outcome_of
 from monitor.core.state.run import Fleet, RunState
 from monitor.daemon.clock import Clock
 from trainer_hooks.wire.runfolder import Exit
+from trainer_hooks.wire.words import TrainingEnd
 
 SILENT_S = (
     10.0  # a process we can't see (another pid namespace) counts as gone only if its records stopped this long ago

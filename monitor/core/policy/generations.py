@@ -23,7 +23,7 @@ from monitor.core.policy.transaction import Transaction
 from monitor.core.state.epochs import totals_of_run
 from trainer_hooks.wire.messages import TrainingEnded, TrainingStarted
 from trainer_hooks.wire.runfolder import Exit, RunOutcome
-from trainer_hooks.wire.words import TrainingEnd
+from trainer_hooks.wire.words import OrderKind, TrainingEnd
 
 
 def on_generation_started(tx: Transaction, *, news: bool) -> None:
