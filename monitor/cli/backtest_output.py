@@ -9,10 +9,10 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 import msgspec
 
+from monitor.core.format import plural
 from monitor.core.model import Severity
 from monitor.recorded.backtest import LEVELS, Decision, Fired, Result, Totals, totals
 from monitor.recorded.backtest.labelled_runs import Label, Score, Share, labelled, score, wrong
-from monitor.report.text import plural
 
 LINES_MAX = 12  # alarms shown of one run; --json has them all
 NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd]")

@@ -9,9 +9,10 @@ import math
 from collections.abc import Callable
 from xml.etree.ElementTree import Element, SubElement, tostring
 
+from monitor.core.format import plural
 from monitor.report import axes
 from monitor.report.chart import Chart, Dot, Line, Mark
-from monitor.report.text import plural, visible
+from monitor.report.text import visible
 
 WIDTH, HEIGHT = 760.0, 220.0
 LEFT, RIGHT, TOP, BOTTOM = 62.0, 12.0, 22.0, 34.0

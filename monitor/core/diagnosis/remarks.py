@@ -6,8 +6,8 @@ import math
 
 from monitor.core.diagnosis.case import Case
 from monitor.core.diagnosis.evidence.memory import main_rise, record, steady_rises, told
-from monitor.core.diagnosis.number_text import batches, name, number
 from monitor.core.diagnosis.rates import followed_plan, high_groups, warm_up
+from monitor.core.format import batches, name, number
 
 
 def notes(case: Case) -> tuple[str, ...]:

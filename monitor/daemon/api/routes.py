@@ -127,7 +127,7 @@ class Api:
         return _json(self._health())
 
     async def runs(self, _: Request) -> Response:
-        return _json([snapshots.summary_of(run) for run in self._pipeline.core.fleet.runs.values()])
+        return _json([snapshots.run_summary_of(run) for run in self._pipeline.core.fleet.runs.values()])
 
     async def detail(self, request: Request) -> Response:
         return _json(snapshots.detail_of(self._run(request), self._clock.now_s(), self._health().port))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from monitor.core.diagnosis.case import CLIMB_BATCHES, Case
-from monitor.core.diagnosis.number_text import batches, times
 from monitor.core.diagnosis.onset import EXCURSION
 from monitor.core.diagnosis.signal_samples import LOSS, NORM, Measure, finite
+from monitor.core.format import batches, times
 from trainer_hooks.wire.messages import Nonfinite
 
 PEAK = 10.0  # times the level (facts: x 10 to x 3,000 before the NaN)
