@@ -96,7 +96,7 @@ def outcome(file: File, how: How) -> Outcome:
     except UnreadableLog as error:
         return Outcome([], [str(error)])
     except OSError as error:
-        return Outcome([], [f"{file.path}: can't be read ({error.strerror}); check the path"])
+        return Outcome([], [f"{file.path}: cannot be read ({error.strerror}); check the path"])
 
 
 def recording(path: Path, mapping: dict[str, Role]) -> ImportedRun | Recording:
@@ -115,17 +115,19 @@ def _of_history(path: Path, how: How) -> Outcome:
     try:
         found, troubles = journals(path, how.run)
     except sqlite3.Error as error:
-        return Outcome([], [f"{path}: is no history that can be read ({error}); name {FILE_NAME} of a state folder"])
+        return Outcome(
+            [], [f"{path}: this is not a history that can be read ({error}); name {FILE_NAME} of a state folder"]
+        )
     errors = [f"{path}: {trouble}" for trouble in troubles]
     if not found:
         which = f"of run {how.run!r}" if how.run else "of any run"
-        errors.append(f"{path}: holds no batch {which}; see trainwarden status")
+        errors.append(f"{path}: there is no batch {which} in it; trainwarden status lists the runs")
     results = []
     for journal in found:
         try:
             results.append(_of_journal(journal, how.policy))
         except ValidationError:
-            errors.append(f"{path}: the policy of run {journal.run!r} is of another version; give one with --policy")
+            errors.append(f"{path}: the policy of run {journal.run!r} has another version; name a policy with --policy")
     return Outcome(results, errors)
 
 

@@ -24,7 +24,7 @@ def _moment_s(text: str) -> float:
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError as error:
-        raise ValueError(f"{text!r} is no time: {RULE}") from error
+        raise ValueError(f"{text!r} is not a time: {RULE}") from error
     if ":" not in text:
-        raise ValueError(f"{text!r} names a day but no hour: {RULE}")
+        raise ValueError(f"{text!r} has a day but no hour: {RULE}")
     return moment.timestamp()

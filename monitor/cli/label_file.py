@@ -17,7 +17,9 @@ def labels_by_path(file: Path, paths: Sequence[str] | None) -> dict[str, Label]:
     try:
         labels = read_labels(file.read_text(encoding="utf-8-sig"), str(file))
     except (OSError, UnicodeDecodeError) as error:
-        raise Failure(f"{file}: can't be read as text ({error}); name a CSV with path and label", EXIT_USAGE) from error
+        raise Failure(
+            f"{file}: cannot be read as text ({error}); name a CSV with path and label", EXIT_USAGE
+        ) from error
     except LabelsError as error:
         raise Failure(str(error), EXIT_USAGE) from error
     if paths is None:
@@ -26,6 +28,6 @@ def labels_by_path(file: Path, paths: Sequence[str] | None) -> dict[str, Label]:
     found = {path: by_place[place] for path in paths if (place := Path(path).resolve()) in by_place}
     if not found:
         raise Failure(
-            f"{file}: has a label for none of the files; its paths are relative to its own folder", EXIT_USAGE
+            f"{file}: none of the files has a label in it; its paths are relative to its own folder", EXIT_USAGE
         )
     return found

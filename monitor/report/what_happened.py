@@ -168,6 +168,6 @@ def _memory_driver(row: EpochRow, clean: EpochRow | None) -> str:
     fullest = f"the fullest image of the epoch held {objects} (batch {count(row.instances_max_at)})"
     if abs(row.instances_max_at - row.reserved_max_at) <= SAME_BATCH:
         more = f", against {count(clean.instances_max)} in epoch {clean.epoch}" if clean and clean.instances_max else ""
-        why = "label assignment takes memory by the fullest image, so it is no sign of the NaN"
+        why = "label assignment takes memory by the fullest image, so it does not point to the NaN"
         return f"In that batch {fullest}{more}: {why}."
     return f"That was another batch than the one where {fullest}: crowded images did not drive it."

@@ -96,4 +96,4 @@ def bad_batches(nonfinite: int, batches: int) -> str:
 
 def not_obeyed(late_s: float) -> str:
     """A stop that the training did not carry out in time."""
-    return f"the training did not obey the order to stop for {duration(late_s)}; its supervisor ends it now"
+    return f"the training did not stop within {duration(late_s)} of the order; its supervisor ends it now"
