@@ -65,12 +65,13 @@ def deadline(run: RunState, incident: Incident | None, now_s: float) -> str:
         return f"None was given. {ends[0].upper()}{ends[1:]}."
     kept = bool(deadline_kept(end_s, limit_s))
     word = "Uncertain" if too_close(end_s, limit_s, now_s) else "Kept" if kept else "Missed"
-    return f"{word}: {ends}, {margin(end_s, limit_s)} {minute(limit_s)}."
+    return f"{word}: {ends}, {margin(end_s, limit_s)}."
 
 
 def margin(end_s: float, limit_s: float) -> str:
-    """2 h 10 min before; 3 h 0 min after."""
-    return f"{duration(abs(limit_s - end_s))} {'before' if end_s <= limit_s else 'after'}"
+    """2 h 10 min before the deadline of 2026-11-28 00:00 UTC."""
+    side = "before" if end_s <= limit_s else "after"
+    return f"{duration(abs(limit_s - end_s))} {side} the deadline of {minute(limit_s)}"
 
 
 def _after_the_end(run: RunState) -> str:
@@ -80,4 +81,4 @@ def _after_the_end(run: RunState) -> str:
     word = "Kept" if deadline_kept(ended_s, limit_s) else "Missed"
     if run.ended != "finished":
         return f"Not reached: the run ended before the training was complete. The deadline is {minute(limit_s)}."
-    return f"{word}: the training ended {margin(ended_s, limit_s)} {minute(limit_s)}."
+    return f"{word}: the training ended {margin(ended_s, limit_s)}."
