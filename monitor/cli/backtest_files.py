@@ -96,7 +96,7 @@ def outcome(file: File, how: How) -> Outcome:
     except UnreadableLog as error:
         return Outcome([], [str(error)])
     except OSError as error:
-        return Outcome([], [f"{file.path}: cannot be read ({error.strerror}); check the path"])
+        return Outcome([], [f"{file.path}: can't be read ({error.strerror}); check the path"])
 
 
 def recording(path: Path, mapping: dict[str, Role]) -> ImportedRun | Recording:
@@ -121,7 +121,7 @@ def _of_history(path: Path, how: How) -> Outcome:
     errors = [f"{path}: {trouble}" for trouble in troubles]
     if not found:
         which = f"of run {how.run!r}" if how.run else "of any run"
-        errors.append(f"{path}: there is no batch {which} in it; trainwarden status lists the runs")
+        errors.append(f"{path}: it holds no batch {which}; trainwarden status lists the runs")
     results = []
     for journal in found:
         try:

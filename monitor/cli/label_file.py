@@ -17,9 +17,7 @@ def labels_by_path(file: Path, paths: Sequence[str] | None) -> dict[str, Label]:
     try:
         labels = read_labels(file.read_text(encoding="utf-8-sig"), str(file))
     except (OSError, UnicodeDecodeError) as error:
-        raise Failure(
-            f"{file}: cannot be read as text ({error}); name a CSV with path and label", EXIT_USAGE
-        ) from error
+        raise Failure(f"{file}: can't be read as text ({error}); name a CSV with path and label", EXIT_USAGE) from error
     except LabelsError as error:
         raise Failure(str(error), EXIT_USAGE) from error
     if paths is None:

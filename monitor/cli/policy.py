@@ -93,4 +93,4 @@ def _policy_text(name: str) -> str:
         hint = nearest(name, PRESETS) or f"; the presets are {', '.join(PRESETS)}"
         raise Failure(f"policy {name!r}: this is neither a preset nor a file{hint}", EXIT_CONFIG) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise Failure(f"{name}: cannot be read as text ({error}); name a YAML file", EXIT_CONFIG) from error
+        raise Failure(f"{name}: can't be read as text ({error}); name a YAML file", EXIT_CONFIG) from error

@@ -69,7 +69,7 @@ def _give(text: str, output: Path | None) -> None:
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise Failure(f"{output}: cannot be written ({error.strerror}); choose another file", EXIT_WRITING) from error
+        raise Failure(f"{output}: can't be written ({error.strerror}); choose another file", EXIT_WRITING) from error
     click.echo(f"{output}: {len(text.encode()) / 1000:,.0f} kB")
 
 

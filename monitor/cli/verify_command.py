@@ -40,5 +40,5 @@ def _check_readable(file: Path) -> None:
             return
     except OSError as error:
         raise Failure(
-            f"{file}: cannot be read ({error.strerror}); name a checkpoint file such as last.pt", EXIT_USAGE
+            f"{file}: can't be read ({error.strerror}); name a checkpoint file such as last.pt", EXIT_USAGE
         ) from error

@@ -13,4 +13,4 @@ def write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         remedy = "name a file in a folder that exists"
-        raise Failure(f"{path}: cannot be written ({error.strerror}); {remedy}", EXIT_USAGE) from error
+        raise Failure(f"{path}: can't be written ({error.strerror}); {remedy}", EXIT_USAGE) from error

@@ -88,7 +88,7 @@ def orders(report_input: ReportInput) -> list[str]:
     answers = [key.partition("/") for key in run.totals.orders]
     lines += [f"- Orders to {safe(kind)}: {count(run.totals.orders[f'{kind}/{outcome}'])} {safe(outcome)}."
               for kind, _, outcome in answers]  # fmt: skip
-    return [*lines, *_read_back(run)]
+    return [*lines, *_read_back(run)] if answers or run.applied else lines[:-1]
 
 
 def _order_cells(incident: Incident) -> list[str]:

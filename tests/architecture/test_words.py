@@ -6,6 +6,7 @@ import ast
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ import pytest
 from monitor.policyfile.load import schema_text
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("monitor/cli", "monitor/report", "monitor/core/summary", "monitor/core/policy", "alerts")
+FOLDERS = (
+    "monitor/cli", "monitor/report", "monitor/core", "monitor/client", "monitor/policyfile", "monitor/vault",
+    "monitor/recorded", "monitor/history", "monitor/daemon", "monitor/demo", "monitor/supervisor", "alerts",
+)  # fmt: skip
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 GLOSSARY = ROOT / "docs" / "glossary.md"
 
@@ -45,6 +49,14 @@ REPLACED = {
 # Texts that may keep a replaced word, each with its reason. Keep this list short.
 ALLOWED: dict[str, str] = {}
 
+# Places whose texts are still to be rewritten, each with its reason. Nothing may be added here.
+NOT_YET = {
+    "monitor/supervisor/": "the supervisor's texts are rewritten with its typed channel",
+    "monitor/core/detectors/": "detectors get their settings and texts in one file each",
+    "monitor/core/policy/settings.py": "settings move into the detectors' files, each with a full sentence",
+    "policy schema": "the same settings, as editors show them",
+}
+
 
 def literals(file: Path) -> Iterator[tuple[int, str]]:
     """Line and text of every string a user can read: literals, and the docstrings that click prints as help."""
@@ -64,8 +76,13 @@ def _is_command(node: ast.AST) -> bool:
     return any("command" in ast.unparse(d) or "group" in ast.unparse(d) for d in getattr(node, "decorator_list", ()))
 
 
-def texts() -> Iterator[tuple[str, str]]:
+@cache
+def texts() -> list[tuple[str, str]]:
     """Where each text stands, and the text."""
+    return list(_texts())
+
+
+def _texts() -> Iterator[tuple[str, str]]:
     for folder in FOLDERS:
         for file in sorted((ROOT / folder).rglob("*.py")):
             for line, text in literals(file):
@@ -96,7 +113,9 @@ def test_no_text_for_people_uses_a_replaced_word(pattern: str) -> None:
     found = [
         f"{place}: {' '.join(text.split())[:150]}"
         for place, text in texts()
-        if search.search(text) and not any(allowed in text for allowed in ALLOWED)
+        if search.search(text)
+        and not any(allowed in text for allowed in ALLOWED)
+        and not place.startswith(tuple(NOT_YET))
     ]
     assert not found, f"write: {REPLACED[pattern]}\n" + "\n".join(found)
 

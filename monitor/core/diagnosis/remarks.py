@@ -24,10 +24,10 @@ def _memory(case: Case) -> str:
     found = record(rise)
     if found is not None:
         more = f"{number(found.now)} in that batch, against {number(found.before)} at most in every batch before"
-        return f"What drove memory: {told(rise)}, and {found.words} was {more}. That is no sign of the trouble itself."
+        return f"What drove memory: {told(rise)}, and {found.words} was {more}. It does not explain the problem."
     if rise.at.batch == 0:
         return f"What drove memory: {told(rise)}, by what lies between two epochs (validation, saving)."
-    return f"Memory: {told(rise)}; nothing that is told of that batch was larger than before."
+    return f"Memory: {told(rise)}; no recorded value of that batch was larger than before."
 
 
 def _plan(case: Case) -> str:

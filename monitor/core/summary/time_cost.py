@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from monitor.core.format import batches, duration, minute
+from monitor.core.format import batches, duration, minute, plural
 from monitor.core.model import Incident, IncidentState
+from monitor.core.state.epoch_lookup import row_of
 from monitor.core.state.projection import deadline_kept, finish_s, pace_s, redo_batches, remaining, too_close
 from monitor.core.state.run import RunState
 
@@ -40,7 +41,7 @@ def time_lost(run: RunState, incident: Incident | None) -> str:
     lost = batches_lost(run, incident) if incident is not None else run.totals.batches_discarded
     stood_s = incident.downtime_s if incident is not None else run.downtime_s
     if not lost and not stood_s:
-        return "None."
+        return f"None.{_skipped(run, incident)}"
     pace = pace_s(run)
     if pace is None:
         return f"{batches(lost)} to train again. The pace of this run is not known yet."
@@ -48,6 +49,12 @@ def time_lost(run: RunState, incident: Incident | None) -> str:
     parts = [f"{batches(lost)} to train again"] if lost else []
     parts += [f"{duration(stood_s)} without training"] if stood_s else []
     return f"{duration(lost * pace + stood_s)}{so_far}: {' and '.join(parts)}."
+
+
+def _skipped(run: RunState, incident: Incident | None) -> str:
+    row = row_of(run, incident.onset) if incident is not None else None
+    steps = row.skipped_by_guard + row.skipped_by_scaler if row is not None else 0
+    return f" {plural(steps, 'optimizer step')} of epoch {row.epoch} were skipped." if row is not None and steps else ""
 
 
 def deadline(run: RunState, incident: Incident | None, now_s: float) -> str:

@@ -49,7 +49,7 @@ def parameter(policy: Policy, detector: str, setting: str, values: Sequence[floa
     now = getattr(section, setting, None)
     if not isinstance(now, (int, float)) or isinstance(now, bool):
         numeric = ", ".join(k.setting for k in parameters_of(policy, [detector])) or "none"
-        raise SearchSpaceError(f"{detector}.{setting}: is no number that can be tried; {detector} has {numeric}")
+        raise SearchSpaceError(f"{detector}.{setting}: is not a number that can be tried; {detector} has {numeric}")
     tried = [_like(now, value) for value in values]
     if wrong := [value for value in tried if not _allowed(section, setting, value)]:
         raise SearchSpaceError(
@@ -82,7 +82,7 @@ def _section(policy: Policy, detector: str) -> Section:
     section = getattr(policy.detectors, detector, None)
     if not isinstance(section, Section):
         known = ", ".join(type(policy.detectors).model_fields)
-        raise SearchSpaceError(f"{detector!r}: is no detector; there are {known}")
+        raise SearchSpaceError(f"{detector!r}: is not a detector; there are {known}")
     return section
 
 

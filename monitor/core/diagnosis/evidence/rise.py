@@ -124,9 +124,7 @@ def norm_infinite(case: Case) -> str:
 
 def norm_nan(case: Case) -> str:
     """What is no number at all is seldom an overflow: 0/0, or a root at 0."""
-    return (
-        "" if not any(math.isnan(b.grad_norm or 0.0) for b in case.bad) else "gradients were no numbers, not infinite"
-    )
+    return "" if not any(math.isnan(b.grad_norm or 0.0) for b in case.bad) else "gradients were NaN, not infinite"
 
 
 def buffers_clean(case: Case) -> str:

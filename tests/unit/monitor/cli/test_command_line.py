@@ -37,7 +37,7 @@ def test_the_help_of_each_command_ends_with_an_example(name: str, capsys: pytest
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["statsu"], 2, "'statsu' is no command; did you mean 'status'"),
+        (["statsu"], 2, "'statsu' is not a command; did you mean 'status'"),
         (["run"], 2, "the command of the training is missing"),
         (["run", "--"], 2, "the command of the training is missing"),
         (["run", "--polcy", "x", "--", "python"], 2, "--polcy"),
@@ -46,7 +46,7 @@ def test_the_help_of_each_command_ends_with_an_example(name: str, capsys: pytest
         (["run", "--deadline", "tomorrow", "--", "python"], 2, "'tomorrow' is not a time"),
         (["run", "--deadline", "2001-01-01 10:00", "--", "python"], 2, "is in the past"),
         (["run", "--port", "65536", "--", "python"], 2, "--port"),
-        (["run", "--adopt", "night", "--", "python"], 2, "leave the command out"),
+        (["run", "--adopt", "night", "--", "python"], 2, "Leave the command out"),
         (["policy"], 2, "Missing command"),
         (["policy", "check", "no-such-file.yaml"], 78, "neither a preset nor a file"),
         (["verify", "no-such-file.pt"], 2, "no-such-file.pt: can't be read (No such file or directory)"),
