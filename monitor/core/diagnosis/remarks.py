@@ -24,7 +24,7 @@ def _memory(case: Case) -> str:
     found = record(rise)
     if found is not None:
         more = f"{number(found.now)} in that batch, against {number(found.before)} at most in every batch before"
-        return f"What drove memory: {told(rise)}, and {found.words} was {more}. It does not explain the problem."
+        return f"What drove memory: {told(rise)}, and {found.words} was {more}. It is not a sign of the trouble."
     if rise.at.batch == 0:
         return f"What drove memory: {told(rise)}, by what lies between two epochs (validation, saving)."
     return f"Memory: {told(rise)}; no recorded value of that batch was larger than before."
