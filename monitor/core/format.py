@@ -89,7 +89,7 @@ def minute(unix_s: float) -> str:
 
 def _at(unix_s: float, how: str) -> str:
     try:
-        return datetime.fromtimestamp(unix_s, timezone.utc).strftime(how)  # noqa: UP017 - datetime.UTC is of 3.11
+        return datetime.fromtimestamp(unix_s, timezone.utc).strftime(how)
     except (ValueError, OverflowError, OSError):
         return NO_TIME
 
