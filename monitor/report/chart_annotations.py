@@ -2,50 +2,52 @@
 
 from __future__ import annotations
 
+from monitor.core.format import count
 from monitor.core.model import Incident, Position
-from monitor.core.state.run import RunState
+from monitor.core.state.run import TrainingState
 from monitor.report.chart import Mark
-from monitor.report.text import count
 
 EPOCHS_MAX = 40  # lines for epochs in one chart; of more every other, every third, ... has one
 
 
-def places(run: RunState) -> dict[int, float]:
+def places(training: TrainingState) -> dict[int, float]:
     """Generation -> batches of all generations before it."""
     found, before = {}, 0
-    for generation in range(1, run.generation + 1):
+    for generation in range(1, training.generation + 1):
         found[generation] = float(before)
-        before += sum(row.batches for row in run.epochs if row.generation == generation)
+        before += sum(row.batches for row in training.epochs if row.generation == generation)
     return found
 
 
-def batches(run: RunState) -> int:
+def batches(training: TrainingState) -> int:
     """Batches of all generations."""
-    return sum(row.batches for row in run.epochs)
+    return sum(row.batches for row in training.epochs)
 
 
-def marks(run: RunState) -> list[Mark]:
+def marks(training: TrainingState) -> list[Mark]:
     """Every mark of the run, in batches since it began."""
-    where = places(run)
-    found = [*_epochs(run), *_generations(run, where)]
-    for incident in run.incidents:
+    where = places(training)
+    found = [*_epochs(training), *_generations(training, where)]
+    for incident in training.ledger.incidents:
         found += _of_incident(incident, where)
     return found
 
 
-def _epochs(run: RunState) -> list[Mark]:
-    stride = -(-len(run.epochs) // EPOCHS_MAX)
+def _epochs(training: TrainingState) -> list[Mark]:
+    stride = -(-len(training.epochs) // EPOCHS_MAX)
     found, before = [], 0
-    for place, row in enumerate(run.epochs):
+    for place, row in enumerate(training.epochs):
         if place and place % stride == 0:
             found.append(Mark(float(before), "epoch", f"epoch {row.epoch}"))
         before += row.batches
     return found
 
 
-def _generations(run: RunState, where: dict[int, float]) -> list[Mark]:
+def _generations(training: TrainingState, where: dict[int, float]) -> list[Mark]:
     """A generation that began from a rollback is marked as that."""
-    back = {i.plan.generation: i.plan.checkpoint.epoch for i in run.incidents if i.plan and i.plan.checkpoint}
+    back = {
+        i.plan.generation: i.plan.checkpoint.epoch for i in training.ledger.incidents if i.plan and i.plan.checkpoint
+    }
     return [
         Mark(at, "rollback", f"back to epoch {back[generation]}")
         if generation in back

@@ -6,14 +6,16 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from monitor.core.state.fold import totals_now
+from monitor.core.format import count, duration, percent, plural, size, value, when
+from monitor.core.state.epochs import totals_of
 from monitor.core.state.projection import pace_s
-from monitor.core.state.run import EpochRow, RunState
+from monitor.core.state.rows import EpochRow
+from monitor.core.state.run import RunState, TrainingState
 from monitor.report import plots
 from monitor.report.actions import INCIDENT_HEADER, incident_cells
 from monitor.report.overview import LEVELS, state
 from monitor.report.report_input import ReportInput
-from monitor.report.text import count, duration, percent, plural, safe, size, table, value, when
+from monitor.report.text import safe, table
 from monitor.report.whole import Block
 from trainer_hooks.wire.messages import TrainingStarted
 
@@ -46,7 +48,7 @@ def _heading(a: ReportInput, b: ReportInput) -> str:
 
 def _in_short(a: ReportInput, b: ReportInput) -> list[str]:
     rows = [[name, read(a), read(b)] for name, read in _ROWS]
-    return ["## In short", "", *table(["", "A", "B"], rows)]
+    return ["## In numbers", "", *table(["", "A", "B"], rows)]
 
 
 def _wall(report_input: ReportInput) -> str:
@@ -56,50 +58,50 @@ def _wall(report_input: ReportInput) -> str:
 
 
 def _pace(report_input: ReportInput) -> str:
-    pace = pace_s(report_input.run)
+    pace = pace_s(report_input.training)
     return "-" if pace is None else f"{pace:.3g} s, validation and saving included"
 
 
 def _batch_time(report_input: ReportInput) -> str:
-    counts, total_s = report_input.run.totals.histogram_batch_s, report_input.run.totals.sum_batch_s
+    counts, total_s = report_input.training.totals.histogram_batch_s, report_input.training.totals.sum_batch_s
     return f"{total_s / sum(counts):.3g} s" if sum(counts) else "-"
 
 
 def _bad(report_input: ReportInput) -> str:
-    counts = totals_now(report_input.run)
+    counts = totals_of(report_input.training)
     return f"{count(counts.nonfinite_batches)} ({percent(counts.nonfinite_batches / max(counts.batches, 1))})"
 
 
 def _skipped(report_input: ReportInput) -> str:
-    counts = totals_now(report_input.run)
+    counts = totals_of(report_input.training)
     return count(counts.skipped_by_guard + counts.skipped_by_scaler)
 
 
 def _memory(report_input: ReportInput) -> str:
-    most = [row.reserved_max for row in report_input.run.epochs if row.reserved_max is not None]
-    used = [row.allocated_max for row in report_input.run.epochs if row.allocated_max is not None]
+    most = [row.reserved_max for row in report_input.training.epochs if row.reserved_max is not None]
+    used = [row.allocated_max for row in report_input.training.epochs if row.allocated_max is not None]
     return f"{size(max(most, default=None))} reserved, {size(max(used, default=None))} in use"
 
 
 def _lost(report_input: ReportInput) -> str:
-    run = report_input.run
-    return f"{plural(run.totals.batches_discarded, 'batch')} thrown away, {duration(run.downtime_s)} standstill"
+    discarded = plural(report_input.training.totals.batches_discarded, "batch")
+    return f"{discarded} thrown away, {duration(report_input.run.downtime_s)} without training"
 
 
 _ROWS: tuple[Row, ...] = (
     ("state", lambda report_input: state(report_input.run)),
     ("opened", lambda report_input: when(report_input.run.opened_s)),
     ("wall time", _wall),
-    ("generations", lambda report_input: str(report_input.run.generation)),
-    ("batches", lambda report_input: count(totals_now(report_input.run).batches)),
+    ("generations", lambda report_input: str(report_input.training.generation)),
+    ("batches", lambda report_input: count(totals_of(report_input.training).batches)),
     ("not finite", _bad),
     ("steps skipped", _skipped),
     ("pace, a batch", _pace),
     ("time of a batch itself", _batch_time),
     ("GPU memory at most", _memory),
-    ("incidents", lambda report_input: str(len(report_input.run.incidents))),
-    ("findings", lambda report_input: count(sum(report_input.run.totals.findings.values()))),
-    ("rollbacks", lambda report_input: str(report_input.run.rollbacks_used)),
+    ("incidents", lambda report_input: str(len(report_input.training.ledger.incidents))),
+    ("findings", lambda report_input: count(sum(report_input.training.totals.findings.values()))),
+    ("rollbacks", lambda report_input: str(report_input.training.ledger.rollbacks_used)),
     ("lost", _lost),
 )
 
@@ -112,50 +114,50 @@ def _differences(a: ReportInput, b: ReportInput) -> list[str]:
     kinds = (("setting", _settings), ("version", _versions), ("environment", _environment), ("policy", _policy))
     rows, same = [], 0
     for kind, read in kinds:
-        of_a, of_b = read(a.run), read(b.run)
+        of_a, of_b = read(a.run, a.training), read(b.run, b.training)
         for name in sorted(of_a.keys() | of_b.keys()):
-            left, right = of_a.get(name, "not told"), of_b.get(name, "not told")
+            left, right = of_a.get(name, "not recorded"), of_b.get(name, "not recorded")
             same += left == right
             if left != right:
                 rows.append([kind, safe(name), safe(left), safe(right)])
     lines = ["## What differs", ""]
     if not rows:
-        return [*lines, f"Nothing that either run told: all {count(same)} values are the same."]
-    return [*lines, *table(["kind", "name", "A", "B"], rows), "", f"{plural(same, 'other value')} the same."]
+        return [*lines, f"Nothing: all {count(same)} recorded values are the same."]
+    return [*lines, *table(["kind", "name", "A", "B"], rows), "", f"{plural(same, 'other value')} are the same."]
 
 
-def _first(run: RunState) -> TrainingStarted | None:
-    return run.trainings[0] if run.trainings else run.training
+def _first(training: TrainingState) -> TrainingStarted | None:
+    return training.starts[0] if training.starts else training.started
 
 
-def _settings(run: RunState) -> Given:
-    training = _first(run)
-    return dict(training.settings) if training else {}
+def _settings(run: RunState, training: TrainingState) -> Given:
+    started = _first(training)
+    return dict(started.settings) if started else {}
 
 
-def _versions(run: RunState) -> Given:
-    training = _first(run)
-    return dict(training.versions) if training else {}
+def _versions(run: RunState, training: TrainingState) -> Given:
+    started = _first(training)
+    return dict(started.versions) if started else {}
 
 
-def _environment(run: RunState) -> Given:
+def _environment(run: RunState, training: TrainingState) -> Given:
     found = {"command": " ".join(run.spec.argv), "folder": run.spec.cwd, "python": run.spec.interpreter}
-    training = _first(run)
-    if training is None:
+    started = _first(training)
+    if started is None:
         return found
     return found | {
-        "framework": training.framework,
-        "device": training.device,
-        "ranks": str(training.world_size),
-        "epochs": str(training.epochs),
-        "batches per epoch": str(training.batches_per_epoch),
-        "parameter groups": ", ".join(training.group_names),
-        "mixed precision with a scaler": str(training.scaler_enabled),
-        "guarded": str(training.guarded),
+        "framework": started.framework,
+        "device": started.device,
+        "ranks": str(started.world_size),
+        "epochs": str(started.epochs),
+        "batches per epoch": str(started.batches_per_epoch),
+        "parameter groups": ", ".join(started.group_names),
+        "mixed precision with a scaler": str(started.scaler_enabled),
+        "guarded": str(started.guarded),
     }
 
 
-def _policy(run: RunState) -> Given:
+def _policy(run: RunState, training: TrainingState) -> Given:
     return _flat(json.loads(run.policy)) if run.policy else {}
 
 
@@ -170,7 +172,7 @@ def _flat(value: Any, path: str = "") -> Given:
 
 def _epochs(a: ReportInput, b: ReportInput) -> list[str]:
     """The last pass of each run through each epoch."""
-    of_a, of_b = _last_passes(a.run), _last_passes(b.run)
+    of_a, of_b = _last_passes(a.training), _last_passes(b.training)
     if not of_a and not of_b:
         return []
     header = ["epoch"] + [
@@ -184,8 +186,8 @@ def _epochs(a: ReportInput, b: ReportInput) -> list[str]:
     return ["## Epochs side by side", "", *table(header, rows), "", note]
 
 
-def _last_passes(run: RunState) -> dict[int, EpochRow]:
-    return {row.epoch: row for row in run.epochs}
+def _last_passes(training: TrainingState) -> dict[int, EpochRow]:
+    return {row.epoch: row for row in training.epochs}
 
 
 def _cells(row: EpochRow | None) -> list[str]:
@@ -203,7 +205,7 @@ def _cells(row: EpochRow | None) -> list[str]:
 
 def _metrics(a: ReportInput, b: ReportInput) -> list[str]:
     """The last metrics of each run and their difference."""
-    of_a, of_b = a.run.final_metrics, b.run.final_metrics
+    of_a, of_b = a.training.final_metrics, b.training.final_metrics
     rows = [
         [safe(name), value(left), value(right), value(right - left) if left is not None and right is not None else "-"]
         for name in sorted(of_a.keys() | of_b.keys())
@@ -213,7 +215,7 @@ def _metrics(a: ReportInput, b: ReportInput) -> list[str]:
 
 
 def _findings(a: ReportInput, b: ReportInput) -> list[str]:
-    of_a, of_b = a.run.totals.findings, b.run.totals.findings
+    of_a, of_b = a.training.totals.findings, b.training.totals.findings
     levels = {str(severity): word for severity, word in LEVELS.items()}
     rows = [
         [safe(detector), levels.get(level, safe(level)), count(of_a.get(key, 0)), count(of_b.get(key, 0))]
@@ -221,14 +223,14 @@ def _findings(a: ReportInput, b: ReportInput) -> list[str]:
         for detector, _, level in [key.rpartition("/")]
     ]
     title = ["## Findings", ""]
-    return [*title, *table(["detector", "level", "A", "B"], rows)] if rows else [*title, "None in either run."]
+    return [*title, *table(["detector", "severity", "A", "B"], rows)] if rows else [*title, "None in either run."]
 
 
 def _incidents(a: ReportInput, b: ReportInput) -> list[str]:
     rows = [
         [letter, *incident_cells(incident)]
         for letter, report_input in zip("AB", (a, b), strict=True)
-        for incident in report_input.run.incidents
+        for incident in report_input.training.ledger.incidents
     ]
     title = ["## Incidents", ""]
     header = ["run", *INCIDENT_HEADER]

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from monitor.core.model import EpochStatus, Incident, Position
-from monitor.core.state.run import EpochRow, RunState
+from monitor.core.model import EpochStatus, Incident
+from monitor.core.state.epoch_lookup import row_of
+from monitor.core.state.rows import EpochRow
+from monitor.core.state.run import TrainingState
 from trainer_hooks.wire.messages import TrainingStarted
 
 
-def onset_row(run: RunState, incident: Incident) -> EpochRow | None:
+def onset_row(training: TrainingState, incident: Incident) -> EpochRow | None:
     """The pass through the epoch of the first bad batch; None: no batch of it was recorded."""
-    return row_of(run, incident.onset)
+    return row_of(training, incident.onset)
 
 
-def row_of(run: RunState, position: Position) -> EpochRow | None:
-    """The last pass through the epoch of `position` in its generation."""
-    same = [row for row in run.epochs if (row.generation, row.epoch) == (position.generation, position.epoch)]
-    return same[-1] if same else None
-
-
-def clean_row(run: RunState, incident: Incident) -> EpochRow | None:
+def clean_row(training: TrainingState, incident: Incident) -> EpochRow | None:
     """The last whole epoch before the onset without a non-finite batch; None: there is none."""
     onset = incident.onset
     before = [
         row
-        for row in run.epochs
+        for row in training.epochs
         if (row.generation, row.epoch) < (onset.generation, onset.epoch)
         and row.status == EpochStatus.ENDED
         and not row.nonfinite
@@ -31,15 +27,15 @@ def clean_row(run: RunState, incident: Incident) -> EpochRow | None:
     return before[-1] if before else None
 
 
-def group_names(run: RunState, groups: int) -> list[str]:
+def group_names(training: TrainingState, groups: int) -> list[str]:
     """Names of the optimizer's parameter groups, in their order."""
-    names = run.training.group_names if run.training else ()
+    names = training.started.group_names if training.started else ()
     return [names[i] if i < len(names) else f"group{i}" for i in range(groups)]
 
 
-def part_names(run: RunState) -> tuple[str, ...]:
+def part_names(training: TrainingState) -> tuple[str, ...]:
     """Names of the loss components."""
-    return run.training.part_names if run.training else ()
+    return training.started.part_names if training.started else ()
 
 
 def part_means(row: EpochRow) -> list[float | None]:
@@ -47,14 +43,14 @@ def part_means(row: EpochRow) -> list[float | None]:
     return [total / seen if seen else None for total, seen in zip(row.part_sums, row.part_counts, strict=True)]
 
 
-def training_of(run: RunState, incident: Incident) -> TrainingStarted | None:
+def training_of(training: TrainingState, incident: Incident) -> TrainingStarted | None:
     """What the trainer told when the generation of the onset began: a rollback tells it anew, with other settings."""
-    return incident.training or run.training
+    return incident.training or training.started
 
 
-def setting(training: TrainingStarted | None, name: str) -> float | None:
+def setting(started: TrainingStarted | None, name: str) -> float | None:
     """A hyperparameter as a number; None: the framework has none of that name, or writes it in words."""
-    text = training.settings.get(name, "") if training else ""
+    text = started.settings.get(name, "") if started else ""
     try:
         return float(text)
     except ValueError:

@@ -2,47 +2,49 @@
 
 from __future__ import annotations
 
+from monitor.core.format import plural, value, when
 from monitor.core.model import Incident
 from monitor.core.policy.settings import Policy
 from monitor.core.policy.trust import judge
-from monitor.core.state.run import CheckpointState, RunState
-from monitor.report.text import plural, safe, table, value, when
+from monitor.core.state.rows import CheckpointState
+from monitor.core.state.run import RunState, TrainingState
+from monitor.report.text import safe, table
 
 SAMPLES_SHOWN = 16
 CHECKPOINTS_SHOWN = 20
 BATCHES_SHOWN = 8
 
 
-def checkpoints(run: RunState, incident: Incident, now_s: float) -> list[str]:
-    """Which copies there are, what may be believed of each, and why."""
-    return checkpoint_table(run, {incident.target} if incident.target else set())
+def checkpoints(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> list[str]:
+    """Which checkpoints there are, which of them may be trusted, and why."""
+    return checkpoint_table(run, training, {incident.target} if incident.target else set())
 
 
-def checkpoint_table(run: RunState, targets: set[str]) -> list[str]:
+def checkpoint_table(run: RunState, training: TrainingState, targets: set[str]) -> list[str]:
     """The section of checkpoints; `targets` are the digests that were gone back to."""
-    if not run.checkpoints:
+    if not training.checkpoints:
         return ["## Checkpoints", "", "None was saved."]
     rules = Policy.model_validate_json(run.policy).rollback if run.policy else Policy().rollback
     rows = []
-    for checkpoint in run.checkpoints[-CHECKPOINTS_SHOWN:]:
-        verdict, why = judge(checkpoint, run, rules)
-        rows.append([*_cells(checkpoint, targets), f"**{verdict.value}**", safe(why, 600)])
+    for checkpoint in training.checkpoints[-CHECKPOINTS_SHOWN:]:
+        verdict, why = judge(checkpoint, training, rules)
+        rows.append([*_cells(training, checkpoint, targets), f"**{verdict.value}**", safe(why, 600)])
     header = ["epoch", "generation", "saved", "", "verdict", "why"]
     return ["## Checkpoints", "", *table(header, rows)]
 
 
-def _cells(checkpoint: CheckpointState, targets: set[str]) -> list[str]:
+def _cells(training: TrainingState, checkpoint: CheckpointState, targets: set[str]) -> list[str]:
     chosen = checkpoint.digest in targets
-    marks = ["gone back to"] * chosen + ["best"] * checkpoint.is_best + ["deleted"] * checkpoint.dropped
+    marks = ["gone back to"] * chosen + ["best"] * checkpoint.is_best + ["deleted"] * training.dropped(checkpoint)
     return [str(checkpoint.epoch), str(checkpoint.generation), when(checkpoint.saved_s), ", ".join(marks)]
 
 
-def samples(run: RunState, incident: Incident, now_s: float) -> list[str]:
+def samples(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> list[str]:
     """The first bad batches one by one, with the samples in them as far as the framework names them."""
     onset = incident.onset
     seen = [
         s
-        for generation, s in run.nonfinite_log
+        for generation, s in training.nonfinite_log
         if generation == onset.generation and (s.epoch, s.batch) >= (onset.epoch, onset.batch)
     ]
     if not seen and not incident.onset_samples:
@@ -60,7 +62,7 @@ def samples(run: RunState, incident: Incident, now_s: float) -> list[str]:
     return lines
 
 
-def timeline(run: RunState, incident: Incident, now_s: float) -> list[str]:
+def timeline(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> list[str]:
     """Every step with its time."""
     if not incident.timeline:
         return []

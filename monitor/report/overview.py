@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from monitor.core.format import count, percent, plural, value, when
 from monitor.core.model import Severity
-from monitor.core.policy.findings import going_on
 from monitor.core.policy.settings import Policy
-from monitor.core.state.fold import totals_now
-from monitor.core.state.projection import failure_rate, remaining
-from monitor.core.state.run import RunState
-from monitor.core.state.status import status_of
+from monitor.core.state.epochs import totals_of
+from monitor.core.state.finding_log import going_on
+from monitor.core.state.projection import failure_rate
+from monitor.core.state.run import RunState, TrainingState
+from monitor.core.state.status import status_of, training_status_of
+from monitor.core.summary import shown_incident, summary_of
+from monitor.core.summary.time_cost import batches_left
 from monitor.report import cost
 from monitor.report.report_input import ReportInput
 from monitor.report.settings_section import shown_settings
-from monitor.report.summary import epoch_table
-from monitor.report.text import count, percent, plural, safe, table, value, when
+from monitor.report.text import safe, table
+from monitor.report.top_lines import top_lines
+from monitor.report.what_happened import epoch_table
 
 METRICS_MAX = 24
-LEVELS = {Severity.CRITICAL: "critical", Severity.WARNING: "warning", Severity.INFO: "note"}
+LEVELS = {Severity.CRITICAL: "critical", Severity.WARNING: "warning", Severity.INFO: "info"}
 
 
 def heading(report_input: ReportInput) -> list[str]:
@@ -31,42 +35,79 @@ def heading(report_input: ReportInput) -> list[str]:
 
 
 def state(run: RunState) -> str:
-    """One word or two."""
+    """The state of the run in a word or two."""
     return safe(status_of(run))
 
 
-def in_short(report_input: ReportInput) -> list[str]:
-    """Where it stands, how much went wrong, what was done."""
+def trainings(report_input: ReportInput) -> list[str]:
+    """The trainings of the run; nothing where there is one. The rest of the report is about one of them."""
     run = report_input.run
-    lost = f"{plural(run.totals.batches_discarded, 'batch')} thrown away"
+    seen = [training for _, training in sorted(run.trainings.items()) if training.seen]
+    if len(seen) < 2:
+        return []
+    rows = []
+    for training in seen:
+        counts = totals_of(training)
+        epoch = str(training.epochs[-1].epoch) if training.epochs else ""
+        numbers = ", ".join(str(incident.number) for incident in training.ledger.incidents)
+        cells = [str(training.number), safe(training_status_of(run, training)), epoch]
+        rows.append([*cells, count(counts.batches), count(counts.nonfinite_batches), numbers])
+    shown = f"This report is about training {report_input.training.number}; `--training N` shows another one."
     return [
-        "## In short",
+        "## Trainings",
         "",
-        *([f"- Where: {_where(run)}."] if run.position and run.training else []),
-        *([f"- End: {_end(run)}."] if run.ended else []),
-        f"- Batches: {_batches(run)}.",
-        f"- Findings: {_findings(run)}.",
-        f"- Incidents: {_incidents(run)}.",
-        f"- Rollbacks: {run.rollbacks_used} of {_budget(run)} allowed, {lost}.",
-        *([f"- Last metrics: {_metrics(run.final_metrics)}."] if run.final_metrics else []),
+        *table(["training", "state", "epoch", "batches", "NaN batches", "incidents"], rows),
+        "",
+        shown,
     ]
 
 
-def _batches(run: RunState) -> str:
-    counts = totals_now(run)
+def top(report_input: ReportInput) -> list[str]:
+    """The summary of the run: of its live or latest incident, where there is one."""
+    run = report_input.run
+    return top_lines(summary_of(run, report_input.training, shown_incident(report_input.training), report_input.now_s))
+
+
+def in_numbers(report_input: ReportInput) -> list[str]:
+    """Where it stands, how much went wrong, what was done."""
+    run = report_input.run
+    lost = f"{plural(report_input.training.totals.batches_discarded, 'batch')} thrown away"
+    return [
+        "## The run in numbers",
+        "",
+        *(
+            [f"- Where: {_where(report_input.training)}."]
+            if report_input.training.position and report_input.training.started
+            else []
+        ),
+        *([f"- End: {_end(run)}."] if run.ended else []),
+        f"- Batches: {_batches(report_input.training)}.",
+        f"- Findings: {_findings(run, report_input.training)}.",
+        f"- Incidents: {_incidents(report_input.training)}.",
+        f"- Rollbacks: {report_input.training.ledger.rollbacks_used} of {_budget(run)} allowed, {lost}.",
+        *(
+            [f"- Last metrics: {_metrics(report_input.training.final_metrics)}."]
+            if report_input.training.final_metrics
+            else []
+        ),
+    ]
+
+
+def _batches(training: TrainingState) -> str:
+    counts = totals_of(training)
     rate = percent(failure_rate(counts.nonfinite_batches, counts.batches))
     skipped = plural(counts.skipped_by_guard + counts.skipped_by_scaler, "step")
-    where = plural(run.generation, "generation")
+    where = plural(training.generation, "generation")
     return (
         f"{count(counts.batches)} in {where}, {count(counts.nonfinite_batches)} not finite ({rate}), {skipped} skipped"
     )
 
 
-def _where(run: RunState) -> str:
-    at, training = run.position, run.training
+def _where(training: TrainingState) -> str:
+    at, started = training.position, training.started
     assert at is not None
-    assert training is not None
-    return f"epoch {at.epoch} of {training.epochs}, batch {count(at.batch + 1)} of {count(training.batches_per_epoch)}"
+    assert started is not None
+    return f"epoch {at.epoch} of {started.epochs}, batch {count(at.batch + 1)} of {count(started.batches_per_epoch)}"
 
 
 def _end(run: RunState) -> str:
@@ -74,17 +115,17 @@ def _end(run: RunState) -> str:
     return f"{safe(run.ended)}{on}{': ' + safe(run.ended_detail) if run.ended_detail else ''}"
 
 
-def _findings(run: RunState) -> str:
-    told = {s: sum(n for key, n in run.totals.findings.items() if key.endswith(f"/{s}")) for s in LEVELS}
+def _findings(run: RunState, training: TrainingState) -> str:
+    told = {s: sum(n for key, n in training.totals.findings.items() if key.endswith(f"/{s}")) for s in LEVELS}
     critical, warnings, notes = told.values()
-    words = (f"{count(critical)} critical", plural(warnings, "warning"), plural(notes, "note"))
+    words = (f"{count(critical)} critical", plural(warnings, "warning"), f"{count(notes)} info")
     said = ", ".join(word for word, number in zip(words, told.values(), strict=True) if number)
-    now = ", ".join(dict.fromkeys(safe(finding.detector) for finding in going_on(run)))
+    now = ", ".join(dict.fromkeys(safe(finding.detector) for finding in going_on(run, training)))
     return (said or "none") + (f"; going on now: {now}" if now else "")
 
 
-def _incidents(run: RunState) -> str:
-    return ", ".join(f"{i.number} {i.state.value.replace('_', ' ')}" for i in run.incidents) or "none"
+def _incidents(training: TrainingState) -> str:
+    return ", ".join(f"{i.number} {i.state.value.replace('_', ' ')}" for i in training.ledger.incidents) or "none"
 
 
 def _budget(run: RunState) -> int:
@@ -97,7 +138,9 @@ def _metrics(metrics: dict[str, float]) -> str:
 
 def settings(report_input: ReportInput) -> list[str]:
     """The settings of the first generation, and what a later one had instead."""
-    trainings = report_input.run.trainings or ([report_input.run.training] if report_input.run.training else [])
+    trainings = report_input.training.starts or (
+        [report_input.training.started] if report_input.training.started else []
+    )
     if not trainings:
         return []
     first, last = trainings[0], trainings[-1]
@@ -105,7 +148,7 @@ def settings(report_input: ReportInput) -> list[str]:
     rows = [
         [safe(name), safe(was), safe(now) if now != was else ""]
         for name in names
-        for was, now in [(first.settings[name], last.settings.get(name, "not told"))]
+        for was, now in [(first.settings[name], last.settings.get(name, "not recorded"))]
     ]
     versions = ", ".join(f"{safe(name)} {safe(number)}" for name, number in sorted(last.versions.items()))
     return [
@@ -113,21 +156,22 @@ def settings(report_input: ReportInput) -> list[str]:
         "",
         *table(["setting", "at the start", "in the last generation, where it differs"], rows),
         "",
-        f"Versions: {versions or 'not told'}.",
-        f"Device: {safe(last.device) or 'not told'}, {plural(last.world_size, 'rank')}.",
+        f"Versions: {versions or 'not recorded'}.",
+        f"Device: {safe(last.device) or 'not recorded'}, {plural(last.world_size, 'rank')}.",
     ]
 
 
 def epochs(report_input: ReportInput) -> list[str]:
     """Every pass through an epoch; of very many the first and the last."""
-    return epoch_table(report_input.run, "## Epochs", report_input.run.epochs)
+    return epoch_table(report_input.training, "## Epochs", report_input.training.epochs)
 
 
 def end(report_input: ReportInput) -> list[str]:
     """When it ends, and whether the deadline is kept."""
     run = report_input.run
-    here, training = run.position, run.training
-    left = remaining(here, training.epochs, training.batches_per_epoch).batches if here and training else None
-    if run.incident is not None:
-        left = cost.batches_left(run, run.incident)
-    return cost.projected_end(run, left, report_input.now_s)
+    return cost.projected_end(
+        run,
+        report_input.training,
+        batches_left(report_input.training, report_input.training.incident),
+        report_input.now_s,
+    )

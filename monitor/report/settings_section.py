@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 
+from monitor.core.format import count, value
 from monitor.core.model import Incident
 from monitor.core.model.frameworks import framework_named
-from monitor.core.state.run import EpochRow, RunState
+from monitor.core.state.rows import EpochRow
+from monitor.core.state.run import RunState, TrainingState
 from monitor.report.epoch_rows import clean_row, group_names, onset_row, setting, training_of
-from monitor.report.text import count, safe, table, value
+from monitor.report.text import safe, table
 from trainer_hooks.wire.framework import SettingNames
 from trainer_hooks.wire.messages import TrainingStarted
 
@@ -18,43 +20,43 @@ OFF_SCHEDULE = 0.02  # of the planned rate; the trainer's own rounding is far be
 HIGH_RATE = 10.0  # times the base rate: MuSGD's groups differ by 3, warm-up of the biases by hundreds
 
 
-def names_of(training: TrainingStarted | None) -> SettingNames:
+def names_of(started: TrainingStarted | None) -> SettingNames:
     """What the settings are called in the training's framework."""
-    return framework_named(training.framework if training else "").settings
+    return framework_named(started.framework if started else "").settings
 
 
-def shown_settings(training: TrainingStarted) -> list[str]:
+def shown_settings(started: TrainingStarted) -> list[str]:
     """Names of the settings that a report shows; the first SETTINGS_MAX where the framework names none of them."""
-    wanted = [name for name in names_of(training).shown if name in training.settings]
-    return wanted or sorted(training.settings)[:SETTINGS_MAX]
+    wanted = [name for name in names_of(started).shown if name in started.settings]
+    return wanted or sorted(started.settings)[:SETTINGS_MAX]
 
 
-def in_force(run: RunState, incident: Incident, now_s: float) -> list[str]:
-    """The settings that matter for stability, as the trainer told them."""
-    training = training_of(run, incident)
-    if training is None:
+def in_force(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> list[str]:
+    """The settings that matter for stability, as the trainer reported them."""
+    started = training_of(training, incident)
+    if started is None:
         return []
-    rows = [[safe(name), safe(training.settings[name])] for name in shown_settings(training)]
+    rows = [[safe(name), safe(started.settings[name])] for name in shown_settings(started)]
     if incident.before:
         rows.append(["gradient clip (max norm)", value(incident.before.clip_norm)])
-    versions = ", ".join(f"{safe(name)} {safe(number)}" for name, number in sorted(training.versions.items()))
+    versions = ", ".join(f"{safe(name)} {safe(number)}" for name, number in sorted(started.versions.items()))
     return [
         "## Settings in force at the onset",
         "",
         *table(["setting", "value"], rows),
         "",
-        f"Versions: {versions or 'not told'}.",
+        f"Versions: {versions or 'not recorded'}.",
     ]
 
 
-def rates(run: RunState, incident: Incident, now_s: float) -> list[str]:
+def rates(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> list[str]:
     """The learning rate of each parameter group before, at and after the onset, and what is odd about it."""
-    row, clean = onset_row(run, incident), clean_row(run, incident)
+    row, clean = onset_row(training, incident), clean_row(training, incident)
     if row is None or not row.rates_first:
         return []
-    names = group_names(run, len(row.rates_first))
-    training = training_of(run, incident)
-    base_name = names_of(training).learning_rate
+    names = group_names(training, len(row.rates_first))
+    started = training_of(training, incident)
+    base_name = names_of(started).learning_rate
     header = [
         "group",
         *([f"end of epoch {clean.epoch}"] if clean else []),
@@ -62,13 +64,13 @@ def rates(run: RunState, incident: Incident, now_s: float) -> list[str]:
         "last seen",
         f"of {base_name}",
     ]
-    base = setting(training, base_name)
+    base = setting(started, base_name)
     cells = [_rate_cells(i, name, row, clean, base) for i, name in enumerate(names)]
     lines = ["## Learning rate by group", "", *table(header, cells)]
     notes = [
-        *_schedule(training, names, row, clean),
-        *_high_rates(names_of(training), names, row, base),
-        *_warm_up(run, incident),
+        *_schedule(started, names, row, clean),
+        *_high_rates(names_of(started), names, row, base),
+        *_warm_up(training, incident),
     ]
     return lines + ([""] if notes else []) + [f"- {note}" for note in notes]
 
@@ -89,12 +91,12 @@ def _at(values: tuple[float, ...], index: int) -> float | None:
     return values[index] if index < len(values) else None
 
 
-def _schedule(training: TrainingStarted | None, names: list[str], row: EpochRow, clean: EpochRow | None) -> list[str]:
+def _schedule(started: TrainingStarted | None, names: list[str], row: EpochRow, clean: EpochRow | None) -> list[str]:
     """Whether the scheduler did it: people suspect it first."""
-    if clean is None or training is None or len(clean.rates_last) != len(row.rates_first):
+    if clean is None or started is None or len(clean.rates_last) != len(row.rates_first):
         return []
-    warming_up = row.epoch - 1 < (setting(training, names_of(training).warmup_epochs) or 0.0)
-    planned = 1.0 if warming_up else _decay(training, row.epoch) / _decay(training, clean.epoch)
+    warming_up = row.epoch - 1 < (setting(started, names_of(started).warmup_epochs) or 0.0)
+    planned = 1.0 if warming_up else _decay(started, row.epoch) / _decay(started, clean.epoch)
     allowed = WARM_UP_STEP if warming_up else OFF_SCHEDULE
     pairs = zip(names, clean.rates_last, row.rates_first, strict=True)
     off = [
@@ -110,16 +112,16 @@ def _schedule(training: TrainingStarted | None, names: list[str], row: EpochRow,
     return [f"Every group's rate followed its schedule {between} (x {planned:.3g}), so the scheduler is not the cause."]
 
 
-def _decay(training: TrainingStarted, epoch: int) -> float:
+def _decay(started: TrainingStarted, epoch: int) -> float:
     """The share of its base rate that the schedule gives every group in `epoch` (from 1); 1 where none is known.
 
     A straight line, or half a cosine, from 1 to SettingNames.final_share over the epochs.
     """
-    settings = names_of(training)
-    last, done = setting(training, settings.final_share), (epoch - 1) / max(training.epochs, 1)
+    settings = names_of(started)
+    last, done = setting(started, settings.final_share), (epoch - 1) / max(started.epochs, 1)
     if last is None:
         return 1.0
-    if training.settings.get(settings.cosine) == "True":
+    if started.settings.get(settings.cosine) == "True":
         return (1 - math.cos(done * math.pi)) / 2 * (last - 1) + 1
     return max(1 - done, 0.0) * (1 - last) + last
 
@@ -138,22 +140,22 @@ def _high_rates(settings: SettingNames, names: list[str], row: EpochRow, base: f
     ]
 
 
-def _warm_up(run: RunState, incident: Incident) -> list[str]:
+def _warm_up(training: TrainingState, incident: Incident) -> list[str]:
     """Where the onset lies in warm-up: people suspect its end first."""
-    training = training_of(run, incident)
-    wanted = setting(training, names_of(training).warmup_epochs)
-    if wanted is None or training is None or training.batches_per_epoch <= 0:
+    started = training_of(training, incident)
+    wanted = setting(started, names_of(started).warmup_epochs)
+    if wanted is None or started is None or started.batches_per_epoch <= 0:
         return []
-    ends = min(wanted, training.epochs - 1)
-    done = incident.onset.epoch - 1 + incident.onset.batch / training.batches_per_epoch
+    ends = min(wanted, started.epochs - 1)
+    done = incident.onset.epoch - 1 + incident.onset.batch / started.batches_per_epoch
     if done < ends:
         return [f"Warm-up was on: {done:.2f} of {ends:g} epochs were done at the onset, so its end is not the cause."]
     return [f"Warm-up had ended {done - ends:.2f} epochs before the onset."]
 
 
-def changed(run: RunState, incident: Incident, now_s: float) -> list[str]:
+def changed(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> list[str]:
     """What changed between the last clean epoch and the onset, beside the schedules."""
-    clean, onset = clean_row(run, incident), incident.onset
+    clean, onset = clean_row(training, incident), incident.onset
     since = clean.epoch if clean else 0
     rows = [
         [
@@ -162,10 +164,10 @@ def changed(run: RunState, incident: Incident, now_s: float) -> list[str]:
             f"{safe(c.old)} -> {safe(c.new)}",
             safe(c.reason) or "unexplained",
         ]
-        for generation, c in run.settings_log
+        for generation, c in training.settings_log
         if generation == onset.generation and since <= c.epoch and (c.epoch, c.batch) <= (onset.epoch, onset.batch)
     ]
     title = f"## What changed since epoch {since}" if clean else "## What changed before the onset"
     if not rows:
-        return [title, "", "No setting did, other than by its schedule (learning rate and momentum above)."]
+        return [title, "", "No setting changed, except by its schedule (learning rate and momentum, above)."]
     return [title, "", *table(["where", "setting", "change", "why"], rows)]

@@ -22,31 +22,33 @@ class Block(msgspec.Struct, frozen=True):
     page_only: bool = False  # a heading that has nothing but figures below it
 
 
-SECTIONS = (
-    overview.in_short,
-    overview.settings,
-    overview.epochs,
-    actions.findings,
-    stack_text.of_run,
+SECTIONS = (  # in the order in which a person asks; the curves stand after the first
+    overview.trainings,
+    overview.in_numbers,
     actions.incidents,
     actions.orders,
-    actions.checkpoints,
     actions.time_lost,
     overview.end,
+    actions.findings,
+    stack_text.of_run,
+    actions.checkpoints,
+    overview.epochs,
+    overview.settings,
 )
 
 
 def blocks(report_input: ReportInput) -> list[Block]:
-    """Everything that is told of a run, its latest incidents in full."""
+    """Everything that is known of a run, its latest incidents in full."""
     figure = plots.whole(report_input)
     curves = [Block("## Curves", [figure], page_only=True)] if figure else []
     told = [Block("\n".join(lines)) for section in SECTIONS if (lines := section(report_input))]
-    return [Block("\n".join(overview.heading(report_input))), told[0], *curves, *told[1:], *_incidents(report_input)]
+    head = "\n".join([*overview.heading(report_input), "", *overview.top(report_input)])
+    return [Block(head), told[0], *curves, *told[1:], *_incidents(report_input)]
 
 
 def _incidents(report_input: ReportInput) -> list[Block]:
     found = []
-    for incident in told_in_full(report_input.run):
+    for incident in told_in_full(report_input.training):
         figure = plots.around(report_input, incident)
         head, _, rest = _below(report_input, incident).partition("\n### ")
         found += [Block(head.rstrip(), [figure] if figure else []), Block(f"### {rest}")]
@@ -55,7 +57,7 @@ def _incidents(report_input: ReportInput) -> list[Block]:
 
 def _below(report_input: ReportInput, incident: Incident) -> str:
     """The incident's own report, its headings one level deeper."""
-    return HEADING.sub("##", render(report_input.run, incident, report_input.now_s).rstrip())
+    return HEADING.sub("##", render(report_input.run, report_input.training, incident, report_input.now_s).rstrip())
 
 
 def markdown(told: list[Block]) -> str:

@@ -10,7 +10,8 @@ from datetime import datetime, timezone
 
 from monitor.core.model import Finding, Incident, IncidentEntry, IncidentState, Option, Position, Severity, Verdict
 from monitor.core.policy.settings import Policy
-from monitor.core.state.run import CheckpointState, EpochRow, LastBatch, RankState, RunState
+from monitor.core.state.rows import CheckpointState, EpochRow
+from monitor.core.state.run import LastBatch, RankState, RunState
 from trainer_hooks.wire.messages import BatchEnded, Counts, NonfiniteSeen, TrainingStarted
 from trainer_hooks.wire.runfolder import Change, Checkpoint, GroupSettings, Plan, RunSpec, Settings
 

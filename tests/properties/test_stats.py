@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.core.state.run import Blocks, Learned, Memory
+from monitor.core.state.learned import Blocks, Learned, Memory
 from monitor.core.state.signals import (
     EARLY_SAMPLES,
     FAST_SAMPLES,

@@ -7,7 +7,7 @@ one line on the terminal and at most one alert.
 from __future__ import annotations
 
 from monitor.core.model import AlertKind, Finding, RaiseAlert, Severity
-from monitor.core.policy import stack_collection
+from monitor.core.policy import stack_collection, texts
 from monitor.core.policy.diagnosing import cause_of, diagnosed_again
 from monitor.core.policy.incidents import on_findings as on_critical
 from monitor.core.policy.transaction import Transaction
@@ -32,10 +32,10 @@ def _notify(tx: Transaction, finding: Finding) -> None:
     where = f"epoch {finding.at.epoch} batch {finding.at.batch}"
     tx.notify(f"{where}: {finding.summary}", finding.severity)
     if finding.severity is Severity.WARNING:
-        _alert(tx, finding, where)
+        _alert(tx, finding)
 
 
-def _alert(tx: Transaction, finding: Finding, where: str) -> None:
+def _alert(tx: Transaction, finding: Finding) -> None:
     run, at = tx.run, finding.at
     generation, count = tx.ledger.warned.get(finding.detector, (0, 0))
     if generation == at.generation and at.count - count < ALERT_GAP_BATCHES:
@@ -43,8 +43,5 @@ def _alert(tx: Transaction, finding: Finding, where: str) -> None:
     tx.ledger.warned[finding.detector] = (at.generation, at.count)
     about = f"{run.spec.run}/watch/{finding.detector}/{at.generation}/{at.count}"
     title = f"{tx.name}: {finding.summary}"
-    since = f"epoch {finding.since.epoch}, batch {finding.since.batch}"
-    text = f"Seen at {where}, since {since}. Nothing is done about it: the policy only tells of {finding.detector}."
-    if cause := cause_of(tx, finding):
-        text = f"{text} {cause}"
+    text = texts.watch_text(finding, cause_of(tx, finding))
     tx.effects.append(RaiseAlert(about, run.spec.run, AlertKind.WATCH, finding.severity, "", title, text, tx.now_s))

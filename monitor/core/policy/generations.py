@@ -16,13 +16,14 @@ from monitor.core.model import (
     Severity,
 )
 from monitor.core.model.outcomes import FAILURES, IN_WORDS, outcome_of
+from monitor.core.policy import texts
 from monitor.core.policy.incidents import decide, give_up, send
 from monitor.core.policy.lifecycle import IncidentEvent
 from monitor.core.policy.planning import order_for
 from monitor.core.policy.transaction import Transaction
 from monitor.core.state.epochs import totals_of_run
 from trainer_hooks.wire.messages import TrainingEnded, TrainingStarted
-from trainer_hooks.wire.runfolder import Exit, RunOutcome
+from trainer_hooks.wire.runfolder import RunOutcome
 from trainer_hooks.wire.words import OrderKind, TrainingEnd
 
 
@@ -63,15 +64,15 @@ def on_generation_exited(tx: Transaction, event: GenerationExited) -> None:
     for training in tx.run.trainings.values():
         _left(tx.of(training), event)
     outcome = outcome_of(exit_, order_obeyed=tx.ledger.leaving, training_finished=_has_finished(tx))
-    said = f"generation {exit_.number} {IN_WORDS[outcome]} ({_ending(exit_)})"
+    ending = f"generation {exit_.number} {IN_WORDS[outcome]} ({texts.exit_text(exit_)})"
     if event.relaunch:
-        tx.notify(f"{said}; starting generation {exit_.number + 1} from its plan")
+        tx.notify(f"{ending}; starting generation {exit_.number + 1} from its plan")
     elif outcome in FAILURES:
-        tx.notify(f"{said}, and is not started again", Severity.CRITICAL)
+        tx.notify(f"{ending}, and is not started again", Severity.CRITICAL)
         tx.alert(
             AlertKind.RUN_FAILED,
-            f"{tx.name}: {said}",
-            "It is not started again, because no plan asks for that. Look at its output for the reason.",
+            f"{tx.name}: {ending}",
+            texts.RUN_FAILED,
             Severity.CRITICAL,
         )
     if tx.run.supervisor_pid == 0:
@@ -90,13 +91,6 @@ def _left(tx: Transaction, event: GenerationExited) -> None:
         incident.batches_discarded += training.discarded
 
 
-def _ending(over: Exit) -> str:
-    """How its first process ended, and what it took."""
-    how = "exit code unknown" if over.code is None else f"exit code {over.code}"
-    how = f"signal {over.signal}" if over.signal is not None else how
-    return f"{how}, after {over.escalation}" if over.escalation else how
-
-
 def _has_finished(tx: Transaction) -> bool:
     """True where the last training of the process said that it had finished."""
     return tx.training.over and tx.training.how == TrainingEnd.FINISHED
@@ -105,7 +99,7 @@ def _has_finished(tx: Transaction) -> bool:
 def on_run_ended(tx: Transaction, event: RunEnded) -> None:
     """The supervisor will start nothing more."""
     run, how, detail = tx.run, event.how, event.detail
-    for training in run.trainings.values():
+    for training in tx.run.trainings.values():
         training.ledger.pending = None
         incident = training.incident
         if incident and how == RunOutcome.HELD:
@@ -118,9 +112,9 @@ def on_run_ended(tx: Transaction, event: RunEnded) -> None:
         f"run {how}{': ' + detail if detail else ''}; "
         f"{totals.nonfinite_batches} non-finite of {totals.batches} batches in all"
     )
-    if not any(training.starts for training in run.trainings.values()):
-        tx.notify("no training was seen in it: the hooks attach to Ultralytics 8.3.213 and newer", Severity.WARNING)
-    for training in run.trainings.values():
+    if not any(training.starts for training in tx.run.trainings.values()):
+        tx.notify(texts.no_training(), Severity.WARNING)
+    for training in tx.run.trainings.values():
         for known in training.ledger.incidents:
             tx.of(training).report(known)
     tx.effects.append(KeepState(tx.effect_id(), run.spec.run))
@@ -134,9 +128,9 @@ def _close(tx: Transaction, incident: Incident, incident_event: IncidentEvent, w
     )
     incident.outcome = f"{why}; {seen}"
     tx.move(incident, incident_event)
-    tx.record(incident, f"incident {incident.number} {incident.state}: {incident.outcome}", Severity.WARNING)
-    title = f"{tx.name}: incident {incident.number} ended unproven"
-    tx.alert(AlertKind.CLOSED, title, incident.outcome, Severity.WARNING, incident)
+    tx.record(incident, texts.ended_line(tx.run, tx.training, incident, tx.now_s), Severity.WARNING)
+    title = f"{tx.name}: incident {incident.number} ended before training was proven healthy"
+    tx.alert(AlertKind.CLOSED, title, f"How it ended: {incident.outcome}.", Severity.WARNING, incident)
 
 
 def on_supervisor_changed(tx: Transaction) -> None:
@@ -147,10 +141,9 @@ def on_supervisor_changed(tx: Transaction) -> None:
     if run.supervisor_pid:
         tx.notify(f"the run has a supervisor again (process {run.supervisor_pid})")
         return
-    what = "Training continues, but nobody can roll it back or start it again"
-    remedy = f"take the run over with `trainwarden run --adopt {run.spec.run}`"
-    tx.notify(f"the supervisor of this run has died. {what}: {remedy}", Severity.CRITICAL)
-    tx.alert(AlertKind.SUPERVISOR_LOST, f"{tx.name}: supervisor lost", f"{what}: {remedy}.", Severity.CRITICAL)
+    remedy = texts.no_supervisor(run.spec.run)
+    tx.notify(f"the supervisor of this run has died. {remedy}", Severity.CRITICAL)
+    tx.alert(AlertKind.SUPERVISOR_LOST, f"{tx.name}: its supervisor has died", remedy, Severity.CRITICAL)
 
 
 def _on_vanished(tx: Transaction) -> None:
@@ -164,7 +157,7 @@ def on_command(tx: Transaction, command: CommandGiven) -> None:
     """A person asks for a stop or a rollback."""
     run, incident = tx.run, tx.training.incident
     if not run.alive:
-        tx.notify(f"{command.by} asked to {command.kind}, but no training is running")
+        tx.notify(f"{command.by} asked to {command.kind}, but no training process is running")
         return
     tx.notify(f"{command.by} asked to {command.kind}", Severity.WARNING)
     if command.kind == CommandKind.STOP:
@@ -175,17 +168,17 @@ def on_command(tx: Transaction, command: CommandGiven) -> None:
         send(tx, order_for(tx, OrderKind.STOP, f"{command.by} asked for it"))
         return
     if run.supervisor_pid == 0:
-        remedy = f"take the run over with `trainwarden run --adopt {run.spec.run}`"
-        tx.notify(f"no rollback, because the run's supervisor has died: {remedy}", Severity.CRITICAL)
+        remedy = texts.no_supervisor(run.spec.run)
+        tx.notify(f"cannot roll back: the supervisor of this run has died. {remedy}", Severity.CRITICAL)
         return
     if incident is None or incident.state is IncidentState.MITIGATING:
-        _asked_for(tx, command) if incident is None else tx.notify("no second rollback: one is under way")
+        _asked_for(tx, command) if incident is None else tx.notify("a rollback has begun already")
         return
     _roll_back_now(tx, incident)
 
 
 def _asked_for(tx: Transaction, command: CommandGiven) -> None:
-    at = tx.training.position or Position(tx.run.generation, 1, 0, 0)
+    at = tx.training.position or Position(tx.training.generation, 1, 0, 0)
     id_, number = tx.incident_id()
     incident = Incident(id_, number, "operator", Severity.INFO, IncidentState.OPEN, tx.now_s, at, at)
     tx.ledger.incidents.append(incident)

@@ -17,8 +17,9 @@ from monitor.core.model import (
     Severity,
     WritePlan,
 )
+from monitor.core.policy import texts
 from monitor.core.policy.choose import Action, choose
-from monitor.core.policy.diagnosing import diagnosed, in_short
+from monitor.core.policy.diagnosing import diagnosed
 from monitor.core.policy.lifecycle import IncidentEvent
 from monitor.core.policy.options import options_at
 from monitor.core.policy.planning import make_plan, order_for, with_plan
@@ -60,7 +61,7 @@ def on_findings(tx: Transaction, findings: list[Finding]) -> None:
                 decide(tx, incident)
         case IncidentState.WATCHING:
             tx.move(incident, IncidentEvent.AGAIN)
-            tx.record(incident, f"it is back: {findings[0].summary}", Severity.CRITICAL)
+            tx.record(incident, f"the problem is back: {findings[0].summary}", Severity.CRITICAL)
             decide(tx, incident)
         case IncidentState.OPEN | IncidentState.RELAPSED if not incident.waiting_for:
             decide(tx, incident)
@@ -92,13 +93,9 @@ def _open(tx: Transaction, findings: list[Finding]) -> None:
     key = f"{incident.family}/{incident.severity}"
     tx.ledger.incidents_opened[key] = tx.ledger.incidents_opened.get(key, 0) + 1
     incident.options = options_at(tx, incident)
-    where = f"epoch {first.at.epoch}, batch {first.at.batch}"
-    tx.record(
-        incident, f"incident {number} opened at {where}: {'; '.join(f.summary for f in findings)}", Severity.CRITICAL
-    )
-    title = f"{tx.name}: {first.summary}"
-    text = f"Opened at {where}; first bad batch: epoch {onset.epoch}, batch {onset.batch}."
-    text += f"{_first_tensor(tx.training, onset.count)}{in_short(incident)}"
+    tx.record(incident, texts.opened_line(tx.run, tx.training, incident, tx.now_s), Severity.CRITICAL)
+    title = f"{tx.name}: {texts.opened_title(tx.run, tx.training, incident, tx.now_s)}"
+    text = texts.opened_details(_first_tensor(tx.training, onset.count), texts.changes_text(incident))
     tx.alert(AlertKind.INCIDENT_OPENED, title, text, incident.severity, incident)
     decide(tx, incident)
 
@@ -145,7 +142,7 @@ def decide(tx: Transaction, incident: Incident) -> None:
             if incident.state is not IncidentState.WATCHING:
                 tx.move(incident, IncidentEvent.TOLD)
             _watch(tx, incident)
-            tx.record(incident, f"nothing is done about it: {action.reason}", Severity.WARNING)
+            tx.record(incident, f"no action: {action.reason}", Severity.WARNING)
         case ActionKind.EXAMINE if action.checkpoint:
             examine(tx, action.checkpoint)
             incident.waiting_for = action.checkpoint.digest
@@ -181,7 +178,11 @@ def _act(tx: Transaction, incident: Incident, action: Action) -> None:
     tx.ledger.last_action_count = tx.training.ranks[0].counts.batches if 0 in tx.training.ranks else 0
     tx.ledger.rollbacks_used += action.kind is ActionKind.ROLLBACK
     tx.move(incident, IncidentEvent.ACTED)
-    what = "adjusting in place" if action.checkpoint is None else f"rolling back to epoch {action.checkpoint.epoch}"
+    what = (
+        "changing the settings in place"
+        if action.checkpoint is None
+        else f"rolling back to epoch {action.checkpoint.epoch}"
+    )
     tx.record(incident, f"{what}: {action.reason}", Severity.WARNING)
     if action.checkpoint:
         why = judge(action.checkpoint, tx.training, tx.policy.rollback)[1]
@@ -193,8 +194,8 @@ def give_up(tx: Transaction, incident: Incident, reason: str) -> None:
     """Stop the training, keep everything, and say so."""
     incident.action, incident.reason, incident.outcome = ActionKind.STOP, reason, f"given up: {reason}"
     tx.move(incident, IncidentEvent.SPENT)
-    tx.record(incident, f"given up, the training is stopped and everything is kept: {reason}", Severity.CRITICAL)
-    tx.alert(AlertKind.GIVEN_UP, f"{tx.name}: given up", reason, Severity.CRITICAL, incident)
+    tx.record(incident, f"given up: the training is stopped and every file is kept; {reason}", Severity.CRITICAL)
+    tx.alert(AlertKind.GIVEN_UP, f"{tx.name}: given up, the training is stopped", "", Severity.CRITICAL, incident)
     if tx.may_act and tx.run.alive:
         send(tx, order_for(tx, OrderKind.STOP, reason))
 
@@ -224,7 +225,7 @@ def failed(tx: Transaction, incident: Incident, why: str) -> None:
     if incident.action == ActionKind.ROLLBACK:
         tx.ledger.rollbacks[OrderOutcome.FAILED] = tx.ledger.rollbacks.get(OrderOutcome.FAILED, 0) + 1
     tx.move(incident, IncidentEvent.FAILED)
-    tx.record(incident, f"that failed: {why}", Severity.CRITICAL)
+    tx.record(incident, f"the action failed: {why}", Severity.CRITICAL)
     tx.ledger.last_action_count = -1  # nothing was done, so nothing has to cool down
     decide(tx, incident)
 
@@ -257,11 +258,11 @@ def on_answer(tx: Transaction, order_id: str, outcome: str, detail: str) -> None
     incident.left_at = tx.training.position
     incident.applied_s = tx.now_s
     at = tx.training.position
-    where = f"epoch {at.epoch}, batch {at.batch}" if at else "a batch boundary"
+    where = f"epoch {at.epoch}, batch {at.batch}" if at else "a place between two batches"
     if pending.kind == OrderKind.ADJUST:
-        _applied(tx, incident, f"adjusted in place at {where}")
+        _applied(tx, incident, f"settings changed in place at {where}")
     else:
-        tx.record(incident, f"the training stopped at a batch boundary ({where}; {outcome})")
+        tx.record(incident, f"the training stopped between two batches ({where}; {outcome})")
 
 
 def _applied(tx: Transaction, incident: Incident, text: str) -> None:
@@ -277,7 +278,7 @@ def _applied(tx: Transaction, incident: Incident, text: str) -> None:
     tx.alert(
         kind,
         f"{tx.name}: {text}",
-        f"{incident.reason}. Settings: {changed}.",
+        f"Reason: {incident.reason}.",
         Severity.WARNING,
         incident,
     )
@@ -295,8 +296,8 @@ def on_plan_applied(tx: Transaction, plan_id: str, when: str, mismatches: tuple[
     if mismatches:
         tx.alert(
             AlertKind.SETTINGS_DIFFER,
-            f"{tx.run.spec.run}: settings differ from the plan",
-            "; ".join(mismatches),
+            f"{tx.name}: settings differ from the plan",
+            f"Settings that differ: {'; '.join(mismatches)}.",
             Severity.CRITICAL,
             incident,
         )
@@ -334,12 +335,10 @@ def on_tick(tx: Transaction) -> None:
     mitigating = incident is not None and incident.state is IncidentState.MITIGATING
     if order.kind == OrderKind.ADJUST and late > ADJUST_TIMEOUT_S and incident and mitigating:
         tx.ledger.pending = None
-        failed(tx, incident, f"the order to adjust was not answered for {late:.0f} s")
+        failed(tx, incident, f"the training did not answer the order to change settings for {late:.0f} s")
     elif order.kind == OrderKind.STOP and not order.plan and late > tx.policy.rollback.grace_s and run.supervisor_pid:
         tx.ledger.pending = None  # with a plan the supervisor watches the clock itself
-        tx.notify(
-            f"the order to stop was not obeyed for {late:.0f} s: its supervisor ends the training", Severity.WARNING
-        )
+        tx.notify(texts.not_obeyed(late), Severity.WARNING)
         tx.effects.append(EndTraining(tx.effect_id(), run.spec.run))
     elif tx.now_s - pending.sent_s >= ORDER_AGAIN_S:
         pending.sent_s = tx.now_s

@@ -22,9 +22,9 @@ def order_for(tx: Transaction, kind: OrderKind, reason: str, rank: int = 0) -> O
     run = tx.run
     run.ledger.effects += 1
     return Order(
-        id=f"{run.spec.run}-g{run.generation}-o{run.ledger.effects}",
+        id=f"{run.spec.run}-g{tx.training.generation}-o{run.ledger.effects}",
         run=run.spec.run,
-        generation=run.generation,
+        generation=tx.training.generation,
         rank=rank,
         kind=kind,
         plan="",
@@ -46,7 +46,7 @@ def make_plan(tx: Transaction, incident: Incident, order: Order, target: Checkpo
     training, policy = tx.training, tx.policy
     started = training.started
     if started is None:
-        raise ValueError(f"run {tx.run.spec.run} has not told its settings yet: nothing to plan with")
+        raise ValueError(f"run {tx.run.spec.run} has not reported its settings yet, so no plan can be made")
     incident.before = incident.before or current(training, started)
     user = next((i.before for i in training.ledger.incidents if i.before), incident.before)
     restart = target is not None

@@ -17,6 +17,7 @@ from monitor.core.model import (
 )
 from monitor.core.policy.lifecycle import IncidentEvent, after
 from monitor.core.policy.settings import Policy
+from monitor.core.policy.texts import incident_text
 from monitor.core.state.ledger import Ledger
 from monitor.core.state.run import RunState, TrainingState
 
@@ -80,13 +81,17 @@ class Transaction:
     def alert(
         self, kind: AlertKind, title: str, text: str, severity: Severity, incident: Incident | None = None
     ) -> None:
-        """Tell people, wherever they are. The id is the same for the same event of the same incident."""
+        """Notify people. With an incident the text begins with its summary.
+
+        The id is the same for the same event of the same incident.
+        """
         about = (
             f"{incident.id}/{kind}/{incident.attempts}"
             if incident
             else f"{self.run.spec.run}/{kind}/{self.run.generation}"
         )
         known = incident.id if incident else ""
+        text = incident_text(self.run, self.training, incident, self.now_s, text) if incident else text
         self.effects.append(RaiseAlert(about, self.run.spec.run, kind, severity, known, title, text, self.now_s))
 
     def move(self, incident: Incident, incident_event: IncidentEvent) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from monitor.core.state.run import RunState
+from monitor.core.state.run import RunState, TrainingState
 from trainer_hooks.wire.words import Phase
 
-STARTING, TRAINING, GONE = "starting", "training", "gone"
+STARTING, TRAINING, GONE, WAITING = "starting", "training", "gone", "waiting"
 
 
 def status_of(run: RunState) -> str:
@@ -14,7 +14,19 @@ def status_of(run: RunState) -> str:
         return run.ended
     if not run.alive:
         return GONE if run.generation else STARTING
-    training = run.training
+    return _phase_of(run.training)
+
+
+def training_status_of(run: RunState, training: TrainingState) -> str:
+    """How it ended (TrainingEnd), or where it stands, in the words of `status_of`; WAITING: another one goes on."""
+    if training.over:
+        return training.how
+    if run.ended or not run.alive:
+        return status_of(run)
+    return _phase_of(training) if training.generation == run.generation else WAITING
+
+
+def _phase_of(training: TrainingState) -> str:
     if training.started is None:
         return STARTING
     return training.phase if training.phase not in {"", Phase.IDLE, Phase.TRAIN} else TRAINING

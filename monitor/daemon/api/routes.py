@@ -74,7 +74,6 @@ class Api:
             Route(f"{run}/incidents", self.incidents, methods=["GET"]),
             Route(f"{run}/report", self.report, methods=["GET"]),
             Route(f"{run}/timeline", self.timeline, methods=["GET"]),
-            Route(f"{run}/samples", self.samples, methods=["GET"]),
             Route(f"{run}/curves", self.curves, methods=["GET"]),
         ]
 
@@ -106,7 +105,7 @@ class Api:
         return _json(self._health())
 
     async def runs(self, _: Request) -> Response:
-        return _json([snapshots.summary_of(run) for run in self._pipeline.core.fleet.runs.values()])
+        return _json([snapshots.run_summary_of(run) for run in self._pipeline.core.fleet.runs.values()])
 
     async def detail(self, request: Request) -> Response:
         return _json(snapshots.detail_of(self._run(request), self._clock.now_s(), self._health().port))
@@ -115,16 +114,18 @@ class Api:
         return _json(snapshots.checkpoints_of(self._run(request)))
 
     async def incidents(self, request: Request) -> Response:
-        return _json([snapshots.incident_of(incident) for incident in self._run(request).incidents])
+        return _json([snapshots.incident_of(incident) for incident in snapshots.incidents_of(self._run(request))])
 
     async def report(self, request: Request) -> Response:
         run = self._run(request)
         number = _number(request, "incident", 0)
-        found = [i for i in run.incidents if not number or i.number == number]
+        found = [i for i in snapshots.incidents_of(run) if not number or i.number == number]
         if not found:
             which = f"no incident {number:.0f}" if number else "no incident"
             raise HTTPException(404, f"run {run.spec.run!r}: has {which}; GET its /incidents for the list")
-        return Response(report.render(run, found[-1], self._clock.now_s()), media_type="text/markdown; charset=utf-8")
+        of = next(each for each in run.trainings.values() if found[-1] in each.ledger.incidents)
+        text = report.render(run, of, found[-1], self._clock.now_s())
+        return Response(text, media_type="text/markdown; charset=utf-8")
 
     async def timeline(self, request: Request) -> Response:
         run = self._run(request).spec.run
@@ -138,12 +139,6 @@ class Api:
                 return _json(lines)
             await self._pipeline.wait_for_timeline(left_s)
 
-    async def samples(self, request: Request) -> Response:
-        run = self._run(request).spec.run
-        from_s, to_s = _number(request, "from", 0), _number(request, "to", 1e12)
-        rank, buckets = int(_number(request, "rank", 0)), int(_number(request, "buckets", 500))
-        return _json(await asyncio.to_thread(reads.samples, self._history, run, rank, from_s, to_s, buckets))
-
     async def state(self, request: Request) -> Response:
         """What a report is written from, in MessagePack: JSON has no NaN."""
         run = without_statistics(self._run(request))
@@ -153,6 +148,7 @@ class Api:
         asked = Range(
             self._run(request).spec.run,
             rank=_whole(request, "rank", 0),
+            training=_whole(request, "training", 1),
             generation=_whole(request, "generation", 0) or None,
             first=_whole(request, "first", 1),
             last=_whole(request, "last", FAR),

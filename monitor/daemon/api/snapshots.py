@@ -1,4 +1,4 @@
-"""What the API says of a run, as values. Pure: made from the state in the loop, encoded anywhere."""
+"""What the API answers about a run, as values. Pure: made from the state in the loop, encoded anywhere."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import msgspec
 
 from monitor.core.model import Finding, Incident
 from monitor.core.policy import trust
-from monitor.core.policy.findings import going_on
 from monitor.core.policy.settings import Policy
 from monitor.core.state import projection
-from monitor.core.state.fold import totals_now
-from monitor.core.state.run import RunState
-from monitor.core.state.status import status_of
+from monitor.core.state.epochs import totals_of, totals_of_run
+from monitor.core.state.finding_log import going_on
+from monitor.core.state.run import RunState, TrainingState
+from monitor.core.state.status import status_of, training_status_of
+from monitor.core.summary import shown_incident, summary_of
 
 FINDINGS_SHOWN = 20
 
@@ -40,12 +41,12 @@ class IncidentSummary(msgspec.Struct, frozen=True):
 
 
 class FindingLine(msgspec.Struct, frozen=True):
-    """What a detector is saying now."""
+    """What a detector reports now."""
 
     detector: str
     severity: str
     rank: int
-    epoch: int  # where it was last told
+    epoch: int  # where it was last reported
     batch: int
     since_epoch: int
     since_batch: int
@@ -80,6 +81,19 @@ class RunSummary(msgspec.Struct, frozen=True):
     findings: tuple[FindingLine, ...] = ()  # going on now, the worst first
 
 
+class TrainingLine(msgspec.Struct, frozen=True):
+    """One training of a run in a line. None: not known (yet)."""
+
+    number: int
+    state: str  # as that of a run; "waiting": its process has not begun it again
+    generation: int
+    epoch: int | None
+    epochs: int | None
+    batches: int
+    nonfinite: int
+    incidents: int
+
+
 class RunDetail(msgspec.Struct, frozen=True):
     """Everything `status RUN` shows."""
 
@@ -101,10 +115,12 @@ class RunDetail(msgspec.Struct, frozen=True):
     incidents: int
     final_metrics: dict[str, float]
     port: int
+    in_short: tuple[tuple[str, str], ...] = ()  # label and sentence of each line of the summary
+    trainings: tuple[TrainingLine, ...] = ()
 
 
 class CheckpointLine(msgspec.Struct, frozen=True):
-    """A checkpoint and what may be believed of it."""
+    """A checkpoint and whether it may be trusted."""
 
     epoch: int
     generation: int
@@ -116,6 +132,7 @@ class CheckpointLine(msgspec.Struct, frozen=True):
     path: str  # of the copy in the vault; empty: not adopted
     is_best: bool
     dropped: bool  # the copy is gone
+    training: int = 1
 
 
 def incident_of(incident: Incident) -> IncidentSummary:
@@ -140,9 +157,10 @@ def incident_of(incident: Incident) -> IncidentSummary:
     )
 
 
-def summary_of(run: RunState) -> RunSummary:
-    """The run in a line."""
-    counts, position, training = totals_now(run), run.position, run.training
+def run_summary_of(run: RunState) -> RunSummary:
+    """The run in a line: its present training, and the sums over every one."""
+    counts, training = totals_of_run(run), run.training
+    position, started = training.position, training.started
     return RunSummary(
         run=run.spec.run,
         title=run.spec.title,
@@ -152,17 +170,52 @@ def summary_of(run: RunState) -> RunSummary:
         supervised=run.supervisor_pid != 0,
         generation=run.generation,
         epoch=position.epoch if position else None,
-        epochs=training.epochs if training else None,
+        epochs=started.epochs if started else None,
         batch=position.batch if position else None,
-        batches_per_epoch=training.batches_per_epoch if training else None,
+        batches_per_epoch=started.batches_per_epoch if started else None,
         batches=counts.batches,
         nonfinite=counts.nonfinite_batches,
         skipped=counts.skipped_by_guard + counts.skipped_by_scaler,
         opened_s=run.opened_s,
         ended_s=run.ended_s,
-        last_batch_s=max((rank.last_batch_s for rank in run.ranks.values() if rank.last_batch_s), default=None),
-        incident=incident_of(run.incident) if run.incident else None,
-        findings=tuple(_finding(found) for found in going_on(run)[:FINDINGS_SHOWN]),
+        last_batch_s=_last_batch_s(run),
+        incident=incident_of(live) if (live := _live_incident(run)) else None,
+        findings=tuple(_finding(found) for found in going_on(run, training)[:FINDINGS_SHOWN]),
+    )
+
+
+def _last_batch_s(run: RunState) -> float | None:
+    ranks = [rank for training in run.trainings.values() for rank in training.ranks.values()]
+    return max((rank.last_batch_s for rank in ranks if rank.last_batch_s), default=None)
+
+
+def incidents_of(run: RunState) -> list[Incident]:
+    """The incidents of every training, by their numbers."""
+    every = (incident for training in run.trainings.values() for incident in training.ledger.incidents)
+    return sorted(every, key=lambda incident: incident.number)
+
+
+def _live_incident(run: RunState) -> Incident | None:
+    """That of the present training, else the newest of another."""
+    return run.training.incident or next((i for i in reversed(incidents_of(run)) if i.live), None)
+
+
+def trainings_of(run: RunState) -> tuple[TrainingLine, ...]:
+    """Every training that was heard of, by number."""
+    return tuple(_training_line(run, each) for _, each in sorted(run.trainings.items()) if each.seen)
+
+
+def _training_line(run: RunState, training: TrainingState) -> TrainingLine:
+    counts, started = totals_of(training), training.started or (training.starts[-1] if training.starts else None)
+    return TrainingLine(
+        number=training.number,
+        state=training_status_of(run, training),
+        generation=training.generation,
+        epoch=training.epochs[-1].epoch if training.epochs else None,
+        epochs=started.epochs if started else None,
+        batches=counts.batches,
+        nonfinite=counts.nonfinite_batches,
+        incidents=len(training.ledger.incidents),
     )
 
 
@@ -176,19 +229,20 @@ def _finding(found: Finding) -> FindingLine:
 
 def detail_of(run: RunState, now_s: float, port: int) -> RunDetail:
     """Everything of the run but its lists; `port` is where /metrics is."""
-    counts, position, training = totals_now(run), run.position, run.training
-    pace_s = projection.pace_s(run)
+    counts, training = totals_of_run(run), run.training
+    position, started = training.position, training.started
+    pace_s = projection.pace_s(training)
     eta_s = None
-    if run.alive and pace_s is not None and position and training:
-        left = projection.remaining(position, training.epochs, training.batches_per_epoch)
+    if run.alive and pace_s is not None and position and started:
+        left = projection.remaining(position, started.epochs, started.batches_per_epoch)
         eta_s = projection.finish_s(now_s, left.batches, pace_s)
-    leader = run.ranks.get(0)
+    leader = training.ranks.get(0)
     return RunDetail(
-        summary=summary_of(run),
+        summary=run_summary_of(run),
         detail=run.ended_detail,
-        framework=training.framework if training else "",
-        device=training.device if training else "",
-        save_dir=training.save_dir if training else "",
+        framework=started.framework if started else "",
+        device=started.device if started else "",
+        save_dir=started.save_dir if started else "",
         loss=leader.last.values.get("loss") if leader and leader.last else None,
         pace_s=pace_s,
         eta_s=eta_s,
@@ -196,12 +250,14 @@ def detail_of(run: RunState, now_s: float, port: int) -> RunDetail:
         deadline_kept=projection.deadline_kept(eta_s, run.spec.deadline_s) if eta_s is not None else None,
         scaler_overflows=counts.scaler_overflows,
         samples_lost=counts.samples_lost,
-        rollbacks=run.rollbacks_used,
+        rollbacks=sum(each.ledger.rollbacks_used for each in run.trainings.values()),
         rollback_budget=Policy.model_validate_json(run.policy).rollback.budget,
         checkpoints=dict(Counter(line.verdict for line in checkpoints_of(run) if not line.dropped)),
-        incidents=len(run.incidents),
-        final_metrics=run.final_metrics,
+        incidents=len(incidents_of(run)),
+        final_metrics=training.final_metrics,
         port=port,
+        in_short=tuple(summary_of(run, training, shown_incident(training), now_s).labelled()),
+        trainings=trainings_of(run),
     )
 
 
@@ -211,8 +267,10 @@ def checkpoints_of(run: RunState) -> list[CheckpointLine]:
     return [
         CheckpointLine(
             epoch=c.epoch, generation=c.generation, verdict=str(verdict), why=why, saved_s=c.saved_s, size=c.size,
-            digest=c.digest, path=c.path, is_best=c.is_best, dropped=c.dropped,
+            digest=c.digest, path=c.path, is_best=c.is_best, dropped=training.dropped(c),
+            training=training.number,
         )
-        for c in run.checkpoints
-        for verdict, why in [trust.judge(c, run, rules)]
+        for training in run.trainings.values()
+        for c in training.checkpoints
+        for verdict, why in [trust.judge(c, training, rules)]
     ]  # fmt: skip

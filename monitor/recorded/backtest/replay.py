@@ -14,7 +14,7 @@ from monitor.core.engine import Core
 from monitor.core.model import ActionKind, Entry, ExamineCheckpoint, Finding, Incident, Input, Position, Severity
 from monitor.core.policy.choose import Action, choose
 from monitor.core.policy.settings import Policy
-from monitor.core.state.run import RunState
+from monitor.core.state.run import RunState, TrainingState
 from monitor.recorded.backtest.result import LEVELS, Decision, Fired, Result
 from monitor.recorded.importers.imported_run import Row
 
@@ -90,12 +90,13 @@ class _Replay:
         state = self.state
         if state is None:
             return
-        self.fired.extend(self._fired(finding) for finding in _new_findings(state, self.last))
-        self.last = state.findings[-1] if state.findings else None
-        if len(state.incidents) > self.incidents:
-            self.incidents = len(state.incidents)
-            incident = state.incidents[-1]
-            self.chosen.append((row, incident, choose(state, incident, self.policy, may_act=self.policy.act)))
+        training = state.training
+        self.fired.extend(self._fired(finding) for finding in _new_findings(training, self.last))
+        self.last = training.findings[-1] if training.findings else None
+        if len(training.ledger.incidents) > self.incidents:
+            self.incidents = len(training.ledger.incidents)
+            incident = training.ledger.incidents[-1]
+            self.chosen.append((row, incident, choose(state, training, incident, self.policy, may_act=self.policy.act)))
 
     @property
     def state(self) -> RunState | None:
@@ -119,7 +120,7 @@ class _Replay:
             fired=fired[:FIRED_MAX],
             decisions=[self._decision(*chosen) for chosen in self.chosen],
             truncated=self.source.truncated,
-            defects=state.totals.defects + len(state.switched_off) if state else 0,
+            defects=state.ledger.defects + len(state.switched_off) if state else 0,
         )
 
     def _fired(self, finding: Finding) -> Fired:
@@ -147,7 +148,7 @@ class _Replay:
 BEFORE = Row(index=0, line=1, generation=1, epoch=1, batch=0, step=0)  # stands for the time before the first row
 
 
-def _new_findings(state: RunState, last: Finding | None) -> list[Finding]:
+def _new_findings(state: TrainingState, last: Finding | None) -> list[Finding]:
     """Findings after `last`, oldest first."""
     new: list[Finding] = []
     for finding in reversed(state.findings):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 
-from monitor.core.state.run import EpochRow
+from monitor.core.state.rows import EpochRow
 from tests.contracts.detector_faults import fault_of
 from tests.harness.streams import Stream
 from trainer_hooks.wire.messages import EpochEnded, SettingChanged

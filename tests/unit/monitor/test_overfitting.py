@@ -9,7 +9,7 @@ import pytest
 
 from monitor.core.detectors import load_all
 from monitor.core.model import Severity
-from monitor.core.state.run import EpochRow
+from monitor.core.state.rows import EpochRow
 from tests.harness.streams import Stream, calm
 from trainer_hooks.wire.messages import EpochEnded
 

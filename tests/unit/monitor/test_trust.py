@@ -8,7 +8,9 @@ from monitor.core.model import Incident, IncidentState, Position, Severity, Verd
 from monitor.core.policy.events import _healthy_before
 from monitor.core.policy.settings import Rollback
 from monitor.core.policy.trust import best_for, judge, plausible_ones, to_keep
-from monitor.core.state.run import CheckpointState, Learned, NonfiniteWindow, RankState, RunState
+from monitor.core.state.learned import Learned, NonfiniteWindow
+from monitor.core.state.rows import CheckpointState
+from monitor.core.state.run import RankState, RunState
 from trainer_hooks.wire.messages import TrainingStarted
 from trainer_hooks.wire.runfolder import RunSpec
 

@@ -6,7 +6,7 @@ import math
 import random
 
 from monitor.core.model import Severity
-from monitor.core.state.run import EpochRow
+from monitor.core.state.rows import EpochRow
 from tests.harness.streams import Stream, calm
 from trainer_hooks.wire.messages import EpochEnded, SettingChanged
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from monitor.core.format import about, count, duration, percent, plural, size, value
 from monitor.core.model import Incident
-from monitor.core.state.fold import totals_now
+from monitor.core.state.epochs import totals_of
 from monitor.core.state.projection import failure_rate, projected_nonfinite
-from monitor.core.state.run import EpochRow, RunState
+from monitor.core.state.rows import EpochRow
+from monitor.core.state.run import RunState, TrainingState
 from monitor.report.epoch_rows import clean_row, onset_row, part_means, part_names
-from monitor.report.text import about, count, duration, percent, plural, safe, size, table, value
+from monitor.report.text import safe, table
 
 EPOCHS_BEFORE = 3  # shown ahead of the one it began in
 EPOCHS_MAX = 12
 SAME_BATCH = 1  # two maxima this many batches apart are one event: memory is read after the batch that took it
 
 
-def summary(run: RunState, incident: Incident, now_s: float) -> list[str]:
+def what_happened(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> list[str]:
     """The count, the rate, what it would come to, and what the detectors said."""
     lines = ["## What happened", ""]
-    row = onset_row(run, incident)
+    row = onset_row(training, incident)
     if row is not None and row.batches:
         rate = failure_rate(row.nonfinite, row.batches)
         whole = row.nonfinite + projected_nonfinite(rate, row.batches_per_epoch - row.batches)
@@ -29,13 +31,13 @@ def summary(run: RunState, incident: Incident, now_s: float) -> list[str]:
         f"- First bad batch: epoch {incident.onset.epoch}, batch {count(incident.onset.batch)} (from 0). "
         f"The incident opened {plural(max(noticed, 0), 'batch')} later."
     )
-    lines.append(f"- {_kinds(run)}")
+    lines.append(f"- {_kinds(training)}")
     lines += [f"- {safe(finding.detector)}: {safe(finding.summary)}" for finding in incident.findings]
     return lines
 
 
-def _kinds(run: RunState) -> str:
-    totals = totals_now(run)
+def _kinds(training: TrainingState) -> str:
+    totals = totals_of(training)
     kinds = {
         "loss": totals.nonfinite_loss,
         "gradient": totals.nonfinite_gradient,
@@ -47,20 +49,20 @@ def _kinds(run: RunState) -> str:
     return f"Whole run: {bad} of {count(totals.batches)}; by kind: {seen}."
 
 
-def epochs(run: RunState, incident: Incident, now_s: float) -> list[str]:
+def epochs(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> list[str]:
     """The epochs side by side: before, the one it began in, and after."""
     first = (incident.onset.generation, incident.onset.epoch)
-    before = [row for row in run.epochs if (row.generation, row.epoch) < first][-EPOCHS_BEFORE:]
-    after = [row for row in run.epochs if (row.generation, row.epoch) >= first]
-    return epoch_table(run, "## Epoch against epoch", (before + after)[:EPOCHS_MAX])
+    before = [row for row in training.epochs if (row.generation, row.epoch) < first][-EPOCHS_BEFORE:]
+    after = [row for row in training.epochs if (row.generation, row.epoch) >= first]
+    return epoch_table(training, "## Epochs side by side", (before + after)[:EPOCHS_MAX])
 
 
-def epoch_table(run: RunState, title: str, rows: list[EpochRow]) -> list[str]:
+def epoch_table(training: TrainingState, title: str, rows: list[EpochRow]) -> list[str]:
     """A section of epochs side by side; nothing where there are none."""
     if not rows:
         return []
     header = ["epoch", "generation", "status", "batches", "NaN batches", "steps skipped", "GPU memory reserved"]
-    parts = part_names(run)
+    parts = part_names(training)
     header += [f"{safe(name)} (mean)" for name in parts] + ["time"]
     return [title, "", *table(header, [_epoch_cells(row, len(parts)) for row in rows])]
 
@@ -94,9 +96,9 @@ def _memory_span(row: EpochRow) -> str:
     return f"{size(row.reserved_first)} -> {size(row.reserved_max)}"
 
 
-def skips(run: RunState, incident: Incident, now_s: float) -> list[str]:
+def skips(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> list[str]:
     """Why the number of NaN batches and the number of skipped steps differ, as far as the counts tell."""
-    row = onset_row(run, incident)
+    row = onset_row(training, incident)
     if row is None or not row.nonfinite:
         return []
     skipped = row.skipped_by_guard + row.skipped_by_scaler
@@ -105,7 +107,7 @@ def skips(run: RunState, incident: Incident, now_s: float) -> list[str]:
         f"Epoch {row.epoch}: {plural(row.nonfinite, 'NaN batch')}, {plural(skipped, 'skipped step')} "
         f"({count(row.skipped_by_guard)} by the guard, {count(row.skipped_by_scaler)} by the scaler)."
     )
-    lines += [f"- {reason}" for reason in _why_they_differ(run, row, skipped)]
+    lines += [f"- {reason}" for reason in _why_they_differ(training, row, skipped)]
     if row.samples_lost:
         lines.append(
             f"- {plural(row.samples_lost, 'good sample')} went with the skipped steps they shared with a bad batch."
@@ -113,8 +115,8 @@ def skips(run: RunState, incident: Incident, now_s: float) -> list[str]:
     return lines
 
 
-def _why_they_differ(run: RunState, row: EpochRow, skipped: int) -> list[str]:
-    totals = totals_now(run)
+def _why_they_differ(training: TrainingState, row: EpochRow, skipped: int) -> list[str]:
+    totals = totals_of(training)
     batches_a_step = totals.batches / totals.steps if totals.steps else 1.0
     reasons = []
     if row.overflows:
@@ -140,9 +142,9 @@ def _why_they_differ(run: RunState, row: EpochRow, skipped: int) -> list[str]:
     return reasons or ["Each NaN batch cost one step, no more and no less."]
 
 
-def memory(run: RunState, incident: Incident, now_s: float) -> list[str]:
+def memory(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> list[str]:
     """How far reserved GPU memory grew since the last clean epoch, and what stood in the batch where it did."""
-    row, clean = onset_row(run, incident), clean_row(run, incident)
+    row, clean = onset_row(training, incident), clean_row(training, incident)
     if row is None or row.reserved_max is None:
         return []
     before = clean.reserved_max if clean else row.reserved_first
@@ -167,6 +169,6 @@ def _memory_driver(row: EpochRow, clean: EpochRow | None) -> str:
     fullest = f"the fullest image of the epoch held {objects} (batch {count(row.instances_max_at)})"
     if abs(row.instances_max_at - row.reserved_max_at) <= SAME_BATCH:
         more = f", against {count(clean.instances_max)} in epoch {clean.epoch}" if clean and clean.instances_max else ""
-        why = "label assignment takes memory by the fullest image, so it is no sign of the NaN"
+        why = "label assignment takes memory by the fullest image, so it does not point to the NaN"
         return f"In that batch {fullest}{more}: {why}."
     return f"That was another batch than the one where {fullest}: crowded images did not drive it."
