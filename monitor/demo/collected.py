@@ -14,7 +14,6 @@ from monitor.client.http import Client, ClientError, run_path
 from monitor.daemon.api.snapshots import CheckpointLine, IncidentSummary
 from monitor.demo.receiver import AlertReceiver
 from monitor.demo.scene import RUN, Scene
-from monitor.history.transaction_rows import TimelineLine
 from monitor.vault.verify import Examination, examine
 from trainer_hooks.wire import runfolder
 from trainer_hooks.wire.runfolder import Plan, Receipt, RunFolderError
@@ -47,7 +46,6 @@ class Answers:
     silence: str = ""  # why it said nothing; empty: it answered
     incident: IncidentSummary | None = None
     checkpoints: tuple[CheckpointLine, ...] = ()
-    timeline: tuple[str, ...] = ()
     metrics: dict[tuple[str, frozenset[tuple[str, str]]], float] = field(default_factory=dict)
 
     def metric(self, name: str, **labels: str) -> float:
@@ -100,7 +98,6 @@ def ask_daemon(scene: Scene) -> Answers:
             return Answers(
                 incident=incidents[0] if incidents else None,
                 checkpoints=tuple(client.get(run_path(RUN, "checkpoints"), list[CheckpointLine])),
-                timeline=tuple(line.text for line in client.get(run_path(RUN, "timeline"), list[TimelineLine])),
                 metrics=_samples(client.text("/metrics")),
             )
     except ClientError as error:

@@ -49,7 +49,7 @@ def what_changed(run: RunState, incident: Incident, now_s: float) -> list[str]:
         lines += table(["what", "before", "after", "shift in spreads"], rows)
     else:
         lines.append("Nothing that is told of the batches changed beyond its own noise.")
-    notes = [f"- {_sentence(note)}" for note in found.notes]
+    notes = [f"- {_sentence(note)}" for note in (found.memory, *found.notes) if note]
     as_of = f"As of batch {count(found.at.batch)} of epoch {found.at.epoch}."
     return [*lines, "", *notes, f"- {as_of}"]
 

@@ -96,6 +96,8 @@ def _hostile_incident(incident: Incident, text: str) -> None:
     cause = Cause(text, text, 1.0, (text, text), (text,), text)
     shift = Shift(text, text, text, 9.0, 1.0, text)
     at = incident.onset
-    incident.diagnosis = Diagnosis(at, at, text, text, f"{text} it is", (cause, cause), (shift, shift), (text, text))
+    incident.diagnosis = Diagnosis(
+        at, at, text, text, f"{text} it is", (cause, cause), (shift, shift), (text, text), memory=text
+    )
     incident.timeline[0] = msgspec.structs.replace(incident.timeline[0], text=text)
     incident.findings[0] = msgspec.structs.replace(incident.findings[0], summary=text, detector=text)

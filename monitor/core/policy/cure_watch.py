@@ -52,7 +52,7 @@ def _notify_bad(tx: Transaction, batch: BatchEnded) -> None:
     rate = totals.nonfinite_batches / max(totals.batches, 1)
     so_far = f"{totals.nonfinite_batches} so far ({rate:.2%} of {totals.batches} batches)"
     text = f"epoch {batch.epoch} batch {batch.batch}: {what} not finite, {done}{cured}; {so_far}"
-    tx.notify(text, Severity.WARNING)
+    tx.notify(text, Severity.WARNING, "nonfinite")
 
 
 def _follow_checkpoints(tx: Transaction, new: int, bad: int) -> None:

@@ -136,7 +136,8 @@ class Api:
         return _json(snapshots.checkpoints_of(self._run(request)))
 
     async def incidents(self, request: Request) -> Response:
-        return _json([snapshots.incident_of(incident) for incident in self._run(request).incidents])
+        run = self._run(request)
+        return _json([snapshots.incident_of(run, incident) for incident in run.incidents])
 
     async def report(self, request: Request) -> Response:
         run = self._run(request)

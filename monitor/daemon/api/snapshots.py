@@ -36,6 +36,8 @@ class IncidentSummary(msgspec.Struct, frozen=True):
     watch_seen: int
     watch_needed: int
     outcome: str
+    settings_read_back: bool = False  # after the warm-up of its last plan, and every one was the plan's
+    settings_differ: tuple[str, ...] = ()  # sentences: what was read back and is not the plan's
 
 
 class FindingLine(msgspec.Struct, frozen=True):
@@ -117,8 +119,11 @@ class CheckpointLine(msgspec.Struct, frozen=True):
     dropped: bool  # the copy is gone
 
 
-def incident_of(incident: Incident) -> IncidentSummary:
+def incident_of(run: RunState, incident: Incident) -> IncidentSummary:
     """The incident in a line."""
+    plan = incident.plan.id if incident.plan else None
+    applied = [one for _, one in run.applied if one.plan_id == plan]
+    differ = tuple(sentence for one in applied for sentence in one.mismatches)
     return IncidentSummary(
         id=incident.id,
         number=incident.number,
@@ -136,6 +141,8 @@ def incident_of(incident: Incident) -> IncidentSummary:
         watch_seen=incident.watch_seen,
         watch_needed=incident.watch_needed,
         outcome=incident.outcome,
+        settings_read_back=not differ and any(one.when == "ramp end" for one in applied),
+        settings_differ=differ,
     )
 
 
@@ -160,7 +167,7 @@ def summary_of(run: RunState) -> RunSummary:
         opened_s=run.opened_s,
         ended_s=run.ended_s,
         last_batch_s=max((rank.last_batch_s for rank in run.ranks.values() if rank.last_batch_s), default=None),
-        incident=incident_of(run.incident) if run.incident else None,
+        incident=incident_of(run, run.incident) if run.incident else None,
         findings=tuple(_finding(found) for found in going_on(run)[:FINDINGS_SHOWN]),
     )
 
