@@ -1,4 +1,4 @@
-"""Runs with their curves, as a report gets them: simulated by the world, their curves made by hand."""
+"""Runs with their curves, as a report gets them: simulated by the simulation, their curves made by hand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from monitor.core.model.curves import Curves, Point
 from monitor.core.state.run import RunState
 from monitor.report.report_input import AFTER_ONSET, BEFORE_ONSET, ReportInput, without_statistics
 from tests.harness.night import NOW_S, night
-from tests.harness.world import At, World
+from tests.harness.simulation import At, Simulation, supervised
 from trainer_hooks.wire.messages import SettingChanged
 
 HOSTILE = (
@@ -21,23 +21,23 @@ HOSTILE = (
 ) + "A" * 10_000
 
 
-def rolled_back(**more: object) -> World:
+def rolled_back(**more: object) -> Simulation:
     """A run that meets NaN in epoch 4 of 8, goes back to epoch 3 and finishes."""
 
     def fault(at: At) -> bool:
         return at.generation == 1 and at.epoch == 4 and at.batch >= 30 and at.batch % 7 == 0
 
-    world = World(fault=fault, batches_per_epoch=120, cured=False, **more)  # type: ignore[arg-type]
-    world.train()
-    return world
+    simulation = supervised(fault=fault, batches_per_epoch=120, cured=False, **more)  # type: ignore[arg-type]
+    simulation.train()
+    return simulation
 
 
-def report_input_of(world: World, *, title: str = "") -> ReportInput:
+def report_input_of(simulation: Simulation, *, title: str = "") -> ReportInput:
     """With a curve for each signal, over all batches of each generation, and around each onset."""
-    run = without_statistics(world.run)
+    run = without_statistics(simulation.run)
     run.spec = msgspec.structs.replace(run.spec, title=title)
     lengths = {g: sum(r.batches for r in run.epochs if r.generation == g) for g in range(1, run.generation + 1)}
-    return ReportInput(run, world.now_s, curves(lengths), {i.number: around(i) for i in run.incidents})
+    return ReportInput(run, simulation.now_s, curves(lengths), {i.number: around(i) for i in run.incidents})
 
 
 def curves(lengths: dict[int, int], first: int = 1) -> Curves:

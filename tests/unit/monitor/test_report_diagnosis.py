@@ -5,23 +5,24 @@ from __future__ import annotations
 from monitor.report import render
 from monitor.report.diagnosis import likely_cause, what_changed
 from tests.harness.night import NOW_S, night
-from tests.harness.planted import FORWARD, HEALTHY, Planted
+from tests.harness.noise import FORWARD, HEALTHY
+from tests.harness.simulation import Simulation, noisy
 from trainer_hooks.wire.messages import Nonfinite
 
 HOSTILE = "<img src=x onerror=alert(1)> | **bold** [a](http://evil.example)\n# heading"
 
 
-def diagnosed(*, change: bool = False, **settings: str) -> Planted:
-    training = Planted(
+def diagnosed(*, change: bool = False, **settings: str) -> Simulation:
+    training = noisy(
         1, batches_per_epoch=150, group_names=(HOSTILE, "bias"), settings=settings, framework="ultralytics"
     )
-    training.calm(300)
+    training.noisy_batches(300)
     if change:
         training.setting(HOSTILE, HOSTILE, HOSTILE + "2")
     for i in range(1000):
         hit = i % 150 == 11
         bad = FORWARD | Nonfinite.BUFFER if hit else HEALTHY
-        training.batch(bad=bad, samples=(HOSTILE, f"{i}.jpg"), first_bad=HOSTILE)
+        training.noisy_batch(bad=bad, samples=(HOSTILE, f"{i}.jpg"), first_bad=HOSTILE)
     return training
 
 

@@ -10,7 +10,7 @@ from monitor.report.report_input import ReportInput, without_statistics
 from monitor.report.whole import blocks, markdown
 from tests.harness.night import NOW_S, night
 from tests.harness.report_inputs import report_input_of, rolled_back
-from tests.harness.world import World
+from tests.harness.simulation import supervised
 from trainer_hooks.wire.runfolder import RunSpec
 
 
@@ -79,9 +79,9 @@ def test_the_checkpoint_that_was_gone_back_to_is_marked(text: str) -> None:
 
 
 def test_a_run_without_trouble_says_so() -> None:
-    world = World(epochs=2, batches_per_epoch=40)
-    world.train()
-    text = markdown(blocks(report_input_of(world)))
+    simulation = supervised(epochs=2, batches_per_epoch=40)
+    simulation.train()
+    text = markdown(blocks(report_input_of(simulation)))
     assert "- Incidents: none." in text
     assert "None of 1 min 20 s: no trained batch was thrown away." in text
     assert "## Orders and rollbacks" not in text
@@ -112,10 +112,10 @@ def test_only_the_latest_incidents_are_told_in_full_and_every_one_is_listed() ->
 
 
 def test_a_report_needs_no_statistics_and_leaves_the_run_as_it_is() -> None:
-    world = rolled_back()
-    stripped = without_statistics(world.run)
+    simulation = rolled_back()
+    stripped = without_statistics(simulation.run)
     assert all(not rank.learned.signals for rank in stripped.ranks.values())
     assert all(checkpoint.learned is None for checkpoint in stripped.checkpoints)
-    assert any(checkpoint.learned is not None for checkpoint in world.run.checkpoints)
-    now_s = world.now_s
-    assert markdown(blocks(ReportInput(stripped, now_s))) == markdown(blocks(ReportInput(world.run, now_s)))
+    assert any(checkpoint.learned is not None for checkpoint in simulation.run.checkpoints)
+    now_s = simulation.now_s
+    assert markdown(blocks(ReportInput(stripped, now_s))) == markdown(blocks(ReportInput(simulation.run, now_s)))
