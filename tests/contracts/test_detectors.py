@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from monitor.core.detectors import Moment, load_all, moment_of
-from monitor.core.engine import restored, snapshot
+from monitor.core.engine import snapshot
 from monitor.core.model import GpuSeen, HostSeen, Severity, Verdict, VolumeSeen
 from monitor.core.policy.settings import Detectors, Plateau, Policy, Section
 from monitor.core.state.run import EpochRow
@@ -289,7 +289,7 @@ def test_a_state_that_is_saved_and_read_goes_on_exactly_as_before(name: str) -> 
     alive, read = training_for(name), training_for(name)
     FAULTS[name](alive, random.Random(3))
     FAULTS[name](read, random.Random(3))
-    read.core = restored(snapshot(read.core))
+    read.reload()
     for training in (alive, read):
         calm(training, 100, random.Random(7))
     assert snapshot(read.core) == snapshot(alive.core)

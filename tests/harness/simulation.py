@@ -377,9 +377,12 @@ class Simulation:
         if rank == 0:
             self.now_s += took_s
             self.batches_run += 1
-        usual = {"nonfinite": bits, "cured": cured, "skipped_by": str(skipped_by(cured=cured, overflow=overflow))}
         now_s = self.now_s
-        batch = BatchEnded(now_s, now_s, epoch, index, self.batches_per_epoch, counts, **(usual | fields))
+        if bits or overflow:
+            fields.setdefault("skipped_by", str(skipped_by(cured=cured, overflow=overflow)))
+        batch = BatchEnded(
+            now_s, now_s, epoch, index, self.batches_per_epoch, counts, nonfinite=bits, cured=cured, **fields
+        )
         if bits and samples is not None:
             self.send(
                 NonfiniteSeen(
@@ -427,9 +430,8 @@ class Simulation:
         """Everything as on the batch before, unless `fault` or `fields` say otherwise."""
         bad, done = self.fault(at), self.counts.get(0, NO_COUNTS).batches
         loss = math.nan if bad else 2.0 + 0.1 * math.sin(done + 1)
-        ramp = (
-            min((done + 1) / self.in_force.ramp_batches, 1.0) if self.in_force and self.in_force.ramp_batches else None
-        )
+        ramp_batches = self.in_force.ramp_batches if self.in_force else 0
+        ramp = min((done + 1) / ramp_batches, 1.0) if ramp_batches else None
         fields: dict[str, Any] = {
             "loss": loss, "parts": (loss,) * 3, "grad_norm": math.nan if bad else 5.0,
             "learning_rates": self.rates_used or self.rates, "momentum": 0.9, "weight_decay": 0.0005, "clip_norm": 10.0,

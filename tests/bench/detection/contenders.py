@@ -94,7 +94,7 @@ NAMED_BY: dict[str, tuple[str, ...]] = {
 class Trainwarden:
     """The real core under one policy, as the daemon drives it: a record at a time, and a tick every second."""
 
-    levels = tuple(AlarmLevel)
+    levels: Sequence[AlarmLevel] = tuple(AlarmLevel)
 
     def __init__(self, name: str, policy: Policy) -> None:
         self.name, self.source = f"trainwarden {name}", "this project"
@@ -150,7 +150,7 @@ def _alarm(finding: Finding) -> Alarm:
 class PublishedRule:
     """A published rule at work. Alarms that follow each other within a streak count as one, as the core's do."""
 
-    levels = (AlarmLevel.WARNING,)
+    levels: Sequence[AlarmLevel] = (AlarmLevel.WARNING,)
 
     def __init__(self, make: RuleFactory) -> None:
         self._rule = make()

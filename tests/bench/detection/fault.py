@@ -73,7 +73,7 @@ class Beginning(Opening):
         yield from trainer.begin()
         for at in range(self.batches):
             for rank, source in enumerate(self._sources):
-                yield trainer.tell(source.batch(at), rank)
+                yield trainer.ended(source.batch(at), rank)
             yield from trainer.next_batch()
 
     def stand(self, seed: str) -> tuple[Trainer, list[Source]]:
@@ -132,7 +132,7 @@ def _faulty(fault: Fault, opening: Beginning, seed: str) -> Iterator[Step]:
             batch = source.batch(opening.batches + since)
             if lasting:
                 (fault.change if fault.on_rank in (None, rank) else fault.others)(batch, since)
-            yield trainer.tell(batch, rank)
+            yield trainer.ended(batch, rank)
         yield from trainer.next_batch()
 
 

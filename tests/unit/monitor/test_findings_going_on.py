@@ -17,12 +17,12 @@ from trainer_hooks.wire.messages import SettingChanged
 
 
 @pytest.fixture
-def healthy_training() -> Simulation:
+def training() -> Simulation:
     """One that has just been told of a change that nothing explains."""
-    training = Simulation()
-    calm(training, 100, random.Random(1))
-    _change(training)
-    return training
+    started = Simulation()
+    calm(started, 100, random.Random(1))
+    _change(started)
+    return started
 
 
 def _change(training: Simulation) -> None:

@@ -141,7 +141,7 @@ def test_errors_of_before_the_run_are_no_news_and_neither_is_a_restart_of_the_da
     old = msgspec.structs.replace(WELL, xids=((79, 4),), rows_failed=True)
     for gpu in (old, old, msgspec.structs.replace(old, xids=())):  # a new daemon counts from nothing
         training.hardware(gpus=(gpu,))
-        training.core = restored(snapshot(training.core))
+        training.reload()
     assert not training.found
     training.hardware(gpus=(old,))
     assert training.found == {"gpu_errors/warning": 1}

@@ -63,7 +63,7 @@ def test_a_training_that_ends_too_late_is_a_warning_and_one_that_is_in_time_is_n
     late = Simulation(epochs=10, deadline_s=START_S + 1000.0)
     timed(late, 600, 1.0, draw)
     assert late.found == {"deadline/warning": 1}
-    assert "1.7" not in late.said[-1]
+    assert "1.7" not in late.messages[-1]
     in_time = Simulation(epochs=10, deadline_s=START_S + 20_000.0)
     timed(in_time, 600, 1.0, draw)
     assert not in_time.found

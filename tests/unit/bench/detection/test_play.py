@@ -71,7 +71,7 @@ def nan_among_healthy(restarts: bool) -> list[Step]:
         one = source.batch(at)
         if at in (310, 320, 330):
             one.loss = one.norm = math.nan
-        steps.append(trainer.tell(one))
+        steps.append(trainer.ended(one))
         if restarts and at % 7 == 0:
             steps.append(DaemonRestarted(trainer.now_s))
     return steps
