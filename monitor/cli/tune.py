@@ -24,7 +24,7 @@ DETECTORS = ("loss_spike", "gradient_explosion", "divergence")  # those whose th
 EXAMPLES = (
     "trainwarden tune --labels labels.csv --output policy.yaml",
     "trainwarden tune --labels labels.csv --detector loss_spike --picture curve.svg 'logs/**/*.csv'",
-    "trainwarden tune --labels labels.csv --try loss_spike.spreads=6,8,10,14 --healthy-told 0.02",
+    "trainwarden tune --labels labels.csv --try loss_spike.spreads=6,8,10,14 --healthy-warned 0.02",
 )
 
 
@@ -37,9 +37,18 @@ EXAMPLES = (
 @click.option("--try", "tries", multiple=True, metavar="DETECTOR.SETTING=V,V", help="Turn this one, to these values.")
 @click.option("--policy", "policy_name", default="default", metavar="FILE|PRESET", help="Where the search begins.")
 @click.option(
-    "--healthy-told", type=click.FloatRange(0, 1), default=0.05, show_default=True, help="At most this share."
+    "--healthy-warned",
+    "--healthy-told",
+    "healthy_warned",
+    type=click.FloatRange(0, 1),
+    default=0.05,
+    show_default=True,
+    help="The largest share of healthy runs that may have a warning.",
 )
-@click.option("--healthy-acted", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="And this one.")
+@click.option(
+    "--healthy-critical", "--healthy-acted", "healthy_critical", type=click.FloatRange(0, 1), default=0.01,
+    show_default=True, help="The largest share of healthy runs that may have a critical alarm.",
+)  # fmt: skip
 @click.option("--folds", type=click.IntRange(2, 100), default=5, show_default=True, help="Parts held out in turn.")
 @click.option("--seed", type=int, default=0, show_default=True, help="How groups are dealt into the parts.")
 @click.option(
@@ -52,10 +61,10 @@ EXAMPLES = (
 @click.option("--picture", type=click.Path(path_type=Path), metavar="FILE.svg", help="Draw the trade-off as SVG too.")
 def tune(
     paths: tuple[str, ...], labels: str, detectors: tuple[str, ...], tries: tuple[str, ...], policy_name: str,
-    healthy_told: float, healthy_acted: float, folds: int, seed: int, points: int, jobs: int, output: Path | None,
+    healthy_warned: float, healthy_critical: float, folds: int, seed: int, points: int, jobs: int, output: Path | None,
     picture: Path | None,
 ) -> int:  # fmt: skip
-    """Search thresholds on labelled runs, and print the trade-off between bad runs told and false alarms.
+    """Search thresholds on labelled runs, and print the trade-off between recall and false alarms.
 
     Turns one setting after the other until none gets better, in all runs and again without each fold of their groups;
     the numbers held out are of runs judged by thresholds that were chosen without them.
@@ -71,7 +80,7 @@ def tune(
     known = _labelled(paths, labels)
     runs = _Runs(policy, parameters, known, jobs, points)
     runs.begin()
-    aim = Aim(healthy_told, healthy_acted)
+    aim = Aim(healthy_warned, healthy_critical)
     tuned = search(parameters, runs.labels, runs.evaluate, aim, folds=folds, seed=seed, points_max=points)
     click.echo("\n".join([*tuned_lines(tuned, aim), *(f"left out: {error}" for error in runs.errors)]))
     if output:

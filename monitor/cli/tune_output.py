@@ -1,4 +1,4 @@
-"""How a search is told: the table of its trade-off, and the policy it chose. Pure."""
+"""The output of a search: the table of its trade-off, and the policy it chose. Pure."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ def tuned_lines(tuned: Tuned, aim: Aim) -> list[str]:
     """Everything, for people."""
     return [
         _runs_line(tuned),
-        *(["the search ended early: it may try no more points; allow more with --points"] if tuned.spent else []),
+        *(["the search ended early at its limit of points; allow more with --points"] if tuned.spent else []),
         "",
-        "| bound on healthy told | settings | all runs: bad told | healthy told | held out: bad told | healthy told |",
+        "| bound on healthy runs | settings | all runs: bad warned of | healthy | held out: bad warned of | healthy |",
         "|---|---|---|---|---|---|",
         *(
-            f"| {one.bound:.0%} | {_changes(tuned, one.point)} | {_told(one.all_runs)} | {_told(one.held_out)} |"
+            f"| {one.bound:.0%} | {_changes(tuned, one.point)} | {_warned(one.all_runs)} | {_warned(one.held_out)} |"
             for one in tuned.curve
         ),
         "",
         *text_picture(tuned),
         "",
-        f"where it began, all runs: {_summary(tuned.base_counted)}",
-        f"chosen, for at most {aim.healthy_told:.1%} of the healthy told and {aim.healthy_acted:.1%} acted upon: "
-        + _changes(tuned, tuned.chosen),
+        f"starting policy, all runs: {_summary(tuned.base_counted)}",
+        f"chosen, with at most {aim.healthy_warned:.1%} of the healthy runs warned of and {aim.healthy_critical:.1%} "
+        "critical: " + _changes(tuned, tuned.chosen),
         f"  all runs: {_summary(tuned.all_runs)}",
         f"  held out: {_summary(tuned.held_out)}",
     ]
@@ -53,18 +53,18 @@ def _changes(tuned: Tuned, point: tuple[float, ...]) -> str:
     return ", ".join(changed) or "as they were"
 
 
-def _told(counted: Counted) -> str:
-    bad = f"{counted.bad_told} of {counted.bad} ({counted.recall:.1%})"
-    return f"{bad} | {counted.healthy_told} of {counted.healthy} ({counted.told_share:.1%})"
+def _warned(counted: Counted) -> str:
+    bad = f"{counted.bad_warned} of {counted.bad} ({counted.recall:.1%})"
+    return f"{bad} | {counted.healthy_warned} of {counted.healthy} ({counted.warned_share:.1%})"
 
 
 def _summary(counted: Counted) -> str:
     delay = (
         "" if counted.delay_median_rows is None else f", {counted.delay_median_rows:g} rows after the onset (median)"
     )
-    told = f"bad runs told {counted.bad_told} of {counted.bad} ({counted.recall:.1%}){delay}"
-    healthy = f"healthy runs told {counted.healthy_told} of {counted.healthy} ({counted.told_share:.1%})"
-    return f"{told}; {healthy}, acted upon {counted.healthy_acted} ({counted.acted_share:.1%})"
+    bad = f"bad runs warned of {counted.bad_warned} of {counted.bad} ({counted.recall:.1%}){delay}"
+    healthy = f"healthy runs warned of {counted.healthy_warned} of {counted.healthy} ({counted.warned_share:.1%})"
+    return f"{bad}; {healthy}, critical {counted.healthy_critical} ({counted.critical_share:.1%})"
 
 
 def policy_text(tuned: Tuned, base: Policy) -> str:
@@ -74,7 +74,7 @@ def policy_text(tuned: Tuned, base: Policy) -> str:
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.dump({"version": 1, **policy.model_dump(mode="json", exclude_defaults=True, exclude={"webhooks"})}, stream)
-    webhooks = ["The webhooks of the policy it began with are left out: add your own."] if base.webhooks else []
+    webhooks = ["The webhooks of the starting policy are left out: add your own."] if base.webhooks else []
     head = [
         f"Found by trainwarden tune: {_runs_line(tuned)}.",
         f"Held out: {_summary(tuned.held_out)}.",

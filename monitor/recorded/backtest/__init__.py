@@ -1,4 +1,4 @@
-"""Recorded runs through the real core, in virtual time: what would have fired, and what the policy had done. Pure."""
+"""Recorded runs through the real core, in virtual time: what would have fired, and what the policy would do. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["LEVELS", "Decision", "Fired", "Result", "Totals", "backtest", "total
 
 
 def backtest(run: ImportedRun | Recording | Journal, policy: Policy) -> Result:
-    """What the core, under `policy`, would have said of a recorded run."""
+    """The alarms and decisions of the core, under `policy`, on a recorded run."""
     if isinstance(run, Journal):
         return replay(own_runs.journal_source(run, policy), policy)
     if isinstance(run, Recording):

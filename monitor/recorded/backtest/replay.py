@@ -1,7 +1,7 @@
-"""Feeds the steps of a recording to a core and collects what it says. Pure.
+"""Feeds the steps of a recording to a core and collects its findings. Pure.
 
-The core only watches: a recording can't be stopped, and every alarm of the run is to be seen. What the policy would
-have done is asked at the opening of each incident.
+The core only observes: a recording can't be stopped, and every alarm of the run is wanted. What the policy would have
+done is asked when an incident opens.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Source:
 
 
 def replay(source: Source, policy: Policy) -> Result:
-    """What the core says of the whole recording."""
+    """The result of the whole recording."""
     replayed = _Replay(source, policy)
     feed = replayed.feed
     for step in source.steps:

@@ -16,20 +16,20 @@ WORDS = {
     BASE: "the policy it began with",
     CHOSEN: "chosen",
 }
-Mark = tuple[float, float, str]  # share of healthy runs told, recall, which
+Mark = tuple[float, float, str]  # share of healthy runs warned of, recall, which
 
 
 def marks(tuned: Tuned) -> list[Mark]:
     """What is drawn, the most important last, so that it lies on top."""
-    tried = [(counted.told_share, counted.recall, TRIED) for _, counted in tuned.tried]
-    held_out = [(one.held_out.told_share, one.held_out.recall, HELD_OUT) for one in tuned.curve]
+    tried = [(counted.warned_share, counted.recall, TRIED) for _, counted in tuned.tried]
+    held_out = [(one.held_out.warned_share, one.held_out.recall, HELD_OUT) for one in tuned.curve]
     base, chosen = tuned.base_counted, tuned.all_runs
-    ends = [(base.told_share, base.recall, BASE), (chosen.told_share, chosen.recall, CHOSEN)]
+    ends = [(base.warned_share, base.recall, BASE), (chosen.warned_share, chosen.recall, CHOSEN)]
     return [*tried, *held_out, *ends]
 
 
 def text_picture(tuned: Tuned) -> list[str]:
-    """Recall upwards, the share of healthy runs told to the right."""
+    """Recall upwards, the share of healthy runs warned of to the right."""
     drawn = marks(tuned)
     right = _right(drawn)
     grid = [[" "] * COLUMNS for _ in range(LINES)]
@@ -37,7 +37,7 @@ def text_picture(tuned: Tuned) -> list[str]:
         grid[round((1.0 - recall) * (LINES - 1))][round(share / right * (COLUMNS - 1))] = mark
     heads = {0: "100 %", LINES // 2: "recall", LINES - 1: "  0 %"}
     lines = [f"{heads.get(n, ''):>7} |{''.join(cells)}" for n, cells in enumerate(grid)]
-    foot = f"0 %{'healthy runs told':^{COLUMNS - 9}}{right:.1%}"
+    foot = f"0 %{'healthy runs warned of':^{COLUMNS - 9}}{right:.1%}"
     return [*lines, " " * 8 + "+" + "-" * COLUMNS, " " * 9 + foot, *_legend(f"{mark} " for mark in WORDS)]
 
 
@@ -67,8 +67,8 @@ def svg_picture(tuned: Tuned) -> str:
         for n, (mark, word) in enumerate(WORDS.items())
     ]
     frame = f'<path d="M{MARGIN} {MARGIN}V{HEIGHT - MARGIN}H{WIDTH - MARGIN}" fill="none" stroke="#333"/>'
-    names = _text(MARGIN, MARGIN - 16, "bad runs told", "start")
-    names += _text(WIDTH - MARGIN, HEIGHT - 12, "healthy runs told", "end")
+    names = _text(MARGIN, MARGIN - 16, "bad runs warned of", "start")
+    names += _text(WIDTH - MARGIN, HEIGHT - 12, "healthy runs warned of", "end")
     body = "\n".join([frame, names, *ticks, *(dot(*mark) for mark in drawn), *legend])
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif"'
     return f'{head} font-size="12">\n<rect width="100%" height="100%" fill="white"/>\n{body}\n</svg>\n'

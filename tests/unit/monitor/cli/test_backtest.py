@@ -34,7 +34,7 @@ def logs(tmp_path: Path) -> Path:
 def test_a_calm_log_ends_with_0(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["backtest", str(logs / "calm.csv")]) == 0
     out = capsys.readouterr().out
-    assert "calm.csv: quiet (keras_csv, 40 epochs)" in out
+    assert "calm.csv: no alarm (keras_csv, 40 epochs)" in out
     assert "1 run, 40 rows: 0 with a critical alarm, 0 with any" in out
 
 
@@ -112,7 +112,7 @@ def test_columns_can_be_mapped_by_hand(tmp_path: Path, capsys: pytest.CaptureFix
     assert execute(["backtest", str(log)]) == 2
     assert "name it with --map loss=" in capsys.readouterr().err
     assert execute(["backtest", "--map", "loss=nll", "--map", "step=it", str(log)]) == 0
-    assert "odd.csv: quiet (csv, 40 rows)" in capsys.readouterr().out
+    assert "odd.csv: no alarm (csv, 40 rows)" in capsys.readouterr().out
 
 
 def test_a_map_of_an_unknown_role_names_the_near_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,7 +132,7 @@ def test_with_labels_it_is_the_wrong_verdicts_that_fail(logs: Path, capsys: pyte
     suite = ElementTree.parse(logs / "r.xml").getroot()
     said = [str(failure.get("message")) for failure in suite.iter("failure")]
     assert said == ["missed: the run is labelled nan", "false alarm: the run is labelled healthy"]
-    assert [p.get("value") for p in suite.iter("property") if p.get("name") == "nan.told"] == ["0"]
+    assert [p.get("value") for p in suite.iter("property") if p.get("name") == "nan.warned"] == ["0"]
 
 
 def test_labels_come_as_numbers_in_json(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,7 +140,7 @@ def test_labels_come_as_numbers_in_json(logs: Path, capsys: pytest.CaptureFixtur
     labels.write_text("file,label,nan_onset_row\nbelow/bad.csv,nan,31\n")
     assert execute(["backtest", "--labels", str(labels), "--json", str(logs / "below")]) == 0
     (share,) = json.loads(capsys.readouterr().out)["score"]["shares"]
-    assert (share["label"], share["told"], share["delay_median_rows"]) == ("nan", 1, 0)
+    assert (share["label"], share["warned"], share["delay_median_rows"]) == ("nan", 1, 0)
 
 
 def test_labels_for_none_of_the_files_are_refused(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,18 +149,18 @@ def test_labels_for_none_of_the_files_are_refused(logs: Path, capsys: pytest.Cap
     assert "has a label for none of the files" in capsys.readouterr().err
 
 
-def test_what_acting_costs_and_spares_is_said(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_acting_costs_and_saves_is_printed(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["backtest", str(logs / "below")]) == 1
     out = capsys.readouterr().out
     assert "policy   row 33, step 33, 2 rows after the onset: stop" in out
-    assert "costs nothing; the log goes on for 6 rows, spared if the run was lost" in out
+    assert "no row would be trained again; the log goes on for 6 rows, which acting saves if the run was lost" in out
 
 
 def test_a_recorded_stream_is_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     batch = BatchEnded(1.0, 1.0, 1, 0, 10, Counts(batches=1, steps=1), loss=2.0)
     (tmp_path / "night.jsonl").write_bytes(stream_bytes([Recorded(1.0, batch)]))
     assert execute(["backtest", str(tmp_path)]) == 0
-    assert "night.jsonl: quiet (stream, 1 rows)" in capsys.readouterr().out
+    assert "night.jsonl: no alarm (stream, 1 rows)" in capsys.readouterr().out
 
 
 def test_several_processes_say_the_same(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,7 +37,7 @@ def test_what_was_chosen_is_printed_drawn_and_written(
     assert execute([*arguments, "--output", str(policy), "--picture", str(picture)]) == 0
     out = capsys.readouterr().out
     assert "6 healthy and 3 bad runs of 9 groups, 3 folds (seed 0), 2 points of 1 settings tried" in out
-    assert "held out: bad runs told" in out
+    assert "held out: bad runs warned of" in out
     assert picture.read_text().startswith("<svg ")
     assert execute(["policy", "check", str(policy)]) == 0
     assert read_policy(str(policy))[1].detectors.loss_spike.spreads in (3.5, 8.0)
