@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 import msgspec
 
 from monitor.core.model import Severity
-from monitor.recorded.backtest import LEVELS, Decision, Fired, Result, Totals, totals
+from monitor.recorded.backtest import LEVELS, Decision, Fired, Result, Totals, Unread, totals
 from monitor.recorded.backtest.labelled_runs import Label, Score, Share, labelled, score, wrong
 from monitor.report.text import plural
 
@@ -24,7 +24,7 @@ class Report:
     """Everything a backtest found."""
 
     results: list[Result]
-    errors: list[str]
+    errors: list[Unread]
     labels: dict[str, Label] | None  # by path; None: there are none
     fail_on: str
 
@@ -65,7 +65,12 @@ class Report:
 
     def json_text(self) -> str:
         """Everything, for programs."""
-        everything = {"totals": self.totals, "score": self.score, "runs": self.results, "errors": self.errors}
+        everything = {
+            "totals": self.totals,
+            "score": self.score,
+            "runs": self.results,
+            "errors": [error.text for error in self.errors],
+        }
         return msgspec.json.encode(everything).decode()
 
 
@@ -102,7 +107,7 @@ def _decision_line(decision: Decision) -> str:
     return f"  policy   {where}: {decision.action}: {decision.reason}{cost}{saved}"
 
 
-def totals_lines(totals: Totals, errors: list[str]) -> list[str]:
+def totals_lines(totals: Totals, errors: list[Unread]) -> list[str]:
     """The sum in two or three lines."""
     warned = f"{totals.runs_warned} with any"
     critical = f"{totals.critical} critical ({totals.critical_per_million_rows:.1f} per million rows)"
@@ -156,8 +161,8 @@ def junit_text(report: Report) -> str:
         if lines := report.failures(result):
             SubElement(case, "failure", message=_xml(lines[0])).text = _xml("\n".join(lines))
     for error in errors:
-        case = SubElement(suite, "testcase", classname="unreadable", name=_xml(error.partition(":")[0]))
-        SubElement(case, "error", message=_xml(error))
+        case = SubElement(suite, "testcase", classname="unreadable", name=_xml(error.path))
+        SubElement(case, "error", message=_xml(error.text))
     return tostring(suite, encoding="unicode", xml_declaration=True)
 
 

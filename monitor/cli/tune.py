@@ -16,6 +16,7 @@ from monitor.cli.writing import write
 
 if TYPE_CHECKING:
     from monitor.core.policy.settings import Policy
+    from monitor.recorded.backtest import Unread
     from monitor.recorded.backtest.labelled_runs import Label
     from monitor.recorded.tuning.counts import Seen
     from monitor.recorded.tuning.search_space import Parameter
@@ -82,7 +83,7 @@ def tune(
     runs.begin()
     aim = Aim(healthy_warned, healthy_critical)
     tuned = search(parameters, runs.labels, runs.evaluate, aim, folds=folds, seed=seed, points_max=points)
-    click.echo("\n".join([*tuned_lines(tuned, aim), *(f"left out: {error}" for error in runs.errors)]))
+    click.echo("\n".join([*tuned_lines(tuned, aim), *(f"left out: {error.text}" for error in runs.errors)]))
     if output:
         write(output, policy_text(tuned, policy))
     if picture:
@@ -134,7 +135,7 @@ class _Runs:
     ) -> None:
         self.policy, self.parameters, self.labels, self.jobs, self.points = policy, parameters, known, jobs, points
         self.others: dict[str, Seen] = {}
-        self.errors: list[str] = []
+        self.errors: list[Unread] = []
         self.turns = 0
 
     def begin(self) -> None:

@@ -56,6 +56,13 @@ class Result(msgspec.Struct, frozen=True):
         return max((f.severity for f in self.fired), key=LEVELS.__getitem__, default=None)
 
 
+class Unread(msgspec.Struct, frozen=True):
+    """A file, or a run in it, that could not be backtested."""
+
+    path: str
+    text: str  # a sentence with the path, what is wrong, and the remedy
+
+
 class Totals(msgspec.Struct, frozen=True):
     """Over all runs. An alarm is a warning or worse."""
 
