@@ -15,7 +15,8 @@ from monitor.core.model import GpuSeen, HostSeen, Severity, Verdict, VolumeSeen
 from monitor.core.policy.settings import Detectors, Plateau, Policy, Section
 from monitor.core.state.run import EpochRow
 from monitor.core.state.view import RunView
-from tests.harness.simulation import START_S, Simulation, calm
+from tests.harness.simulated_run import START_S
+from tests.harness.simulation import Simulation, calm
 from trainer_hooks.wire.messages import EpochEnded, NonfiniteSeen, PhaseChanged, SettingChanged
 
 GIB = 1 << 30

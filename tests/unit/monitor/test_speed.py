@@ -8,7 +8,8 @@ import random
 import pytest
 
 from monitor.core.policy.settings import Detectors, Hang, Policy
-from tests.harness.simulation import START_S, Simulation, calm
+from tests.harness.simulated_run import START_S
+from tests.harness.simulation import Simulation, calm
 from trainer_hooks.wire.messages import PhaseChanged
 
 
