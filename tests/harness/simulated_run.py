@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from monitor.core.detectors import Detector
+from monitor.core.detectors import Registered
 from monitor.core.drive import RunDriver
 from monitor.core.engine import Core
 from monitor.core.model import (
@@ -69,7 +69,7 @@ class SimulatedRun:
     weight_decays: tuple[float, ...] = ()  # each group's
     scaler: bool = False
     device: str = "cpu"
-    detectors: dict[str, Detector] | None = None  # None: those that are registered
+    detectors: dict[str, Registered] | None = None  # None: those that are registered
 
     def __post_init__(self) -> None:
         self.entries: list[Entry] = []

@@ -14,12 +14,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from monitor.core.detectors.divergence import DivergenceConfig
+from monitor.core.detectors.gradient_explosion import GradientExplosionConfig
+from monitor.core.detectors.hang import HangConfig
+from monitor.core.detectors.loss_spike import LossSpikeConfig
 from monitor.core.model import (
     GenerationExited,
     RunEnded,
     Verdict,
 )
-from monitor.core.policy.settings import Detectors, Divergence, GradientExplosion, Hang, LossSpike, Policy
+from monitor.core.policy.settings import Detectors, Policy
 from tests.harness.batch_counts import NO_COUNTS, counted, nonfinite_bits, skipped_by
 from tests.harness.noise import HEALTHY, Noise
 from tests.harness.simulated_run import RUN, SimulatedRun
@@ -40,10 +44,10 @@ SUPERVISOR_PID = 999
 BAD = Nonfinite.LOSS | Nonfinite.GRADIENT | Nonfinite.BUFFER  # what `fault` does to a batch
 ACTING = Policy(
     detectors=Detectors(
-        loss_spike=LossSpike(act=True),
-        gradient_explosion=GradientExplosion(act=True),
-        divergence=Divergence(act=True),
-        hang=Hang(act=True),
+        loss_spike=LossSpikeConfig(act=True),
+        gradient_explosion=GradientExplosionConfig(act=True),
+        divergence=DivergenceConfig(act=True),
+        hang=HangConfig(act=True),
     )
 )
 

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from monitor.core.detectors.overfitting import overfitting
+from monitor.core.detectors import load_all
 from monitor.core.model import Severity
 from monitor.core.state.run import EpochRow
 from tests.harness.simulation import Simulation, calm
@@ -18,7 +18,7 @@ def validated(
     fitness: list[float] | None, losses: list[float] | None = None, train: list[float] | None = None
 ) -> Simulation:
     """Epochs one after the other; the training loss falls unless it is given."""
-    training = Simulation(detectors={"overfitting": overfitting})
+    training = Simulation(detectors={"overfitting": load_all()["overfitting"]})
     calm(training, 1, random.Random(1))
     for at in range(len(fitness or losses or [])):
         loss = train[at] if train else 2.0 * 0.95**at
