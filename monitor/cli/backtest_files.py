@@ -119,18 +119,18 @@ def _of_history(path: Path, how: How) -> Outcome:
     try:
         found, troubles = journals(path, how.run)
     except sqlite3.Error as error:
-        why = f"{path}: is no history that can be read ({error}); name {FILE_NAME} of a state folder"
+        why = f"{path}: this is not a history that can be read ({error}); name {FILE_NAME} of a state folder"
         return Outcome([], [_unread(path, why)])
     errors = [_unread(path, f"{path}: {trouble}") for trouble in troubles]
     if not found:
         which = f"of run {how.run!r}" if how.run else "of any run"
-        errors.append(_unread(path, f"{path}: holds no batch {which}; see trainwarden status"))
+        errors.append(_unread(path, f"{path}: it holds no batch {which}; trainwarden status lists the runs"))
     results = []
     for journal in found:
         try:
             results.append(_of_journal(journal, how.policy))
         except ValidationError:
-            why = f"{path}: the policy of run {journal.run!r} is of another version; give one with --policy"
+            why = f"{path}: the policy of run {journal.run!r} has another version; name a policy with --policy"
             errors.append(_unread(path, why))
     return Outcome(results, errors)
 

@@ -1,4 +1,4 @@
-"""The output of a backtest: lines for people, JSON and JUnit for programs. Pure."""
+"""How a backtest is written: lines for people, JSON and JUnit for programs. Pure."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 import msgspec
 
+from monitor.core.format import plural
 from monitor.core.model import Severity
 from monitor.recorded.backtest import LEVELS, Decision, Fired, Result, Totals, Unread, totals
 from monitor.recorded.backtest.labelled_runs import Label, Score, Share, labelled, score, wrong
-from monitor.report.text import plural
 
 LINES_MAX = 12  # alarms shown of one run; --json has them all
 NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd]")
-COST = {"stop": "no row would be trained again", "adjust": "no row would be trained again"}  # "rollback" is counted
+COST = {"stop": "costs nothing", "adjust": "costs nothing"}  # what "rollback" costs is counted
 
 
 @dataclass
@@ -56,8 +56,8 @@ class Report:
 
     def lines(self) -> list[str]:
         """Every run and the sums, for people."""
-        lines = [line for result in self.results for line in result_lines(result, self._label(result))]
-        return [*lines, *totals_lines(self.totals, self.errors), *(score_lines(self.score) if self.score else [])]
+        told = [line for result in self.results for line in result_lines(result, self._label(result))]
+        return [*told, *totals_lines(self.totals, self.errors), *(score_lines(self.score) if self.score else [])]
 
     def _label(self, result: Result) -> str:
         label = self.labels.get(result.path) if self.labels else None
@@ -65,13 +65,13 @@ class Report:
 
     def json_text(self) -> str:
         """Everything, for programs."""
-        everything = {
+        told = {
             "totals": self.totals,
             "score": self.score,
             "runs": self.results,
-            "errors": [error.text for error in self.errors],
+            "errors": [e.text for e in self.errors],
         }
-        return msgspec.json.encode(everything).decode()
+        return msgspec.json.encode(told).decode()
 
 
 def result_lines(result: Result, label: str = "") -> list[str]:
@@ -79,13 +79,13 @@ def result_lines(result: Result, label: str = "") -> list[str]:
     unit = "epochs" if result.granularity == "epoch" else "rows"
     restarts = f", {plural(result.generations - 1, 'restart')}" if result.generations > 1 else ""
     short = f", {result.truncated}" if result.truncated else ""
-    short += f", {result.defects} defects of trainwarden: please report them" if result.defects else ""
-    alarms = [fired for fired in result.fired if fired.severity is not Severity.INFO]
-    state = plural(len(alarms), "alarm") if alarms else "no alarm"
+    short += f", {result.defects} DEFECTS OF TRAINWARDEN: please report them" if result.defects else ""
+    told = [fired for fired in result.fired if fired.severity is not Severity.INFO]
+    state = plural(len(told), "alarm") if told else "quiet"
     lines = [f"{result.path}: {state} ({result.kind}, {result.rows} {unit}{restarts}{short}{label})"]
-    lines.extend(_fired_line(fired) for fired in alarms[:LINES_MAX])
-    if len(alarms) > LINES_MAX:
-        lines.append(f"  ... and {len(alarms) - LINES_MAX} more")
+    lines.extend(_fired_line(fired) for fired in told[:LINES_MAX])
+    if len(told) > LINES_MAX:
+        lines.append(f"  ... and {len(told) - LINES_MAX} more")
     lines.extend(_decision_line(decision) for decision in result.decisions[:LINES_MAX])
     return lines
 
@@ -97,12 +97,12 @@ def _fired_line(fired: Fired) -> str:
 
 
 def _decision_line(decision: Decision) -> str:
-    after = f"the log goes on for {decision.rows_after} rows"
+    after = f"the log has {decision.rows_after} more rows"
     if decision.action == "rollback":
-        cost = f"; {decision.redone_rows} rows would be trained again"
+        cost = f"; costs {decision.redone_rows} rows to train again"
     else:
         cost = f"; {COST[decision.action]}" if decision.action in COST else ""
-    saved = f"; {after}, which acting saves if the run was lost" if cost else f"; {after}"
+    saved = f"; {after}, which a stop would have saved if the run was lost" if cost else f"; {after}"
     where = f"row {decision.row}, step {decision.step}, {decision.row - decision.onset_row} rows after the onset"
     return f"  policy   {where}: {decision.action}: {decision.reason}{cost}{saved}"
 
@@ -124,11 +124,11 @@ def score_lines(score: Score) -> list[str]:
     alarms = f"{score.false_alarms}, {score.false_alarms_per_million_rows:.1f} per million"
     return [
         "",
-        "| label | runs | rows | with a warning | with a critical alarm | onsets found | delay, median | p95 |",
+        "| label | runs | rows | with an alert | with an action | onsets found | delay, median | p95 |",
         "|---|---|---|---|---|---|---|---|",
         *(_share_line(share) for share in score.shares),
         "",
-        f"bad runs with a warning or worse: {_of(score.bad_warned, score.bad)}",
+        f"bad runs with an alert: {_of(score.bad_warned, score.bad)}",
         f"false alarms on healthy runs: {alarms} of their {score.healthy_rows} rows",
     ]
 
@@ -136,8 +136,8 @@ def score_lines(score: Score) -> list[str]:
 def _share_line(share: Share) -> str:
     found = _of(share.found, share.onsets) if share.onsets else "-"
     delays = [_rows(share.delay_median_rows), _rows(share.delay_p95_rows)]
-    warned, critical = _of(share.warned, share.runs), _of(share.critical, share.runs)
-    return f"| {' | '.join([share.label, str(share.runs), str(share.rows), warned, critical, found, *delays])} |"
+    told, acted = _of(share.warned, share.runs), _of(share.critical, share.runs)
+    return f"| {' | '.join([share.label, str(share.runs), str(share.rows), told, acted, found, *delays])} |"
 
 
 def _rows(delay: float | None) -> str:
@@ -170,8 +170,8 @@ def _add_properties(suite: Element, score: Score) -> None:
     properties = SubElement(suite, "properties")
     numbers = {"false_alarms_per_million_healthy_rows": score.false_alarms_per_million_rows}
     for share in score.shares:
-        counts = {"runs": share.runs, "warned": share.warned, "critical": share.critical}
-        numbers |= {f"{share.label}.{name}": count for name, count in counts.items()}
+        told = {"runs": share.runs, "warned": share.warned, "critical": share.critical}
+        numbers |= {f"{share.label}.{name}": count for name, count in told.items()}
         delays = {"delay_median_rows": share.delay_median_rows, "delay_p95_rows": share.delay_p95_rows}
         numbers |= {f"{share.label}.{name}": delay for name, delay in delays.items() if delay is not None}
     for name, number in numbers.items():

@@ -1,4 +1,4 @@
-"""The output of a search: the table of its trade-off, and the policy it chose. Pure."""
+"""How a search is written: the table of its trade-off, and the policy it chose. Pure."""
 
 from __future__ import annotations
 
@@ -12,25 +12,34 @@ from monitor.recorded.tuning.picture import text_picture
 from monitor.recorded.tuning.search import Tuned
 from monitor.recorded.tuning.search_space import turned
 
+HEADER = (
+    "false alarms allowed", "settings", "all runs: bad runs found", "false alarms", "held out: bad runs found",
+    "false alarms",
+)  # fmt: skip
+
 
 def tuned_lines(tuned: Tuned, aim: Aim) -> list[str]:
     """Everything, for people."""
     return [
         _runs_line(tuned),
-        *(["the search ended early at its limit of points; allow more with --points"] if tuned.spent else []),
+        *(
+            ["The search ended early: it reached its largest number of policies. Allow more with --points."]
+            if tuned.spent
+            else []
+        ),
         "",
-        "| bound on healthy runs | settings | all runs: bad warned of | healthy | held out: bad warned of | healthy |",
+        f"| {' | '.join(HEADER)} |",
         "|---|---|---|---|---|---|",
         *(
-            f"| {one.bound:.0%} | {_changes(tuned, one.point)} | {_warned(one.all_runs)} | {_warned(one.held_out)} |"
+            f"| {one.bound:.0%} | {_changes(tuned, one.point)} | {_told(one.all_runs)} | {_told(one.held_out)} |"
             for one in tuned.curve
         ),
         "",
         *text_picture(tuned),
         "",
-        f"starting policy, all runs: {_summary(tuned.base_counted)}",
-        f"chosen, with at most {aim.healthy_warned:.1%} of the healthy runs warned of and {aim.healthy_critical:.1%} "
-        "critical: " + _changes(tuned, tuned.chosen),
+        f"before the search, all runs: {_summary(tuned.base_counted)}",
+        f"chosen, for alerts on at most {aim.healthy_warned:.1%} of healthy runs and actions on "
+        f"{aim.healthy_critical:.1%}: " + _changes(tuned, tuned.chosen),
         f"  all runs: {_summary(tuned.all_runs)}",
         f"  held out: {_summary(tuned.held_out)}",
     ]
@@ -50,10 +59,10 @@ def _changes(tuned: Tuned, point: tuple[float, ...]) -> str:
         for parameter, value, base in zip(tuned.parameters, point, tuned.base, strict=True)
         if value != base
     ]
-    return ", ".join(changed) or "as they were"
+    return ", ".join(changed) or "unchanged"
 
 
-def _warned(counted: Counted) -> str:
+def _told(counted: Counted) -> str:
     bad = f"{counted.bad_warned} of {counted.bad} ({counted.recall:.1%})"
     return f"{bad} | {counted.healthy_warned} of {counted.healthy} ({counted.warned_share:.1%})"
 
@@ -62,9 +71,9 @@ def _summary(counted: Counted) -> str:
     delay = (
         "" if counted.delay_median_rows is None else f", {counted.delay_median_rows:g} rows after the onset (median)"
     )
-    bad = f"bad runs warned of {counted.bad_warned} of {counted.bad} ({counted.recall:.1%}){delay}"
-    healthy = f"healthy runs warned of {counted.healthy_warned} of {counted.healthy} ({counted.warned_share:.1%})"
-    return f"{bad}; {healthy}, critical {counted.healthy_critical} ({counted.critical_share:.1%})"
+    told = f"bad runs found {counted.bad_warned} of {counted.bad} ({counted.recall:.1%}){delay}"
+    healthy = f"healthy runs with an alert {counted.healthy_warned} of {counted.healthy} ({counted.warned_share:.1%})"
+    return f"{told}; {healthy}, with an action {counted.healthy_critical} ({counted.critical_share:.1%})"
 
 
 def policy_text(tuned: Tuned, base: Policy) -> str:
@@ -74,7 +83,7 @@ def policy_text(tuned: Tuned, base: Policy) -> str:
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.dump({"version": 1, **policy.model_dump(mode="json", exclude_defaults=True, exclude={"webhooks"})}, stream)
-    webhooks = ["The webhooks of the starting policy are left out: add your own."] if base.webhooks else []
+    webhooks = ["The webhooks of the first policy are left out. Add your own."] if base.webhooks else []
     head = [
         f"Found by trainwarden tune: {_runs_line(tuned)}.",
         f"Held out: {_summary(tuned.held_out)}.",

@@ -11,8 +11,8 @@ from typing import Protocol
 
 from monitor.core.drive import RunDriver
 from monitor.core.model import Finding, Output, Say, Severity, Tick
-from monitor.core.policy.findings import STREAK_GAP_BATCHES
 from monitor.core.policy.settings import Policy
+from monitor.core.state.ongoing_findings import STREAK_GAP_BATCHES
 from tests.bench.detection.rules import RuleFactory
 from tests.bench.detection.streams import RUN, Arrived, DaemonRestarted, Observed, Step
 from trainer_hooks.wire.messages import BatchEnded, TrainingStarted
