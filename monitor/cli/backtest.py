@@ -15,7 +15,7 @@ from monitor.cli.writing import write
 
 if TYPE_CHECKING:
     from monitor.cli.backtest_files import File
-    from monitor.recorded.backtest import Result
+    from monitor.recorded.backtest import Result, Unread
     from monitor.recorded.backtest.labelled_runs import Label
     from monitor.recorded.importers.imported_run import Role
 
@@ -90,7 +90,7 @@ def backtest(
     report = Report(results, [error for outcome in found for error in outcome.errors], known, fail_on)
     click.echo(report.json_text() if as_json else "\n".join(report.lines()))
     for error in report.errors:
-        click.echo(f"trainwarden: {error}", err=True)
+        click.echo(f"trainwarden: {error.text}", err=True)
     if junit:
         write(junit, junit_text(report))
     return _exit_code(report.failed, report.errors, fail_on)
@@ -133,5 +133,5 @@ def _mapping(maps: Iterable[str]) -> dict[str, Role]:
     return mapping
 
 
-def _exit_code(failed: list[Result], errors: list[str], fail_on: str) -> int:
+def _exit_code(failed: list[Result], errors: list[Unread], fail_on: str) -> int:
     return EXIT_FIRED if failed else EXIT_UNREADABLE if errors and fail_on != "never" else 0

@@ -18,7 +18,7 @@ from monitor.core.policy.settings import Policy
 from monitor.core.state.journal import Journal
 from monitor.history.journals import MAGIC, journals
 from monitor.history.recall import FILE_NAME
-from monitor.recorded.backtest import Result, backtest
+from monitor.recorded.backtest import Result, Unread, backtest
 from monitor.recorded.importers import LOG_BYTES_MAX, read_recording
 from monitor.recorded.importers.imported_run import ImportedRun, NotALog, Recording, Role, UnreadableLog
 
@@ -47,7 +47,7 @@ class Outcome(msgspec.Struct, frozen=True):
     """What one file came to: a history may hold many runs."""
 
     results: list[Result]
-    errors: list[str]
+    errors: list[Unread]
 
 
 def expanded(paths: Iterable[str]) -> list[File]:
@@ -92,11 +92,15 @@ def outcome(file: File, how: How) -> Outcome:
         policy = Policy() if how.policy is None else Policy.model_validate_json(how.policy)
         return Outcome([backtest(recording(file.path, how.mapping), policy)], [])
     except NotALog as error:
-        return Outcome([], [str(error)] if file.named else [])
+        return Outcome([], [_unread(file.path, str(error))] if file.named else [])
     except UnreadableLog as error:
-        return Outcome([], [str(error)])
+        return Outcome([], [_unread(file.path, str(error))])
     except OSError as error:
-        return Outcome([], [f"{file.path}: can't be read ({error.strerror}); check the path"])
+        return Outcome([], [_unread(file.path, f"{file.path}: can't be read ({error.strerror}); check the path")])
+
+
+def _unread(path: Path, text: str) -> Unread:
+    return Unread(str(path), text)
 
 
 def recording(path: Path, mapping: dict[str, Role]) -> ImportedRun | Recording:
@@ -115,19 +119,19 @@ def _of_history(path: Path, how: How) -> Outcome:
     try:
         found, troubles = journals(path, how.run)
     except sqlite3.Error as error:
-        return Outcome(
-            [], [f"{path}: this is not a history that can be read ({error}); name {FILE_NAME} of a state folder"]
-        )
-    errors = [f"{path}: {trouble}" for trouble in troubles]
+        why = f"{path}: this is not a history that can be read ({error}); name {FILE_NAME} of a state folder"
+        return Outcome([], [_unread(path, why)])
+    errors = [_unread(path, f"{path}: {trouble}") for trouble in troubles]
     if not found:
         which = f"of run {how.run!r}" if how.run else "of any run"
-        errors.append(f"{path}: it holds no batch {which}; trainwarden status lists the runs")
+        errors.append(_unread(path, f"{path}: it holds no batch {which}; trainwarden status lists the runs"))
     results = []
     for journal in found:
         try:
             results.append(_of_journal(journal, how.policy))
         except ValidationError:
-            errors.append(f"{path}: the policy of run {journal.run!r} has another version; name a policy with --policy")
+            why = f"{path}: the policy of run {journal.run!r} has another version; name a policy with --policy"
+            errors.append(_unread(path, why))
     return Outcome(results, errors)
 
 

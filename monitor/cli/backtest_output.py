@@ -11,13 +11,13 @@ import msgspec
 
 from monitor.core.format import plural
 from monitor.core.model import ActionKind, Severity
-from monitor.recorded.backtest import LEVELS, Decision, Fired, Result, Totals, totals
+from monitor.recorded.backtest import LEVELS, Decision, Fired, Result, Totals, Unread, totals
 from monitor.recorded.backtest.labelled_runs import Label, Score, Share, labelled, score, wrong
 
 LINES_MAX = 12  # alarms shown of one run; --json has them all
 NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd]")
 FREE = "costs nothing"
-COST = {ActionKind.STOP: FREE, ActionKind.ADJUST: FREE}  # what a rollback costs is counted
+COST: dict[str, str] = {ActionKind.STOP: FREE, ActionKind.ADJUST: FREE}  # what a rollback costs is counted
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Report:
     """Everything a backtest found."""
 
     results: list[Result]
-    errors: list[str]
+    errors: list[Unread]
     labels: dict[str, Label] | None  # by path; None: there are none
     fail_on: str
 
@@ -66,7 +66,12 @@ class Report:
 
     def json_text(self) -> str:
         """Everything, for programs."""
-        told = {"totals": self.totals, "score": self.score, "runs": self.results, "errors": self.errors}
+        told = {
+            "totals": self.totals,
+            "score": self.score,
+            "runs": self.results,
+            "errors": [e.text for e in self.errors],
+        }
         return msgspec.json.encode(told).decode()
 
 
@@ -103,7 +108,7 @@ def _decision_line(decision: Decision) -> str:
     return f"  policy   {where}: {decision.action}: {decision.reason}{cost}{saved}"
 
 
-def totals_lines(totals: Totals, errors: list[str]) -> list[str]:
+def totals_lines(totals: Totals, errors: list[Unread]) -> list[str]:
     """The sum in two or three lines."""
     warned = f"{totals.runs_warned} with any"
     critical = f"{totals.critical} critical ({totals.critical_per_million_rows:.1f} per million rows)"
@@ -124,7 +129,7 @@ def score_lines(score: Score) -> list[str]:
         "|---|---|---|---|---|---|---|---|",
         *(_share_line(share) for share in score.shares),
         "",
-        f"bad runs with an alert: {_of(score.bad_told, score.bad)}",
+        f"bad runs with an alert: {_of(score.bad_warned, score.bad)}",
         f"false alarms on healthy runs: {alarms} of their {score.healthy_rows} rows",
     ]
 
@@ -132,7 +137,7 @@ def score_lines(score: Score) -> list[str]:
 def _share_line(share: Share) -> str:
     found = _of(share.found, share.onsets) if share.onsets else "-"
     delays = [_rows(share.delay_median_rows), _rows(share.delay_p95_rows)]
-    told, acted = _of(share.told, share.runs), _of(share.acted, share.runs)
+    told, acted = _of(share.warned, share.runs), _of(share.critical, share.runs)
     return f"| {' | '.join([share.label, str(share.runs), str(share.rows), told, acted, found, *delays])} |"
 
 
@@ -157,8 +162,8 @@ def junit_text(report: Report) -> str:
         if lines := report.failures(result):
             SubElement(case, "failure", message=_xml(lines[0])).text = _xml("\n".join(lines))
     for error in errors:
-        case = SubElement(suite, "testcase", classname="unreadable", name=_xml(error.partition(":")[0]))
-        SubElement(case, "error", message=_xml(error))
+        case = SubElement(suite, "testcase", classname="unreadable", name=_xml(error.path))
+        SubElement(case, "error", message=_xml(error.text))
     return tostring(suite, encoding="unicode", xml_declaration=True)
 
 
@@ -166,7 +171,7 @@ def _add_properties(suite: Element, score: Score) -> None:
     properties = SubElement(suite, "properties")
     numbers = {"false_alarms_per_million_healthy_rows": score.false_alarms_per_million_rows}
     for share in score.shares:
-        told = {"runs": share.runs, "told": share.told, "acted": share.acted}
+        told = {"runs": share.runs, "warned": share.warned, "critical": share.critical}
         numbers |= {f"{share.label}.{name}": count for name, count in told.items()}
         delays = {"delay_median_rows": share.delay_median_rows, "delay_p95_rows": share.delay_p95_rows}
         numbers |= {f"{share.label}.{name}": delay for name, delay in delays.items() if delay is not None}

@@ -44,7 +44,12 @@ Runs = tuple[str, str]
     help="Write to this file. A name that ends in .html means --html.",
 )
 def report(
-    run: str | None, incident: int | None, training: int, compare: Runs | None, as_page: bool, output: Path | None
+    run: str | None,
+    incident: int | None,
+    training: int | None,
+    compare: Runs | None,
+    as_page: bool,
+    output: Path | None,
 ) -> None:
     """Report what happened in RUN, why, what was done and what it cost. The first eight lines answer this in short."""
     if (run is None) == (compare is None):
@@ -56,7 +61,7 @@ def report(
         title, told = f"{compare[0]} and {compare[1]}", _comparison(*compare)
     else:
         assert run is not None
-        title, told = run, _of_run(run, training) if incident is None else _of_incident(run, incident)
+        title, told = run, _of_run(run, training or 0) if incident is None else _of_incident(run, incident)
     _give(_written(title, told, as_page), output)
 
 

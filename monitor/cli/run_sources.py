@@ -19,7 +19,10 @@ from monitor.report.report_input import AFTER_ONSET, BEFORE_ONSET, ReportInput, 
 
 
 def report_input_of(run: str, training: int = 0) -> ReportInput | None:
-    """The run as it is now, and which training is asked for (0: the one that began last). None: nobody knows more of it than its folder's reports tell. Raises Failure."""
+    """The run as it is now; `training` is the one that is asked for, or 0 for the one that began last.
+
+    None: nobody knows more of it than its folder's reports say. Raises Failure.
+    """
     with daemon_failures():
         return _from_daemon(run, training) or _from_disk(run, training)
 

@@ -16,6 +16,7 @@ from monitor.cli.writing import write
 
 if TYPE_CHECKING:
     from monitor.core.policy.settings import Policy
+    from monitor.recorded.backtest import Unread
     from monitor.recorded.backtest.labelled_runs import Label
     from monitor.recorded.tuning.counts import Seen
     from monitor.recorded.tuning.search_space import Parameter
@@ -56,7 +57,7 @@ EXAMPLES = (
 @click.option(
     "--healthy-alerted",
     "--healthy-told",
-    "healthy_told",
+    "healthy_warned",
     type=click.FloatRange(0, 1),
     default=0.05,
     show_default=True,
@@ -64,6 +65,7 @@ EXAMPLES = (
 )
 @click.option(
     "--healthy-acted",
+    "healthy_critical",
     type=click.FloatRange(0, 1),
     default=0.01,
     show_default=True,
@@ -98,7 +100,7 @@ EXAMPLES = (
 )
 def tune(
     paths: tuple[str, ...], labels: str, detectors: tuple[str, ...], tries: tuple[str, ...], policy_name: str,
-    healthy_told: float, healthy_acted: float, folds: int, seed: int, points: int, jobs: int, output: Path | None,
+    healthy_warned: float, healthy_critical: float, folds: int, seed: int, points: int, jobs: int, output: Path | None,
     picture: Path | None,
 ) -> int:  # fmt: skip
     """Search for thresholds on labelled runs, and print the trade-off between bad runs found and false alarms.
@@ -117,9 +119,9 @@ def tune(
     known = _labelled(paths, labels)
     runs = _Runs(policy, parameters, known, jobs, points)
     runs.begin()
-    aim = Aim(healthy_told, healthy_acted)
+    aim = Aim(healthy_warned, healthy_critical)
     tuned = search(parameters, runs.labels, runs.evaluate, aim, folds=folds, seed=seed, points_max=points)
-    click.echo("\n".join([*tuned_lines(tuned, aim), *(f"not used: {error}" for error in runs.errors)]))
+    click.echo("\n".join([*tuned_lines(tuned, aim), *(f"not used: {error.text}" for error in runs.errors)]))
     if output:
         write(output, policy_text(tuned, policy))
     if picture:
@@ -171,7 +173,7 @@ class _Runs:
     ) -> None:
         self.policy, self.parameters, self.labels, self.jobs, self.points = policy, parameters, known, jobs, points
         self.others: dict[str, Seen] = {}
-        self.errors: list[str] = []
+        self.errors: list[Unread] = []
         self.tried = 0
 
     def begin(self) -> None:

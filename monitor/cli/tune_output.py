@@ -38,8 +38,8 @@ def tuned_lines(tuned: Tuned, aim: Aim) -> list[str]:
         *text_picture(tuned),
         "",
         f"before the search, all runs: {_summary(tuned.base_counted)}",
-        f"chosen, for alerts on at most {aim.healthy_told:.1%} of healthy runs and actions on {aim.healthy_acted:.1%}: "
-        + _changes(tuned, tuned.chosen),
+        f"chosen, for alerts on at most {aim.healthy_warned:.1%} of healthy runs and actions on "
+        f"{aim.healthy_critical:.1%}: " + _changes(tuned, tuned.chosen),
         f"  all runs: {_summary(tuned.all_runs)}",
         f"  held out: {_summary(tuned.held_out)}",
     ]
@@ -63,17 +63,17 @@ def _changes(tuned: Tuned, point: tuple[float, ...]) -> str:
 
 
 def _told(counted: Counted) -> str:
-    bad = f"{counted.bad_told} of {counted.bad} ({counted.recall:.1%})"
-    return f"{bad} | {counted.healthy_told} of {counted.healthy} ({counted.told_share:.1%})"
+    bad = f"{counted.bad_warned} of {counted.bad} ({counted.recall:.1%})"
+    return f"{bad} | {counted.healthy_warned} of {counted.healthy} ({counted.warned_share:.1%})"
 
 
 def _summary(counted: Counted) -> str:
     delay = (
         "" if counted.delay_median_rows is None else f", {counted.delay_median_rows:g} rows after the onset (median)"
     )
-    told = f"bad runs found {counted.bad_told} of {counted.bad} ({counted.recall:.1%}){delay}"
-    healthy = f"healthy runs with an alert {counted.healthy_told} of {counted.healthy} ({counted.told_share:.1%})"
-    return f"{told}; {healthy}, with an action {counted.healthy_acted} ({counted.acted_share:.1%})"
+    told = f"bad runs found {counted.bad_warned} of {counted.bad} ({counted.recall:.1%}){delay}"
+    healthy = f"healthy runs with an alert {counted.healthy_warned} of {counted.healthy} ({counted.warned_share:.1%})"
+    return f"{told}; {healthy}, with an action {counted.healthy_critical} ({counted.critical_share:.1%})"
 
 
 def policy_text(tuned: Tuned, base: Policy) -> str:

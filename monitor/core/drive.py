@@ -5,6 +5,8 @@ Pure: the time is given. The live daemon, backtests, the bench, and tests feed t
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from monitor.core.engine import Core, restored, snapshot
 from monitor.core.model import Entry, GenerationStarted, Input, Output, RecordArrived, RunOpened
 from monitor.core.state.run import RunState
@@ -31,15 +33,20 @@ class RunDriver:
     """One run fed to a core as its supervisor and its hooks would. Whoever drives it moves `now_s` (Unix time)."""
 
     def __init__(
-        self, spec: RunSpec, policy: str, *, now_s: float, core: Core | None = None, supervisor_pid: int = 0
+        self,
+        run: str,
+        *,
+        now_s: float = 0.0,
+        core: Core | None = None,
+        supervisor_pid: int = 0,
+        journal: Callable[[Entry], object] | None = None,
     ) -> None:
-        """`policy`: JSON, as in RunOpened. `supervisor_pid` 0: nobody could relaunch it."""
-        self.run, self.now_s = spec.run, now_s
+        """`supervisor_pid` 0: nobody could relaunch it. `journal` is given each entry before the core is."""
+        self.run, self.now_s = run, now_s
         self.generation = 0
         self._driver = Driver(core)
-        self._supervisor_pid = supervisor_pid
+        self._supervisor_pid, self._journal = supervisor_pid, journal
         self._event_seq: dict[tuple[int, int], int] = {}  # by training and rank
-        self.feed(RunOpened(spec, policy))
 
     @property
     def core(self) -> Core:
@@ -47,31 +54,43 @@ class RunDriver:
 
     @property
     def state(self) -> RunState:
-        """The run as the core sees it."""
+        """The run as the core sees it, once it is opened."""
         return self.core.fleet.runs[self.run]
 
     def feed(self, given: Input) -> Output:
         """Feed one input at `now_s`."""
-        return self._driver.feed(given, self.now_s)
+        entry = self._driver.entry(given, self.now_s)
+        if self._journal:
+            self._journal(entry)
+        return self._driver.core.feed(entry)
 
-    def start_generation(self, pid: int = 1) -> Output:
-        """Begin the next generation; events are numbered from 1 again."""
-        self.generation, self._event_seq = self.generation + 1, {}
+    def open(self, spec: RunSpec, policy: str) -> Output:
+        """Announce the run. `policy`: JSON, as in RunOpened."""
+        return self.feed(RunOpened(spec, policy))
+
+    def start_generation(self, number: int | None = None, pid: int = 1) -> Output:
+        """Begin the next generation, or this one; events are numbered from 1 again."""
+        self.generation = self.generation + 1 if number is None else number
+        self._event_seq.clear()
         nonce = f"g{self.generation}"
         return self.feed(GenerationStarted(self.run, self.generation, nonce, pid, self._supervisor_pid))
 
-    def send(self, record: BatchEnded | Event, rank: int = 0, training: int = 1) -> Output:
+    def send(self, record: BatchEnded | Event, rank: int = 0, *, training: int = 1) -> Output:
         """A record of a rank arrives."""
-        if not isinstance(record, BatchEnded):
-            key = (training, rank)
-            self._event_seq[key] = self._event_seq.get(key, 0) + 1
-            return self.feed(
-                RecordArrived(
-                    self.run, self.generation, rank, EventSent(self._event_seq[key], record), training=training
-                )
-            )
-        return self.feed(RecordArrived(self.run, self.generation, rank, record, training=training))
+        if isinstance(record, BatchEnded):
+            return self.feed(RecordArrived(self.run, self.generation, rank, record, training=training))
+        key = (training, rank)
+        seq = self._event_seq[key] = self._event_seq.get(key, 0) + 1
+        return self.feed(RecordArrived(self.run, self.generation, rank, EventSent(seq, record), training=training))
 
     def reload(self) -> None:
         """The daemon ends and starts again: the core is read back from its snapshot."""
-        self._driver.core = restored(snapshot(self.core))
+        self._driver = Driver(restored(snapshot(self.core)))
+
+    def fork(self) -> RunDriver:
+        """Another driver that goes on from here and shares nothing; its entries go to no journal."""
+        other = RunDriver(
+            self.run, now_s=self.now_s, core=restored(snapshot(self.core)), supervisor_pid=self._supervisor_pid
+        )
+        other.generation, other._event_seq = self.generation, dict(self._event_seq)
+        return other

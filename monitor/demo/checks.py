@@ -10,8 +10,6 @@ from monitor.demo.collected import ALERTS, Evidence
 from monitor.demo.scene import CLEAN_EPOCH, EPOCHS
 from trainer_hooks.wire.words import OrderOutcome
 
-READ_BACK = "every setting read back is the plan's"  # the timeline's line at the end of the warm-up
-
 
 class Check(NamedTuple):
     """One line of the check list."""
@@ -75,8 +73,8 @@ def _settings_changed(evidence: Evidence) -> Check:
     claim, plan = "every strengthened setting was read back from the new process", evidence.plan
     if plan is None or not plan.changes:
         return Check(claim, False, "no plan that changes a setting was written")
-    read_back = any(READ_BACK in line for line in evidence.answers.timeline)
-    differing = [line for line in evidence.answers.timeline if line.startswith("read back at")]
+    incident = evidence.answers.incident
+    read_back, differing = (incident.settings_read_back, incident.settings_differ) if incident else (False, ())
     changes = ", ".join(f"{change.setting} {change.old} -> {change.new}" for change in plan.changes)
     seen = "; ".join(differing) or (changes if read_back else f"no read-back arrived for {changes}")
     return Check(claim, read_back and not differing, seen)

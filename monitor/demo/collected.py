@@ -12,7 +12,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.client.http import Client, ClientError, run_path
 from monitor.core.model import AlertKind
-from monitor.core.model.channel import TimelineLine
 from monitor.daemon.api.snapshots import CheckpointLine, IncidentSummary
 from monitor.demo.receiver import AlertReceiver
 from monitor.demo.scene import RUN, Scene
@@ -48,7 +47,6 @@ class Answers:
     silence: str = ""  # why it said nothing; empty: it answered
     incident: IncidentSummary | None = None
     checkpoints: tuple[CheckpointLine, ...] = ()
-    timeline: tuple[str, ...] = ()
     metrics: dict[tuple[str, frozenset[tuple[str, str]]], float] = field(default_factory=dict)
 
     def metric(self, name: str, **labels: str) -> float:
@@ -101,7 +99,6 @@ def ask_daemon(scene: Scene) -> Answers:
             return Answers(
                 incident=incidents[0] if incidents else None,
                 checkpoints=tuple(client.get(run_path(RUN, "checkpoints"), list[CheckpointLine])),
-                timeline=tuple(line.text for line in client.get(run_path(RUN, "timeline"), list[TimelineLine])),
                 metrics=_samples(client.text("/metrics")),
             )
     except ClientError as error:

@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Iterable
 from functools import reduce
-from operator import or_
+from operator import attrgetter, or_
 from typing import Any, get_args
 
 import msgspec
@@ -124,6 +124,9 @@ def _recorded(line: bytes) -> Recorded:
 
 def _message(named: Any) -> Any:
     """The message of the wire that a twin stands for."""
+    if type(named) is _BATCH:  # nearly every line: twice as fast
+        values = [*_BEFORE_COUNTS(named), Counts(*_COUNTS_OF(named.counts)), *_AFTER_COUNTS(named)]
+        return BatchEnded(*values)
     values = [getattr(named, name) for name in named.__struct_fields__]
     return _MESSAGES[type(named)](*(_message(value) if type(value) is _COUNTS else value for value in values))
 
@@ -177,6 +180,10 @@ _ALL: tuple[type[msgspec.Struct], ...] = (Counts, BatchEnded, *_EVENTS)
 _FIELDS = {message: msgspec.structs.fields(message) for message in _ALL}
 _COUNTS = _twin(Counts, tagged=False)
 _BATCH = _twin(BatchEnded, tagged=False)
+_COUNTS_OF = attrgetter(*Counts.__struct_fields__)
+_COUNTS_AT = BatchEnded.__struct_fields__.index("counts")
+_BEFORE_COUNTS = attrgetter(*BatchEnded.__struct_fields__[:_COUNTS_AT])
+_AFTER_COUNTS = attrgetter(*BatchEnded.__struct_fields__[_COUNTS_AT + 1 :])
 _TWINS = [_twin(event, tagged=True) for event in _EVENTS]
 _MESSAGES: dict[Any, Any] = {_COUNTS: Counts, _BATCH: BatchEnded, **dict(zip(_TWINS, _EVENTS, strict=True))}
 _LINE = msgspec.defstruct(

@@ -23,12 +23,12 @@ INCIDENT_HEADER = ["no.", "family", "state", "first bad batch", "opened", "what 
 
 def findings(report_input: ReportInput) -> list[str]:
     """What detectors found, once a streak: findings that opened an incident, and the others."""
-    run = report_input.run
-    if not report_input.training.findings:
+    training = report_input.training
+    if not training.findings:
         return ["## Findings", "", "None: no detector found anything."]
     header = ["severity", "detector", "seen at", "since", "rank", "value", "limit", "what it found"]
-    lines = ["## Findings", "", *table(header, [_finding_cells(finding) for finding in report_input.training.findings])]
-    kept, told = len(report_input.training.findings), sum(report_input.training.totals.findings.values())
+    lines = ["## Findings", "", *table(header, [_finding_cells(finding) for finding in training.findings])]
+    kept, told = len(training.findings), sum(training.totals.findings.values())
     return [*lines, "", f"The last {count(kept)} of {count(told)}."] if told > kept else lines
 
 
@@ -53,15 +53,15 @@ def at(position: Position) -> str:
 
 def incidents(report_input: ReportInput) -> list[str]:
     """Every incident in a line."""
-    run = report_input.run
-    if not report_input.training.ledger.incidents:
+    training = report_input.training
+    if not training.ledger.incidents:
         return ["## Incidents", "", "None."]
     lines = [
         "## Incidents",
         "",
-        *table(INCIDENT_HEADER, [incident_cells(incident) for incident in report_input.training.ledger.incidents]),
+        *table(INCIDENT_HEADER, [incident_cells(incident) for incident in training.ledger.incidents]),
     ]
-    if len(report_input.training.ledger.incidents) > ONSETS_MAX:
+    if len(training.ledger.incidents) > ONSETS_MAX:
         lines += ["", f"The latest {ONSETS_MAX} are described in full below."]
     return lines
 
@@ -81,18 +81,18 @@ def incident_cells(incident: Incident) -> list[str]:
 
 def orders(report_input: ReportInput) -> list[str]:
     """What the training was ordered to do, and what it did."""
-    run = report_input.run
-    acted = [incident for incident in report_input.training.ledger.incidents if incident.action]
-    if not acted and not report_input.training.ledger.orders:
+    training = report_input.training
+    acted = [incident for incident in training.ledger.incidents if incident.action]
+    if not acted and not training.ledger.orders:
         return []
     lines = ["## Orders and rollbacks", ""]
     if acted:
         header = ["incident", "what was done", "carried out at", "back to", "thrown away", "time without training"]
         lines += [*table(header, [_order_cells(incident) for incident in acted]), ""]
-    answers = [key.partition("/") for key in report_input.training.ledger.orders]
-    lines += [f"- Orders to {safe(kind)}: {count(report_input.training.ledger.orders[f'{kind}/{outcome}'])} {safe(outcome)}."
+    answers = [key.partition("/") for key in training.ledger.orders]
+    lines += [f"- Orders to {safe(kind)}: {count(training.ledger.orders[f'{kind}/{outcome}'])} {safe(outcome)}."
               for kind, _, outcome in answers]  # fmt: skip
-    return [*lines, *_read_back(report_input.training)] if answers or report_input.training.applied else lines[:-1]
+    return [*lines, *_read_back(training)] if answers or training.applied else lines[:-1]
 
 
 def _order_cells(incident: Incident) -> list[str]:

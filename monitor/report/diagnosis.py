@@ -67,7 +67,7 @@ def what_changed(run: RunState, training: TrainingState, incident: Incident, now
         lines += table(["what", "before", "after", "how large"], rows)
     else:
         lines.append("Nothing that was recorded of the batches changed by more than its usual noise.")
-    notes = [f"- {_sentence(note)}" for note in found.notes]
+    notes = [f"- {_sentence(note)}" for note in (found.memory, *found.notes) if note]
     as_of = f"This diagnosis was made at epoch {found.at.epoch}, batch {count(found.at.batch)}."
     return [*lines, "", *notes, f"- {as_of}"]
 

@@ -18,8 +18,9 @@ BOTH = ("onset", "rollback")  # the marks of two runs that one chart has room fo
 
 def whole(report_input: ReportInput) -> Figure | None:
     """The curves of the whole run; None where nothing was recorded."""
-    run, where = report_input.run, chart_annotations.places(report_input.training)
-    batches, marks = chart_annotations.batches(report_input.training), chart_annotations.marks(report_input.training)
+    training = report_input.training
+    where = chart_annotations.places(training)
+    batches, marks = chart_annotations.batches(training), chart_annotations.marks(training)
     across = Chart(
         "", [], "batches since the run began", 0.0, max(float(batches), 1.0), marks=marks,
         bad=_bad(report_input.whole, where),

@@ -38,13 +38,13 @@ class Judged:
         return self.result is not None and self.result.worst in ALARMING
 
     @property
-    def first_told(self) -> int | None:
+    def first_alarm_row(self) -> int | None:
         """The row of the first alarm; None: there was none."""
         rows = [f.row for f in self.result.fired if f.severity in ALARMING] if self.result else []
         return min(rows, default=None)
 
     @property
-    def acted(self) -> bool:
+    def critical(self) -> bool:
         return self.result is not None and self.result.worst is Severity.CRITICAL
 
     def delay_rows(self, *, critical: bool) -> int | None:
@@ -80,9 +80,9 @@ def table(judged: Iterable[Judged], key: Callable[[Judged], str]) -> list[str]:
     for name, group in sorted(groups.items()):
         read = [one for one in group if one.result]
         rows = sum(one.result.rows for one in read if one.result)
-        warned, acted = sum(one.warned for one in read), sum(one.acted for one in read)
+        warned, critical = sum(one.warned for one in read), sum(one.critical for one in read)
         lines.append(
-            f"| {name} | {len(group)} | {len(read)} | {rows} | {_share(warned, read)} | {_share(acted, read)} |"
+            f"| {name} | {len(group)} | {len(read)} | {rows} | {_share(warned, read)} | {_share(critical, read)} |"
         )
     return lines
 

@@ -54,7 +54,7 @@ def _last_state(history: Path) -> RunState:
 
 
 def _batches(run: RunState) -> list[tuple[str, str]]:
-    incident = run.incidents[0]
+    incident = run.training.ledger.incidents[0]
     assert incident.left_at is not None, "the demo's order was obeyed"
     return [
         ("batches from the first NaN to the rule", str(incident.opened_at.count - incident.onset.count)),
@@ -63,11 +63,11 @@ def _batches(run: RunState) -> list[tuple[str, str]]:
 
 
 def _seconds(run: RunState, folder: RunFolder, state: Path) -> list[tuple[str, str]]:
-    incident, plan = run.incidents[0], runfolder.read(folder.plan(2), Plan)
+    incident, plan = run.training.ledger.incidents[0], runfolder.read(folder.plan(2), Plan)
     receipt = runfolder.read(folder.receipt(plan.order), Receipt)
     left = runfolder.read(folder.exit(1), Exit)
     started = runfolder.read(folder.generation(2), Generation)
-    told = next(t for t in run.trainings if t.plan_id == plan.id)
+    told = next(t for t in run.training.starts if t.plan_id == plan.id)
     first = _first_batch(state / "history.sqlite3")
     assert plan.checkpoint is not None, "the demo rolls back"
     verified = examine(Path(plan.checkpoint.path), plan.checkpoint.digest)

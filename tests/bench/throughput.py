@@ -13,7 +13,7 @@ import statistics
 from collections.abc import Callable
 
 from monitor.core.detectors import load_all
-from tests.harness.streams import Stream
+from tests.harness.simulation import Simulation
 
 ASKED = {name: detector for name, detector in load_all().items() if name in ("throughput", "step_time")}
 ONSET = 6_000
@@ -57,22 +57,22 @@ KINDS: dict[str, Callable[[], Pattern]] = {
 }  # fmt: skip
 
 
-def train(pattern: Pattern, batches: int, seed: int, loss: float = 0.0) -> Stream:
+def train(pattern: Pattern, batches: int, seed: int, loss: float = 0.0) -> Simulation:
     """One training; with a loss it ends where that is told."""
-    stream, draw = Stream(detectors=ASKED), random.Random(seed)
+    training, draw = Simulation(detectors=ASKED), random.Random(seed)
     for at in range(batches):
         slower = 1.0 / (1.0 - loss) if at >= ONSET else 1.0
-        stream.batch(2.0, 3.0, took_s=0.2 * pattern(at, draw) * slower)
-        if loss and stream.found:
+        training.batch(2.0, 3.0, took_s=0.2 * pattern(at, draw) * slower)
+        if loss and training.found:
             break
-    return stream
+    return training
 
 
 def cell(kind: Callable[[], Pattern], loss: float, seeds: int) -> str:
     """Found of how many, and the median delay."""
     delays = []
     for seed in range(seeds):
-        found = train(kind(), ONSET + WITHIN, seed, loss).run.findings
+        found = train(kind(), ONSET + WITHIN, seed, loss).run.training.findings
         delays += [finding.at.count - ONSET for finding in found[:1] if finding.at.count > ONSET]
     return f"{len(delays)}/{seeds}" + (f" ({statistics.median(delays):.0f})" if delays else "")
 

@@ -24,7 +24,7 @@ faults.__path__.append(sys.argv[2])
 from monitor.core.policy.settings import Policy
 from monitor.policyfile.load import policy_from_text, preset, schema_text, PolicyFileError
 from monitor.policyfile.reference import with_tables
-from tests.harness.streams import Stream, calm
+from tests.harness.simulation import Simulation, calm
 
 def refused(text):
     try:
@@ -32,9 +32,9 @@ def refused(text):
     except PolicyFileError as error:
         return str(error)
 
-stream = Stream()
-calm(stream, 10, random.Random(1))
-faults.every_fault()["seven"](stream, random.Random(2))
+training = Simulation()
+calm(training, 10, random.Random(1))
+faults.every_fault()["seven"](training, random.Random(2))
 print(json.dumps({
     "policy": Policy().model_dump(mode="json")["detectors"]["seven"],
     "schema": json.loads(schema_text())["$defs"]["SevenConfig"]["properties"]["distance"],
@@ -43,7 +43,7 @@ print(json.dumps({
     "default": preset("default"),
     "strict": preset("strict"),
     "docs": with_tables(open("docs/detection.md").read()),
-    "found": stream.found,
+    "found": training.found,
 }))
 """
 

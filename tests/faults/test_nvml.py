@@ -24,7 +24,7 @@ from monitor.core.model.channel import RunAnnounced
 from tests.harness.nvml import QUICK, StandIn, Watched, build, until
 from tests.harness.real_daemon import DaemonProcess
 from tests.harness.real_daemon import until as until_now
-from tests.harness.streams import Stream, calm
+from tests.harness.simulation import Simulation, calm
 from tests.harness.trainer import FakeTrainer, announce, training_started
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc, which builds the stand-in NVML, is not here")
@@ -267,17 +267,17 @@ def test_the_daemon_shows_the_devices_of_a_run_and_its_memory(
 
 async def told_the_core(nvml: StandIn, letter: str, detector: str) -> Finding:
     """What the real core makes of the readings, first of a device that is well and then of one that is not."""
-    watched, stream = Watched(pid=os.getpid()), Stream()
-    calm(stream, 10, random.Random(1))
+    watched, training = Watched(pid=os.getpid()), Simulation()
+    calm(training, 10, random.Random(1))
 
     def told() -> list[Finding]:
         while watched.readings:
-            stream.now_s += 15.0
-            stream.put(msgspec.structs.replace(watched.readings.pop(0), run="s"))
-        return stream.findings(detector)
+            training.now_s += 15.0
+            training.feed(msgspec.structs.replace(watched.readings.pop(0), run="night"))
+        return training.findings(detector)
 
     async with watched.watching():
-        await until("the core knows the devices", lambda: told() or stream.run.hardware.gpus)
+        await until("the core knows the devices", lambda: told() or training.run.hardware.gpus)
         assert not told()
         nvml.behave(letter)
         await until(f"{detector} is found", told)

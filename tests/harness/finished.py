@@ -9,23 +9,23 @@ import msgspec
 from monitor.core.model import Entry, Input, RunOpened
 from monitor.history.recall import open_history
 from monitor.history.transaction_rows import Commit
-from tests.harness.world import World
+from tests.harness.simulation import Simulation
 from trainer_hooks.wire import runfolder
 from trainer_hooks.wire.runfolder import RunFolder
 
 COMMIT_ENTRIES = 1000
 
 
-def lay_down(home: Path, world: World, run: str = "night", title: str = "") -> RunFolder:
-    """Write the world's entries below `home` as the run `run`, later than those that are there already."""
+def lay_down(home: Path, simulation: Simulation, run: str = "night", title: str = "") -> RunFolder:
+    """Write the entries of a simulation below `home` as the run `run`, later than those that are there already."""
     folder = RunFolder(home / "runs" / run)
     folder.create()
     store, recalled = open_history(home)
     before_s = max([recalled.fleet.now_s, *(entry.now_s for entry in recalled.entries[-1:])])
-    later_s = max(before_s - world.entries[0].now_s, 0.0)
+    later_s = max(before_s - simulation.entries[0].now_s, 0.0)
     entries = [
         Entry(recalled.seq + place, entry.now_s + later_s, _renamed(entry.input, run, title))
-        for place, entry in enumerate(world.entries, 1)
+        for place, entry in enumerate(simulation.entries, 1)
     ]
     opened = entries[0].input
     assert isinstance(opened, RunOpened)

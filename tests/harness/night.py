@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from monitor.core.model import Finding, Incident, IncidentEntry, IncidentState, Option, Position, Severity, Verdict
 from monitor.core.policy.settings import Policy
 from monitor.core.state.rows import CheckpointState, EpochRow
-from monitor.core.state.run import LastBatch, RankState, RunState
+from monitor.core.state.run import LastBatch, RankState, RunState, TrainingState
 from trainer_hooks.wire.messages import BatchEnded, Counts, NonfiniteSeen, TrainingStarted
 from trainer_hooks.wire.runfolder import Change, Checkpoint, GroupSettings, Plan, RunSpec, Settings
 
@@ -46,14 +46,20 @@ def night() -> tuple[RunState, Incident]:
         opened_s=START_S,
         generation=1,
         alive=True,
-        training=training(),
-        epochs=[_clean_epoch(n) for n in (1, 2, 3)] + [_bad_epoch()],
-        ranks={0: _rank()},
-        checkpoints=[_best_of_first(), _last_of_third()],
-        nonfinite_log=[(1, _first_bad_batch())],
+        trainings={
+            1: TrainingState(
+                1,
+                generation=1,
+                started=training(),
+                epochs=[_clean_epoch(n) for n in (1, 2, 3)] + [_bad_epoch()],
+                ranks={0: _rank()},
+                checkpoints=[_best_of_first(), _last_of_third()],
+                nonfinite_log=[(1, _first_bad_batch())],
+            )
+        },
     )
     incident = _incident()
-    run.incidents.append(incident)
+    run.training.ledger.incidents.append(incident)
     return run, incident
 
 
@@ -98,7 +104,6 @@ def _clean_epoch(epoch: int) -> EpochRow:
         part_sums=[(2.0 - epoch / 10 - part / 3) * BATCHES_PER_EPOCH for part in range(3)],
         part_counts=[BATCHES_PER_EPOCH] * 3,
         reserved_first=RESERVED_BEFORE,
-        reserved_last=RESERVED_BEFORE,
         reserved_max=RESERVED_BEFORE,
         allocated_max=3_100_000_000,
         instances_max=212,
@@ -124,7 +129,6 @@ def _bad_epoch() -> EpochRow:
         part_sums=[1.62 * (BATCHES_SEEN - 73), 1.3 * (BATCHES_SEEN - 73), 0.97 * (BATCHES_SEEN - 73)],
         part_counts=[BATCHES_SEEN - 73] * 3,
         reserved_first=RESERVED_BEFORE,
-        reserved_last=RESERVED_AFTER,
         reserved_max=RESERVED_AFTER,
         allocated_max=3_600_000_000,
         instances_max=731,
@@ -164,7 +168,7 @@ def _best_of_first() -> CheckpointState:
         is_best=True,
         verdict=Verdict.SOUND,
         reasons=["542 tensors finite"],
-        healthy_after=20,
+        healthy_longest=20,
     )
 
 
@@ -178,7 +182,7 @@ def _last_of_third() -> CheckpointState:
         count=3 * BATCHES_PER_EPOCH,
         verdict=Verdict.SOUND,
         reasons=["bytes as saved", "542 tensors finite", "57 BatchNorm layers with running_var above 0"],
-        healthy_after=20,
+        healthy_longest=20,
     )
 
 

@@ -1,4 +1,4 @@
-"""Runs with their curves, as a report gets them: simulated by the world, their curves made by hand."""
+"""Runs with their curves, as a report gets them: simulated by the simulation, their curves made by hand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from monitor.core.model.curves import Curves, Point
 from monitor.core.state.run import RunState
 from monitor.report.report_input import AFTER_ONSET, BEFORE_ONSET, ReportInput, without_statistics
 from tests.harness.night import NOW_S, night
-from tests.harness.world import At, World
+from tests.harness.simulation import At, Simulation, supervised
 from trainer_hooks.wire.messages import SettingChanged
 
 HOSTILE = (
@@ -21,23 +21,27 @@ HOSTILE = (
 ) + "A" * 10_000
 
 
-def rolled_back(**more: object) -> World:
+def rolled_back(**more: object) -> Simulation:
     """A run that meets NaN in epoch 4 of 8, goes back to epoch 3 and finishes."""
 
     def fault(at: At) -> bool:
         return at.generation == 1 and at.epoch == 4 and at.batch >= 30 and at.batch % 7 == 0
 
-    world = World(fault=fault, batches_per_epoch=120, cured=False, **more)  # type: ignore[arg-type]
-    world.train()
-    return world
+    simulation = supervised(fault=fault, batches_per_epoch=120, cured=False, **more)  # type: ignore[arg-type]
+    simulation.train()
+    return simulation
 
 
-def report_input_of(world: World, *, title: str = "") -> ReportInput:
+def report_input_of(simulation: Simulation, *, title: str = "") -> ReportInput:
     """With a curve for each signal, over all batches of each generation, and around each onset."""
-    run = without_statistics(world.run)
+    run = without_statistics(simulation.run)
     run.spec = msgspec.structs.replace(run.spec, title=title)
-    lengths = {g: sum(r.batches for r in run.epochs if r.generation == g) for g in range(1, run.generation + 1)}
-    return ReportInput(run, world.now_s, curves(lengths), {i.number: around(i) for i in run.incidents})
+    lengths = {
+        g: sum(r.batches for r in run.training.epochs if r.generation == g) for g in range(1, run.generation + 1)
+    }
+    return ReportInput(
+        run, simulation.now_s, curves(lengths), {i.number: around(i) for i in run.training.ledger.incidents}
+    )
 
 
 def curves(lengths: dict[int, int], first: int = 1) -> Curves:
@@ -70,24 +74,27 @@ def hostile(text: str = HOSTILE) -> ReportInput:
     _hostile_training(run, text)
     _hostile_incident(incident, text)
     run.spec = msgspec.structs.replace(run.spec, title=text, argv=(text,), cwd=text, interpreter=text)
-    run.ended, run.ended_detail, run.ended_s, run.final_metrics = "failed", text, NOW_S, {text: math.nan}
-    run.settings_log.append((1, SettingChanged(NOW_S, 4, 0, text, text, text, text)))
-    run.nonfinite_log[0] = (1, msgspec.structs.replace(run.nonfinite_log[0][1], first_bad=text, samples=(text,)))
-    run.checkpoints[0].reasons = [text]
-    run.totals.orders = {f"{text}/applied": 1}
-    run.totals.findings = {f"{text}/critical": 1}
-    run.findings = [msgspec.structs.replace(incident.findings[0], detector=text, value=math.inf)]
+    run.ended, run.ended_detail, run.ended_s, run.training.final_metrics = "failed", text, NOW_S, {text: math.nan}
+    run.training.settings_log.append((1, SettingChanged(NOW_S, 4, 0, text, text, text, text)))
+    run.training.nonfinite_log[0] = (
+        1,
+        msgspec.structs.replace(run.training.nonfinite_log[0][1], first_bad=text, samples=(text,)),
+    )
+    run.training.checkpoints[0].reasons = [text]
+    run.training.ledger.orders = {f"{text}/applied": 1}
+    run.training.totals.findings = {f"{text}/critical": 1}
+    run.training.findings = [msgspec.structs.replace(incident.findings[0], detector=text, value=math.inf)]
     return ReportInput(run, NOW_S, curves({1: 40}), {incident.number: curves({1: 30}, first=incident.onset.count)})
 
 
 def _hostile_training(run: RunState, text: str) -> None:
-    assert run.training is not None
-    settings = run.training.settings | {text: text, "optimizer": text}
-    run.training = msgspec.structs.replace(
-        run.training, part_names=(text,) * 3, group_names=(text,) * 3, versions={text: text}, settings=settings,
+    assert run.training.started is not None
+    settings = run.training.started.settings | {text: text, "optimizer": text}
+    run.training.started = msgspec.structs.replace(
+        run.training.started, part_names=(text,) * 3, group_names=(text,) * 3, versions={text: text}, settings=settings,
         device=text, framework=text,
     )  # fmt: skip
-    run.trainings = [run.training]
+    run.training.starts = [run.training.started]
 
 
 def _hostile_incident(incident: Incident, text: str) -> None:
@@ -96,6 +103,8 @@ def _hostile_incident(incident: Incident, text: str) -> None:
     cause = Cause(text, text, 1.0, (text, text), (text,), text)
     shift = Shift(text, text, text, 9.0, 1.0, text)
     at = incident.onset
-    incident.diagnosis = Diagnosis(at, at, text, text, f"{text} it is", (cause, cause), (shift, shift), (text, text))
+    incident.diagnosis = Diagnosis(
+        at, at, text, text, f"{text} it is", (cause, cause), (shift, shift), (text, text), memory=text
+    )
     incident.timeline[0] = msgspec.structs.replace(incident.timeline[0], text=text)
     incident.findings[0] = msgspec.structs.replace(incident.findings[0], summary=text, detector=text)

@@ -85,7 +85,7 @@ def test_the_state_is_kept_in_the_folder_when_the_run_ends(
     kept = RunFolder(streamed.home / "runs" / "night").state
     until("the state is kept", kept.exists)
     run = msgspec.msgpack.decode(kept.read_bytes(), type=RunState)
-    assert (run.ended, run.ended_detail, len(run.incidents)) == ("stopped", "by hand", 1)
+    assert (run.ended, run.ended_detail, len(run.training.ledger.incidents)) == ("stopped", "by hand", 1)
     streamed.kill()
     _forget(streamed.home)
     text = _reported(capsys)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from monitor.core.engine import Core, snapshot
 from monitor.core.model import Entry, FramesRefused, RecordArrived, Tick, Verdict
 from monitor.core.policy.settings import Policy, Rollback, Watch
-from tests.harness.world import At, World
+from tests.harness.simulation import At, Simulation, supervised
 from trainer_hooks.wire.messages import BatchEnded, Counts, EventSent, OrderApplied, PlanApplied
 
 EPOCHS, BATCHES = 6, 60
@@ -19,19 +19,19 @@ SLOW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthChe
 
 def simulated(
     bad: frozenset[tuple[int, int, int]], sound: frozenset[int], *, cured: bool, obey: bool, redo: float
-) -> World:
+) -> Simulation:
     """A run whose bad batches are exactly `bad` (generation, epoch, batch), and whose sound checkpoints are `sound`."""
 
     def fault(at: At) -> bool:
         return (at.generation, at.epoch, at.batch) in bad
 
     policy = Policy(rollback=Rollback(redo_limit_epochs=redo), watch=Watch(batches_min=40))
-    world = World(
+    simulation = supervised(
         policy=policy, epochs=EPOCHS, batches_per_epoch=BATCHES, fault=fault, cured=cured, obey=obey,
         verdict=lambda epoch: Verdict.SOUND if epoch in sound else Verdict.POISONED,
     )  # fmt: skip
-    world.train()
-    return world
+    simulation.train()
+    return simulation
 
 
 @SLOW
@@ -40,23 +40,23 @@ def test_no_rollback_is_ever_a_guess(
     bad: frozenset[tuple[int, int, int]], sound: frozenset[int], cured: bool, obey: bool, redo: float
 ) -> None:
     """A plan names a checkpoint that is sound and older than the onset; budget, floor and order of events hold."""
-    world = simulated(bad, sound, cured=cured, obey=obey, redo=redo)
-    run = world.run
-    for plan in world.plans.values():
+    simulation = simulated(bad, sound, cured=cured, obey=obey, redo=redo)
+    run = simulation.run
+    for plan in simulation.plans.values():
         assert plan.settings.learning_rate >= 0.25 * 0.0005 * (1 - 1e-9)
         if plan.checkpoint is None:
             continue
-        incident = next(i for i in run.incidents if i.id == plan.incident)
-        saved = world.manifests[plan.checkpoint.digest]
+        incident = next(i for i in run.training.ledger.incidents if i.id == plan.incident)
+        saved = simulation.manifests[plan.checkpoint.digest]
         assert plan.checkpoint.epoch in sound
         assert (saved.generation, saved.batches) < (incident.onset.generation, incident.onset.count)
-    assert run.rollbacks_used <= 3
-    assert run.totals.counts.batches == world.batches_run
-    assert all(not i.live for i in run.incidents)
+    assert run.training.ledger.rollbacks_used <= 3
+    assert run.training.totals.counts.batches == simulation.batches_run
+    assert all(not i.live for i in run.training.ledger.incidents)
     again = Core()
-    for entry in world.entries:
+    for entry in simulation.entries:
         again.feed(entry)
-    assert snapshot(again) == snapshot(world.core)
+    assert snapshot(again) == snapshot(simulation.core)
 
 
 @SLOW
@@ -78,7 +78,7 @@ def test_dropped_and_repeated_frames_never_lose_or_double_a_nan(
         for _ in range(times):
             seq += 1
             lossy.feed(Entry(seq, entry.now_s, entry.input))
-    assert lossy.fleet.runs["night"].totals.counts == full.run.totals.counts
+    assert lossy.fleet.runs["night"].totals.counts == full.run.training.totals.counts
 
 
 def junk_batch(generation: int, n: int, bits: int, skipped_by: str) -> RecordArrived:
@@ -107,8 +107,8 @@ JUNK = st.one_of(
 @given(st.lists(JUNK, max_size=40))
 def test_nonsense_from_a_hook_never_raises(inputs: list[object]) -> None:
     """The daemon treats every frame as hostile; the core answers nonsense with counts."""
-    world = World(epochs=1, batches_per_epoch=5, batches_max=4)
-    world.train()
+    simulation = supervised(epochs=1, batches_per_epoch=5, batches_max=4)
+    simulation.train()
     for n, given_ in enumerate(inputs):
-        world.core.feed(Entry(len(world.entries) + 1 + n, world.now_s, given_))  # type: ignore[arg-type]
-    assert world.run.totals.defects == 0
+        simulation.core.feed(Entry(len(simulation.entries) + 1 + n, simulation.now_s, given_))  # type: ignore[arg-type]
+    assert simulation.run.ledger.defects == 0

@@ -67,7 +67,7 @@ def test_every_run_with_nan_is_told_of_at_its_first_bad_row(judged: list[Judged]
     assert len(runs) >= 25
     assert [one.index["file"] for one in runs if not one.warned] == []
     counted = [one for one in runs if one.index["nan_onset_row"]]
-    assert [o.index["file"] for o in counted if (o.first_told or 0) > int(o.index["nan_onset_row"])] == []
+    assert [o.index["file"] for o in counted if (o.first_alarm_row or 0) > int(o.index["nan_onset_row"])] == []
 
 
 def test_every_finite_spike_is_told_of(judged: list[Judged]) -> None:

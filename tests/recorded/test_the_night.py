@@ -14,7 +14,7 @@ import statistics
 
 from monitor.core.model import IncidentState
 from monitor.core.policy.settings import Policy
-from tests.harness.world import At, World
+from tests.harness.simulation import At, Simulation, supervised
 
 BATCHES_PER_EPOCH = 41_163
 SEEN, BAD, FIRST = 7_550, 73, 32
@@ -30,7 +30,7 @@ def bad_positions(seed: int) -> frozenset[int]:
 
 
 @functools.cache
-def night(seed: int, *, act: bool = True, batches: int = SEEN) -> World:
+def night(seed: int, *, act: bool = True, batches: int = SEEN) -> Simulation:
     """The night up to `batches` of epoch 4 (or of the second try at it)."""
     bad = bad_positions(seed)
 
@@ -38,7 +38,7 @@ def night(seed: int, *, act: bool = True, batches: int = SEEN) -> World:
         lowered = at.settings is not None and at.settings.learning_rate < 0.0005
         return at.epoch == 4 and at.batch in bad and not lowered
 
-    world = World(
+    simulation = supervised(
         policy=Policy(),
         epochs=50,
         batches_per_epoch=BATCHES_PER_EPOCH,
@@ -49,18 +49,18 @@ def night(seed: int, *, act: bool = True, batches: int = SEEN) -> World:
         rates_used=(0.000282, 0.000282, 0.0403),
         batches_max=3 * BATCHES_PER_EPOCH + batches,
     )
-    world.train()
-    return world
+    simulation.train()
+    return simulation
 
 
 def test_it_is_stopped_within_minutes_and_goes_back_to_epoch_3() -> None:
-    world = night(seed=1)
-    incident = world.run.incidents[0]
+    simulation = night(seed=1)
+    incident = simulation.run.training.ledger.incidents[0]
     assert incident.opened_at.epoch == 4
     assert incident.onset.batch >= FIRST
     assert incident.left_at is not None
     assert incident.left_at.batch - incident.opened_at.batch <= 1
-    plan = world.plans["plan-2.json"]
+    plan = simulation.plans["plan-2.json"]
     assert plan.checkpoint is not None
     assert plan.checkpoint.epoch == 3
     assert incident.batches_discarded == incident.left_at.batch + 1
@@ -94,10 +94,10 @@ def test_the_rules_fire_within_a_thousand_batches_whatever_the_draw() -> None:
 
 
 def test_an_observed_night_is_told_of_once_and_its_projection_is_about_400() -> None:
-    world = night(seed=1, act=False)
-    (incident,) = world.run.incidents
+    simulation = night(seed=1, act=False)
+    (incident,) = simulation.run.training.ledger.incidents
     assert incident.state is IncidentState.CLOSED  # with the recording, watched until then
-    assert [a.kind for a in world.alerts] == ["incident_opened", "closed"]
-    row = world.run.epochs[-1]
+    assert [a.kind for a in simulation.alerts] == ["incident_opened", "closed"]
+    row = simulation.run.training.epochs[-1]
     assert (row.batches, row.nonfinite) == (SEEN, BAD)
     assert 390 <= round(row.nonfinite / row.batches * BATCHES_PER_EPOCH) <= 405

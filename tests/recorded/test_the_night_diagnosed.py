@@ -12,7 +12,7 @@ from typing import Any
 
 from monitor.core.model import Diagnosis
 from monitor.report import render
-from tests.harness.world import GIB, At, World
+from tests.harness.simulation import GIB, At, Simulation, supervised
 from tests.recorded.test_the_night import BATCH_S, BATCHES_PER_EPOCH, FIRST, bad_positions
 
 WARM_UP = 5 * BATCHES_PER_EPOCH
@@ -30,7 +30,7 @@ def usual_most() -> list[int]:
 USUAL = usual_most()
 
 
-def told(crowded_at: int) -> Any:
+def reported(crowded_at: int) -> Any:
     def fields(at: At) -> dict[str, Any]:
         done = (at.epoch - 1) * BATCHES_PER_EPOCH + at.batch
         share = min(done / WARM_UP, 1.0)
@@ -49,31 +49,32 @@ def told(crowded_at: int) -> Any:
 
 
 @functools.cache
-def night(crowded_at: int, *, act: bool, batches: int) -> World:
+def night(crowded_at: int, *, act: bool, batches: int) -> Simulation:
     """The night up to `batches` of epoch 4."""
     bad = bad_positions(seed=1)
-    world = World(
+    simulation = supervised(
         epochs=50,
         batches_per_epoch=BATCHES_PER_EPOCH,
         batch_s=BATCH_S,
         fault=lambda at: at.generation == 1 and at.epoch == 4 and at.batch in bad,
         act=act,
-        told=told(crowded_at),
+        fields=reported(crowded_at),
         batches_max=3 * BATCHES_PER_EPOCH + batches,
     )
-    world.train()
-    return world
+    simulation.train()
+    return simulation
 
 
-def diagnosis(world: World) -> Diagnosis:
-    found = world.run.incidents[0].diagnosis
+def diagnosis(simulation: Simulation) -> Diagnosis:
+    found = simulation.run.training.ledger.incidents[0].diagnosis
     assert found is not None
     return found
 
 
 def test_it_says_what_drove_memory() -> None:
     """The largest instance count of any one image at that batch, and that it is no sign of the NaN."""
-    (memory,) = [note for note in diagnosis(night(CROWDED_AT, act=True, batches=2000)).notes if "drove memory" in note]
+    memory = diagnosis(night(CROWDED_AT, act=True, batches=2000)).memory
+    assert "drove memory" in memory
     assert "from 4,300 to 4,823 MiB at epoch 4, batch 20" in memory
     assert "the largest instance count of any one image was 731 in that batch, against 212 at most" in memory
     assert "not a sign" in memory
@@ -104,18 +105,21 @@ def test_a_cause_that_nothing_shows_is_not_made_up() -> None:
 
 def test_memory_that_rises_long_after_the_onset_is_explained_too() -> None:
     """An observed night goes on: the batch that drove memory comes 2,000 batches after the incident opened."""
-    world = night(LATER, act=False, batches=2600)
-    found = diagnosis(world)
-    assert world.run.incidents[0].opened_at.batch < LATER
-    assert any("at epoch 4, batch 2,417" in note and "731" in note for note in found.notes)
+    simulation = night(LATER, act=False, batches=2600)
+    found = diagnosis(simulation)
+    assert simulation.run.training.ledger.incidents[0].opened_at.batch < LATER
+    assert "at epoch 4, batch 2,417" in found.memory
+    assert "731" in found.memory
     assert any("60 % into warm-up" in note for note in found.notes)
 
 
 def test_the_alert_and_the_report_say_it() -> None:
-    world = night(CROWDED_AT, act=True, batches=2000)
-    (alert,) = [a for a in world.alerts if a.kind == "incident_opened"]
+    simulation = night(CROWDED_AT, act=True, batches=2000)
+    (alert,) = [a for a in simulation.alerts if a.kind == "incident_opened"]
     assert "Not enough evidence" in alert.text
     assert "Reserved GPU memory" in alert.text
-    report = render(world.run, world.run.incidents[0], world.now_s)
+    report = render(
+        simulation.run, simulation.run.training, simulation.run.training.ledger.incidents[0], simulation.now_s
+    )
     assert report.index("## What happened") < report.index("## Likely cause") < report.index("## What changed")
     assert "What drove memory" in report

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from monitor.core.policy.settings import Policy
-from tests.bench.detection.contenders import Level, Warden
+from tests.bench.detection.contenders import AlarmLevel, Trainwarden
 from tests.bench.detection.live import cases
 from tests.bench.detection.live.children import run_group
 from tests.bench.detection.live.experiment import Experiment
@@ -27,7 +27,7 @@ def outcomes() -> list[Outcome]:
     played = []
     for case in cases(1, True):
         assert case.error == ""
-        stage = Stage([Warden("default", Policy())])
+        stage = Stage([Trainwarden("default", Policy())])
         stage.play(case.steps)
         played += stage.outcomes(case)
     return played
@@ -36,12 +36,12 @@ def outcomes() -> list[Outcome]:
 def test_whatever_is_not_finite_is_found_in_its_own_batch(outcomes: list[Outcome]) -> None:
     bad = [outcome for outcome in outcomes if outcome.case.fault in NONFINITE]
     assert len(bad) == 5
-    assert [outcome.heard[0].batch - (outcome.case.onset or 0) for outcome in bad] == [0] * 5
+    assert [outcome.alarms[0].batch - (outcome.case.onset or 0) for outcome in bad] == [0] * 5
 
 
 def test_a_hundredfold_learning_rate_is_told_within_five_batches(outcomes: list[Outcome]) -> None:
     (raised,) = [outcome for outcome in outcomes if outcome.case.fault == "learning rate multiplied"]
-    told = [heard.batch for heard in raised.heard if heard.alarm.level >= Level.TOLD]
+    told = [heard.batch for heard in raised.alarms if heard.alarm.level >= AlarmLevel.WARNING]
     assert 0 <= told[0] - (raised.case.onset or 0) <= 5
 
 
@@ -50,7 +50,7 @@ def test_healthy_trainings_and_the_time_before_a_fault_are_silent(outcomes: list
     wolves = [
         (outcome.case.kind, heard)
         for outcome in outcomes
-        for heard in outcome.heard
+        for heard in outcome.alarms
         if outcome.case.onset is None or heard.batch < outcome.case.onset
         if heard.alarm.source not in PACE
     ]

@@ -9,7 +9,7 @@ import msgspec
 
 from monitor.core.diagnosis.case import Case, case_of, case_of_finding
 from monitor.core.diagnosis.position_text import where
-from monitor.core.diagnosis.remarks import notes
+from monitor.core.diagnosis.remarks import memory, notes
 from monitor.core.diagnosis.shifts import shifts
 from monitor.core.diagnosis.verdict import in_words, verdict, weigh
 from monitor.core.format import batches, number
@@ -28,7 +28,7 @@ def diagnose(training: TrainingState, incident: Incident) -> Diagnosis:
     known = incident.diagnosis
     if known is not None and len(case.before_first) < REFERENCE_LEFT_BATCHES < case.first.count:
         here = training.position or known.at
-        return msgspec.structs.replace(known, at=here, notes=_renewed(known.notes, notes(case)))
+        return msgspec.structs.replace(known, at=here, memory=memory(case) or known.memory)
     return _of(case)
 
 
@@ -49,6 +49,7 @@ def _of(case: Case) -> Diagnosis:
         causes=causes,
         shifts=shifts(case),
         notes=notes(case),
+        memory=memory(case),
     )
 
 
@@ -61,13 +62,3 @@ def _dated(case: Case) -> str:
     if case.thin:
         return f"It began at {where(case.onset)}; too few batches before it are at hand to date it further back."
     return f"It began at {where(case.onset)}: nothing was out of the usual in the batches before."
-
-
-def _renewed(old: tuple[str, ...], new: tuple[str, ...]) -> tuple[str, ...]:
-    """The notes of before, with what is now known of memory in place of what was."""
-    memory = tuple(note for note in new if _of_memory(note))
-    return (*memory, *(note for note in old if not (memory and _of_memory(note))))
-
-
-def _of_memory(note: str) -> bool:
-    return note.startswith(("What drove memory", "Memory"))

@@ -12,11 +12,11 @@ from monitor.core.format import batches, name, number
 
 def notes(case: Case) -> tuple[str, ...]:
     """Sentences; none where nothing is known."""
-    return tuple(text for ask in (_memory, _plan, _biases, _warm_up) if (text := ask(case)))
+    return tuple(text for ask in (_plan, _biases, _warm_up) if (text := ask(case)))
 
 
-def _memory(case: Case) -> str:
-    """What drove memory: the batch of the rise that added most."""
+def memory(case: Case) -> str:
+    """What drove memory, in a sentence: the batch of the rise that added most. Empty: it did not rise."""
     rise = main_rise(case)
     if rise is None:
         steady = steady_rises(case)

@@ -65,6 +65,7 @@ class Say(msgspec.Struct, frozen=True, tag="say"):
     run: str
     severity: Severity
     text: str
+    family: str = ""  # of the findings that it speaks of: "nonfinite"; empty: of none, or a finding is told with it
 
 
 class WriteReport(msgspec.Struct, frozen=True, tag="report"):

@@ -144,8 +144,9 @@ class Diagnosis(msgspec.Struct, frozen=True):
     text: str  # the verdict in a sentence
     causes: tuple[Cause, ...]  # those with evidence for them, the likeliest first
     shifts: tuple[Shift, ...]  # the largest first
-    notes: tuple[str, ...]  # what drove memory, whether the rates followed their plan, where in warm-up it lies
+    notes: tuple[str, ...]  # whether the rates followed their plan, where in warm-up it lies
     revision: int = 0  # times it was made anew since the incident opened
+    memory: str = ""  # what drove memory, in a sentence; empty: it did not rise, or nothing is known
 
 
 class Incident(msgspec.Struct, rename={"timeline": "story", "action": "rung"}):

@@ -54,7 +54,7 @@ def _notify_bad(tx: Transaction, batch: BatchEnded) -> None:
     totals = totals_of(tx.training)
     so_far = texts.bad_batches(totals.nonfinite_batches, totals.batches)
     text = f"epoch {batch.epoch} batch {batch.batch}: {what} not finite, {done}{cured}; {so_far}"
-    tx.notify(text, Severity.WARNING)
+    tx.notify(text, Severity.WARNING, "nonfinite")
 
 
 def _follow_checkpoints(tx: Transaction, new: int) -> None:

@@ -62,9 +62,9 @@ class Transaction:
         self.run.ledger.incidents += 1
         return f"{self.run.spec.run}-i{self.run.ledger.incidents}", self.run.ledger.incidents
 
-    def notify(self, text: str, severity: Severity = Severity.INFO) -> None:
-        """A line for the run's terminal."""
-        self.effects.append(Say(self.effect_id(), self.run.spec.run, severity, text))
+    def notify(self, text: str, severity: Severity = Severity.INFO, family: str = "") -> None:
+        """A line for the run's terminal. `family`: of the findings that it speaks of."""
+        self.effects.append(Say(self.effect_id(), self.run.spec.run, severity, text, family))
 
     def record(self, incident: Incident, text: str, severity: Severity = Severity.INFO) -> None:
         """A line for the terminal and for the incident's timeline, whose report is rewritten."""

@@ -114,17 +114,17 @@ class Api:
         return _json(snapshots.checkpoints_of(self._run(request)))
 
     async def incidents(self, request: Request) -> Response:
-        return _json([snapshots.incident_of(incident) for incident in snapshots.incidents_of(self._run(request))])
+        run = self._run(request)
+        return _json([snapshots.incident_of(training, incident) for training, incident in snapshots.incidents_of(run)])
 
     async def report(self, request: Request) -> Response:
         run = self._run(request)
         number = _number(request, "incident", 0)
-        found = [i for i in snapshots.incidents_of(run) if not number or i.number == number]
+        found = [pair for pair in snapshots.incidents_of(run) if not number or pair[1].number == number]
         if not found:
             which = f"no incident {number:.0f}" if number else "no incident"
             raise HTTPException(404, f"run {run.spec.run!r}: has {which}; GET its /incidents for the list")
-        of = next(each for each in run.trainings.values() if found[-1] in each.ledger.incidents)
-        text = report.render(run, of, found[-1], self._clock.now_s())
+        text = report.render(run, *found[-1], self._clock.now_s())
         return Response(text, media_type="text/markdown; charset=utf-8")
 
     async def timeline(self, request: Request) -> Response:

@@ -15,6 +15,7 @@ from monitor.core.state.finding_log import going_on
 from monitor.core.state.run import RunState, TrainingState
 from monitor.core.state.status import status_of, training_status_of
 from monitor.core.summary import shown_incident, summary_of
+from trainer_hooks.wire.words import ReadBack
 
 FINDINGS_SHOWN = 20
 
@@ -38,6 +39,8 @@ class IncidentSummary(msgspec.Struct, frozen=True):
     watch_seen: int
     watch_needed: int
     outcome: str
+    settings_read_back: bool = False  # after the warm-up of its last plan, and every one was the plan's
+    settings_differ: tuple[str, ...] = ()  # sentences: what was read back and is not the plan's
 
 
 class FindingLine(msgspec.Struct, frozen=True):
@@ -135,8 +138,11 @@ class CheckpointLine(msgspec.Struct, frozen=True):
     training: int = 1
 
 
-def incident_of(incident: Incident) -> IncidentSummary:
+def incident_of(training: TrainingState, incident: Incident) -> IncidentSummary:
     """The incident in a line."""
+    plan = incident.plan.id if incident.plan else None
+    applied = [one for _, one in training.applied if one.plan_id == plan]
+    differ = tuple(sentence for one in applied for sentence in one.mismatches)
     return IncidentSummary(
         id=incident.id,
         number=incident.number,
@@ -154,6 +160,8 @@ def incident_of(incident: Incident) -> IncidentSummary:
         watch_seen=incident.watch_seen,
         watch_needed=incident.watch_needed,
         outcome=incident.outcome,
+        settings_read_back=not differ and any(one.when == ReadBack.RAMP_END for one in applied),
+        settings_differ=differ,
     )
 
 
@@ -179,7 +187,7 @@ def run_summary_of(run: RunState) -> RunSummary:
         opened_s=run.opened_s,
         ended_s=run.ended_s,
         last_batch_s=_last_batch_s(run),
-        incident=incident_of(live) if (live := _live_incident(run)) else None,
+        incident=_live_incident(run),
         findings=tuple(_finding(found) for found in going_on(run, training)[:FINDINGS_SHOWN]),
     )
 
@@ -189,15 +197,18 @@ def _last_batch_s(run: RunState) -> float | None:
     return max((rank.last_batch_s for rank in ranks if rank.last_batch_s), default=None)
 
 
-def incidents_of(run: RunState) -> list[Incident]:
+def incidents_of(run: RunState) -> list[tuple[TrainingState, Incident]]:
     """The incidents of every training, by their numbers."""
-    every = (incident for training in run.trainings.values() for incident in training.ledger.incidents)
-    return sorted(every, key=lambda incident: incident.number)
+    every = [(training, incident) for training in run.trainings.values() for incident in training.ledger.incidents]
+    return sorted(every, key=lambda pair: pair[1].number)
 
 
-def _live_incident(run: RunState) -> Incident | None:
+def _live_incident(run: RunState) -> IncidentSummary | None:
     """That of the present training, else the newest of another."""
-    return run.training.incident or next((i for i in reversed(incidents_of(run)) if i.live), None)
+    if run.training.incident:
+        return incident_of(run.training, run.training.incident)
+    live = [(training, incident) for training, incident in incidents_of(run) if incident.live]
+    return incident_of(*live[-1]) if live else None
 
 
 def trainings_of(run: RunState) -> tuple[TrainingLine, ...]:

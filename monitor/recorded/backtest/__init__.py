@@ -1,4 +1,4 @@
-"""Recorded runs through the real core, in virtual time: what would have fired, and what the policy had done. Pure."""
+"""Recorded runs through the real core, in virtual time: what would have fired, and what the policy would do. Pure."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from monitor.core.policy.settings import Policy
 from monitor.core.state.journal import Journal
 from monitor.recorded.backtest import imported, own_runs
 from monitor.recorded.backtest.replay import replay
-from monitor.recorded.backtest.result import LEVELS, Decision, Fired, Result, Totals, totals
+from monitor.recorded.backtest.result import LEVELS, Decision, Fired, Result, Totals, Unread, totals
 from monitor.recorded.importers.imported_run import ImportedRun, Recording
 
-__all__ = ["LEVELS", "Decision", "Fired", "Result", "Totals", "backtest", "totals"]
+__all__ = ["LEVELS", "Decision", "Fired", "Result", "Totals", "Unread", "backtest", "totals"]
 
 
 def backtest(run: ImportedRun | Recording | Journal, policy: Policy) -> Result:
-    """What the core, under `policy`, would have said of a recorded run."""
+    """The alarms and decisions of the core, under `policy`, on a recorded run."""
     if isinstance(run, Journal):
         return replay(own_runs.journal_source(run, policy), policy)
     if isinstance(run, Recording):

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from monitor.core.model import CheckpointExamined, GenerationStarted, Input, RecordArrived, RunEnded, RunOpened, Verdict
+from monitor.core.drive import RunDriver
+from monitor.core.model import CheckpointExamined, Input, RunEnded, RunOpened, Verdict
 from monitor.core.policy.settings import Policy
-from monitor.recorded.backtest.replay import Source, Step
+from monitor.recorded.backtest.replay import NewGeneration, Source, Step
 from monitor.recorded.importers.imported_run import ImportedRun, Row
 from monitor.recorded.importers.records import GenerationBegins, records
-from trainer_hooks.wire.messages import BatchEnded, CheckpointSaved, Event, EventSent
+from trainer_hooks.wire.messages import BatchEnded, CheckpointSaved
 from trainer_hooks.wire.runfolder import Manifest, RunOutcome, RunSpec
 
 RUN = "backtest"
@@ -23,7 +24,7 @@ SUPPOSED = ("supposed: the log does not say which checkpoints there were",)
 
 def source_of(run: ImportedRun, policy: Policy) -> Source:
     """The log, ready to be fed: one row a second of virtual time."""
-    source = Source(run.path, run.kind, RUN, run.granularity, (), truncated=run.truncated)
+    source = Source(run.path, run.kind, run.granularity, RunDriver(RUN), truncated=run.truncated)
     source.steps = _steps(
         run, without(policy, "checkpoint_verdict", "checkpoint_retention", "checkpoint_age"), source.answers
     )
@@ -42,29 +43,24 @@ def _steps(run: ImportedRun, policy: Policy, answers: dict[str, Input]) -> Itera
     spec = RunSpec(run=RUN, title=run.path, argv=(), cwd="", created_s=0.0, act=True)
     yield Step(first, 0.0, RunOpened(spec, policy.model_dump_json()))
     keep = _checkpoint_epochs(run.rows)
-    events = count = 0
+    count = 0
     for row, record in records(run):
         at_s = float(row.index)
         if isinstance(record, BatchEnded):
             count = record.counts.batches
-            yield Step(row, at_s, RecordArrived(RUN, row.generation, 0, record), count)
-            continue
-        if isinstance(record, GenerationBegins):
-            events = count = 0
-            yield Step(row, at_s, GenerationStarted(RUN, record.number, f"g{record.number}", 0, 0))
-        events += 1
-        yield _event(row, events, record.started if isinstance(record, GenerationBegins) else record)
-        if not isinstance(record, GenerationBegins) and (row.generation, row.epoch) in keep:
-            events += 1
-            digest = f"row {row.index}"
-            sound = not row.nonfinite or row.overflow
-            answers[digest] = supposed(RUN, row, digest, count, sound=sound)
-            yield _event(row, events, CheckpointSaved(at_s, digest, row.epoch, digest))
+            yield Step(row, at_s, record, count)
+        elif isinstance(record, GenerationBegins):
+            count = 0
+            yield Step(row, at_s, NewGeneration(record.number))
+            yield Step(row, at_s, record.started)
+        else:
+            yield Step(row, at_s, record)
+            if (row.generation, row.epoch) in keep:
+                digest = f"row {row.index}"
+                sound = not row.nonfinite or row.overflow
+                answers[digest] = supposed(RUN, row, digest, count, sound=sound)
+                yield Step(row, at_s, CheckpointSaved(at_s, digest, row.epoch, digest))
     yield Step(last, float(last.index), RunEnded(RUN, RunOutcome.FINISHED, ""))
-
-
-def _event(row: Row, seq: int, body: Event) -> Step:
-    return Step(row, float(row.index), RecordArrived(RUN, row.generation, 0, EventSent(seq, body)))
 
 
 def _checkpoint_epochs(rows: list[Row]) -> frozenset[tuple[int, int]]:

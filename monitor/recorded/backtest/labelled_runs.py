@@ -1,4 +1,4 @@
-"""Runs of which it is known how they went, and how well that was told: recall, delay, false alarms. Pure."""
+"""Runs whose outcome is known, and how well the core judged them: recall, delay, false alarms. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from monitor.core.model import Severity
 from monitor.recorded.backtest.result import LEVELS, Result
 
 HEALTHY = "healthy"
-NEITHER = frozenset({"", "unknown", "plateau"})  # no fault to find: a loss that stands still is told as a note only
+NEITHER = frozenset({"", "unknown", "plateau"})  # no fault to find: a loss that stands still is only an info
 PATHS, LABELS, ONSETS, GROUPS = ("file", "path"), ("label",), ("onset", "onset_row", "nan_onset_row"), ("group", "repo")
 
 
@@ -32,7 +32,7 @@ class Label(msgspec.Struct, frozen=True):
 
     @property
     def bad(self) -> bool:
-        """True where something went wrong that is to be told."""
+        """True where something went wrong that the core should warn of."""
         return self.label != HEALTHY and self.label not in NEITHER
 
 
@@ -79,8 +79,8 @@ class Share(msgspec.Struct, frozen=True):
     label: str
     runs: int
     rows: int
-    told: int  # runs with a warning or worse
-    acted: int  # runs with a critical alarm: the policy would have acted
+    warned: int  # runs with a warning or worse
+    critical: int  # runs with a critical alarm: the policy may have acted
     onsets: int = 0  # runs whose onset is known
     found: int = 0  # of them, those with an alarm at the onset or later
     delay_median_rows: float | None = None  # from the onset to the first alarm at or after it
@@ -92,15 +92,15 @@ class Score(msgspec.Struct, frozen=True):
 
     shares: list[Share]  # by label, the healthy first
     bad: int  # runs
-    bad_told: int
+    bad_warned: int
     healthy_rows: int
     false_alarms: int  # warnings and worse on healthy runs
     false_alarms_per_million_rows: float
 
     @property
     def recall(self) -> float:
-        """The share of the bad runs that was told; NaN where there is none."""
-        return self.bad_told / self.bad if self.bad else math.nan
+        """The share of the bad runs with a warning or worse; NaN where there is none."""
+        return self.bad_warned / self.bad if self.bad else math.nan
 
     def healthy(self) -> Share:
         """The healthy runs."""
@@ -108,7 +108,7 @@ class Score(msgspec.Struct, frozen=True):
 
 
 def score(judged: Iterable[tuple[Label, Result]]) -> Score:
-    """How well labelled runs were told."""
+    """How well the core judged labelled runs."""
     by_label: dict[str, list[tuple[Label, Result]]] = {}
     for one in judged:
         by_label.setdefault(one[0].label, []).append(one)
@@ -121,14 +121,14 @@ def score(judged: Iterable[tuple[Label, Result]]) -> Score:
     return Score(
         shares=shares,
         bad=len(bad),
-        bad_told=sum(told(result) for _, result in bad),
+        bad_warned=sum(warned(result) for _, result in bad),
         healthy_rows=rows,
         false_alarms=alarms,
         false_alarms_per_million_rows=alarms / max(rows, 1) * 1e6,
     )
 
 
-def told(result: Result) -> bool:
+def warned(result: Result) -> bool:
     """True where a warning or worse fired."""
     return result.worst is not None and result.worst is not Severity.INFO
 
@@ -148,8 +148,8 @@ def _share(name: str, group: list[tuple[Label, Result]]) -> Share:
         label=name,
         runs=len(group),
         rows=sum(result.rows for _, result in group),
-        told=sum(told(result) for _, result in group),
-        acted=sum(result.worst is Severity.CRITICAL for _, result in group),
+        warned=sum(warned(result) for _, result in group),
+        critical=sum(result.worst is Severity.CRITICAL for _, result in group),
         onsets=sum(label.onset_row is not None for label, _ in group),
         found=len(delays),
         delay_median_rows=statistics.median(delays) if delays else None,
@@ -158,13 +158,13 @@ def _share(name: str, group: list[tuple[Label, Result]]) -> Share:
 
 
 def wrong(label: Label, result: Result, least: Severity) -> str:
-    """What is wrong with what was said of a labelled run, as a sentence; empty: nothing.
+    """What is wrong with the judgement of a labelled run, as a sentence; empty: nothing.
 
-    A healthy run is wrong where anything of `least` or worse fired, a bad one where nothing was told at all.
+    A healthy run is wrong where anything of `least` or worse fired, a bad one where no warning fired.
     """
     if label.label == HEALTHY and result.worst and LEVELS[result.worst] >= LEVELS[least]:
         return "false alarm: the run is labelled healthy"
-    return f"missed: the run is labelled {label.label}" if label.bad and not told(result) else ""
+    return f"missed: the run is labelled {label.label}" if label.bad and not warned(result) else ""
 
 
 def labelled(results: Iterable[Result], labels: Mapping[str, Label]) -> list[tuple[Label, Result]]:

@@ -11,16 +11,17 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from monitor.core.drive import RunDriver
 from monitor.core.engine import Core
-from monitor.core.model import Entry, GenerationStarted, Input, RecordArrived, RunEnded, RunOpened, Tick
+from monitor.core.model import Entry, Input, RecordArrived, RunEnded, RunOpened, Tick
 from monitor.core.policy.settings import Policy
 from monitor.core.state.journal import Journal
 from monitor.core.state.run import Fleet
 from monitor.recorded.backtest.imported import supposed, without
-from monitor.recorded.backtest.replay import BEFORE, Source, Step
+from monitor.recorded.backtest.replay import BEFORE, NewGeneration, Source, Step
 from monitor.recorded.importers.imported_run import Recording, Row
 from monitor.recorded.stream import Recorded, Stream
-from trainer_hooks.wire.messages import BatchEnded, CheckpointSaved, EventSent, Nonfinite, SkippedBy
+from trainer_hooks.wire.messages import BatchEnded, CheckpointSaved, Event, EventSent, Nonfinite, SkippedBy
 from trainer_hooks.wire.runfolder import RunOutcome, RunSpec
 
 RUN = "stream"
@@ -31,7 +32,7 @@ DAMAGE = int(Nonfinite.PARAMETER | Nonfinite.BUFFER)
 
 def source_of(recording: Recording, policy: Policy) -> Source:
     """A stream, ready to be fed."""
-    source = Source(recording.path, recording.kind, RUN, "batch", (), truncated=recording.stream.truncated)
+    source = Source(recording.path, recording.kind, "batch", RunDriver(RUN), truncated=recording.stream.truncated)
     judged = without(policy, "checkpoint_verdict", "checkpoint_retention")
     source.steps = _steps(recording.stream, judged, source.answers)
     return source
@@ -43,8 +44,8 @@ def journal_source(journal: Journal, policy: Policy) -> Source:
     for state in fleet.runs.values():
         state.policy = policy.model_dump_json()
     path = f"{journal.path}#{journal.run}"
-    steps = _journaled(journal.entries, policy)
-    return Source(path, "history", journal.run, "batch", steps, Core(fleet), journal.truncated)
+    driver = RunDriver(journal.run, core=Core(fleet))
+    return Source(path, "history", "batch", driver, _journaled(journal.entries, policy), journal.truncated)
 
 
 def _journaled(entries: Iterable[Entry], policy: Policy) -> Iterator[Step]:
@@ -53,7 +54,11 @@ def _journaled(entries: Iterable[Entry], policy: Policy) -> Iterator[Step]:
         given = entry.input
         if isinstance(given, RunOpened):
             given = msgspec.structs.replace(given, policy=text)
-        yield place.step(entry.seq, entry.now_s, given)
+        if isinstance(given, RecordArrived) and isinstance(given.record, BatchEnded) and given.rank == 0:
+            place.next_row(entry.seq, given.generation, given.record)
+            yield Step(place.row, entry.now_s, given, given.record.counts.batches)
+        else:
+            yield Step(place.row, entry.now_s, given)
 
 
 class _Place:
@@ -62,15 +67,12 @@ class _Place:
     def __init__(self) -> None:
         self.row, self.rows = BEFORE, 0
 
-    def step(self, line: int, at_s: float, given: Input) -> Step:
-        """The input at the row it belongs to, which is a new one for each batch of rank 0."""
-        if not isinstance(given, RecordArrived) or given.rank or not isinstance(given.record, BatchEnded):
-            return Step(self.row, at_s, given)
-        batch = given.record
+    def next_row(self, line: int, generation: int, batch: BatchEnded) -> None:
+        """A batch of rank 0 begins the next row."""
         self.row = Row(
             index=self.rows,
             line=line,
-            generation=given.generation,
+            generation=generation,
             epoch=batch.epoch,
             batch=batch.batch,
             step=batch.counts.batches,
@@ -78,24 +80,23 @@ class _Place:
             overflow=batch.skipped_by == SkippedBy.SCALER.value,
         )
         self.rows += 1
-        return Step(self.row, at_s, given, batch.counts.batches)
 
 
 def _steps(stream: Stream, policy: Policy, answers: dict[str, Input]) -> Iterator[Step]:
-    """Every input: the run's beginning, a tick for each second without a record, and the records."""
-    place, feeder = _Place(), _Feeder(answers)
+    """The run's beginning, a tick for each second without a record, and the records."""
+    feeder = _Feeder(answers)
     records = stream.records
     began_s = records[0].at_s if records else 0.0
     spec = RunSpec(run=RUN, title=stream.header.title, argv=(), cwd="", created_s=began_s, act=True)
-    yield place.step(1, began_s, RunOpened(spec, policy.model_dump_json()))
+    yield Step(BEFORE, began_s, RunOpened(spec, policy.model_dump_json()))
     now_s = began_s
     for line, recorded in enumerate(records, 2):
-        for at_s in _ticks(now_s, recorded.at_s):
-            yield place.step(line, at_s, Tick())
-            now_s = at_s
-        for given in feeder.inputs(recorded, place.row):
-            yield place.step(line, recorded.at_s, given)
-    yield place.step(len(records) + 1, records[-1].at_s if records else 0.0, RunEnded(RUN, RunOutcome.FINISHED, ""))
+        if recorded.at_s - now_s >= TICK_S:
+            for at_s in _ticks(now_s, recorded.at_s):
+                yield Step(feeder.place.row, at_s, Tick())
+                now_s = at_s
+        yield from feeder.steps(line, recorded)
+    yield Step(feeder.place.row, records[-1].at_s if records else 0.0, RunEnded(RUN, RunOutcome.FINISHED, ""))
 
 
 def _ticks(from_s: float, to_s: float) -> Iterator[float]:
@@ -106,29 +107,38 @@ def _ticks(from_s: float, to_s: float) -> Iterator[float]:
 
 
 class _Feeder:
-    """Turns records into inputs: numbers the events, and begins generations."""
+    """Turns the lines of a stream into steps, and begins generations."""
 
     def __init__(self, answers: dict[str, Input]) -> None:
-        self.answers = answers
+        self.answers, self.place = answers, _Place()
         self.generation = 0
-        self.events: dict[int, int] = {}  # by rank
         self.count, self.sound = 0, True  # of the last batch of rank 0
 
-    def inputs(self, recorded: Recorded, row: Row) -> Iterator[Input]:
+    def steps(self, line: int, recorded: Recorded) -> Iterator[Step]:
         """What the daemon would have been given with this record."""
+        record, rank, at_s = recorded.record, recorded.rank, recorded.at_s
         if recorded.generation > self.generation:
-            self.generation, self.events, self.count, self.sound = recorded.generation, {}, 0, True
-            yield GenerationStarted(RUN, recorded.generation, f"g{recorded.generation}", 0, 0)
-        record, rank = recorded.record, recorded.rank
-        if record is None:
-            return
+            self.generation, self.count, self.sound = recorded.generation, 0, True
+            yield Step(self.place.row, at_s, NewGeneration(recorded.generation))
         if isinstance(record, BatchEnded):
-            if rank == 0:
-                self.count = record.counts.batches
-                self.sound = self.sound and (not record.nonfinite & DAMAGE or record.cured)
-            yield RecordArrived(RUN, recorded.generation, rank, record)
-            return
-        if isinstance(record, CheckpointSaved):
-            self.answers[record.digest] = supposed(RUN, row, record.digest, self.count, sound=self.sound)
-        self.events[rank] = self.events.get(rank, 0) + 1
-        yield RecordArrived(RUN, recorded.generation, rank, EventSent(self.events[rank], record))
+            batches = 0 if rank else self._batch(line, recorded.generation, record)
+            yield Step(self.place.row, at_s, self._arrived(recorded, record), batches, rank)
+        elif record is not None:
+            if isinstance(record, CheckpointSaved):
+                answer = supposed(RUN, self.place.row, record.digest, self.count, sound=self.sound)
+                self.answers[record.digest] = answer
+            yield Step(self.place.row, at_s, self._arrived(recorded, record), rank=rank)
+
+    def _batch(self, line: int, generation: int, batch: BatchEnded) -> int:
+        """A batch of rank 0: the next row, and how many batches there were."""
+        self.count = batch.counts.batches
+        self.sound = self.sound and (not batch.nonfinite & DAMAGE or batch.cured)
+        self.place.next_row(line, generation, batch)
+        return self.count
+
+    def _arrived(self, recorded: Recorded, record: BatchEnded | Event) -> BatchEnded | Event | RecordArrived:
+        """The record; one of an earlier generation with its number, since the core refuses it."""
+        if recorded.generation == self.generation:
+            return record
+        late = record if isinstance(record, BatchEnded) else EventSent(0, record)
+        return RecordArrived(RUN, recorded.generation, recorded.rank, late)

@@ -1,7 +1,7 @@
-"""Feeds the steps of a recording to a core and collects what it says. Pure.
+"""Feeds the steps of a recording to a core and collects its findings. Pure.
 
-The core only watches: a recording can't be stopped, and every alarm of the run is to be seen. What the policy would
-have done is asked at the opening of each incident.
+The core only observes: a recording can't be stopped, and every alarm of the run is wanted. What the policy would have
+done is asked when an incident opens.
 """
 
 from __future__ import annotations
@@ -10,24 +10,33 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from monitor.core.engine import Core
-from monitor.core.model import ActionKind, Entry, ExamineCheckpoint, Finding, Incident, Input, Position, Severity
+from monitor.core.drive import RunDriver
+from monitor.core.model import ActionKind, ExamineCheckpoint, Finding, Incident, Input, Output, Position, Severity
 from monitor.core.policy.choose import Action, choose
 from monitor.core.policy.settings import Policy
-from monitor.core.state.run import RunState, TrainingState
+from monitor.core.state.run import RunState
 from monitor.recorded.backtest.result import LEVELS, Decision, Fired, Result
 from monitor.recorded.importers.imported_run import Row
+from trainer_hooks.wire.messages import BatchEnded, Event
 
+Sent = BatchEnded | Event
 FIRED_MAX = 200  # kept of one run; the counts hold the rest
 
 
+class NewGeneration(NamedTuple):
+    """The training's next process life begins."""
+
+    number: int
+
+
 class Step(NamedTuple):
-    """One input, when it came, and the row it belongs to."""
+    """A record, or anything else that the core is given, with its time and the row it belongs to."""
 
     row: Row
     at_s: float
-    given: Input
-    batches: int = 0  # Counts.batches where the input is the row's own batch, of rank 0; 0: it is something else
+    given: Sent | Input | NewGeneration
+    batches: int = 0  # Counts.batches where it is the row's own batch, of rank 0; 0: it is something else
+    rank: int = 0
 
 
 @dataclass
@@ -36,21 +45,20 @@ class Source:
 
     path: str
     kind: str
-    run: str  # its id in the inputs
     granularity: str
-    steps: Iterable[Step]
-    core: Core = field(default_factory=Core)
+    driver: RunDriver
+    steps: Iterable[Step] = ()
     truncated: str = ""
     answers: dict[str, Input] = field(default_factory=dict)
 
 
 def replay(source: Source, policy: Policy) -> Result:
-    """What the core says of the whole recording."""
-    told = _Replay(source, policy)
-    feed = told.feed
+    """The result of the whole recording."""
+    replayed = _Replay(source, policy)
+    feed = replayed.feed
     for step in source.steps:
         feed(step)
-    return told.result()
+    return replayed.result()
 
 
 @dataclass
@@ -59,55 +67,54 @@ class _Replay:
 
     source: Source
     policy: Policy
-    seq: int = 0
     rows: list[Row] = field(default_factory=list)
     by_count: dict[tuple[int, int], Row] = field(default_factory=dict)  # by generation and Counts.batches
     fired: list[Fired] = field(default_factory=list)
     chosen: list[tuple[Row, Incident, Action]] = field(default_factory=list)
-    last: Finding | None = None  # the newest finding collected
     incidents: int = 0
 
-    def __post_init__(self) -> None:
-        self.seq = self.source.core.fleet.seq
-
     def feed(self, step: Step) -> None:
-        """One input; what it led to is collected, and what it asks of the vault is answered."""
-        row, at_s, given, batches = step
+        """One step; what it led to is collected, and what it asks of the vault is answered."""
+        row, at_s, given, batches, rank = step
         if batches:
             self.rows.append(row)
             self.by_count[row.generation, batches] = row
-        self.seq += 1
-        effects = self.source.core.feed(Entry(self.seq, at_s, given)).effects
-        if not effects:
-            return
-        self.collect(row)
-        for effect in effects:
-            if isinstance(effect, ExamineCheckpoint) and (answer := self.source.answers.get(effect.digest)):
-                self.feed(Step(row, at_s, answer))
+        driver = self.source.driver
+        driver.now_s = at_s
+        if isinstance(given, Sent):
+            output = driver.send(given, rank)
+        elif isinstance(given, NewGeneration):
+            output = driver.start_generation(given.number)
+        else:
+            output = driver.feed(given)
+        if output.effects or output.findings:
+            self._collect(row, output)
+            self._answer(row, at_s, output)
 
-    def collect(self, row: Row) -> None:
-        """New findings, and the policy's answer to a new incident."""
+    def _collect(self, row: Row, output: Output) -> None:
+        """Keep new findings, and the policy's answer to a new incident."""
+        self.fired.extend(map(self._fired, output.findings))
         state = self.state
-        if state is None:
-            return
-        training = state.training
-        self.fired.extend(self._fired(finding) for finding in _new_findings(training, self.last))
-        self.last = training.findings[-1] if training.findings else None
-        if len(training.ledger.incidents) > self.incidents:
+        training = state.training if state is not None else None
+        if state is not None and training is not None and len(training.ledger.incidents) > self.incidents:
             self.incidents = len(training.ledger.incidents)
             incident = training.ledger.incidents[-1]
             self.chosen.append((row, incident, choose(state, training, incident, self.policy, may_act=self.policy.act)))
 
+    def _answer(self, row: Row, at_s: float, output: Output) -> None:
+        """Say what the vault is supposed to say of the checkpoints that were to be examined."""
+        for effect in output.effects:
+            if isinstance(effect, ExamineCheckpoint) and (answer := self.source.answers.get(effect.digest)):
+                self.feed(Step(row, at_s, answer))
+
     @property
     def state(self) -> RunState | None:
         """The run, once it is opened."""
-        return self.source.core.fleet.runs.get(self.source.run)
+        return self.source.driver.core.fleet.runs.get(self.source.driver.run)
 
     def result(self) -> Result:
         """Everything collected."""
         state, rows = self.state, self.rows
-        if state and rows:
-            self.collect(rows[-1])
         fired = [*self.fired, *(_of_the_log(row, at) for row in rows if row.events for at in range(len(row.events)))]
         fired.sort(key=lambda f: (f.row, -LEVELS[f.severity], f.source))
         return Result(
@@ -146,16 +153,6 @@ class _Replay:
 
 
 BEFORE = Row(index=0, line=1, generation=1, epoch=1, batch=0, step=0)  # stands for the time before the first row
-
-
-def _new_findings(state: TrainingState, last: Finding | None) -> list[Finding]:
-    """Findings after `last`, oldest first."""
-    new: list[Finding] = []
-    for finding in reversed(state.findings):
-        if finding is last:
-            break
-        new.append(finding)
-    return new[::-1]
 
 
 def _fired(severity: Severity, source: str, row: Row, since_row: int, summary: str) -> Fired:

@@ -1,4 +1,4 @@
-"""What a backtest says: of one run, and of all of them together. Values only."""
+"""The result of a backtest: of one run, and of all of them together. Values only."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Decision(msgspec.Struct, frozen=True):
     step: int
     action: str  # ActionKind
     reason: str
-    rows_after: int  # rows the training went on for after that: wasted if it was lost, saved by acting
+    rows_after: int  # rows that the training went on for: wasted if it was lost, saved by acting
     onset_row: int = 0
     redone_rows: int = 0  # from the checkpoint it goes back to up to here: thrown away and trained again
 
@@ -48,12 +48,19 @@ class Result(msgspec.Struct, frozen=True):
     fired: list[Fired]
     decisions: list[Decision]
     truncated: str
-    defects: int = 0  # inputs that the core stumbled over, and detectors that were switched off: our own faults
+    defects: int = 0  # inputs that raised in the core, and detectors that were switched off: our own faults
 
     @property
     def worst(self) -> Severity | None:
         """The highest severity that fired; None: nothing did."""
         return max((f.severity for f in self.fired), key=LEVELS.__getitem__, default=None)
+
+
+class Unread(msgspec.Struct, frozen=True):
+    """A file, or a run in it, that could not be backtested."""
+
+    path: str
+    text: str  # a sentence with the path, what is wrong, and the remedy
 
 
 class Totals(msgspec.Struct, frozen=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
+from functools import cache
 
 import msgspec
 
@@ -45,9 +46,15 @@ def register(kind: str, *, rank: int, recognises: Recognises) -> Callable[[Reads
 
 def load_all() -> dict[str, Importer]:
     """Every importer by kind, the most particular first."""
+    _import_all()
+    return {i.kind: i for i in sorted(_registry.values(), key=lambda i: (i.rank, i.kind))}
+
+
+@cache
+def _import_all() -> None:
+    """Import every module of this folder, once: a backtest of many files need not read the folder for each."""
     for module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
         importlib.import_module(f"{__name__}.{module}")
-    return {i.kind: i for i in sorted(_registry.values(), key=lambda i: (i.rank, i.kind))}
 
 
 def recognise(head: bytes, name: str) -> Importer:

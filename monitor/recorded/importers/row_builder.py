@@ -54,7 +54,7 @@ class Follower:
     _step: float = -math.inf
     _validations: int = 0  # so far, where the log has no epochs
     _batch: int = 0
-    _before: frozenset[str] = frozenset()  # the columns of the training row before
+    _before: Mapping[str, float] = field(default_factory=dict)  # the training row before
     _grad_bad: bool = False
     _bad_index: int = -SPELL_ROWS  # the last row that was not finite
 
@@ -67,7 +67,7 @@ class Follower:
         if loss is not None or vanished:
             self._train(line, values, math.nan if vanished else loss, parts, vanished=vanished)
             if columns.speaking and not vanished:
-                self._before = frozenset(values)
+                self._before = values
         if told and self.rows:
             self._validated({name: values[name] for name in values if name in told})
 
@@ -79,6 +79,8 @@ class Follower:
     def _loss(self, values: Mapping[str, float]) -> tuple[float | None, tuple[float, ...]]:
         """The loss of a sample and its components; their sum is the loss where the log has no other."""
         columns = self.columns
+        if not columns.parts:
+            return values.get(columns.loss), ()
         parts = tuple([values[name] for name in columns.parts if name in values])
         loss = values.get(columns.loss) if columns.loss else sum(parts) if parts else None
         return loss, parts if len(parts) == len(columns.parts) else ()
@@ -88,8 +90,8 @@ class Follower:
         columns = self.columns
         if not columns.speaking.intersection(values):
             return False
-        rest = self._before.difference((columns.loss, *columns.parts))
-        return rest.issuperset(values) and 2 * len(values) > len(rest)
+        rest = self._before.keys() - {columns.loss, *columns.parts}
+        return rest >= values.keys() and 2 * len(values) > len(rest)
 
     def _train(
         self, line: int, values: dict[str, float], loss: float | None, parts: tuple[float, ...], *, vanished: bool
@@ -131,7 +133,7 @@ class Follower:
         if back:
             gone = f"step {self._step:g} to {step:g}" if step < self._step else f"epoch {was:g} to {now:g}"
             event = (LogEvent("restart", f"the log goes back, {gone}: a restart, judged afresh"),)
-            self._before, self._grad_bad = frozenset(), False
+            self._before, self._grad_bad = {}, False
             self._generation += 1
         if back or now > was:
             self.end_epoch()
@@ -142,7 +144,7 @@ class Follower:
     def _bits(self, loss: float | None, parts: tuple[float, ...], grad: float | None) -> tuple[int, bool]:
         """Nonfinite bits of a row, and whether it is no more than a scaler's ordinary skip."""
         bits = 0
-        if (loss is not None and not math.isfinite(loss)) or not all(map(math.isfinite, parts)):
+        if (loss is not None and not math.isfinite(loss)) or (parts and not all(map(math.isfinite, parts))):
             bits |= LOSS
         grad_bad = grad is not None and not math.isfinite(grad)
         if grad_bad:

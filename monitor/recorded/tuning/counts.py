@@ -8,63 +8,63 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from monitor.core.model import Severity
-from monitor.recorded.backtest.labelled_runs import HEALTHY, Label, delay_rows, told
+from monitor.recorded.backtest.labelled_runs import HEALTHY, Label, delay_rows, warned
 from monitor.recorded.backtest.result import Result
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """What was said of one run."""
+    """The alarms of one run."""
 
-    told: bool  # a warning or worse fired
-    acted: bool  # a critical one did
+    warned: bool  # a warning or worse fired
+    critical: bool  # a critical one did
     delay_rows: int | None = None  # from the onset to the first alarm at or after it
 
     def __or__(self, other: Seen) -> Seen:
-        """What both sets of detectors say together."""
+        """The alarms of both sets of detectors together."""
         delays = [seen.delay_rows for seen in (self, other) if seen.delay_rows is not None]
-        return Seen(self.told or other.told, self.acted or other.acted, min(delays, default=None))
+        return Seen(self.warned or other.warned, self.critical or other.critical, min(delays, default=None))
 
 
 class Aim(msgspec.Struct, frozen=True):
-    """What is looked for: the most bad runs told, while no larger share of the healthy ones is told or acted upon."""
+    """What is looked for: the most bad runs warned of, with at most these shares of false alarms on healthy ones."""
 
-    healthy_told: float  # share
-    healthy_acted: float
+    healthy_warned: float  # share
+    healthy_critical: float
 
 
 class Counted(msgspec.Struct, frozen=True):
     """Labelled runs, counted."""
 
     bad: int = 0
-    bad_told: int = 0
+    bad_warned: int = 0
     healthy: int = 0
-    healthy_told: int = 0
-    healthy_acted: int = 0
+    healthy_warned: int = 0
+    healthy_critical: int = 0
     delay_median_rows: float | None = None
 
     @property
     def recall(self) -> float:
-        return self.bad_told / self.bad if self.bad else 0.0
+        return self.bad_warned / self.bad if self.bad else 0.0
 
     @property
-    def told_share(self) -> float:
+    def warned_share(self) -> float:
         """Of the healthy runs."""
-        return self.healthy_told / self.healthy if self.healthy else 0.0
+        return self.healthy_warned / self.healthy if self.healthy else 0.0
 
     @property
-    def acted_share(self) -> float:
-        return self.healthy_acted / self.healthy if self.healthy else 0.0
+    def critical_share(self) -> float:
+        return self.healthy_critical / self.healthy if self.healthy else 0.0
 
     def worth(self, aim: Aim) -> tuple[float, ...]:
         """Larger is better: within the aim first, then recall, then fewer false alarms, then less delay."""
-        excess = max(self.told_share - aim.healthy_told, 0.0) + max(self.acted_share - aim.healthy_acted, 0.0)
+        excess = max(self.warned_share - aim.healthy_warned, 0.0) + max(self.critical_share - aim.healthy_critical, 0.0)
         delay = self.delay_median_rows if self.delay_median_rows is not None else 1e9
-        return (-excess, self.bad_told, -self.healthy_acted, -self.healthy_told, -delay)
+        return (-excess, self.bad_warned, -self.healthy_critical, -self.healthy_warned, -delay)
 
 
 def seen_of(label: Label, result: Result) -> Seen:
-    """What a backtest said of a labelled run."""
-    return Seen(told(result), result.worst is Severity.CRITICAL, delay_rows(label, result))
+    """The alarms of a labelled run in a backtest."""
+    return Seen(warned(result), result.worst is Severity.CRITICAL, delay_rows(label, result))
 
 
 def counted(labels: Mapping[str, Label], seen: Mapping[str, Seen], runs: Iterable[str]) -> Counted:
@@ -75,9 +75,9 @@ def counted(labels: Mapping[str, Label], seen: Mapping[str, Seen], runs: Iterabl
     delays = [one.delay_rows for one in bad if one.delay_rows is not None]
     return Counted(
         bad=len(bad),
-        bad_told=sum(one.told for one in bad),
+        bad_warned=sum(one.warned for one in bad),
         healthy=len(healthy),
-        healthy_told=sum(one.told for one in healthy),
-        healthy_acted=sum(one.acted for one in healthy),
+        healthy_warned=sum(one.warned for one in healthy),
+        healthy_critical=sum(one.critical for one in healthy),
         delay_median_rows=statistics.median(delays) if delays else None,
     )

@@ -24,10 +24,10 @@ Mark = tuple[float, float, str]  # share of healthy runs with a false alarm, rec
 
 def marks(tuned: Tuned) -> list[Mark]:
     """What is drawn, the most important last, so that it lies on top."""
-    tried = [(counted.told_share, counted.recall, TRIED) for _, counted in tuned.tried]
-    held_out = [(one.held_out.told_share, one.held_out.recall, HELD_OUT) for one in tuned.curve]
+    tried = [(counted.warned_share, counted.recall, TRIED) for _, counted in tuned.tried]
+    held_out = [(one.held_out.warned_share, one.held_out.recall, HELD_OUT) for one in tuned.curve]
     base, chosen = tuned.base_counted, tuned.all_runs
-    ends = [(base.told_share, base.recall, BASE), (chosen.told_share, chosen.recall, CHOSEN)]
+    ends = [(base.warned_share, base.recall, BASE), (chosen.warned_share, chosen.recall, CHOSEN)]
     return [*tried, *held_out, *ends]
 
 

@@ -16,13 +16,13 @@ from monitor.recorded.tuning.counts import Aim, Counted, Seen, counted
 from monitor.recorded.tuning.search_space import Parameter, Point
 
 PASSES_MAX = 3  # over all parameters
-BOUNDS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)  # shares of healthy runs told, of the trade-off curve
+BOUNDS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)  # shares of healthy runs warned of, of the trade-off curve
 
 Evaluate = Callable[[Point], Mapping[str, Seen]]
 
 
 class OnCurve(msgspec.Struct, frozen=True):
-    """The best point within one bound of healthy runs told."""
+    """The best point within one bound of healthy runs warned of."""
 
     bound: float
     point: Point  # chosen on all runs
@@ -165,7 +165,7 @@ def _curve(
     """The best point within each bound, among those that the search visited."""
     curve = []
     for bound in BOUNDS:
-        within = Aim(bound, aim.healthy_acted)
+        within = Aim(bound, aim.healthy_critical)
         point = _best(visited, evaluator, labels, set(labels), within)
         all_runs = counted(labels, evaluator.known[point], labels)
         curve.append(OnCurve(bound, point, all_runs, _held_out(paths, evaluator, labels, within)))

@@ -1,4 +1,4 @@
-"""Runs the bench: healthy trainings, look-alikes and faults, told to every contender. Pure: cases come from others."""
+"""Runs the bench: plays healthy trainings, look-alikes and faults to every contender. Pure: cases are given."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ from dataclasses import dataclass
 from itertools import chain, groupby, islice
 
 from monitor.core.policy.settings import Policy
-from tests.bench.detection.contenders import Contender, Level, Published, Warden
+from tests.bench.detection.contenders import Contender, PublishedRule, Trainwarden
 from tests.bench.detection.families import FAULTS
 from tests.bench.detection.fault import Fault, cases_of
 from tests.bench.detection.healthy import HEALTHY, healthy_cases, look_alikes
 from tests.bench.detection.play import Outcome, Stage
 from tests.bench.detection.rules import RuleFactory
-from tests.bench.detection.streams import DURATION, LEVELS, Case
+from tests.bench.detection.streams import DURATION, SEVERITIES, Case
 
 Progress = Callable[[str, int], None]  # what is being played, and how many batches were
 REPEATS = 2
 HEALTHY_BATCHES = 360_000  # with the look-alikes ten for each faulty one, with REPEATS
-ERRORS_MAX = 50  # told; of one kind one
+ERRORS_MAX = 50  # listed; one of each kind
 QUICK_HEALTHY_BATCHES = 10_000
 QUICK_STRIDE = 4
 QUICK_TAIL = 600  # batches
-PEER_LEVELS = (Level.TOLD,)
 
 
 @dataclass(frozen=True)
@@ -34,11 +33,6 @@ class Scope:
     repeats: int
     families: frozenset[str] = frozenset()  # empty: all, and the healthy and benign ones
     quick: bool = False  # of faults only the worst, of look-alikes every fourth
-
-
-def levels_of(contender: str) -> Sequence[Level]:
-    """At which levels a contender may speak."""
-    return tuple(Level) if contender.startswith("trainwarden ") else PEER_LEVELS
 
 
 def faulty_batches(outcomes: Iterable[Outcome]) -> int:
@@ -61,21 +55,21 @@ def cases(scope: Scope) -> Iterator[Case]:
 
 
 def _soon_over(fault: Fault) -> bool:
-    """Bad, and told in few records: what a quick bench has time for."""
-    return fault.level == LEVELS[-1] and fault.ranks == 1 and fault.tail <= QUICK_TAIL
+    """Severe, and played in few records: what a quick bench has time for."""
+    return fault.severity == SEVERITIES[-1] and fault.ranks == 1 and fault.tail <= QUICK_TAIL
 
 
 class Bench:
-    """The contenders, and what each of them said to every case."""
+    """The contenders, and the alarms of each in every case."""
 
     def __init__(self, policies: dict[str, Policy], rules: Sequence[RuleFactory], progress: Progress) -> None:
         self._policies, self._rules, self._progress = policies, rules, progress
         self.outcomes: list[Outcome] = []
-        self.errors: list[str] = []  # cases that could not be had, and contenders that broke
+        self.errors: list[str] = []  # cases that failed to run, and contenders that raised
 
-    def run(self, told: Iterable[Case]) -> None:
+    def run(self, cases: Iterable[Case]) -> None:
         """Play every case. Those that share an opening must follow each other."""
-        for opening, members in groupby(told, key=lambda case: case.opening):
+        for opening, members in groupby(cases, key=lambda case: case.opening):
             if opening is None:
                 for case in members:
                     self._finish(case, Stage(self.contenders()))
@@ -88,9 +82,9 @@ class Bench:
                 self._finish(case, stage.fork())
 
     def contenders(self) -> list[Contender]:
-        """New ones, who have heard nothing yet."""
-        wardens = (Warden(name, policy) for name, policy in self._policies.items())
-        return list(chain(wardens, (Published(make) for make in self._rules)))
+        """New ones, which know nothing yet."""
+        ours = (Trainwarden(name, policy) for name, policy in self._policies.items())
+        return list(chain(ours, map(PublishedRule, self._rules)))
 
     def _finish(self, case: Case, stage: Stage) -> None:
         if case.error:

@@ -39,7 +39,7 @@ EXAMPLES = (
 @click.command(cls=Command, examples=EXAMPLES)
 @click.option("--quick", is_flag=True, help="A small one, for tests: the worst faults, few healthy batches.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of every random number.")
-@click.option("--hidden-seed", is_flag=True, help="A seed nobody could tune to, drawn now and told at the end.")
+@click.option("--hidden-seed", is_flag=True, help="A seed nobody could tune to, drawn now and printed at the end.")
 @click.option("--healthy-batches", type=click.IntRange(min=1), metavar="N", help="At least so many; else 360,000.")
 @click.option("--repeats", type=click.IntRange(1, 100), metavar="N", help="Trainings each fault is put into; else 2.")
 @click.option("--only", type=click.Choice(FAMILIES), multiple=True, help="Only this family; may be repeated.")
@@ -75,11 +75,11 @@ def detect(
     rules = () if no_peers else _rules(peers)
     missing = () if rules or no_peers else ("the peers' published rules: they need a checkout of the repository",)
     began_s = time.process_time()
-    told = _run(scope, rules, _live(drawn, quick=quick) if live else iter(()), missing)
-    _show(told)
+    found = _run(scope, rules, _live(drawn, quick=quick) if live else iter(()), missing)
+    _show(found)
     click.echo(f"seed {drawn}; {time.process_time() - began_s:.0f} s of CPU", err=True)
-    _write(told, markdown_file, json_file)
-    return EXIT_MISSED if any(aim.met is False for aim in told.aims) else 0
+    _write(found, markdown_file, json_file)
+    return EXIT_MISSED if any(aim.met is False for aim in found.aims) else 0
 
 
 def bench(arguments: Sequence[str]) -> int:
@@ -91,7 +91,7 @@ def _run(scope: Scope, rules: Sequence[RuleFactory], live: Iterator[Case], missi
     from itertools import chain
 
     from monitor.policyfile.load import policy_from_text, preset
-    from tests.bench.detection.bench import Bench, cases, faulty_batches, levels_of
+    from tests.bench.detection.bench import Bench, cases, faulty_batches
     from tests.bench.detection.report import document
 
     policies = {name: policy_from_text(preset(name), name) for name in POLICIES}
@@ -99,13 +99,11 @@ def _run(scope: Scope, rules: Sequence[RuleFactory], live: Iterator[Case], missi
         run = Bench(policies, rules, progress)
         run.run(chain(cases(scope), live))
     contenders = {contender.name: contender.source for contender in run.contenders()}
-    return document(
-        scope.seed, run.outcomes, faulty_batches(run.outcomes), contenders, [*missing, *run.errors], levels_of
-    )
+    return document(scope.seed, run.outcomes, faulty_batches(run.outcomes), contenders, [*missing, *run.errors])
 
 
 def _rules(module: str | None) -> Sequence[RuleFactory]:
-    """The rules of the module; none, and a line that says so, where the default one is not there."""
+    """The rules of the module; none where the default module does not exist."""
     import importlib
 
     try:
@@ -147,35 +145,35 @@ def _progress() -> Iterator[Callable[[str, int], None]]:
 def _line_for_each_family() -> Callable[[str, int], None]:
     seen: set[str] = set()
 
-    def told(family: str, batches: int) -> None:
+    def progressed(family: str, batches: int) -> None:
         if family not in seen:
             seen.add(family)
             click.echo(f"playing: {family}", err=True)
 
-    return told
+    return progressed
 
 
-def _show(told: Document) -> None:
+def _show(found: Document) -> None:
     from tests.bench.detection.report import summary
 
     if not sys.stdout.isatty():
-        click.echo(summary(told))
+        click.echo(summary(found))
         return
     from rich.console import Console
     from rich.markdown import Markdown
 
-    Console().print(Markdown(summary(told)))
+    Console().print(Markdown(summary(found)))
 
 
-def _write(told: Document, markdown_file: Path | None, json_file: Path | None) -> None:
+def _write(found: Document, markdown_file: Path | None, json_file: Path | None) -> None:
     import msgspec
 
     from tests.bench.detection.report import markdown
 
     if markdown_file:
-        _write_text(markdown_file, markdown(told))
+        _write_text(markdown_file, markdown(found))
     if json_file:
-        _write_text(json_file, msgspec.json.format(msgspec.json.encode(told), indent=1).decode())
+        _write_text(json_file, msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
 
 
 def _write_text(path: Path, text: str) -> None:

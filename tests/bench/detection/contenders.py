@@ -1,4 +1,4 @@
-"""Who is measured: the real core under a policy, and any published rule. Both hear the same steps, in virtual time."""
+"""What is measured: the real core under a policy, and any published rule. Both get the same steps, in virtual time."""
 
 from __future__ import annotations
 
@@ -6,35 +6,44 @@ from collections.abc import Sequence
 from copy import copy, deepcopy
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import islice
 from typing import Protocol
 
-from monitor.core.engine import Core, restored, snapshot
-from monitor.core.model import Entry, GenerationStarted, Input, RecordArrived, RunOpened, Say, Severity, Tick
+from monitor.core.drive import RunDriver
+from monitor.core.model import Finding, Output, Say, Severity, Tick
 from monitor.core.policy.settings import Policy
 from monitor.core.state.finding_log import STREAK_GAP_BATCHES
-from monitor.core.state.run import RunState
 from tests.bench.detection.rules import RuleFactory
 from tests.bench.detection.streams import RUN, Arrived, DaemonRestarted, Observed, Step
-from trainer_hooks.wire.messages import BatchEnded, EventSent, TrainingStarted
+from trainer_hooks.wire.messages import BatchEnded, TrainingStarted
 from trainer_hooks.wire.runfolder import RunSpec
 
 
-class Level(IntEnum):
-    """What an alarm leads to."""
+class AlarmLevel(IntEnum):
+    """The severity of an alarm, in its order, and what it leads to."""
 
-    SEEN = 0  # a line on the run's terminal, for whoever looks
-    TOLD = 1  # people are alerted; a published rule knows no other level
-    ACTED = 2  # an incident is opened: the policy may stop the training and go back
+    INFO = 0  # a line on the run's terminal
+    WARNING = 1  # people are alerted; a published rule knows no other level
+    CRITICAL = 2  # an incident is opened: the policy may stop the training and roll back
+
+    @property
+    def label(self) -> str:
+        """The word in tables."""
+        return self.name.lower()
 
 
-LEVEL_OF = {Severity.INFO: Level.SEEN, Severity.WARNING: Level.TOLD, Severity.CRITICAL: Level.ACTED}
+LEVEL_OF = {
+    Severity.INFO: AlarmLevel.INFO,
+    Severity.WARNING: AlarmLevel.WARNING,
+    Severity.CRITICAL: AlarmLevel.CRITICAL,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """One alarm. `families` of faults it speaks for: empty, where it does not tell them apart."""
+    """One alarm. `families` of faults it speaks for: empty where it does not distinguish them."""
 
-    level: Level
+    level: AlarmLevel
     source: str  # the detector
     families: tuple[str, ...]
     rank: int
@@ -42,14 +51,15 @@ class Alarm:
 
 
 class Contender(Protocol):
-    """Somebody who listens to one case. A new one is made for each."""
+    """Follows one case and raises alarms. A new one is made for each case."""
 
     name: str
     source: str
+    levels: Sequence[AlarmLevel]  # at which it may raise alarms
     defects: list[str]  # its own errors, in sentences
 
     def take(self, step: Step) -> Sequence[Alarm]:
-        """What it says to this step. Of a Silence only `wait` tells."""
+        """Its alarms on this step. It hears of a Silence through `wait` alone."""
         ...
 
     def wait(self, at_s: float, waited_s: float) -> Sequence[Alarm]:
@@ -57,7 +67,7 @@ class Contender(Protocol):
         ...
 
     def fork(self) -> Contender:
-        """Another one that knows the same and shares nothing."""
+        """A copy that knows the same and shares nothing."""
         ...
 
 
@@ -81,94 +91,66 @@ NAMED_BY: dict[str, tuple[str, ...]] = {
 }
 
 
-class Warden:
+class Trainwarden:
     """The real core under one policy, as the daemon drives it: a record at a time, and a tick every second."""
+
+    levels: Sequence[AlarmLevel] = tuple(AlarmLevel)
 
     def __init__(self, name: str, policy: Policy) -> None:
         self.name, self.source = f"trainwarden {name}", "this project"
         self.defects: list[str] = []
-        self._core, self._seq, self._generation = Core(), 0, 0
-        self._event_seq: dict[int, int] = {}
-        self._last: object = None
-        self._now_s = 0.0
+        self._driver = RunDriver(RUN)
         spec = RunSpec(run=RUN, argv=("train",), cwd=".", created_s=0.0, act=False)
-        self._feed(RunOpened(spec, policy.model_dump_json()))
+        self._driver.open(spec, policy.model_dump_json())
 
     def take(self, step: Step) -> Sequence[Alarm]:
-        self._now_s = step.at_s
+        driver = self._driver
+        driver.now_s = step.at_s
         match step:
             case Arrived():
-                return self._arrived(step)
+                if isinstance(step.record, TrainingStarted) and step.rank == 0:
+                    driver.start_generation()
+                return self._alarms(driver.send(step.record, step.rank))
             case Observed():
-                return self._feed(step.given)
+                return self._alarms(driver.feed(step.given))
             case DaemonRestarted():
-                self._core = restored(snapshot(self._core))
-                self._last = self._newest()
+                driver.reload()
         return ()
 
     def wait(self, at_s: float, waited_s: float) -> Sequence[Alarm]:
-        self._now_s = at_s
-        return self._feed(Tick())
+        self._driver.now_s = at_s
+        return self._alarms(self._driver.feed(Tick()))
 
-    def fork(self) -> Warden:
+    def fork(self) -> Trainwarden:
         other = copy(self)
-        other._core, other._event_seq = restored(snapshot(self._core)), dict(self._event_seq)
-        other._last = other._newest()
+        other._driver = self._driver.fork()
         return other
 
-    @property
-    def _run(self) -> RunState:
-        return self._core.fleet.runs[RUN]
-
-    def _arrived(self, step: Arrived) -> Sequence[Alarm]:
-        record = step.record
-        if isinstance(record, BatchEnded):
-            return self._feed(RecordArrived(RUN, self._generation, step.rank, record))
-        if isinstance(record, TrainingStarted) and step.rank == 0:
-            self._generation, self._event_seq = self._generation + 1, {}
-            self._feed(GenerationStarted(RUN, self._generation, f"g{self._generation}", 1, 0))
-        seq = self._event_seq[step.rank] = self._event_seq.get(step.rank, 0) + 1
-        return self._feed(RecordArrived(RUN, self._generation, step.rank, EventSent(seq, record)))
-
-    def _feed(self, given: Input) -> Sequence[Alarm]:
-        self._seq += 1
-        effects = self._core.feed(Entry(self._seq, self._now_s, given)).effects
-        if not effects and self._newest() is self._last:
+    def _alarms(self, output: Output) -> Sequence[Alarm]:
+        """New findings; where there are none, the first line on the terminal that is a warning or worse."""
+        if not output.effects and not output.findings:
             return ()
-        alarms = self._new_alarms()
-        if not alarms:
-            said = [e.text for e in effects if isinstance(e, Say) and e.severity is not Severity.INFO]
-            alarms = [Alarm(Level.SEEN, "said", _families_said(text), 0, text) for text in said[:1]]
         self._note_defects()
-        return alarms
-
-    def _newest(self) -> object:
-        findings = self._run.findings
-        return findings[-1] if findings else None
-
-    def _new_alarms(self) -> list[Alarm]:
-        """Findings since the last look, oldest first."""
-        new: list[Alarm] = []
-        for finding in reversed(self._run.findings):
-            if finding is self._last:
-                break
-            families = NAMED_BY.get(finding.detector) or NAMED.get(finding.family, ())
-            new.append(Alarm(LEVEL_OF[finding.severity], finding.detector, families, finding.rank, finding.summary))
-        self._last = self._newest()
-        return new[::-1]
+        if output.findings:
+            return [_alarm(finding) for finding in output.findings]
+        lines = (e for e in output.effects if isinstance(e, Say) and e.severity is not Severity.INFO)
+        return [Alarm(AlarmLevel.INFO, "message", NAMED.get(e.family, ()), 0, e.text) for e in islice(lines, 1)]
 
     def _note_defects(self) -> None:
-        run = self._run
-        if run.totals.defects or run.switched_off:
-            self.defects = [f"{run.totals.defects} defects of the core, detectors off: {run.switched_off or 'none'}"]
+        run = self._driver.state
+        if run.ledger.defects or run.switched_off:
+            self.defects = [f"{run.ledger.defects} defects of the core, detectors off: {run.switched_off or 'none'}"]
 
 
-def _families_said(text: str) -> tuple[str, ...]:
-    return ("numerical",) if "not finite" in text else ()
+def _alarm(finding: Finding) -> Alarm:
+    families = NAMED_BY.get(finding.detector) or NAMED.get(finding.family, ())
+    return Alarm(LEVEL_OF[finding.severity], finding.detector, families, finding.rank, finding.summary)
 
 
-class Published:
+class PublishedRule:
     """A published rule at work. Alarms that follow each other within a streak count as one, as the core's do."""
+
+    levels: Sequence[AlarmLevel] = (AlarmLevel.WARNING,)
 
     def __init__(self, make: RuleFactory) -> None:
         self._rule = make()
@@ -184,8 +166,8 @@ class Published:
         try:
             if isinstance(record, BatchEnded):
                 self._batches += 1
-                return self._heard(fired=self._rule.on_batch(record))
-            return self._heard(fired=self._rule.on_event(record))
+                return self._alarms(fired=self._rule.on_batch(record))
+            return self._alarms(fired=self._rule.on_event(record))
         except Exception as error:  # noqa: BLE001 - the rule is somebody else's; it must not end the bench
             return self._off(error)
 
@@ -193,22 +175,22 @@ class Published:
         if self.defects:
             return ()
         try:
-            return self._heard(fired=self._rule.on_silence(waited_s))
+            return self._alarms(fired=self._rule.on_silence(waited_s))
         except Exception as error:  # noqa: BLE001 - as above
             return self._off(error)
 
-    def fork(self) -> Published:
+    def fork(self) -> PublishedRule:
         other = copy(self)
         other._rule = deepcopy(self._rule)
         return other
 
-    def _heard(self, *, fired: bool) -> Sequence[Alarm]:
+    def _alarms(self, *, fired: bool) -> Sequence[Alarm]:
         if not fired:
             return ()
         before, self._alarmed_at = self._alarmed_at, self._batches
         if before is not None and self._batches - before <= STREAK_GAP_BATCHES:
             return ()
-        return (Alarm(Level.TOLD, self.name, (), 0, ""),)
+        return (Alarm(AlarmLevel.WARNING, self.name, (), 0, ""),)
 
     def _off(self, error: Exception) -> Sequence[Alarm]:
         self.defects = [f"{self.name} raised {type(error).__name__}: {error}; it is switched off for this case"]

@@ -1,6 +1,6 @@
 """A fault as data: what it does to batches, when, for how long; and the case of it in a training of some kind. Pure.
 
-Many faults are put into the same healthy beginning, which is therefore told once: an Opening.
+Many faults share one healthy beginning, which is therefore played once: an Opening.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from tests.bench.detection.kinds import FAULTED, Batch, Kind, Source
-from tests.bench.detection.streams import DURATION, Case, Opening, Step
+from tests.bench.detection.streams import DURATION, Case, Opening, Step, Trait
 from tests.bench.detection.trainer import Trainer
 
 Change = Callable[[Batch, int], None]  # a batch, and how many batches came since the onset
-Before = Callable[[Trainer, int], Iterable[Step]]  # what is told before that batch
+Before = Callable[[Trainer, int], Iterable[Step]]  # what comes before that batch
 Garble = Callable[[Iterator[Step], random.Random], Iterator[Step]]  # what becomes of the steps from the onset on
-CALM = 1500  # healthy batches before a fault: every detector knows what it must know
-TAIL = 110  # batches told from the onset on
+CALM = 1500  # healthy batches before a fault: every detector has learned what it needs
+TAIL = 110  # batches from the onset on
 
 
 def unchanged(batch: Batch, since: int) -> None:
@@ -25,7 +25,7 @@ def unchanged(batch: Batch, since: int) -> None:
 
 
 def nothing(trainer: Trainer, since: int) -> Iterable[Step]:
-    """Tell nothing."""
+    """Send nothing."""
     return ()
 
 
@@ -40,7 +40,7 @@ class Fault:
 
     family: str
     name: str
-    level: str  # of streams.LEVELS
+    severity: str  # of streams.SEVERITIES
     lasts: str  # of streams.LASTS
     change: Change = unchanged
     before: Before = nothing
@@ -54,9 +54,10 @@ class Fault:
     peak: int | None = None  # batches from the onset to the highest loss
     norm_onset: int | None = None  # and to the first gradient norm of five times its level
     kinds: tuple[Kind, ...] = FAULTED  # it is put into, in turn
-    hangs: bool = False  # no batch comes any more: `before` tells what is seen of it
+    hangs: bool = False  # no batch comes any more: `before` gives what is seen of it
     limit_s: float | None = None
     cause: str = ""  # the family that a finding should name; empty: the fault's own
+    traits: frozenset[Trait] = frozenset()
 
 
 class Beginning(Opening):
@@ -72,11 +73,11 @@ class Beginning(Opening):
         yield from trainer.begin()
         for at in range(self.batches):
             for rank, source in enumerate(self._sources):
-                yield trainer.tell(source.batch(at), rank)
+                yield trainer.ended(source.batch(at), rank)
             yield from trainer.next_batch()
 
     def stand(self, seed: str) -> tuple[Trainer, list[Source]]:
-        """The training as it stands after its steps were told, to go on from with other chances."""
+        """The training after its steps were played, to continue with other random numbers."""
         sources = [replace(s, draw=random.Random(f"{seed}/{rank}")) for rank, s in enumerate(self._sources)]
         return replace(self._trainer, done=dict(self._trainer.done)), sources
 
@@ -103,18 +104,18 @@ def _beginning(kind: Kind, ranks: int, calm: int, seed: str) -> Beginning:
 
 
 def _case(fault: Fault, repeat: int, opening: Beginning, seed: str) -> Case:
-    key = f"{seed}/{fault.family}/{fault.name}/{fault.level}/{fault.lasts}/{repeat}"
+    key = f"{seed}/{fault.family}/{fault.name}/{fault.severity}/{fault.lasts}/{repeat}"
     onset = opening.batches
     return Case(
-        fault.family, fault.name, fault.level, fault.lasts, faulty=True, benign=False, onset=onset,
+        fault.family, fault.name, fault.severity, fault.lasts, faulty=True, benign=False, onset=onset,
         steps=garbled(fault, opening, key), peak=None if fault.peak is None else onset + fault.peak,
         norm_onset=None if fault.norm_onset is None else onset + fault.norm_onset,
-        kind=opening.kind, limit_s=fault.limit_s, opening=opening, cause=fault.cause,
+        kind=opening.kind, limit_s=fault.limit_s, opening=opening, cause=fault.cause, traits=fault.traits,
     )  # fmt: skip
 
 
 def garbled(fault: Fault, opening: Beginning, seed: str) -> Iterator[Step]:
-    """The steps from the onset on, once the opening was told."""
+    """The steps from the onset on, once the opening was played."""
     yield from fault.garble(_faulty(fault, opening, seed), random.Random(seed))
 
 
@@ -131,20 +132,20 @@ def _faulty(fault: Fault, opening: Beginning, seed: str) -> Iterator[Step]:
             batch = source.batch(opening.batches + since)
             if lasting:
                 (fault.change if fault.on_rank in (None, rank) else fault.others)(batch, since)
-            yield trainer.tell(batch, rank)
+            yield trainer.ended(batch, rank)
         yield from trainer.next_batch()
 
 
 def stop(seconds: float) -> Before:
-    """Nothing comes for so long."""
+    """No record arrives for so long."""
     return lambda trainer, since: (trainer.silence(seconds),)
 
 
 def stop_in(phase: str, seconds: float) -> Before:
-    """The trainer tells of a phase, and nothing after it."""
+    """The trainer reports a phase, and nothing after it."""
     return lambda trainer, since: trainer.phase(phase, seconds)
 
 
 def graded(*values: float) -> Iterator[tuple[str, float]]:
-    """Each level with its value, from the mildest."""
+    """Each severity with its value, from the mildest."""
     return zip(("low", "medium", "high"), values, strict=True)

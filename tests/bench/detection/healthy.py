@@ -162,7 +162,7 @@ def resumed_in_the_middle(trainer: Trainer, since: int) -> Iterable[Step]:
 
 
 def _look_alikes() -> Iterator[Fault]:
-    like = partial(Fault, "benign", level="", lasts="for ever", calm=0, tail=LOOK_ALIKE_LENGTH)
+    like = partial(Fault, "benign", severity="", lasts="for ever", calm=0, tail=LOOK_ALIKE_LENGTH)
     both: tuple[Kind, ...] = (YOLO, LANGUAGE)
     ramped = tuple(replace(kind, warmup=1000, epoch=1000) for kind in both)
     changes: tuple[tuple[str, Change], ...] = (

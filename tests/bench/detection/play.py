@@ -1,4 +1,4 @@
-"""Tells steps to contenders at the same time and keeps what each said. Pure: the time is that of the steps."""
+"""Plays steps to contenders at the same time and keeps their alarms. Pure: the time is that of the steps."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 
-from tests.bench.detection.contenders import Alarm, Contender
+from tests.bench.detection.contenders import Alarm, AlarmLevel, Contender
 from tests.bench.detection.streams import Arrived, Case, ClockSet, Silence, Step
 from trainer_hooks.wire.messages import BatchEnded
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class TimedAlarm:
     """An alarm, and when it came."""
 
     alarm: Alarm
@@ -22,11 +22,12 @@ class Heard:
 
 @dataclass
 class Outcome:
-    """All that one contender said to one case."""
+    """Every alarm of one contender in one case."""
 
     case: Case
     contender: str
-    heard: list[Heard] = field(default_factory=list)
+    levels: Sequence[AlarmLevel]  # at which it may raise alarms
+    alarms: list[TimedAlarm] = field(default_factory=list)
     defects: list[str] = field(default_factory=list)
     batches: int = 0  # of rank 0, in the whole case
 
@@ -36,27 +37,27 @@ class Stage:
 
     def __init__(self, contenders: Sequence[Contender]) -> None:
         self.contenders = list(contenders)
-        self.heard: list[list[Heard]] = [[] for _ in contenders]
+        self.alarms: list[list[TimedAlarm]] = [[] for _ in contenders]
         self.batches = 0
         self._tick_s: float | None = None  # of the next tick
         self._record_s: float | None = None  # of the last record
 
     def play(self, steps: Iterable[Step]) -> None:
-        """Tell every step to every contender."""
+        """Give every step to every contender."""
         for step in steps:
             self._step(step)
 
     def fork(self) -> Stage:
-        """Another stage that goes on from here; nothing was heard on it yet."""
+        """A copy that goes on from here, without alarms so far."""
         other = copy(self)
         other.contenders = [contender.fork() for contender in self.contenders]
-        other.heard = [[] for _ in self.contenders]
+        other.alarms = [[] for _ in self.contenders]
         return other
 
     def outcomes(self, case: Case) -> list[Outcome]:
-        """What was heard on this stage, as the outcomes of a case."""
-        told = zip(self.contenders, self.heard, strict=True)
-        return [Outcome(case, who.name, heard, list(who.defects), self.batches) for who, heard in told]
+        """The alarms of this stage, as the outcomes of a case."""
+        pairs = zip(self.contenders, self.alarms, strict=True)
+        return [Outcome(case, who.name, who.levels, alarms, list(who.defects), self.batches) for who, alarms in pairs]
 
     def _step(self, step: Step) -> None:
         if isinstance(step, ClockSet) or self._tick_s is None:
@@ -73,14 +74,14 @@ class Stage:
                 self.batches += step.rank == 0
                 at = self.batches - 1
             self._record_s = step.at_s
-        for contender, heard in zip(self.contenders, self.heard, strict=True):
-            if alarms := contender.take(step):
-                heard.extend(Heard(alarm, at, 0.0) for alarm in alarms)
+        for contender, alarms in zip(self.contenders, self.alarms, strict=True):
+            if new := contender.take(step):
+                alarms.extend(TimedAlarm(alarm, at, 0.0) for alarm in new)
 
     def _tick(self) -> None:
         assert self._tick_s is not None
         waited_s = self._tick_s - self._record_s if self._record_s is not None else 0.0
-        for contender, heard in zip(self.contenders, self.heard, strict=True):
-            if alarms := contender.wait(self._tick_s, waited_s):
-                heard.extend(Heard(alarm, self.batches, waited_s) for alarm in alarms)
+        for contender, alarms in zip(self.contenders, self.alarms, strict=True):
+            if new := contender.wait(self._tick_s, waited_s):
+                alarms.extend(TimedAlarm(alarm, self.batches, waited_s) for alarm in new)
         self._tick_s += 1.0

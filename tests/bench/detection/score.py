@@ -9,12 +9,12 @@ from statistics import median
 
 import msgspec
 
-from tests.bench.detection.contenders import Level
-from tests.bench.detection.play import Heard, Outcome
+from tests.bench.detection.contenders import AlarmLevel
+from tests.bench.detection.play import Outcome, TimedAlarm
 from tests.bench.detection.streams import Case
 
 DELAYS = (0, 1, 5, 20, 100)  # batches
-EXAMPLES_MAX = 12  # false alarms that are shown in words
+EXAMPLES_MAX = 12  # false alarms that are quoted
 CONFIDENCE = 0.95
 Group = tuple[str, str, str]  # fault, severity, how long; empty: all of them
 
@@ -38,7 +38,7 @@ class Cell(msgspec.Struct, frozen=True):
     """One line of the long table."""
 
     contender: str
-    level: str  # of the alarm: "seen", "told", "acted"
+    level: str  # of the alarm: "info", "warning", "critical"
     family: str
     fault: str
     severity: str
@@ -48,7 +48,7 @@ class Cell(msgspec.Struct, frozen=True):
 
 
 class FalseAlarms(msgspec.Struct, frozen=True):
-    """How often a contender cried wolf at one level or above it."""
+    """How often a contender raised a false alarm at one level or above it."""
 
     contender: str
     level: str
@@ -61,29 +61,29 @@ class FalseAlarms(msgspec.Struct, frozen=True):
     examples: tuple[str, ...]
 
 
-def first(outcome: Outcome, least: Level) -> Heard | None:
+def first(outcome: Outcome, least: AlarmLevel) -> TimedAlarm | None:
     """The first alarm of that level or above it, from the onset on."""
     onset = outcome.case.onset
     if onset is None:
         return None
-    return next((h for h in outcome.heard if h.batch >= onset and h.alarm.level >= least), None)
+    return next((h for h in outcome.alarms if h.batch >= onset and h.alarm.level >= least), None)
 
 
-def delay(outcome: Outcome, heard: Heard) -> float:
+def delay(outcome: Outcome, alarm: TimedAlarm) -> float:
     """Batches from the onset; of a hang, the seconds of silence."""
     if outcome.case.family == "hang":
-        return heard.waited_s
-    return float(heard.batch - (outcome.case.onset or 0))
+        return alarm.waited_s
+    return float(alarm.batch - (outcome.case.onset or 0))
 
 
-def in_time(outcome: Outcome, heard: Heard, batches: float) -> bool:
+def in_time(outcome: Outcome, alarm: TimedAlarm, batches: float) -> bool:
     """Found within so many batches; a hang: within its limit, or at all where it has none."""
     if outcome.case.family != "hang":
-        return delay(outcome, heard) <= batches
-    return outcome.case.limit_s is None or heard.waited_s <= outcome.case.limit_s
+        return delay(outcome, alarm) <= batches
+    return outcome.case.limit_s is None or alarm.waited_s <= outcome.case.limit_s
 
 
-def recall(outcomes: Sequence[Outcome], least: Level) -> Recall:
+def recall(outcomes: Sequence[Outcome], least: AlarmLevel) -> Recall:
     """What was found of faulty cases, at `least` that level."""
     found = [(o, h) for o in outcomes if (h := first(o, least)) is not None]
     delays = sorted(delay(o, h) for o, h in found)
@@ -103,10 +103,10 @@ def recall(outcomes: Sequence[Outcome], least: Level) -> Recall:
     )
 
 
-def _named(outcome: Outcome, heard: Heard) -> str:
-    if not heard.alarm.families:
+def _named(outcome: Outcome, alarm: TimedAlarm) -> str:
+    if not alarm.alarm.families:
         return "abstained"
-    return "right" if (outcome.case.cause or outcome.case.family) in heard.alarm.families else "wrong"
+    return "right" if (outcome.case.cause or outcome.case.family) in alarm.alarm.families else "wrong"
 
 
 def by_family(case: Case) -> Group:
@@ -116,17 +116,16 @@ def by_family(case: Case) -> Group:
 
 def by_severity(case: Case) -> Group:
     """Families, each severity by itself."""
-    return "", case.level, ""
+    return "", case.severity, ""
 
 
 def by_fault(case: Case) -> Group:
     """Every fault, severity and duration by itself."""
-    return case.fault, case.level, case.lasts
+    return case.fault, case.severity, case.lasts
 
 
 def cells(
     outcomes: Iterable[Outcome],
-    levels: Callable[[str], Sequence[Level]],
     grouped: Callable[[Case], Group] = by_fault,
 ) -> list[Cell]:
     """The groups of faulty cases of each contender and family, at each of its levels."""
@@ -137,48 +136,48 @@ def cells(
             key = (outcome.contender, case.family, *grouped(case), case.source)
             groups.setdefault(key, []).append(outcome)
     return [
-        Cell(who, level.name.lower(), family, fault, severity, lasts, source, recall(members, level))
+        Cell(who, level.label, family, fault, severity, lasts, source, recall(members, level))
         for (who, family, fault, severity, lasts, source), members in groups.items()
-        for level in levels(who)
+        for level in members[0].levels
     ]
 
 
-def false_alarms(outcomes: Iterable[Outcome], levels: Callable[[str], Sequence[Level]]) -> list[FalseAlarms]:
-    """What was said where nothing was wrong: in healthy trainings, before the onset of faulty ones, in look-alikes."""
+def false_alarms(outcomes: Iterable[Outcome]) -> list[FalseAlarms]:
+    """Alarms where nothing was wrong: in healthy trainings, before the onset of faulty ones, in look-alikes."""
     groups: dict[tuple[str, str], list[Outcome]] = {}
     for outcome in outcomes:
         among = "benign" if outcome.case.benign else "healthy"
         groups.setdefault((outcome.contender, among), []).append(outcome)
     return [
-        _cried(contender, among, members, level)
+        _counted(contender, among, members, level)
         for (contender, among), members in groups.items()
-        for level in levels(contender)
+        for level in members[0].levels
     ]
 
 
-def _cried(contender: str, among: str, outcomes: list[Outcome], least: Level) -> FalseAlarms:
+def _counted(contender: str, among: str, outcomes: list[Outcome], least: AlarmLevel) -> FalseAlarms:
     batches = sum(healthy_batches(o) for o in outcomes)
-    wolves = [(o, h) for o in outcomes for h in o.heard if h.alarm.level >= least and _too_soon(o, h)]
-    by = Counter(f"{h.alarm.source}, {o.case.fault}" for o, h in wolves)
+    early = [(o, h) for o in outcomes for h in o.alarms if h.alarm.level >= least and _too_soon(o, h)]
+    by = Counter(f"{h.alarm.source}, {o.case.fault}" for o, h in early)
     million = max(batches, 1) / 1e6
     return FalseAlarms(
-        contender, least.name.lower(), among, batches, len(wolves), len(wolves) / million,
-        poisson_bound(len(wolves)) / million, dict(by.most_common()),
-        tuple(f"{o.case.fault} ({o.case.kind}), batch {h.batch}: {h.alarm.text}" for o, h in wolves[:EXAMPLES_MAX]),
+        contender, least.label, among, batches, len(early), len(early) / million,
+        poisson_bound(len(early)) / million, dict(by.most_common()),
+        tuple(f"{o.case.fault} ({o.case.kind}), batch {h.batch}: {h.alarm.text}" for o, h in early[:EXAMPLES_MAX]),
     )  # fmt: skip
 
 
 def healthy_batches(outcome: Outcome) -> int:
-    """Batches of the case in which nothing was wrong. What an opening holds is counted with the opening."""
+    """Batches of the case in which nothing was wrong. Those of an opening are counted with the opening."""
     case = outcome.case
     if case.opening is not None:
         return 0
     return outcome.batches if case.onset is None else min(case.onset, outcome.batches)
 
 
-def _too_soon(outcome: Outcome, heard: Heard) -> bool:
+def _too_soon(outcome: Outcome, alarm: TimedAlarm) -> bool:
     onset = outcome.case.onset
-    return onset is None or heard.batch < onset
+    return onset is None or alarm.batch < onset
 
 
 def poisson_bound(events: int) -> float:

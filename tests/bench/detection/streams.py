@@ -1,18 +1,27 @@
-"""A case of the bench: one training told step by step, with what is wrong in it and since when. Values only."""
+"""A case of the bench: one training step by step, with what is wrong in it and since when. Values only."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Protocol
 
 from monitor.core.model import Input
 from trainer_hooks.wire.messages import BatchEnded, Event
 
-LEVELS = ("low", "medium", "high")
+SEVERITIES = ("low", "medium", "high")  # of faults
 LASTS = ("1 batch", "10 batches", "for ever")
 DURATION = {"1 batch": 1, "10 batches": 10, "for ever": 1 << 60}  # batches
 RUN = "bench"  # the run's id, for cases that hold inputs of the core
+
+
+class Trait(Enum):
+    """What an aim must know of a fault."""
+
+    FINITE = auto()  # every value stays a number
+    RARE = auto()  # a small share of the batches is bad
+    MEMORY_STEP = auto()  # memory rises at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +35,7 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """Nothing comes for so long. Contenders are asked once for each second of it."""
+    """No record arrives for so long. Contenders are asked once a second."""
 
     at_s: float  # of its beginning
     seconds: float
@@ -34,7 +43,7 @@ class Silence:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What no record tells: a checkpoint was examined, the hardware was read. Only trainwarden is asked of it."""
+    """What is in no record: a checkpoint was examined, the hardware was read. Only trainwarden gets it."""
 
     at_s: float
     given: Input  # of the run RUN
@@ -49,7 +58,7 @@ class ClockSet:
 
 @dataclass(frozen=True, slots=True)
 class DaemonRestarted:
-    """The daemon is ended and started again: what it knows is what it wrote down."""
+    """The daemon is ended and started again: it knows what it wrote down."""
 
     at_s: float
 
@@ -58,7 +67,7 @@ Step = Arrived | Silence | Observed | ClockSet | DaemonRestarted
 
 
 class Opening(Protocol):
-    """A healthy beginning that several cases have in common. Told once, before the first of them."""
+    """A healthy beginning that several cases share. It is played once, before the first of them."""
 
     kind: str
     batches: int
@@ -78,7 +87,7 @@ class Case:
 
     family: str  # "numerical", "optimizer", ...; of a healthy case: "healthy"; of a look-alike: "benign"
     fault: str  # what was done, or what kind of healthy training it is
-    level: str  # one of LEVELS; empty: healthy
+    severity: str  # one of SEVERITIES; empty: healthy
     lasts: str  # one of LASTS; empty: healthy
     faulty: bool
     benign: bool  # a look-alike that must stay silent
@@ -90,5 +99,6 @@ class Case:
     error: str = ""  # why the training that should have given it did not; then there are no steps to go by
     kind: str = ""  # of training: "YOLO-like", "mlp fp32", ...
     limit_s: float | None = None  # of a hang: it is found in time within so many seconds of silence
-    opening: Opening | None = None  # what was told before `steps`; None: they begin at the beginning
+    opening: Opening | None = None  # what was played before `steps`; None: they begin at the beginning
     cause: str = ""  # the family that a finding should name; empty: `family`
+    traits: frozenset[Trait] = frozenset()

@@ -1,23 +1,21 @@
-"""A simulated trainer: tells batches, phases and checkpoints as the hooks do, in virtual time. Pure."""
+"""A simulated trainer: sends batches, phases and checkpoints as the hooks do, in virtual time. Pure."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from monitor.core.model import CheckpointExamined, GpuSeen, HardwareSeen, HostSeen, Verdict, VolumeSeen
 from tests.bench.detection.kinds import GIB, Batch, Kind
 from tests.bench.detection.streams import RUN, Arrived, Observed, Silence, Step
+from tests.harness.batch_counts import NO_COUNTS, counted, nonfinite_bits, skipped_by
 from trainer_hooks.wire.messages import (
     BatchEnded,
     CheckpointSaved,
     Counts,
     EpochEnded,
     Event,
-    Nonfinite,
     PhaseChanged,
-    SkippedBy,
     TrainingStarted,
 )
 from trainer_hooks.wire.runfolder import Manifest
@@ -34,7 +32,6 @@ HOST = HostSeen(available=200 * GIB, total=256 * GIB, training_rss=40 * GIB)
 VOLUME = VolumeSeen("save_dir", free=500 * GIB, total=1024 * GIB)
 EPOCHS = 100
 PART_NAMES = ("box", "seg", "cls")
-NO_DAMAGE = Counts()
 
 
 @dataclass
@@ -63,17 +60,19 @@ class Trainer:
     def event(self, body: Event, rank: int = 0) -> Arrived:
         return Arrived(self.now_s, body, rank)
 
-    def tell(self, batch: Batch, rank: int = 0) -> Arrived:
+    def ended(self, batch: Batch, rank: int = 0) -> Arrived:
         """The record of a batch that ended now. Rank 0's takes the time; the others end with it."""
         if rank == 0:
             self.now_s += batch.took_s
-        bits = _nonfinite(batch)
-        bad = bool(bits) and not batch.overflow
-        self.done[rank] = counts = _counted(self.done.get(rank, NO_DAMAGE), batch, bits, bad=bad)
+        found = nonfinite_bits(batch.loss, batch.parts, batch.norm, batch.damage)
+        bits = 0 if batch.overflow else found
+        cured, stepped = bool(bits) and batch.guarded, batch.norm is not None
+        before = self.done.get(rank, NO_COUNTS)
+        self.done[rank] = counts = counted(before, bits, cured=cured, overflow=batch.overflow, stepped=stepped)
         record = BatchEnded(
             self.now_s, self.now_s - START_S, self.epoch, self.batch_in_epoch, self.kind.epoch, counts,
-            loss=batch.loss, parts=batch.parts, grad_norm=batch.norm, nonfinite=bits if bad else 0,
-            skipped_by=str(_skipper(batch, bad=bad)), cured=bad and batch.guarded,
+            loss=batch.loss, parts=batch.parts, grad_norm=batch.norm, nonfinite=bits,
+            skipped_by=str(skipped_by(cured=cured, overflow=batch.overflow)), cured=cured,
             learning_rates=() if batch.rate is None else (batch.rate,), loss_scale=batch.scale, batch_size=batch.size,
             instances_max=batch.instances_max, memory_allocated=batch.allocated, memory_reserved=batch.reserved,
             batch_s=batch.took_s, data_wait_s=batch.wait_s, sequence_length=batch.length,
@@ -111,7 +110,7 @@ class Trainer:
     def save(self, verdict: Verdict, *reasons: str) -> Iterator[Step]:
         """A checkpoint is saved, and examined at once."""
         self.saves += 1
-        name, batches = f"checkpoint-{self.saves}", self.done.get(0, NO_DAMAGE).batches
+        name, batches = f"checkpoint-{self.saves}", self.done.get(0, NO_COUNTS).batches
         yield self.event(CheckpointSaved(self.now_s, name, self.epoch, name))
         manifest = Manifest(
             run=RUN, generation=self.generation, rank=0, ordinal=1, serial=self.saves, file=name, source="",
@@ -131,33 +130,3 @@ class Trainer:
             self.now_s, "plain", {}, {}, names, ("all",), (self.kind.rate,), EPOCHS, self.epoch, self.kind.epoch,
             self.ranks, 1, "", "", 1, "cuda:0", "", scaler_enabled=self.kind.scaled,
         )  # fmt: skip
-
-
-def _nonfinite(batch: Batch) -> int:
-    bits = batch.damage
-    if not math.isfinite(batch.loss) or not all(map(math.isfinite, batch.parts)):
-        bits |= Nonfinite.LOSS
-    if batch.norm is not None and not math.isfinite(batch.norm):
-        bits |= Nonfinite.GRADIENT
-    return int(bits)
-
-
-def _skipper(batch: Batch, *, bad: bool) -> SkippedBy:
-    if bad and batch.guarded:
-        return SkippedBy.GUARD
-    return SkippedBy.SCALER if batch.overflow else SkippedBy.NOBODY
-
-
-def _counted(before: Counts, batch: Batch, bits: int, *, bad: bool) -> Counts:
-    return Counts(
-        before.batches + 1,
-        before.steps + (batch.norm is not None),
-        before.nonfinite_batches + bad,
-        before.nonfinite_loss + bool(bits & Nonfinite.LOSS),
-        before.nonfinite_gradient + bool(bits & Nonfinite.GRADIENT and bad),
-        before.nonfinite_parameter + bool(bits & Nonfinite.PARAMETER),
-        before.nonfinite_buffer + bool(bits & Nonfinite.BUFFER),
-        before.skipped_by_guard + (bad and batch.guarded),
-        before.skipped_by_scaler + batch.overflow,
-        before.scaler_overflows + batch.overflow,
-    )

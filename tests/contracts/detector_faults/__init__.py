@@ -1,4 +1,4 @@
-"""The fault that each detector must find, planted in a healthy stream: a module of this folder each, or for several.
+"""The fault that each detector must find, planted in a healthy training: a module of this folder each, or for several.
 
 The contract suite takes every detector's fault from here: a new detector brings a module of its own.
 """
@@ -10,9 +10,9 @@ import pkgutil
 import random
 from collections.abc import Callable
 
-from tests.harness.streams import Stream
+from tests.harness.simulation import Simulation
 
-Fault = Callable[[Stream, random.Random], None]
+Fault = Callable[[Simulation, random.Random], None]
 _faults: dict[str, Fault] = {}
 
 

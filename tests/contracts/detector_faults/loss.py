@@ -6,27 +6,27 @@ import math
 import random
 
 from tests.contracts.detector_faults import fault_of
-from tests.harness.streams import Stream, calm
+from tests.harness.simulation import Simulation, calm
 
 
 @fault_of("loss_spike")
-def spike(stream: Stream, draw: random.Random) -> None:
+def spike(training: Simulation, draw: random.Random) -> None:
     for _ in range(60):
-        stream.batch(20.0 * math.exp(0.1 * draw.gauss(0, 1)), 3.0)
+        training.batch(20.0 * math.exp(0.1 * draw.gauss(0, 1)), 3.0)
 
 
 @fault_of("divergence")
-def rise(stream: Stream, draw: random.Random) -> None:
+def rise(training: Simulation, draw: random.Random) -> None:
     for at in range(1200):
-        stream.batch(2.0 * 3.0 ** (at / 1200) * math.exp(0.1 * draw.gauss(0, 1)), 3.0)
+        training.batch(2.0 * 3.0 ** (at / 1200) * math.exp(0.1 * draw.gauss(0, 1)), 3.0)
 
 
 @fault_of("collapse")
-def nothing_left(stream: Stream, draw: random.Random) -> None:
+def nothing_left(training: Simulation, draw: random.Random) -> None:
     for _ in range(40):
-        stream.batch(1e-5 * math.exp(0.1 * draw.gauss(0, 1)), 1e-4)
+        training.batch(1e-5 * math.exp(0.1 * draw.gauss(0, 1)), 1e-4)
 
 
 @fault_of("plateau")
-def never_learns(stream: Stream, draw: random.Random) -> None:
-    calm(stream, 3000, draw)
+def never_learns(training: Simulation, draw: random.Random) -> None:
+    calm(training, 3000, draw)

@@ -22,7 +22,7 @@ from monitor.recorded.backtest import Result, backtest
 from monitor.recorded.importers import read_recording
 from monitor.recorded.importers.imported_run import UnreadableLog
 from monitor.recorded.stream import Recorded, stream_bytes
-from tests.harness.world import At, World
+from tests.harness.simulation import At, Simulation, supervised
 from trainer_hooks.wire.messages import BatchEnded, CheckpointSaved, Counts, Event, PhaseChanged, TrainingStarted
 
 BAD = frozenset({(1, 5, 32), (1, 5, 40), (1, 5, 51)})  # generation, epoch, batch
@@ -91,14 +91,14 @@ def test_a_stream_that_can_not_be_read_is_a_named_error() -> None:
         read_recording(b'{"trainwarden_stream": 1}\n{"loss": 1}\n{}\n', "night.jsonl")
 
 
-def simulated(*, act: bool = True) -> World:
+def simulated(*, act: bool = True) -> Simulation:
     def fault(at: At) -> bool:
         return (at.generation, at.epoch, at.batch) in BAD
 
     policy = Policy(rollback=Rollback(redo_limit_epochs=9.0))  # it goes back, whatever that costs
-    world = World(policy=policy, epochs=8, batches_per_epoch=100, fault=fault, act=act)
-    world.train()
-    return world
+    simulation = supervised(policy=policy, epochs=8, batches_per_epoch=100, fault=fault, act=act)
+    simulation.train()
+    return simulation
 
 
 def stored(folder: Path, entries: list[Entry], fleet: Fleet, *, journal_kept: int = 1_000_000) -> Store:
@@ -113,47 +113,47 @@ def stored(folder: Path, entries: list[Entry], fleet: Fleet, *, journal_kept: in
 
 
 def test_a_run_of_our_own_history_is_judged_from_the_inputs_it_had(tmp_path: Path) -> None:
-    world = simulated()
-    store = stored(tmp_path, world.entries, world.core.fleet)
+    simulation = simulated()
+    store = stored(tmp_path, simulation.entries, simulation.core.fleet)
     ((journal,), troubles) = journals(tmp_path / FILE_NAME)
     store.close()
     result = backtest(journal, Policy.model_validate_json(journal.policy))
     assert troubles == []
-    assert (result.rows, result.defects, result.truncated) == (world.batches_run, 0, "")
+    assert (result.rows, result.defects, result.truncated) == (simulation.batches_run, 0, "")
     assert sum(f.source == "nonfinite_burst" for f in result.fired) == 1
-    assert [f.summary for f in result.fired] == [f.summary for f in world.run.findings]
-    assert result.generations == world.run.generation == 2
+    assert [f.summary for f in result.fired] == [f.summary for f in simulation.run.training.findings]
+    assert result.generations == simulation.run.generation == 2
 
 
 def test_a_run_may_be_judged_under_another_policy(tmp_path: Path) -> None:
-    world = simulated(act=False)
-    store = stored(tmp_path, world.entries, world.core.fleet)
+    simulation = simulated(act=False)
+    store = stored(tmp_path, simulation.entries, simulation.core.fleet)
     ((journal,), _) = journals(tmp_path / FILE_NAME, "night")
     store.close()
     lax = Policy(detectors=Detectors(nonfinite_burst=NonfiniteBurstConfig(count=50)))
     assert not [f for f in backtest(journal, lax).fired if f.source == "nonfinite_burst"]
-    assert journal.policy == world.policy.model_dump_json()
+    assert journal.policy == simulation.policy.model_dump_json()
 
 
 def test_a_run_whose_beginning_is_gone_is_judged_from_where_it_is_kept(tmp_path: Path) -> None:
     """What was counted before is not counted again."""
-    world = simulated(act=False)
-    kept = len(world.entries) - 450
-    store = stored(tmp_path, world.entries, world.core.fleet, journal_kept=kept)
+    simulation = simulated(act=False)
+    kept = len(simulation.entries) - 450
+    store = stored(tmp_path, simulation.entries, simulation.core.fleet, journal_kept=kept)
     ((journal,), _) = journals(tmp_path / FILE_NAME)
     store.close()
     result = backtest(journal, Policy())
     assert result.truncated == "its beginning is no longer kept"
-    assert 0 < result.rows < world.batches_run
+    assert 0 < result.rows < simulation.batches_run
     assert result.defects == 0
-    assert all(f.row >= result.rows - world.batches_run + 432 for f in result.fired)
+    assert all(f.row >= result.rows - simulation.batches_run + 432 for f in result.fired)
 
 
 def test_reading_a_history_changes_nothing_in_it(tmp_path: Path) -> None:
-    world = simulated(act=False)
-    store = stored(tmp_path, world.entries[:200], world.core.fleet)
+    simulation = simulated(act=False)
+    store = stored(tmp_path, simulation.entries[:200], simulation.core.fleet)
     before = {path.name: path.read_bytes() for path in tmp_path.glob("*") if not path.name.endswith("-shm")}
     journals(tmp_path / FILE_NAME)
     assert {path.name: path.read_bytes() for path in tmp_path.glob("*") if not path.name.endswith("-shm")} == before
-    store.commit(Commit(entries=[msgspec.structs.replace(world.entries[-1], seq=9999)]))
+    store.commit(Commit(entries=[msgspec.structs.replace(simulation.entries[-1], seq=9999)]))
     store.close()

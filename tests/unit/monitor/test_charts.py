@@ -14,7 +14,7 @@ from monitor.report.chart_annotations import marks, places
 from monitor.report.report_input import ReportInput
 from monitor.report.svg import HEIGHT, LEFT, RIGHT, WIDTH, described, svg
 from tests.harness.report_inputs import curves, report_input_of, rolled_back
-from tests.harness.world import World
+from tests.harness.simulation import Simulation, supervised
 
 
 def points(*values: float, first: int = 1, generation: int = 1) -> list[Point]:
@@ -89,8 +89,8 @@ def test_extreme_values_are_drawn_too(value: float) -> None:
 
 
 def test_bad_batches_are_marks_that_say_how_many_and_the_description_counts_them() -> None:
-    world = rolled_back()
-    figure = plots.whole(report_input_of(world))
+    simulation = rolled_back()
+    figure = plots.whole(report_input_of(simulation))
     assert figure is not None
     loss = figure.charts[0]
     bad = of_class(drawn(loss), "bad")
@@ -100,10 +100,10 @@ def test_bad_batches_are_marks_that_say_how_many_and_the_description_counts_them
 
 
 def test_a_run_whose_batches_all_were_bad_still_shows_them() -> None:
-    world = World(epochs=1, batches_per_epoch=30, fault=lambda at: True, cured=True, act=False)
-    world.train()
+    simulation = supervised(epochs=1, batches_per_epoch=30, fault=lambda at: True, cured=True, act=False)
+    simulation.train()
     only_bad = Curves(1, {"nonfinite": [Point(1, i, i, 1, 1.0, 1.0, 1.0) for i in range(1, 31)]})
-    figure = plots.whole(ReportInput(world.run, world.now_s, only_bad))
+    figure = plots.whole(ReportInput(simulation.run, simulation.now_s, only_bad))
     assert figure is not None
     assert [one.title for one in figure.charts] == ["Loss"]
     assert len(of_class(drawn(figure.charts[0]), "bad")) == 30
@@ -111,9 +111,9 @@ def test_a_run_whose_batches_all_were_bad_still_shows_them() -> None:
 
 
 def test_marks_lie_where_the_generations_lie() -> None:
-    world = rolled_back()
-    where, found = places(world.run), {mark.label: mark for mark in marks(world.run)}
-    incident = world.run.incidents[0]
+    simulation = rolled_back()
+    where, found = places(simulation.run.training), {mark.label: mark for mark in marks(simulation.run.training)}
+    incident = simulation.run.training.ledger.incidents[0]
     assert where == {1: 0.0, 2: float(3 * 120 + 36)}, "it left after batch 35 of epoch 4"
     assert found["onset 1"].x == incident.onset.count
     assert found["order 1"].kind == "order"
@@ -123,14 +123,14 @@ def test_marks_lie_where_the_generations_lie() -> None:
 
 
 def test_very_many_epochs_get_few_lines() -> None:
-    world = World(epochs=300, batches_per_epoch=2)
-    world.train()
-    assert 20 <= sum(mark.kind == "epoch" for mark in marks(world.run)) <= 40
+    simulation = supervised(epochs=300, batches_per_epoch=2)
+    simulation.train()
+    assert 20 <= sum(mark.kind == "epoch" for mark in marks(simulation.run.training)) <= 40
 
 
 def test_the_onset_is_the_zero_of_the_curves_around_it() -> None:
-    world = rolled_back()
-    figure = plots.around(report_input_of(world), world.run.incidents[0])
+    simulation = rolled_back()
+    figure = plots.around(report_input_of(simulation), simulation.run.training.ledger.incidents[0])
     assert figure is not None
     (onset,) = [mark for mark in figure.charts[0].marks if mark.kind == "onset"]
     assert onset.x == 0.0
@@ -148,9 +148,9 @@ def test_the_panels_are_those_that_were_recorded() -> None:
         "Time per batch",
     ]
     assert titles == expected
-    world = rolled_back()
+    simulation = rolled_back()
     few = Curves(1, {"loss": curves({1: 50}).signals["loss"]})
-    figure = plots.whole(ReportInput(world.run, world.now_s, few))
+    figure = plots.whole(ReportInput(simulation.run, simulation.now_s, few))
     assert figure is not None
     assert [one.title for one in figure.charts] == ["Loss"]
 
@@ -162,13 +162,13 @@ def test_a_line_for_each_parameter_group_and_part_by_its_name() -> None:
 
 
 def test_nothing_recorded_is_no_figure() -> None:
-    world = rolled_back()
-    empty = ReportInput(world.run, world.now_s)
+    simulation = rolled_back()
+    empty = ReportInput(simulation.run, simulation.now_s)
     assert plots.whole(empty) is None
-    assert plots.around(empty, world.run.incidents[0]) is None
+    assert plots.around(empty, simulation.run.training.ledger.incidents[0]) is None
 
 
-def _whole(world: World) -> Figure:
-    figure = plots.whole(report_input_of(world))
+def _whole(simulation: Simulation) -> Figure:
+    figure = plots.whole(report_input_of(simulation))
     assert figure is not None
     return figure

@@ -8,7 +8,7 @@ import pytest
 from monitor.report.compare import blocks
 from monitor.report.whole import markdown
 from tests.harness.report_inputs import report_input_of, rolled_back
-from tests.harness.world import World
+from tests.harness.simulation import Simulation, supervised
 from tests.unit.monitor.test_run_report import rows, section
 
 
@@ -17,13 +17,15 @@ def text() -> str:
     return markdown(blocks(report_input_of(rolled_back(), title="bad"), report_input_of(_calm(), title="good")))
 
 
-def _calm() -> World:
-    world = World(epochs=9, batches_per_epoch=120, batch_s=2.0)
-    world.train()
-    training = world.run.trainings[0]
+def _calm() -> Simulation:
+    simulation = supervised(epochs=9, batches_per_epoch=120, batch_s=2.0)
+    simulation.train()
+    training = simulation.run.training.starts[0]
     settings = training.settings | {"lr0": "0.001", "mosaic": "1.0"}
-    world.run.trainings[0] = msgspec.structs.replace(training, settings=settings, versions={"ultralytics": "8.3.213"})
-    return world
+    simulation.run.training.starts[0] = msgspec.structs.replace(
+        training, settings=settings, versions={"ultralytics": "8.3.213"}
+    )
+    return simulation
 
 
 def test_only_what_differs_is_listed_and_the_rest_is_counted(text: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from monitor.core.engine import Core, restored, snapshot
 from monitor.core.model import CommandGiven, EndTraining, GenerationStarted, IncidentState, RunEnded, Verdict
 from monitor.core.policy.settings import Policy, Rollback, Watch
-from tests.harness.world import At, World
+from tests.harness.simulation import At, supervised
 
 NIGHT = Policy(rollback=Rollback(redo_limit_epochs=2.0), watch=Watch(batches_min=120))
 
@@ -20,12 +20,12 @@ def until_halved(at: At) -> bool:
 
 
 def test_a_night_that_goes_wrong_is_stopped_rolled_back_strengthened_and_finished() -> None:
-    world = World(policy=NIGHT, fault=until_halved)
-    assert world.train() == "finished"
-    (incident,) = world.run.incidents
+    simulation = supervised(policy=NIGHT, fault=until_halved)
+    assert simulation.train() == "finished"
+    (incident,) = simulation.run.training.ledger.incidents
     assert incident.state is IncidentState.RESOLVED
-    assert [(o.kind, o.plan) for o in world.orders] == [("stop", "plan-2.json")]
-    plan = world.plans["plan-2.json"]
+    assert [(o.kind, o.plan) for o in simulation.orders] == [("stop", "plan-2.json")]
+    plan = simulation.plans["plan-2.json"]
     assert (plan.start_epoch, plan.checkpoint.epoch) == (4, 3)
     assert [(c.setting, c.old, c.new) for c in plan.changes] == [
         ("learning rate (lr0)", "0.0005", "0.00025"),
@@ -34,15 +34,15 @@ def test_a_night_that_goes_wrong_is_stopped_rolled_back_strengthened_and_finishe
         ("momentum", "0.9", "0.85"),
         ("weight decay", "0.0005", "0.001"),
     ]
-    assert [a.kind for a in world.alerts] == ["incident_opened", "rolled_back", "resolved"]
+    assert [a.kind for a in simulation.alerts] == ["incident_opened", "rolled_back", "resolved"]
     assert incident.batches_discarded == 53
-    assert {r.status for r in world.run.epochs if (r.generation, r.epoch) == (1, 4)} == {"discarded"}
+    assert {r.status for r in simulation.run.training.epochs if (r.generation, r.epoch) == (1, 4)} == {"discarded"}
 
 
 def test_the_third_bad_batch_fires_and_the_order_is_obeyed_at_that_boundary() -> None:
-    world = World(policy=NIGHT, fault=until_halved)
-    world.train()
-    incident = world.run.incidents[0]
+    simulation = supervised(policy=NIGHT, fault=until_halved)
+    simulation.train()
+    incident = simulation.run.training.ledger.incidents[0]
     assert (incident.onset.epoch, incident.onset.batch) == (4, 32)
     assert (incident.opened_at.epoch, incident.opened_at.batch) == (4, 52)
     assert incident.left_at is not None
@@ -51,136 +51,141 @@ def test_the_third_bad_batch_fires_and_the_order_is_obeyed_at_that_boundary() ->
 
 def test_a_provably_clean_state_late_in_an_epoch_is_adjusted_in_place() -> None:
     """Going back would redo half an epoch; the guard kept the weights clean, so only rate and clip change."""
-    world = World(fault=until_halved, policy=Policy(watch=Watch(batches_min=120)))
-    assert world.train() == "finished"
-    assert [o.kind for o in world.orders] == ["adjust"]
-    assert world.run.incidents[0].state is IncidentState.RESOLVED
-    assert world.run.generation == 1
-    assert [c.setting for c in world.run.incidents[0].changes] == ["learning rate (lr0)", "gradient clip (max norm)"]
+    simulation = supervised(fault=until_halved, policy=Policy(watch=Watch(batches_min=120)))
+    assert simulation.train() == "finished"
+    assert [o.kind for o in simulation.orders] == ["adjust"]
+    assert simulation.run.training.ledger.incidents[0].state is IncidentState.RESOLVED
+    assert simulation.run.generation == 1
+    assert [c.setting for c in simulation.run.training.ledger.incidents[0].changes] == [
+        "learning rate (lr0)",
+        "gradient clip (max norm)",
+    ]
 
 
 def test_a_relapse_after_an_adjustment_rolls_back_without_halving_again() -> None:
     def until_rolled_back(at: At) -> bool:
         return (at.epoch, at.batch) >= (4, 32) and at.batch % 10 == 2 and at.generation == 1
 
-    world = World(fault=until_rolled_back, policy=Policy(watch=Watch(batches_min=120)))
-    assert world.train() == "finished"
-    assert [o.kind for o in world.orders] == ["adjust", "stop"]
-    assert world.plans["plan-2.json"].settings.learning_rate == pytest.approx(0.00025)
-    assert world.run.incidents[0].state is IncidentState.RESOLVED
+    simulation = supervised(fault=until_rolled_back, policy=Policy(watch=Watch(batches_min=120)))
+    assert simulation.train() == "finished"
+    assert [o.kind for o in simulation.orders] == ["adjust", "stop"]
+    assert simulation.plans["plan-2.json"].settings.learning_rate == pytest.approx(0.00025)
+    assert simulation.run.training.ledger.incidents[0].state is IncidentState.RESOLVED
 
 
 def test_what_never_heals_goes_further_back_and_is_given_up_when_the_budget_is_spent() -> None:
-    world = World(policy=NIGHT, fault=lambda at: (at.epoch, at.batch) >= (4, 32) and at.batch % 10 == 2)
-    assert world.train() == "stopped"
-    (incident,) = world.run.incidents
+    simulation = supervised(policy=NIGHT, fault=lambda at: (at.epoch, at.batch) >= (4, 32) and at.batch % 10 == 2)
+    assert simulation.train() == "stopped"
+    (incident,) = simulation.run.training.ledger.incidents
     assert incident.state is IncidentState.GIVEN_UP
-    rolled_back_to = [p.checkpoint.epoch for p in world.plans.values() if p.checkpoint]
+    rolled_back_to = [p.checkpoint.epoch for p in simulation.plans.values() if p.checkpoint]
     assert rolled_back_to == sorted(rolled_back_to, reverse=True)
     assert len(set(rolled_back_to)) == len(rolled_back_to)
     assert len(rolled_back_to) <= NIGHT.rollback.budget
-    assert {p.settings.learning_rate for p in world.plans.values()} == {0.00025}
-    assert world.alerts[-1].kind == "given_up"
+    assert {p.settings.learning_rate for p in simulation.plans.values()} == {0.00025}
+    assert simulation.alerts[-1].kind == "given_up"
 
 
 def test_without_a_clean_checkpoint_a_poisoned_run_is_stopped_and_nothing_is_guessed() -> None:
-    world = World(policy=NIGHT, fault=until_halved, cured=False, verdict=lambda epoch: Verdict.POISONED)
-    assert world.train() == "stopped"
-    assert world.run.incidents[0].state is IncidentState.GIVEN_UP
-    assert not world.plans
-    assert "no clean checkpoint" in world.run.incidents[0].outcome
+    simulation = supervised(policy=NIGHT, fault=until_halved, cured=False, verdict=lambda epoch: Verdict.POISONED)
+    assert simulation.train() == "stopped"
+    assert simulation.run.training.ledger.incidents[0].state is IncidentState.GIVEN_UP
+    assert not simulation.plans
+    assert "no clean checkpoint" in simulation.run.training.ledger.incidents[0].outcome
 
 
 def test_a_poisoned_state_is_critical_at_its_first_batch() -> None:
-    world = World(fault=until_halved, cured=False, policy=Policy(watch=Watch(batches_min=120)))
-    world.train()
-    incident = world.run.incidents[0]
+    simulation = supervised(fault=until_halved, cured=False, policy=Policy(watch=Watch(batches_min=120)))
+    simulation.train()
+    incident = simulation.run.training.ledger.incidents[0]
     assert (incident.opened_at.epoch, incident.opened_at.batch) == (4, 32)
     assert {f.detector for f in incident.findings} >= {"poisoned_state"}
-    assert [o.kind for o in world.orders] == ["stop"]
+    assert [o.kind for o in simulation.orders] == ["stop"]
 
 
 def test_an_observed_run_is_told_of_and_left_alone() -> None:
-    world = World(
+    simulation = supervised(
         fault=lambda at: (at.epoch, at.batch) >= (4, 32) and at.epoch < 5 and at.batch % 10 == 2, act=False, epochs=20
     )
-    assert world.train() == "finished"
-    assert not world.orders
-    assert [a.kind for a in world.alerts] == ["incident_opened", "resolved"]
-    assert world.run.incidents[0].state is IncidentState.RECOVERED
+    assert simulation.train() == "finished"
+    assert not simulation.orders
+    assert [a.kind for a in simulation.alerts] == ["incident_opened", "resolved"]
+    assert simulation.run.training.ledger.incidents[0].state is IncidentState.RECOVERED
 
 
 def test_isolated_bad_batches_open_nothing() -> None:
-    world = World(fault=lambda at: at.batch == 50 and at.epoch % 2 == 0, batches_per_epoch=1000, epochs=6)
-    assert world.train() == "finished"
-    assert not world.run.incidents
+    simulation = supervised(fault=lambda at: at.batch == 50 and at.epoch % 2 == 0, batches_per_epoch=1000, epochs=6)
+    assert simulation.train() == "finished"
+    assert not simulation.run.training.ledger.incidents
 
 
 def test_a_refused_order_leads_to_the_next_rung() -> None:
-    world = World(policy=NIGHT, fault=until_halved, obey=False)
-    world.train()
-    assert len(world.orders) > 1
-    assert world.run.totals.orders["stop/refused"] >= world.run.totals.rollbacks["failed"] >= 1
+    simulation = supervised(policy=NIGHT, fault=until_halved, obey=False)
+    simulation.train()
+    assert len(simulation.orders) > 1
+    assert (
+        simulation.run.training.ledger.orders["stop/refused"] >= simulation.run.training.ledger.rollbacks["failed"] >= 1
+    )
 
 
 def test_the_journal_replayed_gives_the_same_effects() -> None:
-    world = World(policy=NIGHT, fault=until_halved)
-    world.train()
+    simulation = supervised(policy=NIGHT, fault=until_halved)
+    simulation.train()
     again = Core()
-    replayed = [effect for entry in world.entries for effect in again.feed(entry).effects]
-    assert sorted(map(msgspec.json.encode, replayed)) == sorted(map(msgspec.json.encode, world.effects))
-    assert snapshot(again) == snapshot(world.core)
+    replayed = [effect for entry in simulation.entries for effect in again.feed(entry).effects]
+    assert sorted(map(msgspec.json.encode, replayed)) == sorted(map(msgspec.json.encode, simulation.effects))
+    assert snapshot(again) == snapshot(simulation.core)
 
 
 def test_a_snapshot_in_the_middle_and_the_rest_of_the_journal_give_the_same_state() -> None:
-    world = World(policy=NIGHT, fault=until_halved)
-    world.train()
-    for cut in range(0, len(world.entries), 97):
+    simulation = supervised(policy=NIGHT, fault=until_halved)
+    simulation.train()
+    for cut in range(0, len(simulation.entries), 97):
         first = Core()
-        for entry in world.entries[:cut]:
+        for entry in simulation.entries[:cut]:
             first.feed(entry)
         second = restored(snapshot(first))
-        for entry in world.entries[max(cut - 5, 0) :]:  # entries seen before are passed over
+        for entry in simulation.entries[max(cut - 5, 0) :]:  # entries seen before are passed over
             second.feed(entry)
-        assert snapshot(second) == snapshot(world.core), cut
+        assert snapshot(second) == snapshot(simulation.core), cut
 
 
 def test_counters_never_go_back_over_a_rollback() -> None:
-    world = World(policy=NIGHT, fault=until_halved)
-    world.train()
-    assert world.run.totals.counts.batches == world.batches_run
-    assert world.run.totals.counts.nonfinite_batches == 3
+    simulation = supervised(policy=NIGHT, fault=until_halved)
+    simulation.train()
+    assert simulation.run.training.totals.counts.batches == simulation.batches_run
+    assert simulation.run.training.totals.counts.nonfinite_batches == 3
 
 
 def test_a_defect_of_ours_is_told_and_counted_and_the_next_input_is_taken() -> None:
     """A broken entry in the state stands for any exception within the core."""
-    world = World(epochs=2)
-    world.run.checkpoints.append(None)  # type: ignore[arg-type]
-    assert world.train() == "finished"
-    assert world.run.totals.defects > 0
-    assert any("a defect of trainwarden" in line for line in world.said)
+    simulation = supervised(epochs=2)
+    simulation.run.training.checkpoints.append(None)  # type: ignore[arg-type]
+    assert simulation.train() == "finished"
+    assert simulation.run.ledger.defects > 0
+    assert any("a defect of trainwarden" in line for line in simulation.messages)
 
 
 def test_an_order_to_stop_that_is_not_obeyed_is_left_to_the_supervisor() -> None:
     """With a plan the supervisor watches the clock itself; an operator's stop has none."""
-    world = World(epochs=1, batches_per_epoch=20, batches_max=10, fault=lambda at: False)
-    world.put(GenerationStarted("night", 1, "nonce", 1, 999))
-    world.put(CommandGiven("night", "stop", "me"))
-    world.tick(20)
-    assert not [e for e in world.effects if isinstance(e, EndTraining)]
-    world.tick(20)
-    world.tick(20)
-    assert len([e for e in world.effects if isinstance(e, EndTraining)]) == 1
+    simulation = supervised(epochs=1, batches_per_epoch=20, batches_max=10, fault=lambda at: False)
+    simulation.feed(GenerationStarted("night", 1, "nonce", 1, 999))
+    simulation.feed(CommandGiven("night", "stop", "me"))
+    simulation.tick(20)
+    assert not [e for e in simulation.effects if isinstance(e, EndTraining)]
+    simulation.tick(20)
+    simulation.tick(20)
+    assert len([e for e in simulation.effects if isinstance(e, EndTraining)]) == 1
 
 
 def test_a_title_becomes_one_printable_line_in_every_alert() -> None:
-    world = World(policy=NIGHT, fault=until_halved)
-    world.run.spec = msgspec.structs.replace(world.run.spec, title="night\n of \x1b[31mred\t")
-    world.train()
-    assert {a.title.partition(":")[0] for a in world.alerts} == {"night of [31mred"}
+    simulation = supervised(policy=NIGHT, fault=until_halved)
+    simulation.run.spec = msgspec.structs.replace(simulation.run.spec, title="night\n of \x1b[31mred\t")
+    simulation.train()
+    assert {a.title.partition(":")[0] for a in simulation.alerts} == {"night of [31mred"}
 
 
 def test_a_run_in_which_no_training_was_seen_says_so_at_its_end() -> None:
-    world = World()
-    world.put(RunEnded("night", "finished", "exit code 0"))
-    assert any("no training was seen" in line for line in world.said)
+    simulation = supervised()
+    simulation.feed(RunEnded("night", "finished", "exit code 0"))
+    assert any("no training was seen" in line for line in simulation.messages)

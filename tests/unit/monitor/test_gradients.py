@@ -8,7 +8,7 @@ import random
 from monitor.core.detectors.gradient_explosion import GradientExplosionConfig
 from monitor.core.model import Severity
 from monitor.core.policy.settings import Detectors, Policy
-from tests.harness.streams import Stream, calm
+from tests.harness.simulation import Simulation, calm
 
 BLOOM = [  # iterations 31,215 to 31,222, as multiples of the one before them (loss, norm)
     (1.01, 3.9), (1.18, 9.9), (1.02, 65.6), (1.07, 600.0), (2.32, 3968.0), (1.59, 1460.0), (1.4, 2000.0),
@@ -16,119 +16,119 @@ BLOOM = [  # iterations 31,215 to 31,222, as multiples of the one before them (l
 ]  # fmt: skip
 
 
-def after_calm(policy: Policy | None = None) -> tuple[Stream, random.Random]:
-    stream, draw = Stream(policy=policy or Policy()), random.Random(1)
-    calm(stream, 2000, draw)
-    return stream, draw
+def after_calm(policy: Policy | None = None) -> tuple[Simulation, random.Random]:
+    training, draw = Simulation(policy=policy or Policy()), random.Random(1)
+    calm(training, 2000, draw)
+    return training, draw
 
 
 def test_the_printed_spike_of_bloom_is_told_two_batches_before_its_peak_and_nothing_is_done() -> None:
-    stream, draw = after_calm(Policy(detectors=Detectors(gradient_explosion=GradientExplosionConfig(act=True))))
+    training, draw = after_calm(Policy(detectors=Detectors(gradient_explosion=GradientExplosionConfig(act=True))))
     for loss, norm in BLOOM:
-        stream.batch(2.0 * loss, 3.0 * norm)
-    first = stream.findings("gradient_explosion")[0]
+        training.batch(2.0 * loss, 3.0 * norm)
+    first = training.findings("gradient_explosion")[0]
     assert (first.severity, first.at.count - 2000, first.since.count - 2000) == (Severity.INFO, 3, 2)
     for at in range(24):
-        stream.batch(2.0 * (1.2 - 0.008 * at), 3.0 * math.exp(7 - 0.28 * at))
-    calm(stream, 1000, draw)
-    assert not stream.run.incidents
+        training.batch(2.0 * (1.2 - 0.008 * at), 3.0 * math.exp(7 - 0.28 * at))
+    calm(training, 1000, draw)
+    assert not training.run.training.ledger.incidents
 
 
 def test_with_the_little_noise_of_a_large_batch_it_is_told_three_batches_before_its_peak() -> None:
     """Iteration 31,216, at 9.9 times the norm; the peak is 31,219."""
-    stream, draw = Stream(), random.Random(1)
+    training, draw = Simulation(), random.Random(1)
     for _ in range(2000):
-        stream.batch(2.0 * math.exp(0.02 * draw.gauss(0, 1)), 3.0 * math.exp(0.1 * draw.gauss(0, 1)))
+        training.batch(2.0 * math.exp(0.02 * draw.gauss(0, 1)), 3.0 * math.exp(0.1 * draw.gauss(0, 1)))
     for loss, norm in BLOOM:
-        stream.batch(2.0 * loss, 3.0 * norm)
-    first = stream.findings("gradient_explosion")[0]
+        training.batch(2.0 * loss, 3.0 * norm)
+    first = training.findings("gradient_explosion")[0]
     assert first.at.count - 2000 == 2
-    assert not stream.run.incidents
+    assert not training.run.training.ledger.incidents
 
 
 def test_a_norm_that_stays_high_opens_an_incident_where_it_may() -> None:
-    stream, draw = after_calm(Policy(detectors=Detectors(gradient_explosion=GradientExplosionConfig(act=True))))
-    calm(stream, 10, draw)
+    training, draw = after_calm(Policy(detectors=Detectors(gradient_explosion=GradientExplosionConfig(act=True))))
+    calm(training, 10, draw)
     for _ in range(60):
-        stream.batch(2.0, 300.0)
-    (incident,) = stream.run.incidents
+        training.batch(2.0, 300.0)
+    (incident,) = training.run.training.ledger.incidents
     assert (incident.family, incident.onset.count, incident.opened_at.count) == ("gradient", 2011, 2060)
 
 
 def test_a_norm_that_takes_its_level_along_as_it_climbs_is_told_within_a_hundred_steps() -> None:
     """A loss whose sign was flipped: 6 % a step is never a jump, and ends at infinity."""
-    stream, draw = after_calm()
+    training, draw = after_calm()
     for at in range(200):
-        stream.batch(2.0, 3.0 * math.exp(0.06 * at + 0.2 * draw.gauss(0, 1)))
-    told = [f for f in stream.findings("gradient_explosion") if f.severity is Severity.WARNING]
+        training.batch(2.0, 3.0 * math.exp(0.06 * at + 0.2 * draw.gauss(0, 1)))
+    told = [f for f in training.findings("gradient_explosion") if f.severity is Severity.WARNING]
     assert told
     assert told[0].at.count - 2000 <= 100
     assert 1990 <= told[0].since.count <= 2040
 
 
 def test_a_norm_that_triples_over_thousands_of_steps_is_none() -> None:
-    stream, draw = after_calm()
+    training, draw = after_calm()
     for at in range(4000):
-        stream.batch(2.0, 3.0 * math.exp(math.log(3.0) * min(at / 2000, 1.0) + 0.2 * draw.gauss(0, 1)))
-    assert not stream.findings("gradient_explosion")
+        training.batch(2.0, 3.0 * math.exp(math.log(3.0) * min(at / 2000, 1.0) + 0.2 * draw.gauss(0, 1)))
+    assert not training.findings("gradient_explosion")
 
 
 def test_batches_without_an_optimizer_step_neither_hide_nor_repeat_an_explosion() -> None:
-    stream, draw = after_calm()
+    training, draw = after_calm()
     for _ in range(10):
-        stream.batch(2.0, 300.0)
-        stream.batch(2.0, None)
-        stream.batch(2.0, None)
-    assert sum(n for key, n in stream.found.items() if key.startswith("gradient_explosion")) == 1
+        training.batch(2.0, 300.0)
+        training.batch(2.0, None)
+        training.batch(2.0, None)
+    assert sum(n for key, n in training.found.items() if key.startswith("gradient_explosion")) == 1
     assert draw.random() < 1.0
 
 
 def test_a_norm_a_thousand_times_below_its_level_is_a_warning_after_twenty_steps() -> None:
-    stream, _ = after_calm()
+    training, _ = after_calm()
     for _ in range(30):
-        stream.batch(2.0, 1e-5)
-    (finding,) = stream.findings("gradient_vanishing")
+        training.batch(2.0, 1e-5)
+    (finding,) = training.findings("gradient_vanishing")
     assert (finding.severity, finding.at.count, finding.since.count) == (Severity.WARNING, 2020, 2001)
 
 
 def test_a_norm_that_falls_as_the_model_converges_is_none() -> None:
-    stream, draw = after_calm()
+    training, draw = after_calm()
     for at in range(6000):
-        stream.batch(2.0, 3.0 * 10.0 ** (-4 * at / 6000) * math.exp(0.3 * draw.gauss(0, 1)))
-    assert not stream.findings("gradient_vanishing")
+        training.batch(2.0, 3.0 * 10.0 ** (-4 * at / 6000) * math.exp(0.3 * draw.gauss(0, 1)))
+    assert not training.findings("gradient_vanishing")
 
 
 def test_a_loss_that_becomes_exactly_zero_without_a_norm_is_a_collapse() -> None:
     """As Hugging Face prints a NaN."""
-    stream, _ = after_calm()
+    training, _ = after_calm()
     for _ in range(30):
-        stream.batch(0.0, None)
-    (finding,) = stream.findings("collapse")
+        training.batch(0.0, None)
+    (finding,) = training.findings("collapse")
     assert finding.at.count == 2020
 
 
 def test_a_low_loss_with_a_healthy_gradient_is_no_collapse() -> None:
-    stream, _ = after_calm()
+    training, _ = after_calm()
     for _ in range(60):
-        stream.batch(0.001, 3.0)
-    assert not stream.findings("collapse")
+        training.batch(0.001, 3.0)
+    assert not training.findings("collapse")
 
 
 def test_three_falls_of_the_loss_scale_within_twenty_batches_are_a_warning_dated_to_the_first() -> None:
-    stream, draw = Stream(), random.Random(1)
-    calm(stream, 1000, draw, scale=1024.0)
+    training, draw = Simulation(), random.Random(1)
+    calm(training, 1000, draw, scale=1024.0)
     for fall in range(1, 4):
-        calm(stream, 3, draw, scale=1024.0 / 2**fall)
-    (finding,) = stream.findings("loss_scale")
+        calm(training, 3, draw, scale=1024.0 / 2**fall)
+    (finding,) = training.findings("loss_scale")
     assert finding.since.count == 1001
     assert finding.at.count == 1007
 
 
 def test_the_search_for_the_scale_and_single_overflows_are_silent() -> None:
-    stream, draw = Stream(), random.Random(1)
+    training, draw = Simulation(), random.Random(1)
     for at in range(20_000):
         found = 65536.0 / 2 ** min(at // 2, 8)
         overflow = at < 16 or at % 2000 == 0
         scale = found / 2 if at % 2000 == 0 else found
-        stream.batch(2.0 * math.exp(0.1 * draw.gauss(0, 1)), 3.0, scale=scale, overflow=overflow)
-    assert not stream.findings("loss_scale")
+        training.batch(2.0 * math.exp(0.1 * draw.gauss(0, 1)), 3.0, scale=scale, overflow=overflow)
+    assert not training.findings("loss_scale")

@@ -47,9 +47,9 @@ def test_recall_delay_and_false_alarms_are_counted_by_label() -> None:
     found = score(judged)
     assert [share.label for share in found.shares] == ["healthy", "nan", "plateau"]
     nan = found.shares[1]
-    assert (nan.runs, nan.told, nan.acted, nan.onsets, nan.found) == (3, 2, 1, 3, 1)
+    assert (nan.runs, nan.warned, nan.critical, nan.onsets, nan.found) == (3, 2, 1, 3, 1)
     assert (nan.delay_median_rows, nan.delay_p95_rows) == (3, 3)
-    assert (found.bad, found.bad_told, found.false_alarms) == (3, 2, 1)
+    assert (found.bad, found.bad_warned, found.false_alarms) == (3, 2, 1)
     assert found.false_alarms_per_million_rows == pytest.approx(500.0)
 
 

@@ -10,160 +10,160 @@ import pytest
 from monitor.core.detectors.loss_spike import LossSpikeConfig
 from monitor.core.model import Severity
 from monitor.core.policy.settings import Detectors, Policy
-from tests.harness.streams import Stream, calm
+from tests.harness.simulation import Simulation, calm
 
 WARNS_ONLY = Policy(detectors=Detectors(loss_spike=LossSpikeConfig(act=False)))
 
 
-def after_calm(policy: Policy | None = None, batches: int = 1000, seed: int = 1) -> tuple[Stream, random.Random]:
-    stream, draw = Stream(policy=policy or Policy()), random.Random(seed)
-    calm(stream, batches, draw)
-    assert not stream.found
-    return stream, draw
+def after_calm(policy: Policy | None = None, batches: int = 1000, seed: int = 1) -> tuple[Simulation, random.Random]:
+    training, draw = Simulation(policy=policy or Policy()), random.Random(seed)
+    calm(training, batches, draw)
+    assert not training.found
+    return training, draw
 
 
-def high(stream: Stream, draw: random.Random, batches: int, loss: float, norm: float = 1.0) -> None:
+def high(training: Simulation, draw: random.Random, batches: int, loss: float, norm: float = 1.0) -> None:
     for _ in range(batches):
         noise, other = math.exp(0.1 * draw.gauss(0, 1)), math.exp(0.3 * draw.gauss(0, 1))
-        stream.batch(2.0 * loss * noise, 3.0 * norm * other)
+        training.batch(2.0 * loss * noise, 3.0 * norm * other)
 
 
 def test_one_high_batch_is_told_at_that_batch_and_nobody_is_alerted() -> None:
-    stream, draw = after_calm()
-    high(stream, draw, 1, loss=5.0)
-    (finding,) = stream.findings("loss_spike")
+    training, draw = after_calm()
+    high(training, draw, 1, loss=5.0)
+    (finding,) = training.findings("loss_spike")
     assert (finding.severity, finding.at.count, finding.since.count) == (Severity.INFO, 1001, 1001)
     assert finding.value > 4.0 * finding.limit
-    calm(stream, 500, draw)
-    assert stream.found == {"loss_spike/info": 1}
-    assert not stream.alerts
+    calm(training, 500, draw)
+    assert training.found == {"loss_spike/info": 1}
+    assert not training.alerts
 
 
 def test_loss_and_norm_together_are_a_warning() -> None:
-    stream, draw = after_calm()
-    high(stream, draw, 1, loss=1.0, norm=100.0)
-    high(stream, draw, 1, loss=5.0)
-    assert stream.found["loss_spike/warning"] == 1
-    assert {a.kind for a in stream.alerts} == {"watch"}
+    training, draw = after_calm()
+    high(training, draw, 1, loss=1.0, norm=100.0)
+    high(training, draw, 1, loss=5.0)
+    assert training.found["loss_spike/warning"] == 1
+    assert {a.kind for a in training.alerts} == {"watch"}
 
 
 def test_a_spike_that_comes_back_within_the_wait_opens_nothing() -> None:
     """As BLOOM's did, in about 30 batches."""
-    stream, draw = after_calm()
+    training, draw = after_calm()
     for at in range(32):
-        high(stream, draw, 1, loss=1.0 + 4.0 * math.exp(-at / 8), norm=1.0 + 100.0 * math.exp(-at / 6))
-    calm(stream, 1000, draw)
-    assert not stream.run.incidents
-    assert "loss_spike/critical" not in stream.found
+        high(training, draw, 1, loss=1.0 + 4.0 * math.exp(-at / 8), norm=1.0 + 100.0 * math.exp(-at / 6))
+    calm(training, 1000, draw)
+    assert not training.run.training.ledger.incidents
+    assert "loss_spike/critical" not in training.found
 
 
 def test_one_that_has_not_come_back_after_fifty_batches_opens_an_incident_dated_to_its_first() -> None:
-    stream, draw = after_calm()
-    high(stream, draw, 60, loss=5.0)
-    (incident,) = stream.run.incidents
+    training, draw = after_calm()
+    high(training, draw, 60, loss=5.0)
+    (incident,) = training.run.training.ledger.incidents
     assert incident.opened_at.count == 1050
     assert incident.onset.count == 1001
 
 
 def test_where_it_may_not_act_it_warns_at_the_second_batch_and_once_however_long_it_lasts() -> None:
-    stream, draw = after_calm(WARNS_ONLY)
-    high(stream, draw, 60, loss=5.0)
-    assert not stream.run.incidents
-    last = stream.findings("loss_spike")[-1]
+    training, draw = after_calm(WARNS_ONLY)
+    high(training, draw, 60, loss=5.0)
+    assert not training.run.training.ledger.incidents
+    last = training.findings("loss_spike")[-1]
     assert (last.severity, last.at.count) == (Severity.WARNING, 1002)
-    assert sum("loss_spike" in a.id for a in stream.alerts) == 1
+    assert sum("loss_spike" in a.id for a in training.alerts) == 1
 
 
 def test_a_level_that_stays_is_accepted_and_a_spike_above_it_is_found_again() -> None:
-    stream, draw = after_calm()
-    high(stream, draw, 1500, loss=5.0)
-    before = len(stream.findings("loss_spike"))
-    high(stream, draw, 1, loss=50.0)
-    assert len(stream.findings("loss_spike")) == before + 1
+    training, draw = after_calm()
+    high(training, draw, 1500, loss=5.0)
+    before = len(training.findings("loss_spike"))
+    high(training, draw, 1, loss=50.0)
+    assert len(training.findings("loss_spike")) == before + 1
 
 
 def test_one_that_has_come_more_than_half_of_its_way_back_is_waited_for() -> None:
     """Fifty batches are over and it is still far above its level: but it falls, as BLOOM's did."""
-    stream, draw = after_calm()
+    training, draw = after_calm()
     for at in range(60):
-        high(stream, draw, 1, loss=1.0 + 49.0 * math.exp(-at / 15))
-    assert stream.found["loss_spike/warning"] == 1
-    assert not stream.run.incidents
+        high(training, draw, 1, loss=1.0 + 49.0 * math.exp(-at / 15))
+    assert training.found["loss_spike/warning"] == 1
+    assert not training.run.training.ledger.incidents
 
 
 def test_one_batch_at_ten_times_the_level_is_a_warning_by_itself() -> None:
-    stream, draw = after_calm()
-    high(stream, draw, 1, loss=30.0)
-    assert stream.found == {"loss_spike/warning": 1}
+    training, draw = after_calm()
+    high(training, draw, 1, loss=30.0)
+    assert training.found == {"loss_spike/warning": 1}
 
 
 def test_a_jump_above_all_there_was_is_told_in_the_warm_up_and_a_smaller_one_is_not() -> None:
     for batches in (6, 20, 90):
-        stream, draw = Stream(), random.Random(1)
-        calm(stream, batches, draw)
-        high(stream, draw, 1, loss=1.3)
-        assert not stream.found
-        high(stream, draw, 1, loss=20.0)
-        (finding,) = stream.findings("loss_spike")
+        training, draw = Simulation(), random.Random(1)
+        calm(training, batches, draw)
+        high(training, draw, 1, loss=1.3)
+        assert not training.found
+        high(training, draw, 1, loss=20.0)
+        (finding,) = training.findings("loss_spike")
         assert (finding.severity, finding.at.count) == (Severity.WARNING, batches + 2)
 
 
 def test_the_first_four_batches_say_nothing_of_the_fifth_being_high() -> None:
     """Two losses of an untrained model may lie any way apart: a limit of few samples is wide."""
-    stream = Stream()
+    training = Simulation()
     for loss in (2.3, 2.9, 2.4, 2.0, 5.0):
-        stream.batch(loss)
-    assert not stream.found
+        training.batch(loss)
+    assert not training.found
 
 
 def test_an_early_level_that_stays_is_accepted() -> None:
-    stream, draw = Stream(), random.Random(1)
-    calm(stream, 10, draw)
-    high(stream, draw, 200, loss=5.0)
-    assert stream.found == {"loss_spike/info": 1, "loss_spike/warning": 1}
-    assert stream.findings("loss_spike")[-1].at.count < 20
+    training, draw = Simulation(), random.Random(1)
+    calm(training, 10, draw)
+    high(training, draw, 200, loss=5.0)
+    assert training.found == {"loss_spike/info": 1, "loss_spike/warning": 1}
+    assert training.findings("loss_spike")[-1].at.count < 20
 
 
 def test_a_falling_loss_does_not_hide_a_jump_by_two_and_a_half() -> None:
     """A level that lags makes a wide spread of the fall: real logs hid theirs that way."""
-    stream, draw = Stream(), random.Random(1)
+    training, draw = Simulation(), random.Random(1)
     for at in range(560):
-        stream.batch(1.2 / math.sqrt(1.0 + at / 80.0) * math.exp(0.05 * draw.gauss(0, 1)))
-    assert not stream.found
+        training.batch(1.2 / math.sqrt(1.0 + at / 80.0) * math.exp(0.05 * draw.gauss(0, 1)))
+    assert not training.found
     for loss in (0.9, 1.1, 1.1, 1.0, 0.8, 0.8):
-        stream.batch(loss)
-    assert stream.found["loss_spike/warning"] == 1
+        training.batch(loss)
+    assert training.found["loss_spike/warning"] == 1
 
 
 def test_a_rise_that_no_single_batch_of_a_noisy_loss_shows_is_a_warning_dated_to_its_first() -> None:
-    stream, draw = Stream(), random.Random(1)
+    training, draw = Simulation(), random.Random(1)
     for _ in range(2000):
-        stream.batch(0.1 * math.exp(0.4 * draw.gauss(0, 1)))
-    assert not stream.found
+        training.batch(0.1 * math.exp(0.4 * draw.gauss(0, 1)))
+    assert not training.found
     for _ in range(10):
-        stream.batch(0.35 * math.exp(0.2 * draw.gauss(0, 1)))
-    (finding,) = stream.findings("loss_spike")
+        training.batch(0.35 * math.exp(0.2 * draw.gauss(0, 1)))
+    (finding,) = training.findings("loss_spike")
     assert finding.severity is Severity.WARNING
     assert "over the last 8 batches" in finding.summary
     assert 2001 <= finding.since.count <= finding.at.count <= 2010
 
 
 def test_heavy_tails_of_the_run_itself_raise_what_counts_as_a_spike() -> None:
-    stream, draw = Stream(), random.Random(1)
+    training, draw = Simulation(), random.Random(1)
     for at in range(6000):
-        calm(stream, 1, draw) if at % 40 else high(stream, draw, 1, loss=3.0)
-    early = stream.found.get("loss_spike/info", 0)
+        calm(training, 1, draw) if at % 40 else high(training, draw, 1, loss=3.0)
+    early = training.found.get("loss_spike/info", 0)
     assert early <= 3
     for at in range(6000):
-        calm(stream, 1, draw) if at % 40 else high(stream, draw, 1, loss=3.0)
-    assert stream.found.get("loss_spike/info", 0) == early
+        calm(training, 1, draw) if at % 40 else high(training, draw, 1, loss=3.0)
+    assert training.found.get("loss_spike/info", 0) == early
 
 
 @pytest.mark.parametrize("level", [-500.0, 0.0, 0.3])
 def test_a_loss_that_may_be_negative_has_spikes_too(level: float) -> None:
-    stream, draw = Stream(), random.Random(1)
+    training, draw = Simulation(), random.Random(1)
     for _ in range(1000):
-        stream.batch(level + draw.gauss(0, 1))
-    assert not stream.found
-    stream.batch(level + 3000.0)
-    assert stream.found == {"loss_spike/warning": 1}
+        training.batch(level + draw.gauss(0, 1))
+    assert not training.found
+    training.batch(level + 3000.0)
+    assert training.found == {"loss_spike/warning": 1}

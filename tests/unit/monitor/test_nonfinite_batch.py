@@ -6,47 +6,47 @@ import math
 import random
 
 from monitor.core.model import Severity
-from tests.harness.streams import Stream, calm
+from tests.harness.simulation import Simulation, calm
 
 
 def test_one_that_the_guard_put_right_wakes_nobody() -> None:
-    stream, draw = Stream(), random.Random(1)
-    calm(stream, 10, draw)
-    stream.batch(math.nan, 3.0)
-    assert stream.found == {"nonfinite_batch/info": 1}
-    assert not stream.alerts
+    training, draw = Simulation(), random.Random(1)
+    calm(training, 10, draw)
+    training.batch(math.nan, 3.0)
+    assert training.found == {"nonfinite_batch/info": 1}
+    assert not training.alerts
 
 
 def test_the_first_that_nothing_put_right_is_a_warning_at_that_batch_and_opens_no_incident() -> None:
-    stream, draw = Stream(), random.Random(1)
-    calm(stream, 10, draw)
-    stream.batch(math.nan, 3.0, cured=False)
-    (finding,) = stream.findings("nonfinite_batch")
+    training, draw = Simulation(), random.Random(1)
+    calm(training, 10, draw)
+    training.batch(math.nan, 3.0, cured=False)
+    (finding,) = training.findings("nonfinite_batch")
     assert (finding.severity, finding.at.count, finding.since.count) == (Severity.WARNING, 11, 11)
     assert "loss not finite for the first time" in finding.summary
-    assert [alert.kind for alert in stream.alerts] == ["watch"]
-    assert not stream.run.incidents
+    assert [alert.kind for alert in training.alerts] == ["watch"]
+    assert not training.run.training.ledger.incidents
 
 
 def test_those_that_follow_are_left_to_the_rules_of_burst_and_rate() -> None:
-    stream, draw = Stream(), random.Random(1)
+    training, draw = Simulation(), random.Random(1)
     for _ in range(3):
-        stream.batch(math.nan, 3.0)
-        calm(stream, 2000, draw)
-    assert stream.found == {"nonfinite_batch/info": 1}
+        training.batch(math.nan, 3.0)
+        calm(training, 2000, draw)
+    assert training.found == {"nonfinite_batch/info": 1}
 
 
 def test_a_new_generation_is_told_of_again() -> None:
-    stream, draw = Stream(), random.Random(1)
+    training, draw = Simulation(), random.Random(1)
     for _ in range(2):
-        calm(stream, 100, draw)
-        stream.batch(math.nan, 3.0)
-        stream.restart()
-    assert stream.found == {"nonfinite_batch/info": 2}
+        calm(training, 100, draw)
+        training.batch(math.nan, 3.0)
+        training.restart()
+    assert training.found == {"nonfinite_batch/info": 2}
 
 
 def test_the_overflow_of_a_scaler_is_none() -> None:
-    stream, draw = Stream(), random.Random(1)
-    calm(stream, 300, draw, scale=65536.0)
-    stream.batch(2.0, math.inf, overflow=True, scale=32768.0)
-    assert not stream.found
+    training, draw = Simulation(), random.Random(1)
+    calm(training, 300, draw, scale=65536.0)
+    training.batch(2.0, math.inf, overflow=True, scale=32768.0)
+    assert not training.found

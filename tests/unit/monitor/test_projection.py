@@ -24,36 +24,36 @@ SIX_HOURS_AN_EPOCH_S = 6 * 3600 / BATCHES_PER_EPOCH
 
 def test_the_pace_comes_from_the_runs_own_epochs_the_unfinished_one_included() -> None:
     run, _ = night()
-    pace = pace_s(run)
+    pace = pace_s(run.training)
     assert pace is not None
     assert pace * BATCHES_PER_EPOCH / 3600 == pytest.approx(4.89, abs=0.005)  # 15 h 34 min over 3.183 epochs
 
 
 def test_a_run_of_a_few_batches_has_no_pace_yet() -> None:
     run, _ = night()
-    del run.epochs[:3]
-    run.epochs[0].batches = 19
-    assert pace_s(run) is None
+    del run.training.epochs[:3]
+    run.training.epochs[0].batches = 19
+    assert pace_s(run.training) is None
 
 
 def test_an_epoch_that_was_left_without_an_end_does_not_spoil_the_pace() -> None:
     run, _ = night()
-    before = pace_s(run)
-    run.generation, run.ranks = 2, {}
-    assert pace_s(run) == pytest.approx(before, rel=1e-6)
+    before = pace_s(run.training)
+    run.generation, run.training.ranks = 2, {}
+    assert pace_s(run.training) == pytest.approx(before, rel=1e-6)
 
 
 def test_an_epoch_whose_end_never_arrived_does_not_reach_to_now() -> None:
     run, _ = night()
-    before = pace_s(run)
-    run.epochs[1].ended_s = None
-    assert pace_s(run) == pytest.approx(before, rel=1e-6)
+    before = pace_s(run.training)
+    run.training.epochs[1].ended_s = None
+    assert pace_s(run.training) == pytest.approx(before, rel=1e-6)
 
 
 def test_47_epochs_more_take_9_6_days_at_the_runs_pace_and_11_75_at_six_hours() -> None:
     run, _ = night()
     left = (EPOCHS - 3) * BATCHES_PER_EPOCH
-    pace = pace_s(run)
+    pace = pace_s(run.training)
     assert pace is not None
     assert (finish_s(NOW_S, left, pace) - NOW_S) / 3600 == pytest.approx(230, abs=0.5)
     assert (finish_s(NOW_S, left, pace) - NOW_S) / 86400 == pytest.approx(9.6, abs=0.05)
@@ -63,7 +63,7 @@ def test_47_epochs_more_take_9_6_days_at_the_runs_pace_and_11_75_at_six_hours() 
 def test_on_track_for_the_27th_fails_at_six_hours_and_is_uncertain_at_the_runs_own_pace() -> None:
     run, _ = night()
     left = (EPOCHS - 3) * BATCHES_PER_EPOCH
-    pace = pace_s(run)
+    pace = pace_s(run.training)
     assert pace is not None
     own, six = finish_s(NOW_S, left, pace), finish_s(NOW_S, left, SIX_HOURS_AN_EPOCH_S)
     assert too_close(own, DEADLINE_S, NOW_S)
@@ -75,7 +75,7 @@ def test_on_track_for_the_27th_fails_at_six_hours_and_is_uncertain_at_the_runs_o
 
 def test_six_hours_lost_are_0_9_hours_thrown_away() -> None:
     run, _ = night()
-    pace = pace_s(run)
+    pace = pace_s(run.training)
     redo = redo_batches(3, LEFT, BATCHES_PER_EPOCH)
     assert pace is not None
     assert redo == BATCHES_SEEN

@@ -25,7 +25,7 @@ HOSTILE = (
 @pytest.fixture
 def report() -> str:
     run, incident = night()
-    return render(run, incident, NOW_S)
+    return render(run, run.training, incident, NOW_S)
 
 
 def section(text: str, title: str) -> str:
@@ -53,8 +53,8 @@ def test_73_nan_against_72_skips_is_explained_by_accumulation(report: str) -> No
 
 def test_isolated_overflows_explain_more_skips_than_nan_batches() -> None:
     run, incident = night()
-    run.epochs[-1].skipped_by_scaler, run.epochs[-1].overflows = 78, 5
-    told = section(render(run, incident, NOW_S), "NaN batches and skipped steps")
+    run.training.epochs[-1].skipped_by_scaler, run.training.epochs[-1].overflows = 78, 5
+    told = section(render(run, run.training, incident, NOW_S), "NaN batches and skipped steps")
     assert "5 isolated scaler overflows skipped a step each" in told
     assert "Each NaN batch cost" not in told
     assert "more than NaN batches" not in told, "73 are left when the overflows are taken off"
@@ -62,8 +62,8 @@ def test_isolated_overflows_explain_more_skips_than_nan_batches() -> None:
 
 def test_the_same_number_of_nan_batches_and_skips_is_said_too() -> None:
     run, incident = night()
-    run.epochs[-1].skipped_by_scaler = 73
-    assert "Each NaN batch cost one step" in render(run, incident, NOW_S)
+    run.training.epochs[-1].skipped_by_scaler = 73
+    assert "Each NaN batch cost one step" in render(run, run.training, incident, NOW_S)
 
 
 def test_memory_growth_is_put_down_to_the_crowded_image_in_the_same_batch(report: str) -> None:
@@ -74,14 +74,14 @@ def test_memory_growth_is_put_down_to_the_crowded_image_in_the_same_batch(report
 
 def test_memory_growth_in_another_batch_is_not_put_down_to_crowding() -> None:
     run, incident = night()
-    run.epochs[-1].instances_max_at = 5000
-    assert "crowded images did not drive it" in render(run, incident, NOW_S)
+    run.training.epochs[-1].instances_max_at = 5000
+    assert "crowded images did not drive it" in render(run, run.training, incident, NOW_S)
 
 
 def test_memory_that_grew_between_two_epochs_is_not_put_down_to_a_batch() -> None:
     run, incident = night()
-    run.epochs[-1].reserved_first = run.epochs[-1].reserved_max
-    assert "by what lies between epoch 3 and 4" in render(run, incident, NOW_S)
+    run.training.epochs[-1].reserved_first = run.training.epochs[-1].reserved_max
+    assert "by what lies between epoch 3 and 4" in render(run, run.training, incident, NOW_S)
 
 
 def test_the_bias_group_is_seen_at_80_times_lr0(report: str) -> None:
@@ -98,7 +98,7 @@ def test_the_scheduler_and_the_end_of_warm_up_are_ruled_out_by_numbers(report: s
 
 def test_a_jump_of_a_rate_is_named() -> None:
     run, incident = night()
-    run.epochs[-1].rates_first = (0.000282, 0.000282, 0.0701)
+    run.training.epochs[-1].rates_first = (0.000282, 0.000282, 0.0701)
     assert "The rate jumped between the end of epoch 3 and the start of epoch 4: bias 0.0403 -> 0.0701" in render(
         run, incident, NOW_S
     )
@@ -106,9 +106,9 @@ def test_a_jump_of_a_rate_is_named() -> None:
 
 def test_a_setting_that_changed_since_the_last_clean_epoch_is_listed() -> None:
     run, incident = night()
-    run.settings_log.append((1, SettingChanged(NOW_S, 4, 0, "accumulate", "3", "4", "warm-up")))
-    run.settings_log.append((1, SettingChanged(NOW_S, 1, 0, "imgsz", "320", "640", "")))
-    told = section(render(run, incident, NOW_S), "What changed since epoch 3")
+    run.training.settings_log.append((1, SettingChanged(NOW_S, 4, 0, "accumulate", "3", "4", "warm-up")))
+    run.training.settings_log.append((1, SettingChanged(NOW_S, 1, 0, "imgsz", "320", "640", "")))
+    told = section(render(run, run.training, incident, NOW_S), "What changed since epoch 3")
     assert "| epoch 4, batch 0 | accumulate | 3 -> 4 | warm-up |" in told
     assert "imgsz" not in told
 
@@ -117,7 +117,7 @@ def test_time_lost_is_the_thrown_away_batches_at_the_runs_pace_plus_the_standsti
     run, incident = night()
     incident.batches_discarded, incident.downtime_s, incident.resumed_s = BATCHES_SEEN, 72.0, NOW_S
     incident.state = IncidentState.WATCHING
-    told = section(render(run, incident, NOW_S), "Time lost")
+    told = section(render(run, run.training, incident, NOW_S), "Time lost")
     assert "55 min 1 s in all" in told
     assert "thrown away: 7,550 batches x 0.428 s = 53 min 49 s" in told
     assert "to the first new batch: 1 min 12 s" in told
@@ -126,7 +126,7 @@ def test_time_lost_is_the_thrown_away_batches_at_the_runs_pace_plus_the_standsti
 def test_an_adjustment_in_place_loses_no_batch() -> None:
     run, incident = night()
     incident.action, incident.plan = "adjust", None
-    assert "no trained batch was thrown away" in section(render(run, incident, NOW_S), "Time lost")
+    assert "no trained batch was thrown away" in section(render(run, run.training, incident, NOW_S), "Time lost")
 
 
 def test_the_deadline_is_judged_by_the_runs_own_pace(report: str) -> None:
@@ -140,7 +140,7 @@ def test_the_deadline_is_judged_by_the_runs_own_pace(report: str) -> None:
 def test_a_deadline_far_off_the_projection_is_kept_or_missed_without_doubt(days: int, verdict: str) -> None:
     run, incident = night()
     run.spec = msgspec.structs.replace(run.spec, deadline_s=NOW_S + days * 86400)
-    assert f"UTC is {verdict}**" in render(run, incident, NOW_S)
+    assert f"UTC is {verdict}**" in render(run, run.training, incident, NOW_S)
 
 
 def test_every_checkpoint_has_a_verdict_and_the_reason_for_it(report: str) -> None:
@@ -168,13 +168,13 @@ def test_the_outcome_follows_the_incident() -> None:
         250,
         2,
     )
-    watching = section(render(run, incident, NOW_S), "Outcome")
+    watching = section(render(run, run.training, incident, NOW_S), "Outcome")
     assert (
         "Not proven yet: 250 of 1,000 healthy batches at the new learning rate; 2 samples of the onset not met"
         in watching
     )
     incident.state, incident.closed_s, incident.outcome = IncidentState.RESOLVED, NOW_S, "1,000 healthy batches"
-    assert "Resolved on 2025-11-18 08:00:00 UTC: 1,000 healthy batches." in render(run, incident, NOW_S)
+    assert "Resolved on 2025-11-18 08:00:00 UTC: 1,000 healthy batches." in render(run, run.training, incident, NOW_S)
 
 
 def test_every_line_of_the_story_has_its_time_and_zone(report: str) -> None:
@@ -183,17 +183,17 @@ def test_every_line_of_the_story_has_its_time_and_zone(report: str) -> None:
 
 def _hostile() -> tuple[RunState, Incident]:
     run, incident = night()
-    assert run.training is not None
+    assert run.training.started is not None
     run.spec = msgspec.structs.replace(run.spec, title=HOSTILE)
-    run.training = msgspec.structs.replace(
-        run.training, part_names=(HOSTILE,) * 3, group_names=(HOSTILE,) * 3, versions={HOSTILE: HOSTILE}
+    run.training.started = msgspec.structs.replace(
+        run.training.started, part_names=(HOSTILE,) * 3, group_names=(HOSTILE,) * 3, versions={HOSTILE: HOSTILE}
     )
-    run.training.settings["data"] = HOSTILE
-    run.nonfinite_log[0] = (1, msgspec.structs.replace(run.nonfinite_log[0][1], first_bad=HOSTILE))
-    run.settings_log.append((1, SettingChanged(NOW_S, 4, 0, HOSTILE, HOSTILE, HOSTILE, HOSTILE)))
-    run.checkpoints[0].reasons = [HOSTILE]
-    run.checkpoints[1].saved_s = math.inf
-    run.ended, run.ended_detail, run.final_metrics = "failed", HOSTILE, {HOSTILE: math.nan}
+    run.training.started.settings["data"] = HOSTILE
+    run.training.nonfinite_log[0] = (1, msgspec.structs.replace(run.training.nonfinite_log[0][1], first_bad=HOSTILE))
+    run.training.settings_log.append((1, SettingChanged(NOW_S, 4, 0, HOSTILE, HOSTILE, HOSTILE, HOSTILE)))
+    run.training.checkpoints[0].reasons = [HOSTILE]
+    run.training.checkpoints[1].saved_s = math.inf
+    run.ended, run.ended_detail, run.training.final_metrics = "failed", HOSTILE, {HOSTILE: math.nan}
     incident.onset_samples = [HOSTILE] * 40
     incident.reason = incident.outcome = HOSTILE
     incident.options.append(Option(HOSTILE, HOSTILE, False))
@@ -205,7 +205,7 @@ def _hostile() -> tuple[RunState, Incident]:
 def test_hostile_names_stay_text_in_markdown_and_html() -> None:
     """Rendered by a real Markdown parser: no link, image, code, emphasis, heading or tag comes from them."""
     run, incident = _hostile()
-    text = render(run, incident, NOW_S)
+    text = render(run, run.training, incident, NOW_S)
     assert "\u202e" not in text
     assert "\x1b" not in text
     page = MarkdownIt("gfm-like", {"linkify": False, "html": True}).render(text)
@@ -218,7 +218,7 @@ def test_hostile_names_stay_text_in_markdown_and_html() -> None:
 def test_hostile_names_break_no_table() -> None:
     """Each row of a table has as many cells as its header, whatever stands in it."""
     run, incident = _hostile()
-    page = MarkdownIt("gfm-like", {"linkify": False}).render(render(run, incident, NOW_S))
+    page = MarkdownIt("gfm-like", {"linkify": False}).render(render(run, run.training, incident, NOW_S))
     tables = re.findall(r"<table>.*?</table>", page, re.DOTALL)
     assert len(tables) == 8
     for table in tables:
@@ -238,21 +238,23 @@ def test_a_run_that_has_shown_nothing_yet_still_gets_a_report() -> None:
 
 def test_senseless_numbers_from_a_trainer_break_nothing() -> None:
     run, incident = night()
-    assert run.training is not None
-    run.training = msgspec.structs.replace(run.training, batches_per_epoch=0)
-    run.training.settings.update(lr0="nan", warmup_epochs="inf")
-    run.epochs[-1] = EpochRow(1, 4, 0, NOW_S, rates_first=(math.inf, math.nan, -1.0), reserved_max=0, batches=1)
-    text = render(run, incident, NOW_S)
+    assert run.training.started is not None
+    run.training.started = msgspec.structs.replace(run.training.started, batches_per_epoch=0)
+    run.training.started.settings.update(lr0="nan", warmup_epochs="inf")
+    run.training.epochs[-1] = EpochRow(
+        1, 4, 0, NOW_S, rates_first=(math.inf, math.nan, -1.0), reserved_max=0, batches=1
+    )
+    text = render(run, run.training, incident, NOW_S)
     assert "too short to project" in text
 
 
 def test_a_run_without_a_deadline_says_when_it_ends() -> None:
     run, incident = night()
     run.spec = msgspec.structs.replace(run.spec, deadline_s=None)
-    assert "No deadline was given." in render(run, incident, NOW_S)
+    assert "No deadline was given." in render(run, run.training, incident, NOW_S)
 
 
 def test_a_finished_run_is_held_against_its_deadline() -> None:
     run, incident = night()
     run.ended, run.ended_s = "finished", NOW_S
-    assert "was kept, 9.7 days to spare" in render(run, incident, NOW_S)
+    assert "was kept, 9.7 days to spare" in render(run, run.training, incident, NOW_S)

@@ -5,29 +5,30 @@ from __future__ import annotations
 from monitor.report import render
 from monitor.report.diagnosis import likely_cause, what_changed
 from tests.harness.night import NOW_S, night
-from tests.harness.planted import FORWARD, HEALTHY, Planted
+from tests.harness.noise import FORWARD, HEALTHY
+from tests.harness.simulation import Simulation, noisy
 from trainer_hooks.wire.messages import Nonfinite
 
 HOSTILE = "<img src=x onerror=alert(1)> | **bold** [a](http://evil.example)\n# heading"
 
 
-def diagnosed(*, change: bool = False, **settings: str) -> Planted:
-    training = Planted(
+def diagnosed(*, change: bool = False, **settings: str) -> Simulation:
+    training = noisy(
         1, batches_per_epoch=150, group_names=(HOSTILE, "bias"), settings=settings, framework="ultralytics"
     )
-    training.calm(300)
+    training.noisy_batches(300)
     if change:
         training.setting(HOSTILE, HOSTILE, HOSTILE + "2")
     for i in range(1000):
         hit = i % 150 == 11
         bad = FORWARD | Nonfinite.BUFFER if hit else HEALTHY
-        training.batch(bad=bad, samples=(HOSTILE, f"{i}.jpg"), first_bad=HOSTILE)
+        training.noisy_batch(bad=bad, samples=(HOSTILE, f"{i}.jpg"), first_bad=HOSTILE)
     return training
 
 
 def test_the_cause_stands_after_what_happened_and_before_the_numbers() -> None:
     training = diagnosed()
-    text = render(training.run, training.incident, training.now_s)
+    text = render(training.run, training.run.training, training.incident, training.now_s)
     headings = [line for line in text.splitlines() if line.startswith("## ")]
     at = headings.index("## Likely cause")
     assert headings[at - 1 : at + 2] == ["## What happened", "## Likely cause", "## What changed"]
@@ -65,4 +66,4 @@ def test_a_run_of_an_older_daemon_has_no_such_section() -> None:
     assert incident.diagnosis is None
     assert likely_cause(run, incident, NOW_S) == []
     assert what_changed(run, incident, NOW_S) == []
-    assert "## Likely cause" not in render(run, incident, NOW_S)
+    assert "## Likely cause" not in render(run, run.training, incident, NOW_S)

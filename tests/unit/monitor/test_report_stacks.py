@@ -19,8 +19,8 @@ def taken(rank: int, *threads: str, how: str = "hook", at_s: float = NOW_S - 60.
 def told(*stacks: TakenStacks, family: str = "hang") -> str:
     run, incident = night()
     incident.family, incident.opened_s = family, NOW_S - 50.0
-    run.stacks.taken += stacks
-    return render(run, incident, NOW_S)
+    run.training.ledger.stacks.taken += stacks
+    return render(run, run.training, incident, NOW_S)
 
 
 def test_the_rank_that_stands_elsewhere_comes_first_and_the_others_together() -> None:

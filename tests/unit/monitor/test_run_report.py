@@ -10,7 +10,7 @@ from monitor.report.report_input import ReportInput, without_statistics
 from monitor.report.whole import blocks, markdown
 from tests.harness.night import NOW_S, night
 from tests.harness.report_inputs import report_input_of, rolled_back
-from tests.harness.world import World
+from tests.harness.simulation import supervised
 from trainer_hooks.wire.runfolder import RunSpec
 
 
@@ -44,7 +44,7 @@ def test_it_begins_with_the_run_and_where_it_stands(text: str) -> None:
 
 
 def test_every_pass_through_an_epoch_has_its_row(report_input: ReportInput, text: str) -> None:
-    passes = [(str(row.epoch), str(row.generation), row.status) for row in report_input.run.epochs]
+    passes = [(str(row.epoch), str(row.generation), row.status) for row in report_input.run.training.epochs]
     assert [tuple(row.strip("| ").split(" | "))[:3] for row in rows(text, "Epochs")] == passes
     assert ("4", "1", "discarded") in passes
 
@@ -53,7 +53,7 @@ def test_every_finding_stands_with_its_place_its_onset_its_value_and_its_rule(
     report_input: ReportInput, text: str
 ) -> None:
     told = rows(text, "Findings")
-    assert len(told) == len(report_input.run.findings)
+    assert len(told) == len(report_input.run.training.findings)
     assert any(row.startswith("| critical | poisoned_state | epoch 4, batch 35 |") for row in told)
 
 
@@ -62,7 +62,7 @@ def test_what_was_ordered_is_told_with_what_it_cost(report_input: ReportInput, t
     assert row.startswith("| 1 | rolled back | epoch 4, batch ")
     assert "| end of epoch 3 |" in row
     assert "- Orders to stop: 1 applied." in section(text, "Orders and rollbacks")
-    lost = report_input.run.totals.batches_discarded
+    lost = report_input.run.training.totals.batches_discarded
     assert lost > 0
     assert f"thrown away: {lost} batch" in section(text, "Time lost")
 
@@ -79,9 +79,9 @@ def test_the_checkpoint_that_was_gone_back_to_is_marked(text: str) -> None:
 
 
 def test_a_run_without_trouble_says_so() -> None:
-    world = World(epochs=2, batches_per_epoch=40)
-    world.train()
-    text = markdown(blocks(report_input_of(world)))
+    simulation = supervised(epochs=2, batches_per_epoch=40)
+    simulation.train()
+    text = markdown(blocks(report_input_of(simulation)))
     assert "- Incidents: none." in text
     assert "None of 1 min 20 s: no trained batch was thrown away." in text
     assert "## Orders and rollbacks" not in text
@@ -105,17 +105,17 @@ def test_a_live_run_says_where_it_is_and_when_it_ends() -> None:
 def test_only_the_latest_incidents_are_told_in_full_and_every_one_is_listed() -> None:
     run, incident = night()
     incident.state = IncidentState.RESOLVED
-    run.incidents = [incident] * 14
+    run.training.ledger.incidents = [incident] * 14
     text = markdown(blocks(ReportInput(run, NOW_S)))
     assert len(rows(text, "Incidents")) == 14
     assert text.count("## Incident 1 of") == 10
 
 
 def test_a_report_needs_no_statistics_and_leaves_the_run_as_it_is() -> None:
-    world = rolled_back()
-    stripped = without_statistics(world.run)
+    simulation = rolled_back()
+    stripped = without_statistics(simulation.run)
     assert all(not rank.learned.signals for rank in stripped.ranks.values())
     assert all(checkpoint.learned is None for checkpoint in stripped.checkpoints)
-    assert any(checkpoint.learned is not None for checkpoint in world.run.checkpoints)
-    now_s = world.now_s
-    assert markdown(blocks(ReportInput(stripped, now_s))) == markdown(blocks(ReportInput(world.run, now_s)))
+    assert any(checkpoint.learned is not None for checkpoint in simulation.run.training.checkpoints)
+    now_s = simulation.now_s
+    assert markdown(blocks(ReportInput(stripped, now_s))) == markdown(blocks(ReportInput(simulation.run, now_s)))

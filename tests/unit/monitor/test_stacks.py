@@ -5,25 +5,28 @@ from __future__ import annotations
 import random
 
 from monitor.core.detectors.hang import HangConfig
-from monitor.core.model import Effect, Entry, Input, LookAtTraining, SendOrder, StacksTaken, Tick
+from monitor.core.model import Entry, LookAtTraining, SendOrder, StacksTaken, Tick
 from monitor.core.policy.settings import Detectors, Policy
 from monitor.core.policy.stack_collection import STREAKS_MAX
-from tests.harness.streams import Stream
+from tests.harness.simulation import Simulation
 from trainer_hooks.wire.messages import Order, PhaseChanged, StacksSeen
 
 HUNG = ("MainThread\n  train.py:3 main\n  data.py:9 fetch\n  threading.py:327 Condition.wait",)
 
 
-class Standstill(Stream):
-    """A stream that remembers what was sent and asked for."""
+class Standstill(Simulation):
+    """A training whose orders and requests for a look from outside can be counted."""
 
-    def put(self, given: Input) -> list[Effect]:
-        effects = super().put(given)
-        self.sent = [*getattr(self, "sent", []), *(e.order for e in effects if isinstance(e, SendOrder))]
-        self.looks = [*getattr(self, "looks", []), *(e for e in effects if isinstance(e, LookAtTraining))]
-        return effects
+    @property
+    def sent(self) -> list[Order]:
+        """Every order, again each time that it was sent."""
+        return [effect.order for effect in self.effects if isinstance(effect, SendOrder)]
 
-    def train(self, batches: int = 300, ranks: int = 1) -> None:
+    @property
+    def looks(self) -> list[LookAtTraining]:
+        return [effect for effect in self.effects if isinstance(effect, LookAtTraining)]
+
+    def go_on(self, batches: int = 300, ranks: int = 1) -> None:
         draw = random.Random(1)
         for _ in range(batches):
             for rank in range(ranks):
@@ -34,10 +37,7 @@ class Standstill(Stream):
             self.tick(1.0)
 
     def answer(self, order: Order, threads: tuple[str, ...] = HUNG) -> None:
-        self.event_seq += 1
-        seen = StacksSeen(self.now_s, order.id, "train", 30.0, "hook", threads)
-        self.event_seq -= 1
-        self.event(seen, rank=order.rank)
+        self.send(StacksSeen(self.now_s, order.id, "train", 30.0, "hook", threads), rank=order.rank)
 
     @property
     def wanted(self) -> dict[str, Order]:
@@ -45,114 +45,114 @@ class Standstill(Stream):
 
 
 def hung(ranks: int = 1, *, act: bool = False) -> Standstill:
-    stream = Standstill(policy=Policy(detectors=Detectors(hang=HangConfig(act=act))))
-    stream.event(PhaseChanged(0.0, 1, "train"))
-    stream.train(ranks=ranks)
-    stream.silent(31)
-    assert stream.found == ({"hang/critical": 1} if act else {"hang/warning": 1})
-    return stream
+    training = Standstill(policy=Policy(detectors=Detectors(hang=HangConfig(act=act))))
+    training.send(PhaseChanged(0.0, 1, "train"))
+    training.go_on(ranks=ranks)
+    training.silent(31)
+    assert training.found == ({"hang/critical": 1} if act else {"hang/warning": 1})
+    return training
 
 
 def test_every_rank_is_asked_once_and_again_until_it_answers() -> None:
-    stream = hung(ranks=3)
-    assert sorted(order.rank for order in stream.wanted.values()) == [0, 1, 2]
-    stream.silent(3)
-    assert len(stream.wanted) == 3
-    assert len(stream.sent) > 6
-    for order in stream.wanted.values():
-        stream.answer(order)
-    before = len(stream.sent)
-    stream.silent(100)
-    assert len(stream.sent) == before
-    assert not stream.looks
-    assert [taken.rank for taken in stream.run.stacks.taken] == [0, 1, 2]
+    training = hung(ranks=3)
+    assert sorted(order.rank for order in training.wanted.values()) == [0, 1, 2]
+    training.silent(3)
+    assert len(training.wanted) == 3
+    assert len(training.sent) > 6
+    for order in training.wanted.values():
+        training.answer(order)
+    before = len(training.sent)
+    training.silent(100)
+    assert len(training.sent) == before
+    assert not training.looks
+    assert [taken.rank for taken in training.run.training.ledger.stacks.taken] == [0, 1, 2]
 
 
 def test_people_are_told_where_it_stands_and_the_rank_that_stands_elsewhere_comes_first() -> None:
-    stream = hung(ranks=3)
-    for order in stream.wanted.values():
+    training = hung(ranks=3)
+    for order in training.wanted.values():
         other = ("MainThread\n  train.py:3 main\n  data.py:5 open_archive",)
-        stream.answer(order, other if order.rank == 1 else HUNG)
-    assert [alert.kind for alert in stream.alerts] == ["watch", "stacks"]
-    assert stream.alerts[-1].text.startswith("rank 1 stands in data.py:5 open_archive < train.py:3 main; rank 0, 2 ")
-    assert stream.alerts[-1].text in stream.said
+        training.answer(order, other if order.rank == 1 else HUNG)
+    assert [alert.kind for alert in training.alerts] == ["watch", "stacks"]
+    assert training.alerts[-1].text.startswith("rank 1 stands in data.py:5 open_archive < train.py:3 main; rank 0, 2 ")
+    assert training.alerts[-1].text in training.messages
 
 
 def test_a_rank_that_does_not_answer_is_looked_at_from_outside_once() -> None:
-    stream = hung(ranks=2)
-    first, second = stream.wanted.values()
-    stream.answer(first)
-    stream.silent(10)
-    assert [(look.rank, look.order) for look in stream.looks] == [(second.rank, second.id)]
-    seen = StacksSeen(stream.now_s, second.id, "", 0.0, "faulthandler", HUNG)
-    stream.put(StacksTaken("s", 1, second.rank, seen))
-    stream.put(StacksTaken("s", 1, second.rank, seen))
-    assert [taken.seen.how for taken in stream.run.stacks.taken] == ["hook", "faulthandler"]
-    assert "stands in threading.py:327" in stream.alerts[-1].text
+    training = hung(ranks=2)
+    first, second = training.wanted.values()
+    training.answer(first)
+    training.silent(10)
+    assert [(look.rank, look.order) for look in training.looks] == [(second.rank, second.id)]
+    seen = StacksSeen(training.now_s, second.id, "", 0.0, "faulthandler", HUNG)
+    training.feed(StacksTaken("night", 1, second.rank, seen))
+    training.feed(StacksTaken("night", 1, second.rank, seen))
+    assert [taken.seen.how for taken in training.run.training.ledger.stacks.taken] == ["hook", "faulthandler"]
+    assert "stands in threading.py:327" in training.alerts[-1].text
 
 
 def test_when_nobody_answers_that_is_said_and_no_second_alert_goes_out() -> None:
-    stream = hung()
-    stream.silent(60)
-    assert [alert.kind for alert in stream.alerts] == ["watch"]
-    assert any("not known where training stands still" in said for said in stream.said)
+    training = hung()
+    training.silent(60)
+    assert [alert.kind for alert in training.alerts] == ["watch"]
+    assert any("not known where training stands still" in said for said in training.messages)
 
 
 def test_an_answer_that_nobody_asked_for_is_passed_over() -> None:
-    stream = hung()
-    [order] = stream.wanted.values()
-    stream.answer(Order("s-g1-o99", "s", 1, 0, "stacks", "", ""))
-    assert not stream.run.stacks.taken
-    stream.answer(order)
-    stream.answer(order)
-    assert len(stream.run.stacks.taken) == 1
+    training = hung()
+    [order] = training.wanted.values()
+    training.answer(Order("night-g1-o99", "night", 1, 0, "stacks", "", ""))
+    assert not training.run.training.ledger.stacks.taken
+    training.answer(order)
+    training.answer(order)
+    assert len(training.run.training.ledger.stacks.taken) == 1
 
 
 def test_an_incident_about_a_hang_waits_for_the_stacks_and_tells_them_in_its_story() -> None:
-    stream = hung(act=True)
-    assert not stream.run.incidents
-    [order] = stream.wanted.values()
-    stream.answer(order)
-    stream.silent(4)
-    [incident] = stream.run.incidents
+    training = hung(act=True)
+    assert not training.run.training.ledger.incidents
+    [order] = training.wanted.values()
+    training.answer(order)
+    training.silent(4)
+    [incident] = training.run.training.ledger.incidents
     assert incident.family == "hang"
-    assert "stands in threading.py:327 Condition.wait" in "".join(stream.said)
+    assert "stands in threading.py:327 Condition.wait" in "".join(training.messages)
 
 
 def test_an_incident_about_a_hang_does_not_wait_for_ever() -> None:
-    stream = hung(act=True)
-    stream.silent(30)
-    assert [incident.family for incident in stream.run.incidents] == ["hang"]
+    training = hung(act=True)
+    training.silent(30)
+    assert [incident.family for incident in training.run.training.ledger.incidents] == ["hang"]
 
 
 def test_a_training_that_hangs_again_and_again_is_asked_a_bounded_number_of_times() -> None:
-    stream = Standstill()
-    stream.event(PhaseChanged(0.0, 1, "train"))
+    training = Standstill()
+    training.send(PhaseChanged(0.0, 1, "train"))
     for _ in range(STREAKS_MAX + 3):
-        stream.train(400)
-        stream.run.longest_s["train"] = 0.3  # or the last standstill is what the next is held against
-        stream.silent(60)
-    assert len(stream.wanted) == STREAKS_MAX
+        training.go_on(400)
+        training.run.training.longest_s["train"] = 0.3  # or the last standstill is what the next is held against
+        training.silent(60)
+    assert len(training.wanted) == STREAKS_MAX
 
 
 def test_the_state_after_a_restart_goes_on_asking() -> None:
-    stream = hung()
-    stream.reload()
-    before = len(stream.sent)
-    stream.silent(2)
-    assert len(stream.sent) > before
+    training = hung()
+    training.reload()
+    before = len(training.sent)
+    training.silent(2)
+    assert len(training.sent) > before
 
 
 def test_the_same_entries_give_the_same_orders() -> None:
     first, second = hung(ranks=2), hung(ranks=2)
     assert list(first.wanted) == list(second.wanted)
-    assert first.core.feed(Entry(first.seq, first.now_s, Tick())).effects == []
+    assert first.core.feed(Entry(first.core.fleet.seq, first.now_s, Tick())).effects == []
 
 
 def test_what_is_kept_of_the_stacks_is_bounded() -> None:
-    stream = hung()
-    [order] = stream.wanted.values()
-    stream.answer(order, tuple(f"thread {number}\n" + "  a.py:1 f\n" * 5000 for number in range(50)))
-    [taken] = stream.run.stacks.taken
+    training = hung()
+    [order] = training.wanted.values()
+    training.answer(order, tuple(f"thread {number}\n" + "  a.py:1 f\n" * 5000 for number in range(50)))
+    [taken] = training.run.training.ledger.stacks.taken
     assert [text.partition("\n")[0] for text in taken.seen.threads][-2:] == ["thread 48", "thread 49"]
     assert sum(map(len, taken.seen.threads)) < 20_000

@@ -17,7 +17,7 @@ from monitor.report.text import safe
 from monitor.report.whole import blocks, markdown
 from tests.harness.night import BATCHES_SEEN, NOW_S, night
 from tests.harness.report_inputs import rolled_back
-from tests.harness.world import World
+from tests.harness.simulation import supervised
 from trainer_hooks.wire.runfolder import RunSpec
 
 MARGIN = "2 h 10 min before the deadline of 2025-11-28 00:00 UTC"
@@ -29,7 +29,7 @@ def of_night(**changes: Any) -> Summary:
     run.supervisor_pid = 4711
     for name, value in changes.items():
         setattr(incident, name, value)
-    return summary_of(run, incident, NOW_S)
+    return summary_of(run, run.training, incident, NOW_S)
 
 
 def test_it_answers_the_questions_of_the_night_in_eight_lines() -> None:
@@ -90,7 +90,7 @@ def test_where_nobody_may_act_a_person_has_to_decide() -> None:
     run.supervisor_pid, run.spec = 4711, msgspec.structs.replace(run.spec, act=False)
     incident.state, incident.action, incident.attempts = IncidentState.WATCHING, "", 0
     incident.reason = "this run was started to be observed only"
-    found = summary_of(run, incident, NOW_S)
+    found = summary_of(run, run.training, incident, NOW_S)
     assert found.done == "Nothing: this run was started to be observed only."
     assert found.to_do.startswith("Decide: let it train, or stop it with: trainwarden stop night-1.")
 
@@ -98,14 +98,14 @@ def test_where_nobody_may_act_a_person_has_to_decide() -> None:
 def test_a_lost_supervisor_comes_before_everything_else() -> None:
     run, incident = night()
     assert run.supervisor_pid == 0
-    assert "trainwarden run --adopt night-1" in summary_of(run, incident, NOW_S).to_do
+    assert "trainwarden run --adopt night-1" in summary_of(run, run.training, incident, NOW_S).to_do
 
 
 @pytest.mark.parametrize(("days", "word"), [(5, "Missed"), (15, "Kept"), (None, "None was given.")])
 def test_the_deadline_is_kept_missed_or_was_not_given(days: int | None, word: str) -> None:
     run, incident = night()
     run.spec = msgspec.structs.replace(run.spec, deadline_s=None if days is None else NOW_S + days * 86400)
-    assert summary_of(run, incident, NOW_S).deadline.startswith(word)
+    assert summary_of(run, run.training, incident, NOW_S).deadline.startswith(word)
 
 
 def test_time_lost_is_batches_and_time_without_training() -> None:
@@ -114,9 +114,11 @@ def test_time_lost_is_batches_and_time_without_training() -> None:
 
 
 def test_a_healthy_run_says_so() -> None:
-    world = World(epochs=2, batches_per_epoch=40)
-    world.train()
-    found = summary_of(world.run, shown_incident(world.run), world.now_s)
+    simulation = supervised(epochs=2, batches_per_epoch=40)
+    simulation.train()
+    found = summary_of(
+        simulation.run, simulation.run.training, shown_incident(simulation.run.training), simulation.now_s
+    )
     assert found.happened == "No problem was found in 80 batches."
     assert found.now == "The training finished."
     assert (found.cause, found.done, found.cost, found.to_do) == ("", "", "None.", "Nothing.")
@@ -125,21 +127,28 @@ def test_a_healthy_run_says_so() -> None:
 def test_a_failed_run_says_what_to_do() -> None:
     run = RunState(spec=RunSpec(run="r", argv=("python",), cwd="/", created_s=NOW_S, act=True), policy="", opened_s=0)
     run.ended, run.ended_s, run.ended_detail = "failed", NOW_S, "exit code 1"
-    found = summary_of(run, None, NOW_S)
+    found = summary_of(run, run.training, None, NOW_S)
     assert found.happened == "The run failed after 0 batches: exit code 1."
     assert found.to_do.startswith("Read the last lines that the training printed")
 
 
 def test_report_status_and_alert_begin_with_the_same_lines() -> None:
-    world = rolled_back()
-    (incident,) = world.run.incidents
-    lines = summary_of(world.run, incident, world.now_s).labelled()
+    simulation = rolled_back()
+    (incident,) = simulation.run.training.ledger.incidents
+    lines = summary_of(simulation.run, simulation.run.training, incident, simulation.now_s).labelled()
     top = [f"- **{label}:** {safe(text, 600)}" for label, text in lines]
-    assert render(world.run, incident, world.now_s).splitlines()[4 : 4 + len(top)] == top
-    assert markdown(blocks(ReportInput(world.run, world.now_s))).splitlines()[4 : 4 + len(top)] == top
-    assert list(detail_of(world.run, world.now_s, 9469).in_short) == lines
-    for alert in world.alerts:
+    assert (
+        render(simulation.run, simulation.run.training, incident, simulation.now_s).splitlines()[4 : 4 + len(top)]
+        == top
+    )
+    assert markdown(blocks(ReportInput(simulation.run, simulation.now_s))).splitlines()[4 : 4 + len(top)] == top
+    assert list(detail_of(simulation.run, simulation.now_s, 9469).in_short) == lines
+    for alert in simulation.alerts:
         if alert.incident:
             assert alert.text.startswith("What happened: 1 of 36 batches in epoch 4 gave NaN or infinity")
-    closed = next(alert for alert in world.alerts if alert.kind == "closed")
-    assert [line for line in summary_of(world.run, incident, closed.at_s).lines() if line not in closed.text] == []
+    closed = next(alert for alert in simulation.alerts if alert.kind == "closed")
+    assert [
+        line
+        for line in summary_of(simulation.run, simulation.run.training, incident, closed.at_s).lines()
+        if line not in closed.text
+    ] == []

@@ -11,14 +11,14 @@ import pytest
 
 from monitor.core.detectors import load_all
 from monitor.core.model import Severity
-from tests.harness.streams import Stream
+from tests.harness.simulation import Simulation
 
 ONLY = {name: detector for name, detector in load_all().items() if name in ("throughput", "step_time", "data_wait")}
 
 
-def timed(stream: Stream, batches: int, draw: random.Random, factor: Callable[[int], float], **more: Any) -> None:
+def timed(training: Simulation, batches: int, draw: random.Random, factor: Callable[[int], float], **more: Any) -> None:
     for at in range(batches):
-        stream.batch(2.0, 3.0, took_s=0.2 * factor(at) * math.exp(0.05 * draw.gauss(0, 1)), **more)
+        training.batch(2.0, 3.0, took_s=0.2 * factor(at) * math.exp(0.05 * draw.gauss(0, 1)), **more)
 
 
 def steady(factor: float) -> Callable[[int], float]:
@@ -27,43 +27,43 @@ def steady(factor: float) -> Callable[[int], float]:
 
 @pytest.mark.parametrize("slower", [1.1, 1.15, 1.2])
 def test_a_loss_of_a_tenth_or_more_is_a_warning_within_400_batches(slower: float) -> None:
-    stream, draw = Stream(detectors=ONLY, batches_per_epoch=500), random.Random(1)
-    timed(stream, 2000, draw, steady(1.0))
-    timed(stream, 400, draw, steady(slower))
-    assert stream.found == {"throughput/warning": 1}
-    (finding,) = stream.findings("throughput")
+    training, draw = Simulation(detectors=ONLY, batches_per_epoch=500), random.Random(1)
+    timed(training, 2000, draw, steady(1.0))
+    timed(training, 400, draw, steady(slower))
+    assert training.found == {"throughput/warning": 1}
+    (finding,) = training.findings("throughput")
     assert finding.severity is Severity.WARNING
     assert finding.at.count - finding.since.count == 255
     assert finding.value == pytest.approx(0.2 * slower, rel=0.03)
 
 
 def test_it_is_found_before_the_first_thousand_batches_are_over() -> None:
-    stream, draw = Stream(detectors=ONLY, batches_per_epoch=200), random.Random(1)
-    timed(stream, 700, draw, steady(1.0))
-    timed(stream, 300, draw, steady(1.2))
-    assert stream.found == {"throughput/warning": 1}
+    training, draw = Simulation(detectors=ONLY, batches_per_epoch=200), random.Random(1)
+    timed(training, 700, draw, steady(1.0))
+    timed(training, 300, draw, steady(1.2))
+    assert training.found == {"throughput/warning": 1}
 
 
 def test_epochs_of_a_few_batches_hide_nothing() -> None:
-    stream, draw = Stream(detectors=ONLY, batches_per_epoch=20), random.Random(1)
-    timed(stream, 2000, draw, steady(1.0))
-    timed(stream, 400, draw, steady(1.2))
-    assert stream.found == {"throughput/warning": 1}
+    training, draw = Simulation(detectors=ONLY, batches_per_epoch=20), random.Random(1)
+    timed(training, 2000, draw, steady(1.0))
+    timed(training, 400, draw, steady(1.2))
+    assert training.found == {"throughput/warning": 1}
 
 
 def test_what_step_time_told_is_not_told_again() -> None:
-    stream, draw = Stream(detectors=ONLY, batches_per_epoch=500), random.Random(1)
-    timed(stream, 3000, draw, steady(1.0))
-    timed(stream, 1000, draw, steady(1.6))
-    assert stream.found == {"step_time/warning": 1}
+    training, draw = Simulation(detectors=ONLY, batches_per_epoch=500), random.Random(1)
+    timed(training, 3000, draw, steady(1.0))
+    timed(training, 1000, draw, steady(1.6))
+    assert training.found == {"step_time/warning": 1}
 
 
 def test_a_slow_decline_is_a_note_by_whole_epochs() -> None:
-    stream, draw = Stream(detectors=ONLY, batches_per_epoch=1000), random.Random(1)
-    timed(stream, 1000, draw, steady(1.0))
-    timed(stream, 20_000, draw, lambda at: 1.0 + 0.5 * at / 20_000)
-    assert stream.found == {"throughput/info": 1}
-    assert "over 2 epochs" in stream.findings("throughput")[0].summary
+    training, draw = Simulation(detectors=ONLY, batches_per_epoch=1000), random.Random(1)
+    timed(training, 1000, draw, steady(1.0))
+    timed(training, 20_000, draw, lambda at: 1.0 + 0.5 * at / 20_000)
+    assert training.found == {"throughput/info": 1}
+    assert "over 2 epochs" in training.findings("throughput")[0].summary
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_slow_decline_is_a_note_by_whole_epochs() -> None:
     ],
 )  # fmt: skip
 def test_what_a_healthy_training_does_by_itself_is_silent(pattern: str) -> None:
-    stream, draw = Stream(detectors=ONLY, batches_per_epoch=1000), random.Random(1)
+    training, draw = Simulation(detectors=ONLY, batches_per_epoch=1000), random.Random(1)
     patterns: dict[str, Callable[[int], float]] = {
         "one stall in fifty": lambda at: 20.0 if draw.random() < 0.02 else 1.0,
         "every tenth is slow": lambda at: 5.0 if at % 10 == 0 else 1.0,
@@ -84,42 +84,42 @@ def test_what_a_healthy_training_does_by_itself_is_silent(pattern: str) -> None:
         "twelve in a row of saving": lambda at: 8.0 if at % 1000 < 12 else 1.0,
         "a neighbour on the host": lambda at: 1.0 + 0.03 * math.sin(at / 700),
     }
-    timed(stream, 9000, draw, patterns[pattern])
-    assert not stream.found
+    timed(training, 9000, draw, patterns[pattern])
+    assert not training.found
 
 
 @pytest.mark.parametrize("what", ["sequence_length", "image_size", "instances"])
 def test_slowness_that_the_batches_explain_is_silent_and_the_same_without_them_is_not(what: str) -> None:
     for told in (True, False):
-        stream, draw = Stream(detectors=ONLY, batches_per_epoch=500), random.Random(1)
+        training, draw = Simulation(detectors=ONLY, batches_per_epoch=500), random.Random(1)
         for at in range(4000):
             size = 640 if at < 3000 else 768
             took = 0.2 * (size / 640) ** (1 if what == "instances" else 1.1)
             more: dict[str, Any] = {what: size} if told else {}
-            stream.batch(2.0, 3.0, took_s=took * math.exp(0.05 * draw.gauss(0, 1)), **more)
-        assert bool(stream.found) is not told, what
+            training.batch(2.0, 3.0, took_s=took * math.exp(0.05 * draw.gauss(0, 1)), **more)
+        assert bool(training.found) is not told, what
 
 
 @pytest.mark.parametrize("told", [True, False])
 def test_a_stretch_of_long_sequences_is_no_slowness_where_their_length_is_told(told: bool) -> None:
-    stream, draw = Stream(detectors=ONLY, batches_per_epoch=500), random.Random(1)
+    training, draw = Simulation(detectors=ONLY, batches_per_epoch=500), random.Random(1)
     for at in range(4000):
         length = 768 if 3000 <= at < 3400 else 512
         more: dict[str, Any] = {"sequence_length": length} if told else {}
-        stream.batch(2.0, 3.0, took_s=0.2 * length / 512 * math.exp(0.05 * draw.gauss(0, 1)), **more)
-    assert stream.found == ({} if told else {"step_time/warning": 1})
+        training.batch(2.0, 3.0, took_s=0.2 * length / 512 * math.exp(0.05 * draw.gauss(0, 1)), **more)
+    assert training.found == ({} if told else {"step_time/warning": 1})
 
 
 def test_batches_of_another_size_are_learnt_anew() -> None:
-    stream, draw = Stream(detectors=ONLY, batches_per_epoch=500), random.Random(1)
-    timed(stream, 3000, draw, steady(1.0))
-    timed(stream, 1500, draw, steady(1.2), batch_size=32)
-    assert not stream.found
+    training, draw = Simulation(detectors=ONLY, batches_per_epoch=500), random.Random(1)
+    timed(training, 3000, draw, steady(1.0))
+    timed(training, 1500, draw, steady(1.2), batch_size=32)
+    assert not training.found
 
 
 @pytest.mark.parametrize("pattern", ["every tenth waits", "one in three waits", "waits at the start of each epoch"])
 def test_waiting_now_and_then_is_not_input_bound(pattern: str) -> None:
-    stream, draw = Stream(detectors=ONLY, batches_per_epoch=500), random.Random(1)
+    training, draw = Simulation(detectors=ONLY, batches_per_epoch=500), random.Random(1)
     for at in range(4000):
         waits = {
             "every tenth waits": at % 10 == 0,
@@ -127,5 +127,5 @@ def test_waiting_now_and_then_is_not_input_bound(pattern: str) -> None:
             "waits at the start of each epoch": at % 500 < 20,
         }[pattern]
         wait_s = 0.5 if waits else 0.01
-        stream.batch(2.0, 3.0, took_s=(0.2 + wait_s) * math.exp(0.05 * draw.gauss(0, 1)), wait_s=wait_s)
-    assert not stream.found
+        training.batch(2.0, 3.0, took_s=(0.2 + wait_s) * math.exp(0.05 * draw.gauss(0, 1)), wait_s=wait_s)
+    assert not training.found

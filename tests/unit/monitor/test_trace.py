@@ -16,7 +16,7 @@ from monitor.core.state.trace import (
     Trace,
     take_trace,
 )
-from tests.harness.streams import Stream
+from tests.harness.simulation import Simulation
 from trainer_hooks.wire.messages import BatchEnded, Counts
 
 MIB = 1 << 20
@@ -90,9 +90,9 @@ def test_the_batches_before_a_first_bad_one_are_held_while_it_goes_on() -> None:
 
 
 def test_only_the_first_ranks_are_traced_and_a_new_generation_begins_an_empty_one() -> None:
-    stream = Stream()
+    training = Simulation()
     for rank in range(TRACED_RANKS + 1):
-        stream.batch(2.0, 3.0, rank=rank)
-    assert [len(r.trace.recent) for r in stream.run.ranks.values()] == [1] * TRACED_RANKS + [0]
-    stream.restart()
-    assert stream.run.ranks[0].trace == Trace()
+        training.batch(2.0, 3.0, rank=rank)
+    assert [len(r.trace.recent) for r in training.run.training.ranks.values()] == [1] * TRACED_RANKS + [0]
+    training.restart()
+    assert training.run.training.ranks[0].trace == Trace()

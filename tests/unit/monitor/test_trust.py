@@ -5,14 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from monitor.core.model import Incident, IncidentState, Position, Severity, Verdict
-from monitor.core.policy.events import _healthy_before
 from monitor.core.policy.settings import Rollback
 from monitor.core.policy.trust import best_for, judge, plausible_ones, to_keep
-from monitor.core.state.learned import Learned, NonfiniteWindow
+from monitor.core.state.checkpoints import fold_bad, healthy_after
 from monitor.core.state.rows import CheckpointState
-from monitor.core.state.run import RankState, RunState
-from trainer_hooks.wire.messages import TrainingStarted
-from trainer_hooks.wire.runfolder import RunSpec
+from monitor.core.state.run import RankState, TrainingState
+from trainer_hooks.wire.messages import Counts, TrainingStarted
 
 RULES = Rollback(healthy_batches=20, keep_clean=3)
 
@@ -27,82 +25,95 @@ def checkpoint(epoch: int, *, generation: int = 1, best: bool = False, healthy: 
         100 * epoch,
         is_best=best,
         verdict=Verdict.SOUND,
-        healthy_after=healthy,
+        healthy_longest=healthy,
     )
 
 
-def run_with(*checkpoints: CheckpointState, onset: int | None = None) -> RunState:
-    """A run with these checkpoints, and a live incident whose first bad batch is number `onset` of generation 1."""
-    run = RunState(spec=RunSpec(run="r", argv=(), cwd="", created_s=0.0, act=True), policy="", opened_s=0.0)
-    run.checkpoints = list(checkpoints)
+def training_with(*checkpoints: CheckpointState, onset: int | None = None) -> TrainingState:
+    """One with these checkpoints, and a live incident whose first bad batch is number `onset` of generation 1."""
+    training = TrainingState(1, checkpoints=list(checkpoints))
     if onset is not None:
         at = Position(1, 1 + onset // 100, onset % 100, onset)
-        run.incidents = [Incident("r-i1", 1, "nonfinite", Severity.CRITICAL, IncidentState.OPEN, 0.0, at, at)]
-    return run
+        incident = Incident("r-i1", 1, "nonfinite", Severity.CRITICAL, IncidentState.OPEN, 0.0, at, at)
+        training.ledger.incidents = [incident]
+    return training
 
 
 def test_a_sound_checkpoint_that_healthy_batches_followed_is_clean() -> None:
     one = checkpoint(1)
-    assert judge(one, run_with(one), RULES)[0] is Verdict.CLEAN
+    assert judge(one, training_with(one), RULES)[0] is Verdict.CLEAN
 
 
 def test_a_sound_checkpoint_that_nothing_followed_yet_is_suspect_and_says_so() -> None:
     one = checkpoint(1, healthy=7)
-    verdict, why = judge(one, run_with(one), RULES)
+    verdict, why = judge(one, training_with(one), RULES)
     assert verdict is Verdict.SUSPECT
     assert why == "7 healthy batches followed it so far, 20 prove it"
 
 
 def test_what_was_saved_after_the_onset_is_suspect_however_sound_its_bytes_are() -> None:
     before, after = checkpoint(2), checkpoint(3)
-    run = run_with(before, after, onset=250)
-    assert judge(before, run, RULES)[0] is Verdict.CLEAN
-    assert judge(after, run, RULES)[0] is Verdict.SUSPECT
+    training = training_with(before, after, onset=250)
+    assert judge(before, training, RULES)[0] is Verdict.CLEAN
+    assert judge(after, training, RULES)[0] is Verdict.SUSPECT
 
 
 def test_a_later_generation_is_suspect_until_the_incident_is_over() -> None:
     """Saved under the new settings, but the cure is not proven: a relapse must go further back than the last target."""
     later = checkpoint(4, generation=2)
-    run = run_with(checkpoint(2), later, onset=250)
-    assert judge(later, run, RULES)[0] is Verdict.SUSPECT
-    run.incidents[0].state = IncidentState.RESOLVED
-    assert judge(later, run, RULES)[0] is Verdict.CLEAN
+    training = training_with(checkpoint(2), later, onset=250)
+    assert judge(later, training, RULES)[0] is Verdict.SUSPECT
+    training.ledger.incidents[0].state = IncidentState.RESOLVED
+    assert judge(later, training, RULES)[0] is Verdict.CLEAN
 
 
 def test_a_poisoned_or_unverified_checkpoint_stays_what_it_is() -> None:
     for verdict in (Verdict.POISONED, Verdict.UNVERIFIED, Verdict.WAITING):
         one = msgspec.structs.replace(checkpoint(1), verdict=verdict)
-        assert judge(one, run_with(one), RULES)[0] is verdict
+        assert judge(one, training_with(one), RULES)[0] is verdict
 
 
 def test_a_second_try_goes_further_back_than_the_first() -> None:
-    run = run_with(checkpoint(1), checkpoint(2), checkpoint(3), onset=350)
-    assert plausible_ones(run, RULES, run.incidents[0]) == []  # a run that told nothing yet can't be resumed
-    run.training = TrainingStarted(0.0, "plain", {}, {}, (), (), (), 50, 1, 100, 1, 1, "", "", 1, "cpu", "")
-    assert [c.epoch for c in plausible_ones(run, RULES, run.incidents[0])] == [3, 2, 1]
-    run.incidents[0].target = "digest-1-3"
-    assert [c.epoch for c in plausible_ones(run, RULES, run.incidents[0])] == [2, 1]
+    training = training_with(checkpoint(1), checkpoint(2), checkpoint(3), onset=350)
+    assert (
+        plausible_ones(training, RULES, training.ledger.incidents[0]) == []
+    )  # a run that told nothing yet can't be resumed
+    training.started = TrainingStarted(0.0, "plain", {}, {}, (), (), (), 50, 1, 100, 1, 1, "", "", 1, "cpu", "")
+    assert [c.epoch for c in plausible_ones(training, RULES, training.ledger.incidents[0])] == [3, 2, 1]
+    training.ledger.incidents[0].target = "digest-1-3"
+    assert [c.epoch for c in plausible_ones(training, RULES, training.ledger.incidents[0])] == [2, 1]
 
 
 def test_the_best_that_belongs_to_a_state_is_of_its_branch_and_not_later() -> None:
-    run = run_with(checkpoint(1, best=True), checkpoint(2), checkpoint(3, best=True))
-    run.checkpoints[2].abandoned = True
-    best = best_for(run.checkpoints[1], run)
+    training = training_with(checkpoint(1, best=True), checkpoint(2), checkpoint(3, best=True))
+    training.checkpoints[2].abandoned = True
+    best = best_for(training.checkpoints[1], training)
     assert best is not None
     assert best.epoch == 1
 
 
 def test_the_newest_clean_ones_are_kept_with_their_best_and_the_target_of_a_live_incident() -> None:
-    run = run_with(*(checkpoint(epoch, best=epoch == 1) for epoch in range(1, 8)), onset=650)
-    run.incidents[0].target = "digest-1-2"
-    kept = to_keep(run, RULES)
+    training = training_with(*(checkpoint(epoch, best=epoch == 1) for epoch in range(1, 8)), onset=650)
+    training.ledger.incidents[0].target = "digest-1-2"
+    kept = to_keep(training, RULES)
     assert {"digest-1-6", "digest-1-5", "digest-1-4"} <= set(kept)  # clean
     assert {"digest-1-1", "digest-1-2"} <= set(kept)  # the best, the target
     assert "digest-1-3" not in kept
 
 
-def test_batches_between_a_save_and_its_event_count_as_followers_unless_one_was_bad() -> None:
-    run = run_with()
-    run.ranks[0] = RankState(0, learned=Learned(nonfinite=NonfiniteWindow(counts=[90, 107])))
-    assert _healthy_before(run, 90, 100) == 10
-    assert _healthy_before(run, 100, 110) == 0
+def test_healthy_batches_are_counted_from_the_save_and_not_over_a_bad_one() -> None:
+    """The event that reports a save comes some batches later; what lies between counts as well."""
+    saved = msgspec.structs.replace(checkpoint(1, healthy=0), count=90)
+    training = TrainingState(1, generation=1, checkpoints=[saved], ranks={0: RankState(0, counts=Counts(batches=100))})
+    assert healthy_after(training, saved) == 10
+    fold_bad(training, before=106, count=107)
+    training.ranks[0].counts = Counts(batches=110)
+    assert healthy_after(training, saved) == 16  # before the bad one; after it there are 3
+
+
+def test_what_followed_a_checkpoint_proves_it_for_good() -> None:
+    """The batch that goes wrong afterwards is why people go back to it."""
+    saved = msgspec.structs.replace(checkpoint(1, healthy=0), count=90)
+    training = TrainingState(1, generation=1, checkpoints=[saved], ranks={0: RankState(0, counts=Counts(batches=112))})
+    fold_bad(training, before=111, count=112)
+    assert judge(saved, training, RULES)[0] is Verdict.CLEAN

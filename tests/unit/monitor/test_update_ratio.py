@@ -9,19 +9,21 @@ from collections.abc import Callable
 import pytest
 
 from monitor.core.detectors import load_all
-from tests.harness.streams import Stream
+from tests.harness.simulation import Simulation
 
 EVERY = 100
 ONLY = {"update_ratio": load_all()["update_ratio"]}
 
 
-def sampled(ratio: Callable[[int], float], rate: Callable[[int], float] = lambda at: 0.01, samples: int = 30) -> Stream:
+def sampled(
+    ratio: Callable[[int], float], rate: Callable[[int], float] = lambda at: 0.01, samples: int = 30
+) -> Simulation:
     """One sample every hundred batches, with noise."""
-    stream, draw = Stream(detectors=ONLY), random.Random(1)
+    training, draw = Simulation(detectors=ONLY), random.Random(1)
     for at in range(samples):
         noise = math.exp(0.3 * draw.gauss(0, 1))
-        stream.batch(2.0, 3.0, rate=rate(at), update_ratio=ratio(at) * noise, missed=EVERY - 1)
-    return stream
+        training.batch(2.0, 3.0, rate=rate(at), update_ratio=ratio(at) * noise, missed=EVERY - 1)
+    return training
 
 
 @pytest.mark.parametrize(
@@ -36,12 +38,12 @@ def sampled(ratio: Callable[[int], float], rate: Callable[[int], float] = lambda
     ],
 )
 def test_three_samples_in_a_row_far_off_are_a_warning(later: float, sentence: str | None) -> None:
-    stream = sampled(lambda at: 1e-3 if at < 20 else later)
+    training = sampled(lambda at: 1e-3 if at < 20 else later)
     if sentence is None:
-        assert not stream.found
+        assert not training.found
         return
-    assert stream.found == {"update_ratio/warning": 1}
-    (finding,) = stream.findings("update_ratio")
+    assert training.found == {"update_ratio/warning": 1}
+    (finding,) = training.findings("update_ratio")
     assert sentence in finding.summary
     assert (finding.at.count, finding.since.count) == (2300, 2100)
 

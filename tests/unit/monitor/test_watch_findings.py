@@ -7,107 +7,107 @@ import random
 
 from monitor.core.model import Severity
 from monitor.core.state.rows import EpochRow
-from tests.harness.streams import Stream, calm
+from tests.harness.simulation import Simulation, calm
 from trainer_hooks.wire.messages import EpochEnded, SettingChanged
 
 
-def changed(stream: Stream, new: str, reason: str = "") -> None:
-    stream.event(SettingChanged(0.0, 1, 1, "weight_decay/all", "0.1", new, reason))
+def changed(training: Simulation, new: str, reason: str = "") -> None:
+    training.send(SettingChanged(0.0, 1, 1, "weight_decay/all", "0.1", new, reason))
 
 
 def test_a_change_that_nothing_explains_is_a_warning_and_an_explained_one_is_none() -> None:
-    stream, draw = Stream(), random.Random(1)
-    calm(stream, 100, draw)
-    changed(stream, "0.2", reason="plan")
-    assert not stream.found
-    changed(stream, "0.3")
-    (alert,) = stream.alerts
+    training, draw = Simulation(), random.Random(1)
+    calm(training, 100, draw)
+    changed(training, "0.2", reason="plan")
+    assert not training.found
+    changed(training, "0.3")
+    (alert,) = training.alerts
     assert (alert.kind, alert.severity, alert.incident) == ("watch", Severity.WARNING, "")
     assert "weight_decay/all changed from 0.1 to 0.3" in alert.title
 
 
 def test_a_spell_is_told_once_and_a_new_one_again_but_alerted_only_after_a_thousand_batches() -> None:
-    stream, draw = Stream(), random.Random(1)
+    training, draw = Simulation(), random.Random(1)
     for _ in range(3):
         for _ in range(20):
-            changed(stream, "0.3")
-            calm(stream, 10, draw)
-        calm(stream, 400, draw)
-    assert stream.found == {"settings_unexplained/warning": 3}
-    assert len(stream.findings("settings_unexplained")) == 3
-    assert len(stream.alerts) == 2
-    assert len({a.id for a in stream.alerts}) == 2
+            changed(training, "0.3")
+            calm(training, 10, draw)
+        calm(training, 400, draw)
+    assert training.found == {"settings_unexplained/warning": 3}
+    assert len(training.findings("settings_unexplained")) == 3
+    assert len(training.alerts) == 2
+    assert len({a.id for a in training.alerts}) == 2
 
 
 def test_alerts_of_two_generations_have_different_ids() -> None:
-    stream, draw = Stream(), random.Random(1)
+    training, draw = Simulation(), random.Random(1)
     for _ in range(2):
-        calm(stream, 100, draw)
-        changed(stream, "0.3")
-        stream.restart()
-    assert len({a.id for a in stream.alerts}) == 2
+        calm(training, 100, draw)
+        changed(training, "0.3")
+        training.restart()
+    assert len({a.id for a in training.alerts}) == 2
 
 
 def test_the_log_of_findings_is_bounded_and_the_counters_are_not() -> None:
-    stream, draw = Stream(), random.Random(1)
+    training, draw = Simulation(), random.Random(1)
     for _ in range(250):
-        changed(stream, "0.3")
-        calm(stream, 301, draw)
-    assert stream.found["settings_unexplained/warning"] == 250
-    assert len(stream.run.findings) == 200
+        changed(training, "0.3")
+        calm(training, 301, draw)
+    assert training.found["settings_unexplained/warning"] == 250
+    assert len(training.run.training.started.started.findings) == 200
 
 
-def ended(stream: Stream, epoch: int, metric: float, fitness: float) -> None:
-    stream.run.epochs.append(EpochRow(1, epoch, 1000, 0.0))
-    stream.event(EpochEnded(0.0, epoch, 1.0, (), {"mAP50": metric}, fitness))
+def ended(training: Simulation, epoch: int, metric: float, fitness: float) -> None:
+    training.run.training.started.started.epochs.append(EpochRow(1, epoch, 1000, 0.0))
+    training.send(EpochEnded(0.0, epoch, 1.0, (), {"mAP50": metric}, fitness))
 
 
 def test_a_validation_that_is_nan_while_the_training_is_finite_is_a_warning() -> None:
-    stream, draw = Stream(), random.Random(1)
-    calm(stream, 100, draw)
-    ended(stream, 1, 0.3, 0.3)
-    ended(stream, 2, math.nan, 0.0)
-    (finding,) = stream.findings("validation")
+    training, draw = Simulation(), random.Random(1)
+    calm(training, 100, draw)
+    ended(training, 1, 0.3, 0.3)
+    ended(training, 2, math.nan, 0.0)
+    (finding,) = training.findings("validation")
     assert finding.severity is Severity.WARNING
     assert "mAP50 not finite, while the loss is" in finding.summary
 
 
 def test_a_metric_that_never_was_finite_wakes_nobody() -> None:
     """As the average precision of a class that has no samples."""
-    stream, draw = Stream(), random.Random(1)
-    calm(stream, 100, draw)
-    ended(stream, 1, math.nan, 0.3)
-    ended(stream, 2, math.nan, 0.4)
-    assert stream.found == {"validation/info": 1}
-    assert not stream.alerts
+    training, draw = Simulation(), random.Random(1)
+    calm(training, 100, draw)
+    ended(training, 1, math.nan, 0.3)
+    ended(training, 2, math.nan, 0.4)
+    assert training.found == {"validation/info": 1}
+    assert not training.alerts
 
 
 def test_a_fitness_that_fell_to_zero_is_a_warning_and_one_that_never_left_it_is_none() -> None:
-    stream, draw = Stream(), random.Random(1)
-    calm(stream, 100, draw)
-    ended(stream, 1, 0.0, 0.0)
-    ended(stream, 2, 0.3, 0.3)
-    assert not stream.found
-    ended(stream, 3, 0.0, 0.0)
-    assert "fitness fell to 0; it was 0.3" in stream.findings("validation")[0].summary
+    training, draw = Simulation(), random.Random(1)
+    calm(training, 100, draw)
+    ended(training, 1, 0.0, 0.0)
+    ended(training, 2, 0.3, 0.3)
+    assert not training.found
+    ended(training, 3, 0.0, 0.0)
+    assert "fitness fell to 0; it was 0.3" in training.findings("validation")[0].summary
 
 
 def test_the_one_component_that_is_not_finite_is_named_and_no_incident_comes_of_it() -> None:
-    stream, draw = Stream(part_names=("box_loss", "seg_loss", "cls_loss")), random.Random(1)
-    calm(stream, 100, draw)
-    stream.batch(math.nan, 3.0, parts=(1.0, math.nan, 2.0))
-    (finding,) = stream.findings("nonfinite_component")
+    training, draw = Simulation(part_names=("box_loss", "seg_loss", "cls_loss")), random.Random(1)
+    calm(training, 100, draw)
+    training.batch(math.nan, 3.0, parts=(1.0, math.nan, 2.0))
+    (finding,) = training.findings("nonfinite_component")
     assert finding.signal == "seg_loss"
-    assert not stream.run.incidents
+    assert not training.run.training.started.started.ledger.incidents
 
 
 def test_the_rank_that_stands_out_is_named() -> None:
-    stream, draw = Stream(), random.Random(1)
+    training, draw = Simulation(), random.Random(1)
     for at in range(600):
         for rank in range(4):
             factor = 2.0 if rank == 2 and at >= 300 else 1.0
-            stream.batch(
+            training.batch(
                 2.0 * factor * math.exp(0.1 * draw.gauss(0, 1)), 3.0 * math.exp(0.3 * draw.gauss(0, 1)), rank=rank
             )
-    findings = stream.findings("rank_outlier")
+    findings = training.findings("rank_outlier")
     assert {(f.rank, f.signal) for f in findings} == {(2, "loss")}

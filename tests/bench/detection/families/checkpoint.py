@@ -41,10 +41,10 @@ def _faults() -> Iterator[Fault]:
     yield Fault("checkpoint", "truncated file", "high", "1 batch", before=truncated)
     poisoned = found(Verdict.POISONED, "model.0.weight holds NaN")
     yield Fault("checkpoint", "poisoned file", "high", "1 batch", before=poisoned)
-    for level, height in graded(0.1, 0.5, 2.0):
+    for severity, height in graded(0.1, 0.5, 2.0):
         change = without_state(height)
         name = "resumed without optimizer state"
-        yield Fault("checkpoint", name, level, "for ever", change, before=resumed, tail=300)
+        yield Fault("checkpoint", name, severity, "for ever", change, before=resumed, tail=300)
 
 
 FAULTS = tuple(_faults())

@@ -43,19 +43,19 @@ def seen_before(drop: float) -> Change:
 
 def _faults() -> Iterator[Fault]:
     for lasts in LASTS:
-        for level, share, loss, norm in (
+        for severity, share, loss, norm in (
             ("low", "1 %", 1.03, 1.05),
             ("medium", "10 %", 1.25, 1.3),
             ("high", "100 %", 2.5, 2.0),
         ):
-            yield Fault("data", f"{share} of the labels wrong", level, lasts, moved(loss, norm), tail=300)
-    for level, loss in graded(1.5, 3.0, 10.0):
-        yield Fault("data", "corrupt batch", level, "1 batch", moved(loss, 2.0 * loss))
-    for level, norm in graded(5.0, 20.0, 100.0):
-        yield Fault("data", "repeated n-grams", level, "1 batch", moved(0.5, norm))
-    for level, drop in graded(0.02, 0.05, 0.15):
+            yield Fault("data", f"{share} of the labels wrong", severity, lasts, moved(loss, norm), tail=300)
+    for severity, loss in graded(1.5, 3.0, 10.0):
+        yield Fault("data", "corrupt batch", severity, "1 batch", moved(loss, 2.0 * loss))
+    for severity, norm in graded(5.0, 20.0, 100.0):
+        yield Fault("data", "repeated n-grams", severity, "1 batch", moved(0.5, norm))
+    for severity, drop in graded(0.02, 0.05, 0.15):
         change = seen_before(drop)
-        yield Fault("data", "repeated after a resume", level, "for ever", change, before=resumed, tail=400)
+        yield Fault("data", "repeated after a resume", severity, "for ever", change, before=resumed, tail=400)
 
 
 FAULTS = tuple(_faults())

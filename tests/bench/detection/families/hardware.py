@@ -59,7 +59,7 @@ def disk_left(free: int) -> Before:
 
 
 def _faults() -> Iterator[Fault]:
-    for name, level, before in (
+    for name, severity, before in (
         ("XID 31, which a program can cause", "low", gpu_says(xids=((31, 1),))),
         ("XID 48, a double bit error", "high", gpu_says(xids=((48, 1),))),
         ("XID 79, the GPU fell off the bus", "high", gpu_says(xids=((79, 1),))),
@@ -67,25 +67,25 @@ def _faults() -> Iterator[Fault]:
         ("a row can't be remapped", "high", gpu_says(rows_failed=True)),
         ("the GPU is gone", "high", gone),
     ):
-        yield _fault(name, level, before)
+        yield _fault(name, severity, before)
     hot = gpu_says(throttle_bits=HARDWARE_SLOWDOWN, temperature_celsius=93)
-    for level, share in graded(0.1, 0.3, 1.0):
-        yield _fault(f"throttled for heat, batches +{share:.0%}", level, hot, slower(share), kinds=(LARGE,))
-    for level, share in graded(0.1, 0.03, 0.01):
-        yield _fault(f"{share:.0%} of the host's memory left", level, host_left(share), cause="memory")
-    for level, free in (("medium", GIB), ("high", 50 << 20)):
-        yield _fault(f"{free >> 20} MiB of disk left", level, disk_left(free), cause="checkpoint")
+    for severity, share in graded(0.1, 0.3, 1.0):
+        yield _fault(f"throttled for heat, batches +{share:.0%}", severity, hot, slower(share), kinds=(LARGE,))
+    for severity, share in graded(0.1, 0.03, 0.01):
+        yield _fault(f"{share:.0%} of the host's memory left", severity, host_left(share), cause="memory")
+    for severity, free in (("medium", GIB), ("high", 50 << 20)):
+        yield _fault(f"{free >> 20} MiB of disk left", severity, disk_left(free), cause="checkpoint")
 
 
 def _fault(
     name: str,
-    level: str,
+    severity: str,
     before: Before,
     change: Change = unchanged,
     kinds: tuple[Kind, ...] = (YOLO, LANGUAGE),
     cause: str = "",
 ) -> Fault:
-    return Fault("hardware", name, level, "for ever", change, before, kinds=kinds, cause=cause)
+    return Fault("hardware", name, severity, "for ever", change, before, kinds=kinds, cause=cause)
 
 
 FAULTS = tuple(_faults())

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tests.bench.detection.fault import Change, Fault, graded
 from tests.bench.detection.kinds import GIB, LANGUAGE, LENGTHS, REMEMBERING, RESERVED, SMALL, YOLO, Batch
-from tests.bench.detection.streams import LASTS
+from tests.bench.detection.streams import LASTS, Trait
 
 CAPACITY = 24 * GIB
 LEAK_TAIL = 3500  # a leak needs time to be one
@@ -35,13 +35,15 @@ def step(ratio: float) -> Change:
 
 
 def _faults() -> Iterator[Fault]:
+    at_once = frozenset({Trait.MEMORY_STEP})
     kinds = (YOLO, LANGUAGE, REMEMBERING, SMALL, LENGTHS)
-    for level, share in graded(1e-4, 1e-3, 1e-2):
+    for severity, share in graded(1e-4, 1e-3, 1e-2):
         name = f"leak, {share:.2%} of the capacity every 100 batches"
-        yield Fault("memory", name, level, "for ever", leak(share), tail=LEAK_TAIL, kinds=kinds, repeats_max=1)
-    for level, ratio in graded(0.02, 0.1, 0.3):
+        yield Fault("memory", name, severity, "for ever", leak(share), tail=LEAK_TAIL, kinds=kinds, repeats_max=1)
+    for severity, ratio in graded(0.02, 0.1, 0.3):
         for lasts in LASTS[1:]:
-            yield Fault("memory", f"step of +{ratio:.0%}", level, lasts, step(ratio), kinds=kinds)
+            name = f"step of +{ratio:.0%}"
+            yield Fault("memory", name, severity, lasts, step(ratio), kinds=kinds, traits=at_once)
 
 
 FAULTS = tuple(_faults())

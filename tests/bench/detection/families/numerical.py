@@ -8,7 +8,7 @@ from itertools import product
 
 from tests.bench.detection.fault import Change, Fault
 from tests.bench.detection.kinds import YOLO, Batch
-from tests.bench.detection.streams import LASTS
+from tests.bench.detection.streams import LASTS, Trait
 from trainer_hooks.wire.messages import Nonfinite
 
 RARE = 100  # one batch in so many: 0.97 % of the batches of the night this project is named for
@@ -73,14 +73,17 @@ def nan_loss_alone(batch: Batch, since: int) -> None:
 
 
 def _faults() -> Iterator[Fault]:
-    for name, change, level in (
+    for name, change, severity in (
         ("NaN in the loss", nan_loss, "high"),
         ("infinite activation", infinite, "high"),
         ("NaN in one gradient element", nan_gradient, "low"),
     ):
-        yield from (Fault("numerical", name, level, lasts, change) for lasts in LASTS)
+        yield from (Fault("numerical", name, severity, lasts, change) for lasts in LASTS)
     yield from (Fault("numerical", "NaN in one component", "medium", t, nan_component, kinds=(YOLO,)) for t in LASTS)
-    yield Fault("numerical", "NaN in 1 % of batches", "medium", "for ever", nan_now_and_then, tail=600)
+    yield Fault(
+        "numerical", "NaN in 1 % of batches", "medium", "for ever", nan_now_and_then, tail=600,
+        traits=frozenset({Trait.RARE}),
+    )  # fmt: skip
     yield Fault("numerical", "weights poisoned", "high", "for ever", weights_poisoned)
     yield Fault("numerical", "BatchNorm statistics poisoned", "high", "for ever", statistics_poisoned)
     for rank, lasts in product((0, 2), LASTS):
@@ -88,9 +91,10 @@ def _faults() -> Iterator[Fault]:
         yield Fault("numerical", shared, "medium", lasts, nan_loss, ranks=4, on_rank=rank, others=nan_gradient)
     alone = "NaN in the loss of rank 2 of 4, no gradient from it"
     yield from (Fault("numerical", alone, "low", lasts, nan_loss_alone, ranks=4, on_rank=2) for lasts in LASTS)
-    for level, times in (("low", 3), ("medium", 6), ("high", 30)):
+    finite = frozenset({Trait.FINITE})
+    for severity, times in (("low", 3), ("medium", 6), ("high", 30)):
         name = "loss scale halves to its floor" if times == 30 else f"loss scale halves {times} times"
-        yield Fault("numerical", name, level, "for ever", halving(times), kinds=(YOLO,))
+        yield Fault("numerical", name, severity, "for ever", halving(times), kinds=(YOLO,), traits=finite)
 
 
 FAULTS = tuple(_faults())

@@ -126,22 +126,22 @@ def _faults() -> Iterator[Fault]:
     high = _first_high(BLOOM_NORM.values())
     name = "the spike of BLOOM"
     yield Fault(family, name, "high", "for ever", bloom, kinds=(LANGUAGE,), peak=BLOOM_PEAK, norm_onset=high)
-    for (level, peak), half_life in product(graded(1.5, 2.5, 6.0), (1.0, 10.0)):
+    for (severity, peak), half_life in product(graded(1.5, 2.5, 6.0), (1.0, 10.0)):
         back = f"spike, half back after {half_life:g}"
         high = _first_high(_norm_of_spike(peak, half_life, since) for since in range(NORM_LEADS + 1))
-        yield Fault(family, back, level, "for ever", spike(peak, half_life), peak=NORM_LEADS, norm_onset=high)
-    for level, factor in graded(3.0, 10.0, 100.0):
+        yield Fault(family, back, severity, "for ever", spike(peak, half_life), peak=NORM_LEADS, norm_onset=high)
+    for severity, factor in graded(3.0, 10.0, 100.0):
         effect = too_large(factor)
         name = f"learning rate x{factor:g}"
         told = seen(factor, effect)
-        yield Fault(family, f"{name} by hand", level, "for ever", told, before=told_by_hand, tail=300)
-        yield Fault(family, f"{name}, rates not known", level, "for ever", unknown_rate(effect), tail=300)
+        yield Fault(family, f"{name} by hand", severity, "for ever", told, before=told_by_hand, tail=300)
+        yield Fault(family, f"{name}, rates not known", severity, "for ever", unknown_rate(effect), tail=300)
         for lasts in ("1 batch", "10 batches", "for ever"):
-            yield Fault(family, f"gradients x{factor:g}", level, lasts, gradient(factor))
-    for level, height in graded(0.1, 0.3, 1.0):
-        yield Fault(family, "warm-up removed", level, "for ever", no_warm_up(height), calm=200, tail=300)
-    for level, pace in graded(0.02, 0.1, 0.5):
-        yield Fault(family, "clipping removed", level, "for ever", unclipped(pace), tail=300)
+            yield Fault(family, f"gradients x{factor:g}", severity, lasts, gradient(factor))
+    for severity, height in graded(0.1, 0.3, 1.0):
+        yield Fault(family, "warm-up removed", severity, "for ever", no_warm_up(height), calm=200, tail=300)
+    for severity, pace in graded(0.02, 0.1, 0.5):
+        yield Fault(family, "clipping removed", severity, "for ever", unclipped(pace), tail=300)
 
 
 FAULTS = tuple(_faults())

@@ -51,16 +51,16 @@ def collapsed(batch: Batch, since: int) -> None:
 
 def _faults() -> Iterator[Fault]:
     family = "program"
-    for level, pace in graded(0.1, 0.5, 1.0):
-        yield Fault(family, "zero_grad missing", level, "for ever", never_cleared(pace), tail=300)
-    for level, ratio in graded(0.1, 1e-3, 1e-6):
+    for severity, pace in graded(0.1, 0.5, 1.0):
+        yield Fault(family, "zero_grad missing", severity, "for ever", never_cleared(pace), tail=300)
+    for severity, ratio in graded(0.1, 1e-3, 1e-6):
         for lasts in LASTS[1:]:
-            yield Fault(family, f"gradient x{ratio:g}", level, lasts, faded(ratio))
+            yield Fault(family, f"gradient x{ratio:g}", severity, lasts, faded(ratio))
     for lasts in LASTS[1:]:
         yield Fault(family, "all frozen", "high", lasts, frozen)
     yield Fault(family, "step() never called", "low", "for ever", no_step, tail=600)
-    for level, pace in graded(0.002, 0.01, 0.05):
-        yield Fault(family, "loss of the wrong sign", level, "for ever", wrong_sign(pace), tail=400)
+    for severity, pace in graded(0.002, 0.01, 0.05):
+        yield Fault(family, "loss of the wrong sign", severity, "for ever", wrong_sign(pace), tail=400)
     yield Fault(family, "loss falls to nothing", "high", "for ever", collapsed)
     lost = moved(1.3, 1.5)
     yield Fault(family, "one rank without all-reduce", "medium", "for ever", lost, ranks=4, on_rank=2, tail=300)

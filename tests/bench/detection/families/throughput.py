@@ -45,19 +45,19 @@ def stalled(seconds: float) -> Change:
 
 def _faults() -> Iterator[Fault]:
     kinds = (YOLO, LANGUAGE, REMEMBERING, SMALL)
-    for level, share in (("low", 0.05), ("low", 0.1), ("medium", 0.25), ("high", 1.0)):
+    for severity, share in (("low", 0.05), ("low", 0.1), ("medium", 0.25), ("high", 1.0)):
         for lasts in LASTS[1:]:
             for ranks, where in ((1, "every rank"), (4, "one of 4 ranks, all wait")):
                 name, change = f"{where}: +{share:.0%}", slower(share)
                 yield Fault(
-                    "throughput", name, level, lasts, change, calm=CALM, tail=TAIL, ranks=ranks, kinds=kinds[:2]
+                    "throughput", name, severity, lasts, change, calm=CALM, tail=TAIL, ranks=ranks, kinds=kinds[:2]
                 )
-    for level, share in graded(0.3, 0.6, 0.9):
+    for severity, share in graded(0.3, 0.6, 0.9):
         name = f"the loader takes {share:.0%} of every batch"
-        yield Fault("throughput", name, level, "for ever", starved(share), calm=CALM, tail=TAIL, kinds=kinds)
-    for level, seconds in graded(5.0, 12.0, 25.0):
+        yield Fault("throughput", name, severity, "for ever", starved(share), calm=CALM, tail=TAIL, kinds=kinds)
+    for severity, seconds in graded(5.0, 12.0, 25.0):
         name = f"loader stalls for {seconds:g} s"
-        yield Fault("throughput", name, level, "1 batch", stalled(seconds), calm=CALM, kinds=kinds)
+        yield Fault("throughput", name, severity, "1 batch", stalled(seconds), calm=CALM, kinds=kinds)
 
 
 FAULTS = tuple(_faults())

@@ -49,7 +49,7 @@ def _case(planned: Planned, path: Path, error: str) -> Case:
     return Case(
         family=planned.family,
         fault=experiment.fault or experiment.kind,
-        level=planned.level,
+        severity=planned.severity,
         lasts=planned.lasts,
         faulty=bool(experiment.fault),
         benign=False,

@@ -10,9 +10,9 @@ import argparse
 from pathlib import Path
 
 from monitor.core.policy.settings import Policy
-from tests.bench.detection.contenders import Warden
+from tests.bench.detection.contenders import Trainwarden
 from tests.bench.detection.live import cases
-from tests.bench.detection.play import Heard, Outcome, Stage
+from tests.bench.detection.play import Outcome, Stage, TimedAlarm
 
 WORDS_MAX = 90
 
@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"--keep {given.keep}: is not empty, and streams would mix; name another folder")
     failed = 0
     for case in cases(given.seed, given.quick, gpu=given.gpu, keep=given.keep):
-        stage = Stage([Warden("default", Policy())])
+        stage = Stage([Trainwarden("default", Policy())])
         stage.play(case.steps)
         (outcome,) = stage.outcomes(case)
         failed += bool(case.error)
@@ -38,25 +38,25 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def line_of(outcome: Outcome) -> str:
-    """One training and what was said of it."""
+    """One training and its alarms."""
     case = outcome.case
-    about = f"{case.kind:<22} {case.fault if case.faulty else 'healthy':<28} {case.level:<7} {case.lasts:<11}"
+    about = f"{case.kind:<22} {case.fault if case.faulty else 'healthy':<28} {case.severity:<7} {case.lasts:<11}"
     if case.error:
         return f"{about} FAILED: {case.error}"
-    too_soon = [h for h in outcome.heard if case.onset is None or h.batch < case.onset]
-    rest = outcome.heard[len(too_soon) :]
-    wolves = f"; {len(too_soon)} before: {_said(too_soon[0])}" if too_soon and case.faulty else ""
+    too_soon = [h for h in outcome.alarms if case.onset is None or h.batch < case.onset]
+    rest = outcome.alarms[len(too_soon) :]
+    earlier = f"; {len(too_soon)} before: {_shown(too_soon[0])}" if too_soon and case.faulty else ""
     if not case.faulty:
-        return f"{about} {outcome.batches} batches: " + ("; ".join(map(_said, too_soon)) or "silent")
+        return f"{about} {outcome.batches} batches: " + ("; ".join(map(_shown, too_soon)) or "silent")
     if not rest:
-        return f"{about} not found{wolves}"
+        return f"{about} not found{earlier}"
     delay = f"after {rest[0].waited_s:.0f} s" if case.family == "hang" else f"+{rest[0].batch - (case.onset or 0)}"
-    return f"{about} {delay} {_said(rest[0])}{wolves}"
+    return f"{about} {delay} {_shown(rest[0])}{earlier}"
 
 
-def _said(heard: Heard) -> str:
-    alarm = heard.alarm
-    return f"[batch {heard.batch}, {alarm.level.name.lower()}, {alarm.source}] {alarm.text[:WORDS_MAX]}"
+def _shown(timed: TimedAlarm) -> str:
+    alarm = timed.alarm
+    return f"[batch {timed.batch}, {alarm.level.label}, {alarm.source}] {alarm.text[:WORDS_MAX]}"
 
 
 if __name__ == "__main__":

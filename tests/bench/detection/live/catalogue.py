@@ -37,10 +37,10 @@ START_S = 120.0  # imports, data, a first validation
 
 @dataclass(frozen=True)
 class Doing:
-    """A fault at one level."""
+    """A fault at one severity."""
 
     fault: str
-    level: str
+    severity: str
     strength: float = 1.0
     lasts: int = 0  # batches; 0: for ever
 
@@ -51,25 +51,25 @@ NONFINITE = tuple(
     for lasts in (1, 10, 0)
 )
 RATES = tuple(
-    Doing("learning rate multiplied", level, strength)
-    for level, strength in (("low", 3.0), ("medium", 10.0), ("high", 100.0))
+    Doing("learning rate multiplied", severity, strength)
+    for severity, strength in (("low", 3.0), ("medium", 10.0), ("high", 100.0))
 )
 GRADIENTS = tuple(
-    Doing("gradients multiplied", level, strength, lasts)
-    for level, strength in (("low", 3.0), ("medium", 10.0), ("high", 100.0))
+    Doing("gradients multiplied", severity, strength, lasts)
+    for severity, strength in (("low", 3.0), ("medium", 10.0), ("high", 100.0))
     for lasts in (1, 10, 0)
 )
 LABELS = tuple(
-    Doing("labels shuffled", level, strength, lasts)
-    for level, strength in (("low", 0.1), ("high", 1.0))
+    Doing("labels shuffled", severity, strength, lasts)
+    for severity, strength in (("low", 0.1), ("high", 1.0))
     for lasts in (1, 10, 0)
 )
 PROGRAM = tuple(Doing(fault, "high") for fault in ("loss sign flipped", "zero_grad missing", "weights frozen"))
 BITS = (Doing("bit flip in an exponent", "low", LOW_BIT), Doing("bit flip in an exponent", "high", HIGHEST_BIT))
 NORM = (Doing("BatchNorm poisoned", "high"),)
 PACE = tuple(
-    Doing("slower", level, strength, lasts)
-    for level, strength in (("medium", 0.25), ("high", 1.0))
+    Doing("slower", severity, strength, lasts)
+    for severity, strength in (("medium", 0.25), ("high", 1.0))
     for lasts in (10, 0)
 )
 HANG = (Doing("hang", "high", HANG_S, 1),)
@@ -124,7 +124,7 @@ class Planned:
     """An experiment, and what the table says of it."""
 
     experiment: Experiment
-    level: str
+    severity: str
 
     @property
     def family(self) -> str:
@@ -164,7 +164,7 @@ def _plan(trainings: Trainings, seed: int) -> Iterator[Planned]:
             at=trainings.at,
             lasts=doing.lasts,
         )
-        yield Planned(experiment, doing.level)
+        yield Planned(experiment, doing.severity)
     for twin in range(trainings.twins):
         healthy = msgspec.structs.replace(trainings.plain, seed=seed + 500 + twin, batches=trainings.healthy_batches)
         yield Planned(healthy, "")

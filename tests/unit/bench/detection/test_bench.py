@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from monitor.core.policy.settings import Policy
-from tests.bench.detection.bench import Bench, Scope, cases, faulty_batches, levels_of
+from tests.bench.detection.bench import Bench, Scope, cases, faulty_batches
 from tests.bench.detection.families.numerical import nan_loss
 from tests.bench.detection.fault import Fault, cases_of
 from tests.bench.detection.healthy import HEALTHY
 from tests.bench.detection.kinds import YOLO
 from tests.bench.detection.score import false_alarms
-from tests.bench.detection.streams import LEVELS, Case
+from tests.bench.detection.streams import SEVERITIES, Case
 from trainer_hooks.wire.messages import BatchEnded, Event
 
 TEN = Fault("numerical", "NaN", "high", "10 batches", nan_loss, calm=50, tail=30, kinds=(YOLO,))
@@ -46,7 +46,7 @@ def test_a_beginning_that_faults_share_is_played_once_and_counted_as_healthy() -
     assert played == ["numerical 30", "numerical 30"]
     assert faulty_batches(run.outcomes) == 40
     (begun,) = {o.batches for o in run.outcomes if o.case.family == HEALTHY}
-    healthy = [row for row in false_alarms(run.outcomes, levels_of) if row.among == "healthy"]
+    healthy = [row for row in false_alarms(run.outcomes) if row.among == "healthy"]
     assert {row.batches for row in healthy} == {begun}
     assert 50 <= begun < 150
     assert not any(row.alarms for row in healthy)
@@ -70,7 +70,7 @@ def test_a_quick_bench_has_the_worst_faults_of_every_family_and_some_of_all_else
     quick = list(cases(Scope("1", 1000, 1, quick=True)))
     whole = {case.family for case in cases(Scope("1", 1000, 1))}
     assert {case.family for case in quick} == whole
-    assert {case.level for case in quick if case.faulty} == {LEVELS[-1]}
+    assert {case.severity for case in quick if case.faulty} == {SEVERITIES[-1]}
 
 
 def test_families_can_be_chosen() -> None:

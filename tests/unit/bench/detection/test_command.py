@@ -16,13 +16,13 @@ def test_a_small_bench_says_what_was_found_and_ends_with_0(tmp_path: Path, capsy
     markdown, as_json = tmp_path / "told.md", tmp_path / "told.json"
     assert bench([*SMALL, "--markdown", str(markdown), "--json", str(as_json)]) == 0
     captured = capsys.readouterr()
-    assert "| NaN or infinity seen on its batch" in captured.out
+    assert "| NaN or infinity reported on its batch" in captured.out
     assert "playing: numerical" in captured.err
     assert "| numerical | NaN in the loss | high | 1 batch | 1 | 1 after 0 |" in markdown.read_text()
     told = json.loads(as_json.read_text())
     assert told["errors"] == []
     nan = next(
-        c for c in told["faults"] if (c["fault"], c["lasts"], c["level"]) == ("NaN in the loss", "1 batch", "seen")
+        c for c in told["faults"] if (c["fault"], c["lasts"], c["level"]) == ("NaN in the loss", "1 batch", "info")
     )
     assert nan["recall"]["within"] == [1, 1, 1, 1, 1]
 

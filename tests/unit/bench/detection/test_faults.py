@@ -15,7 +15,7 @@ from tests.bench.detection.families.telemetry import HARMLESS
 from tests.bench.detection.fault import Fault, as_they_are, cases_of, nothing, unchanged
 from tests.bench.detection.healthy import LOOK_ALIKES, healthy_cases, look_alikes
 from tests.bench.detection.kinds import KINDS, LANGUAGE, Batch
-from tests.bench.detection.streams import DURATION, LASTS, LEVELS, Arrived, Case, Step
+from tests.bench.detection.streams import DURATION, LASTS, SEVERITIES, Arrived, Case, Step
 from trainer_hooks.wire.messages import BatchEnded, TrainingStarted
 
 
@@ -34,7 +34,7 @@ def losses(steps: Iterable[Step]) -> list[float | None]:
     return [s.record.loss for s in steps if isinstance(s, Arrived) and isinstance(s.record, BatchEnded)]
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f"{f.family}: {f.name}, {f.level}, {f.lasts}")
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f"{f.family}: {f.name}, {f.severity}, {f.lasts}")
 def test_a_fault_changes_what_is_told_from_its_onset_on(fault: Fault) -> None:
     case, _, after = case_of(fault)
     healthy = replace(fault, change=unchanged, before=nothing, garble=as_they_are, hangs=False)
@@ -42,11 +42,11 @@ def test_a_fault_changes_what_is_told_from_its_onset_on(fault: Fault) -> None:
     assert repr(after) != repr(plain)
     assert case.faulty
     assert case.onset == (case.opening.batches if case.opening else None)
-    assert (fault.level in LEVELS, fault.lasts in LASTS, fault.lasts in DURATION) == (True, True, True)
+    assert (fault.severity in SEVERITIES, fault.lasts in LASTS, fault.lasts in DURATION) == (True, True, True)
 
 
 def test_no_two_faults_are_the_same_cell() -> None:
-    cells = [(f.family, f.name, f.level, f.lasts) for f in FAULTS]
+    cells = [(f.family, f.name, f.severity, f.lasts) for f in FAULTS]
     assert len(set(cells)) == len(cells)
 
 

@@ -10,14 +10,14 @@ import pytest
 
 from monitor.core.model import CheckpointExamined, Verdict
 from monitor.recorded.stream import Recorded
-from tests.bench.detection.contenders import Alarm, Level
+from tests.bench.detection.contenders import Alarm, AlarmLevel
 from tests.bench.detection.live.__main__ import line_of, main
 from tests.bench.detection.live.catalogue import FAMILIES, ON_A_GPU, deadline_s, groups
 from tests.bench.detection.live.children import run_group
 from tests.bench.detection.live.experiment import Experiment
 from tests.bench.detection.live.steps import Seen, hang_limit_s, read_verdicts, steps_of
-from tests.bench.detection.play import Heard, Outcome
-from tests.bench.detection.streams import LASTS, LEVELS, Arrived, Case, Observed, Silence
+from tests.bench.detection.play import Outcome, TimedAlarm
+from tests.bench.detection.streams import LASTS, SEVERITIES, Arrived, Case, Observed, Silence
 from tests.harness.records import batch, phase
 from trainer_hooks.wire.runfolder import Manifest
 
@@ -52,7 +52,7 @@ def test_healthy_batches_are_at_least_ten_times_the_faulty_ones_and_180_thousand
 def test_every_planned_fault_has_a_family_a_level_and_a_length_that_the_table_knows() -> None:
     planned = [p for group in groups(1, quick=False, gpu=True) for p in group if p.experiment.fault]
     assert {p.experiment.fault for p in planned} == set(FAMILIES)
-    assert {p.level for p in planned} <= set(LEVELS)
+    assert {p.severity for p in planned} <= set(SEVERITIES)
     assert {p.lasts for p in planned} <= set(LASTS)
     assert all(p.experiment.batches > p.experiment.at >= 150 for p in planned)
 
@@ -105,11 +105,13 @@ def test_streams_are_not_left_among_other_files(tmp_path: Path, capsys: pytest.C
 
 def test_a_line_says_what_was_found_how_late_and_what_was_not() -> None:
     case = Case("numerical", "NaN in one sample", "high", "1 batch", True, False, 5, (), kind="mlp fp32")
-    told = Heard(Alarm(Level.TOLD, "nonfinite_batch", (), 0, "loss not finite"), 6, 0.0)
-    assert line_of(Outcome(case, "x", [told])).endswith("+1 [batch 6, told, nonfinite_batch] loss not finite")
-    assert line_of(Outcome(case, "x")).endswith("not found")
+    told = TimedAlarm(Alarm(AlarmLevel.WARNING, "nonfinite_batch", (), 0, "loss not finite"), 6, 0.0)
+    assert line_of(Outcome(case, "x", tuple(AlarmLevel), [told])).endswith(
+        "+1 [batch 6, warning, nonfinite_batch] loss not finite"
+    )
+    assert line_of(Outcome(case, "x", ())).endswith("not found")
     broken = replace(case, error="the child ended with 1")
-    assert line_of(Outcome(broken, "x")).endswith("FAILED: the child ended with 1")
+    assert line_of(Outcome(broken, "x", ())).endswith("FAILED: the child ended with 1")
 
 
 def test_a_child_that_does_not_finish_is_ended_and_named(tmp_path: Path) -> None:

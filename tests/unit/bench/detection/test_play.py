@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from monitor.core.policy.settings import Policy
-from tests.bench.detection.contenders import Level, Published, Warden
+from tests.bench.detection.contenders import AlarmLevel, PublishedRule, Trainwarden
 from tests.bench.detection.fault import Beginning
 from tests.bench.detection.kinds import YOLO
 from tests.bench.detection.play import Outcome, Stage
@@ -53,14 +53,14 @@ def batches(count: int, every_s: float = 0.1) -> list[Step]:
     return [Arrived(every_s * n, batch(n)) for n in range(count)]
 
 
-def played(rule: Published, steps: Iterable[Step]) -> Outcome:
+def played(rule: PublishedRule, steps: Iterable[Step]) -> Outcome:
     stage = Stage([rule])
     stage.play(steps)
     return stage.outcomes(CASE)[0]
 
 
 def told(outcomes: Sequence[Outcome]) -> list[tuple[str, list[tuple[int, str, str]]]]:
-    return [(o.contender, [(h.batch, h.alarm.source, h.alarm.text) for h in o.heard]) for o in outcomes]
+    return [(o.contender, [(h.batch, h.alarm.source, h.alarm.text) for h in o.alarms]) for o in outcomes]
 
 
 def nan_among_healthy(restarts: bool) -> list[Step]:
@@ -71,51 +71,51 @@ def nan_among_healthy(restarts: bool) -> list[Step]:
         one = source.batch(at)
         if at in (310, 320, 330):
             one.loss = one.norm = math.nan
-        steps.append(trainer.tell(one))
+        steps.append(trainer.ended(one))
         if restarts and at % 7 == 0:
             steps.append(DaemonRestarted(trainer.now_s))
     return steps
 
 
 def test_alarms_that_follow_each_other_are_one_until_they_pause_for_a_spell() -> None:
-    assert [h.batch for h in played(Published(EveryThird), batches(1000)).heard] == [2]
+    assert [h.batch for h in played(PublishedRule(EveryThird), batches(1000)).alarms] == [2]
 
 
 def test_an_alarm_on_an_event_belongs_to_the_batch_that_comes_next() -> None:
     steps = [*batches(2), Arrived(0.2, PhaseChanged(0.0, 1, "save"))]
-    assert [h.batch for h in played(Published(EveryThird), steps).heard] == [2]
+    assert [h.batch for h in played(PublishedRule(EveryThird), steps).alarms] == [2]
 
 
 def test_silence_is_asked_about_once_a_second() -> None:
-    heard = played(Published(EveryThird), [*batches(2), Silence(0.1, 60.0)]).heard
+    heard = played(PublishedRule(EveryThird), [*batches(2), Silence(0.1, 60.0)]).alarms
     assert [(h.batch, h.waited_s) for h in heard] == [(2, 5.9)], "0.1 s to the record, and ticks on whole seconds"
 
 
 def test_a_gap_between_records_is_a_silence_too_and_a_clock_that_is_set_is_none() -> None:
     late = Arrived(60.0, batch(2))
-    assert played(Published(EveryThird), [*batches(2), late]).heard[0].batch == 2
-    slept = played(Published(EveryThird), [*batches(2), ClockSet(60.0), late])
-    assert [h.batch for h in slept.heard] == [2]
-    assert slept.heard[0].waited_s == 0.0, "it alarms on the third batch, not on the sleep"
+    assert played(PublishedRule(EveryThird), [*batches(2), late]).alarms[0].batch == 2
+    slept = played(PublishedRule(EveryThird), [*batches(2), ClockSet(60.0), late])
+    assert [h.batch for h in slept.alarms] == [2]
+    assert slept.alarms[0].waited_s == 0.0, "it alarms on the third batch, not on the sleep"
 
 
 def test_a_rule_that_raises_is_switched_off_and_told_and_the_others_go_on() -> None:
-    stage = Stage([Published(Broken), Published(EveryThird)])
+    stage = Stage([PublishedRule(Broken), PublishedRule(EveryThird)])
     stage.play(batches(10))
     broken, sound = stage.outcomes(CASE)
     assert broken.defects == ["broken raised ZeroDivisionError: no spread; it is switched off for this case"]
-    assert (len(sound.heard), sound.batches) == (1, 10)
+    assert (len(sound.alarms), sound.batches) == (1, 10)
 
 
 def test_a_stage_that_goes_on_elsewhere_leaves_the_first_as_it_was() -> None:
     steps = nan_among_healthy(restarts=False)
-    stage = Stage([Warden("default", Policy()), Published(EveryThird)])
+    stage = Stage([Trainwarden("default", Policy()), PublishedRule(EveryThird)])
     stage.play(steps[:302])
     fork = stage.fork()
     fork.play(steps[302:])
     forked = told(fork.outcomes(CASE))
     stage.play(steps[302:])
-    whole = Stage([Warden("default", Policy()), Published(EveryThird)])
+    whole = Stage([Trainwarden("default", Policy()), PublishedRule(EveryThird)])
     whole.play(steps)
     warden = [h for h in told(whole.outcomes(CASE))[0][1] if h[0] >= 300]
     assert warden
@@ -123,17 +123,17 @@ def test_a_stage_that_goes_on_elsewhere_leaves_the_first_as_it_was() -> None:
 
 
 def test_one_nan_is_seen_on_its_batch_and_the_third_is_acted_upon() -> None:
-    stage = Stage([Warden("default", Policy())])
+    stage = Stage([Trainwarden("default", Policy())])
     stage.play(nan_among_healthy(restarts=False))
     (outcome,) = stage.outcomes(CASE)
-    assert list(dict.fromkeys(h.batch for h in outcome.heard)) == [310, 320, 330]
-    assert [h.batch for h in outcome.heard if h.alarm.level is Level.ACTED] == [330]
-    assert all(h.alarm.families == ("numerical",) for h in outcome.heard)
+    assert list(dict.fromkeys(h.batch for h in outcome.alarms)) == [310, 320, 330]
+    assert [h.batch for h in outcome.alarms if h.alarm.level is AlarmLevel.CRITICAL] == [330]
+    assert all(h.alarm.families == ("numerical",) for h in outcome.alarms)
     assert not outcome.defects
 
 
 def test_a_daemon_that_is_started_again_hears_the_same() -> None:
-    with_restarts, without = Stage([Warden("default", Policy())]), Stage([Warden("default", Policy())])
+    with_restarts, without = Stage([Trainwarden("default", Policy())]), Stage([Trainwarden("default", Policy())])
     with_restarts.play(nan_among_healthy(restarts=True))
     without.play(nan_among_healthy(restarts=False))
     assert told(with_restarts.outcomes(CASE)) == told(without.outcomes(CASE))

@@ -132,7 +132,7 @@ def test_with_labels_it_is_the_wrong_verdicts_that_fail(logs: Path, capsys: pyte
     suite = ElementTree.parse(logs / "r.xml").getroot()
     said = [str(failure.get("message")) for failure in suite.iter("failure")]
     assert said == ["missed: the run is labelled nan", "false alarm: the run is labelled healthy"]
-    assert [p.get("value") for p in suite.iter("property") if p.get("name") == "nan.told"] == ["0"]
+    assert [p.get("value") for p in suite.iter("property") if p.get("name") == "nan.warned"] == ["0"]
 
 
 def test_labels_come_as_numbers_in_json(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,7 +140,7 @@ def test_labels_come_as_numbers_in_json(logs: Path, capsys: pytest.CaptureFixtur
     labels.write_text("file,label,nan_onset_row\nbelow/bad.csv,nan,31\n")
     assert execute(["backtest", "--labels", str(labels), "--json", str(logs / "below")]) == 0
     (share,) = json.loads(capsys.readouterr().out)["score"]["shares"]
-    assert (share["label"], share["told"], share["delay_median_rows"]) == ("nan", 1, 0)
+    assert (share["label"], share["warned"], share["delay_median_rows"]) == ("nan", 1, 0)
 
 
 def test_labels_for_none_of_the_files_are_refused(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:

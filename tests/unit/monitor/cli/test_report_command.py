@@ -17,8 +17,8 @@ from monitor.report.report_input import without_statistics
 from tests.harness.finished import lay_down
 from tests.harness.pages import assert_inert
 from tests.harness.report_inputs import rolled_back
+from tests.harness.simulation import supervised
 from tests.harness.trainer import announce
-from tests.harness.world import World
 from trainer_hooks.wire.runfolder import RunFolder
 
 
@@ -33,7 +33,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with two runs that are over, one of which went back."""
     home = tmp_path_factory.mktemp("shared")
     lay_down(home, rolled_back(), "night-1", "the night")
-    calm = World(epochs=4, batches_per_epoch=120)
+    calm = supervised(epochs=4, batches_per_epoch=120)
     calm.train()
     lay_down(home, calm, "calm-2")
     return home
@@ -135,9 +135,9 @@ def test_a_damaged_history_is_named_and_left_alone(home: Path, capsys: pytest.Ca
 def test_what_of_the_history_can_not_be_read_is_said_and_the_rest_is_told(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    world = World(epochs=2, batches_per_epoch=30)
-    world.train()
-    lay_down(home, world)
+    simulation = supervised(epochs=2, batches_per_epoch=30)
+    simulation.train()
+    lay_down(home, simulation)
     with contextlib.closing(sqlite3.connect(home / FILE_NAME)) as db, db:
         db.execute("UPDATE journal SET entry = x'c1' WHERE seq = 20")
     assert execute(["report", "night"]) == 0

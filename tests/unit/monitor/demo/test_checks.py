@@ -11,7 +11,7 @@ import pytest
 
 from monitor.core.model import Verdict
 from monitor.daemon.api.snapshots import CheckpointLine, IncidentSummary
-from monitor.demo.checks import READ_BACK, checks_of
+from monitor.demo.checks import checks_of
 from monitor.demo.collected import Answers, EpochResult, Evidence, Passes
 from monitor.vault.verify import Examination
 from trainer_hooks.wire.runfolder import Change, Checkpoint, Plan, Receipt, Settings
@@ -19,7 +19,7 @@ from trainer_hooks.wire.runfolder import Change, Checkpoint, Plan, Receipt, Sett
 INCIDENT = IncidentSummary(
     id="demo-night-i1", number=1, family="nonfinite", severity="critical", state="resolved", live=False, opened_s=0.0,
     closed_s=9.0, onset_epoch=4, onset_batch=32, action="rollback", attempts=1, batches_discarded=44, watch_seen=120,
-    watch_needed=120, outcome="",
+    watch_needed=120, outcome="", settings_read_back=True,
 )  # fmt: skip
 LINE = CheckpointLine(
     epoch=3, generation=1, verdict="clean", why="healthy batches followed", saved_s=0.0, size=1, digest="d3", path="",
@@ -48,7 +48,7 @@ METRICS = (
     | sample("incidents_total", 1, family="nonfinite", severity="critical")
     | sample("rollbacks_total", 1, outcome="applied")
 )
-ANSWERS = Answers(incident=INCIDENT, checkpoints=(LINE,), timeline=(f"warm-up ended; {READ_BACK}",), metrics=METRICS)
+ANSWERS = Answers(incident=INCIDENT, checkpoints=(LINE,), metrics=METRICS)
 GOOD = Evidence(
     exit_code=0,
     passes=Passes(overflow=4, finite=38),
@@ -86,8 +86,8 @@ def test_every_claim_holds_for_a_good_night() -> None:
         (replace(GOOD, plan=None), "was chosen"),
         (answering(checkpoints=()), "was chosen"),
         (answering(checkpoints=(msgspec.structs.replace(LINE, verdict="suspect"),)), "was chosen"),
-        (answering(timeline=()), "read back"),
-        (answering(timeline=(*ANSWERS.timeline, "read back at the first step: clip is 10, not 5")), "read back"),
+        (answering(incident=msgspec.structs.replace(INCIDENT, settings_read_back=False)), "read back"),
+        (answering(incident=msgspec.structs.replace(INCIDENT, settings_differ=("clip is 10, not 5",))), "read back"),
         (answering(incident=None), "was resolved"),
         (answering(incident=msgspec.structs.replace(INCIDENT, state="watching")), "was resolved"),
         (answering(incident=msgspec.structs.replace(INCIDENT, watch_seen=119)), "proved the cure"),

@@ -12,243 +12,244 @@ from typing import Any
 
 from monitor.core.diagnosis import diagnose_finding
 from monitor.core.model import Diagnosis, GpuSeen, HardwareSeen, Tick
-from tests.harness.planted import FORWARD, HEALTHY, MIB, Planted
+from tests.harness.noise import FORWARD, HEALTHY, MIB
+from tests.harness.simulation import Simulation, noisy
 from trainer_hooks.wire.messages import EpochEnded, Nonfinite
 
 CALM = 400
 TOLD: dict[str, dict[str, Any]] = {
     "everything": {},
     "the norm on one batch in four": {"accumulate": 4},
-    "no samples, instances or clip": {"untold": ("samples", "instances", "instances_max", "clip_norm")},
+    "no samples, instances or clip": {"unknown": ("samples", "instances", "instances_max", "clip_norm")},
 }
 Cause = Callable[[int, dict[str, Any]], Diagnosis]
 
 
-def opened(training: Planted) -> Diagnosis:
+def opened(training: Simulation) -> Diagnosis:
     """The diagnosis of the incident that the core opened by itself."""
-    assert training.run.totals.defects == 0
+    assert training.run.ledger.defects == 0
     found = training.incident.diagnosis
     assert found is not None
     return found
 
 
-def noticed(training: Planted, detector: str) -> Diagnosis:
+def noticed(training: Simulation, detector: str) -> Diagnosis:
     """The diagnosis of a finding that opens no incident."""
-    found = [f for f in training.run.findings if f.detector == detector]
-    assert found, training.run.totals.findings
-    return diagnose_finding(training.run, found[-1])
+    found = [f for f in training.run.training.findings if f.detector == detector]
+    assert found, training.run.training.totals.findings
+    return diagnose_finding(training.run.training, found[-1])
 
 
 def names(draw: random.Random, count: int = 16) -> tuple[str, ...]:
     return tuple(f"{draw.randrange(100_000):06d}.jpg" for _ in range(count))
 
 
-def climb(training: Planted, batches: int, loss: float, norm: float, **more: Any) -> None:
+def climb(training: Simulation, batches: int, loss: float, norm: float, **more: Any) -> None:
     """Loss and norm rise to these factors along a line in log space, and what follows is not finite."""
     for i in range(1, batches + 1):
         share = i / batches
-        training.batch(loss=loss**share, norm=norm**share, **more)
+        training.noisy_batch(loss=loss**share, norm=norm**share, **more)
     for _ in range(8):
-        training.batch(bad=FORWARD, cured=False, samples=names(training.draw), **more)
+        training.noisy_batch(bad=FORWARD, cured=False, samples=names(training.draw), **more)
 
 
 def amp_overflow(seed: int, told: dict[str, Any]) -> Diagnosis:
-    training = Planted(seed, scaler=True, **told)
-    training.calm(CALM)
+    training = noisy(seed, scaler=True, **told)
+    training.noisy_batches(CALM)
     scale = 65536.0
     for i in range(40):
         hit = i % 4 == 0
         scale = scale / 2 if hit and scale > 1024 else scale
-        training.batch(bad=Nonfinite.GRADIENT if hit else HEALTHY, overflow=hit, loss_scale=scale,
+        training.noisy_batch(bad=Nonfinite.GRADIENT if hit else HEALTHY, overflow=hit, loss_scale=scale,
                        lost=math.inf, samples=names(training.draw))  # fmt: skip
     return opened(training)
 
 
 def learning_rate_jumped(seed: int, told: dict[str, Any]) -> Diagnosis:
     """A restart of the schedule takes the rate to ten times what it was."""
-    training = Planted(seed, rate=0.002, **told)
-    training.calm(CALM)
-    training.rate = 0.02
-    training.calm(training.draw.randint(2, 8))
+    training = noisy(seed, rate=0.002, **told)
+    training.noisy_batches(CALM)
+    training.noise.rate = 0.02
+    training.noisy_batches(training.draw.randint(2, 8))
     climb(training, training.draw.randint(10, 25), 40.0, 300.0)
     return opened(training)
 
 
 def learning_rate_too_high(seed: int, told: dict[str, Any]) -> Diagnosis:
     """It was too high all along: loss and norm rise until the numbers overflow."""
-    training = Planted(seed, **told)
-    training.calm(200 + training.draw.randint(0, 200))
+    training = noisy(seed, **told)
+    training.noisy_batches(200 + training.draw.randint(0, 200))
     climb(training, training.draw.randint(8, 30), 10.0 ** (1.2 + training.draw.random()), 200.0)
     return opened(training)
 
 
 def warm_up_end(seed: int, told: dict[str, Any]) -> Diagnosis:
     draw = random.Random(seed)
-    training = Planted(seed, warm_up=1000, settings={"warmup_epochs": "1.0"}, **told)
-    training.calm(1000 + draw.randint(5, 70))
+    training = noisy(seed, warm_up=1000, settings={"warmup_epochs": "1.0"}, **told)
+    training.noisy_batches(1000 + draw.randint(5, 70))
     climb(training, draw.randint(8, 20), 6.0, 60.0)
     return opened(training)
 
 
 def bad_input(seed: int, told: dict[str, Any]) -> Diagnosis:
     """One file is broken: whenever it is drawn, once an epoch, the batch is not finite."""
-    training = Planted(seed, batches_per_epoch=150, **told)
-    training.calm(300)
+    training = noisy(seed, batches_per_epoch=150, **told)
+    training.noisy_batches(300)
     for _ in range(7):
         at = training.draw.randrange(150)
         for batch in range(150):
             if batch == at:
-                training.batch(bad=FORWARD | Nonfinite.BUFFER, samples=(*names(training.draw), "broken.npy"))
+                training.noisy_batch(bad=FORWARD | Nonfinite.BUFFER, samples=(*names(training.draw), "broken.npy"))
             else:
-                training.batch()
+                training.noisy_batch()
     return opened(training)
 
 
 def bad_labels(seed: int, told: dict[str, Any]) -> Diagnosis:
     """The labels of a shard are empty: no boxes to learn, and the classes are all wrong."""
-    training = Planted(seed, **told)
-    training.calm(CALM)
+    training = noisy(seed, **told)
+    training.noisy_batches(CALM)
     for _ in range(120):
-        training.batch(part_factors=(0.02, 9.0 * math.exp(0.1 * training.draw.gauss(0, 1)), 0.02),
+        training.noisy_batch(part_factors=(0.02, 9.0 * math.exp(0.1 * training.draw.gauss(0, 1)), 0.02),
                        instances=training.draw.randint(0, 3), instances_max=training.draw.randint(0, 1))  # fmt: skip
     return opened(training)
 
 
 def batchnorm(seed: int, told: dict[str, Any]) -> Diagnosis:
     """One bad forward under a scaler: the step is skipped, the statistics stay bad, training looks perfect."""
-    training = Planted(seed, scaler=True, batches_per_epoch=600, **told)
-    training.calm(300)
-    training.event(EpochEnded(training.now_s, 1, 100.0, (1.0, 0.6, 0.4), {"mAP50": 0.4}, 0.4))
-    training.calm(300)
-    training.batch(bad=FORWARD | Nonfinite.BUFFER, cured=False, loss_scale=32768.0, samples=names(training.draw),
+    training = noisy(seed, scaler=True, batches_per_epoch=600, **told)
+    training.noisy_batches(300)
+    training.send(EpochEnded(training.now_s, 1, 100.0, (1.0, 0.6, 0.4), {"mAP50": 0.4}, 0.4))
+    training.noisy_batches(300)
+    training.noisy_batch(bad=FORWARD | Nonfinite.BUFFER, cured=False, loss_scale=32768.0, samples=names(training.draw),
                    first_bad="model.0.bn.running_mean")  # fmt: skip
-    training.calm(300, loss_scale=32768.0)
-    training.event(EpochEnded(training.now_s, 2, 100.0, (1.0, 0.6, 0.4), {"mAP50": 0.0, "val/cls": math.nan}, 0.0))
+    training.noisy_batches(300, loss_scale=32768.0)
+    training.send(EpochEnded(training.now_s, 2, 100.0, (1.0, 0.6, 0.4), {"mAP50": 0.0, "val/cls": math.nan}, 0.0))
     return opened(training)
 
 
 def resume_damage(seed: int, told: dict[str, Any]) -> Diagnosis:
-    training = Planted(seed, batches_per_epoch=300, **told)
-    training.calm(600)
+    training = noisy(seed, batches_per_epoch=300, **told)
+    training.noisy_batches(600)
     training.restart(start_epoch=3)
     for _ in range(training.draw.randint(0, 1)):
-        training.batch(loss=4.0, norm=30.0)
+        training.noisy_batch(loss=4.0, norm=30.0)
     for _ in range(12):
-        training.batch(bad=FORWARD, cured=False, samples=names(training.draw))
+        training.noisy_batch(bad=FORWARD, cured=False, samples=names(training.draw))
     return opened(training)
 
 
 def hardware(seed: int, told: dict[str, Any]) -> Diagnosis:
     """Memory errors of the device, then numbers that are not finite, with other samples each time."""
-    training = Planted(seed, **told)
-    training.put(HardwareSeen("p", gpus=(GpuSeen(0, ecc_uncorrected=0),)))
-    training.calm(CALM)
-    training.put(HardwareSeen("p", gpus=(GpuSeen(0, ecc_uncorrected=2, xids=((48, 1),)),)))
+    training = noisy(seed, **told)
+    training.feed(HardwareSeen("night", gpus=(GpuSeen(0, ecc_uncorrected=0),)))
+    training.noisy_batches(CALM)
+    training.feed(HardwareSeen("night", gpus=(GpuSeen(0, ecc_uncorrected=2, xids=((48, 1),)),)))
     for i in range(40):
-        training.batch(bad=FORWARD if i % 10 == 5 else HEALTHY, samples=names(training.draw))
+        training.noisy_batch(bad=FORWARD if i % 10 == 5 else HEALTHY, samples=names(training.draw))
     return opened(training)
 
 
 def settings_changed(seed: int, told: dict[str, Any]) -> Diagnosis:
-    training = Planted(seed, **told)
-    training.calm(CALM)
+    training = noisy(seed, **told)
+    training.noisy_batches(CALM)
     training.setting("learning_rate/weight", "0.01", "0.2")
-    training.rate = 0.2
-    training.calm(training.draw.randint(1, 30))
+    training.noise.rate = 0.2
+    training.noisy_batches(training.draw.randint(1, 30))
     climb(training, training.draw.randint(6, 20), 30.0, 300.0)
     return opened(training)
 
 
 def loss_component(seed: int, told: dict[str, Any]) -> Diagnosis:
-    training = Planted(seed, **told)
-    training.calm(CALM)
+    training = noisy(seed, **told)
+    training.noisy_batches(CALM)
     for i in range(60):
-        training.batch(bad=FORWARD if i % 12 == 3 else HEALTHY, bad_parts=(1,), samples=names(training.draw))
+        training.noisy_batch(bad=FORWARD if i % 12 == 3 else HEALTHY, bad_parts=(1,), samples=names(training.draw))
     return opened(training)
 
 
 def data_change(seed: int, told: dict[str, Any]) -> Diagnosis:
     """From an epoch's first batch on the texts are of another kind, and nobody declared it."""
-    training = Planted(seed, batches_per_epoch=500, **told)
+    training = noisy(seed, batches_per_epoch=500, **told)
     draw = training.draw
-    training.calm(500, sequence_length=512)
+    training.noisy_batches(500, sequence_length=512)
     for _ in range(140):
-        training.batch(loss=4.0, norm=1.5, sequence_length=draw.randint(1500, 2048))
+        training.noisy_batch(loss=4.0, norm=1.5, sequence_length=draw.randint(1500, 2048))
     return opened(training)
 
 
 def missing_clip(seed: int, told: dict[str, Any]) -> Diagnosis:
     """The shape of the BLOOM trace, in a run without a clip that had such outliers before."""
-    training = Planted(seed, clip_norm=None, settings={"optimizer": "sgd", "max_grad_norm": "0.0"}, **told)
+    training = noisy(seed, clip_norm=None, settings={"optimizer": "sgd", "max_grad_norm": "0.0"}, **told)
     for i in range(CALM):
-        training.batch(norm=25.0 if i in (230, 290, 350, 371) else 1.0)
+        training.noisy_batch(norm=25.0 if i in (230, 290, 350, 371) else 1.0)
     for norm, loss in ((4, 1.0), (10, 1.1), (65, 1.0), (600, 1.05)):
-        training.batch(loss=loss, norm=norm)
+        training.noisy_batch(loss=loss, norm=norm)
     for _ in range(70):
-        training.batch(loss=2.3, norm=900.0)
+        training.noisy_batch(loss=2.3, norm=900.0)
     return opened(training)
 
 
 def stale_moment(seed: int, told: dict[str, Any]) -> Diagnosis:
     """The norm had become small, so that Adam's second moment had; then a batch of the old size."""
-    training = Planted(seed, settings={"optimizer": "AdamW"}, **told)
-    training.calm(1200, norm=10.0)
+    training = noisy(seed, settings={"optimizer": "AdamW"}, **told)
+    training.noisy_batches(1200, norm=10.0)
     for i in range(1400):
-        training.batch(norm=max(10.0 * 0.5 ** (i / 200), 1.0))
-    training.batch(norm=60.0)
-    training.batch(norm=90.0, loss=1.2)
+        training.noisy_batch(norm=max(10.0 * 0.5 ** (i / 200), 1.0))
+    training.noisy_batch(norm=60.0)
+    training.noisy_batch(norm=90.0, loss=1.2)
     for _ in range(70):
-        training.batch(norm=50.0, loss=2.5)
+        training.noisy_batch(norm=50.0, loss=2.5)
     return opened(training)
 
 
 def memory_batch(seed: int, told: dict[str, Any]) -> Diagnosis:
     """The most crowded image of the run takes memory for good."""
-    training = Planted(seed, batches_per_epoch=2000, **told)
-    training.calm(900)
-    training.memory_mib = 4820.0
-    training.batch(instances_max=731, instances=900)
-    training.calm(60)
+    training = noisy(seed, batches_per_epoch=2000, **told)
+    training.noisy_batches(900)
+    training.noise.memory_mib = 4820.0
+    training.noisy_batch(instances_max=731, instances=900)
+    training.noisy_batches(60)
     return noticed(training, "memory_step")
 
 
 def memory_between_epochs(seed: int, told: dict[str, Any]) -> Diagnosis:
-    training = Planted(seed, batches_per_epoch=800, **told)
-    training.calm(800)
-    training.memory_mib = 5600.0
-    training.calm(60)
+    training = noisy(seed, batches_per_epoch=800, **told)
+    training.noisy_batches(800)
+    training.noise.memory_mib = 5600.0
+    training.noisy_batches(60)
     return noticed(training, "memory_step")
 
 
 def memory_leak(seed: int, told: dict[str, Any]) -> Diagnosis:
-    training = Planted(seed, batches_per_epoch=10_000, **told)
-    training.calm(300)
+    training = noisy(seed, batches_per_epoch=10_000, **told)
+    training.noisy_batches(300)
     for i in range(3600):
-        training.memory_mib = 4300.0 + 20.0 * (i // 120)
-        training.batch(memory_allocated=round((3000.0 + i / 6.0) * MIB))
+        training.noise.memory_mib = 4300.0 + 20.0 * (i // 120)
+        training.noisy_batch(memory_allocated=round((3000.0 + i / 6.0) * MIB))
     return noticed(training, "memory_leak")
 
 
 def input_bound(seed: int, told: dict[str, Any]) -> Diagnosis:
-    training = Planted(seed, **told)
-    training.calm(800)
-    training.calm(120, wait_s=0.5)
+    training = noisy(seed, **told)
+    training.noisy_batches(800)
+    training.noisy_batches(120, wait_s=0.5)
     return noticed(training, "data_wait")
 
 
 def slow_compute(seed: int, told: dict[str, Any]) -> Diagnosis:
-    training = Planted(seed, batches_per_epoch=500, **told)
-    training.calm(1300)
-    training.calm(150, compute_s=0.5)
+    training = noisy(seed, batches_per_epoch=500, **told)
+    training.noisy_batches(1300)
+    training.noisy_batches(150, compute_s=0.5)
     return noticed(training, "step_time")
 
 
 def hang(seed: int, told: dict[str, Any]) -> Diagnosis:
-    training = Planted(seed, **told)
-    training.calm(300)
+    training = noisy(seed, **told)
+    training.noisy_batches(300)
     for _ in range(60):
         training.now_s += 2.0
-        training.put(Tick())
+        training.feed(Tick())
     return opened(training)
 
 
@@ -281,78 +282,80 @@ CAUSES: dict[str, tuple[Cause, frozenset[str]]] = {
 
 def nan_out_of_nothing(seed: int, told: dict[str, Any]) -> Diagnosis:
     """One batch in a hundred is not finite, with other samples each time and nothing else to see: as on the night."""
-    training = Planted(seed, **told)
-    training.calm(CALM)
+    training = noisy(seed, **told)
+    training.noisy_batches(CALM)
     for i in range(400):
         hit = training.draw.random() < 0.01 or i in (3, 40, 70)
-        training.batch(bad=FORWARD | Nonfinite.BUFFER if hit else HEALTHY, samples=names(training.draw))
+        training.noisy_batch(bad=FORWARD | Nonfinite.BUFFER if hit else HEALTHY, samples=names(training.draw))
     return opened(training)
 
 
 def spike_by_itself(seed: int, told: dict[str, Any]) -> Diagnosis:
     """The loss jumps to three times its level and stays, and nothing explains it."""
-    training = Planted(seed, **told)
-    training.calm(CALM)
+    training = noisy(seed, **told)
+    training.noisy_batches(CALM)
     for _ in range(120):
-        training.batch(loss=3.0, norm=4.0)
+        training.noisy_batch(loss=3.0, norm=4.0)
     return opened(training)
 
 
 def one_bad_gradient(seed: int, told: dict[str, Any]) -> Diagnosis:
     """One wild gradient throws the weights off; loss and norm climb from there until the numbers overflow."""
-    training = Planted(seed, **told)
-    training.calm(CALM)
-    training.batch(norm=400.0)
+    training = noisy(seed, **told)
+    training.noisy_batches(CALM)
+    training.noisy_batch(norm=400.0)
     climb(training, training.draw.randint(8, 20), 40.0, 400.0)
     return opened(training)
 
 
 def gradient_of_a_root(seed: int, told: dict[str, Any]) -> Diagnosis:
     """The backward pass of a square root at zero is no number, the loss is finite; the scaler takes it for overflow."""
-    training = Planted(seed, scaler=True, **told)
-    training.calm(CALM)
+    training = noisy(seed, scaler=True, **told)
+    training.noisy_batches(CALM)
     for i in range(40):
         hit = i % 4 == 0
-        training.batch(bad=Nonfinite.GRADIENT if hit else HEALTHY, overflow=hit, samples=names(training.draw),
+        training.noisy_batch(bad=Nonfinite.GRADIENT if hit else HEALTHY, overflow=hit, samples=names(training.draw),
                        loss_scale=65536.0 / 2 ** (i // 4))  # fmt: skip
     return opened(training)
 
 
 def resumed_with_another_rate(seed: int, told: dict[str, Any]) -> Diagnosis:
     """Not finite from the first batch after a resume, which also changed a setting: either may be it."""
-    training = Planted(seed, batches_per_epoch=300, settings={"lr0": "0.01"}, **told)
-    training.calm(600)
+    training = noisy(seed, batches_per_epoch=300, settings={"lr0": "0.01"}, **told)
+    training.noisy_batches(600)
     training.restart(start_epoch=3, lr0="0.5")
     for _ in range(12):
-        training.batch(bad=FORWARD, cured=False, samples=names(training.draw))
+        training.noisy_batch(bad=FORWARD, cured=False, samples=names(training.draw))
     return opened(training)
 
 
 def scheduler_of_their_own(seed: int, told: dict[str, Any]) -> Diagnosis:
     """A user's scheduler changes the rate every 20 batches; that some batches are not finite has another cause."""
-    training = Planted(seed, **told)
+    training = noisy(seed, **told)
     for i in range(24):
-        training.calm(20)
+        training.noisy_batches(20)
         training.setting("learning_rate/weight", f"{0.01 * 0.8**i:.3g}", f"{0.01 * 0.8 ** (i + 1):.3g}")
     for i in range(40):
-        training.batch(bad=FORWARD if i % 9 == 4 else HEALTHY, samples=names(training.draw))
+        training.noisy_batch(bad=FORWARD if i % 9 == 4 else HEALTHY, samples=names(training.draw))
     return opened(training)
 
 
 def all_bad_at_once(seed: int, told: dict[str, Any]) -> Diagnosis:
     """Everything is not finite from one batch on, as after a step with a bad gradient in fp32."""
-    training = Planted(seed, **told)
-    training.calm(CALM)
+    training = noisy(seed, **told)
+    training.noisy_batches(CALM)
     for _ in range(30):
-        training.batch(bad=FORWARD | Nonfinite.PARAMETER | Nonfinite.BUFFER, cured=False, samples=names(training.draw))
+        training.noisy_batch(
+            bad=FORWARD | Nonfinite.PARAMETER | Nonfinite.BUFFER, cured=False, samples=names(training.draw)
+        )
     return opened(training)
 
 
 def bad_from_the_first_batch(seed: int, told: dict[str, Any]) -> Diagnosis:
     """Not finite from the very first batch, in full precision."""
-    training = Planted(seed, **told)
+    training = noisy(seed, **told)
     for _ in range(30):
-        training.batch(bad=FORWARD, cured=False, samples=names(training.draw))
+        training.noisy_batch(bad=FORWARD, cured=False, samples=names(training.draw))
     return opened(training)
 
 

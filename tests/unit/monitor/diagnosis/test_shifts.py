@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from monitor.core.model import Shift
-from tests.harness.planted import FORWARD, HEALTHY, Planted
+from tests.harness.noise import FORWARD, HEALTHY
+from tests.harness.simulation import Simulation, noisy
 from tests.unit.monitor.diagnosis.causes import names
 from trainer_hooks.wire.messages import Nonfinite
 
 
-def storm(training: Planted, **fields: object) -> dict[str, Shift]:
+def storm(training: Simulation, **fields: object) -> dict[str, Shift]:
     """Every ninth batch is bad, until an incident has opened; what changed, by name."""
     for i in range(40):
-        training.batch(bad=FORWARD if i % 9 == 2 else HEALTHY, samples=names(training.draw), **fields)  # type: ignore[arg-type]
+        training.noisy_batch(bad=FORWARD if i % 9 == 2 else HEALTHY, samples=names(training.draw), **fields)  # type: ignore[arg-type]
     found = training.incident.diagnosis
     assert found is not None
     return {shift.name: shift for shift in found.shifts}
 
 
 def test_where_nothing_changed_only_the_symptom_is_told() -> None:
-    training = Planted(1)
-    training.calm(300)
+    training = noisy(1)
+    training.noisy_batches(300)
     assert set(storm(training)) <= {"loss", "grad_norm"}
 
 
 def test_a_batch_size_that_doubled_is_told_before_the_symptom() -> None:
-    training = Planted(2)
-    training.calm(300)
+    training = noisy(2)
+    training.noisy_batches(300)
     changed = storm(training, batch_size=32)
     assert next(iter(changed)) == "batch_size"
     assert (changed["batch_size"].before, changed["batch_size"].after) == ("16", "32")
@@ -34,28 +35,28 @@ def test_a_batch_size_that_doubled_is_told_before_the_symptom() -> None:
 
 
 def test_a_setting_that_changed_is_told_with_its_reason_and_distance() -> None:
-    training = Planted(3)
-    training.calm(300)
+    training = noisy(3)
+    training.noisy_batches(300)
     training.setting("mosaic", "on", "off", "mosaic closed")
-    training.calm(20)
+    training.noisy_batches(20)
     text = storm(training)["setting/mosaic"].text
     assert text == "Setting mosaic went from on to off, 22 batches before the onset (mosaic closed)."
 
 
 def test_versions_and_settings_that_differ_between_two_starts_are_told() -> None:
-    training = Planted(4, batches_per_epoch=200, settings={"lr0": "0.01"})
-    training.calm(400)
+    training = noisy(4, batches_per_epoch=200, settings={"lr0": "0.01"})
+    training.noisy_batches(400)
     training.restart(start_epoch=3, lr0="0.02")
-    training.calm(120)
+    training.noisy_batches(120)
     changed = storm(training)
     assert (changed["setting/lr0"].before, changed["setting/lr0"].after) == ("0.01", "0.02")
 
 
 def test_a_tensor_and_an_epochs_edge_are_told() -> None:
-    training = Planted(5, batches_per_epoch=300)
-    training.calm(300)
+    training = noisy(5, batches_per_epoch=300)
+    training.noisy_batches(300)
     for _ in range(20):
-        training.batch(bad=FORWARD | Nonfinite.BUFFER, first_bad="model.3.bn.running_var")
+        training.noisy_batch(bad=FORWARD | Nonfinite.BUFFER, first_bad="model.3.bn.running_var")
     found = training.incident.diagnosis
     assert found is not None
     texts = [shift.text for shift in found.shifts]
@@ -65,13 +66,13 @@ def test_a_tensor_and_an_epochs_edge_are_told() -> None:
 
 def test_a_rank_that_is_bad_alone_is_told() -> None:
     """Gradients are shared, losses are not."""
-    training = Planted(6)
+    training = noisy(6)
     for _ in range(200):
-        training.batch(rank=0)
-        training.batch(rank=1)
+        training.noisy_batch(rank=0)
+        training.noisy_batch(rank=1)
     for i in range(40):
-        training.batch(rank=0, bad=Nonfinite.GRADIENT if i % 9 == 2 else HEALTHY)
-        training.batch(rank=1, bad=FORWARD if i % 9 == 2 else HEALTHY)
+        training.noisy_batch(rank=0, bad=Nonfinite.GRADIENT if i % 9 == 2 else HEALTHY)
+        training.noisy_batch(rank=1, bad=FORWARD if i % 9 == 2 else HEALTHY)
     found = training.incident.diagnosis
     assert found is not None
     (rank,) = [shift for shift in found.shifts if shift.name == "rank"]

@@ -26,7 +26,7 @@ from monitor.recorded.tuning.search_space import (
     turned,
 )
 
-AIM = Aim(healthy_told=0.05, healthy_acted=0.01)
+AIM = Aim(healthy_warned=0.05, healthy_critical=0.01)
 PARAMETERS = [
     Parameter("loss_spike", "spreads", (8.0, 4.0, 6.0, 12.0)),
     Parameter("loss_spike", "ratio", (1.25, 1.1, 1.5)),
@@ -45,7 +45,7 @@ def by_spreads(labels: Mapping[str, Label], point: Point) -> dict[str, Seen]:
     for name, label in labels.items():
         at = int(name[1:])
         told = spreads <= (12.0 - at / 2 if label.bad else 5.0 - at / 8)
-        found[name] = Seen(told, acted=False, delay_rows=3 if told else None)
+        found[name] = Seen(told, critical=False, delay_rows=3 if told else None)
     return found
 
 
@@ -59,16 +59,16 @@ def test_the_most_bad_runs_are_told_within_the_bound_on_the_healthy() -> None:
     """At 4 spreads nine healthy runs of forty are told, which is too many; at 6 none is."""
     tuned = searched(runs())
     assert tuned.chosen == (6.0, 1.25)
-    assert (tuned.all_runs.bad_told, tuned.all_runs.healthy_told) == (13, 0)
-    assert tuned.base_counted.bad_told == 9
-    loose = searched(runs(), Aim(healthy_told=0.5, healthy_acted=0.01))
-    assert (loose.chosen[0], loose.all_runs.healthy_told) == (4.0, 9)
+    assert (tuned.all_runs.bad_warned, tuned.all_runs.healthy_warned) == (13, 0)
+    assert tuned.base_counted.bad_warned == 9
+    loose = searched(runs(), Aim(healthy_warned=0.5, healthy_critical=0.01))
+    assert (loose.chosen[0], loose.all_runs.healthy_warned) == (4.0, 9)
 
 
 def test_the_curve_gives_a_point_for_each_bound() -> None:
     curve = {one.bound: one for one in searched(runs()).curve}
     assert (curve[0.0].point[0], curve[0.2].point[0]) == (6.0, 6.0)
-    assert all(one.all_runs.told_share <= bound for bound, one in curve.items())
+    assert all(one.all_runs.warned_share <= bound for bound, one in curve.items())
 
 
 def test_every_run_is_held_out_once_and_judged_by_a_point_that_was_chosen_without_its_group() -> None:
@@ -77,12 +77,12 @@ def test_every_run_is_held_out_once_and_judged_by_a_point_that_was_chosen_withou
     lonely = {name for name, label in labels.items() if label.group == labels["b0"].group and label.bad}
 
     def evaluate(point: Point) -> dict[str, Seen]:
-        return {n: Seen(n in lonely and point[0] == 4.0, acted=False) for n in labels}
+        return {n: Seen(n in lonely and point[0] == 4.0, critical=False) for n in labels}
 
     tuned = tune(PARAMETERS, labels, evaluate, AIM, folds=5, seed=0, points_max=100)
     assert tuned.chosen[0] == 4.0
-    assert tuned.all_runs.bad_told == len(lonely) > 0
-    assert tuned.held_out.bad_told == 0
+    assert tuned.all_runs.bad_warned == len(lonely) > 0
+    assert tuned.held_out.bad_warned == 0
     assert tuned.held_out.bad + tuned.held_out.healthy == len(labels)
 
 
@@ -103,8 +103,10 @@ def test_no_more_points_are_tried_than_allowed_and_it_says_so() -> None:
 
 def test_plateaus_and_unknown_runs_count_for_nothing() -> None:
     labels = {"a": Label("a", "plateau"), "b": Label("b", "unknown"), "c": Label("c", "healthy")}
-    seen = dict.fromkeys(labels, Seen(told=True, acted=True))
-    assert counted(labels, seen, labels) == Counted(bad=0, bad_told=0, healthy=1, healthy_told=1, healthy_acted=1)
+    seen = dict.fromkeys(labels, Seen(warned=True, critical=True))
+    assert counted(labels, seen, labels) == Counted(
+        bad=0, bad_warned=0, healthy=1, healthy_warned=1, healthy_critical=1
+    )
 
 
 def test_the_knobs_of_a_detector_are_its_numbers_within_what_they_take() -> None:
