@@ -30,9 +30,7 @@ Runs = tuple[str, str]
 
 @click.command(cls=Command, examples=EXAMPLES)
 @click.argument("run", required=False)
-@click.option(
-    "--training", type=click.IntRange(min=1), default=0, metavar="N", help="Report on this training of the run."
-)
+@click.option("--training", type=click.IntRange(min=1), metavar="N", help="Report on this training of the run.")
 @click.option("--incident", type=click.IntRange(min=1), metavar="N", help="Report only this incident.")
 @click.option("--compare", nargs=2, metavar="RUN_A RUN_B", help="Compare two runs.")
 @click.option("--html", "as_page", is_flag=True, help="Write one HTML page with curves instead of Markdown.")

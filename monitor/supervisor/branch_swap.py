@@ -143,11 +143,11 @@ def _prepare(plan: Plan, paths: TrainerPaths) -> Branch:
 
 
 def _moves(aside: Iterable[Path], paths: TrainerPaths) -> tuple[Rename, ...]:
-    """The prefix `condemned-` is needed: a framework's own resume may take the newest file of a name below."""
+    """The prefix `abandoned-` is needed: a framework's own resume may take the newest file of a name below."""
     here = [path for path in aside if path.exists()]
     for path in here:
         _below(path, paths.save_dir)
-    return tuple(Rename(str(path), str(paths.abandoned / f"condemned-{path.name}")) for path in here)
+    return tuple(Rename(str(path), str(paths.abandoned / f"abandoned-{path.name}")) for path in here)
 
 
 def _carry_out(branch: Branch) -> None:

@@ -74,7 +74,7 @@ def _barred(context: ExitContext) -> Decision | None:
 def _without_plan(context: ExitContext) -> Decision:
     code = shell_code(context.exit)
     if context.stop is not None:
-        return Decision(RunOutcome.STOPPED, context.stop.detail or "the training obeyed an order to stop", code)
+        return Decision(RunOutcome.STOPPED, context.stop.detail or "the training carried out an order to stop", code)
     if context.exit.code == EXIT_HELD and context.exit.number > 1:
         return Decision(RunOutcome.HELD, "the training refused to start from its plan (exit code 75)", EXIT_HELD)
     if context.outcome is GenerationOutcome.UNKNOWN:  # taken over: the daemon, which has its records, alerts
@@ -95,11 +95,14 @@ def _by_plan(context: ExitContext, plan: Plan) -> Decision:
         return Decision(RunOutcome.HELD, detail, EXIT_HELD)
     if receipt:
         return Decision(
-            None, "it obeyed the order to go back" if receipt == OrderOutcome.APPLIED else f"the training {receipt}"
+            None,
+            "it carried out the order to go back" if receipt == OrderOutcome.APPLIED else f"the training {receipt}",
         )
     if context.outcome is GenerationOutcome.KILLED:
         return Decision(None, "it did not leave in time and was ended", receipt=OrderOutcome.KILLED)
-    return Decision(None, f"it ended before it obeyed the order: {ending(context.exit)}", receipt=OrderOutcome.EXITED)
+    return Decision(
+        None, f"it ended before it carried out the order: {ending(context.exit)}", receipt=OrderOutcome.EXITED
+    )
 
 
 def ending(over: Exit) -> str:

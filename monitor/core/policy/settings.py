@@ -91,21 +91,21 @@ class Strengthen(Section):
         0.5,
         gt=0,
         le=1,
-        description="The limit of gradient clipping is multiplied by this factor. Half of it takes Ultralytics from "
-        "10 to 5.",
+        description="The limit of gradient clipping is multiplied by this factor. Half of it halves the "
+        "largest step that one batch can take.",
     )
     warmup_epochs: float = Field(
         5.0,
         ge=0,
-        description="This many warm-up epochs are added, over which the learning rate rises from 0. Five take an "
-        "Ultralytics schedule from 5 to 10.",
+        description="This many warm-up epochs are added, over which the learning rate rises from 0. Five double "
+        "the usual warm-up of a detector.",
     )
     momentum: float | None = Field(
         0.85,
         ge=0,
         lt=1,
         description="The momentum is set to this value where it is higher; null leaves it as it is. With 0.85 a bad "
-        "gradient fades in fewer than half the steps that it takes with Ultralytics' 0.937.",
+        "gradient fades in fewer than half the steps that it takes with 0.937.",
     )
     weight_decay: float = Field(
         2.0,

@@ -70,7 +70,7 @@ def plausible_ones(training: TrainingState, rules: Rollback, incident: Incident 
 
 
 def best_for(checkpoint: CheckpointState, training: TrainingState) -> CheckpointState | None:
-    """The best.pt that belongs to a state: the last best at or before its epoch, on the same branch."""
+    """The best checkpoint that belongs to a state: the last best at or before its epoch, on the same branch."""
     lineage = [
         c for c in training.checkpoints
         if c.is_best and not (training.dropped(c) or c.abandoned)

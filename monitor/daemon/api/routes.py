@@ -217,7 +217,9 @@ def _run_id(request: Request) -> str:
     """The run that the path names."""
     name: str = request.path_params["run"]
     if not RUN_ID.fullmatch(name):
-        raise HTTPException(400, f"run {name[:80]!r}: is no run id: letters, digits, '.', '_' and '-' only, at most 64")
+        raise HTTPException(
+            400, f"run {name[:80]!r}: is not a run id: letters, digits, '.', '_' and '-' only, at most 64"
+        )
     return name
 
 
@@ -232,7 +234,7 @@ async def _input(request: Request) -> ClientInput:
         given: ClientInput = INPUTS.decode(bytes(data))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise HTTPException(
-            400, f"{request.url.path}: the body is no input that a client may send ({error})"
+            400, f"{request.url.path}: the body is not an input that a client may send ({error})"
         ) from error
     return given
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from monitor.core.model import HardwareSeen
-from monitor.core.state.run import Fleet, RunState
+from monitor.core.state.run import Fleet, RunState, TrainingState
 from monitor.daemon.hardware.poll import Hardware
 from monitor.daemon.hardware.probe import Pace
 from monitor.daemon.hardware.reading import Gpu
@@ -98,7 +98,8 @@ class Watched:
 def gpu_run(device: str = "cuda:0", pid: int = 0) -> RunState:
     spec = RunSpec(run="night", argv=(), cwd="/", created_s=0.0, act=False)
     started = msgspec.structs.replace(training_started(RunFolder(Path("/nowhere/night"))), device=device)
-    return RunState(spec, "{}", 0.0, alive=True, pid=pid, training=started)
+    training = TrainingState(1, started=started)
+    return RunState(spec, "{}", 0.0, alive=True, pid=pid, trainings={1: training})
 
 
 async def until(what: str, holds: Callable[[], object], within_s: float = 30.0) -> None:

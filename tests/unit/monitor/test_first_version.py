@@ -19,7 +19,7 @@ from monitor.core.model import (
     SupervisorChanged,
 )
 from monitor.core.model.outcomes import outcome_of
-from monitor.core.state.run import RunState
+from monitor.history.old_state import run_of
 from trainer_hooks.wire.runfolder import Exit, Generation, GenerationOutcome, RunOutcome, RunOver, read
 
 EXIT = Exit(number=1, code=75, signal=None, ended_s=5.0)
@@ -122,9 +122,13 @@ def test_a_snapshot_of_the_state() -> None:
         "spells": {"nonfinite_batch/0": streak},
         "ranks": {0: {"rank": 0, "learned": {"odd_sizes": 3, "signals": {"loss": {"spell": 5, "lifted": 6}}}}},
     }
-    found = msgspec.convert(run, RunState)
-    learned = found.ranks[0].learned
+    found = run_of(msgspec.msgpack.encode(run))
+    training = found.training
+    learned = training.ranks[0].learned
     assert (found.supervisor_pid, learned.size_mismatch_streak) == (22, 3)
     assert (learned.signals["loss"].streak, learned.signals["loss"].short_mean_high) == (5, 6)
-    assert (found.incidents[0].action, found.incidents[0].timeline[0].text) == ("rollback", "it began")
-    assert found.streaks["nonfinite_batch/0"].count == 4
+    assert (training.ledger.incidents[0].action, training.ledger.incidents[0].timeline[0].text) == (
+        "rollback",
+        "it began",
+    )
+    assert training.streaks["nonfinite_batch/0"].count == 4

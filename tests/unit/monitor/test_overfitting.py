@@ -22,9 +22,7 @@ def validated(
     calm(training, 1, random.Random(1))
     for at in range(len(fitness or losses or [])):
         loss = train[at] if train else 2.0 * 0.95**at
-        training.run.training.started.started.epochs.append(
-            EpochRow(1, at + 1, 1000, 0.0, loss_sum=loss * 100, loss_count=100)
-        )
+        training.run.training.epochs.append(EpochRow(1, at + 1, 1000, 0.0, loss_sum=loss * 100, loss_count=100))
         metrics = {"val/box_loss": losses[at] / 2, "val/cls_loss": losses[at] / 2} if losses else {}
         training.send(EpochEnded(0.0, at + 1, 1.0, (), metrics, fitness[at] if fitness else None))
         training.batch(loss, missed=400)  # another streak, if it were told again

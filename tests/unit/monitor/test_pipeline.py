@@ -202,7 +202,7 @@ def test_on_a_full_disk_detection_goes_on_and_nothing_is_told_until_there_is_spa
             waiting = asyncio.create_task(pipeline.committed())
             await asyncio.wait([waiting], timeout=0.5)
             assert not waiting.done()
-            assert bench.core.fleet.runs["night"].incident is not None
+            assert bench.core.fleet.runs["night"].training.incident is not None
             assert (bench.acts, bench.told) == ([], 0)
             bench.store.rows("PRAGMA max_page_count = 1000000")
             await asyncio.wait_for(waiting, 10.0)

@@ -100,7 +100,7 @@ def test_a_jump_of_a_rate_is_named() -> None:
     run, incident = night()
     run.training.epochs[-1].rates_first = (0.000282, 0.000282, 0.0701)
     assert "The rate jumped between the end of epoch 3 and the start of epoch 4: bias 0.0403 -> 0.0701" in render(
-        run, incident, NOW_S
+        run, run.training, incident, NOW_S
     )
 
 
@@ -230,7 +230,8 @@ def test_a_run_that_has_shown_nothing_yet_still_gets_a_report() -> None:
     at = Position(1, 1, 0, 1)
     incident = Incident("r-i1", 1, "nonfinite", Severity.CRITICAL, IncidentState.OPEN, NOW_S, at, at)
     spec = RunSpec(run="r", argv=("python",), cwd="/", created_s=NOW_S, act=True)
-    text = render(RunState(spec=spec, policy="", opened_s=NOW_S), incident, NOW_S)
+    run = RunState(spec=spec, policy="", opened_s=NOW_S)
+    text = render(run, run.training, incident, NOW_S)
     assert text.startswith("# Incident 1 of r\n")
     assert "None was saved." in text
     assert "Still open." in text

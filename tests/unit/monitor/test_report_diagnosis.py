@@ -36,7 +36,7 @@ def test_the_cause_stands_after_what_happened_and_before_the_numbers() -> None:
 
 def test_evidence_for_and_against_and_the_test_are_told() -> None:
     training = diagnosed()
-    text = "\n".join(likely_cause(training.run, training.incident, training.now_s))
+    text = "\n".join(likely_cause(training.run, training.run.training, training.incident, training.now_s))
     assert "for: sample" in text
     assert "against: images are loaded as bytes" in text
     assert "The test that would confirm it: " in text
@@ -47,8 +47,8 @@ def test_hostile_names_are_words_in_it() -> None:
     training = diagnosed(change=True, lr0="0.0001")
     text = "\n".join(
         [
-            *likely_cause(training.run, training.incident, training.now_s),
-            *what_changed(training.run, training.incident, training.now_s),
+            *likely_cause(training.run, training.run.training, training.incident, training.now_s),
+            *what_changed(training.run, training.run.training, training.incident, training.now_s),
         ]
     )
     assert "&lt;img" in text
@@ -64,6 +64,6 @@ def test_hostile_names_are_words_in_it() -> None:
 def test_a_run_of_an_older_daemon_has_no_such_section() -> None:
     run, incident = night()
     assert incident.diagnosis is None
-    assert likely_cause(run, incident, NOW_S) == []
-    assert what_changed(run, incident, NOW_S) == []
+    assert likely_cause(run, run.training, incident, NOW_S) == []
+    assert what_changed(run, run.training, incident, NOW_S) == []
     assert "## Likely cause" not in render(run, run.training, incident, NOW_S)

@@ -114,8 +114,8 @@ def test_only_the_latest_incidents_are_told_in_full_and_every_one_is_listed() ->
 def test_a_report_needs_no_statistics_and_leaves_the_run_as_it_is() -> None:
     simulation = rolled_back()
     stripped = without_statistics(simulation.run)
-    assert all(not rank.learned.signals for rank in stripped.ranks.values())
-    assert all(checkpoint.learned is None for checkpoint in stripped.checkpoints)
+    assert all(not rank.learned.signals for rank in stripped.training.ranks.values())
+    assert all(checkpoint.learned is None for checkpoint in stripped.training.checkpoints)
     assert any(checkpoint.learned is not None for checkpoint in simulation.run.training.checkpoints)
     now_s = simulation.now_s
     assert markdown(blocks(ReportInput(stripped, now_s))) == markdown(blocks(ReportInput(simulation.run, now_s)))

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from monitor.core.model.frameworks import framework_named
 from monitor.core.policy.settings import Strengthen
 from monitor.core.policy.strengthen import changes, current, strengthen
-from monitor.core.state.run import RunState
+from monitor.core.state.run import TrainingState
 from trainer_hooks.wire.messages import TrainingStarted
-from trainer_hooks.wire.runfolder import Change, GroupSettings, RunSpec, Settings
+from trainer_hooks.wire.runfolder import Change, GroupSettings, Settings
 
 USER = Settings(
     groups=(
@@ -73,9 +73,7 @@ def test_the_settings_in_force_are_read_under_the_names_that_the_framework_gives
     names = framework.settings
     told = {names.learning_rate: "0.02", names.momentum: "0.937", names.weight_decay: "0.001", names.warmup_epochs: "3"}
     training = msgspec.structs.replace(TRAINING, settings=told)
-    now = current(
-        RunState(spec=RunSpec(run="r", argv=(), cwd="/", created_s=0.0, act=True), policy="", opened_s=0.0), training
-    )
+    now = current(TrainingState(1), training)
     assert (now.learning_rate, now.momentum, now.weight_decay, now.warmup_epochs) == (0.02, 0.937, 0.001, 3.0)
     assert now.clip_norm == framework.clip_norm
 

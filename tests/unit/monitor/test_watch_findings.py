@@ -54,11 +54,11 @@ def test_the_log_of_findings_is_bounded_and_the_counters_are_not() -> None:
         changed(training, "0.3")
         calm(training, 301, draw)
     assert training.found["settings_unexplained/warning"] == 250
-    assert len(training.run.training.started.started.findings) == 200
+    assert len(training.run.training.findings) == 200
 
 
 def ended(training: Simulation, epoch: int, metric: float, fitness: float) -> None:
-    training.run.training.started.started.epochs.append(EpochRow(1, epoch, 1000, 0.0))
+    training.run.training.epochs.append(EpochRow(1, epoch, 1000, 0.0))
     training.send(EpochEnded(0.0, epoch, 1.0, (), {"mAP50": metric}, fitness))
 
 
@@ -98,7 +98,7 @@ def test_the_one_component_that_is_not_finite_is_named_and_no_incident_comes_of_
     training.batch(math.nan, 3.0, parts=(1.0, math.nan, 2.0))
     (finding,) = training.findings("nonfinite_component")
     assert finding.signal == "seg_loss"
-    assert not training.run.training.started.started.ledger.incidents
+    assert not training.run.training.ledger.incidents
 
 
 def test_the_rank_that_stands_out_is_named() -> None:

@@ -51,8 +51,8 @@ def test_refolding_the_journal_gives_the_same_diagnosis() -> None:
             resumed = restored(snapshot(resumed))
     known = msgspec.msgpack.encode(training.incident.diagnosis)
     assert training.incident.diagnosis is not None
-    assert msgspec.msgpack.encode(again.fleet.runs["night"].incidents[0].diagnosis) == known
-    assert msgspec.msgpack.encode(resumed.fleet.runs["night"].incidents[0].diagnosis) == known
+    assert msgspec.msgpack.encode(again.fleet.runs["night"].training.ledger.incidents[0].diagnosis) == known
+    assert msgspec.msgpack.encode(resumed.fleet.runs["night"].training.ledger.incidents[0].diagnosis) == known
 
 
 def test_it_is_made_anew_as_evidence_comes_and_not_for_every_batch() -> None:

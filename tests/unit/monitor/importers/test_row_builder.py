@@ -21,7 +21,7 @@ def batches(run: ImportedRun) -> list[BatchEnded]:
 def test_one_gradient_that_overflows_is_a_scalers_skip_and_a_second_one_in_a_row_is_not() -> None:
     run = run_of("1,2.0,inf", "2,1.9,1.0", "3,1.9,nan", "4,1.8,nan")
     assert [row.overflow for row in run.rows] == [True, False, True, False]
-    counts = batches(run.training)[-1].counts
+    counts = batches(run)[-1].counts
     assert (counts.scaler_overflows, counts.nonfinite_batches, counts.nonfinite_gradient) == (2, 1, 1)
 
 
@@ -34,7 +34,7 @@ def test_a_spell_of_nan_is_told_once_and_counted_each_time() -> None:
     bad = [f"{i},nan,1.0" for i in range(2, 30)]
     run = run_of("1,2.0,1.0", *bad)
     assert sum(len(row.events) for row in run.rows) == 1
-    assert batches(run.training)[-1].counts.nonfinite_batches == 28
+    assert batches(run)[-1].counts.nonfinite_batches == 28
 
 
 def test_a_spell_after_fifty_finite_rows_is_another_one() -> None:
@@ -47,15 +47,15 @@ def test_counts_begin_anew_with_a_generation() -> None:
     run = run_of("1,nan,1.0", "2,2.0,1.0", "1,1.5,1.0")
     begun = [record.number for _, record in records(run) if isinstance(record, GenerationBegins)]
     assert begun == [1, 2]
-    assert [b.counts.nonfinite_batches for b in batches(run.training)] == [1, 1, 0]
-    assert [b.counts.batches for b in batches(run.training)] == [1, 2, 1]
+    assert [b.counts.nonfinite_batches for b in batches(run)] == [1, 1, 0]
+    assert [b.counts.batches for b in batches(run)] == [1, 2, 1]
 
 
 def test_validations_close_epochs_where_the_log_has_none() -> None:
     run = run_of("1,2.0,", "2,1.9,2.1", "3,1.8,", "4,1.7,2.0", header="step,loss,val_loss")
     ended = [(r.epoch, r.metrics) for _, r in records(run) if isinstance(r, EpochEnded)]
     assert ended == [(1, {"val_loss": 2.1}), (2, {"val_loss": 2.0})]
-    assert [(b.epoch, b.batch) for b in batches(run.training)] == [(1, 0), (1, 1), (2, 0), (2, 1)]
+    assert [(b.epoch, b.batch) for b in batches(run)] == [(1, 0), (1, 1), (2, 0), (2, 1)]
 
 
 def test_the_last_epoch_ends_with_the_log() -> None:
