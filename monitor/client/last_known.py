@@ -13,6 +13,7 @@ from monitor.core.engine import Core
 from monitor.core.model.curves import Curves
 from monitor.core.state.run import RunState
 from monitor.history.curve_query import Range, curves
+from monitor.history.old_states import run_of
 from monitor.history.peek import peek
 from monitor.history.recall import FILE_NAME
 from trainer_hooks.wire.runfolder import RunFolderError, run_folder, state_home
@@ -56,7 +57,7 @@ def _kept(run: str) -> LastKnown | None:
     if not path.exists():
         return None
     try:
-        found = msgspec.msgpack.decode(path.read_bytes(), type=RunState)
+        found = run_of(path.read_bytes())
     except (OSError, msgspec.DecodeError) as error:
         raise RunFolderError(f"{path}: can't be read ({error}); the reports beside it tell of its incidents") from error
     return LastKnown(found, found.ended_s or found.opened_s)

@@ -15,6 +15,7 @@ from alerts.outbox import OutboxRow
 from monitor.core.model import Effect, Entry
 from monitor.core.state.run import Fleet
 from monitor.errors import StoreFailed
+from monitor.history.old_states import fleet_of
 from monitor.history.store import Store, broken_marker
 
 FILE_NAME = "history.sqlite3"
@@ -23,7 +24,6 @@ UNREADABLE_CODES = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLIT
 
 _effects = msgspec.msgpack.Decoder(Effect)
 _entries = msgspec.msgpack.Decoder(Entry)
-_fleets = msgspec.msgpack.Decoder(Fleet)
 
 
 class Rows(Protocol):
@@ -132,7 +132,7 @@ def newest_fleet(store: Rows, troubles: list[str]) -> Fleet:
     """The newest snapshot that can be read; what can't is added to `troubles`, as sentences."""
     for seq, data, crc in store.rows("SELECT seq, fleet, crc FROM snapshots ORDER BY seq DESC"):
         try:
-            fleet = _fleets.decode(_checked(data, crc))
+            fleet = fleet_of(_checked(data, crc))
         except msgspec.DecodeError as error:
             troubles.append(f"snapshot {seq} can't be read ({error}); the one before it is used")
         else:

@@ -1,0 +1,47 @@
+"""States of runs as earlier versions wrote them, in the names of today. Pure.
+
+A field that is missing is filled in, and one that is not known is passed over: without this a state of an earlier
+version would be read without an error, and without its incidents' timelines.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from monitor.core.state.run import Fleet, RunState
+
+RENAMED = {
+    "lifted": "short_mean_high",
+    "odd_sizes": "size_mismatch_streak",
+    "rung": "action",
+    "shim_pid": "supervisor_pid",
+    "spell": "streak",
+    "spells": "streaks",
+    "story": "timeline",
+}
+MARK = b"shim_pid"  # every state of 0.1 up to the renaming holds it, and none since
+
+_fleets = msgspec.msgpack.Decoder(Fleet)
+_runs = msgspec.msgpack.Decoder(RunState)
+
+
+def fleet_of(data: bytes) -> Fleet:
+    """The whole state, of this version or an earlier one. Raises msgspec.DecodeError for anything else."""
+    return _fleets.decode(_in_names_of_today(data))
+
+
+def run_of(data: bytes) -> RunState:
+    """The state of one run, likewise."""
+    return _runs.decode(_in_names_of_today(data))
+
+
+def _in_names_of_today(data: bytes) -> bytes:
+    return msgspec.msgpack.encode(_renamed(msgspec.msgpack.decode(data))) if MARK in data else data
+
+
+def _renamed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {RENAMED.get(key, key): _renamed(item) for key, item in value.items()}
+    return [_renamed(item) for item in value] if isinstance(value, list) else value
