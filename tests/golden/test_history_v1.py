@@ -1,4 +1,4 @@
-"""What version 0.1 wrote can still be read: its history, its run folder, its reports. The files beside this are real."""
+"""What version 0.1 wrote can still be read: its history, run folder and reports. The files beside this are real."""
 
 from __future__ import annotations
 
