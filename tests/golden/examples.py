@@ -43,7 +43,6 @@ def example(kind: type[msgspec.Struct], **given: Any) -> Any:
 
 
 def _value(hint: Any, name: str, place: int) -> Any:
-    meant = MEANT.get(name, MEANT.get(name.rpartition(".")[2]))
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return _value(next(a for a in arguments if a is not type(None)), name, place)
@@ -52,10 +51,13 @@ def _value(hint: Any, name: str, place: int) -> Any:
         return origin(_value(item, name, place + n) for n, item in enumerate(items))
     if origin is dict:
         return {f"key{n}": _value(arguments[1], name, place + n) for n in range(2)}
-    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+    return example(hint) if issubclass(hint, msgspec.Struct) else _plain(hint, name, place)
+
+
+def _plain(hint: type, name: str, place: int) -> Any:
+    meant = MEANT.get(name, MEANT.get(name.rpartition(".")[2]))
+    if issubclass(hint, enum.Enum):
         return hint(meant) if meant is not None else list(hint)[-1]
-    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-        return example(hint)
     if meant is not None:
         return meant
     return {bool: True, int: place + 1, float: place + 0.5, str: name.rpartition(".")[2]}[hint]
