@@ -130,6 +130,7 @@ def on_examination(tx: Transaction, result: CheckpointExamined) -> None:
             manifest.batches,
         )
         run.checkpoints.append(found)
+        del run.checkpoints[:-CHECKPOINTS_MAX]
     if result.path:  # without one there was no manifest to read either
         if found.manifest is None and found.generation == run.generation:
             found.healthy_after += _healthy_before(run, manifest.batches, found.count)

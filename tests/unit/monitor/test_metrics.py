@@ -11,13 +11,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.core.engine import Core
-from monitor.core.model import Entry, Input, RecordArrived
+from monitor.core.model import Entry, Input, RecordArrived, RunOpened
 from monitor.core.policy.settings import Detectors, Hang, Policy
 from monitor.core.state.run import Fleet
 from monitor.daemon.metrics import exposition
 from tests.harness.trainer import batch
 from tests.unit.monitor.test_pipeline import batches, opening
 from trainer_hooks.wire.messages import Counts
+from trainer_hooks.wire.runfolder import RunSpec
 
 FROM_THE_START = {
     "up", "run_info", "generation", "step", "batches_total", "nonfinite_batches_total", "skipped_steps_total",
@@ -149,3 +150,14 @@ def test_openmetrics_is_spoken_to_those_who_ask_for_it() -> None:
     data, kind = exposition.render(collected, "application/openmetrics-text; version=1.0.0")
     assert kind.startswith("application/openmetrics-text")
     assert data.endswith(b"# EOF\n")
+
+
+def test_the_newest_runs_are_shown_and_no_more_than_fit_a_scrape() -> None:
+    core = Core()
+    for number in range(exposition.RUNS_MAX + 5):
+        spec = RunSpec(run=f"run{number:03}", argv=(), cwd="/", created_s=0.0, act=False)
+        core.feed(Entry(number + 1, 1_795_016_040.0 + number, RunOpened(spec, Policy().model_dump_json())))
+    shown = {dict(labels)["run"] for _, labels in _samples(_exposed(core.fleet)) if "run" in dict(labels)} - {"night"}
+    assert len(shown) == exposition.RUNS_MAX
+    assert "run000" not in shown
+    assert f"run{exposition.RUNS_MAX + 4:03}" in shown

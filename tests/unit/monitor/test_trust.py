@@ -104,3 +104,13 @@ def test_batches_between_a_save_and_its_event_count_as_followers_unless_one_was_
     run.ranks[0] = RankState(0, learned=Learned(nonfinite=NonfiniteWindow(counts=[90, 107])))
     assert _healthy_before(run, 90, 100) == 10
     assert _healthy_before(run, 100, 110) == 0
+
+
+def test_only_checkpoints_of_the_training_that_runs_now_can_be_resumed_from() -> None:
+    """A script with many trainings: the newest clean checkpoint may be another model's."""
+    own, other = checkpoint(2), msgspec.structs.replace(checkpoint(3, best=True), ordinal=1, digest="other")
+    own.ordinal = 2
+    run = run_with(own, other, onset=350)
+    run.training = TrainingStarted(0.0, "plain", {}, {}, (), (), (), 50, 1, 100, 1, 2, "", "", 1, "cpu", "")
+    assert [c.digest for c in plausible_ones(run, RULES, run.incidents[0])] == [own.digest]
+    assert best_for(msgspec.structs.replace(own, epoch=4), run) is None
