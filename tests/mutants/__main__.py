@@ -92,10 +92,10 @@ def _sampled(copy: Path, rooms: list[str], count: int, seed: int) -> set[str]:
             survivors.append(f"{file}:{change}")
     for room, results in sorted(killed_of.items()):
         print(f"{room}: {sum(results)} of {len(results)} killed")
-    killed = sum(map(sum, killed_of.values()))
+    total = sum(sum(results) for results in killed_of.values())
     if sample:
-        share = killed / len(sample)
-        print(f"seed {seed}: {killed} of {len(sample)} killed ({share:.0%}), of {len(sites)} possible changes")
+        share = total / len(sample)
+        print(f"seed {seed}: {total} of {len(sample)} killed ({share:.0%}), of {len(sites)} possible changes")
     print(*(f"  survived: {survivor}" for survivor in survivors), sep="\n")
     return used
 
