@@ -24,7 +24,7 @@ FROM_THE_START = {
     "up", "run_info", "generation", "step", "batches_total", "nonfinite_batches_total", "skipped_steps_total",
     "scaler_overflows_total", "orders_total", "rollbacks_total", "batches_lost_total", "incidents_total",
     "frames_dropped_total", "hook_errors_total", "alerts_sent_total", "checkpoints", "incident_open", "alerts_pending",
-    "findings_total",
+    "findings_total", "messages_refused_total", "checkpoint_copies_lost_total",
 }  # fmt: skip
 WITH_BATCHES = {
     "epoch", "batches_per_epoch", "last_batch_timestamp_seconds", "eta_timestamp_seconds", "loss", "grad_norm",
