@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import torch  # noqa: F401 - the samples train with it: without it the file is skipped by name
 
 from tests.contracts.samples import sample
 from tests.harness.recorder import RecordingProbe
