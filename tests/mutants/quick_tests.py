@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 ROOMS = {  # by the beginning of a file's path: folders and files of quick tests
-    "monitor/vault/": ("tests/unit/monitor/vault",),
+    "monitor/vault/": ("tests/bounds/test_vault_bounds.py", "tests/unit/monitor/vault"),
     "monitor/core/diagnosis/": ("tests/unit/monitor/diagnosis",),
     "monitor/core/detectors/": ("tests/unit/monitor",),
-    "monitor/core/": ("tests/unit/monitor", "tests/properties"),
+    "monitor/core/": ("tests/unit/monitor", "tests/properties", "tests/bounds/test_core_bounds.py"),
 }
-ALWAYS = ("tests/unit/monitor/test_core.py", "tests/unit/monitor/test_rules_of_acting.py")  # of monitor/core
+ALWAYS = (  # of monitor/core
+    "tests/unit/monitor/test_rules_of_acting.py",
+    "tests/bounds/test_core_bounds.py",
+    "tests/unit/monitor/test_core.py",
+)
 FILES_MAX = 12
 
 
@@ -29,4 +33,5 @@ def quick_tests(root: Path, file: str) -> list[str]:
 
 
 def _files(root: Path, folders: tuple[str, ...]) -> list[Path]:
-    return [path for folder in folders for path in sorted((root / folder).rglob("test_*.py"))]
+    found = [root / folder for folder in folders]
+    return [path for each in found for path in ([each] if each.is_file() else sorted(each.rglob("test_*.py")))]

@@ -26,7 +26,7 @@ from monitor.core.model import (
 from monitor.core.policy.events import CHECKPOINTS_MAX, LEARNED_KEPT
 from monitor.core.policy.settings import Policy, Rollback
 from tests.harness.trainer import BATCHES_PER_EPOCH, WALL_S, batch, training_started
-from trainer_hooks.wire.messages import CheckpointSaved, Counts, Nonfinite, OrderApplied
+from trainer_hooks.wire.messages import CheckpointSaved, Counts, EpochEnded, Nonfinite, OrderApplied, PhaseChanged
 from trainer_hooks.wire.runfolder import Exit, Manifest, RunFolder, RunSpec
 
 COOL_DOWN = 30
@@ -194,3 +194,30 @@ def test_the_checkpoints_of_a_run_are_bounded_whoever_tells_of_them(known: bool)
     assert next(c.epoch for c in training.driver.state.checkpoints) == 3
     assert len(training.driver.state.checkpoints) == CHECKPOINTS_MAX
     assert len(training.asked(ExamineCheckpoint)) == (CHECKPOINTS_MAX + 3 if known else 0)
+
+
+def test_a_new_generation_begins_without_the_training_phase_and_order_of_the_last() -> None:
+    """A detector or an order that goes by the last process would judge, or stop, this one."""
+    training = Training()
+    training.start()
+    training.take(training.driver.send(PhaseChanged(WALL_S, 1, "validate")))
+    training.batches(60)
+    training.batches(3, bad=True)
+    state = training.driver.state
+    assert (state.training is not None, state.phase, state.pending_order is not None) == (True, "validate", True)
+    training.driver.start_generation()
+    state = training.driver.state
+    assert (state.training, state.training_over, state.phase, state.pending_order) == (None, False, "idle", None)
+
+
+def test_memory_is_learnt_anew_after_the_first_validation_of_a_generation_and_only_then() -> None:
+    """Validation takes more than training does, and the allocator keeps it: that is the level from then on."""
+    training = Training()
+    training.start()
+    seen = []
+    for epoch in (1, 2):
+        training.batches(BATCHES_PER_EPOCH)
+        training.take(training.driver.send(EpochEnded(WALL_S, epoch, 10.0, (2.0,), {}, 0.5)))
+        seen.append(training.driver.state.ranks[0].learned.memory.seen)
+    assert seen[0] == 0
+    assert seen[1] > 0

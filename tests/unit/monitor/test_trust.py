@@ -114,3 +114,10 @@ def test_only_checkpoints_of_the_training_that_runs_now_can_be_resumed_from() ->
     run.training = TrainingStarted(0.0, "plain", {}, {}, (), (), (), 50, 1, 100, 1, 2, "", "", 1, "cpu", "")
     assert [c.digest for c in plausible_ones(run, RULES, run.incidents[0])] == [own.digest]
     assert best_for(msgspec.structs.replace(own, epoch=4), run) is None
+
+
+def test_a_best_that_is_gone_or_was_rolled_back_is_no_longer_one() -> None:
+    for field in ("dropped", "abandoned"):
+        run = run_with(checkpoint(1, best=True), checkpoint(2))
+        setattr(run.checkpoints[0], field, True)
+        assert best_for(run.checkpoints[1], run) is None
