@@ -14,7 +14,7 @@ from alerts.deliver import IN_FLIGHT_MAX, Receiver
 from alerts.http import BODY_BYTES_MAX, HEADER_CHARS_MAX, Http
 from alerts.notifiers import Outcome, Sent, register
 from alerts.notifiers.webhook import LABEL_CHARS_MAX, LABELS_MAX, TEXT_CHARS_MAX, TITLE_CHARS_MAX, body
-from alerts.secret import SECRETS_MAX, Secret, SecretError, secrets_in
+from alerts.secret import SECRET_BYTES_MAX, SECRETS_MAX, Secret, SecretError, key_bytes, secrets_in
 from tests.harness.alerts import START_S, Delivery, alert
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -87,3 +87,9 @@ def test_a_file_holds_two_secrets_at_most() -> None:
     assert len(secrets_in("\n".join([KEY] * SECRETS_MAX), "f")) == SECRETS_MAX
     with pytest.raises(SecretError, match=f"holds {SECRETS_MAX + 1} secrets"):
         secrets_in("\n".join([KEY] * (SECRETS_MAX + 1)), "f")
+
+
+def test_a_secret_has_as_many_bytes_as_the_standard_allows() -> None:
+    assert len(key_bytes(Secret("k" * SECRET_BYTES_MAX))) == SECRET_BYTES_MAX
+    with pytest.raises(SecretError, match=f"{SECRET_BYTES_MAX + 1} bytes"):
+        key_bytes(Secret("k" * (SECRET_BYTES_MAX + 1)))

@@ -10,24 +10,30 @@ import pytest
 from monitor.core.drive import RunDriver
 from monitor.core.engine import RANKS_MAX
 from monitor.core.model import (
+    Finding,
     GpuSeen,
     HardwareSeen,
     Incident,
     IncidentState,
     Position,
+    RaiseAlert,
     Severity,
     VolumeSeen,
 )
 from monitor.core.policy.events import LOG_MAX
-from monitor.core.policy.findings import FINDINGS_MAX
+from monitor.core.policy.findings import FINDINGS_MAX, STREAKS_MAX, on_findings
 from monitor.core.policy.generations import TRAININGS_MAX
-from monitor.core.policy.settings import Policy
+from monitor.core.policy.incidents import INCIDENTS_MAX, SAMPLES_MAX
+from monitor.core.policy.planning import ONSET_SAMPLES_MAX
+from monitor.core.policy.settings import Policy, Watch
 from monitor.core.policy.transaction import NAME_MAX, TIMELINE_MAX, Transaction
+from monitor.core.state.allocator import RETRIES_MAX, Allocator, take_allocator
 from monitor.core.state.fold import EPOCH_ROWS_MAX
 from monitor.core.state.hardware import GPUS_MAX, VOLUMES_MAX
 from monitor.core.state.run import NonfiniteWindow, Scaler
 from monitor.core.state.stats import EVENTS_MAX, FLAGS_MAX, flag, take_scale
 from tests.harness.trainer import WALL_S, batch, training_started
+from tests.unit.monitor.test_rules_of_acting import Training
 from trainer_hooks.wire.messages import Counts, NonfiniteSeen, SettingChanged
 from trainer_hooks.wire.runfolder import RunFolder, RunSpec
 
@@ -125,9 +131,6 @@ def test_what_a_scaler_did_is_remembered_up_to_a_limit() -> None:
 
 
 def test_findings_are_kept_up_to_a_limit_and_counted_beyond() -> None:
-    from monitor.core.model import Finding
-    from monitor.core.policy.findings import on_findings
-
     driver = driven()
     driver.send(batch(Counts(batches=1)))
     for number in range(FINDINGS_MAX + 5):
@@ -136,3 +139,47 @@ def test_findings_are_kept_up_to_a_limit_and_counted_beyond() -> None:
         on_findings(Transaction(driver.state, Policy(), WALL_S), [found])
     assert len(driver.state.findings) == FINDINGS_MAX
     assert driver.state.totals.findings["plateau/info"] == FINDINGS_MAX + 5
+
+
+def test_streaks_are_forgotten_together_where_there_are_too_many() -> None:
+    driver = driven()
+    driver.send(batch(Counts(batches=1)))
+    at = Position(1, 1, 0, 1)
+    for number in range(STREAKS_MAX + 2):
+        found = Finding(f"d{number}", "f", Severity.INFO, 0, at, at, "loss", 0.0, 0.0, "it says so")
+        on_findings(Transaction(driver.state, Policy(), WALL_S), [found])
+    assert len(driver.state.streaks) == 2
+
+
+def test_retries_of_the_allocator_are_remembered_up_to_a_limit() -> None:
+    allocator = Allocator()
+    for count, retries in enumerate((0, 1, 10_000), 1):
+        take_allocator(allocator, msgspec.structs.replace(batch(Counts(batches=count)), alloc_retries=retries))
+    assert allocator.retries == [3] * RETRIES_MAX
+
+
+def test_incidents_are_kept_up_to_a_limit_and_no_id_is_given_twice() -> None:
+    """An alert with the id of an older one would be taken for a repeat, and told to nobody."""
+    training = Training()
+    training.start()
+    training.batches(10)
+    training.batches(INCIDENTS_MAX + 3, bad=True, cured=False)  # each is given up, and the next opens
+    numbers = [incident.number for incident in training.driver.state.incidents]
+    assert numbers == list(range(4, INCIDENTS_MAX + 4))
+    opened = [alert.id for alert in training.asked(RaiseAlert) if alert.kind == "incident_opened"]  # type: ignore[attr-defined]
+    assert len(opened) == len(set(opened)) == INCIDENTS_MAX + 3
+
+
+def test_samples_of_an_onset_are_kept_up_to_a_limit_and_fewer_go_into_a_plan() -> None:
+    training = Training(Policy(watch=Watch(batches_min=10)))
+    training.start()
+    training.batches(60)
+    for number in range(61, 64):
+        names = tuple(f"{number}-{name}.jpg" for name in range(SAMPLES_MAX // 2))
+        seen = NonfiniteSeen(WALL_S, 1, number - 1, 1, None, (), None, True, names, False, "")
+        training.take(training.driver.send(seen))
+        training.batches(1, bad=True)
+    [incident] = training.driver.state.incidents
+    assert len(incident.onset_samples) == SAMPLES_MAX
+    assert incident.plan is not None
+    assert incident.plan.onset_samples == tuple(incident.onset_samples[:ONSET_SAMPLES_MAX])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from monitor.daemon.api.routes import BODY_MAX, _body, application
 from monitor.daemon.api.server import CONNECTIONS_MAX, bind_port, server
 from monitor.daemon.hardware.reading import XID_MAX, Device, checked
 from monitor.daemon.ingest.listener import OUTGOING_MAX, REASON_MAX, REFUSALS_MAX, ROUTES_MAX, Listener
+from monitor.daemon.main import LOG_BYTES_MAX, LOG_FILES
 from monitor.daemon.pipeline import PENDING_MAX
 from monitor.history.curve_query import Range, curves
 from monitor.history.reads import STORY_LINES_MAX, timeline
@@ -30,6 +33,8 @@ from monitor.history.transaction_rows import Commit, Snapshot, TimelineLine, sam
 from tests.harness.trainer import batch
 from tests.unit.monitor.test_pipeline import Bench, running
 from trainer_hooks.wire.messages import Counts, Order
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def listener_of(bench: Bench, folder: Path) -> Listener:
@@ -188,3 +193,19 @@ def test_raw_batches_of_a_run_are_trimmed_to_the_newest_at_a_snapshot(tmp_path: 
     [(count, first)] = store.rows("SELECT count(*), min(count) FROM samples")
     store.close()
     assert (count, first) == (RAW_ROWS_MAX, 10)
+
+
+def test_the_daemons_log_is_bounded(tmp_path: Path) -> None:
+    """Nobody watches it. In a process of its own, since loggers belong to the process."""
+    code = (
+        "import logging, sys\n"
+        "from pathlib import Path\n"
+        "from monitor.daemon.main import _log_to\n"
+        "_log_to(Path(sys.argv[1]))\n"
+        "for _ in range(40): logging.getLogger('trainwarden').info('x' * 400_000)\n"
+    )
+    log = tmp_path / "daemon.log"
+    subprocess.run([sys.executable, "-c", code, str(log)], check=True, capture_output=True, cwd=ROOT)
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == LOG_FILES
+    assert all(file.stat().st_size <= LOG_BYTES_MAX for file in files)

@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 import zmq
 
+from tests.harness.receiver import wait_for
 from tests.harness.records import batch, identity, order, phase
+from tests.unit.trainer_hooks.test_probe import Desk
 from trainer_hooks.fail_open import ERRORS_MAX, FailOpen
 from trainer_hooks.identity import GENERATIONS_TRIED_MAX, IdentityError, _take_generation
 from trainer_hooks.link import MESSAGES_READ_MAX, Alarm, Link
 from trainer_hooks.orders import ORDER_IDS_MAX, ORDER_NAME_CHARS_MAX, OrderInbox
 from trainer_hooks.outbox import EVENTS_MAX, EVENTS_REPEATED_MAX, Outbox
+from trainer_hooks.sender import DUMPS_MAX, TOLD_MAX
 from trainer_hooks.spool import WAITING_MAX, Save, Spool, request_of
 from trainer_hooks.stacks import FRAMES_MAX, NAME_CHARS_MAX, THREADS_MAX, describe_threads
 from trainer_hooks.updates import ROW_VALUES_MAX, TENSORS_MAX, VALUES_MAX, sample
-from trainer_hooks.wire.codec import FRAME_BYTES_MAX, WireError, decode_frame
+from trainer_hooks.wire.codec import FRAME_BYTES_MAX, WireError, decode_frame, encode
 from trainer_hooks.wire.eventfile import EVENTS_FILE_MAX, EventFile
-from trainer_hooks.wire.messages import EventSent, Frame, HookTrouble, Sender, TrainingEnded
+from trainer_hooks.wire.messages import (
+    EventSent,
+    Frame,
+    HookTrouble,
+    Record,
+    Refused,
+    Sender,
+    StacksSeen,
+    TrainingEnded,
+)
 from trainer_hooks.wire.runfolder import ENV_HOME, SOCKET_PATH_MAX, RunFolder, RunFolderError, records_socket
 
 SENDER = Sender("night", 1, 0, "nonce")
@@ -204,8 +218,6 @@ def test_the_events_file_is_bounded_and_what_no_longer_fits_is_counted(tmp_path:
 def test_a_frame_over_its_limit_is_refused_on_both_sides() -> None:
     with pytest.raises(WireError, match=f"the limit is {FRAME_BYTES_MAX}"):
         decode_frame(b"\x00" * (FRAME_BYTES_MAX + 1))
-    from trainer_hooks.wire.codec import encode
-
     long = EventSent(1, HookTrouble(0.0, "h", "x" * FRAME_BYTES_MAX, False))
     with pytest.raises(WireError, match="send fewer records"):
         encode(Frame(1, SENDER, 0, (long, batch())))
@@ -221,3 +233,30 @@ def test_a_home_whose_socket_would_have_too_long_a_path_is_refused_with_the_reme
     monkeypatch.setenv(ENV_HOME, fits + "h")
     with pytest.raises(RunFolderError, match=f"a socket's path holds {SOCKET_PATH_MAX} bytes, set {ENV_HOME}"):
         records_socket()
+
+
+def test_complaints_in_the_users_log_and_answers_to_orders_for_stacks_are_bounded(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A daemon that is broken, or no daemon at all, must not fill a log or a disk."""
+    with tempfile.TemporaryDirectory(prefix="tw-") as home:  # short: a socket's path holds 107 bytes
+        monkeypatch.setenv(ENV_HOME, home)
+        desk = Desk(Path(home))
+        try:
+            desk.probe.event(phase())
+            desk.receive()
+            for number in range(TOLD_MAX + 5):
+                desk.answer(encode(Refused(f"reason {number}")))
+            for number in range(DUMPS_MAX + 3):
+                desk.answer(msgspec.structs.replace(order(f"s{number}"), kind="stacks"))
+            desk.answer(order("the last"))
+            wait_for(lambda: desk.probe.order() is not None, "the last order")
+            desk.probe.event(phase("save"))
+            records: list[Record] = []
+            while not any(isinstance(r, EventSent) and getattr(r.body, "phase", "") == "save" for r in records):
+                records += desk.receive()
+        finally:
+            desk.close()
+    answered = {r.body.order_id for r in records if isinstance(r, EventSent) and isinstance(r.body, StacksSeen)}
+    assert answered == {f"s{number}" for number in range(DUMPS_MAX)}
+    assert sum("refused our records" in record.getMessage() for record in caplog.records) == TOLD_MAX

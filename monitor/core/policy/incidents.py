@@ -63,7 +63,7 @@ def on_findings(tx: Transaction, findings: list[Finding]) -> None:
 def _open(tx: Transaction, findings: list[Finding]) -> None:
     run = tx.run
     first = findings[0]
-    number = len(run.incidents) + 1
+    number = run.incidents[-1].number + 1 if run.incidents else 1  # the oldest of very many are forgotten
     onset = min((f.since for f in findings), key=lambda p: (p.generation, p.count))
     incident = Incident(
         id=f"{run.spec.run}-i{number}",
@@ -105,7 +105,7 @@ def _samples_since(run: RunState, count: int) -> list[str]:
         if g == run.generation and _count_of(run, seen.epoch, seen.batch) >= count
         for name in seen.samples
     ]
-    return list(dict.fromkeys(names))
+    return list(dict.fromkeys(names))[:SAMPLES_MAX]
 
 
 def _first_tensor(run: RunState, count: int) -> str:
