@@ -59,7 +59,7 @@ def _kept(run: str) -> LastKnown | None:
     try:
         found = run_of(path.read_bytes())
     except (OSError, msgspec.DecodeError) as error:
-        raise RunFolderError(f"{path}: can't be read ({error}); the reports beside it tell of its incidents") from error
+        raise RunFolderError(f"{path}: can't be read ({error}); the reports beside it describe it") from error
     return LastKnown(found, found.ended_s or found.opened_s)
 
 

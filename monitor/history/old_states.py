@@ -12,15 +12,15 @@ import msgspec
 
 from monitor.core.state.run import Fleet, RunState
 
-RENAMED = {
-    "lifted": "short_mean_high",
-    "odd_sizes": "size_mismatch_streak",
-    "rung": "action",
-    "shim_pid": "supervisor_pid",
-    "spell": "streak",
-    "spells": "streaks",
-    "story": "timeline",
-}
+RENAMED = dict(  # noqa: C408 - names of fields, and no texts
+    lifted="short_mean_high",
+    odd_sizes="size_mismatch_streak",
+    rung="action",
+    shim_pid="supervisor_pid",
+    spell="streak",
+    spells="streaks",
+    story="timeline",
+)
 MARK = b"shim_pid"  # every state of 0.1 up to the renaming holds it, and none since
 
 _fleets = msgspec.msgpack.Decoder(Fleet)

@@ -39,7 +39,7 @@ def load_policy(path: Path) -> Policy:
     except OSError as error:
         raise PolicyFileError([f"{path}: can't be read ({error.strerror}); check the path after --policy"]) from error
     except UnicodeDecodeError as error:
-        raise PolicyFileError([f"{path}: is no UTF-8 text (byte {error.start}); save it as UTF-8"]) from error
+        raise PolicyFileError([f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8"]) from error
     return policy_from_text(text, str(path))
 
 
@@ -100,7 +100,7 @@ def _parse(text: str, name: str) -> object:
         raise PolicyFileError([f"{name}:{_at(error)}: {what}; keep one of the two"]) from None
     except MarkedYAMLError as error:
         raise PolicyFileError(
-            [f"{name}:{_at(error)}: is no YAML ({error.problem}); check indentation and quotes"]
+            [f"{name}:{_at(error)}: is not YAML ({error.problem}); check indentation and quotes"]
         ) from None
     except YAMLError:
         raise PolicyFileError(
@@ -135,13 +135,13 @@ def _plain(tree: object) -> tuple[object, list[Problem]]:
             return None
         if isinstance(node, CommentedMap):
             problems.extend(
-                Problem(loc, f"{key!r} is no key; keys are words") for key in node if not isinstance(key, str)
+                Problem(loc, f"{key!r} is not a key; keys are words") for key in node if not isinstance(key, str)
             )
             return {str(key): walk(value, (*loc, str(key))) for key, value in node.items()}
         if isinstance(node, CommentedSeq):
             return [walk(value, (*loc, index)) for index, value in enumerate(node)]
         if isinstance(node, float) and not -1e300 < node < 1e300:
-            problems.append(Problem(loc, f"{node} is no number to reckon with; write a finite one"))
+            problems.append(Problem(loc, f"{node} is not a finite number; write a finite one"))
         return node if isinstance(node, (bool, int, float, str)) or node is None else str(node)
 
     return walk(tree, ()), problems

@@ -52,7 +52,7 @@ def webhook_problems(policy: Policy) -> list[Problem]:
                 )
             )
         if webhook.secret_file is not None and not webhook.secret_file.startswith(("/", "~/")):
-            found.append(Problem(("webhooks", index, "secret_file"), "is no absolute path; begin it with / or ~/"))
+            found.append(Problem(("webhooks", index, "secret_file"), "is not an absolute path; begin it with / or ~/"))
     return found
 
 
@@ -153,8 +153,8 @@ def _unknown_key(schema: dict[str, Any], loc: Loc) -> str:
         "",
     )
     if home and not get_close_matches(key, section["properties"], n=1):
-        return f"is no key {inside}; {key!r} belongs below {home!r}"
-    return f"is no key {inside}; {nearest(key, section['properties'])}"
+        return f"is not a key {inside}; {key!r} belongs below {home!r}"
+    return f"is not a key {inside}; {nearest(key, section['properties'])}"
 
 
 def _schema_at(schema: dict[str, Any], loc: Loc) -> dict[str, Any]:

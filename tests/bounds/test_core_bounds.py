@@ -9,6 +9,8 @@ import pytest
 
 from monitor.core.drive import RunDriver
 from monitor.core.engine import RANKS_MAX
+from monitor.core.format import NAME_CHARS_MAX
+from monitor.core.format import name as foreign_name
 from monitor.core.model import (
     Finding,
     GpuSeen,
@@ -183,3 +185,8 @@ def test_samples_of_an_onset_are_kept_up_to_a_limit_and_fewer_go_into_a_plan() -
     assert len(incident.onset_samples) == SAMPLES_MAX
     assert incident.plan is not None
     assert incident.plan.onset_samples == tuple(incident.onset_samples[:ONSET_SAMPLES_MAX])
+
+
+def test_a_foreign_name_in_a_sentence_is_one_line_and_cut() -> None:
+    assert foreign_name("n" * NAME_CHARS_MAX) == "n" * NAME_CHARS_MAX
+    assert foreign_name("a\nb\x1b[31m" + "n" * NAME_CHARS_MAX) == "a b [31m" + "n" * (NAME_CHARS_MAX - 9) + "…"

@@ -21,7 +21,7 @@ class GpuThrottlingConfig(DetectorConfig):
         gt=0,
         lt=1,
         description="The GPU must have been slowed down or too hot for this share of the last minutes, from 0 to 1. "
-        "Constant throttling reaches 0.6 after two minutes, so that short peaks are no finding.",
+        "Constant throttling reaches 0.6 after two minutes, so that short peaks give no finding.",
     )
 
 

@@ -43,7 +43,7 @@ class UpdateRatioConfig(DetectorConfig):
         ge=2,
         le=8,
         description="This many samples in a row must all be outside. The ratio is measured seldom, and one odd step "
-        "is no finding.",
+        "gives no finding.",
     )
 
     @model_validator(mode="after")

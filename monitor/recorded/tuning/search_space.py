@@ -50,7 +50,7 @@ def parameter(policy: Policy, detector: str, setting: str, values: Sequence[floa
     now = getattr(settings, setting, None)
     if not isinstance(now, (int, float)) or isinstance(now, bool):
         numeric = ", ".join(k.setting for k in parameters_of(policy, [detector])) or "none"
-        raise SearchSpaceError(f"{detector}.{setting}: is no number that can be tried; {detector} has {numeric}")
+        raise SearchSpaceError(f"{detector}.{setting}: is not a number that can be tried; {detector} has {numeric}")
     tried = [_like(now, value) for value in values]
     if wrong := [value for value in tried if not _valid(settings, {setting: value})]:
         raise SearchSpaceError(
@@ -88,7 +88,7 @@ def only(policy: Policy, detectors: Iterable[str], *, on: bool) -> Policy:
 def _settings(policy: Policy, detector: str) -> DetectorConfig:
     known = policy.detectors.by_name()
     if detector not in known:
-        raise SearchSpaceError(f"{detector!r}: is no detector; there are {', '.join(known)}")
+        raise SearchSpaceError(f"{detector!r}: is not a detector; there are {', '.join(known)}")
     return known[detector]
 
 

@@ -87,7 +87,7 @@ def test_a_checkpoint_of_a_stream_is_gone_back_to() -> None:
 
 
 def test_a_stream_that_can_not_be_read_is_a_named_error() -> None:
-    with pytest.raises(UnreadableLog, match=r"night\.jsonl: line 2 is no record of a stream"):
+    with pytest.raises(UnreadableLog, match=r"night\.jsonl: line 2 is not a record of a stream"):
         read_recording(b'{"trainwarden_stream": 1}\n{"loss": 1}\n{}\n', "night.jsonl")
 
 

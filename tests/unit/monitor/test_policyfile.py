@@ -130,8 +130,11 @@ def test_every_mistake_is_told_in_the_order_of_the_file() -> None:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("rollback:\n  bugdet: 1\n", "policy.yaml:2:3: rollback.bugdet: is no key of rollback; did you mean 'budget'?"),
-        ("grace_s: 2\n", "policy.yaml:1:1: grace_s: is no key of a policy; 'grace_s' belongs below 'rollback'"),
+        (
+            "rollback:\n  bugdet: 1\n",
+            "policy.yaml:2:3: rollback.bugdet: is not a key of rollback; did you mean 'budget'?",
+        ),
+        ("grace_s: 2\n", "policy.yaml:1:1: grace_s: is not a key of a policy; 'grace_s' belongs below 'rollback'"),
         (
             "watch:\n",
             "policy.yaml:1:1: watch: nothing is not a section; write keys indented below it: "
@@ -145,9 +148,9 @@ def test_every_mistake_is_told_in_the_order_of_the_file() -> None:
         ),
         (
             "rollback: {grace_s: .inf}\n",
-            "policy.yaml:1:12: rollback.grace_s: inf is no number to reckon with; write a finite one",
+            "policy.yaml:1:12: rollback.grace_s: inf is not a finite number; write a finite one",
         ),
-        ("1: 2\n", "policy.yaml:1:1: (the whole file): 1 is no key; keys are words"),
+        ("1: 2\n", "policy.yaml:1:1: (the whole file): 1 is not a key; keys are words"),
         (
             "detectors:\n  nonfinite_burst: {count: 200}\n",
             f"policy.yaml:2:21: detectors.nonfinite_burst.count: {NEVER}; write at most 100, or raise window_batches",
@@ -181,7 +184,7 @@ def test_a_contradiction_is_listed_with_every_other_mistake() -> None:
 def test_what_is_no_yaml_names_line_and_column(text: str) -> None:
     (line,) = mistakes(text)
     assert line.startswith(("policy.yaml:1:", "policy.yaml:2:"))
-    assert "is no YAML" in line
+    assert "is not YAML" in line
 
 
 @pytest.mark.parametrize("text", ["- 1\n", "just words\n", "42\n"])
@@ -193,7 +196,7 @@ def test_values_that_may_be_addresses_are_never_shown() -> None:
     """A URL often holds a token; whatever is wrong with it or near it, only its place is told."""
     assert "is not a list" in mistakes(f"webhooks: {TOKEN}\n")[0]
     assert "is not a section" in mistakes(f"webhooks:\n  - {TOKEN}\n")[0]
-    assert "is no key of webhooks.0" in mistakes(f"webhooks:\n  - url: {TOKEN}\n    adress: {TOKEN}\n")[0]
+    assert "is not a key of webhooks.0" in mistakes(f"webhooks:\n  - url: {TOKEN}\n    adress: {TOKEN}\n")[0]
     assert "'url' is there twice" in mistakes(f"webhooks:\n  - url: {TOKEN}\n    url: {TOKEN}\n")[0]
     assert "begin with https://" in mistakes("webhooks:\n  - url: hooks.example.org/T0K3N\n")[0]
     assert "is not a text" in mistakes(f"webhooks:\n  - url: [{TOKEN}]\n")[0]
@@ -233,7 +236,7 @@ def test_a_file_that_is_not_there_says_what_to_check(tmp_path: Path) -> None:
 def test_a_file_that_is_no_text_says_so(tmp_path: Path) -> None:
     path = tmp_path / "policy.yaml"
     path.write_bytes(b"act: \xff\n")
-    with pytest.raises(PolicyFileError, match="is no UTF-8 text"):
+    with pytest.raises(PolicyFileError, match="is not UTF-8 text"):
         load_policy(path)
 
 

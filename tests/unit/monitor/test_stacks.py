@@ -95,7 +95,7 @@ def test_when_nobody_answers_that_is_said_and_no_second_alert_goes_out() -> None
     stream = hung()
     stream.silent(60)
     assert [alert.kind for alert in stream.alerts] == ["watch"]
-    assert any("nobody could say where it stands" in said for said in stream.said)
+    assert any("not known where training stands still" in said for said in stream.said)
 
 
 def test_an_answer_that_nobody_asked_for_is_passed_over() -> None:
