@@ -21,10 +21,14 @@ RENAMED = dict(  # noqa: C408 - names of fields, and no texts
     spells="streaks",
     story="timeline",
 )
-MARK = b"shim_pid"  # every state of 0.1 up to the renaming holds it, and none since
+MARK = b"\xa6spells"  # a field of every run's state until the renaming, as msgpack has it
 
 _fleets = msgspec.msgpack.Decoder(Fleet)
 _runs = msgspec.msgpack.Decoder(RunState)
+_STORED = {
+    field.encode_name for field in msgspec.structs.fields(RunState)
+}  # some keep their old name in what is stored
+_NEW_NAMES = {old: new for old, new in RENAMED.items() if old not in _STORED}
 
 
 def fleet_of(data: bytes) -> Fleet:
@@ -43,5 +47,5 @@ def _in_names_of_today(data: bytes) -> bytes:
 
 def _renamed(value: Any) -> Any:
     if isinstance(value, dict):
-        return {RENAMED.get(key, key): _renamed(item) for key, item in value.items()}
+        return {_NEW_NAMES.get(key, key): _renamed(item) for key, item in value.items()}
     return [_renamed(item) for item in value] if isinstance(value, list) else value

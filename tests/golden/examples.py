@@ -57,7 +57,7 @@ def _value(hint: Any, name: str, place: int) -> Any:
 def _plain(hint: type, name: str, place: int) -> Any:
     meant = MEANT.get(name, MEANT.get(name.rpartition(".")[2]))
     if issubclass(hint, enum.Enum):
-        return hint(meant) if meant is not None else list(hint)[-1]
+        return hint(meant) if meant in list(hint) else list(hint)[-1]
     if meant is not None:
         return meant
     return {bool: True, int: place + 1, float: place + 0.5, str: name.rpartition(".")[2]}[hint]

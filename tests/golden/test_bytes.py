@@ -11,12 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.golden.stored import FILES, Stored, golden, wire
+from tests.golden.stored import FILES, WAITING, Stored, golden, wire
 from trainer_hooks.wire.codec import decode_downlink, decode_frame
 from trainer_hooks.wire.messages import Frame
 
 ALL = [(file, name) for file, make in FILES.items() for name in make()]
-SHIM_PID = {("journal", "GenerationStarted"), ("journal", "SupervisorChanged"), ("documents", "Generation")}
 ARRAYS = [name for name, stored in wire().items() if stored.kind.__struct_config__.array_like]
 REMEDY = "run `python -m tests.golden.stored` where the change is meant: it adds a line, the old one must still be read"
 
@@ -24,7 +23,7 @@ REMEDY = "run `python -m tests.golden.stored` where the change is meant: it adds
 @pytest.fixture
 def given(request: pytest.FixtureRequest, file: str, name: str) -> Stored:
     """One struct that is sent or stored."""
-    if (file, name) in SHIM_PID:
+    if (file, name) in WAITING:
         request.applymarker(
             pytest.mark.xfail(strict=True, reason="shim_pid was renamed on disk: the supervisor's branch gives it back")
         )
