@@ -6,7 +6,7 @@ version would be read without an error, and without its incidents' timelines.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 
@@ -25,10 +25,23 @@ MARK = b"\xa6spells"  # a field of every run's state until the renaming, as msgp
 
 _fleets = msgspec.msgpack.Decoder(Fleet)
 _runs = msgspec.msgpack.Decoder(RunState)
-_STORED = {
-    field.encode_name for field in msgspec.structs.fields(RunState)
-}  # some keep their old name in what is stored
-_NEW_NAMES = {old: new for old, new in RENAMED.items() if old not in _STORED}
+
+
+def _names_on_disk(root: Any) -> set[str]:
+    """The names of all fields that a type leads to. Some keep their old one in what is stored."""
+    names, seen, waiting = set[str](), set[Any](), [root]
+    while waiting:
+        hint = waiting.pop()
+        waiting.extend(get_args(hint))
+        if isinstance(hint, type) and issubclass(hint, msgspec.Struct) and hint not in seen:
+            seen.add(hint)
+            names |= {field.encode_name for field in msgspec.structs.fields(hint)}
+            waiting.extend(get_type_hints(hint).values())
+    return names
+
+
+_ON_DISK = _names_on_disk(Fleet)
+_NEW_NAMES = {old: new for old, new in RENAMED.items() if old not in _ON_DISK}
 
 
 def fleet_of(data: bytes) -> Fleet:
