@@ -6,6 +6,7 @@ version would be read without an error, and without its incidents' timelines.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, get_args, get_type_hints
 
 import msgspec
@@ -40,8 +41,10 @@ def _names_on_disk(root: Any) -> set[str]:
     return names
 
 
-_ON_DISK = _names_on_disk(Fleet)
-_NEW_NAMES = {old: new for old, new in RENAMED.items() if old not in _ON_DISK}
+@cache
+def _new_names() -> dict[str, str]:
+    on_disk = _names_on_disk(Fleet)
+    return {old: new for old, new in RENAMED.items() if old not in on_disk}
 
 
 def fleet_of(data: bytes) -> Fleet:
@@ -60,5 +63,5 @@ def _in_names_of_today(data: bytes) -> bytes:
 
 def _renamed(value: Any) -> Any:
     if isinstance(value, dict):
-        return {_NEW_NAMES.get(key, key): _renamed(item) for key, item in value.items()}
+        return {_new_names().get(key, key): _renamed(item) for key, item in value.items()}
     return [_renamed(item) for item in value] if isinstance(value, list) else value
