@@ -26,7 +26,7 @@ class OrderInbox:
     """Every order addressed to us, once each. One thread offers, another takes; no lock."""
 
     def __init__(self, sender: Sender) -> None:
-        self.refused = 0  # orders for another run, generation, training or rank, or with an id that is no file name
+        self.refused = 0  # messages that were none or for somebody else, orders with an id that is no file name
         self._address = (sender.run, sender.generation, sender.training, sender.rank)
         self._known: set[str] = set()
         self._waiting: deque[Order] = deque()

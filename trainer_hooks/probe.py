@@ -42,8 +42,8 @@ class Probe:
 
     @property
     def hook_errors(self) -> int:
-        """Troubles told of by event, records that could not be sent, and errors of the sender thread."""
-        unsent = self._packer.unsendable + self._outbox.unmade + self._outbox.events_refused
+        """Troubles told of by event, what could not be sent or kept in the events file, errors of the sender thread."""
+        unsent = self._packer.unsendable + self._outbox.unmade + self._outbox.events_refused + self._events.left_out
         return self._troubles + unsent + self._sender.errors
 
     @property
@@ -133,7 +133,13 @@ class Probe:
 
     def _new_sender(self) -> SenderThread:
         return SenderThread(
-            _address, self._outbox, self._packer, self._inbox, self._events, light=self._offer_hang_dump
+            _address,
+            self._outbox,
+            self._packer,
+            self._inbox,
+            self._events,
+            light=self._offer_hang_dump,
+            copies_lost=lambda: self._spool.displaced + self._spool.evicted,
         )
 
     def _offer_hang_dump(self) -> Heartbeat:

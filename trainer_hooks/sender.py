@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import ParamSpec
 
+from msgspec.structs import replace
+
 from trainer_hooks.hang_dump import Heartbeat
 from trainer_hooks.link import Alarm, Link
 from trainer_hooks.orders import STACKS, OrderInbox
@@ -16,7 +18,16 @@ from trainer_hooks.sanitize import fit
 from trainer_hooks.stacks import describe_threads
 from trainer_hooks.wire.codec import WireError, decode_downlink
 from trainer_hooks.wire.eventfile import EventFile
-from trainer_hooks.wire.messages import EventSent, HookTrouble, Order, PhaseChanged, Record, Refused, StacksSeen
+from trainer_hooks.wire.messages import (
+    BatchEnded,
+    EventSent,
+    HookTrouble,
+    Order,
+    PhaseChanged,
+    Record,
+    Refused,
+    StacksSeen,
+)
 
 TURN_S = 0.05  # a frame every 50 ms: what a person calls live, and 20 wake-ups a second
 RESEND_S = 1.0
@@ -44,11 +55,13 @@ class SenderThread:
         events: EventFile,
         turn_s: float = TURN_S,
         light: Callable[[], Heartbeat] | None = None,
+        copies_lost: Callable[[], int] = lambda: 0,
     ) -> None:
-        """`light` arms the hang_dump of this thread (see trainer_hooks.hang_dump); None: there is none."""
+        """`light` arms the hang_dump of this thread (see trainer_hooks.hang_dump); None: there is none.
+
+        `copies_lost`: checkpoints of this process that no copy is kept of, so far.
+        """
         self.errors = 0
-        self.undecodable = 0  # messages of the daemon that were none, or for another generation, training or rank
-        self.frames_refused = 0  # by the daemon
         self.connected = False
         self._address = address
         self._outbox = outbox
@@ -57,6 +70,7 @@ class SenderThread:
         self._events = events
         self._turn_s = turn_s
         self._light = light
+        self._copies_lost = copies_lost
         self._heartbeat: Heartbeat | None = None
         self._phase = ""  # as the last PhaseChanged says
         self._record_s = time.monotonic()  # when the last record came
@@ -148,9 +162,21 @@ class SenderThread:
             if not link.writable or (self._outbox.empty and not self._in_hand):
                 return
             self._busy = True  # before the ring is seen empty: see _all_gone
-            records = [] if self._in_hand else self._outbox.take()
+            records = [] if self._in_hand else self._with_losses(self._outbox.take())
             self._note(records, now_s)
             self._send(link, records)
+
+    def _with_losses(self, records: list[Record]) -> list[Record]:
+        """Let the batches tell what was lost between us and the daemon. Here, and not on the step path; rarely any."""
+        refused, lost = self._inbox.refused, self._copies_lost()
+        if not refused and not lost:
+            return records
+        return [
+            replace(record, counts=replace(record.counts, messages_refused=refused, copies_lost=lost))
+            if isinstance(record, BatchEnded)
+            else record
+            for record in records
+        ]
 
     def _note(self, records: Sequence[Record], now_s: float) -> None:
         if records:
@@ -172,20 +198,19 @@ class SenderThread:
         try:
             message = decode_downlink(data)
         except WireError as error:
-            self.undecodable += 1
+            self._inbox.refused += 1
             self._tell_once("undecodable", f"the daemon sent what is no message: {error}")
             return
         if isinstance(message, Order):
             if self._inbox.offer(message) and message.kind == STACKS:
                 self._tell_stacks(message, now_s)
         elif isinstance(message, Refused):
-            self.frames_refused += 1
             self._tell_once(f"refused: {message.reason}", f"the daemon refused our records: {message.reason}")
         elif (message.generation, message.training, message.rank) == self._packer.address:
             held_back = self._outbox.acknowledge(message.seq)
             self._resend_at_s = now_s if held_back else now_s + RESEND_S
         else:
-            self.undecodable += 1
+            self._inbox.refused += 1
 
     def _tell_stacks(self, order: Order, now_s: float) -> None:
         """From this thread, since the one that trains may hang. Once for each order, and not for ever."""

@@ -48,6 +48,8 @@ class Counts(msgspec.Struct, frozen=True, array_like=True):
     samples_lost: int = 0  # samples of the good micro-batches that a skipped step threw away with the bad one
     hook_errors: int = 0
     records_dropped: int = 0
+    messages_refused: int = 0  # of the daemon: no message, for somebody else, or an order whose id is no file name
+    copies_lost: int = 0  # of checkpoints: a newer one came before it was copied, or nobody adopted the copy in time
 
 
 class BatchEnded(msgspec.Struct, frozen=True, array_like=True, tag=1):

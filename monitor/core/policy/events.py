@@ -54,7 +54,8 @@ def _note_samples(tx: Transaction, event: NonfiniteSeen) -> None:
     """The names of a live incident's first bad batches; later ones are many and add nothing."""
     incident = tx.training.incident
     if incident and incident.attempts == 0 and len(incident.onset_samples) < incidents.SAMPLES_MAX:
-        incident.onset_samples = list(dict.fromkeys([*incident.onset_samples, *event.samples]))
+        names = dict.fromkeys([*incident.onset_samples, *event.samples])
+        incident.onset_samples = list(names)[: incidents.SAMPLES_MAX]
 
 
 def _on_checkpoint_saved(tx: Transaction, event: CheckpointSaved, saved: CheckpointState | None) -> None:

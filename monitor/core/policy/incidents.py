@@ -107,7 +107,7 @@ def _samples_since(training: TrainingState, count: int) -> list[str]:
         if g == training.generation and _count_of(training, seen.epoch, seen.batch) >= count
         for name in seen.samples
     ]
-    return list(dict.fromkeys(names))
+    return list(dict.fromkeys(names))[:SAMPLES_MAX]
 
 
 def _first_tensor(training: TrainingState, count: int) -> str:

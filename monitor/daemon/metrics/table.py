@@ -383,6 +383,15 @@ COUNTERS = (
         "frames_dropped", "Frames that were refused, and records that the hook's full ring dropped.",
         _of_run(lambda run, _: run.frames_refused + totals_of_run(run).records_dropped),
     ),
+    Measure(
+        "messages_refused", "Messages of the daemon that a hook could not take: unreadable, or for another process.",
+        _count("messages_refused"),
+    ),
+    Measure(
+        "checkpoint_copies_lost",
+        "Checkpoints of which no copy is kept: a newer one came before it was copied, or nobody adopted the copy.",
+        _count("copies_lost"),
+    ),
     Measure("hook_errors", "Hooks that failed, and training went on.", _count("hook_errors")),
     Measure("alerts_sent", "Alerts settled, by receiver.", _alerts_sent, ("receiver", "outcome")),
     Measure(

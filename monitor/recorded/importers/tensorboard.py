@@ -48,21 +48,21 @@ def tensorboard(data: bytes, name: str) -> Log:
         UnreadableLog: a checksum in the middle is wrong. A file that ends in the middle of a record is only truncated.
     """
     samples: list[Sample] = []
-    step, values, number, why = None, dict[str, float](), 0, ""
+    step, values, number, first, why = None, dict[str, float](), 0, 0, ""
     try:
         for number, record in enumerate(_records(data, name), 1):
             at, scalars = _event(record)
             if not scalars:
                 continue
             if at != step or scalars.keys() & values.keys():
-                samples.extend([(number, values)] if values else [])
-                step, values = at, {"step": float(at)}
+                samples.extend([(first, values)] if values else [])
+                step, values, first = at, {"step": float(at)}, number
             values.update(scalars)
     except _EndsEarly as error:
         why = str(error)
     except (struct.error, IndexError) as error:
         raise UnreadableLog(name, f"record {number} is not an event ({error})") from error
-    samples.extend([(number, values)] if values else [])
+    samples.extend([(first, values)] if values else [])
     return Log(samples, {"step": Role.STEP}, "batch", why)
 
 

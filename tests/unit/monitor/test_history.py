@@ -275,3 +275,22 @@ def test_a_story_is_read_behind_a_line_and_holds_the_daemons_own_words(tmp_path:
     _committed(tmp_path, Commit(timeline=lines))
     assert [line.n for line in reads.timeline(tmp_path / FILE_NAME, "r", after=0)] == [1, 2, 4]
     assert [line.n for line in reads.timeline(tmp_path / FILE_NAME, "r", after=2)] == [4]
+
+
+def test_a_gap_between_the_state_and_the_journal_is_named(tmp_path: Path) -> None:
+    """What is missing changed the state: a daemon that goes on from there must say that it does not know."""
+    _committed(tmp_path, Commit(entries=_ticks(1, 10), snapshot=_snapshot(10)), Commit(entries=_ticks(11, 20)))
+    with sqlite3.connect(tmp_path / FILE_NAME) as db:
+        db.execute("DELETE FROM journal WHERE seq BETWEEN 11 AND 14")
+    db.close()
+    store, recalled = open_history(tmp_path)
+    store.close()
+    assert [e.seq for e in recalled.entries] == list(range(15, 21))
+    assert recalled.troubles == ["the journal begins at entry 15, the state ends at 10: what lies between is lost"]
+
+
+def test_a_journal_without_a_gap_is_no_trouble(tmp_path: Path) -> None:
+    _committed(tmp_path, Commit(entries=_ticks(1, 10), snapshot=_snapshot(10)), Commit(entries=_ticks(11, 12)))
+    store, recalled = open_history(tmp_path)
+    store.close()
+    assert recalled.troubles == []

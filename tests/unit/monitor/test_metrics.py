@@ -12,19 +12,20 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.core.detectors.hang import HangConfig
 from monitor.core.engine import Core
-from monitor.core.model import Entry, Input, RecordArrived
+from monitor.core.model import Entry, Input, RecordArrived, RunOpened
 from monitor.core.policy.settings import Detectors, Policy
 from monitor.core.state.run import Fleet
 from monitor.daemon.metrics import exposition
 from tests.harness.trainer import batch
 from tests.unit.monitor.test_pipeline import batches, opening
 from trainer_hooks.wire.messages import Counts
+from trainer_hooks.wire.runfolder import RunSpec
 
 FROM_THE_START = {
     "up", "run_info", "generation", "step", "batches_total", "nonfinite_batches_total", "skipped_steps_total",
     "scaler_overflows_total", "orders_total", "rollbacks_total", "batches_lost_total", "incidents_total",
     "frames_dropped_total", "hook_errors_total", "alerts_sent_total", "checkpoints", "incident_open", "alerts_pending",
-    "findings_total",
+    "findings_total", "messages_refused_total", "checkpoint_copies_lost_total",
 }  # fmt: skip
 WITH_BATCHES = {
     "epoch", "batches_per_epoch", "last_batch_timestamp_seconds", "eta_timestamp_seconds", "loss", "grad_norm",
@@ -150,3 +151,14 @@ def test_openmetrics_is_spoken_to_those_who_ask_for_it() -> None:
     data, kind = exposition.render(collected, "application/openmetrics-text; version=1.0.0")
     assert kind.startswith("application/openmetrics-text")
     assert data.endswith(b"# EOF\n")
+
+
+def test_the_newest_runs_are_shown_and_no_more_than_fit_a_scrape() -> None:
+    core = Core()
+    for number in range(exposition.RUNS_MAX + 5):
+        spec = RunSpec(run=f"run{number:03}", argv=(), cwd="/", created_s=0.0, act=False)
+        core.feed(Entry(number + 1, 1_795_016_040.0 + number, RunOpened(spec, Policy().model_dump_json())))
+    shown = {dict(labels)["run"] for _, labels in _samples(_exposed(core.fleet)) if "run" in dict(labels)} - {"night"}
+    assert len(shown) == exposition.RUNS_MAX
+    assert "run000" not in shown
+    assert f"run{exposition.RUNS_MAX + 4:03}" in shown

@@ -14,6 +14,7 @@ import pytest
 from monitor.core.engine import Core
 from monitor.core.model import Effect, Entry, GenerationStarted, Input, RecordArrived, RunOpened, Tick
 from monitor.core.policy.settings import Policy
+from monitor.core.state.run import Fleet
 from monitor.daemon.catch_up import replay
 from monitor.daemon.pipeline import Pipeline
 from monitor.errors import StoreFailed
@@ -249,5 +250,22 @@ def test_a_story_line_wakes_who_waits_for_it(tmp_path: Path) -> None:
             pipeline.notify("night", "info", "hello")
             await asyncio.wait_for(waiting, 5.0)
         assert [line.text for line in reads.timeline(bench.store.path, "night", after=0)] == ["hello"]
+
+    asyncio.run(scene())
+
+
+def test_an_incident_that_opens_is_in_a_snapshot_at_once(tmp_path: Path) -> None:
+    """A kill right after people were told must not leave a state from before it, however little time has passed."""
+
+    async def scene() -> None:
+        bench = Bench(tmp_path)
+        async with running(bench) as pipeline:
+            for given in [*opening(), *batches(50)]:
+                await pipeline.submit(given)
+            assert bench.store.rows("SELECT count(*) FROM snapshots") == [(0,)], "none is due yet by the clock"
+            for given in batches(60, nonfinite=4)[50:]:
+                await pipeline.submit(given)
+            [(fleet,)] = bench.store.rows("SELECT fleet FROM snapshots ORDER BY seq DESC LIMIT 1")
+            assert len(msgspec.msgpack.decode(fleet, type=Fleet).runs["night"].incidents) == 1
 
     asyncio.run(scene())

@@ -117,3 +117,22 @@ def test_what_followed_a_checkpoint_proves_it_for_good() -> None:
     training = TrainingState(1, generation=1, checkpoints=[saved], ranks={0: RankState(0, counts=Counts(batches=112))})
     fold_bad(training, before=111, count=112)
     assert judge(saved, training, RULES)[0] is Verdict.CLEAN
+
+
+def test_only_checkpoints_of_the_same_training_can_be_resumed_from() -> None:
+    """A script with many trainings in the days before each had its own state: the newest may be another model's."""
+    own, other = checkpoint(2), msgspec.structs.replace(checkpoint(3, best=True), ordinal=1, digest="other")
+    own.ordinal = 2
+    training = training_with(own, other, onset=350)
+    training.started = TrainingStarted(0.0, "plain", {}, {}, (), (), (), 50, 1, 100, 1, 2, "", "", 1, "cpu", "")
+    assert [c.digest for c in plausible_ones(training, RULES, training.ledger.incidents[0])] == [own.digest]
+    assert best_for(msgspec.structs.replace(own, epoch=4), training) is None
+
+
+def test_a_best_that_is_gone_or_was_rolled_back_is_no_longer_one() -> None:
+    training = training_with(checkpoint(1, best=True), checkpoint(2))
+    training.ledger.dropped["digest-1-1"] = 1
+    assert best_for(training.checkpoints[1], training) is None
+    training = training_with(checkpoint(1, best=True), checkpoint(2))
+    training.checkpoints[0].abandoned = True
+    assert best_for(training.checkpoints[1], training) is None

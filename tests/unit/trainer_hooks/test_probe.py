@@ -13,7 +13,7 @@ import zmq
 from tests.harness.receiver import wait_for
 from tests.harness.records import batch, identity, order, phase
 from trainer_hooks.probe import Probe
-from trainer_hooks.spool import Save
+from trainer_hooks.spool import SPOOL_FILES, Save
 from trainer_hooks.wire.codec import decode_frame, encode
 from trainer_hooks.wire.eventfile import events_path, read_events
 from trainer_hooks.wire.messages import (
@@ -188,3 +188,24 @@ def test_a_beacon_lies_in_the_run_folder_and_beats(desk: Desk) -> None:
     before = heartbeat()
     wait_for(lambda: heartbeat() != before, "the next beat")
     probe.close(0.5)
+
+
+def test_what_was_lost_between_daemon_and_training_is_told_with_the_batches(desk: Desk, tmp_path: Path) -> None:
+    """Nobody reads the log of a training; what a limit cost there has to be a metric of the daemon."""
+    desk.probe.batch(batch(0), urgent=True)
+    [first] = [record for record in desk.receive() if isinstance(record, BatchEnded)]
+    assert (first.counts.messages_refused, first.counts.copies_lost) == (0, 0)
+    for sent in (order("o0", generation=2), b"\xc1 no message", EventsSeen(9, 0, 1), order("o1")):
+        desk.answer(sent)
+    wait_for(lambda: desk.probe.order() is not None, "the order that is for us")
+    source = tmp_path / "last.pt"
+    for epoch in range(1, SPOOL_FILES + 3):  # two more than are kept while nobody adopts any
+        source.write_bytes(f"weights of epoch {epoch}".encode())
+        desk.probe.checkpoint(source, Save(epoch, ordinal=1, batches=epoch, nonfinite_batches=0, is_best=False))
+        assert desk.probe.copied(30.0)
+    desk.probe.batch(batch(1), urgent=True)
+    batches: list[BatchEnded] = []
+    while not batches:
+        batches = [record for record in desk.receive() if isinstance(record, BatchEnded)]
+    assert (batches[-1].counts.messages_refused, batches[-1].counts.copies_lost) == (3, 2)
+    assert batches[-1].counts.batches == 2

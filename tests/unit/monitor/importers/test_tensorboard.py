@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import struct
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from monitor.recorded.importers import read_log
 from monitor.recorded.importers.imported_run import NotALog, Role, UnreadableLog
 from monitor.recorded.importers.tensorboard import masked_crc
+from tests.unit.monitor.importers import texts
 
 
 def record(payload: bytes) -> bytes:
@@ -89,15 +89,7 @@ def test_a_record_that_is_no_event_is_a_named_error() -> None:
         read_log(VERSION + record(b"\x2a\x7f\x01"), "events")
 
 
-# written by tensorboard 2.21's EventFileWriter: train/loss 2.0, 1.0, NaN at steps 0, 300, 600
-OF_THE_LIBRARY = base64.b64decode(
-    "SAAAAAAAAAD+kkidCXofFO3TwNpBGg1icmFpbi5FdmVudDoyUi4KLHRlbnNvcmJvYXJkLnN1bW1hcnkud3JpdGVyLmV2ZW50X2ZpbGVfd3Jp"
-    "dGVyrfTE0R4AAAAAAAAA2dwSMgkAAAAAAADwPyoTChEKCnRyYWluL2xvc3MVAAAAQMoIvpMhAAAAAAAAAAF77PYJAAAAAAAA8D8QrAIqEwoR"
-    "Cgp0cmFpbi9sb3NzFQAAgD9CRIN4IQAAAAAAAAABe+z2CQAAAAAAAPA/ENgEKhMKEQoKdHJhaW4vbG9zcxUAAMB/G5nr9Q=="
-)
-
-
 def test_the_librarys_own_file_is_read() -> None:
-    run = read_log(OF_THE_LIBRARY, "events.out.tfevents.1")
+    run = read_log(texts.TENSORBOARD, "events.out.tfevents.1")
     assert [(row.step, row.loss, row.nonfinite) for row in run.rows[:2]] == [(0, 2.0, 0), (300, 1.0, 0)]
     assert (run.rows[2].step, run.rows[2].nonfinite) == (600, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 ULTRALYTICS = """\
@@ -140,6 +141,13 @@ Epoch [1/50], Loss: 0.3277, Accuracy: 88.73%
 [Epoch 1] Validation done: loss=0.148061
 Epoch [2/50], Loss: 0.3133, Accuracy: 89.13%
 """
+
+# written by tensorboard 2.21's EventFileWriter: train/loss 2.0, 1.0, NaN at steps 0, 300, 600
+TENSORBOARD = base64.b64decode(
+    "SAAAAAAAAAD+kkidCXofFO3TwNpBGg1icmFpbi5FdmVudDoyUi4KLHRlbnNvcmJvYXJkLnN1bW1hcnkud3JpdGVyLmV2ZW50X2ZpbGVfd3Jp"
+    "dGVyrfTE0R4AAAAAAAAA2dwSMgkAAAAAAADwPyoTChEKCnRyYWluL2xvc3MVAAAAQMoIvpMhAAAAAAAAAAF77PYJAAAAAAAA8D8QrAIqEwoR"
+    "Cgp0cmFpbi9sb3NzFQAAgD9CRIN4IQAAAAAAAAABe+z2CQAAAAAAAPA/ENgEKhMKEQoKdHJhaW4vbG9zcxUAAMB/G5nr9Q=="
+)
 
 # text, the kind it must be recognised as, and how many training rows it has
 ALL = {

@@ -1,0 +1,234 @@
+"""When the core acts again, which checkpoint it may go back to, and what it forgets: over its inputs and effects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from monitor.core.drive import RunDriver
+from monitor.core.engine import RETENTION_S
+from monitor.core.model import (
+    CheckpointExamined,
+    ExamineCheckpoint,
+    GenerationExited,
+    IncidentState,
+    Output,
+    PlanWritten,
+    RaiseAlert,
+    RunEnded,
+    SendOrder,
+    Tick,
+    Verdict,
+    WritePlan,
+)
+from monitor.core.policy.events import CHECKPOINTS_MAX, LEARNED_KEPT
+from monitor.core.policy.settings import Policy, Rollback
+from tests.harness.trainer import BATCHES_PER_EPOCH, WALL_S, batch, training_started
+from trainer_hooks.wire.messages import CheckpointSaved, Counts, EpochEnded, Nonfinite, OrderApplied, PhaseChanged
+from trainer_hooks.wire.runfolder import Exit, Manifest, RunFolder, RunSpec
+
+COOL_DOWN = 30
+POLICY = Policy(rollback=Rollback(cool_down_batches=COOL_DOWN, redo_limit_epochs=0.5, healthy_batches=5))
+
+
+class Training:
+    """A run that is fed by hand; what the core asked for, in order."""
+
+    def __init__(self, policy: Policy = POLICY) -> None:
+        spec = RunSpec(run="r", argv=("python",), cwd="/", created_s=WALL_S, act=True)
+        self.driver = RunDriver(spec, policy.model_dump_json(), now_s=WALL_S, supervisor_pid=7)
+        self.counts = Counts()
+        self.effects: list[object] = []
+        self.driver.start_generation()
+
+    def start(self, ordinal: int = 1) -> None:
+        """The trainer tells of itself."""
+        started = training_started(RunFolder(Path("/runs/r")))
+        self.take(self.driver.send(msgspec.structs.replace(started, ordinal=ordinal)))
+
+    def take(self, output: Output) -> None:
+        """Carry out what a daemon would."""
+        for effect in output.effects:
+            self.effects.append(effect)
+            if isinstance(effect, WritePlan):
+                self.take(self.driver.feed(PlanWritten("r", effect.plan.id, "")))
+
+    def batches(self, count: int, *, bad: bool = False, cured: bool = True) -> None:
+        for _ in range(count):
+            self.driver.now_s += 0.1
+            more = msgspec.structs.replace(self.counts, batches=self.counts.batches + 1, steps=self.counts.steps + 1)
+            if bad:
+                more = msgspec.structs.replace(more, nonfinite_batches=more.nonfinite_batches + 1)
+            self.counts = more
+            record = batch(more, 1 + (more.batches - 1) // BATCHES_PER_EPOCH, bad)
+            if bad and not cured:
+                kinds = int(Nonfinite.LOSS | Nonfinite.PARAMETER)
+                record = msgspec.structs.replace(record, nonfinite=kinds, cured=False, skipped_by="")
+            self.take(self.driver.send(record))
+
+    def saved(self, epoch: int, *, ordinal: int = 1, verdict: Verdict = Verdict.SOUND) -> str:
+        """A checkpoint is saved, adopted and examined; returns its path in the vault."""
+        digest = f"{ordinal}-{epoch}".rjust(64, "0")
+        manifest = Manifest(
+            run="r", generation=1, rank=0, ordinal=ordinal, serial=epoch, file=f"{epoch}.pt", source="/out/last.pt",
+            digest=digest, size=1, epoch=epoch, batches=self.counts.batches,
+            nonfinite_batches=self.counts.nonfinite_batches, is_best=True, saved_s=self.driver.now_s,
+        )  # fmt: skip
+        self.take(self.driver.send(CheckpointSaved(self.driver.now_s, f"{epoch}.pt.json", epoch, digest)))
+        path = f"/vault/{ordinal}-{epoch}.pt"
+        self.take(self.driver.feed(CheckpointExamined("r", manifest, path, verdict, ("finite",), 0.1)))
+        return path
+
+    def asked(self, kind: type) -> list[object]:
+        return [effect for effect in self.effects if isinstance(effect, kind)]
+
+    def obey(self) -> None:
+        """The trainer does what the last order says, and goes on."""
+        orders = self.asked(SendOrder)
+        order = orders[-1].order  # type: ignore[attr-defined]
+        self.take(self.driver.send(OrderApplied(self.driver.now_s, order.id, "applied", "", 1, 1, {})))
+
+
+def test_no_second_action_is_taken_before_the_first_had_its_chance() -> None:
+    """The guard keeps the state clean, so the settings are adjusted; it comes back at once, and has to wait."""
+    training = Training()
+    training.start()
+    training.batches(60)
+    training.batches(3, bad=True)
+    assert len(training.asked(WritePlan)) == 1
+    training.obey()
+    acted_at = training.counts.batches
+    while training.counts.batches < acted_at + COOL_DOWN - 1:
+        training.batches(1, bad=True)
+    assert len(training.asked(WritePlan)) == 1
+    assert training.driver.state.training.ledger.incidents[-1].state is IncidentState.RELAPSED
+    training.batches(2, bad=True)
+    assert training.driver.state.training.ledger.incidents[-1].state is not IncidentState.RELAPSED, (
+        "the cool-down never ends"
+    )
+
+
+def test_no_checkpoint_of_another_training_of_the_script_is_chosen() -> None:
+    """Two trainings in one script: the second one is damaged, and only the first one's checkpoints are clean."""
+    training = Training()
+    training.start(ordinal=1)
+    training.batches(60)
+    of_the_first = training.saved(3, ordinal=1)
+    training.batches(20)
+    training.start(ordinal=2)
+    training.batches(40)
+    training.batches(4, bad=True, cured=False)
+    told = " ".join(f"{alert.title} {alert.text}" for alert in training.asked(RaiseAlert))  # type: ignore[attr-defined]
+    incident = training.driver.state.training.ledger.incidents[0]
+    assert incident.state is IncidentState.GIVEN_UP
+    assert "no clean checkpoint is left" in told
+    assert of_the_first not in told
+    assert not training.asked(WritePlan)
+
+
+def test_the_same_checkpoint_is_named_where_it_is_of_the_training_itself() -> None:
+    """What the test above rests on: but for the training it belongs to, the checkpoint would be taken."""
+    training = Training()
+    training.start(ordinal=2)
+    training.batches(60)
+    of_its_own = training.saved(3, ordinal=2)
+    training.batches(40)
+    training.batches(4, bad=True, cured=False)
+    told = " ".join(alert.text for alert in training.asked(RaiseAlert))  # type: ignore[attr-defined]
+    assert of_its_own in told
+
+
+def test_what_was_learnt_is_kept_with_the_newest_checkpoints_only() -> None:
+    training = Training()
+    training.start()
+    for epoch in range(1, LEARNED_KEPT + 5):
+        training.batches(10)
+        training.saved(epoch)
+    kept = [checkpoint.epoch for checkpoint in training.driver.state.training.checkpoints if checkpoint.learned]
+    assert kept == list(range(5, LEARNED_KEPT + 5))
+    assert len(training.driver.state.training.checkpoints) == LEARNED_KEPT + 4
+
+
+def test_a_run_leaves_the_state_a_day_after_its_end_and_not_before() -> None:
+    training = Training()
+    training.start()
+    training.batches(5)
+    training.take(
+        training.driver.feed(
+            GenerationExited("r", Exit(number=1, code=0, signal=None, ended_s=training.driver.now_s), relaunch=False)
+        )
+    )
+    training.take(training.driver.feed(RunEnded("r", "finished", "")))
+    training.driver.now_s += RETENTION_S - 1.0
+    training.driver.feed(Tick())
+    assert list(training.driver.core.fleet.runs) == ["r"]
+    training.driver.now_s += 2.0
+    training.driver.feed(Tick())
+    assert list(training.driver.core.fleet.runs) == []
+
+
+def test_a_run_that_goes_on_never_leaves_the_state() -> None:
+    training = Training()
+    training.start()
+    training.driver.now_s += 10 * RETENTION_S
+    training.driver.feed(Tick())
+    assert list(training.driver.core.fleet.runs) == ["r"]
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["told by its hook", "found by the vault"])
+def test_the_checkpoints_of_a_run_are_bounded_whoever_tells_of_them(known: bool) -> None:
+    training = Training()
+    training.start()
+    training.batches(1)
+    for epoch in range(CHECKPOINTS_MAX + 3):
+        digest = str(epoch).rjust(64, "0")
+        manifest = Manifest(
+            run="r", generation=1, rank=0, ordinal=1, serial=1, file="x.pt", source="", digest=digest, size=1,
+            epoch=epoch, batches=1, nonfinite_batches=0, is_best=False, saved_s=0.0,
+        )  # fmt: skip
+        if known:
+            training.take(training.driver.send(CheckpointSaved(0.0, "x.pt.json", epoch, digest)))
+        training.take(
+            training.driver.feed(CheckpointExamined("r", manifest, "/vault/x", Verdict.SOUND, ("finite",), 0.1))
+        )
+    assert next(c.epoch for c in training.driver.state.training.checkpoints) == 3
+    assert len(training.driver.state.training.checkpoints) == CHECKPOINTS_MAX
+    assert len(training.asked(ExamineCheckpoint)) == (CHECKPOINTS_MAX + 3 if known else 0)
+
+
+def test_a_new_generation_begins_without_the_training_phase_and_order_of_the_last() -> None:
+    """A detector or an order that goes by the last process would judge, or stop, this one."""
+    training = Training()
+    training.start()
+    training.take(training.driver.send(PhaseChanged(WALL_S, 1, "validate")))
+    training.batches(60)
+    training.batches(3, bad=True)
+    state = training.driver.state
+    assert (state.training.started is not None, state.training.phase, state.training.ledger.pending is not None) == (
+        True,
+        "validate",
+        True,
+    )
+    training.driver.start_generation()
+    state = training.driver.state
+    assert (state.training.started, state.training.over, state.training.phase, state.training.ledger.pending) == (
+        None,
+        False,
+        "idle",
+        None,
+    )
+
+
+def test_memory_is_learnt_anew_after_the_first_validation_of_a_generation_and_only_then() -> None:
+    """Validation takes more than training does, and the allocator keeps it: that is the level from then on."""
+    training = Training()
+    training.start()
+    seen = []
+    for epoch in (1, 2):
+        training.batches(BATCHES_PER_EPOCH)
+        training.take(training.driver.send(EpochEnded(WALL_S, epoch, 10.0, (2.0,), {}, 0.5)))
+        seen.append(training.driver.state.training.ranks[0].learned.memory.seen)
+    assert seen[0] == 0
+    assert seen[1] > 0
