@@ -95,6 +95,7 @@ class Guard:
         self._scale: float | None = None
         self._breaker = fail_open
         self._average: Any = None
+        self._own_update: Any = None  # what the average itself, not its class, had there
         self._loss: torch.Tensor | None = None
         self._backup = StatisticsBackup(model)
         self._good_steps = 0
@@ -123,8 +124,24 @@ class Guard:
     def bind(self, average: Any) -> None:
         """Come between the trainer and its moving average, which a recovery may have built anew."""
         if average is not None and average is not self._average:
-            self._average = average
+            self.unbind()
+            self._average, self._own_update = average, vars(average).get("update")
             average.update = functools.partial(self._update_average, average.update)
+
+    def unbind(self) -> None:
+        """Leave the moving average alone again, unless somebody else has come between since."""
+        update = vars(self._average).get("update") if self._average is not None else None
+        if not isinstance(update, functools.partial) or update.func != self._update_average:
+            return
+        if self._own_update is None:
+            del self._average.update
+        else:
+            self._average.update = self._own_update
+
+    def release(self) -> None:
+        """The training is over: leave optimizer and average as they were."""
+        self._hook.remove()
+        self.unbind()
 
     def clip(
         self,

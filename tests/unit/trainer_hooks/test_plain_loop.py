@@ -16,6 +16,7 @@ from tests.harness.records import order
 from trainer_hooks.integrations.plain import watch
 from trainer_hooks.integrations.plain.loop import Loop
 from trainer_hooks.orders import LeaveTraining
+from trainer_hooks.trainings import TrainingName
 from trainer_hooks.wire.messages import (
     BatchEnded,
     HookTrouble,
@@ -46,7 +47,7 @@ class Bench:
             self.optimizer,
             epochs=3,
             batches_per_epoch=BATCHES,
-            connect=lambda rank: self.probe,  # type: ignore[arg-type,return-value]
+            connect=lambda name: self.probe,
             **options,
         )
 
@@ -144,7 +145,7 @@ def test_what_fails_in_it_never_reaches_the_training(tmp_path: Path) -> None:
 
 
 def test_a_training_that_can_not_be_connected_goes_on_unwatched(tmp_path: Path) -> None:
-    def refused(rank: int) -> Any:
+    def refused(name: TrainingName) -> Any:
         raise OSError(28, "no space left on device")
 
     model = torch.nn.Linear(2, 2)

@@ -11,13 +11,12 @@ import importlib
 import os
 from collections.abc import Callable
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from trainer_hooks.fail_open import FailOpen
 from trainer_hooks.integrations.ultralytics import start
 from trainer_hooks.integrations.ultralytics.process import (
     ENV_GUARD,
-    ProbeLike,
     Process,
     Training,
     connect_probe,
@@ -25,6 +24,8 @@ from trainer_hooks.integrations.ultralytics.process import (
 )
 from trainer_hooks.integrations.ultralytics.session import Session
 from trainer_hooks.orders import LeaveTraining
+from trainer_hooks.recorder.probe_like import ProbeLike
+from trainer_hooks.trainings import begin_training
 
 TRAINER_MODULE = "ultralytics.engine.trainer"
 CALLBACKS = (
@@ -38,16 +39,17 @@ CALLBACKS = (
     "on_fit_epoch_end",
 )
 
-_process = Process(connect_probe)
+_process = Process(connect_probe, begin_training)
 _trainings: WeakKeyDictionary[Any, Training] = WeakKeyDictionary()  # by trainer, from its __init__ on
+_trained: WeakSet[Any] = WeakSet()  # trainers whose training has been used
 _sessions: WeakKeyDictionary[Any, Session] = WeakKeyDictionary()  # by trainer, while it trains
 
 
-def attach(trainer_module: Any, connect: Callable[[int], ProbeLike] | None = None, *, guard: bool = True) -> None:
+def attach(trainer_module: Any, connect: Callable[[Training], ProbeLike] | None = None, *, guard: bool = True) -> None:
     """Have every trainer of `trainer_module` (ultralytics.engine.trainer) watched from now on. Again is harmless.
 
-    `connect` gives the probe of a rank, and starts the totals anew; by default the probe of this process. `guard=False`
-    or TRAINWARDEN_GUARD=off only looks and reports.
+    `connect` gives the probe of a training in place of our own, and counts the trainings anew. `guard=False` or
+    TRAINWARDEN_GUARD=off only looks and reports.
     """
     global _process  # noqa: PLW0603  one process has one state; a test or an embedding program gives another
     if connect is not None:
@@ -150,6 +152,9 @@ def _wrap_train(original: Any) -> Any:
         training = _trainings.get(self)
         if training is None:  # built before we attached
             return original(self, *args, **options)
+        if self in _trained:
+            training = _process.again(training)
+        _trained.add(self)
         if getattr(self, "ddp", False):
             return _launch(training, original, self, *args, **options)
         session = _open_session(self, training)
@@ -192,10 +197,13 @@ def _open_session(trainer: Any, training: Training) -> Session | None:
     from ultralytics.utils import RANK  # noqa: PLC0415  never import a framework before its user does
 
     rank = max(int(RANK), 0)
+
+    def opened() -> Session:
+        return Session(training, _process.connect(training), rank, guard_acts=_process.guard_acts)
+
     if training.plan is not None:
-        return start.fail_closed("connecting", lambda: Session(_process, training, _process.connect(rank), rank))
-    fail_open = FailOpen(lambda _: None)
-    return fail_open.run("connect", lambda: Session(_process, training, _process.connect(rank), rank))
+        return start.fail_closed("connecting", opened)
+    return FailOpen(lambda _: None).run("connect", opened)
 
 
 def _how(error: BaseException) -> tuple[str, str]:

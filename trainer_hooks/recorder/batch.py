@@ -1,0 +1,176 @@
+"""One batch between its end and its record: what is known on the host, what has still to be read, what it said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+import torch
+
+from trainer_hooks.guard import Examination, StepReport
+from trainer_hooks.parameter_groups import Reading
+from trainer_hooks.tensors import Memory
+from trainer_hooks.wire.messages import BatchEnded, Counts, Nonfinite, NonfiniteSeen
+
+Number: TypeAlias = torch.Tensor | float
+NOTHING = Nonfinite(0)
+
+
+@dataclass(slots=True)
+class BatchContents:
+    """What the batch held. None: not known."""
+
+    size: int | None = None
+    image_size: int | None = None  # pixels, the longer side
+    sequence_length: int | None = None  # tokens, the longest
+    instances: int | None = None
+    owners: torch.Tensor | None = None  # which image each instance is in, on the host
+    samples: tuple[str, ...] = ()
+    samples_partial: bool = False  # the names cover only part of what is in the batch
+
+    @property
+    def instances_max(self) -> int | None:
+        """The most of any one image. Counted when it is asked for, which is not on the training's thread."""
+        if self.owners is None:
+            return None
+        return _most_of_one(self.owners.numpy()) if self.instances else 0
+
+
+def _most_of_one(owners: np.ndarray) -> int:
+    """How often the most frequent value occurs. Numpy, since torch's bincount takes ten times as long for so few."""
+    return int(np.bincount(owners.ravel().astype(np.int64)).max())
+
+
+@dataclass(slots=True)
+class PendingBatch:
+    """What is known of a batch on the host when it ends, and the scalars that still have to be read."""
+
+    wall_s: float
+    sent_s: float
+    epoch: int  # from 1
+    batch: int
+    batches_per_epoch: int
+    contents: BatchContents
+    report: StepReport
+    used: tuple[Reading, ...]  # each group as its step used it
+    clip_norm: float | None  # of the last step; None: nothing was clipped yet
+    memory: Memory
+    batch_s: float | None
+    data_wait_s: float | None
+    ramp: float | None = None
+    onset_samples_left: int | None = None
+    parts_count: int = 0
+    scalars: list[Number] = field(default_factory=list)  # loss, parts, then as the flags say
+    reads_norm: bool = False
+    reads_scale: bool = False
+    reads_update: bool = False
+
+    def line_up(
+        self, loss: Number, parts: tuple[Number, ...], scale: torch.Tensor | None, update: torch.Tensor | None
+    ) -> None:
+        """Every scalar that may still be on the device, so that they travel together."""
+        self.parts_count = len(parts)
+        self.scalars = [loss, *parts]
+        if self.report.norm is not None and self.report.norm_value is None:
+            self.reads_norm = True
+            self.scalars.append(self.report.norm)
+        if scale is not None:
+            self.reads_scale = True
+            self.scalars.append(scale)
+        if update is not None:
+            self.reads_update = True
+            self.scalars.append(update)
+
+    def forget_tensors(self) -> None:
+        """They have been read; the loss would keep its whole graph alive until the record is sent."""
+        self.scalars = []
+        self.report.norm = None
+
+
+@dataclass(slots=True)
+class BatchAssessment:
+    """What the scalars of a batch turned out to say."""
+
+    loss: float
+    parts: tuple[float, ...]
+    norm: float | None
+    scale: float | None
+    update: float | None = None  # |change| / |weights| of the step; None: not sampled, or not taken
+    bits: Nonfinite = NOTHING
+    cured: bool = False
+    examination: Examination | None = None  # None: there was no reason to look
+    measures: tuple[float, ...] = ()  # what the guard asked for beside the batch's own scalars
+
+    @property
+    def first_bad(self) -> str:
+        """The first tensor found non-finite; empty: none, or nobody looked."""
+        return self.examination.first_bad if self.examination else ""
+
+
+def assessment_of(pending: PendingBatch, values: list[float]) -> BatchAssessment:
+    """The values of `pending.scalars` under their names; nothing is judged yet."""
+    rest = iter(values)
+    return BatchAssessment(
+        loss=next(rest),
+        parts=tuple([next(rest) for _ in range(pending.parts_count)]),
+        norm=next(rest) if pending.reads_norm else pending.report.norm_value,
+        scale=next(rest) if pending.reads_scale else None,
+        update=next(rest) if pending.reads_update else None,
+        measures=tuple(rest),
+    )
+
+
+def batch_ended(pending: PendingBatch, assessed: BatchAssessment, counts: Counts) -> BatchEnded:
+    """The record of a batch; `counts` after it."""
+    contents, memory = pending.contents, pending.memory
+    return BatchEnded(
+        wall_s=pending.wall_s,
+        sent_s=pending.sent_s,
+        epoch=pending.epoch,
+        batch=pending.batch,
+        batches_per_epoch=pending.batches_per_epoch,
+        counts=counts,
+        loss=assessed.loss,
+        parts=assessed.parts,
+        grad_norm=assessed.norm,
+        nonfinite=int(assessed.bits),
+        skipped_by=pending.report.skipped_by.value,
+        cured=assessed.cured,
+        learning_rates=tuple(reading.rate for reading in pending.used),
+        momentum=pending.used[0].momentum,
+        weight_decay=max(reading.weight_decay for reading in pending.used),
+        clip_norm=pending.clip_norm,
+        loss_scale=assessed.scale,
+        batch_size=contents.size,
+        image_size=contents.image_size,
+        instances=contents.instances,
+        instances_max=contents.instances_max,
+        memory_allocated=memory.allocated,
+        memory_reserved=memory.reserved,
+        memory_peak=memory.peak,
+        alloc_retries=memory.retries,
+        batch_s=pending.batch_s,
+        data_wait_s=pending.data_wait_s,
+        ramp=pending.ramp,
+        onset_samples_left=pending.onset_samples_left,
+        sequence_length=contents.sequence_length,
+        update_ratio=assessed.update,
+    )
+
+
+def evidence_of(pending: PendingBatch, assessed: BatchAssessment) -> NonfiniteSeen:
+    """What is known of a bad batch."""
+    return NonfiniteSeen(
+        wall_s=pending.wall_s,
+        epoch=pending.epoch,
+        batch=pending.batch,
+        nonfinite=int(assessed.bits),
+        loss=assessed.loss,
+        parts=assessed.parts,
+        grad_norm=assessed.norm,
+        cured=assessed.cured,
+        samples=pending.contents.samples,
+        samples_partial=pending.contents.samples_partial,
+        first_bad=pending.report.bad_buffer or assessed.first_bad,
+    )
