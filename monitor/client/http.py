@@ -5,11 +5,12 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 from urllib.parse import quote
 
 import httpx
 import msgspec
+from typing_extensions import Self
 
 from trainer_hooks.wire.runfolder import control_socket
 

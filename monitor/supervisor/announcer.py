@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+import _trainwarden
 from monitor.supervisor.daemon_link import DaemonDown, Link, Refusal
 from monitor.supervisor.terminal import Voice
 from trainer_hooks.wire.runfolder import ENV_HOME, control_socket, state_home
@@ -44,7 +44,7 @@ class DaemonKeeper:
     def __init__(self, link: Link, port: int, argv: tuple[str, ...] = ()) -> None:
         self.port = port  # of the last daemon that answered: the next one takes it, for whoever scrapes it
         self._link = link
-        self._argv = argv or (sys.executable, "-E", "-P", "-m", "monitor", "serve", "--detached", "--port")
+        self._argv = argv or tuple(_trainwarden.child_command("monitor", "serve", "--detached", "--port"))
         self._ours = not argv
         self._process: subprocess.Popen[bytes] | None = None
 

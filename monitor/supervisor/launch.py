@@ -22,7 +22,7 @@ from trainer_hooks.wire.runfolder import (
     RunSpec,
 )
 
-GATE = Path(__file__).with_name("gate.py")
+GATE = Path(__file__).with_name("exec_gate.py")
 OURS = (ENV_RUN, ENV_RUN_FOLDER, ENV_GENERATION, ENV_NONCE, ENV_PLAN)
 
 

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 import pytest
+from typing_extensions import Self
 
 from tests.harness.real_daemon import DaemonProcess, until
 from tests.harness.trainer import FakeTrainer, announce

@@ -8,7 +8,9 @@ import socketserver
 import threading
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
+
+from typing_extensions import Self
 
 
 class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):

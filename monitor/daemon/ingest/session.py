@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import NamedTuple
 
 import msgspec
 
 from monitor.core.state.run import RunState
+from trainer_hooks.wire.enums import StrEnum
 from trainer_hooks.wire.messages import EventSent, Frame, Order, Record, Sender
 
 
