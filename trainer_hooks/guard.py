@@ -92,8 +92,9 @@ class Guard:
         self._optimizer = optimizer
         self._owned = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         self._scaler = scaler
+        self._scales = False  # the scaler is on, as of the present step
         self._scale: float | None = None
-        self._breaker = fail_open
+        self._fail_open = fail_open
         self._average: Any = None
         self._own_update: Any = None  # what the average itself, not its class, had there
         self._loss: torch.Tensor | None = None
@@ -113,7 +114,8 @@ class Guard:
     def enter(self, loss: torch.Tensor | None, average: Any) -> None:
         """The trainer is about to take an optimizer step in this thread; `loss` is what it just differentiated."""
         self.report = StepReport()
-        self._loss = None if loss is None else loss.detach()
+        self._loss = loss  # with its graph, which the trainer holds as well until its next batch; see `take`
+        self._scales = self._scaling()
         self.bind(average)
         _active[threading.get_ident()] = self
 
@@ -157,11 +159,11 @@ class Guard:
         limit = self.clip_norm if ours and self.clip_norm is not None else max_norm
         norm = clip(listed, limit, *rest, **options)
         if ours:
-            self._breaker.run("guard.clip", self._normed, norm, limit)
+            self._fail_open.run("guard.clip", self._normed, norm, limit)
         return norm
 
     def settle(self) -> None:
-        """BatchAssessor the step that was just taken or skipped, before the average sees its result. Once per step."""
+        """Judge the step that was just taken or skipped, before the average sees its result. Once per step."""
         report = self.report
         if report.settled:
             return
@@ -172,7 +174,7 @@ class Guard:
         if self._scaler_skipped(report):
             report.skipped_by = SkippedBy.SCALER
         if report.skipped_by or (report.norm_value is not None and not math.isfinite(report.norm_value)):
-            report.bad_buffer = self.heal(always=self._loss is not None and not math.isfinite(float(self._loss)))
+            report.bad_buffer = self.heal(always=self._loss is not None and not math.isfinite(self._loss.item()))
             return
         self._good_steps += 1
         if len(self._pending) < PENDING_MAX:
@@ -200,10 +202,12 @@ class Guard:
 
     def measures(self) -> list[torch.Tensor]:
         """Scalars to be read with the batch's own, in one copy, and handed to `resolve` in the same order."""
-        return [measure for _, measure in self._pending]
+        return [measure for _, measure in self._pending] if self._pending else []
 
     def resolve(self, values: Sequence[float]) -> bool:
         """Take in what `measures` turned out to be. False: something is non-finite, `examine` finds out what."""
+        if not values:
+            return True
         pending, self._pending = self._pending[: len(values)], self._pending[len(values) :]
         accepted = [accept(value) for (accept, _), value in zip(pending, values, strict=True)]  # every one is told
         return all(accepted)
@@ -233,10 +237,10 @@ class Guard:
         report = self.report
         report.clip_norm = limit
         both = norm if report.norm is None else torch.linalg.vector_norm(torch.stack([report.norm, norm]))
-        report.norm = both.detach()
+        report.norm = both.detach() if both.requires_grad else both
         report.norm_value = None
-        if not self._scaling():
-            report.norm_value = float(report.norm)
+        if not self._scales:
+            report.norm_value = both.item()
             if self.acts and not math.isfinite(report.norm_value):
                 self._drop()
 
@@ -249,12 +253,13 @@ class Guard:
         self.report.bad_buffer = self.heal(always=True)
 
     def _before_optimizer(self, *_: object) -> None:
-        self._breaker.run("guard.step", self._measure_unclipped)
+        self._fail_open.run("guard.step", self._measure_unclipped)
 
     def _measure_unclipped(self) -> None:
         """The trainer's code holds its own reference to clip_grad_norm_, or clips nothing: measure (and clip) here."""
         if self.report.settled:  # nobody announced this step either
             self.report = StepReport()
+            self._scales = self._scaling()
         if self.report.norm is not None or getattr(self._optimizer, "grad_scale", None) is not None:
             return  # a fused optimizer unscales by itself, later than this
         parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
@@ -262,7 +267,7 @@ class Guard:
         self._normed(_original_clip(parameters, limit), self.clip_norm)
 
     def _update_average(self, update: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        self._breaker.run("guard.average", self.settle)
+        self._fail_open.run("guard.average", self.settle)
         return None if self.report.skipped_by == SkippedBy.GUARD else update(*args, **options)
 
     def _scaling(self) -> bool:
@@ -270,7 +275,7 @@ class Guard:
 
     def _scaler_skipped(self, report: StepReport) -> bool:
         """With the scaler on: did it skip this step? It has read its own verdict already, so this waits for little."""
-        if not self._scaling() or self._scaler is None:
+        if not self._scales or self._scaler is None:
             return False
         if report.norm is not None:
             report.norm_value = float(report.norm)

@@ -82,10 +82,13 @@ class Memory(NamedTuple):
     retries: int | None = None
 
 
+NO_MEMORY = Memory()
+
+
 def memory(device: torch.device) -> Memory:
     """What the device's allocator holds now. One call for all of it, without a device sync."""
     if device.type != "cuda":
-        return Memory()
+        return NO_MEMORY
     statistics = torch.cuda.memory_stats_as_nested_dict(device)
     allocated = statistics.get("allocated_bytes", {}).get("all", {})
     reserved = statistics.get("reserved_bytes", {}).get("all", {})

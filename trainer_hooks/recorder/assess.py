@@ -116,6 +116,13 @@ class GuardedAssessor:
         self._guard.note_scale(assessed.scale)
         quiet = self._guard.resolve(assessed.measures)
         loss_finite, norm_finite = math.isfinite(assessed.loss), finite(assessed.norm)
+        if quiet and loss_finite and norm_finite and not report.skipped_by and not report.bad_buffer:
+            self._counted.batches += 1  # what follows would come to this too, but takes three times as long
+            self._counted.steps += report.stepped
+            self._good_samples += pending.contents.size or 0
+            if report.stepped:
+                self._bad_before, self._good_samples = False, 0
+            return assessed
         overflow = loss_finite and self._isolated_overflow(report)
         if not loss_finite:
             assessed.bits |= Nonfinite.LOSS

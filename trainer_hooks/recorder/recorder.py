@@ -27,7 +27,7 @@ from trainer_hooks.recorder.batch import (
     evidence_of,
 )
 from trainer_hooks.recorder.probe_like import ProbeLike
-from trainer_hooks.tensors import DelayedRead, is_away, memory, read
+from trainer_hooks.tensors import NO_MEMORY, DelayedRead, is_away, memory, read
 from trainer_hooks.updates import UpdateSampler
 from trainer_hooks.wire.messages import NonfiniteSeen, PhaseChanged, TrainingEnded
 
@@ -73,7 +73,8 @@ class Recorder:
         self._optimizer = optimizer
         self._device = device
         self._assessor = assessor
-        self._reads_at_once = waits or device.type != "cuda"
+        self._on_cuda = device.type == "cuda"
+        self._reads_at_once = waits or not self._on_cuda
         self._evidence = evidence
         self._delayed: deque[tuple[PendingBatch, list[Number], DelayedRead]] = deque(maxlen=DELAYED_MAX)
         self._hooks: list[Removable] = []
@@ -117,7 +118,7 @@ class Recorder:
             report=report,
             used=self.used or readings(self._optimizer),
             clip_norm=clip_norm,
-            memory=memory(self._device),
+            memory=memory(self._device) if self._on_cuda else NO_MEMORY,
             batch_s=None if before_s is None else now_s - before_s,
             data_wait_s=data_wait_s,
         )

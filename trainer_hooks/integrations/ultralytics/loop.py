@@ -66,6 +66,7 @@ class Loop:
         self._announce = announce
         self._changes = TrainerSettingsWatch(group_names(trainer.optimizer))
         self._warmup_batches = 0
+        self._mixing = False
         self._data_wait_s: float | None = None
         self._contents = BatchContents()
         self._means_before: Any = None  # trainer.tloss as the batch found it
@@ -179,7 +180,9 @@ class Loop:
         """Record the batch, and put right what it did to the trainer's own figures."""
         self._announce(trainer)
         contents = self._contents
-        contents.samples_partial = signals.mixes_images(trainer)
+        if self.recorder.batch == 0:  # mosaic is closed between two epochs, and mixing never begins within one
+            self._mixing = signals.mixes_images(trainer)
+        contents.samples_partial = self._mixing
         pending = self._pending(trainer, contents)
         planned = self.in_force is not None and self.in_force.just_applied()
         assessed = self.recorder.record(pending)
@@ -190,7 +193,7 @@ class Loop:
             pending.used if self.in_force is None else readings(trainer.optimizer),
             batch=pending.batch,
             clip_norm=self._clip_norm,
-            mixing=contents.samples_partial,
+            mixing=self._mixing,
             warming=self.warming(trainer),
             planned=planned,
         ):
@@ -199,14 +202,15 @@ class Loop:
             self._cover_up(trainer)
 
     def _pending(self, trainer: Any, contents: BatchContents) -> PendingBatch:
-        self.guard.settle()
+        if not self.guard.report.settled:
+            self.guard.settle()
         report = self.guard.take()
         if report.clip_norm is not None:
             self._clip_norm = report.clip_norm
         pending = self.recorder.pending(contents, report, clip_norm=self._clip_norm, data_wait_s=self._data_wait_s)
         parts = signals.parts(trainer.loss_items)
         pending.line_up(trainer.loss, parts, signals.scale_tensor(trainer), self.recorder.updates.take())
-        pending.scalars += self.guard.measures()
+        pending.scalars.extend(self.guard.measures())
         if self.in_force is not None:
             pending.ramp = self.in_force.ramp_fraction
             pending.onset_samples_left = self.in_force.samples_left(contents.samples)

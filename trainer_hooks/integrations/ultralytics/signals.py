@@ -11,6 +11,7 @@ import torch
 
 from trainer_hooks.recorder.batch import BatchContents
 
+_LISTED = (tuple, list)
 WARMUP_BATCHES_MIN = 100  # of releases before _get_warmup_iterations
 
 
@@ -18,13 +19,13 @@ def contents_before(batch: dict[str, Any]) -> BatchContents:
     """What the collated batch holds, read on the host, before it travels to the device."""
     contents = BatchContents()
     names = batch.get("im_file")
-    if isinstance(names, tuple | list):
+    if isinstance(names, _LISTED):
         contents.samples = tuple(names)
-    classes, owners = batch.get("cls"), batch.get("batch_idx")
-    if isinstance(owners, torch.Tensor) and owners.device.type == "cpu":
-        contents.instances, contents.owners = owners.shape[0], owners
-    elif isinstance(classes, torch.Tensor):
-        contents.instances = int(classes.shape[0])
+    owners = batch.get("batch_idx")
+    if isinstance(owners, torch.Tensor) and owners.is_cpu:
+        contents.instances, contents.owners = len(owners), owners
+    elif isinstance(classes := batch.get("cls"), torch.Tensor):
+        contents.instances = len(classes)
     return contents
 
 
