@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 RELATIVE_TOLERANCE = 1e-6  # floats that went through a product or two
+_IMMUTABLE = (float, int, type(None))  # a rate or a beta may be a tensor, which changes without being another one
 
 
 class Reading(NamedTuple):
@@ -19,6 +20,26 @@ def readings(optimizer: Any) -> tuple[Reading, ...]:
     """Each group's values as they are now; inside a step: what the step uses."""
     groups = optimizer.param_groups
     return tuple([Reading(float(g["lr"]), momentum_of(g), float(g.get("weight_decay", 0.0))) for g in groups])
+
+
+class GroupReader:
+    """Reads the groups of one optimizer at each step; gives the very same tuple again while nothing has changed."""
+
+    def __init__(self, optimizer: Any) -> None:
+        self._optimizer = optimizer
+        self._raw: list[tuple[Any, ...]] = []
+        self._readings: tuple[Reading, ...] = ()
+
+    def read(self) -> tuple[Reading, ...]:
+        """As `readings`."""
+        raw = [
+            (g["lr"], g.get("momentum") if "momentum" in g else g.get("betas"), g.get("weight_decay"))
+            for g in self._optimizer.param_groups
+        ]
+        if raw != self._raw or not raw:
+            self._readings = readings(self._optimizer)
+            self._raw = raw if all(type(value) in _IMMUTABLE for group in raw for value in group) else []
+        return self._readings
 
 
 def momentum_of(group: dict[str, Any]) -> float | None:

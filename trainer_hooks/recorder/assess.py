@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from trainer_hooks.guard import Guard, StepReport
 from trainer_hooks.recorder.batch import BatchAssessment, PendingBatch, assessment_of
 from trainer_hooks.wire.messages import Counts, Nonfinite, SkippedBy
+
+Totals: TypeAlias = tuple[int, int, int, int, int, int, int, int, int, int, int]
 
 
 @dataclass(slots=True)
@@ -28,9 +30,9 @@ class Counted:
     samples_lost: int = 0
     evidence: int = 0  # NonfiniteSeen events sent; no part of Counts
 
-    def counts(self, hook_errors: int, records_dropped: int) -> Counts:
-        """The totals now, as they go on the wire."""
-        return Counts(
+    def totals(self) -> Totals:
+        """The totals now, in the order of Counts, as far as they are counted here."""
+        return (
             self.batches,
             self.steps,
             self.nonfinite_batches,
@@ -42,9 +44,11 @@ class Counted:
             self.skipped_by_scaler,
             self.scaler_overflows,
             self.samples_lost,
-            hook_errors,
-            records_dropped,
         )
+
+    def counts(self, hook_errors: int, records_dropped: int) -> Counts:
+        """The totals now, as they go on the wire."""
+        return Counts(*self.totals(), hook_errors, records_dropped)
 
     def add(self, bits: Nonfinite, skipped_by: SkippedBy, *, stepped: bool, overflow: bool) -> None:
         """One batch more."""

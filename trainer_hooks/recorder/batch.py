@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -61,30 +62,36 @@ class PendingBatch:
     ramp: float | None = None
     onset_samples_left: int | None = None
     parts_count: int = 0
-    scalars: list[Number] = field(default_factory=list)  # loss, parts, then as the flags say
+    scalars: Sequence[Number] = ()  # loss, parts, then as the flags say
     reads_norm: bool = False
     reads_scale: bool = False
     reads_update: bool = False
 
     def line_up(
-        self, loss: Number, parts: tuple[Number, ...], scale: torch.Tensor | None, update: torch.Tensor | None
+        self,
+        loss: Number,
+        parts: tuple[Number, ...],
+        scale: torch.Tensor | None,
+        update: torch.Tensor | None,
+        measures: Sequence[torch.Tensor] = (),
     ) -> None:
-        """Every scalar that may still be on the device, so that they travel together."""
+        """Every scalar that may still be on the device, so that they travel together; `measures` are the guard's."""
         self.parts_count = len(parts)
-        self.scalars = [loss, *parts]
+        self.scalars = scalars = [loss, *parts]
         if self.report.norm is not None and self.report.norm_value is None:
             self.reads_norm = True
-            self.scalars.append(self.report.norm)
+            scalars.append(self.report.norm)
         if scale is not None:
             self.reads_scale = True
-            self.scalars.append(scale)
+            scalars.append(scale)
         if update is not None:
             self.reads_update = True
-            self.scalars.append(update)
+            scalars.append(update)
+        scalars.extend(measures)
 
     def forget_tensors(self) -> None:
         """They have been read; the loss would keep its whole graph alive until the record is sent."""
-        self.scalars = []
+        self.scalars = ()
         self.report.norm = None
 
 

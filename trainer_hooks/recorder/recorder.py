@@ -16,8 +16,8 @@ import torch
 
 from trainer_hooks.fail_open import FailOpen
 from trainer_hooks.guard import StepReport
-from trainer_hooks.parameter_groups import Reading, readings
-from trainer_hooks.recorder.assess import Assessor, Counted
+from trainer_hooks.parameter_groups import GroupReader, Reading
+from trainer_hooks.recorder.assess import Assessor, Counted, Totals
 from trainer_hooks.recorder.batch import (
     BatchAssessment,
     BatchContents,
@@ -29,7 +29,7 @@ from trainer_hooks.recorder.batch import (
 from trainer_hooks.recorder.probe_like import ProbeLike
 from trainer_hooks.tensors import NO_MEMORY, DelayedRead, is_away, memory, read
 from trainer_hooks.updates import UpdateSampler
-from trainer_hooks.wire.messages import NonfiniteSeen, PhaseChanged, TrainingEnded
+from trainer_hooks.wire.messages import BatchEnded, Counts, NonfiniteSeen, PhaseChanged, TrainingEnded
 
 DELAYED_MAX = 64  # batches whose scalars may be on their way at once; beyond it the oldest goes unrecorded
 EVIDENCE_MAX = 256  # NonfiniteSeen events of one training in a generation; after that they are only counted
@@ -71,6 +71,7 @@ class Recorder:
         self.ended_s: float | None = None  # the batch before; None: a pause lies between
         self._fail_open = fail_open
         self._optimizer = optimizer
+        self._groups = GroupReader(optimizer)
         self._device = device
         self._assessor = assessor
         self._on_cuda = device.type == "cuda"
@@ -93,7 +94,7 @@ class Recorder:
 
     def read_settings(self) -> None:
         """The step is about to be taken: what its groups are set to now is what it uses."""
-        self.used = readings(self._optimizer)
+        self.used = self._groups.read()
 
     # --- at a batch's end --------------------------------------------------------------------------------------------
 
@@ -108,19 +109,19 @@ class Recorder:
         """The batch that ends now, with all that the recorder knows of it."""
         now_s, before_s = time.monotonic(), self.ended_s
         self.ended_s = now_s
-        return PendingBatch(
-            wall_s=time.time(),
-            sent_s=now_s,
-            epoch=self.epoch,
-            batch=self.batch,
-            batches_per_epoch=self.batches_per_epoch,
-            contents=contents,
-            report=report,
-            used=self.used or readings(self._optimizer),
-            clip_norm=clip_norm,
-            memory=memory(self._device) if self._on_cuda else NO_MEMORY,
-            batch_s=None if before_s is None else now_s - before_s,
-            data_wait_s=data_wait_s,
+        return PendingBatch(  # by position, which is quicker
+            time.time(),
+            now_s,
+            self.epoch,
+            self.batch,
+            self.batches_per_epoch,
+            contents,
+            report,
+            self.used or self._groups.read(),
+            clip_norm,
+            memory(self._device) if self._on_cuda else NO_MEMORY,
+            None if before_s is None else now_s - before_s,
+            data_wait_s,
         )
 
     def record(self, pending: PendingBatch) -> BatchAssessment | None:
@@ -147,13 +148,17 @@ class Recorder:
 
     def _finish(self, pending: PendingBatch, values: list[float]) -> BatchAssessment:
         assessed = self._assessor.assess(pending, values)
-        counts = self.counted.counts(self.probe.hook_errors, self.probe.dropped)
         pending.forget_tensors()
         bad = bool(assessed.bits)
-        self.probe.batch(functools.partial(batch_ended, pending, assessed, counts), urgent=bad)
+        self.probe.batch(functools.partial(self._record_of, pending, assessed, self.counted.totals()), urgent=bad)
         if bad and self._evidence:
             self.tell_evidence(evidence_of(pending, assessed))
         return assessed
+
+    def _record_of(self, pending: PendingBatch, assessed: BatchAssessment, totals: Totals) -> BatchEnded:
+        """On the sender's thread: what the probe has lost by then belongs to the record as well."""
+        counts = Counts(*totals, self.probe.hook_errors, self.probe.dropped)
+        return batch_ended(pending, assessed, counts)
 
     def tell_evidence(self, evidence: NonfiniteSeen) -> None:
         """Up to a bound; the records count on."""

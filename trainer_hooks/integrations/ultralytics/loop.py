@@ -147,7 +147,8 @@ class Loop:
             return original()
         finally:
             self.guard.leave()
-            self._fail_open.run("guard.settle", self.guard.settle)
+            if not self.guard.report.settled:
+                self._fail_open.run("guard.settle", self.guard.settle)
             if self.guard.report.skipped_by:
                 self._fail_open.run("progress bar", self._clear_means, trainer)
 
@@ -209,8 +210,8 @@ class Loop:
             self._clip_norm = report.clip_norm
         pending = self.recorder.pending(contents, report, clip_norm=self._clip_norm, data_wait_s=self._data_wait_s)
         parts = signals.parts(trainer.loss_items)
-        pending.line_up(trainer.loss, parts, signals.scale_tensor(trainer), self.recorder.updates.take())
-        pending.scalars.extend(self.guard.measures())
+        scale, update = signals.scale_tensor(trainer), self.recorder.updates.take()
+        pending.line_up(trainer.loss, parts, scale, update, self.guard.measures())
         if self.in_force is not None:
             pending.ramp = self.in_force.ramp_fraction
             pending.onset_samples_left = self.in_force.samples_left(contents.samples)
