@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import functools
 import math
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from threading import get_ident
 from typing import Any, Protocol
 
 import torch
@@ -92,7 +92,7 @@ class Guard:
         self._optimizer = optimizer
         self._owned = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         self._scaler = scaler
-        self._scales = False  # the scaler is on, as of the present step
+        self.scales = scaler is not None and scaler.is_enabled()  # as of the present step
         self._scale: float | None = None
         self._fail_open = fail_open
         self._average: Any = None
@@ -105,6 +105,11 @@ class Guard:
         self._hook = optimizer.register_step_pre_hook(self._before_optimizer)
 
     @property
+    def looking(self) -> bool:
+        """True: there are `measures`."""
+        return bool(self._pending)
+
+    @property
     def protects(self) -> bool:
         """True: a non-finite gradient reaches no parameter, whether we drop its step or the scaler does."""
         return self.acts or self._scaling()
@@ -115,13 +120,14 @@ class Guard:
         """The trainer is about to take an optimizer step in this thread; `loss` is what it just differentiated."""
         self.report = StepReport()
         self._loss = loss  # with its graph, which the trainer holds as well until its next batch; see `take`
-        self._scales = self._scaling()
-        self.bind(average)
-        _active[threading.get_ident()] = self
+        self.scales = self._scaling()
+        if average is not self._average:
+            self.bind(average)
+        _active[get_ident()] = self
 
     def leave(self) -> None:
         """The step is over, or has raised."""
-        _active.pop(threading.get_ident(), None)
+        _active.pop(get_ident(), None)
 
     def bind(self, average: Any) -> None:
         """Come between the trainer and its moving average, which a recovery may have built anew."""
@@ -201,7 +207,10 @@ class Guard:
         return report
 
     def measures(self) -> list[torch.Tensor]:
-        """Scalars to be read with the batch's own, in one copy, and handed to `resolve` in the same order."""
+        """Scalars to be read with the batch's own, in one copy, and handed to `resolve` in the same order.
+
+        Most batches have none.
+        """
         return [measure for _, measure in self._pending] if self._pending else []
 
     def resolve(self, values: Sequence[float]) -> bool:
@@ -239,7 +248,7 @@ class Guard:
         both = norm if report.norm is None else torch.linalg.vector_norm(torch.stack([report.norm, norm]))
         report.norm = both.detach() if both.requires_grad else both
         report.norm_value = None
-        if not self._scales:
+        if not self.scales:
             report.norm_value = both.item()
             if self.acts and not math.isfinite(report.norm_value):
                 self._drop()
@@ -259,7 +268,7 @@ class Guard:
         """The trainer's code holds its own reference to clip_grad_norm_, or clips nothing: measure (and clip) here."""
         if self.report.settled:  # nobody announced this step either
             self.report = StepReport()
-            self._scales = self._scaling()
+            self.scales = self._scaling()
         if self.report.norm is not None or getattr(self._optimizer, "grad_scale", None) is not None:
             return  # a fused optimizer unscales by itself, later than this
         parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
@@ -275,7 +284,7 @@ class Guard:
 
     def _scaler_skipped(self, report: StepReport) -> bool:
         """With the scaler on: did it skip this step? It has read its own verdict already, so this waits for little."""
-        if not self._scales or self._scaler is None:
+        if not self.scales or self._scaler is None:
             return False
         if report.norm is not None:
             report.norm_value = float(report.norm)
@@ -329,7 +338,7 @@ _original_clip = torch.nn.utils.clip_grad.clip_grad_norm_
 
 @functools.wraps(_original_clip)
 def _clip_grad_norm_(parameters: Any, max_norm: float, *rest: Any, **options: Any) -> torch.Tensor:
-    guard = _active.get(threading.get_ident())
+    guard = _active.get(get_ident())
     if guard is None:
         norm: torch.Tensor = _original_clip(parameters, max_norm, *rest, **options)
         return norm

@@ -117,9 +117,11 @@ class GuardedAssessor:
         report, assessed = pending.report, assessment_of(pending, values)
         if assessed.update is not None and (report.skipped_by or not math.isfinite(assessed.update)):
             assessed.update = None
-        self._guard.note_scale(assessed.scale)
-        quiet = self._guard.resolve(assessed.measures)
-        loss_finite, norm_finite = math.isfinite(assessed.loss), finite(assessed.norm)
+        if assessed.scale is not None:
+            self._guard.note_scale(assessed.scale)
+        quiet = not assessed.measures or self._guard.resolve(assessed.measures)
+        loss_finite = math.isfinite(assessed.loss)
+        norm_finite = assessed.norm is None or math.isfinite(assessed.norm)
         if quiet and loss_finite and norm_finite and not report.skipped_by and not report.bad_buffer:
             self._counted.batches += 1  # what follows would come to this too, but takes three times as long
             self._counted.steps += report.stepped

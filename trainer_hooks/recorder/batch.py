@@ -25,10 +25,15 @@ class BatchContents:
     size: int | None = None
     image_size: int | None = None  # pixels, the longer side
     sequence_length: int | None = None  # tokens, the longest
-    instances: int | None = None
+    counted: int | None = None  # instances, where `owners` does not say
     owners: torch.Tensor | None = None  # which image each instance is in, on the host
     samples: tuple[str, ...] = ()
     samples_partial: bool = False  # the names cover only part of what is in the batch
+
+    @property
+    def instances(self) -> int | None:
+        """In all images together."""
+        return self.counted if self.owners is None else self.owners.shape[0]
 
     @property
     def instances_max(self) -> int | None:
@@ -117,15 +122,16 @@ class BatchAssessment:
 
 def assessment_of(pending: PendingBatch, values: list[float]) -> BatchAssessment:
     """The values of `pending.scalars` under their names; nothing is judged yet."""
-    rest = iter(values)
-    return BatchAssessment(
-        loss=next(rest),
-        parts=tuple([next(rest) for _ in range(pending.parts_count)]),
-        norm=next(rest) if pending.reads_norm else pending.report.norm_value,
-        scale=next(rest) if pending.reads_scale else None,
-        update=next(rest) if pending.reads_update else None,
-        measures=tuple(rest),
-    )
+    report, at = pending.report, 1 + pending.parts_count
+    parts, norm = tuple(values[1:at]), report.norm_value
+    scale = update = None
+    if pending.reads_norm:
+        norm, at = values[at], at + 1
+    if pending.reads_scale:
+        scale, at = values[at], at + 1
+    if pending.reads_update:
+        update, at = values[at], at + 1
+    return BatchAssessment(values[0], parts, norm, scale, update, measures=tuple(values[at:]))
 
 
 def batch_ended(pending: PendingBatch, assessed: BatchAssessment, counts: Counts) -> BatchEnded:

@@ -32,17 +32,13 @@ WRAPPED = ("optimizer_step", "preprocess_batch", "_handle_nan_recovery")  # meth
 
 
 class Loop:
-    """What is known from one batch to the next. Holds no reference to the trainer; every call brings it along.
-
-    `announce` is called before each record: it sends the training's start, once that can be told.
-    """
+    """What is known from one batch to the next. Holds no reference to the trainer; every call brings it along."""
 
     def __init__(
         self,
         trainer: Any,
         probe: ProbeLike,
         fail_open: FailOpen,
-        announce: Callable[[Any], None],
         *,
         counted: Counted,
         rank: int,
@@ -63,7 +59,6 @@ class Loop:
         )
         self._probe = probe
         self._fail_open = fail_open
-        self._announce = announce
         self._changes = TrainerSettingsWatch(group_names(trainer.optimizer))
         self._warmup_batches = 0
         self._mixing = False
@@ -179,7 +174,6 @@ class Loop:
 
     def batch_ended(self, trainer: Any) -> None:
         """Record the batch, and put right what it did to the trainer's own figures."""
-        self._announce(trainer)
         contents = self._contents
         if self.recorder.batch == 0:  # mosaic is closed between two epochs, and mixing never begins within one
             self._mixing = signals.mixes_images(trainer)
@@ -210,8 +204,9 @@ class Loop:
             self._clip_norm = report.clip_norm
         pending = self.recorder.pending(contents, report, clip_norm=self._clip_norm, data_wait_s=self._data_wait_s)
         parts = signals.parts(trainer.loss_items)
-        scale, update = signals.scale_tensor(trainer), self.recorder.updates.take()
-        pending.line_up(trainer.loss, parts, scale, update, self.guard.measures())
+        scale = signals.scale_tensor(trainer) if self.guard.scales else None
+        measures = self.guard.measures() if self.guard.looking else ()
+        pending.line_up(trainer.loss, parts, scale, self.recorder.updates.take(), measures)
         if self.in_force is not None:
             pending.ramp = self.in_force.ramp_fraction
             pending.onset_samples_left = self.in_force.samples_left(contents.samples)

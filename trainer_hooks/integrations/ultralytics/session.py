@@ -64,7 +64,6 @@ class Session:
             trainer,
             self.probe,
             self.fail_open,
-            self._tell_started,
             counted=self._counted,
             rank=self._rank,
             guard_acts=self._guard_acts,
@@ -184,6 +183,8 @@ class Session:
         """Record the batch, then carry out an order if there is one. Raises LeaveTraining on a stop."""
         if self.loop is None:
             return
+        if self._started is not None:
+            self.fail_open.run("start", self._tell_started, trainer)
         self.fail_open.run("batch", self.loop.batch_ended, trainer)
         order = self.probe.order()
         if order is not None:

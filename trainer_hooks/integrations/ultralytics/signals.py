@@ -23,9 +23,9 @@ def contents_before(batch: dict[str, Any]) -> BatchContents:
         contents.samples = tuple(names)
     owners = batch.get("batch_idx")
     if isinstance(owners, torch.Tensor) and owners.is_cpu:
-        contents.instances, contents.owners = len(owners), owners
+        contents.owners = owners
     elif isinstance(classes := batch.get("cls"), torch.Tensor):
-        contents.instances = len(classes)
+        contents.counted = classes.shape[0]
     return contents
 
 
