@@ -16,6 +16,7 @@ from itertools import chain
 from threading import get_ident
 from typing import Any, Protocol
 
+import msgspec
 import torch
 
 from trainer_hooks.fail_open import FailOpen
@@ -37,8 +38,7 @@ class Scaler(Protocol):
     def get_scale(self) -> float: ...
 
 
-@dataclass(slots=True)
-class StepReport:
+class StepReport(msgspec.Struct):
     """What the guard saw and did in one batch. Without an optimizer step in it, everything is as below."""
 
     norm: torch.Tensor | None = None  # L2 before clipping, unscaled
