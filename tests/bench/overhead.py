@@ -74,7 +74,7 @@ def instrument(meter: Meter, trainer: Any) -> None:
     """Put the meter around the calls of the session that trains `trainer`."""
     from trainer_hooks.integrations.ultralytics import attachment, signals
 
-    session = attachment._sessions[trainer]
+    session = attachment._sessions[id(trainer)]
     loop = session.loop
     assert loop is not None
     for name in GUARD_CALLS:
@@ -115,7 +115,7 @@ class Switch:
         from trainer_hooks.integrations.ultralytics import attachment
 
         before, after = trainer.optimizer._optimizer_step_pre_hooks, trainer.optimizer._optimizer_step_post_hooks
-        self._taken = {"session": attachment._sessions.pop(trainer), "before": dict(before), "after": dict(after)}
+        self._taken = {"session": attachment._sessions.pop(id(trainer)), "before": dict(before), "after": dict(after)}
         before.clear()
         after.clear()
         for name in ("optimizer_step", "preprocess_batch"):
@@ -125,7 +125,7 @@ class Switch:
         from trainer_hooks.integrations.ultralytics import attachment
 
         taken, self._taken = self._taken, {}
-        attachment._sessions[trainer] = taken["session"]
+        attachment._sessions[id(trainer)] = taken["session"]
         trainer.optimizer._optimizer_step_pre_hooks.update(taken["before"])
         trainer.optimizer._optimizer_step_post_hooks.update(taken["after"])
         for name in ("optimizer_step", "preprocess_batch"):

@@ -42,7 +42,7 @@ CALLBACKS = (
 _process = Process(connect_probe, begin_training)
 _trainings: WeakKeyDictionary[Any, Training] = WeakKeyDictionary()  # by trainer, from its __init__ on
 _trained: WeakSet[Any] = WeakSet()  # trainers whose training has been used
-_sessions: WeakKeyDictionary[Any, Session] = WeakKeyDictionary()  # by trainer, while it trains
+_sessions: dict[int, Session] = {}  # by id of the trainer, which is alive while it trains
 
 
 def attach(trainer_module: Any, connect: Callable[[Training], ProbeLike] | None = None, *, guard: bool = True) -> None:
@@ -92,7 +92,7 @@ class Callback:
         self.event = event
 
     def __call__(self, trainer: Any) -> None:
-        session = _sessions.get(trainer)
+        session = _sessions.get(id(trainer))
         if session is not None:
             session.fail_open.run(self.event, getattr(session, self.event), trainer)
 
@@ -160,7 +160,7 @@ def _wrap_train(original: Any) -> Any:
         session = _open_session(self, training)
         if session is None:
             return original(self, *args, **options)
-        _sessions[self] = session
+        _sessions[id(self)] = session
         how, detail = "finished", ""
         try:
             return original(self, *args, **options)
@@ -169,7 +169,7 @@ def _wrap_train(original: Any) -> Any:
             raise
         finally:
             session.fail_open.run("end", session.ended, self, how, detail)
-            _sessions.pop(self, None)
+            _sessions.pop(id(self), None)
 
     return train
 
