@@ -13,7 +13,7 @@ def url_problem(url: str) -> str:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port  # a bad port raises only when it is asked for
     except ValueError:
-        return f"is no URL; {EXAMPLE}"
+        return f"is not a URL; {EXAMPLE}"
     if parts.scheme not in ("http", "https"):
         return f"does not begin with https:// or http://; {EXAMPLE}"
     if not host:

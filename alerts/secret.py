@@ -65,7 +65,7 @@ def key_bytes(secret: Secret) -> bytes:
     try:
         key = base64.b64decode(text.removeprefix(PREFIX), validate=True) if text.startswith(PREFIX) else text.encode()
     except binascii.Error:
-        raise SecretError(f"what follows {PREFIX} is no base64; copy it whole") from None
+        raise SecretError(f"what follows {PREFIX} is not base64; copy it whole") from None
     if not SECRET_BYTES_MIN <= len(key) <= SECRET_BYTES_MAX:
         raise SecretError(
             f"{len(key)} bytes; use {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX}, e.g. from `openssl rand -hex 24`"

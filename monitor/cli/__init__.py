@@ -16,19 +16,19 @@ EXIT_INTERRUPTED = 130  # as a shell has it for Ctrl-C
 COMMANDS = {
     "run": ("run_command:run", "Supervise a training: trainwarden run -- python train.py"),
     "serve": ("serve:serve", "Run the daemon in the foreground."),
-    "status": ("status:status", "What every run is doing, or one run in detail."),
+    "status": ("status:status", "Show what every run is doing, or one run in detail."),
     "report": (
         "report_command:report",
-        "What happened to one run, or to two side by side; Markdown or one HTML page.",
+        "Report what happened in a run, or compare two runs. Markdown, or one HTML page.",
     ),
-    "checkpoints": ("checkpoints:checkpoints", "Which checkpoints a run has, and which of them may be trusted."),
-    "verify": ("verify_command:verify", "Examine one checkpoint file, without running anything in it."),
-    "stop": ("orders:stop", "Stop a run at its next batch; its last checkpoint stays resumable."),
-    "rollback": ("orders:rollback", "Send a run back to its newest clean checkpoint."),
+    "checkpoints": ("checkpoints:checkpoints", "List the checkpoints of a run, and whether each may be trusted."),
+    "verify": ("verify_command:verify", "Check one checkpoint file without running anything in it."),
+    "stop": ("orders:stop", "Stop a run after its current batch. You can resume it from its last checkpoint."),
+    "rollback": ("orders:rollback", "Roll a run back to its newest clean checkpoint."),
     "policy": ("policy:policy", "Check, show and list policies."),
-    "backtest": ("backtest:backtest", "Run recorded logs of any framework through the detectors and the policy."),
-    "tune": ("tune:tune", "Search the thresholds that do best on your own labelled runs."),
-    "demo": ("demo:demo", "See a training fail, roll back and finish, for real, in about a minute."),
+    "backtest": ("backtest:backtest", "Test a policy on recorded logs of any framework."),
+    "tune": ("tune:tune", "Search for the thresholds that work best on your own labelled runs."),
+    "demo": ("demo:demo", "Watch a real training fail, roll back and finish, in about a minute."),
 }
 
 
@@ -52,7 +52,7 @@ class LazyGroup(Group):
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
             from monitor.cli.failure import nearest
 
-            raise click.UsageError(f"{args[0]!r} is no command{nearest(args[0], COMMANDS)}", ctx)
+            raise click.UsageError(f"{args[0]!r} is not a command{nearest(args[0], COMMANDS)}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -62,15 +62,15 @@ class LazyGroup(Group):
 
 EXAMPLES = (
     "trainwarden demo                      a real training that goes wrong, in about a minute",
-    "trainwarden run -- python train.py    the same care for yours, with no change to the script",
-    "trainwarden status                    what is going on",
+    "trainwarden run -- python train.py    the same for your training; the script stays as it is",
+    "trainwarden status                    what every run is doing",
 )
 
 
 @click.group(cls=LazyGroup, examples=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="trainwarden", prog_name="trainwarden")
 def commands() -> None:
-    """Watch a training live, stop it when it goes wrong, and roll it back to a checkpoint that is proven clean."""
+    """Watch a training while it runs, stop it when it goes wrong, and roll it back to a proven clean checkpoint."""
 
 
 def main() -> None:

@@ -26,39 +26,58 @@ EXAMPLES = (
     "trainwarden backtest --policy strict --json logs/ > backtest.json",
     "trainwarden backtest --map loss=nll --map step=it --fail-on warning 'logs/**/*.csv'",
     "trainwarden backtest --labels labels.csv               recall, delay and false alarms of labelled logs",
-    "trainwarden backtest --run night-3f2a --policy strict  a run of our own under another policy",
+    "trainwarden backtest --run night-3f2a --policy strict  a run of trainwarden under another policy",
 )
 
 
 @click.command(cls=Command, examples=EXAMPLES)
 @click.argument("paths", nargs=-1, metavar="[PATH...]")
-@click.option("--policy", "policy_name", metavar="FILE|PRESET", help="The policy; else the run's own, or the default.")
-@click.option("--run", metavar="ID", help="A run of our own, from the history of the daemon (or the one in PATH).")
-@click.option("--labels", metavar="FILE", help="A CSV with path, label and perhaps onset: how each run went.")
-@click.option("--json", "as_json", is_flag=True, help="Everything as JSON.")
 @click.option(
-    "--junit", type=click.Path(path_type=Path), metavar="FILE", help="Write a JUnit report: a case for each run."
+    "--policy",
+    "policy_name",
+    metavar="FILE|PRESET",
+    help="The policy to test. Without it: the policy of the run, or the default one.",
+)
+@click.option(
+    "--run",
+    metavar="ID",
+    help="A run of trainwarden, from the history of the daemon (or from the history in PATH).",
+)
+@click.option(
+    "--labels", metavar="FILE", help="A CSV with the columns path, label and, if known, onset: how each run went."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.option(
+    "--junit",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write a JUnit report with a case for each run.",
 )
 @click.option(
     "--fail-on",
     type=click.Choice(["warning", "critical", "never"]),
     default="critical",
     show_default=True,
-    help="Exit with 1 where this or worse would have fired; with --labels, where a label says otherwise.",
+    help="Exit with 1 if a finding of this severity or worse fires. With --labels: if a result contradicts its label.",
 )
-@click.option("--map", "maps", multiple=True, metavar="ROLE=COLUMN", help="What a column means: loss=nll, step=it, ...")
 @click.option(
-    "--jobs", type=click.IntRange(1, os.cpu_count() or 1), default=1, help="Processes to use; one by default."
+    "--map", "maps", multiple=True, metavar="ROLE=COLUMN", help="The meaning of a column: loss=nll, step=it, ..."
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, os.cpu_count() or 1),
+    default=1,
+    help="Number of processes. The default is one.",
 )
 def backtest(
     paths: tuple[str, ...], policy_name: str | None, run: str | None, labels: str | None, as_json: bool,
     junit: Path | None, fail_on: str, maps: tuple[str, ...], jobs: int,
 ) -> int:  # fmt: skip
-    """Run recorded runs through the detectors and the policy, as if they were live.
+    """Test a policy on recorded runs, as if they were live.
 
     Reads the history of a daemon, recorded streams, logs of Ultralytics, Hugging Face, Lightning, Keras, OpenMMLab,
-    Detectron2, W&B and TensorBoard, CSV, JSON lines and printed text; folders are searched. Exit code 0: nothing fired.
-    1: something did. 2: a file could not be read.
+    Detectron2, W&B and TensorBoard, CSV, JSON lines and printed text. In a folder it reads every log. Exit code 0:
+    nothing fired. 1: something fired. 2: a file could not be read.
     """
     from monitor.cli.backtest_files import How, outcomes
     from monitor.cli.backtest_output import Report, junit_text
@@ -85,7 +104,9 @@ def _files(paths: tuple[str, ...], run: str | None, labels: str | None) -> tuple
     from trainer_hooks.wire.runfolder import state_home
 
     if not paths and run is None and labels is None:
-        raise Failure("backtest: nothing to read; name files or folders, --run ID or --labels FILE", EXIT_USAGE)
+        raise Failure(
+            "backtest: there is nothing to read. Name files or folders, --run ID or --labels FILE", EXIT_USAGE
+        )
     if run is not None and not paths:
         paths = (str(state_home() / FILE_NAME),)
     files = expanded(paths)

@@ -115,17 +115,19 @@ def _of_history(path: Path, how: How) -> Outcome:
     try:
         found, troubles = journals(path, how.run)
     except sqlite3.Error as error:
-        return Outcome([], [f"{path}: is no history that can be read ({error}); name {FILE_NAME} of a state folder"])
+        return Outcome(
+            [], [f"{path}: this is not a history that can be read ({error}); name {FILE_NAME} of a state folder"]
+        )
     errors = [f"{path}: {trouble}" for trouble in troubles]
     if not found:
         which = f"of run {how.run!r}" if how.run else "of any run"
-        errors.append(f"{path}: holds no batch {which}; see trainwarden status")
+        errors.append(f"{path}: it holds no batch {which}; trainwarden status lists the runs")
     results = []
     for journal in found:
         try:
             results.append(_of_journal(journal, how.policy))
         except ValidationError:
-            errors.append(f"{path}: the policy of run {journal.run!r} is of another version; give one with --policy")
+            errors.append(f"{path}: the policy of run {journal.run!r} has another version; name a policy with --policy")
     return Outcome(results, errors)
 
 

@@ -1,4 +1,4 @@
-"""How a backtest is told: lines for people, JSON and JUnit for programs. Pure."""
+"""How a backtest is written: lines for people, JSON and JUnit for programs. Pure."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 import msgspec
 
+from monitor.core.format import plural
 from monitor.core.model import Severity
 from monitor.recorded.backtest import LEVELS, Decision, Fired, Result, Totals, totals
 from monitor.recorded.backtest.labelled_runs import Label, Score, Share, labelled, score, wrong
-from monitor.report.text import plural
 
 LINES_MAX = 12  # alarms shown of one run; --json has them all
 NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd]")
@@ -34,7 +34,7 @@ class Report:
 
     @cached_property
     def score(self) -> Score | None:
-        """How well labelled runs were told; None: there are no labels."""
+        """How well labelled runs were judged; None: there are no labels."""
         return None if self.labels is None else score(labelled(self.results, self.labels))
 
     @cached_property
@@ -74,7 +74,7 @@ def result_lines(result: Result, label: str = "") -> list[str]:
     unit = "epochs" if result.granularity == "epoch" else "rows"
     restarts = f", {plural(result.generations - 1, 'restart')}" if result.generations > 1 else ""
     short = f", {result.truncated}" if result.truncated else ""
-    short += f", {result.defects} DEFECTS OF TRAINWARDEN, please report them" if result.defects else ""
+    short += f", {result.defects} DEFECTS OF TRAINWARDEN: please report them" if result.defects else ""
     told = [fired for fired in result.fired if fired.severity is not Severity.INFO]
     state = plural(len(told), "alarm") if told else "quiet"
     lines = [f"{result.path}: {state} ({result.kind}, {result.rows} {unit}{restarts}{short}{label})"]
@@ -92,12 +92,12 @@ def _fired_line(fired: Fired) -> str:
 
 
 def _decision_line(decision: Decision) -> str:
-    after = f"the log goes on for {decision.rows_after} rows"
+    after = f"the log has {decision.rows_after} more rows"
     if decision.action == "rollback":
-        cost = f"; costs {decision.redone_rows} rows done again"
+        cost = f"; costs {decision.redone_rows} rows to train again"
     else:
         cost = f"; {COST[decision.action]}" if decision.action in COST else ""
-    saved = f"; {after}, spared if the run was lost" if cost else f"; {after}"
+    saved = f"; {after}, which a stop would have saved if the run was lost" if cost else f"; {after}"
     where = f"row {decision.row}, step {decision.step}, {decision.row - decision.onset_row} rows after the onset"
     return f"  policy   {where}: {decision.action}: {decision.reason}{cost}{saved}"
 
@@ -119,11 +119,11 @@ def score_lines(score: Score) -> list[str]:
     alarms = f"{score.false_alarms}, {score.false_alarms_per_million_rows:.1f} per million"
     return [
         "",
-        "| label | runs | rows | told | acted upon | onsets found | delay, median | p95 |",
+        "| label | runs | rows | with an alert | with an action | onsets found | delay, median | p95 |",
         "|---|---|---|---|---|---|---|---|",
         *(_share_line(share) for share in score.shares),
         "",
-        f"bad runs told: {_of(score.bad_told, score.bad)}",
+        f"bad runs with an alert: {_of(score.bad_told, score.bad)}",
         f"false alarms on healthy runs: {alarms} of their {score.healthy_rows} rows",
     ]
 

@@ -1,4 +1,4 @@
-"""`trainwarden checkpoints`: what may be believed of each."""
+"""`trainwarden checkpoints`: which checkpoints may be trusted."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command, examples=("trainwarden checkpoints night-3f2a",))
 @click.argument("run")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, with digests and paths of the copies.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with the digest and the path of each copy.")
 def checkpoints(run: str, as_json: bool) -> None:
-    """List the checkpoints of RUN, oldest first: their epoch, whether they may be trusted, and why."""
+    """List the checkpoints of RUN, oldest first: epoch, verdict and the reason for the verdict.
+
+    You may trust a clean checkpoint: it holds no damage, was saved before every known problem, and healthy batches
+    followed it. A suspect one may hold damage that nobody can see in the file. A poisoned one is damaged.
+    """
     existing_run(run)
     import msgspec
 
@@ -32,12 +36,12 @@ def checkpoints(run: str, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
     elif not found:
-        click.echo(f"{run}: has saved no checkpoint yet")
+        click.echo(f"{run} has not saved a checkpoint yet.")
     else:
         rows = [[str(line.epoch), _what(line), line.why] for line in found]
         print_table(["epoch", "verdict", "why"], rows)
 
 
 def _what(line: CheckpointLine) -> str:
-    notes = [note for note, holds in (("best", line.is_best), ("copy dropped", line.dropped)) if holds]
+    notes = [note for note, holds in (("best", line.is_best), ("copy deleted", line.dropped)) if holds]
     return f"{line.verdict} ({', '.join(notes)})" if notes else line.verdict

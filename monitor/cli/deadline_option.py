@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
+
+from monitor.core.format import minute
 
 UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 RULE = 'write "2026-11-27 18:00" (local time), an ISO time with its zone, or +36h (m, h or d)'
@@ -14,9 +16,7 @@ def parse_deadline(text: str, now_s: float) -> float:
     found = re.fullmatch(r"\+(\d+(?:\.\d+)?)([mhd])", text.strip())
     deadline_s = now_s + float(found[1]) * UNITS[found[2]].total_seconds() if found else _moment_s(text)
     if deadline_s <= now_s:
-        raise ValueError(
-            f"{text!r} is in the past (it is {datetime.fromtimestamp(now_s, timezone.utc):%Y-%m-%d %H:%M} UTC): {RULE}"
-        )
+        raise ValueError(f"{text!r} is in the past (it is {minute(now_s)}): {RULE}")
     return deadline_s
 
 
@@ -27,7 +27,7 @@ def _moment_s(text: str) -> float:
         # Not fromisoformat: before Python 3.11 it knows neither "Z" nor "+0100".
         moment = TypeAdapter(datetime).validate_python(text.strip())
     except ValueError as error:
-        raise ValueError(f"{text!r} is no time: {RULE}") from error
+        raise ValueError(f"{text!r} is not a time: {RULE}") from error
     if ":" not in text:
-        raise ValueError(f"{text!r} names a day but no hour: {RULE}")
+        raise ValueError(f"{text!r} has a day but no hour: {RULE}")
     return moment.timestamp()

@@ -13,16 +13,14 @@ from monitor.cli.failure import EXIT_CONFIG, Failure
 @click.command(
     cls=Command, examples=("trainwarden demo", "trainwarden demo --keep night", "trainwarden demo --control")
 )
-@click.option(
-    "--keep", metavar="FOLDER", type=click.Path(path_type=Path), help="Where to put everything: a new folder."
-)
-@click.option("--control", is_flag=True, help="The same training without trainwarden, for comparison.")
+@click.option("--keep", metavar="FOLDER", type=click.Path(path_type=Path), help="Keep all files in this new folder.")
+@click.option("--control", is_flag=True, help="Run the same training without trainwarden, to compare.")
 def demo(keep: Path | None, control: bool) -> int:
-    """Watch a real YOLO training go wrong at night, be stopped, rolled back, strengthened and finished.
+    """Watch a real YOLO training go wrong, and see trainwarden stop it, roll it back and finish it.
 
-    It trains a tiny YOLOv8 on a data set that it draws, with an ordinary script, on the CPU and without a network. From
-    epoch 4 on it injects NaN into the training from outside. At the end it checks by itself that everything happened
-    as it should; the exit code is 0 only then. Needs the extra: pip install 'trainwarden[ultralytics]'
+    The demo trains a tiny YOLOv8 on images that it draws, with an ordinary script, on the CPU, without a network. From
+    epoch 4 on it injects NaN into the training from outside. At the end it checks every step; the exit code is 0 only
+    if all of them happened. It needs the extra: pip install 'trainwarden[ultralytics]'
     """
     from monitor.demo import night
     from monitor.demo.scene import SceneError

@@ -26,6 +26,6 @@ def labels_by_path(file: Path, paths: Sequence[str] | None) -> dict[str, Label]:
     found = {path: by_place[place] for path in paths if (place := Path(path).resolve()) in by_place}
     if not found:
         raise Failure(
-            f"{file}: has a label for none of the files; its paths are relative to its own folder", EXIT_USAGE
+            f"{file}: none of the files has a label in it; its paths are relative to its own folder", EXIT_USAGE
         )
     return found

@@ -21,7 +21,7 @@ def existing_run(run: str) -> RunFolder:
         return run_folder(run)
     if not known:
         raise Failure(
-            f"run {run!r}: there are no runs in {state_home()}; start one: trainwarden run -- python train.py",
+            f"run {run!r}: there are no runs in {state_home()}. Start one: trainwarden run -- python train.py",
             EXIT_USAGE,
         )
     hint = nearest(run, known) or f"; the latest are {', '.join(known[-SHOWN_MAX:])}"

@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 @click.command(cls=Command, examples=("trainwarden stop night-3f2a",))
 @click.argument("run")
 def stop(run: str) -> None:
-    """Stop RUN at its next batch. Its last checkpoint stays as it is, so that the training can be resumed."""
+    """Stop RUN after its current batch. Its last checkpoint stays, so you can resume the training."""
     _ask(run, "stop")
-    click.echo(f"{run}: told to stop at its next batch; follow it with: trainwarden status {run}")
+    click.echo(f"{run}: ordered to stop after its current batch. Follow it with: trainwarden status {run}")
 
 
 @click.command(cls=Command, examples=("trainwarden rollback night-3f2a",))
 @click.argument("run")
 def rollback(run: str) -> None:
-    """Send RUN back to its newest clean checkpoint, with the settings its policy strengthens."""
+    """Roll RUN back to its newest clean checkpoint, with the safer settings that its policy asks for."""
     _ask(run, "rollback")
-    click.echo(f"{run}: told to go back to its newest clean checkpoint; follow it with: trainwarden status {run}")
+    click.echo(f"{run}: ordered to roll back to its newest clean checkpoint. Follow it with: trainwarden status {run}")
 
 
 def _ask(run: str, kind: str) -> None:
@@ -45,10 +45,10 @@ def _ask(run: str, kind: str) -> None:
 def _check_it_can(run: RunSummary, kind: str) -> None:
     """Raises Failure where the order would come to nothing."""
     if not run.live:
-        raise Failure(f"run {run.run}: it is over ({run.state}), there is nothing to {kind}", EXIT_USAGE)
+        raise Failure(f"run {run.run}: this run has ended ({run.state}); there is nothing to {kind}", EXIT_USAGE)
     if kind == "rollback" and not run.supervised:
         remedy = f"take it over first: trainwarden run --adopt {run.run}"
-        raise Failure(f"run {run.run}: nobody is there who could start it again; {remedy}", EXIT_USAGE)
+        raise Failure(f"run {run.run}: its supervisor has died, so nothing could start it again; {remedy}", EXIT_USAGE)
 
 
 def _operator() -> str:

@@ -22,22 +22,22 @@ EXAMPLES = (
 
 @click.group(cls=Group, examples=EXAMPLES, no_args_is_help=False)
 def policy() -> None:
-    """Check, show and list policies: the YAML files that say what is watched and what may be done."""
+    """Check, show and list policies. A policy is a YAML file: what trainwarden watches, and what it may do."""
 
 
 @policy.command(cls=Command, examples=("trainwarden policy check policy.yaml",))
 @click.argument("file")
 def check(file: str) -> None:
-    """Check a policy file; every error is listed."""
+    """Check a policy file and list every error."""
     read_policy(file)
-    click.echo(f"{file}: a sound policy")
+    click.echo(f"{file}: this policy is valid")
 
 
 @policy.command(cls=Command, examples=("trainwarden policy show strict", "trainwarden policy show --effective p.yaml"))
 @click.argument("file", default="default", metavar="[FILE|PRESET]")
-@click.option("--effective", is_flag=True, help="Every key with the value that holds, without the comments.")
+@click.option("--effective", is_flag=True, help="Print every key with the value in force, without comments.")
 def show(file: str, effective: bool) -> None:
-    """Print a policy: a start for your own."""
+    """Print a policy. Use it to begin your own."""
     text, meaning = read_policy(file)
     if effective:
         from monitor.policyfile.load import effective_yaml
@@ -48,7 +48,7 @@ def show(file: str, effective: bool) -> None:
 
 @policy.command(cls=Command, examples=("trainwarden policy presets",))
 def presets() -> None:
-    """List the policies that come along."""
+    """List the policies that trainwarden brings."""
     from monitor.policyfile.load import PRESETS
 
     for name in PRESETS:
@@ -57,9 +57,9 @@ def presets() -> None:
 
 @policy.command(cls=Command, examples=("trainwarden policy schema > trainwarden-policy.schema.json",))
 def schema() -> None:
-    """Print the JSON Schema of a policy file: an editor completes and checks with it.
+    """Print the JSON Schema of a policy file, so that an editor can complete and check it.
 
-    In VS Code, with the YAML extension, the first line of the policy names it:
+    In VS Code, with the YAML extension, name the schema in the first line of the policy:
     # yaml-language-server: $schema=trainwarden-policy.schema.json
     """
     from monitor.policyfile.load import schema_text
@@ -91,6 +91,6 @@ def _policy_text(name: str) -> str:
         return Path(name).read_text(encoding="utf-8")
     except FileNotFoundError as error:
         hint = nearest(name, PRESETS) or f"; the presets are {', '.join(PRESETS)}"
-        raise Failure(f"policy {name!r}: neither a preset nor a file{hint}", EXIT_CONFIG) from error
+        raise Failure(f"policy {name!r}: this is neither a preset nor a file{hint}", EXIT_CONFIG) from error
     except (OSError, UnicodeDecodeError) as error:
         raise Failure(f"{name}: can't be read as text ({error}); name a YAML file", EXIT_CONFIG) from error

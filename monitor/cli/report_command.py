@@ -1,4 +1,4 @@
-"""`trainwarden report`: of a run, of one of its incidents, or of two runs side by side; as Markdown or as one page."""
+"""`trainwarden report`: of a run, of one of its incidents, or of two runs; as Markdown or as one page."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from monitor.report.whole import Block
 
 EXIT_WRITING = 74  # EX_IOERR
-UNKNOWN = "neither a daemon nor the history knows it any more"
+UNKNOWN = "neither the daemon nor the history has this run any more"
 PAGE_NAMES = (".html", ".htm")
 EXAMPLES = (
     "trainwarden report night-3f2a",
     "trainwarden report night-3f2a --incident 2",
-    "trainwarden report night-3f2a -o night.html       one page with curves, to be opened without a network",
+    "trainwarden report night-3f2a -o night.html       one page with curves; it opens without a network",
     "trainwarden report --compare night-3f2a day-77b0 -o both.html",
 )
 Runs = tuple[str, str]
@@ -30,16 +30,20 @@ Runs = tuple[str, str]
 
 @click.command(cls=Command, examples=EXAMPLES)
 @click.argument("run", required=False)
-@click.option("--incident", type=click.IntRange(min=1), metavar="N", help="Only the report of this incident.")
-@click.option("--compare", nargs=2, metavar="RUN_A RUN_B", help="Two runs side by side.")
-@click.option("--html", "as_page", is_flag=True, help="As one HTML page with curves, instead of Markdown.")
+@click.option("--incident", type=click.IntRange(min=1), metavar="N", help="Report only this incident.")
+@click.option("--compare", nargs=2, metavar="RUN_A RUN_B", help="Compare two runs.")
+@click.option("--html", "as_page", is_flag=True, help="Write one HTML page with curves instead of Markdown.")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write here; a name in .html means --html."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write to this file. A name that ends in .html means --html.",
 )
 def report(run: str | None, incident: int | None, compare: Runs | None, as_page: bool, output: Path | None) -> None:
-    """Tell what happened in RUN, why, what was done about it and what it cost."""
+    """Report what happened in RUN, why, what was done and what it cost. The first eight lines answer this in short."""
     if (run is None) == (compare is None):
-        raise click.UsageError("name one RUN, or two with --compare RUN_A RUN_B")
+        raise click.UsageError("name one RUN, or two runs with --compare RUN_A RUN_B")
     if incident is not None and compare:
         raise click.UsageError("--incident is for one RUN, not for --compare")
     as_page = as_page or (output is not None and output.suffix.lower() in PAGE_NAMES)
@@ -87,7 +91,7 @@ def _comparison(first: str, second: str) -> list[Block]:
         existing_run(run)
         report_input = report_input_of(run)
         if report_input is None:
-            raise Failure(f"run {run}: {UNKNOWN}, and its folder kept no state to compare", EXIT_USAGE)
+            raise Failure(f"run {run}: {UNKNOWN}, and its folder holds no state to compare", EXIT_USAGE)
         found.append(report_input)
     return blocks(*found)
 
@@ -123,10 +127,12 @@ def _incident_from_folder(folder: RunFolder, run: str, number: int) -> str:
     """The report as the daemon last wrote it. Raises Failure, naming those that exist, where there is none."""
     numbers = _numbers(folder)
     if not numbers:
-        raise Failure(f"run {run}: has no incident; leave --incident out for the report of the run", EXIT_USAGE)
+        raise Failure(
+            f"run {run}: this run has no incident; leave --incident out to get the report of the run", EXIT_USAGE
+        )
     if number not in numbers:
         known = ", ".join(map(str, numbers))
-        raise Failure(f"run {run}: has no report of incident {number}; there are those of {known}", EXIT_USAGE)
+        raise Failure(f"run {run}: there is no report of incident {number}; there are reports of {known}", EXIT_USAGE)
     return (folder.reports / f"{number}.md").read_text(encoding="utf-8").rstrip()
 
 
@@ -137,5 +143,6 @@ def _from_folder(folder: RunFolder, run: str) -> list[Block]:
     numbers = _numbers(folder)
     if not numbers:
         raise Failure(f"run {run}: {UNKNOWN}, and it has no incident", EXIT_USAGE)
-    head = f"# Run {run}\n\nThe history does not hold it any more. These are its incidents as they were last written."
+    note = "The history does not hold this run any more. These are its incidents, as they were last written."
+    head = f"# Run {run}\n\n{note}"
     return [Block(head), *(Block(_incident_from_folder(folder, run, number)) for number in numbers)]

@@ -30,8 +30,8 @@ def _deadline(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     ),
     context_settings={"allow_interspersed_args": False},
 )
-@click.option("--run", "run_id", metavar="ID", help="Name of the run; generated where it is left out.")
-@click.option("--title", default="", help="What you call it, in any words.")
+@click.option("--run", "run_id", metavar="ID", help="Name of the run. Without it trainwarden makes one.")
+@click.option("--title", default="", help="A title of your own, for alerts and reports.")
 @click.option(
     "--policy",
     "policy_name",
@@ -44,16 +44,16 @@ def _deadline(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     "--deadline",
     metavar="WHEN",
     callback=_deadline,
-    help='When it must be done: "2026-11-27 18:00", an ISO time, or +36h.',
+    help='When training must be finished: "2026-11-27 18:00", an ISO time, or +36h.',
 )
-@click.option("--observe", is_flag=True, help="Only watch and tell; never stop or roll back.")
-@click.option("--adopt", metavar="RUN", help="Take over a run whose supervisor is gone; takes no command.")
+@click.option("--observe", is_flag=True, help="Only watch and alert. Never stop or roll back.")
+@click.option("--adopt", metavar="RUN", help="Take over a run whose supervisor died. Give no command with it.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
     default=DEFAULT_PORT,
     show_default=True,
-    help="Port of /metrics, if the daemon has to be started; 0: any.",
+    help="Port of /metrics, if the daemon must be started. 0: any free port.",
 )
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def run(
@@ -67,9 +67,9 @@ def run(
     port: int,
     command: tuple[str, ...],
 ) -> int:
-    """Start a training and stay with it: watch it, stop it when it goes wrong, roll it back, carry on.
+    """Start a training, watch it, stop it when it goes wrong, roll it back and let it continue.
 
-    Needs no change to the training. Its output, its keys and its exit code stay what they are.
+    The script needs no change. Its output, keys and exit code stay the same.
     """
     _check_command(command, adopt)
     text, policy = read_policy(policy_name)
@@ -92,9 +92,9 @@ def run(
 def _check_command(command: tuple[str, ...], adopt: str | None) -> None:
     if adopt is None and not command:
         raise Failure(
-            "run: the command of the training is missing; write it last: trainwarden run -- python train.py", EXIT_USAGE
+            "run: the command of the training is missing. Write it last: trainwarden run -- python train.py", EXIT_USAGE
         )
     if adopt is not None and command:
         raise Failure(
-            f"run --adopt {adopt}: takes over the training that runs and starts none; leave the command out", EXIT_USAGE
+            f"run --adopt {adopt}: this takes over a training that runs already. Leave the command out", EXIT_USAGE
         )

@@ -21,10 +21,13 @@ DEFAULT_PORT = 9469
     type=click.IntRange(0, 65535),
     default=DEFAULT_PORT,
     show_default=True,
-    help="Port of /metrics and the API.",
+    help="Port of /metrics and of the API. 0: any free port.",
 )
 def serve(port: int) -> int:
-    """Run the daemon in the foreground until Ctrl-C. One per user and host; `trainwarden run` starts one by itself."""
+    """Run the daemon in the foreground until Ctrl-C.
+
+    Each user has one daemon on a host. `trainwarden run` starts it by itself, so you rarely need this command.
+    """
     from monitor.daemon.main import DaemonOptions, main
 
     return main(DaemonOptions(port=port))

@@ -10,19 +10,22 @@ import click
 from monitor.cli.command import Command
 from monitor.cli.failure import daemon_failures
 from monitor.cli.names import existing_run
-from monitor.cli.show import ago, duration, moment, print_table
+from monitor.cli.show import print_table
+from monitor.core.format import ago, duration, moment
 
 if TYPE_CHECKING:
     from monitor.daemon.api.snapshots import FindingLine, RunDetail, RunSummary
 
 EXAMPLES = ("trainwarden status", "trainwarden status night-3f2a", "trainwarden status --json | jq '.[].state'")
 
+KEPT = {True: "kept at this pace", False: "NOT kept at this pace", None: "the pace is not known yet"}
+
 
 @click.command(cls=Command, examples=EXAMPLES)
 @click.argument("run", required=False)
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(run: str | None, as_json: bool) -> None:
-    """Show every run the daemon knows, the newest last; or RUN in detail."""
+    """Show every run that the daemon knows, the newest last. With RUN, show that run in detail."""
     import msgspec
 
     found = _all_runs() if run is None else _one_run(run)
@@ -31,6 +34,8 @@ def status(run: str | None, as_json: bool) -> None:
     elif isinstance(found, list):
         _print_runs(found)
     else:
+        print_table([], [list(line) for line in found.in_short])
+        click.echo()
         print_table([], [list(line) for line in detail_lines(found, time.time())])
 
 
@@ -55,7 +60,7 @@ def _one_run(run: str) -> RunDetail:
 
 def _print_runs(runs: list[RunSummary]) -> None:
     if not runs:
-        click.echo("no runs; start one: trainwarden run -- python train.py")
+        click.echo("There are no runs. Start one: trainwarden run -- python train.py")
         return
     now_s = time.time()
     rows = [
@@ -79,7 +84,7 @@ def _findings(run: RunSummary) -> str:
 
 
 def detail_lines(found: RunDetail, now_s: float) -> list[tuple[str, str]]:
-    """What is told of one run, as names and texts; `now_s` is Unix time."""
+    """The details of one run, as names and texts; `now_s` is Unix time."""
     run = found.summary
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(found.checkpoints.items()))
     return [
@@ -91,13 +96,13 @@ def detail_lines(found: RunDetail, now_s: float) -> list[tuple[str, str]]:
         ("last batch", ago(run.last_batch_s, now_s)),
         ("loss", "-" if found.loss is None else f"{found.loss:.4g}"),
         ("non-finite", f"{run.nonfinite} of {run.batches} batches, {run.skipped} steps skipped"),
-        ("scaler overflows", f"{found.scaler_overflows} (normal where they are rare)"),
+        ("scaler overflows", f"{found.scaler_overflows} (a few are normal)"),
         ("incident", _incident_line(found)),
         *_finding_lines(run),
         ("rollbacks", f"{found.rollbacks} of {found.rollback_budget}"),
         ("checkpoints", verdicts or "none yet"),
         ("pace", "-" if found.pace_s is None else f"{found.pace_s:.3g} s a batch"),
-        ("done", moment(found.eta_s, now_s)),
+        ("ends", moment(found.eta_s, now_s)),
         ("deadline", _deadline(found, now_s)),
         ("folder", found.save_dir or "-"),
         ("metrics", f"http://127.0.0.1:{found.port}/metrics"),
@@ -105,11 +110,11 @@ def detail_lines(found: RunDetail, now_s: float) -> list[tuple[str, str]]:
 
 
 def _mode(run: RunSummary) -> str:
-    acting = "acts by its policy" if run.act else "only observes"
+    acting = "acts as its policy says" if run.act else "only observes"
     return (
         acting
         if run.supervised or not run.live
-        else f"{acting}; its supervisor is gone: trainwarden run --adopt {run.run}"
+        else f"{acting}, but its supervisor has died. Take the run over: trainwarden run --adopt {run.run}"
     )
 
 
@@ -123,9 +128,9 @@ def _incident_line(found: RunDetail) -> str:
 
 
 def _finding_lines(run: RunSummary) -> list[tuple[str, str]]:
-    """What detectors are saying now, a line each."""
+    """What the detectors report now, a line each."""
     if not run.findings:
-        return [("findings", "none going on")]
+        return [("findings", "none now")]
     told = [f"{f.severity}: {f.summary} ({_since(f)})" for f in run.findings]
     return [("findings" if place == 0 else "", line) for place, line in enumerate(told)]
 
@@ -137,7 +142,7 @@ def _since(found: FindingLine) -> str:
 def _deadline(found: RunDetail, now_s: float) -> str:
     if found.deadline_s is None:
         return "none"
-    kept = {True: "kept at this pace", False: "NOT kept at this pace", None: "pace not known"}[found.deadline_kept]
+    kept = KEPT[found.deadline_kept]
     late = ""
     if found.deadline_kept is False and found.eta_s is not None:
         late = f", {duration(found.eta_s - found.deadline_s)} too late"

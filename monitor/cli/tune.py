@@ -24,41 +24,87 @@ DETECTORS = ("loss_spike", "gradient_explosion", "divergence")  # those whose th
 EXAMPLES = (
     "trainwarden tune --labels labels.csv --output policy.yaml",
     "trainwarden tune --labels labels.csv --detector loss_spike --picture curve.svg 'logs/**/*.csv'",
-    "trainwarden tune --labels labels.csv --try loss_spike.spreads=6,8,10,14 --healthy-told 0.02",
+    "trainwarden tune --labels labels.csv --try loss_spike.spreads=6,8,10,14 --healthy-alerted 0.02",
 )
 
 
 @click.command(cls=Command, examples=EXAMPLES)
 @click.argument("paths", nargs=-1, metavar="[PATH...]")
 @click.option(
-    "--labels", required=True, metavar="FILE", help="A CSV with path, label, and perhaps onset and group (or repo)."
-)
-@click.option("--detector", "detectors", multiple=True, metavar="NAME", help="Turn every numeric setting of this one.")
-@click.option("--try", "tries", multiple=True, metavar="DETECTOR.SETTING=V,V", help="Turn this one, to these values.")
-@click.option("--policy", "policy_name", default="default", metavar="FILE|PRESET", help="Where the search begins.")
-@click.option(
-    "--healthy-told", type=click.FloatRange(0, 1), default=0.05, show_default=True, help="At most this share."
-)
-@click.option("--healthy-acted", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="And this one.")
-@click.option("--folds", type=click.IntRange(2, 100), default=5, show_default=True, help="Parts held out in turn.")
-@click.option("--seed", type=int, default=0, show_default=True, help="How groups are dealt into the parts.")
-@click.option(
-    "--points", type=click.IntRange(2, 10_000), default=60, show_default=True, help="Policies tried, at most."
+    "--labels",
+    required=True,
+    metavar="FILE",
+    help="A CSV with the columns path and label, and if known onset and group (or repo).",
 )
 @click.option(
-    "--jobs", type=click.IntRange(1, os.cpu_count() or 1), default=1, help="Processes to use; one by default."
+    "--detector",
+    "detectors",
+    multiple=True,
+    metavar="NAME",
+    help="Search over every numeric setting of this detector.",
 )
-@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the chosen policy as YAML.")
-@click.option("--picture", type=click.Path(path_type=Path), metavar="FILE.svg", help="Draw the trade-off as SVG too.")
+@click.option(
+    "--try",
+    "tries",
+    multiple=True,
+    metavar="DETECTOR.SETTING=V,V",
+    help="Search over this setting, with these values.",
+)
+@click.option(
+    "--policy", "policy_name", default="default", metavar="FILE|PRESET", help="The policy the search begins with."
+)
+@click.option(
+    "--healthy-alerted",
+    "--healthy-told",
+    "healthy_told",
+    type=click.FloatRange(0, 1),
+    default=0.05,
+    show_default=True,
+    help="The largest share of healthy runs that may have an alert.",
+)
+@click.option(
+    "--healthy-acted",
+    type=click.FloatRange(0, 1),
+    default=0.01,
+    show_default=True,
+    help="The largest share of healthy runs that may have an action.",
+)
+@click.option(
+    "--folds",
+    type=click.IntRange(2, 100),
+    default=5,
+    show_default=True,
+    help="Number of parts. Each is held out once.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random split into parts.")
+@click.option(
+    "--points",
+    type=click.IntRange(2, 10_000),
+    default=60,
+    show_default=True,
+    help="The largest number of policies to try.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, os.cpu_count() or 1),
+    default=1,
+    help="Number of processes. The default is one.",
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the chosen policy to this YAML file."
+)
+@click.option(
+    "--picture", type=click.Path(path_type=Path), metavar="FILE.svg", help="Draw the trade-off into this SVG file."
+)
 def tune(
     paths: tuple[str, ...], labels: str, detectors: tuple[str, ...], tries: tuple[str, ...], policy_name: str,
     healthy_told: float, healthy_acted: float, folds: int, seed: int, points: int, jobs: int, output: Path | None,
     picture: Path | None,
 ) -> int:  # fmt: skip
-    """Search thresholds on labelled runs, and print the trade-off between bad runs told and false alarms.
+    """Search for thresholds on labelled runs, and print the trade-off between bad runs found and false alarms.
 
-    Turns one setting after the other until none gets better, in all runs and again without each fold of their groups;
-    the numbers held out are of runs judged by thresholds that were chosen without them.
+    The search changes one setting after another until the result does not improve. It does so on all runs, and again
+    without each part of them. The held-out numbers come from runs that were not used to choose the thresholds.
     """
     from monitor.cli.policy import read_policy
     from monitor.cli.tune_output import policy_text, tuned_lines
@@ -73,7 +119,7 @@ def tune(
     runs.begin()
     aim = Aim(healthy_told, healthy_acted)
     tuned = search(parameters, runs.labels, runs.evaluate, aim, folds=folds, seed=seed, points_max=points)
-    click.echo("\n".join([*tuned_lines(tuned, aim), *(f"left out: {error}" for error in runs.errors)]))
+    click.echo("\n".join([*tuned_lines(tuned, aim), *(f"not used: {error}" for error in runs.errors)]))
     if output:
         write(output, policy_text(tuned, policy))
     if picture:
@@ -113,12 +159,12 @@ def _labelled(paths: tuple[str, ...], labels: str) -> dict[str, Label]:
     files = [str(file.path) for file in expanded(paths)] if paths else None
     known = {path: label for path, label in labels_by_path(Path(labels), files).items() if label.label != "unknown"}
     if not any(label.bad for label in known.values()) or not any(one.label == "healthy" for one in known.values()):
-        raise Failure(f"{labels}: a search needs healthy and bad runs; label some of each", EXIT_USAGE)
+        raise Failure(f"{labels}: the search needs healthy and bad runs. Label some of each", EXIT_USAGE)
     return known
 
 
 class _Runs:
-    """Judges all runs at a point. What the detectors that are not turned say of them is found out once."""
+    """Judges all runs at a point. What the detectors that the search does not change find is computed once."""
 
     def __init__(
         self, policy: Policy, parameters: Sequence[Parameter], known: dict[str, Label], jobs: int, points: int
@@ -126,25 +172,27 @@ class _Runs:
         self.policy, self.parameters, self.labels, self.jobs, self.points = policy, parameters, known, jobs, points
         self.others: dict[str, Seen] = {}
         self.errors: list[str] = []
-        self.turns = 0
+        self.tried = 0
 
     def begin(self) -> None:
         """Find out what the others say, and leave out what can't be read."""
         from monitor.recorded.tuning.search_space import only
 
-        self.others = self._seen(only(self.policy, self._turned(), on=False), "the other detectors")
+        self.others = self._seen(
+            only(self.policy, self._searched(), on=False), "detectors that the search does not change"
+        )
         self.labels = {path: label for path, label in self.labels.items() if path in self.others}
 
     def evaluate(self, point: tuple[float, ...]) -> dict[str, Seen]:
         """What every run comes to at the point."""
         from monitor.recorded.tuning.search_space import only, turned
 
-        self.turns += 1
-        policy = only(turned(self.policy, self.parameters, point), self._turned(), on=True)
-        seen = self._seen(policy, f"point {self.turns} of at most {self.points}")
+        self.tried += 1
+        policy = only(turned(self.policy, self.parameters, point), self._searched(), on=True)
+        seen = self._seen(policy, f"point {self.tried} of at most {self.points}")
         return {path: one | self.others[path] for path, one in seen.items()}
 
-    def _turned(self) -> set[str]:
+    def _searched(self) -> set[str]:
         return {parameter.detector for parameter in self.parameters}
 
     def _seen(self, policy: Policy, what: str) -> dict[str, Seen]:

@@ -1,4 +1,4 @@
-"""How a search is told: the table of its trade-off, and the policy it chose. Pure."""
+"""How a search is written: the table of its trade-off, and the policy it chose. Pure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,23 @@ from monitor.recorded.tuning.picture import text_picture
 from monitor.recorded.tuning.search import Tuned
 from monitor.recorded.tuning.search_space import turned
 
+HEADER = (
+    "false alarms allowed", "settings", "all runs: bad runs found", "false alarms", "held out: bad runs found",
+    "false alarms",
+)  # fmt: skip
+
 
 def tuned_lines(tuned: Tuned, aim: Aim) -> list[str]:
     """Everything, for people."""
     return [
         _runs_line(tuned),
-        *(["the search ended early: it may try no more points; allow more with --points"] if tuned.spent else []),
+        *(
+            ["The search ended early: it reached its largest number of policies. Allow more with --points."]
+            if tuned.spent
+            else []
+        ),
         "",
-        "| bound on healthy told | settings | all runs: bad told | healthy told | held out: bad told | healthy told |",
+        f"| {' | '.join(HEADER)} |",
         "|---|---|---|---|---|---|",
         *(
             f"| {one.bound:.0%} | {_changes(tuned, one.point)} | {_told(one.all_runs)} | {_told(one.held_out)} |"
@@ -28,8 +37,8 @@ def tuned_lines(tuned: Tuned, aim: Aim) -> list[str]:
         "",
         *text_picture(tuned),
         "",
-        f"where it began, all runs: {_summary(tuned.base_counted)}",
-        f"chosen, for at most {aim.healthy_told:.1%} of the healthy told and {aim.healthy_acted:.1%} acted upon: "
+        f"before the search, all runs: {_summary(tuned.base_counted)}",
+        f"chosen, for alerts on at most {aim.healthy_told:.1%} of healthy runs and actions on {aim.healthy_acted:.1%}: "
         + _changes(tuned, tuned.chosen),
         f"  all runs: {_summary(tuned.all_runs)}",
         f"  held out: {_summary(tuned.held_out)}",
@@ -50,7 +59,7 @@ def _changes(tuned: Tuned, point: tuple[float, ...]) -> str:
         for parameter, value, base in zip(tuned.parameters, point, tuned.base, strict=True)
         if value != base
     ]
-    return ", ".join(changed) or "as they were"
+    return ", ".join(changed) or "unchanged"
 
 
 def _told(counted: Counted) -> str:
@@ -62,9 +71,9 @@ def _summary(counted: Counted) -> str:
     delay = (
         "" if counted.delay_median_rows is None else f", {counted.delay_median_rows:g} rows after the onset (median)"
     )
-    told = f"bad runs told {counted.bad_told} of {counted.bad} ({counted.recall:.1%}){delay}"
-    healthy = f"healthy runs told {counted.healthy_told} of {counted.healthy} ({counted.told_share:.1%})"
-    return f"{told}; {healthy}, acted upon {counted.healthy_acted} ({counted.acted_share:.1%})"
+    told = f"bad runs found {counted.bad_told} of {counted.bad} ({counted.recall:.1%}){delay}"
+    healthy = f"healthy runs with an alert {counted.healthy_told} of {counted.healthy} ({counted.told_share:.1%})"
+    return f"{told}; {healthy}, with an action {counted.healthy_acted} ({counted.acted_share:.1%})"
 
 
 def policy_text(tuned: Tuned, base: Policy) -> str:
@@ -74,7 +83,7 @@ def policy_text(tuned: Tuned, base: Policy) -> str:
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.dump({"version": 1, **policy.model_dump(mode="json", exclude_defaults=True, exclude={"webhooks"})}, stream)
-    webhooks = ["The webhooks of the policy it began with are left out: add your own."] if base.webhooks else []
+    webhooks = ["The webhooks of the first policy are left out. Add your own."] if base.webhooks else []
     head = [
         f"Found by trainwarden tune: {_runs_line(tuned)}.",
         f"Held out: {_summary(tuned.held_out)}.",

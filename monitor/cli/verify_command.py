@@ -1,4 +1,4 @@
-"""`trainwarden verify`: one checkpoint file under the vault's eyes."""
+"""`trainwarden verify`: checks one checkpoint file."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ EXIT_UNVERIFIED = 2
 
 @click.command(cls=Command, examples=("trainwarden verify runs/detect/train/weights/last.pt",))
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--digest", metavar="HEX", help="The sha256 that the file must have.")
-@click.option("--json", "as_json", is_flag=True, help="The examination as JSON.")
+@click.option("--digest", metavar="HEX", help="Fail unless the file has this sha256.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify(file: Path, digest: str | None, as_json: bool) -> int:
-    """Examine a checkpoint without torch and without running anything that is in it.
+    """Check a checkpoint file without torch and without running anything that is in it.
 
-    Says whether every weight, buffer and optimizer value is finite, and what a silent repair left behind (a zeroed
-    BatchNorm, all-zero weights). Exit code 0: sound. 1: poisoned. 2: could not be verified.
+    Reports whether every weight, buffer and optimizer value is finite, and whether a framework hid damage by writing
+    zeros over it (a zeroed BatchNorm, weights that are all zero). Exit code 0: sound. 1: poisoned. 2: not verified.
     """
     _check_readable(file)
     import msgspec

@@ -12,5 +12,5 @@ def write(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        remedy = "name a file in a folder that is there"
+        remedy = "name a file in a folder that exists"
         raise Failure(f"{path}: can't be written ({error.strerror}); {remedy}", EXIT_USAGE) from error

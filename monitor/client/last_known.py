@@ -58,7 +58,7 @@ def _kept(run: str) -> LastKnown | None:
     try:
         found = msgspec.msgpack.decode(path.read_bytes(), type=RunState)
     except (OSError, msgspec.DecodeError) as error:
-        raise RunFolderError(f"{path}: can't be read ({error}); the reports beside it tell of its incidents") from error
+        raise RunFolderError(f"{path}: can't be read ({error}); the reports beside it describe it") from error
     return LastKnown(found, found.ended_s or found.opened_s)
 
 

@@ -154,7 +154,7 @@ def _write_plan(effect: WritePlan) -> PlanWritten:
     """The plan is on disk, or why not. The same plan found there already is success: an earlier daemon wrote it."""
     try:
         if not PLAN_NAME.fullmatch(effect.name):
-            return PlanWritten(effect.run, effect.plan.id, f"plan name {effect.name!r}: is no name of a plan")
+            return PlanWritten(effect.run, effect.plan.id, f"plan name {effect.name!r}: is not the name of a plan")
         path = run_folder(effect.run).root / effect.name
         if not _holds(path, effect.plan):
             runfolder.write(path, effect.plan)

@@ -123,7 +123,7 @@ def _undamaged(evidence: Evidence) -> Check:
 
 def _alerted(evidence: Evidence) -> Check:
     holds = set(ALERTS) <= set(evidence.alerts)
-    return Check("the webhook was told", holds, ", ".join(evidence.alerts) or "nothing arrived")
+    return Check("the webhook received the alerts", holds, ", ".join(evidence.alerts) or "nothing arrived")
 
 
 def _metrics_agree(evidence: Evidence) -> Check:

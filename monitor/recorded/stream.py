@@ -96,7 +96,7 @@ def read_stream(data: bytes) -> Stream:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             if number == 2 + rest.count(b"\n"):
                 return Stream(header, records, f"line {number} ends in the middle")
-            raise StreamError(f"line {number} is no record of a stream ({error}); correct or remove it") from error
+            raise StreamError(f"line {number} is not a record of a stream ({error}); correct or remove it") from error
         if (records and recorded.at_s < records[-1].at_s) or not math.isfinite(recorded.at_s):
             raise StreamError(f"line {number}: at_s is {recorded.at_s}; write the lines in the order of their time")
         records.append(recorded)
@@ -107,7 +107,7 @@ def _header(line: bytes) -> Header:
     try:
         header = msgspec.json.decode(line, type=Header)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise StreamError(f"line 1 is no header of a stream ({error})") from error
+        raise StreamError(f"line 1 is not the header of a stream ({error})") from error
     if header.trainwarden_stream != VERSION:
         raise StreamError(f"is a stream of version {header.trainwarden_stream}; this trainwarden reads {VERSION}")
     return header

@@ -1,34 +1,39 @@
 """The incident report: one Markdown page that answers what people ask in the morning. Pure.
 
-Every text that came from outside (titles, samples, tensor names, settings) passes `words.safe` on its way in.
+Every text that came from outside (titles, samples, tensor names, settings) passes `text.safe` on its way in.
 """
 
 from __future__ import annotations
 
+from monitor.core.format import count, when
 from monitor.core.model import Incident
+from monitor.core.policy.texts import state_text
 from monitor.core.state.run import RunState
-from monitor.report import cost, decision, diagnosis, incident_records, settings_section, stack_text, summary
-from monitor.report.text import count, safe, when
+from monitor.core.summary import summary_of
+from monitor.report import cost, decision, diagnosis, incident_records, settings_section, stack_text, what_happened
+from monitor.report.text import safe
+from monitor.report.top_lines import top_lines
 
-SECTIONS = (
-    summary.summary,
+SECTIONS = (  # in the order in which a person asks
+    what_happened.what_happened,
     diagnosis.likely_cause,
     diagnosis.what_changed,
-    summary.epochs,
-    summary.skips,
-    summary.memory,
     stack_text.of_incident,
-    settings_section.in_force,
-    settings_section.rates,
-    settings_section.changed,
-    decision.options,
     decision.decided,
+    decision.outcome,
     cost.time_lost,
     cost.deadline,
+    decision.options,
     incident_records.checkpoints,
+    what_happened.epochs,
+    what_happened.skips,
+    what_happened.memory,
+    settings_section.rates,
+    settings_section.changed,
+    settings_section.in_force,
     incident_records.samples,
-    decision.outcome,
     incident_records.timeline,
+    diagnosis.numbers_behind,
 )
 
 
@@ -38,12 +43,13 @@ def render(run: RunState, incident: Incident, now_s: float) -> str:
     Whatever the run has not shown yet is left out or said to be unknown; nothing is guessed.
     """
     blocks = ["\n".join(lines) for section in SECTIONS if (lines := section(run, incident, now_s))]
-    return "\n\n".join([_heading(run, incident, now_s), *blocks]) + "\n"
+    top = "\n".join(top_lines(summary_of(run, incident, now_s)))
+    return "\n\n".join([_heading(run, incident, now_s), top, *blocks]) + "\n"
 
 
 def _heading(run: RunState, incident: Incident, now_s: float) -> str:
     where = f"epoch {incident.onset.epoch}, batch {count(incident.onset.batch)}"
-    state = incident.state.value.replace("_", " ")
+    state = state_text(incident)
     return (
         f"# Incident {incident.number} of {safe(run.spec.title or run.spec.run)}\n\n"
         f"**{state.capitalize()}** · {incident.severity.value} · first bad batch: {where} · run {safe(run.spec.run)}, "

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from monitor.core.format import count, duration, percent, plural, value, when
 from monitor.core.model import Finding, Incident, Position
 from monitor.core.state.projection import pace_s
 from monitor.core.state.run import RunState
 from monitor.report.incident_records import checkpoint_table
 from monitor.report.overview import LEVELS
 from monitor.report.report_input import ONSETS_MAX, ReportInput
-from monitor.report.text import count, duration, percent, plural, safe, table, value, when
+from monitor.report.text import safe, table
 
 KILL_TIMEOUTS = {
     "adjust": "settings changed in place",
@@ -21,11 +22,11 @@ INCIDENT_HEADER = ["no.", "family", "state", "first bad batch", "opened", "what 
 
 
 def findings(report_input: ReportInput) -> list[str]:
-    """What detectors said, once a streak: those that opened an incident and those that were only told."""
+    """What detectors found, once a streak: findings that opened an incident, and the others."""
     run = report_input.run
     if not run.findings:
-        return ["## Findings", "", "None: no detector said anything."]
-    header = ["level", "detector", "seen at", "since", "rank", "value", "limit", "what"]
+        return ["## Findings", "", "None: no detector found anything."]
+    header = ["severity", "detector", "seen at", "since", "rank", "value", "limit", "what it found"]
     lines = ["## Findings", "", *table(header, [_finding_cells(finding) for finding in run.findings])]
     kept, told = len(run.findings), sum(run.totals.findings.values())
     return [*lines, "", f"The last {count(kept)} of {count(told)}."] if told > kept else lines
@@ -57,7 +58,7 @@ def incidents(report_input: ReportInput) -> list[str]:
         return ["## Incidents", "", "None."]
     lines = ["## Incidents", "", *table(INCIDENT_HEADER, [incident_cells(incident) for incident in run.incidents])]
     if len(run.incidents) > ONSETS_MAX:
-        lines += ["", f"The latest {ONSETS_MAX} are told in full below."]
+        lines += ["", f"The latest {ONSETS_MAX} are described in full below."]
     return lines
 
 
@@ -75,19 +76,19 @@ def incident_cells(incident: Incident) -> list[str]:
 
 
 def orders(report_input: ReportInput) -> list[str]:
-    """What the training was told to do, and what it did."""
+    """What the training was ordered to do, and what it did."""
     run = report_input.run
     acted = [incident for incident in run.incidents if incident.action]
     if not acted and not run.totals.orders:
         return []
     lines = ["## Orders and rollbacks", ""]
     if acted:
-        header = ["incident", "what was done", "obeyed at", "back to", "thrown away", "standstill"]
+        header = ["incident", "what was done", "carried out at", "back to", "thrown away", "time without training"]
         lines += [*table(header, [_order_cells(incident) for incident in acted]), ""]
     answers = [key.partition("/") for key in run.totals.orders]
     lines += [f"- Orders to {safe(kind)}: {count(run.totals.orders[f'{kind}/{outcome}'])} {safe(outcome)}."
               for kind, _, outcome in answers]  # fmt: skip
-    return [*lines, *_read_back(run)]
+    return [*lines, *_read_back(run)] if answers or run.applied else lines[:-1]
 
 
 def _order_cells(incident: Incident) -> list[str]:
@@ -105,14 +106,14 @@ def _order_cells(incident: Incident) -> list[str]:
 def _read_back(run: RunState) -> list[str]:
     return [
         f"- Generation {generation}, read back at the {safe(applied.when)}: "
-        + ("; ".join(safe(sentence) for sentence in applied.mismatches) or "every setting is the plan's")
+        + ("; ".join(safe(sentence) for sentence in applied.mismatches) or "every setting is as the plan says")
         + "."
         for generation, applied in run.applied
     ]
 
 
 def checkpoints(report_input: ReportInput) -> list[str]:
-    """Which copies there are and what may be believed of each."""
+    """Which checkpoints there are, and which of them may be trusted."""
     return checkpoint_table(
         report_input.run, {incident.target for incident in report_input.run.incidents if incident.target}
     )
@@ -127,12 +128,12 @@ def time_lost(report_input: ReportInput) -> list[str]:
     if not discarded and not run.downtime_s:
         return [*lines, f"None of {duration(max(wall_s, 0.0))}: no trained batch was thrown away."]
     if pace is None:
-        return [*lines, f"{plural(discarded, 'batch')} trained for nothing; the run was too short to know its pace."]
+        return [*lines, f"{plural(discarded, 'batch')} thrown away; the run is too short to measure its pace."]
     lost_s = discarded * pace + run.downtime_s
     share = f" ({percent(min(lost_s / wall_s, 1.0))})" if wall_s > 0 else ""
     return [
         *lines,
         f"{duration(lost_s)} of {duration(max(wall_s, 0.0))}{share}:",
         f"- thrown away: {plural(discarded, 'batch')} x {pace:.3g} s = {duration(discarded * pace)}",
-        f"- standstill between generations: {duration(run.downtime_s)}",
+        f"- without training, between generations: {duration(run.downtime_s)}",
     ]

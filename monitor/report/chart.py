@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from monitor.core.format import GIB
 from monitor.core.model.curves import Point
-from monitor.report.text import GIB, visible
+from monitor.report.text import visible
 
 LOG_FROM_RATIO = 50.0  # highest to lowest: above it a linear axis shows the highest values only
 LARGEST = 1e150  # keeps sums and differences of an axis finite

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from monitor.core.format import count
 from monitor.core.model import Incident, Position
 from monitor.core.state.run import RunState
 from monitor.report.chart import Mark
-from monitor.report.text import count
 
 EPOCHS_MAX = 40  # lines for epochs in one chart; of more every other, every third, ... has one
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from monitor.core.format import count, duration, percent, plural, size, value, when
 from monitor.core.state.fold import totals_now
 from monitor.core.state.projection import pace_s
 from monitor.core.state.run import EpochRow, RunState
@@ -13,7 +14,7 @@ from monitor.report import plots
 from monitor.report.actions import INCIDENT_HEADER, incident_cells
 from monitor.report.overview import LEVELS, state
 from monitor.report.report_input import ReportInput
-from monitor.report.text import count, duration, percent, plural, safe, size, table, value, when
+from monitor.report.text import safe, table
 from monitor.report.whole import Block
 from trainer_hooks.wire.messages import TrainingStarted
 
@@ -46,7 +47,7 @@ def _heading(a: ReportInput, b: ReportInput) -> str:
 
 def _in_short(a: ReportInput, b: ReportInput) -> list[str]:
     rows = [[name, read(a), read(b)] for name, read in _ROWS]
-    return ["## In short", "", *table(["", "A", "B"], rows)]
+    return ["## In numbers", "", *table(["", "A", "B"], rows)]
 
 
 def _wall(report_input: ReportInput) -> str:
@@ -83,7 +84,7 @@ def _memory(report_input: ReportInput) -> str:
 
 def _lost(report_input: ReportInput) -> str:
     run = report_input.run
-    return f"{plural(run.totals.batches_discarded, 'batch')} thrown away, {duration(run.downtime_s)} standstill"
+    return f"{plural(run.totals.batches_discarded, 'batch')} thrown away, {duration(run.downtime_s)} without training"
 
 
 _ROWS: tuple[Row, ...] = (
@@ -114,14 +115,14 @@ def _differences(a: ReportInput, b: ReportInput) -> list[str]:
     for kind, read in kinds:
         of_a, of_b = read(a.run), read(b.run)
         for name in sorted(of_a.keys() | of_b.keys()):
-            left, right = of_a.get(name, "not told"), of_b.get(name, "not told")
+            left, right = of_a.get(name, "not recorded"), of_b.get(name, "not recorded")
             same += left == right
             if left != right:
                 rows.append([kind, safe(name), safe(left), safe(right)])
     lines = ["## What differs", ""]
     if not rows:
-        return [*lines, f"Nothing that either run told: all {count(same)} values are the same."]
-    return [*lines, *table(["kind", "name", "A", "B"], rows), "", f"{plural(same, 'other value')} the same."]
+        return [*lines, f"Nothing: all {count(same)} recorded values are the same."]
+    return [*lines, *table(["kind", "name", "A", "B"], rows), "", f"{plural(same, 'other value')} are the same."]
 
 
 def _first(run: RunState) -> TrainingStarted | None:
@@ -221,7 +222,7 @@ def _findings(a: ReportInput, b: ReportInput) -> list[str]:
         for detector, _, level in [key.rpartition("/")]
     ]
     title = ["## Findings", ""]
-    return [*title, *table(["detector", "level", "A", "B"], rows)] if rows else [*title, "None in either run."]
+    return [*title, *table(["detector", "severity", "A", "B"], rows)] if rows else [*title, "None in either run."]
 
 
 def _incidents(a: ReportInput, b: ReportInput) -> list[str]:

@@ -2,48 +2,34 @@
 
 from __future__ import annotations
 
-from monitor.core.model import Incident, IncidentState
-from monitor.core.state.projection import deadline_kept, finish_s, pace_s, redo_batches, remaining, too_close
+from monitor.core.format import HOUR_S, duration, plural, when
+from monitor.core.model import Incident
+from monitor.core.state.projection import deadline_kept, finish_s, pace_s, too_close
 from monitor.core.state.run import RunState
-from monitor.report.text import HOUR_S, duration, plural, when
+from monitor.core.summary.time_cost import batches_left, batches_lost, going_back
 
 
 def time_lost(run: RunState, incident: Incident, now_s: float) -> list[str]:
-    """Batches thrown away and time stood still; what must be done again."""
+    """Batches that are trained again, and time without training."""
     batches, pace = batches_lost(run, incident), pace_s(run)
     lines = ["## Time lost", ""]
     if not batches and not incident.downtime_s:
         return [*lines, "None: no trained batch was thrown away."]
     if pace is None:
-        return [*lines, f"{plural(batches, 'batch')} to do again; the run was too short to know its pace."]
+        return [*lines, f"{plural(batches, 'batch')} to do again; the run is too short to measure its pace."]
     lost_s = batches * pace
-    standstill = "not over yet" if _under_way(incident) else duration(incident.downtime_s)
+    standstill = "not over yet" if going_back(incident) else duration(incident.downtime_s)
     return [
         *lines,
-        f"{duration(lost_s + incident.downtime_s)} {'so far' if _under_way(incident) else 'in all'}:",
+        f"{duration(lost_s + incident.downtime_s)} {'so far' if going_back(incident) else 'in all'}:",
         f"- thrown away: {plural(batches, 'batch')} x {pace:.3g} s = {duration(lost_s)}",
-        f"- standstill, from leaving to the first new batch: {standstill}",
-        f"- to redo, until it is where it was: {duration(lost_s)}, which is the same batches again",
+        f"- without training, from the stop to the first new batch: {standstill}",
+        f"- to be where it was: the same batches once more, {duration(lost_s)}",
     ]
 
 
-def batches_lost(run: RunState, incident: Incident) -> int:
-    """Batches discarded; while the rollback is under way, those between its checkpoint and where the training left."""
-    if incident.batches_discarded or not _under_way(incident):
-        return incident.batches_discarded
-    plan, here = incident.plan, incident.left_at or run.position
-    if plan is None or plan.checkpoint is None or here is None or run.training is None:
-        return 0
-    return redo_batches(plan.checkpoint.epoch, here, run.training.batches_per_epoch)
-
-
-def _under_way(incident: Incident) -> bool:
-    """True from the decision to go back until the first batch of the new generation."""
-    return incident.action == "rollback" and incident.resumed_s is None and incident.state is IncidentState.MITIGATING
-
-
 def deadline(run: RunState, incident: Incident, now_s: float) -> list[str]:
-    """When the training ends at its own pace, whatever was promised, and whether that is in time."""
+    """When the training ends at its own pace, and whether that is in time."""
     return projected_end(run, batches_left(run, incident), now_s)
 
 
@@ -54,7 +40,7 @@ def projected_end(run: RunState, left: int | None, now_s: float) -> list[str]:
         return _ended(run)
     per_epoch = run.training.batches_per_epoch
     if left is None or pace is None or per_epoch <= 0:
-        return ["## Deadline", "", "The run was too short to project when it ends."]
+        return ["## Deadline", "", "The run is too short to project when it ends."]
     finish = finish_s(now_s, left, pace)
     own_pace = f"{pace:.3g} s a batch, {per_epoch * pace / HOUR_S:.2f} h an epoch, validation and saving included"
     remains = f"{left / per_epoch:.1f} epochs are left: {duration(left * pace)}. It ends on {when(finish)}."
@@ -68,9 +54,7 @@ def _in_time(finish: float, deadline_s: float, now_s: float) -> str:
     kept = deadline_kept(finish, deadline_s)
     margin = f"{duration(abs(deadline_s - finish))} {'to spare' if kept else 'too late'}"
     if too_close(finish, deadline_s, now_s):
-        return (
-            f"**The deadline of {when(deadline_s)} is a coin-flip**: {margin}, less than the error of this projection."
-        )
+        return f"**The deadline of {when(deadline_s)} is uncertain**: {margin}, less than the error of this projection."
     return f"**The deadline of {when(deadline_s)} is {'kept' if kept else 'missed'}**: {margin}."
 
 
@@ -84,14 +68,3 @@ def _ended(run: RunState) -> list[str]:
         "",
         f"The run ended on {when(run.ended_s)}; the deadline of {when(run.spec.deadline_s)} was {word}.",
     ]
-
-
-def batches_left(run: RunState, incident: Incident) -> int | None:
-    """Batches to train from here, those to be done again after a rollback included; None: not known."""
-    training, plan = run.training, incident.plan
-    if training is None:
-        return None
-    if _under_way(incident) and plan and plan.checkpoint:
-        return max(0, training.epochs - plan.checkpoint.epoch) * training.batches_per_epoch
-    here = run.position or incident.left_at
-    return remaining(here, training.epochs, training.batches_per_epoch).batches if here else None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from monitor.core.format import count, plural, when
 from monitor.core.model import Incident, IncidentState
+from monitor.core.policy.texts import state_text
 from monitor.core.state.run import RunState
-from monitor.report.text import count, plural, safe, table, when
+from monitor.report.text import safe, table
 
 
 def options(run: RunState, incident: Incident, now_s: float) -> list[str]:
@@ -12,7 +14,13 @@ def options(run: RunState, incident: Incident, now_s: float) -> list[str]:
     if not incident.options:
         return []
     rows = [["**chosen**" if o.chosen else "", safe(o.name), safe(o.cost, 600)] for o in incident.options]
-    return ["## Options", "", *table(["", "option", "projected cost"], rows)]
+    return [
+        "## Options",
+        "",
+        "As they were when the incident opened:",
+        "",
+        *table(["", "option", "projected cost"], rows),
+    ]
 
 
 def decided(run: RunState, incident: Incident, now_s: float) -> list[str]:
@@ -21,7 +29,7 @@ def decided(run: RunState, incident: Incident, now_s: float) -> list[str]:
     lines = [
         "## Decision",
         "",
-        f"{names.get(incident.action, 'Nothing was done')}: {safe(incident.reason) or 'no reason was given'}.",
+        f"{names.get(incident.action, 'No action')}: {safe(incident.reason) or 'no reason was given'}.",
     ]
     plan = incident.plan
     if plan and plan.checkpoint:
@@ -30,8 +38,8 @@ def decided(run: RunState, incident: Incident, now_s: float) -> list[str]:
             f"on from epoch {plan.start_epoch}."
         )
     if left := incident.left_at:
-        what = "The settings changed" if incident.action == "adjust" else "The training left"
-        lines.append(f"- {what} at a batch boundary: epoch {left.epoch}, batch {count(left.batch)}.")
+        what = "The settings changed" if incident.action == "adjust" else "Training stopped"
+        lines.append(f"- {what} between two batches: epoch {left.epoch}, batch {count(left.batch)}.")
     if incident.changes:
         rows = [[safe(c.setting), safe(c.old), safe(c.new)] for c in incident.changes]
         lines += ["", *table(["setting", "old", "new"], rows)]
@@ -42,7 +50,7 @@ def _read_back(run: RunState, incident: Incident) -> list[str]:
     applied = [a for _, a in run.applied if incident.plan and a.plan_id == incident.plan.id]
     lines = []
     for a in applied:
-        said = "; ".join(safe(sentence) for sentence in a.mismatches) or "every setting is the plan's"
+        said = "; ".join(safe(sentence) for sentence in a.mismatches) or "every setting is as the plan says"
         lines.append(f"- Read back at the {safe(a.when)}: {said}.")
     return ["", *lines] if lines else []
 
@@ -55,8 +63,8 @@ def outcome(run: RunState, incident: Incident, now_s: float) -> list[str]:
 def _ending(incident: Incident) -> str:
     if not incident.live:
         closed = f" on {when(incident.closed_s)}" if incident.closed_s is not None else ""
-        state = incident.state.value.replace("_", " ").capitalize()
-        return f"{state}{closed}: {safe(incident.outcome) or 'no more is known'}."
+        state = state_text(incident).capitalize()
+        return f"{state}{closed}: {safe(incident.outcome) or 'nothing more is known'}."
     if incident.state is IncidentState.WATCHING and incident.watch_needed:
         samples = (
             f"; {plural(incident.samples_left, 'sample')} of the onset not met again yet"
@@ -66,7 +74,7 @@ def _ending(incident: Incident) -> str:
         seen = f"{count(incident.watch_seen)} of {plural(incident.watch_needed, 'healthy batch')}"
         return f"Not proven yet: {seen} at the new learning rate{samples}."
     if incident.state is IncidentState.MITIGATING:
-        return "Under way: what was decided is not in force yet."
+        return "Begun: the decision is not in force yet."
     return "Still open."
 
 

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from monitor.core.model import Cause, Diagnosis, Incident
+import math
+
+from monitor.core.format import count
+from monitor.core.model import Cause, Diagnosis, Incident, Shift
 from monitor.core.state.run import RunState
-from monitor.report.text import count, safe, table
+from monitor.report.text import safe, table
 
 SENTENCE_CHARS_MAX = 600
+EVIDENCE = (  # scores of causes: 4 is what the diagnosis asks for before it names one
+    (4.0, "strong evidence"),
+    (2.0, "some evidence"),
+    (-math.inf, "weak evidence"),
+)
+SPREAD_NOTE = (
+    "A usual spread is 1.48 times the median distance from the median, over the batches before the onset. "
+    "Cliff's delta is 1 where every value after the onset is higher than every value before it, and -1 where every "
+    "value is lower."
+)
+LARGE = ((10.0, "very large"), (5.0, "large"), (0.0, "clear"))  # in usual spreads
 
 
 def likely_cause(run: RunState, incident: Incident, now_s: float) -> list[str]:
@@ -17,7 +31,7 @@ def likely_cause(run: RunState, incident: Incident, now_s: float) -> list[str]:
     lines = ["## Likely cause", "", f"**{_sentence(found.text)}**", "", f"- {_sentence(found.onset_text)}"]
     if found.causes:
         lines += _evidence(found.causes[0])
-    lines += [f"- Next likeliest: {_sentence(cause.title)} ({_weight(cause)})." for cause in _others(found)]
+    lines += [f"- Next most likely: {_sentence(cause.title)} ({_weight(cause)})." for cause in _others(found)]
     return lines
 
 
@@ -28,14 +42,18 @@ def _others(found: Diagnosis) -> tuple[Cause, ...]:
 
 def _evidence(cause: Cause) -> list[str]:
     about = f"{_sentence(cause.title)} ({_weight(cause)})"
-    lines = [f"- Weighed first: {about}."]
+    lines = [f"- Most likely of all: {about}."]
     lines += [f"  - for: {_sentence(text)}" for text in cause.speaks_for]
     lines += [f"  - against: {_sentence(text)}" for text in cause.speaks_against]
-    return [*lines, f"- The test that would settle it: {_sentence(cause.test)}"]
+    return [*lines, f"- The test that would confirm it: {_sentence(cause.test)}"]
 
 
 def _weight(cause: Cause) -> str:
-    return f"weight of the evidence {cause.score:+.1f}"
+    return next(words for least, words in EVIDENCE if cause.score >= least)
+
+
+def _how_large(shift: Shift) -> str:
+    return next(words for least, words in LARGE if abs(shift.effect) >= least)
 
 
 def what_changed(run: RunState, incident: Incident, now_s: float) -> list[str]:
@@ -45,13 +63,29 @@ def what_changed(run: RunState, incident: Incident, now_s: float) -> list[str]:
         return []
     lines = ["## What changed", ""]
     if found.shifts:
-        rows = [[_sentence(s.text), safe(s.before), safe(s.after), f"{s.effect:+.1f}"] for s in found.shifts]
-        lines += table(["what", "before", "after", "shift in spreads"], rows)
+        rows = [[_sentence(s.text), safe(s.before), safe(s.after), _how_large(s)] for s in found.shifts]
+        lines += table(["what", "before", "after", "how large"], rows)
     else:
-        lines.append("Nothing that is told of the batches changed beyond its own noise.")
+        lines.append("Nothing that was recorded of the batches changed by more than its usual noise.")
     notes = [f"- {_sentence(note)}" for note in found.notes]
-    as_of = f"As of batch {count(found.at.batch)} of epoch {found.at.epoch}."
+    as_of = f"This diagnosis was made at epoch {found.at.epoch}, batch {count(found.at.batch)}."
     return [*lines, "", *notes, f"- {as_of}"]
+
+
+def numbers_behind(run: RunState, incident: Incident, now_s: float) -> list[str]:
+    """The statistics of the diagnosis, for those who want to check it."""
+    found = incident.diagnosis
+    if found is None or not (found.shifts or found.causes):
+        return []
+    lines = ["## Numbers behind the diagnosis", ""]
+    if found.shifts:
+        rows = [[_sentence(s.text), f"{s.effect:+.1f}", f"{s.delta:+.2f}"] for s in found.shifts]
+        lines += [*table(["what", "shift, in usual spreads", "Cliff's delta"], rows), ""]
+        lines += [SPREAD_NOTE]
+    if found.causes:
+        rows = [[_sentence(cause.title), f"{cause.score:+.1f}"] for cause in found.causes]
+        lines += ["", *table(["possible cause", "evidence for it, less against it"], rows)]
+    return lines
 
 
 def _sentence(text: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from monitor.core.model import Incident, Position
+from monitor.core.model import Incident
+from monitor.core.state.epoch_lookup import row_of
 from monitor.core.state.run import EpochRow, RunState
 from trainer_hooks.wire.messages import TrainingStarted
 
@@ -10,12 +11,6 @@ from trainer_hooks.wire.messages import TrainingStarted
 def onset_row(run: RunState, incident: Incident) -> EpochRow | None:
     """The pass through the epoch of the first bad batch; None: no batch of it was recorded."""
     return row_of(run, incident.onset)
-
-
-def row_of(run: RunState, position: Position) -> EpochRow | None:
-    """The last pass through the epoch of `position` in its generation."""
-    same = [row for row in run.epochs if (row.generation, row.epoch) == (position.generation, position.epoch)]
-    return same[-1] if same else None
 
 
 def clean_row(run: RunState, incident: Incident) -> EpochRow | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from monitor.core.format import plural, value, when
 from monitor.core.model import Incident
 from monitor.core.policy.settings import Policy
 from monitor.core.policy.trust import judge
 from monitor.core.state.run import CheckpointState, RunState
-from monitor.report.text import plural, safe, table, value, when
+from monitor.report.text import safe, table
 
 SAMPLES_SHOWN = 16
 CHECKPOINTS_SHOWN = 20
@@ -14,7 +15,7 @@ BATCHES_SHOWN = 8
 
 
 def checkpoints(run: RunState, incident: Incident, now_s: float) -> list[str]:
-    """Which copies there are, what may be believed of each, and why."""
+    """Which checkpoints there are, which of them may be trusted, and why."""
     return checkpoint_table(run, {incident.target} if incident.target else set())
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from monitor.core.format import count, percent, plural, value, when
 from monitor.core.model import Severity
-from monitor.core.policy.findings import going_on
 from monitor.core.policy.settings import Policy
 from monitor.core.state.fold import totals_now
-from monitor.core.state.projection import failure_rate, remaining
+from monitor.core.state.ongoing_findings import going_on
+from monitor.core.state.projection import failure_rate
 from monitor.core.state.run import RunState
+from monitor.core.summary import shown_incident, summary_of
+from monitor.core.summary.time_cost import batches_left
 from monitor.report import cost
 from monitor.report.report_input import ReportInput
 from monitor.report.settings_section import SHOWN
-from monitor.report.summary import epoch_table
-from monitor.report.text import count, percent, plural, safe, table, value, when
+from monitor.report.text import safe, table
+from monitor.report.top_lines import top_lines
+from monitor.report.what_happened import epoch_table
 
 SETTINGS_MAX = 40  # of a framework whose settings have other names than SHOWN
 METRICS_MAX = 24
-LEVELS = {Severity.CRITICAL: "critical", Severity.WARNING: "warning", Severity.INFO: "note"}
+LEVELS = {Severity.CRITICAL: "critical", Severity.WARNING: "warning", Severity.INFO: "info"}
 
 
 def heading(report_input: ReportInput) -> list[str]:
@@ -31,7 +35,7 @@ def heading(report_input: ReportInput) -> list[str]:
 
 
 def state(run: RunState) -> str:
-    """One word or two."""
+    """The state of the run in a word or two."""
     if run.ended:
         return safe(run.ended)
     if not run.alive:
@@ -41,12 +45,18 @@ def state(run: RunState) -> str:
     return safe(run.phase) if run.phase not in {"", "idle", "train"} else "training"
 
 
-def in_short(report_input: ReportInput) -> list[str]:
+def top(report_input: ReportInput) -> list[str]:
+    """The summary of the run: of its live or latest incident, where there is one."""
+    run = report_input.run
+    return top_lines(summary_of(run, shown_incident(run), report_input.now_s))
+
+
+def in_numbers(report_input: ReportInput) -> list[str]:
     """Where it stands, how much went wrong, what was done."""
     run = report_input.run
     lost = f"{plural(run.totals.batches_discarded, 'batch')} thrown away"
     return [
-        "## In short",
+        "## The run in numbers",
         "",
         *([f"- Where: {_where(run)}."] if run.position and run.training else []),
         *([f"- End: {_end(run)}."] if run.ended else []),
@@ -83,7 +93,7 @@ def _end(run: RunState) -> str:
 def _findings(run: RunState) -> str:
     told = {s: sum(n for key, n in run.totals.findings.items() if key.endswith(f"/{s}")) for s in LEVELS}
     critical, warnings, notes = told.values()
-    words = (f"{count(critical)} critical", plural(warnings, "warning"), plural(notes, "note"))
+    words = (f"{count(critical)} critical", plural(warnings, "warning"), f"{count(notes)} info")
     said = ", ".join(word for word, number in zip(words, told.values(), strict=True) if number)
     now = ", ".join(dict.fromkeys(safe(finding.detector) for finding in going_on(run)))
     return (said or "none") + (f"; going on now: {now}" if now else "")
@@ -111,7 +121,7 @@ def settings(report_input: ReportInput) -> list[str]:
     rows = [
         [safe(name), safe(was), safe(now) if now != was else ""]
         for name in names
-        for was, now in [(first.settings[name], last.settings.get(name, "not told"))]
+        for was, now in [(first.settings[name], last.settings.get(name, "not recorded"))]
     ]
     versions = ", ".join(f"{safe(name)} {safe(number)}" for name, number in sorted(last.versions.items()))
     return [
@@ -119,8 +129,8 @@ def settings(report_input: ReportInput) -> list[str]:
         "",
         *table(["setting", "at the start", "in the last generation, where it differs"], rows),
         "",
-        f"Versions: {versions or 'not told'}.",
-        f"Device: {safe(last.device) or 'not told'}, {plural(last.world_size, 'rank')}.",
+        f"Versions: {versions or 'not recorded'}.",
+        f"Device: {safe(last.device) or 'not recorded'}, {plural(last.world_size, 'rank')}.",
     ]
 
 
@@ -132,8 +142,4 @@ def epochs(report_input: ReportInput) -> list[str]:
 def end(report_input: ReportInput) -> list[str]:
     """When it ends, and whether the deadline is kept."""
     run = report_input.run
-    here, training = run.position, run.training
-    left = remaining(here, training.epochs, training.batches_per_epoch).batches if here and training else None
-    if run.incident is not None:
-        left = cost.batches_left(run, run.incident)
-    return cost.projected_end(run, left, report_input.now_s)
+    return cost.projected_end(run, batches_left(run, run.incident), report_input.now_s)

@@ -1,6 +1,6 @@
 """A report as one HTML page that needs nothing but itself: no script, no font, no image, no request. Pure.
 
-Foreign texts pass three doors: `words.safe` on their way into the Markdown, a Markdown reader that knows no link, image
+Foreign texts pass three doors: `text.safe` on their way into the Markdown, a Markdown reader that knows no link, image
 or tag, and the escaping of whoever writes the HTML. The page's own policy forbids the browser to load anything.
 """
 
@@ -26,7 +26,7 @@ FORBIDDEN = (
 )  # fmt: skip
 SHORT_CHARS = 24
 MARKS = (
-    ("bad", "not finite"), ("onset", "onset"), ("opened", "incident opened"), ("order", "order obeyed"),
+    ("bad", "not finite"), ("onset", "onset"), ("opened", "incident opened"), ("order", "order carried out"),
     ("rollback", "rollback"), ("generation", "new generation"), ("epoch", "epoch"),
 )  # fmt: skip
 HEAD = """<!DOCTYPE html>

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from monitor.core.format import count, plural
 from monitor.core.model import Incident
 from monitor.core.model.curves import Curves, Point
 from monitor.core.state.run import RunState
@@ -11,7 +12,6 @@ from monitor.report import chart_annotations
 from monitor.report.chart import Chart, Figure, Line, Mark, bytes_scale, chart_of, line_of
 from monitor.report.epoch_rows import group_names, part_names
 from monitor.report.report_input import AFTER_ONSET, BEFORE_ONSET, ReportInput
-from monitor.report.text import count, plural
 
 BOTH = ("onset", "rollback")  # the marks of two runs that one chart has room for
 

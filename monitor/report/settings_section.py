@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
+from monitor.core.format import count, value
 from monitor.core.model import Incident
 from monitor.core.state.run import EpochRow, RunState
 from monitor.report.epoch_rows import clean_row, group_names, onset_row, setting, training_of
-from monitor.report.text import count, safe, table, value
+from monitor.report.text import safe, table
 from trainer_hooks.wire.messages import TrainingStarted
 
 SHOWN = (
@@ -21,7 +22,7 @@ HIGH_RATE = 10.0  # times lr0: MuSGD's groups differ by 3, warm-up of the biases
 
 
 def in_force(run: RunState, incident: Incident, now_s: float) -> list[str]:
-    """The settings that matter for stability, as the trainer told them."""
+    """The settings that matter for stability, as the trainer reported them."""
     training = training_of(run, incident)
     if training is None:
         return []
@@ -34,7 +35,7 @@ def in_force(run: RunState, incident: Incident, now_s: float) -> list[str]:
         "",
         *table(["setting", "value"], rows),
         "",
-        f"Versions: {versions or 'not told'}.",
+        f"Versions: {versions or 'not recorded'}.",
     ]
 
 
@@ -148,5 +149,5 @@ def changed(run: RunState, incident: Incident, now_s: float) -> list[str]:
     ]
     title = f"## What changed since epoch {since}" if clean else "## What changed before the onset"
     if not rows:
-        return [title, "", "No setting did, other than by its schedule (learning rate and momentum above)."]
+        return [title, "", "No setting changed, except by its schedule (learning rate and momentum, above)."]
     return [title, "", *table(["where", "setting", "change", "why"], rows)]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from monitor.core.format import count, plural, when
 from monitor.core.model import Incident
 from monitor.core.state.run import RunState
 from monitor.core.state.stacks import TakenStacks
 from monitor.report.report_input import ReportInput
-from monitor.report.text import count, plural, safe, when
+from monitor.report.text import safe
 
 FAMILY = "hang"
 STREAKS_SHOWN = 3  # the last ones
@@ -36,7 +37,7 @@ def _section(taken: list[TakenStacks]) -> list[str]:
     streaks: dict[tuple[int, int], list[TakenStacks]] = {}
     for each in taken:
         streaks.setdefault((each.generation, each.count), []).append(each)
-    lines = ["## Where it stood still"]
+    lines = ["## Where training stood still"]
     for streak in list(streaks.values())[-STREAKS_SHOWN:]:
         lines += _streak(streak)
     return lines
@@ -59,8 +60,8 @@ def _group(group: list[TakenStacks]) -> list[str]:
     first = group[0].seen
     ranks = ", ".join(count(each.rank) for each in group[:16]) + (" and others" if len(group) > 16 else "")
     phase = f", in phase {safe(first.phase)}" if first.phase else ""
-    how = "its own hook" if first.how == "hook" else safe(first.how) or "nobody"
-    lines = ["", f"**Rank {ranks}**{phase}; told by {how}. Innermost call last:", ""]
+    how = "its own hook" if first.how == "hook" else safe(first.how) or "no one"
+    lines = ["", f"**Rank {ranks}**{phase}; read by {how}. The innermost call is last:", ""]
     for text in first.threads[:THREADS_SHOWN]:
         lines += _thread(text)
     more = len(first.threads) - THREADS_SHOWN
@@ -71,5 +72,5 @@ def _thread(text: str) -> list[str]:
     name, *frames = text.splitlines() or [""]
     left_out = len(frames) - FRAMES_SHOWN
     shown = [f"  - {safe(frame.strip(), LINE_CHARS_MAX)}" for frame in frames[-FRAMES_SHOWN:]]
-    above = [f"  - ... {left_out} further out"] if left_out > 0 else []
+    above = [f"  - ... {left_out} outer calls"] if left_out > 0 else []
     return [f"- {safe(name.strip(), LINE_CHARS_MAX)}", *above, *shown]

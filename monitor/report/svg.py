@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from xml.etree.ElementTree import Element, SubElement, tostring
+from xml.etree.ElementTree import Element, SubElement
 
+from monitor.core.format import plural
 from monitor.report import axes
 from monitor.report.chart import Chart, Dot, Line, Mark
-from monitor.report.text import plural, visible
+from monitor.report.svg_elements import circle, inline, segment, text, written
+from monitor.report.text import visible
 
 WIDTH, HEIGHT = 760.0, 220.0
 LEFT, RIGHT, TOP, BOTTOM = 62.0, 12.0, 22.0, 34.0
@@ -21,15 +23,14 @@ LABEL_CHARS_MAX = 56
 LETTER_PIXELS = 6.0  # of the labels' 11 px, on average
 LABELLED = ("onset", "opened", "order", "rollback", "generation")
 COLOURS = 8
+TICK = {"class": "tick"}
 
 Place = Callable[[float], float]
 
 
 def svg(chart: Chart, key: str) -> str:
     """The drawing, with a title and a description for those who do not see it; `key` is unique within the page."""
-    root = Element("svg", {
-        "viewBox": f"0 0 {WIDTH:.0f} {HEIGHT:.0f}", "role": "img", "aria-labelledby": f"{key}-title {key}-desc",
-    })  # fmt: skip
+    root = inline(WIDTH, HEIGHT, **{"role": "img", "aria-labelledby": f"{key}-title {key}-desc"})
     SubElement(root, "title", id=f"{key}-title").text = visible(chart.title)
     SubElement(root, "desc", id=f"{key}-desc").text = described(chart)
     x, y = _across(chart), _up(chart)
@@ -41,7 +42,7 @@ def svg(chart: Chart, key: str) -> str:
         _draw_line(root, line, place % COLOURS, x, y)
     for at, times in chart.bad:
         _draw_bad(root, x(at), times)
-    return tostring(root, encoding="unicode", method="html")
+    return written(root, html=True)
 
 
 def described(chart: Chart) -> str:
@@ -91,18 +92,18 @@ def _up(chart: Chart) -> Place:
 def _draw_axes(root: Element, chart: Chart, x: Place, y: Place) -> None:
     low, high = _limits(chart)
     for tick in axes.log_ticks(low, high) if chart.log else axes.linear_ticks(low, high):
-        _segment(root, "grid", LEFT, y(tick), WIDTH - RIGHT, y(tick))
-        _text(root, axes.number(tick), LEFT - 6, y(tick) + 4, "end")
+        segment(root, LEFT, y(tick), WIDTH - RIGHT, y(tick), **{"class": "grid"})
+        text(root, axes.number(tick), LEFT - 6, y(tick) + 4, "end", **TICK)
     for tick in axes.linear_ticks(chart.first, chart.last, 6):
-        _text(root, axes.batches(tick), x(tick), HEIGHT - BOTTOM + 14, "middle")
-    _segment(root, "axis", LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT, HEIGHT - BOTTOM)
-    _text(root, visible(chart.x_name), (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, "middle")
+        text(root, axes.batches(tick), x(tick), HEIGHT - BOTTOM + 14, "middle", **TICK)
+    segment(root, LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT, HEIGHT - BOTTOM, **{"class": "axis"})
+    text(root, visible(chart.x_name), (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, "middle", **TICK)
     unit = ", ".join(word for word in (chart.unit, "logarithmic" if chart.log else "") if word)
-    _text(root, f"{visible(chart.title)}{f' ({unit})' if unit else ''}", 4, 12, "start", "name")
+    text(root, f"{visible(chart.title)}{f' ({unit})' if unit else ''}", 4, 12, "start", **{"class": "name"})
 
 
 def _draw_mark(root: Element, mark: Mark, at: float) -> None:
-    drawn = _segment(root, f"mark {mark.kind}", at, TOP, at, HEIGHT - BOTTOM)
+    drawn = segment(root, at, TOP, at, HEIGHT - BOTTOM, **{"class": f"mark {mark.kind}"})
     SubElement(drawn, "title").text = visible(f"{mark.label}, {mark.more}" if mark.more else mark.label)
 
 
@@ -116,11 +117,11 @@ def _draw_labels(root: Element, marks: list[Mark], x: Place) -> None:
             groups.append([mark])
     free_from = LEFT + NAME_PIXELS
     for group in groups:
-        text = visible(" · ".join(mark.label for mark in group), LABEL_CHARS_MAX)
-        width = LETTER_PIXELS * len(text)
+        label = visible(" · ".join(mark.label for mark in group), LABEL_CHARS_MAX)
+        width = LETTER_PIXELS * len(label)
         at = min(x(group[0].x) + 3, WIDTH - RIGHT - width)
         if at >= free_from:
-            _text(root, text, at, TOP - 6, "start", f"label {group[0].kind}")
+            text(root, label, at, TOP - 6, "start", **{"class": f"label {group[0].kind}"})
             free_from = at + width + LETTER_PIXELS
 
 
@@ -129,8 +130,7 @@ def _draw_line(root: Element, line: Line, colour: int, x: Place, y: Place) -> No
         if any(dot.high > dot.low for dot in piece):
             SubElement(root, "path", {"class": f"band f{colour}", "d": _band(piece, x, y)})
         if len(piece) == 1:
-            place = {"cx": f"{x(piece[0].x):.1f}", "cy": f"{y(piece[0].mean):.1f}", "r": "2"}
-            SubElement(root, "circle", {"class": f"dot f{colour}", **place})
+            circle(root, x(piece[0].x), y(piece[0].mean), 2, **{"class": f"dot f{colour}"})
         else:
             steps = " ".join(f"{x(dot.x):.1f},{y(dot.mean):.1f}" for dot in piece)
             SubElement(root, "polyline", {"class": f"line c{colour}", "points": steps})
@@ -148,13 +148,3 @@ def _draw_bad(root: Element, at: float, times: int) -> None:
     points = f"{at - 4:.1f},{base + 1:.1f} {at + 4:.1f},{base + 1:.1f} {at:.1f},{base - 9:.1f}"
     drawn = SubElement(root, "polygon", {"class": "bad", "points": points})
     SubElement(drawn, "title").text = plural(times, "non-finite batch")
-
-
-def _segment(root: Element, kind: str, x1: float, y1: float, x2: float, y2: float) -> Element:
-    place = {"x1": f"{x1:.1f}", "y1": f"{y1:.1f}", "x2": f"{x2:.1f}", "y2": f"{y2:.1f}"}
-    return SubElement(root, "line", {"class": kind, **place})
-
-
-def _text(root: Element, text: str, x: float, y: float, anchor: str, kind: str = "tick") -> None:
-    place = {"x": f"{x:.1f}", "y": f"{y:.1f}", "text-anchor": anchor}
-    SubElement(root, "text", {"class": kind, **place}).text = text

@@ -22,26 +22,27 @@ class Block(msgspec.Struct, frozen=True):
     page_only: bool = False  # a heading that has nothing but figures below it
 
 
-SECTIONS = (
-    overview.in_short,
-    overview.settings,
-    overview.epochs,
-    actions.findings,
-    stack_text.of_run,
+SECTIONS = (  # in the order in which a person asks; the curves stand after the first
+    overview.in_numbers,
     actions.incidents,
     actions.orders,
-    actions.checkpoints,
     actions.time_lost,
     overview.end,
+    actions.findings,
+    stack_text.of_run,
+    actions.checkpoints,
+    overview.epochs,
+    overview.settings,
 )
 
 
 def blocks(report_input: ReportInput) -> list[Block]:
-    """Everything that is told of a run, its latest incidents in full."""
+    """Everything that is known of a run, its latest incidents in full."""
     figure = plots.whole(report_input)
     curves = [Block("## Curves", [figure], page_only=True)] if figure else []
     told = [Block("\n".join(lines)) for section in SECTIONS if (lines := section(report_input))]
-    return [Block("\n".join(overview.heading(report_input))), told[0], *curves, *told[1:], *_incidents(report_input)]
+    head = "\n".join([*overview.heading(report_input), "", *overview.top(report_input)])
+    return [Block(head), told[0], *curves, *told[1:], *_incidents(report_input)]
 
 
 def _incidents(report_input: ReportInput) -> list[Block]:

@@ -161,7 +161,7 @@ class _Machine:
         target = self.stack[-1]
         items = target.items if isinstance(target, Node) else target
         if not isinstance(items, dict) or len(values) % 2:
-            raise TypeError("items for something that is no mapping")
+            raise TypeError("items for something that is not a mapping")
         for key, value in zip(values[::2], values[1::2], strict=True):
             items[_checked_key(key)] = value
 
@@ -177,7 +177,7 @@ class _Machine:
         target = self.stack[-1]
         members = target.members if isinstance(target, Node) else target
         if not isinstance(members, list):
-            raise TypeError("members for something that is no list")
+            raise TypeError("members for something that is not a list")
         members.extend(values)
 
     def name_global(self, argument: str) -> None:
@@ -187,7 +187,7 @@ class _Machine:
     def name_stack_global(self, _: Any) -> None:
         name, module = self.stack.pop(), self.stack.pop()
         if not isinstance(name, str) or not isinstance(module, str):
-            raise TypeError("a global whose name is no text")
+            raise TypeError("a global whose name is not text")
         self.stack.append(Global(module, name))
 
     def call(self, _: Any) -> None:
@@ -206,7 +206,7 @@ class _Machine:
     def build(self, _: Any) -> None:
         state, target = self.stack.pop(), self.stack[-1]
         if not isinstance(target, Node):
-            raise TypeError("a state for something that is no object")
+            raise TypeError("a state for something that is not an object")
         if target.state is not None:
             raise TypeError("a second state for one object")
         target.state = state

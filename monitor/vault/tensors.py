@@ -145,7 +145,7 @@ def _whole(values: object) -> tuple[int, ...]:
     ):
         values = values.args[0]
     if not isinstance(values, (tuple, list)) or len(values) > _DIMENSIONS_MAX:
-        raise UnreadableError("a tensor whose shape is no list of numbers")
+        raise UnreadableError("a tensor whose shape is not a list of numbers")
     if not all(type(value) is int and 0 <= value < 2**62 for value in values):
         raise UnreadableError("a tensor whose shape or offset is negative or no number")
     return tuple(values)

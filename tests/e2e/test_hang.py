@@ -104,8 +104,8 @@ def test_where_a_hang_is_acted_on_the_stacks_are_taken_before_the_training_is_en
         assert STANDS["gil"] in standing.said
         assert standing.process.wait(60) != 0
         report = (standing.folder.reports / "1.md").read_text()
-        assert "## Where it stood still" in report
-        assert "told by faulthandler" in report or "told by py-spy" in report
+        assert "## Where training stood still" in report
+        assert "read by faulthandler" in report or "read by py-spy" in report
     finally:
         standing.end()
 

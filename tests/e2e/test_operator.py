@@ -98,7 +98,7 @@ def test_report_tells_who_asked_and_what_it_cost(operated: NightRun) -> None:
 
 
 def test_what_is_over_can_not_be_stopped_again(operated: NightRun) -> None:
-    assert "it is over (stopped)" in says_one_sentence(trainwarden(operated.home, "stop", RUN), 2)
+    assert "this run has ended (stopped)" in says_one_sentence(trainwarden(operated.home, "stop", RUN), 2)
 
 
 def test_a_second_daemon_is_refused_in_one_sentence(home: Path) -> None:

@@ -16,7 +16,7 @@ def orphaned(run: NightRun) -> int:
     run.until_says("training 1 started")
     killed = run.kill_supervisor()
     assert killed == generation.supervisor_pid, "the fault did not fire"
-    eventually("the loss of the supervisor in the status", lambda: "its supervisor is gone" in status(run))
+    eventually("the loss of the supervisor in the status", lambda: "its supervisor has died" in status(run))
     os.kill(generation.pid, 0)
     return generation.pid
 

@@ -68,11 +68,14 @@ def test_fields_go_by_name_and_defaults_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (b'{"at_s": 1, "batch": {"los": 1}}', r"line 2 is no record of a stream \(Object contains unknown field `los`"),
+        (
+            b'{"at_s": 1, "batch": {"los": 1}}',
+            r"line 2 is not a record of a stream \(Object contains unknown field `los`",
+        ),
         (b'{"at_s": 1, "event": {"type": "party"}}', "Invalid value 'party'"),
         (b'{"generation": 1}', "missing required field `at_s`"),
         (b'{"at_s": "nan"}', "line 2: at_s is nan"),
-        (b"\xff", "line 2 is no record"),
+        (b"\xff", "line 2 is not a record"),
     ],
 )
 def test_a_line_that_is_no_record_is_named(line: bytes, said: str) -> None:

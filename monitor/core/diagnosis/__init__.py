@@ -8,10 +8,11 @@ from __future__ import annotations
 import msgspec
 
 from monitor.core.diagnosis.case import Case, case_of, case_of_finding
-from monitor.core.diagnosis.number_text import batches, number, where
+from monitor.core.diagnosis.position_text import where
 from monitor.core.diagnosis.remarks import notes
 from monitor.core.diagnosis.shifts import shifts
 from monitor.core.diagnosis.verdict import in_words, verdict, weigh
+from monitor.core.format import batches, number
 from monitor.core.model import Diagnosis, Finding, Incident
 from monitor.core.state.run import RunState
 

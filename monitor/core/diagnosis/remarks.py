@@ -6,8 +6,8 @@ import math
 
 from monitor.core.diagnosis.case import Case
 from monitor.core.diagnosis.evidence.memory import main_rise, record, steady_rises, told
-from monitor.core.diagnosis.number_text import batches, name, number
 from monitor.core.diagnosis.rates import followed_plan, high_groups, warm_up
+from monitor.core.format import batches, name, number
 
 
 def notes(case: Case) -> tuple[str, ...]:
@@ -24,10 +24,10 @@ def _memory(case: Case) -> str:
     found = record(rise)
     if found is not None:
         more = f"{number(found.now)} in that batch, against {number(found.before)} at most in every batch before"
-        return f"What drove memory: {told(rise)}, and {found.words} was {more}. That is no sign of the trouble itself."
+        return f"What drove memory: {told(rise)}, and {found.words} was {more}. It is not a sign of the trouble."
     if rise.at.batch == 0:
         return f"What drove memory: {told(rise)}, by what lies between two epochs (validation, saving)."
-    return f"Memory: {told(rise)}; nothing that is told of that batch was larger than before."
+    return f"Memory: {told(rise)}; no recorded value of that batch was larger than before."
 
 
 def _plan(case: Case) -> str:

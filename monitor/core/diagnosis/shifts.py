@@ -11,10 +11,10 @@ from monitor.core.diagnosis.evidence.memory import MIB, main_rise
 from monitor.core.diagnosis.evidence.rate import changes_before
 from monitor.core.diagnosis.evidence.rise import all_components
 from monitor.core.diagnosis.evidence.state import first_tensor, hardware_said, one_rank, right_after_resume
-from monitor.core.diagnosis.number_text import TEXT_MAX, batches, name, number, times
 from monitor.core.diagnosis.rates import jump
 from monitor.core.diagnosis.robust import SHARP, median, shift
 from monitor.core.diagnosis.signal_samples import LOSS, PLAIN, RESERVED, Measure
+from monitor.core.format import NAME_CHARS_MAX, batches, name, number, times
 from monitor.core.model import Shift
 from trainer_hooks.wire.messages import BatchEnded
 
@@ -151,4 +151,4 @@ def _pairs(kind: str, old: dict[str, str], new: dict[str, str]) -> list[tuple[st
 def _restarted(what: str, before: str, after: str) -> Shift:
     old, new = name(before), name(after)
     text = f"{_capital(name(what))} was {old} when the training started before; it is {new} now."
-    return Shift(name(what)[:TEXT_MAX], old, new, SHARP, 1.0, text)
+    return Shift(name(what)[:NAME_CHARS_MAX], old, new, SHARP, 1.0, text)

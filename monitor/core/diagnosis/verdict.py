@@ -43,5 +43,5 @@ def in_words(causes: tuple[Cause, ...], found: Cause | None) -> str:
     if found is not None:
         return f"Likely cause: {found.title}."
     if causes and causes[0].score > 0.0:
-        return f"Not enough evidence for a cause; the likeliest of those there are hints of: {causes[0].title}."
+        return f"Not enough evidence for a cause; the best guess is: {causes[0].title}."
     return "Not enough evidence for a cause."

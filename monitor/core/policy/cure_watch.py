@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monitor.core.model import Incident, IncidentState, KeepCheckpoints, Severity
+from monitor.core.policy import texts
 from monitor.core.policy.diagnosing import diagnosed_again
 from monitor.core.policy.incidents import examine
 from monitor.core.policy.lifecycle import IncidentEvent
@@ -49,8 +50,7 @@ def _notify_bad(tx: Transaction, batch: BatchEnded) -> None:
     )
     cured = ", state put back and clean" if batch.cured else ""
     totals = totals_now(tx.run)
-    rate = totals.nonfinite_batches / max(totals.batches, 1)
-    so_far = f"{totals.nonfinite_batches} so far ({rate:.2%} of {totals.batches} batches)"
+    so_far = texts.bad_batches(totals.nonfinite_batches, totals.batches)
     text = f"epoch {batch.epoch} batch {batch.batch}: {what} not finite, {done}{cured}; {so_far}"
     tx.notify(text, Severity.WARNING)
 
@@ -109,14 +109,13 @@ def _notify_progress(tx: Transaction, incident: Incident) -> None:
 
 def _end(tx: Transaction, incident: Incident) -> None:
     acted = incident.attempts > 0
-    rate = "at the new learning rate" if acted else "and nothing had to be done"
-    met = ", the samples of the onset among them" if acted and incident.samples_left == 0 else ""
+    rate = "at the new learning rate" if acted else "without any action"
+    met = ", with the samples of the first bad batches among them" if acted and incident.samples_left == 0 else ""
     incident.outcome = f"{incident.watch_seen} healthy batches {rate}{met}"
     tx.move(incident, IncidentEvent.PROVEN if acted else IncidentEvent.HEALED)
     tx.run.suspicion_s = None
-    tx.record(incident, f"incident {incident.number} {incident.state}: {incident.outcome}")
+    tx.record(incident, texts.ended_line(tx.run, incident, tx.now_s))
     name = tx.name
-    tx.alert(
-        "resolved", f"{name}: incident {incident.number} {incident.state}", incident.outcome, Severity.INFO, incident
-    )
+    title = f"{name}: incident {incident.number} {texts.state_text(incident)}"
+    tx.alert("resolved", title, "", Severity.INFO, incident)
     keep(tx)

@@ -12,7 +12,6 @@ from monitor.core.policy.transaction import Transaction
 
 REVISIONS_MAX = 32  # of one incident: after twice as many batches as the last one, and at each new finding
 FIRST_BATCHES = 8
-CHANGES_TOLD = 3
 SELDOM_INCIDENTS = ("memory", "speed", "hang", "validation")  # of the others more is known when an incident opens
 
 
@@ -66,12 +65,3 @@ def _report_defect(tx: Transaction, error: Exception) -> None:
     place = traceback.extract_tb(error.__traceback__)[-1]
     what = f"{type(error).__name__} in {place.name}, line {place.lineno}: {error}"
     tx.notify(f"a defect of trainwarden in the diagnosis, please report it: {what}", Severity.CRITICAL)
-
-
-def in_short(incident: Incident) -> str:
-    """The verdict and the largest changes, for a message; empty: there is no diagnosis."""
-    found = incident.diagnosis
-    if found is None:
-        return ""
-    changes = " ".join(shift.text for shift in found.shifts[:CHANGES_TOLD])
-    return f" {found.text} What changed: {changes}" if changes else f" {found.text}"

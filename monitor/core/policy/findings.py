@@ -7,13 +7,13 @@ and however long it lasts it is one entry in the report, one line on the termina
 from __future__ import annotations
 
 from monitor.core.model import Finding, RaiseAlert, Severity
-from monitor.core.policy import stack_collection
+from monitor.core.policy import stack_collection, texts
 from monitor.core.policy.diagnosing import cause_of, diagnosed_again
 from monitor.core.policy.incidents import on_findings as on_critical
 from monitor.core.policy.transaction import Transaction
-from monitor.core.state.run import RunState, Streak
+from monitor.core.state.ongoing_findings import STREAK_GAP_BATCHES
+from monitor.core.state.run import Streak
 
-STREAK_GAP_BATCHES = 300  # as long without a finding ends a streak; detectors may look every 256 batches only
 ALERT_GAP_BATCHES = 1000  # no second alert of one detector sooner
 FINDINGS_MAX = 200  # of a run, for the report; the counters hold the rest
 STREAKS_MAX = 4096
@@ -46,7 +46,7 @@ def _note(tx: Transaction, finding: Finding) -> None:
     where = f"epoch {finding.at.epoch} batch {finding.at.batch}"
     tx.notify(f"{where}: {finding.summary}", finding.severity)
     if finding.severity is Severity.WARNING:
-        _alert(tx, finding, where)
+        _alert(tx, finding)
 
 
 def _new(tx: Transaction, finding: Finding) -> bool:
@@ -65,7 +65,7 @@ def _new(tx: Transaction, finding: Finding) -> bool:
     return worse
 
 
-def _alert(tx: Transaction, finding: Finding, where: str) -> None:
+def _alert(tx: Transaction, finding: Finding) -> None:
     run, at = tx.run, finding.at
     generation, count = run.watch_alerts.get(finding.detector, (0, 0))
     if generation == at.generation and at.count - count < ALERT_GAP_BATCHES:
@@ -73,25 +73,5 @@ def _alert(tx: Transaction, finding: Finding, where: str) -> None:
     run.watch_alerts[finding.detector] = (at.generation, at.count)
     about = f"{run.spec.run}/watch/{finding.detector}/{at.generation}/{at.count}"
     title = f"{tx.name}: {finding.summary}"
-    since = f"epoch {finding.since.epoch}, batch {finding.since.batch}"
-    text = f"Seen at {where}, since {since}. Nothing is done about it: the policy only tells of {finding.detector}."
-    if cause := cause_of(tx, finding):
-        text = f"{text} {cause}"
+    text = texts.watch_text(finding, cause_of(tx, finding))
     tx.effects.append(RaiseAlert(about, run.spec.run, "watch", finding.severity, "", title, text, tx.now_s))
-
-
-def going_on(run: RunState) -> list[Finding]:
-    """What detectors are saying now: the last finding told of each streak that has not ended, the worst first."""
-    if run.ended:
-        return []
-    told = {f"{finding.detector}/{finding.rank}": finding for finding in run.findings}
-    going = [told[key] for key, streak in run.streaks.items() if key in told and _lasts(run, streak, told[key])]
-    return sorted(going, key=lambda finding: -_ORDER.index(finding.severity))
-
-
-def _lasts(run: RunState, streak: Streak, finding: Finding) -> bool:
-    rank, at = run.ranks.get(finding.rank), finding.at
-    if rank is None or streak.generation != run.generation:
-        return False
-    of_this_streak = at.generation == streak.generation and at.count >= streak.began
-    return of_this_streak and rank.counts.batches - streak.count <= STREAK_GAP_BATCHES

@@ -12,6 +12,7 @@ from monitor.core.model import (
     Severity,
     Verdict,
 )
+from monitor.core.policy import texts
 from monitor.core.policy.cure_watch import keep
 from monitor.core.policy.incidents import decide, give_up, send
 from monitor.core.policy.lifecycle import IncidentEvent
@@ -94,23 +95,17 @@ def on_generation_exited(tx: Transaction, event: GenerationExited) -> None:
         _abandon(tx, incident)
     archive_generation(run)
     run.alive, run.exited_s, run.pending_order = False, exit_.ended_s, None
-    how = (
-        f"exit code {exit_.code}"
-        if exit_.code is not None
-        else f"signal {exit_.signal}"
-        if exit_.signal
-        else "exit code not known"
-    )
+    how = texts.exit_text(exit_)
     if event.relaunch:
         made_to = f", after {exit_.escalation}" if exit_.escalation else ""
-        tx.notify(f"generation {exit_.number} is gone ({how}{made_to}); relaunching")
+        tx.notify(f"generation {exit_.number} has ended ({how}{made_to}); it is started again")
     elif _failed(tx, event):
         name = tx.name
-        tx.notify(f"the training ended by itself: {how}", Severity.CRITICAL)
+        tx.notify(f"the training ended although nobody asked for it: {how}", Severity.CRITICAL)
         tx.alert(
             "run_failed",
             f"{name}: the training ended ({how})",
-            "It is not started again: nothing asked for that.",
+            texts.RUN_FAILED,
             Severity.CRITICAL,
         )
 
@@ -169,7 +164,10 @@ def on_run_ended(tx: Transaction, how: str, detail: str) -> None:
         f"{totals.nonfinite_batches} non-finite of {totals.batches} batches in all"
     )
     if not run.trainings:
-        tx.notify("no training was seen in it: the hooks attach to Ultralytics 8.3.213 and newer", Severity.WARNING)
+        tx.notify(
+            texts.NO_TRAINING,
+            Severity.WARNING,
+        )
     for known in run.incidents:
         tx.report(known)
     tx.effects.append(KeepState(tx.effect_id(), run.spec.run))
@@ -183,9 +181,9 @@ def _close(tx: Transaction, incident: Incident, incident_event: IncidentEvent, w
     )
     incident.outcome = f"{why}; {seen}"
     tx.move(incident, incident_event)
-    tx.record(incident, f"incident {incident.number} {incident.state}: {incident.outcome}", Severity.WARNING)
-    title = f"{tx.name}: incident {incident.number} ended unproven"
-    tx.alert("closed", title, incident.outcome, Severity.WARNING, incident)
+    tx.record(incident, texts.ended_line(tx.run, incident, tx.now_s), Severity.WARNING)
+    title = f"{tx.name}: incident {incident.number} ended before training was proven healthy"
+    tx.alert("closed", title, f"How it ended: {incident.outcome}.", Severity.WARNING, incident)
 
 
 def on_supervisor_changed(tx: Transaction, supervisor_pid: int) -> None:
@@ -198,12 +196,9 @@ def on_supervisor_changed(tx: Transaction, supervisor_pid: int) -> None:
     if supervisor_pid:
         tx.notify(f"the run has a supervisor again (process {supervisor_pid})")
         return
-    remedy = f"take it over with `trainwarden run --adopt {run.spec.run}`"
-    tx.notify(
-        f"the supervisor of this run is gone; the training goes on and is only observed: {remedy}", Severity.CRITICAL
-    )
-    title = f"{tx.name}: supervisor lost"
-    tx.alert("supervisor_lost", title, f"The training goes on and is only observed; {remedy}.", Severity.CRITICAL)
+    remedy = texts.no_supervisor(run.spec.run)
+    tx.notify(f"the supervisor of this run has died. {remedy}", Severity.CRITICAL)
+    tx.alert("supervisor_lost", f"{tx.name}: its supervisor has died", remedy, Severity.CRITICAL)
 
 
 def on_vanished(tx: Transaction) -> None:
@@ -216,7 +211,7 @@ def on_command(tx: Transaction, command: CommandGiven) -> None:
     """A person asks for a stop or a rollback."""
     run, incident = tx.run, tx.run.incident
     if not run.alive:
-        tx.notify(f"{command.by} asked to {command.kind}: nothing is running")
+        tx.notify(f"{command.by} asked to {command.kind}, but no training process is running")
         return
     tx.notify(f"{command.by} asked to {command.kind}", Severity.WARNING)
     if command.kind == "stop":
@@ -227,10 +222,10 @@ def on_command(tx: Transaction, command: CommandGiven) -> None:
         send(tx, order_for(run, "stop", f"{command.by} asked for it"))
         return
     if run.supervisor_pid == 0:
-        tx.notify("a rollback needs the run's supervisor, and it is gone", Severity.CRITICAL)
+        tx.notify("cannot roll back: the supervisor of this run has died", Severity.CRITICAL)
         return
     if incident is None or incident.state is IncidentState.MITIGATING:
-        _asked_for(tx, command) if incident is None else tx.notify("a rollback is under way already")
+        _asked_for(tx, command) if incident is None else tx.notify("a rollback has begun already")
         return
     _roll_back_now(tx, incident)
 

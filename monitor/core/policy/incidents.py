@@ -15,8 +15,9 @@ from monitor.core.model import (
     Severity,
     WritePlan,
 )
+from monitor.core.policy import texts
 from monitor.core.policy.choose import Action, choose
-from monitor.core.policy.diagnosing import diagnosed, in_short
+from monitor.core.policy.diagnosing import diagnosed
 from monitor.core.policy.lifecycle import IncidentEvent
 from monitor.core.policy.options import options_at
 from monitor.core.policy.planning import make_plan, order_for, with_plan
@@ -54,7 +55,7 @@ def on_findings(tx: Transaction, findings: list[Finding]) -> None:
                 decide(tx, incident)
         case IncidentState.WATCHING:
             tx.move(incident, IncidentEvent.AGAIN)
-            tx.record(incident, f"it is back: {findings[0].summary}", Severity.CRITICAL)
+            tx.record(incident, f"the problem is back: {findings[0].summary}", Severity.CRITICAL)
             decide(tx, incident)
         case IncidentState.OPEN | IncidentState.RELAPSED if not incident.waiting_for:
             decide(tx, incident)
@@ -87,13 +88,9 @@ def _open(tx: Transaction, findings: list[Finding]) -> None:
     key = f"{incident.family}/{incident.severity}"
     run.totals.incidents[key] = run.totals.incidents.get(key, 0) + 1
     incident.options = options_at(tx, incident)
-    where = f"epoch {first.at.epoch}, batch {first.at.batch}"
-    tx.record(
-        incident, f"incident {number} opened at {where}: {'; '.join(f.summary for f in findings)}", Severity.CRITICAL
-    )
-    title = f"{tx.name}: {first.summary}"
-    text = f"Opened at {where}; first bad batch: epoch {onset.epoch}, batch {onset.batch}."
-    text += f"{_first_tensor(run, onset.count)}{in_short(incident)}"
+    tx.record(incident, texts.opened_line(run, incident, tx.now_s), Severity.CRITICAL)
+    title = f"{tx.name}: {texts.opened_title(run, incident, tx.now_s)}"
+    text = texts.opened_details(_first_tensor(run, onset.count), texts.changes_text(incident))
     tx.alert("incident_opened", title, text, incident.severity, incident)
     decide(tx, incident)
 
@@ -136,7 +133,7 @@ def decide(tx: Transaction, incident: Incident) -> None:
             if incident.state is not IncidentState.WATCHING:
                 tx.move(incident, IncidentEvent.TOLD)
             _watch(tx, incident)
-            tx.record(incident, f"nothing is done about it: {action.reason}", Severity.WARNING)
+            tx.record(incident, f"no action: {action.reason}", Severity.WARNING)
         case "examine" if action.checkpoint:
             examine(tx, action.checkpoint)
             incident.waiting_for = action.checkpoint.digest
@@ -170,7 +167,11 @@ def _act(tx: Transaction, incident: Incident, action: Action) -> None:
     run.last_action_count = run.ranks[0].counts.batches if 0 in run.ranks else 0
     run.rollbacks_used += action.kind == "rollback"
     tx.move(incident, IncidentEvent.ACTED)
-    what = "adjusting in place" if action.checkpoint is None else f"rolling back to epoch {action.checkpoint.epoch}"
+    what = (
+        "changing the settings in place"
+        if action.checkpoint is None
+        else f"rolling back to epoch {action.checkpoint.epoch}"
+    )
     tx.record(incident, f"{what}: {action.reason}", Severity.WARNING)
     if action.checkpoint:
         why = judge(action.checkpoint, run, tx.policy.rollback)[1]
@@ -182,8 +183,8 @@ def give_up(tx: Transaction, incident: Incident, reason: str) -> None:
     """Stop the training, keep everything, and say so."""
     incident.action, incident.reason, incident.outcome = "stop", reason, f"given up: {reason}"
     tx.move(incident, IncidentEvent.SPENT)
-    tx.record(incident, f"given up, the training is stopped and everything is kept: {reason}", Severity.CRITICAL)
-    tx.alert("given_up", f"{tx.name}: given up", reason, Severity.CRITICAL, incident)
+    tx.record(incident, f"given up: the training is stopped and every file is kept; {reason}", Severity.CRITICAL)
+    tx.alert("given_up", f"{tx.name}: given up, the training is stopped", "", Severity.CRITICAL, incident)
     if tx.may_act and tx.run.alive:
         send(tx, order_for(tx.run, "stop", reason))
 
@@ -216,7 +217,7 @@ def failed(tx: Transaction, incident: Incident, why: str) -> None:
     if incident.action == "rollback":
         tx.run.totals.rollbacks["failed"] = tx.run.totals.rollbacks.get("failed", 0) + 1
     tx.move(incident, IncidentEvent.FAILED)
-    tx.record(incident, f"that failed: {why}", Severity.CRITICAL)
+    tx.record(incident, f"the action failed: {why}", Severity.CRITICAL)
     tx.run.last_action_count = -1  # nothing was done, so nothing has to cool down
     decide(tx, incident)
 
@@ -241,11 +242,11 @@ def on_answer(tx: Transaction, order_id: str, outcome: str, detail: str) -> None
         return
     incident.left_at = run.position
     incident.applied_s = tx.now_s
-    where = f"epoch {run.position.epoch}, batch {run.position.batch}" if run.position else "a batch boundary"
+    where = f"epoch {run.position.epoch}, batch {run.position.batch}" if run.position else "a place between two batches"
     if pending.kind == "adjust":
-        _applied(tx, incident, f"adjusted in place at {where}")
+        _applied(tx, incident, f"settings changed in place at {where}")
     else:
-        tx.record(incident, f"the training stopped at a batch boundary ({where}; {outcome})")
+        tx.record(incident, f"the training stopped between two batches ({where}; {outcome})")
 
 
 def _applied(tx: Transaction, incident: Incident, text: str) -> None:
@@ -263,7 +264,7 @@ def _applied(tx: Transaction, incident: Incident, text: str) -> None:
     tx.alert(
         kind,
         f"{tx.name}: {text}",
-        f"{incident.reason}. Settings: {changed}.",
+        f"Reason: {incident.reason}.",
         Severity.WARNING,
         incident,
     )
@@ -281,8 +282,8 @@ def on_plan_applied(tx: Transaction, plan_id: str, when: str, mismatches: tuple[
     if mismatches:
         tx.alert(
             "settings_differ",
-            f"{tx.run.spec.run}: settings differ from the plan",
-            "; ".join(mismatches),
+            f"{tx.name}: settings differ from the plan",
+            f"Settings that differ: {'; '.join(mismatches)}.",
             Severity.CRITICAL,
             incident,
         )
@@ -321,12 +322,10 @@ def on_tick(tx: Transaction) -> None:
     late = tx.now_s - run.pending_since_s
     if order.kind == "adjust" and late > ADJUST_TIMEOUT_S and incident and incident.state is IncidentState.MITIGATING:
         run.pending_order = None
-        failed(tx, incident, f"the order to adjust was not answered for {late:.0f} s")
+        failed(tx, incident, f"the training did not answer the order to change settings for {late:.0f} s")
     elif order.kind == "stop" and not order.plan and late > tx.policy.rollback.grace_s and run.supervisor_pid:
         run.pending_order = None  # with a plan the supervisor watches the clock itself
-        tx.notify(
-            f"the order to stop was not obeyed for {late:.0f} s: its supervisor ends the training", Severity.WARNING
-        )
+        tx.notify(texts.not_obeyed(late), Severity.WARNING)
         tx.effects.append(EndTraining(tx.effect_id(), run.spec.run))
     elif tx.now_s - run.pending_sent_s >= ORDER_AGAIN_S:
         run.pending_sent_s = tx.now_s

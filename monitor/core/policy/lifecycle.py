@@ -50,8 +50,8 @@ TABLE: dict[S, dict[IncidentEvent, S | str]] = {
         H.SPENT: S.GIVEN_UP,
         H.AGAIN: S.MITIGATING,  # batches between the order and the boundary
         H.ACTED: "one action at a time",
-        H.TOLD: "an action is under way",
-        H.HEALED: "an action is under way",
+        H.TOLD: "an action has begun",
+        H.HEALED: "an action has begun",
         H.PROVEN: "the action has not been applied yet",
         **_EVERY_LIVE,
     },
@@ -63,7 +63,7 @@ TABLE: dict[S, dict[IncidentEvent, S | str]] = {
         H.ACTED: S.MITIGATING,  # a person asks for a rollback, or what only told may act now
         H.TOLD: S.WATCHING,
         H.APPLIED: S.WATCHING,  # the second reading back, at the ramp's end
-        H.FAILED: "no action is under way",
+        H.FAILED: "no action has begun",
         **_EVERY_LIVE,
     },
     S.RELAPSED: {
@@ -89,4 +89,4 @@ def after(state: S, incident_event: IncidentEvent) -> S:
     found = TABLE[state][incident_event]
     if isinstance(found, S):
         return found
-    raise Impossible(f"an incident that is {state} can't be met by '{incident_event}': {found}")
+    raise Impossible(f"an incident that is {state} cannot take '{incident_event}': {found}")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
-
+from monitor.core.format import batches, duration, minute, percent
 from monitor.core.model import Incident, Option
 from monitor.core.policy.choose import choose
 from monitor.core.policy.transaction import Transaction
@@ -30,37 +29,39 @@ def options_at(tx: Transaction, incident: Incident) -> list[Option]:
     return [
         Option("stop and strengthen", _back_to(run, first) if first else "no clean checkpoint to go back to", back),
         Option(
-            "adjust in place", "nothing is redone; the guard must have kept the state clean", chosen.kind == "adjust"
+            "adjust in place",
+            "no batch is done again; the guard must have kept the weights clean",
+            chosen.kind == "adjust",
         ),
         Option("go on", _going_on(run, incident), chosen.kind in ("watch", "wait")),
         Option("go further back", _further_back(tx, first), chosen=False),
-        Option("stop and keep everything", "the rest of the training is not done", chosen.kind == "stop"),
+        Option("stop and keep everything", "the rest of the training is not trained", chosen.kind == "stop"),
     ]
 
 
 def _back_to(run: RunState, checkpoint: CheckpointState) -> str:
     position, training, pace = run.position, run.training, pace_s(run)
     if position is None or training is None:
-        return f"back to epoch {checkpoint.epoch}"
+        return f"goes back to the end of epoch {checkpoint.epoch}"
     redo = redo_batches(checkpoint.epoch, position, training.batches_per_epoch)
-    text = f"back to epoch {checkpoint.epoch}: {redo} batches are redone"
+    text = f"goes back to the end of epoch {checkpoint.epoch}: {batches(redo)} to do again"
     if pace is None:
         return text
     left = remaining(position, training.epochs, training.batches_per_epoch).batches
     end = finish_s(run.ranks[0].last_batch_s or run.opened_s, left, pace, redo)
-    return f"{text}, {redo * pace / 3600:.2f} h at this run's pace; {_when(end, run.spec.deadline_s)}"
+    return f"{text}, {duration(redo * pace)} at this run's pace; {_when(end, run.spec.deadline_s)}"
 
 
 def _going_on(run: RunState, incident: Incident) -> str:
     """What goes on at the rate since the onset, to the end of this epoch."""
     position, row = incident.opened_at, _row_of(run, incident)
     if row is None:
-        return "not projected: the epoch has not been seen"
+        return "not known: no batch of this epoch was recorded"
     since = max(row.batches, 1)
     rate = failure_rate(row.nonfinite, since)
     total = row.nonfinite + projected_nonfinite(rate, row.batches_per_epoch - position.batch - 1)
-    seen = f"{row.nonfinite} non-finite of {since} batches is {rate:.2%}"
-    return f"{seen}; about {total} by the end of epoch {row.epoch}, each a step that is not taken"
+    seen = f"{row.nonfinite} of {since} batches are not finite ({percent(rate)})"
+    return f"{seen}; about {total} by the end of epoch {row.epoch}, and each costs an optimizer step"
 
 
 def _row_of(run: RunState, incident: Incident) -> EpochRow | None:
@@ -76,7 +77,7 @@ def _further_back(tx: Transaction, first: CheckpointState | None) -> str:
 
 
 def _when(end_s: float, deadline_s: float | None) -> str:
-    text = f"the training ends {datetime.fromtimestamp(end_s, timezone.utc):%Y-%m-%d %H:%M} UTC"
+    text = f"the training ends on {minute(end_s)}"
     if deadline_s is None:
         return text
     return f"{text}, the deadline is {'kept' if deadline_kept(end_s, deadline_s) else 'missed'}"

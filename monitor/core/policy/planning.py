@@ -35,7 +35,7 @@ def make_plan(
     """
     training = run.training
     if training is None:
-        raise ValueError(f"run {run.spec.run} has not told its settings yet: nothing to plan with")
+        raise ValueError(f"run {run.spec.run} has not reported its settings yet, so no plan can be made")
     incident.before = incident.before or current(run, training)
     user = next((i.before for i in run.incidents if i.before), incident.before)
     restart = target is not None

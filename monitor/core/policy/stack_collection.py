@@ -13,6 +13,7 @@ import sys
 import msgspec
 
 from monitor.core.model import Finding, LookAtTraining, RaiseAlert, SendOrder, Severity, StacksTaken
+from monitor.core.policy import texts
 from monitor.core.policy.planning import order_for
 from monitor.core.policy.transaction import Transaction
 from monitor.core.state.stacks import Standstill, TakenStacks
@@ -121,7 +122,7 @@ def _tell(tx: Transaction, streak: Standstill) -> None:
         return
     streak.told = True
     taken = [t for t in run.stacks.taken if (t.generation, t.count) == (streak.generation, streak.count)]
-    said = _said(taken) or "nobody could say where it stands: neither its hook nor anybody outside answered"
+    said = _said(taken) or texts.NO_STACKS
     of_it = incident if incident is not None and incident.family == HANG else None
     if of_it is not None:
         tx.record(of_it, said, Severity.WARNING)
@@ -129,7 +130,7 @@ def _tell(tx: Transaction, streak: Standstill) -> None:
         tx.notify(said, Severity.WARNING)
     if taken:  # the alert that something hangs is out already
         about = f"{run.spec.run}/stacks/{streak.generation}/{streak.count}"
-        title = f"{tx.name}: where the training stands still"
+        title = f"{tx.name}: training does not progress"
         known = of_it.id if of_it is not None else ""
         tx.effects.append(RaiseAlert(about, run.spec.run, "stacks", Severity.WARNING, known, title, said, tx.now_s))
 

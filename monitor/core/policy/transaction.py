@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from monitor.core.model import Effect, Finding, Incident, IncidentEntry, RaiseAlert, Say, Severity, WriteReport
 from monitor.core.policy.lifecycle import IncidentEvent, after
 from monitor.core.policy.settings import Policy
+from monitor.core.policy.texts import incident_text
 from monitor.core.state.run import RunState
 from monitor.core.state.stats import clear
 
@@ -57,13 +58,17 @@ class Transaction:
             self.effects.append(WriteReport(self.effect_id(), self.run.spec.run, incident.id))
 
     def alert(self, kind: str, title: str, text: str, severity: Severity, incident: Incident | None = None) -> None:
-        """Tell people, wherever they are. The id is the same for the same event of the same incident."""
+        """Notify people. With an incident the text begins with its summary.
+
+        The id is the same for the same event of the same incident.
+        """
         about = (
             f"{incident.id}/{kind}/{incident.attempts}"
             if incident
             else f"{self.run.spec.run}/{kind}/{self.run.generation}"
         )
         known = incident.id if incident else ""
+        text = incident_text(self.run, incident, self.now_s, text) if incident else text
         self.effects.append(RaiseAlert(about, self.run.spec.run, kind, severity, known, title, text, self.now_s))
 
     def move(self, incident: Incident, incident_event: IncidentEvent) -> None:

@@ -127,7 +127,7 @@ class Api:
         return _json(self._health())
 
     async def runs(self, _: Request) -> Response:
-        return _json([snapshots.summary_of(run) for run in self._pipeline.core.fleet.runs.values()])
+        return _json([snapshots.run_summary_of(run) for run in self._pipeline.core.fleet.runs.values()])
 
     async def detail(self, request: Request) -> Response:
         return _json(snapshots.detail_of(self._run(request), self._clock.now_s(), self._health().port))
@@ -214,7 +214,7 @@ class Api:
         name = request.path_params["run"]
         if not RUN_ID.fullmatch(name):
             raise HTTPException(
-                400, f"run {name[:80]!r}: is no run id: letters, digits, '.', '_' and '-' only, at most 64"
+                400, f"run {name[:80]!r}: is not a run id: letters, digits, '.', '_' and '-' only, at most 64"
             )
         run = self._pipeline.core.fleet.runs.get(name)
         if run is None:
@@ -255,7 +255,7 @@ async def _body(request: Request, kind: type[Body]) -> Body:
     try:
         return msgspec.json.decode(bytes(data) or b"{}", type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise HTTPException(400, f"{request.url.path}: the body is no {kind.__name__} ({error})") from error
+        raise HTTPException(400, f"{request.url.path}: the body is not a {kind.__name__} ({error})") from error
 
 
 def _number(request: Request, name: str, default: float) -> float:

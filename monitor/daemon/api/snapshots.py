@@ -1,4 +1,4 @@
-"""What the API says of a run, as values. Pure: made from the state in the loop, encoded anywhere."""
+"""What the API answers about a run, as values. Pure: made from the state in the loop, encoded anywhere."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import msgspec
 
 from monitor.core.model import Finding, Incident
 from monitor.core.policy import trust
-from monitor.core.policy.findings import going_on
 from monitor.core.policy.settings import Policy
 from monitor.core.state import projection
 from monitor.core.state.fold import totals_now
+from monitor.core.state.ongoing_findings import going_on
 from monitor.core.state.run import RunState
+from monitor.core.summary import shown_incident, summary_of
 
 FINDINGS_SHOWN = 20
 
@@ -39,12 +40,12 @@ class IncidentSummary(msgspec.Struct, frozen=True):
 
 
 class FindingLine(msgspec.Struct, frozen=True):
-    """What a detector is saying now."""
+    """What a detector reports now."""
 
     detector: str
     severity: str
     rank: int
-    epoch: int  # where it was last told
+    epoch: int  # where it was last reported
     batch: int
     since_epoch: int
     since_batch: int
@@ -100,10 +101,11 @@ class RunDetail(msgspec.Struct, frozen=True):
     incidents: int
     final_metrics: dict[str, float]
     port: int
+    in_short: tuple[tuple[str, str], ...] = ()  # label and sentence of each line of the summary
 
 
 class CheckpointLine(msgspec.Struct, frozen=True):
-    """A checkpoint and what may be believed of it."""
+    """A checkpoint and whether it may be trusted."""
 
     epoch: int
     generation: int
@@ -139,7 +141,7 @@ def incident_of(incident: Incident) -> IncidentSummary:
     )
 
 
-def summary_of(run: RunState) -> RunSummary:
+def run_summary_of(run: RunState) -> RunSummary:
     """The run in a line."""
     counts, position, training = totals_now(run), run.position, run.training
     return RunSummary(
@@ -193,7 +195,7 @@ def detail_of(run: RunState, now_s: float, port: int) -> RunDetail:
         eta_s = projection.finish_s(now_s, left.batches, pace_s)
     leader = run.ranks.get(0)
     return RunDetail(
-        summary=summary_of(run),
+        summary=run_summary_of(run),
         detail=run.ended_detail,
         framework=training.framework if training else "",
         device=training.device if training else "",
@@ -211,6 +213,7 @@ def detail_of(run: RunState, now_s: float, port: int) -> RunDetail:
         incidents=len(run.incidents),
         final_metrics=run.final_metrics,
         port=port,
+        in_short=tuple(summary_of(run, shown_incident(run), now_s).labelled()),
     )
 
 

@@ -70,7 +70,7 @@ def _onset(text: str | None, where: str) -> int | None:
     try:
         return int(text)
     except ValueError:
-        raise LabelsError(f"{where}: onset {text!r} is no row; write a whole number from 0, or nothing") from None
+        raise LabelsError(f"{where}: onset {text!r} is not a row; write a whole number from 0, or nothing") from None
 
 
 class Share(msgspec.Struct, frozen=True):

@@ -57,7 +57,7 @@ def recognise(head: bytes, name: str) -> Importer:
     for importer in load_all().values():
         if importer.recognises(head, name):
             return importer
-    raise NotALog(name, "is no log of a known kind (it is not text, and no TensorBoard event file)")
+    raise NotALog(name, "is not a log of a known kind (neither text nor a TensorBoard event file)")
 
 
 def read_recording(data: bytes, name: str, mapping: Mapping[str, Role] | None = None) -> ImportedRun | Recording:

@@ -21,9 +21,9 @@ def hf_trainer_state(data: bytes, name: str) -> Log:
     try:
         history = parsed(data)["log_history"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UnreadableLog(name, f"is no whole JSON document ({error}); was it still being written?") from error
+        raise UnreadableLog(name, f"is not a complete JSON document ({error}); was it still being written?") from error
     if not isinstance(history, list):
-        raise UnreadableLog(name, "log_history is no list")
+        raise UnreadableLog(name, "log_history is not a list")
     rows: list[dict[str, Any]] = [row for row in history if isinstance(row, dict)]
     samples = [(i, flat(row)) for i, row in enumerate(rows, 1) if SUMMARY not in row]
     return Log(samples, {"loss": Role.LOSS, "step": Role.STEP, "epoch": Role.EPOCH}, "batch")

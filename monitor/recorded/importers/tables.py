@@ -53,7 +53,7 @@ def read_table(data: bytes, name: str) -> tuple[list[Sample], str]:
             elif cells:
                 samples.append((lines.line_num, numbers(names, cells)))
     except csv.Error as error:
-        raise UnreadableLog(name, f"line {lines.line_num} is no CSV ({error})") from error
+        raise UnreadableLog(name, f"line {lines.line_num} is not CSV ({error})") from error
     if samples and not text.endswith("\n") and len(cells) < len(header):
         samples.pop()
         return samples, f"line {lines.line_num} ends in the middle"

@@ -61,7 +61,7 @@ def tensorboard(data: bytes, name: str) -> Log:
     except _EndsEarly as error:
         why = str(error)
     except (struct.error, IndexError) as error:
-        raise UnreadableLog(name, f"record {number} is no event ({error})") from error
+        raise UnreadableLog(name, f"record {number} is not an event ({error})") from error
     samples.extend([(number, values)] if values else [])
     return Log(samples, {"step": Role.STEP}, "batch", why)
 

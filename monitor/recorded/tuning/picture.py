@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from xml.etree.ElementTree import Element, SubElement
 
 from monitor.recorded.tuning.search import Tuned
+from monitor.report.svg_elements import circle, document, segment, text, written
 
 COLUMNS, LINES = 60, 16
 WIDTH, HEIGHT, MARGIN = 640, 400, 56
+INNER, UPPER = WIDTH - 2 * MARGIN, HEIGHT - 2 * MARGIN
 TRIED, HELD_OUT, BASE, CHOSEN = "·", "o", "+", "●"
 COLOURS = {TRIED: "#b8b8b8", HELD_OUT: "#c05621", BASE: "#4a5568", CHOSEN: "#2b6cb0"}
 WORDS = {
     TRIED: "a point that was tried",
-    HELD_OUT: "held out: chosen without the runs it is judged on",
-    BASE: "the policy it began with",
+    HELD_OUT: "held out: chosen without the runs that judge it",
+    BASE: "the policy the search began with",
     CHOSEN: "chosen",
 }
-Mark = tuple[float, float, str]  # share of healthy runs told, recall, which
+Mark = tuple[float, float, str]  # share of healthy runs with a false alarm, recall, which
 
 
 def marks(tuned: Tuned) -> list[Mark]:
@@ -29,7 +32,7 @@ def marks(tuned: Tuned) -> list[Mark]:
 
 
 def text_picture(tuned: Tuned) -> list[str]:
-    """Recall upwards, the share of healthy runs told to the right."""
+    """Recall upwards, the share of healthy runs with a false alarm to the right."""
     drawn = marks(tuned)
     right = _right(drawn)
     grid = [[" "] * COLUMNS for _ in range(LINES)]
@@ -37,7 +40,7 @@ def text_picture(tuned: Tuned) -> list[str]:
         grid[round((1.0 - recall) * (LINES - 1))][round(share / right * (COLUMNS - 1))] = mark
     heads = {0: "100 %", LINES // 2: "recall", LINES - 1: "  0 %"}
     lines = [f"{heads.get(n, ''):>7} |{''.join(cells)}" for n, cells in enumerate(grid)]
-    foot = f"0 %{'healthy runs told':^{COLUMNS - 9}}{right:.1%}"
+    foot = f"0 %{'healthy runs with a false alarm':^{COLUMNS - 9}}{right:.1%}"
     return [*lines, " " * 8 + "+" + "-" * COLUMNS, " " * 9 + foot, *_legend(f"{mark} " for mark in WORDS)]
 
 
@@ -53,26 +56,27 @@ def svg_picture(tuned: Tuned) -> str:
     """The same as an SVG document of its own."""
     drawn = marks(tuned)
     right = _right(drawn)
-    inner, upper = WIDTH - 2 * MARGIN, HEIGHT - 2 * MARGIN
-
-    def dot(share: float, recall: float, mark: str) -> str:
-        at = f'cx="{MARGIN + share / right * inner:.1f}" cy="{MARGIN + (1.0 - recall) * upper:.1f}"'
-        return f'<circle {at} r="{3 if mark == TRIED else 5}" fill="{COLOURS[mark]}"/>'
-
-    ticks = [_text(MARGIN - 8, MARGIN + upper * (1.0 - n / 4), f"{n * 25} %", "end") for n in range(5)]
-    ticks += [_text(MARGIN + inner * n / 4, HEIGHT - MARGIN + 18, f"{right * n / 4:.1%}", "middle") for n in range(5)]
-    legend = [
-        f'<circle cx="{MARGIN + 12}" cy="{HEIGHT - MARGIN - 64 + 16 * n}" r="4" fill="{COLOURS[mark]}"/>'
-        + _text(MARGIN + 22, HEIGHT - MARGIN - 60 + 16 * n, word, "start")
-        for n, (mark, word) in enumerate(WORDS.items())
-    ]
-    frame = f'<path d="M{MARGIN} {MARGIN}V{HEIGHT - MARGIN}H{WIDTH - MARGIN}" fill="none" stroke="#333"/>'
-    names = _text(MARGIN, MARGIN - 16, "bad runs told", "start")
-    names += _text(WIDTH - MARGIN, HEIGHT - 12, "healthy runs told", "end")
-    body = "\n".join([frame, names, *ticks, *(dot(*mark) for mark in drawn), *legend])
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif"'
-    return f'{head} font-size="12">\n<rect width="100%" height="100%" fill="white"/>\n{body}\n</svg>\n'
+    root = document(WIDTH, HEIGHT, **{"font-family": "sans-serif", "font-size": "12"})
+    SubElement(root, "rect", {"width": "100%", "height": "100%", "fill": "white"})
+    _draw_axes(root, right)
+    for share, recall, mark in drawn:
+        x, y = MARGIN + share / right * INNER, MARGIN + (1.0 - recall) * UPPER
+        circle(root, x, y, 3 if mark == TRIED else 5, fill=COLOURS[mark])
+    _draw_legend(root)
+    return written(root, html=False) + "\n"
 
 
-def _text(x: float, y: float, words: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{words}</text>'
+def _draw_axes(root: Element, right: float) -> None:
+    segment(root, MARGIN, MARGIN, MARGIN, HEIGHT - MARGIN, stroke="#333")
+    segment(root, MARGIN, HEIGHT - MARGIN, WIDTH - MARGIN, HEIGHT - MARGIN, stroke="#333")
+    text(root, "bad runs found", MARGIN, MARGIN - 16, "start")
+    text(root, "healthy runs with a false alarm", WIDTH - MARGIN, HEIGHT - 12, "end")
+    for n in range(5):
+        text(root, f"{n * 25} %", MARGIN - 8, MARGIN + UPPER * (1.0 - n / 4), "end")
+        text(root, f"{right * n / 4:.1%}", MARGIN + INNER * n / 4, HEIGHT - MARGIN + 18, "middle")
+
+
+def _draw_legend(root: Element) -> None:
+    for n, (mark, words) in enumerate(WORDS.items()):
+        circle(root, MARGIN + 12, HEIGHT - MARGIN - 64 + 16 * n, 4, fill=COLOURS[mark])
+        text(root, words, MARGIN + 22, HEIGHT - MARGIN - 60 + 16 * n, "start")

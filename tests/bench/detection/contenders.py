@@ -10,8 +10,8 @@ from typing import Protocol
 
 from monitor.core.engine import Core, restored, snapshot
 from monitor.core.model import Entry, GenerationStarted, Input, RecordArrived, RunOpened, Say, Severity, Tick
-from monitor.core.policy.findings import STREAK_GAP_BATCHES
 from monitor.core.policy.settings import Policy
+from monitor.core.state.ongoing_findings import STREAK_GAP_BATCHES
 from monitor.core.state.run import RunState
 from tests.bench.detection.rules import RuleFactory
 from tests.bench.detection.streams import RUN, Arrived, DaemonRestarted, Observed, Step

@@ -47,7 +47,7 @@ def test_a_file_holds_one_secret_or_two_while_they_are_changed() -> None:
         ("", "holds 0 secrets"),
         (f"{KEY}\n{KEY}\n{KEY}\n", "holds 3 secrets"),
         ("short\n", "secret 1: 5 bytes; use 24 to 64"),
-        (f"{KEY}\nwhsec_!!\n", "secret 2: what follows whsec_ is no base64"),
+        (f"{KEY}\nwhsec_!!\n", "secret 2: what follows whsec_ is not base64"),
         ("x" * 65, "65 bytes"),
     ],
 )

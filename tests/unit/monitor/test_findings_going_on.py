@@ -9,8 +9,8 @@ import pytest
 
 from monitor.cli.status import detail_lines
 from monitor.core.model import RunEnded, Severity
-from monitor.core.policy.findings import STREAK_GAP_BATCHES, going_on
-from monitor.daemon.api.snapshots import summary_of
+from monitor.core.state.ongoing_findings import STREAK_GAP_BATCHES, going_on
+from monitor.daemon.api.snapshots import run_summary_of
 from tests.harness.streams import Stream, calm
 from tests.unit.monitor.cli.test_show import DETAIL
 from trainer_hooks.wire.messages import SettingChanged
@@ -69,8 +69,8 @@ def test_the_worst_comes_first(stream: Stream) -> None:
 
 
 def test_status_tells_each_with_its_rule_and_onset(stream: Stream) -> None:
-    summary = summary_of(stream.run)
+    summary = run_summary_of(stream.run)
     lines = dict(detail_lines(msgspec.structs.replace(DETAIL, summary=summary), now_s=stream.now_s))
     assert lines["findings"].startswith("warning: weight_decay/all changed from 0.1 to 0.3")
     assert lines["findings"].endswith("(settings_unexplained, since epoch 1, batch 99)")
-    assert dict(detail_lines(DETAIL, now_s=0.0))["findings"] == "none going on"
+    assert dict(detail_lines(DETAIL, now_s=0.0))["findings"] == "none now"

@@ -27,7 +27,7 @@ def test_labels_are_read_by_the_names_of_their_columns() -> None:
     [
         ("path,kind\na,b\n", r"l\.csv: has the columns path, kind; it needs path and label"),
         ("", r"l\.csv: has the columns none"),
-        ("path,label,onset\na,nan,soon\n", r"l\.csv: line 2: onset 'soon' is no row; write a whole number from 0"),
+        ("path,label,onset\na,nan,soon\n", r"l\.csv: line 2: onset 'soon' is not a row; write a whole number from 0"),
     ],
 )
 def test_a_file_that_holds_no_labels_is_refused(text: str, said: str) -> None:

@@ -28,7 +28,15 @@ def text() -> str:
 def test_the_page_is_sound_and_holds_the_whole_report(text: str) -> None:
     found = assert_inert(text)
     assert "Run the night" in found.text
-    for heading in ("In short", "Epochs", "Findings", "Incidents", "Orders and rollbacks", "Checkpoints", "Time lost"):
+    for heading in (
+        "The run in numbers",
+        "Epochs",
+        "Findings",
+        "Incidents",
+        "Orders and rollbacks",
+        "Checkpoints",
+        "Time lost",
+    ):
         assert heading in found.text
     assert found.tags.count("svg") == 6 + 5, "six panels of the whole run, five around its onset"
 

@@ -60,7 +60,7 @@ def test_47_epochs_more_take_9_6_days_at_the_runs_pace_and_11_75_at_six_hours() 
     assert (finish_s(NOW_S, left, SIX_HOURS_AN_EPOCH_S) - NOW_S) / 86400 == pytest.approx(11.75)
 
 
-def test_on_track_for_the_27th_fails_at_six_hours_and_is_a_coin_flip_at_the_runs_own_pace() -> None:
+def test_on_track_for_the_27th_fails_at_six_hours_and_is_uncertain_at_the_runs_own_pace() -> None:
     run, _ = night()
     left = (EPOCHS - 3) * BATCHES_PER_EPOCH
     pace = pace_s(run)

@@ -38,7 +38,7 @@ def test_evidence_for_and_against_and_the_test_are_told() -> None:
     text = "\n".join(likely_cause(training.run, training.incident, training.now_s))
     assert "for: sample" in text
     assert "against: images are loaded as bytes" in text
-    assert "The test that would settle it: " in text
+    assert "The test that would confirm it: " in text
 
 
 def test_hostile_names_are_words_in_it() -> None:
@@ -65,4 +65,4 @@ def test_a_run_of_an_older_daemon_has_no_such_section() -> None:
     assert incident.diagnosis is None
     assert likely_cause(run, incident, NOW_S) == []
     assert what_changed(run, incident, NOW_S) == []
-    assert "Likely cause" not in render(run, incident, NOW_S)
+    assert "## Likely cause" not in render(run, incident, NOW_S)

@@ -26,21 +26,21 @@ def told(*stacks: TakenStacks, family: str = "hang") -> str:
 def test_the_rank_that_stands_elsewhere_comes_first_and_the_others_together() -> None:
     waits = "MainThread\n  train.py:9 main\n  torch/distributed/c10d.py:3 all_reduce"
     text = told(taken(0, waits), taken(1, "MainThread\n  train.py:5 read_the_archive"), taken(2, waits))
-    section = text.split("## Where it stood still")[1]
+    section = text.split("## Where training stood still")[1]
     assert section.index("read_the_archive") < section.index("all_reduce")
-    assert "**Rank 1**, in phase train; told by its own hook" in section
+    assert "**Rank 1**, in phase train; read by its own hook" in section
     assert "**Rank 0, 2**" in section
 
 
 def test_who_looked_from_outside_is_said() -> None:
-    assert "told by faulthandler, /proc" in told(taken(0, "MainThread\n  a.py:1 f", how="faulthandler, /proc"))
+    assert "read by faulthandler, /proc" in told(taken(0, "MainThread\n  a.py:1 f", how="faulthandler, /proc"))
 
 
 @pytest.mark.parametrize("place", ["thread", "frame", "how"])
 def test_no_name_in_a_stack_is_markup(place: str) -> None:
     threads = (f"{HOSTILE}\n  a.py:1 f",) if place == "thread" else (f"MainThread\n  {HOSTILE}:1 f",)
     text = told(taken(0, *threads, how=HOSTILE if place == "how" else "hook"))
-    section = text.split("## Where it stood still")[1].split("\n## ")[0]
+    section = text.split("## Where training stood still")[1].split("\n## ")[0]
     assert "<img" not in section
     assert "](javascript" not in re.sub(r"\\.", "", section)
     assert "\n# Owned" not in section
@@ -58,6 +58,6 @@ def test_stacks_of_another_hour_are_not_told_in_this_incident() -> None:
 def test_deep_stacks_and_many_threads_are_cut() -> None:
     deep = "MainThread\n" + "\n".join(f"  a.py:{n} f{n}" for n in range(100))
     text = told(taken(0, deep, *(f"thread {n}\n  b.py:1 g" for n in range(30))))
-    assert "84 further out" in text
+    assert "84 outer calls" in text
     assert "and 23 more threads" in text
     assert "f99" in text

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from monitor.report.text import ROWS_MAX, about, duration, plural, safe, size, table, when
+from monitor.core.format import about, duration, plural, size, when
+from monitor.report.text import ROWS_MAX, safe, table
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.42, "0.4 s"), (58.4, "58 s"), (725.0, "12 min 5 s"), (17604.0, "4 h 53 min"), (829_440.0, "9.6 days")],
+    [
+        (0.42, "0.4 s"),
+        (58.4, "58 s"),
+        (65, "1 min 5 s"),
+        (725.0, "12 min 5 s"),
+        (17604.0, "4 h 53 min"),
+        (829_440.0, "9.6 days"),
+    ],
 )
 def test_a_duration_reads_as_a_person_says_it(seconds: float, text: str) -> None:
     assert duration(seconds) == text

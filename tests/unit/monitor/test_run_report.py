@@ -36,7 +36,7 @@ def rows(text: str, title: str) -> list[str]:
 
 def test_it_begins_with_the_run_and_where_it_stands(text: str) -> None:
     assert text.startswith("# Run the night\n\n**Finished** · run night · generation 2 ")
-    told = section(text, "In short")
+    told = section(text, "The run in numbers")
     assert "End: finished on" in told
     assert "in 2 generations, " in told
     assert "Rollbacks: 1 of 3 allowed" in told

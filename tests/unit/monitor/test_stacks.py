@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 
+from monitor.core.detectors.hang import HangConfig
 from monitor.core.model import Effect, Entry, Input, LookAtTraining, SendOrder, StacksTaken, Tick
-from monitor.core.policy.settings import Detectors, Hang, Policy
+from monitor.core.policy.settings import Detectors, Policy
 from monitor.core.policy.stack_collection import STREAKS_MAX
 from tests.harness.streams import Stream
 from trainer_hooks.wire.messages import Order, PhaseChanged, StacksSeen
@@ -44,7 +45,7 @@ class Standstill(Stream):
 
 
 def hung(ranks: int = 1, *, act: bool = False) -> Standstill:
-    stream = Standstill(policy=Policy(detectors=Detectors(hang=Hang(act=act))))
+    stream = Standstill(policy=Policy(detectors=Detectors(hang=HangConfig(act=act))))
     stream.event(PhaseChanged(0.0, 1, "train"))
     stream.train(ranks=ranks)
     stream.silent(31)
@@ -94,7 +95,7 @@ def test_when_nobody_answers_that_is_said_and_no_second_alert_goes_out() -> None
     stream = hung()
     stream.silent(60)
     assert [alert.kind for alert in stream.alerts] == ["watch"]
-    assert any("nobody could say where it stands" in said for said in stream.said)
+    assert any("not known where training stands still" in said for said in stream.said)
 
 
 def test_an_answer_that_nobody_asked_for_is_passed_over() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 from monitor.core.diagnosis.case import LAST_BATCHES, Case
-from monitor.core.diagnosis.number_text import batches, name, number
 from monitor.core.diagnosis.onset import EXCURSION
 from monitor.core.diagnosis.robust import shift
 from monitor.core.diagnosis.signal_samples import INSTANCES_MAX, LOSS, NORM, SHAPES
+from monitor.core.format import batches, name, number
 from trainer_hooks.wire.messages import NonfiniteSeen
 
 CHANCE_MAX = 0.01  # that one sample meets that many bad batches by chance

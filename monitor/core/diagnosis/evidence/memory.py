@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from monitor.core.diagnosis.case import Case
-from monitor.core.diagnosis.number_text import batches, number, where
+from monitor.core.diagnosis.position_text import where
+from monitor.core.format import batches, number
 from monitor.core.state.trace import MemoryRise
 
 MIB = 1 << 20

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 from monitor.core.diagnosis.case import Case
-from monitor.core.diagnosis.number_text import batches, name, number, times, where
+from monitor.core.diagnosis.position_text import where
 from monitor.core.diagnosis.rates import high_groups, jump, warm_up
 from monitor.core.diagnosis.signal_samples import NORM
+from monitor.core.format import batches, name, number, times
 from monitor.core.model import Position
 from trainer_hooks.wire.messages import SettingChanged
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from monitor.core.diagnosis.case import CLIMB_BATCHES, Case
-from monitor.core.diagnosis.number_text import batches, times
 from monitor.core.diagnosis.onset import EXCURSION
 from monitor.core.diagnosis.signal_samples import LOSS, NORM, Measure, finite
+from monitor.core.format import batches, times
 from trainer_hooks.wire.messages import Nonfinite
 
 PEAK = 10.0  # times the level (facts: x 10 to x 3,000 before the NaN)
@@ -124,9 +124,7 @@ def norm_infinite(case: Case) -> str:
 
 def norm_nan(case: Case) -> str:
     """What is no number at all is seldom an overflow: 0/0, or a root at 0."""
-    return (
-        "" if not any(math.isnan(b.grad_norm or 0.0) for b in case.bad) else "gradients were no numbers, not infinite"
-    )
+    return "" if not any(math.isnan(b.grad_norm or 0.0) for b in case.bad) else "gradients were NaN, not infinite"
 
 
 def buffers_clean(case: Case) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from monitor.core.diagnosis.case import Case
-from monitor.core.diagnosis.number_text import batches, number, times
 from monitor.core.diagnosis.robust import median
 from monitor.core.diagnosis.signal_samples import COMPUTE, WAIT_SHARE, Measure, finite
+from monitor.core.format import batches, number, times
 from monitor.core.model import Severity
 
 SHARE_MIN = 0.3  # of a batch's time: less waiting is no bound

@@ -6,9 +6,9 @@ import math
 import re
 
 from monitor.core.diagnosis.case import Case
-from monitor.core.diagnosis.number_text import batches, name, number
 from monitor.core.diagnosis.onset import EXCURSION
 from monitor.core.diagnosis.signal_samples import LOSS, finite
+from monitor.core.format import batches, name, number
 from monitor.core.model import Severity
 from trainer_hooks.wire.messages import Nonfinite
 

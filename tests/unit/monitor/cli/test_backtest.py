@@ -52,7 +52,7 @@ def test_one_damaged_file_is_named_and_the_others_still_run(logs: Path, capsys: 
     captured = capsys.readouterr()
     told = json.loads(captured.out)
     assert [Path(run["path"]).name for run in told["runs"]] == ["bad.csv", "calm.csv"]
-    assert "trainer_state.json: is no whole JSON document" in told["errors"][0]
+    assert "trainer_state.json: is not a complete JSON document" in told["errors"][0]
     assert "trainer_state.json" in captured.err
     assert "notes.txt" not in captured.out + captured.err, "what is no log is passed by in a folder"
 
@@ -146,14 +146,14 @@ def test_labels_come_as_numbers_in_json(logs: Path, capsys: pytest.CaptureFixtur
 def test_labels_for_none_of_the_files_are_refused(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (logs / "labels.csv").write_text("path,label\nother.csv,nan\n")
     assert execute(["backtest", "--labels", str(logs / "labels.csv"), str(logs / "calm.csv")]) == 2
-    assert "has a label for none of the files" in capsys.readouterr().err
+    assert "none of the files has a label in it" in capsys.readouterr().err
 
 
 def test_what_acting_costs_and_spares_is_said(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["backtest", str(logs / "below")]) == 1
     out = capsys.readouterr().out
     assert "policy   row 33, step 33, 2 rows after the onset: stop" in out
-    assert "costs nothing; the log goes on for 6 rows, spared if the run was lost" in out
+    assert "costs nothing; the log has 6 more rows, which a stop would have saved if the run was lost" in out
 
 
 def test_a_recorded_stream_is_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -180,7 +180,7 @@ def test_a_run_of_the_history_is_named_and_a_database_of_others_is_refused(
         database.execute("CREATE TABLE songs (name TEXT)")
     database.close()
     assert execute(["backtest", str(tmp_path)]) == 2
-    assert "is no history that can be read" in capsys.readouterr().err
+    assert "this is not a history that can be read" in capsys.readouterr().err
     (tmp_path / FILE_NAME).unlink()
     Store(tmp_path / FILE_NAME).close()
     assert execute(["backtest", "--run", "night"]) == 2
@@ -189,4 +189,4 @@ def test_a_run_of_the_history_is_named_and_a_database_of_others_is_refused(
 
 def test_nothing_to_read_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["backtest"]) == 2
-    assert "nothing to read; name files or folders" in capsys.readouterr().err
+    assert "there is nothing to read. Name files or folders" in capsys.readouterr().err

@@ -109,7 +109,7 @@ def test_json_holds_what_the_table_shows(capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.usefixtures("watched")
 def test_a_run_without_checkpoints_or_incidents_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["checkpoints", RUN]) == 0
-    assert "has saved no checkpoint yet" in capsys.readouterr().out
+    assert "has not saved a checkpoint yet" in capsys.readouterr().out
     assert execute(["report", RUN, "--incident", "1"]) == 2
     assert "has no incident" in capsys.readouterr().err
     assert execute(["report", RUN]) == 0
@@ -136,7 +136,7 @@ def test_a_run_that_is_over_can_not_be_stopped(served: Path, capsys: pytest.Capt
         client.post("/api/v1/runs", {"run": "done"})
         client.post(run_path("done", "ended"), {"how": "finished", "detail": "exit code 0"})
     assert execute(["stop", "done"]) == 2
-    assert "it is over (finished)" in capsys.readouterr().err
+    assert "this run has ended (finished)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["status", "report", "checkpoints", "stop", "rollback"])

@@ -103,7 +103,7 @@ def test_what_policy_check_refuses_is_invalid_by_the_schema_too(wrong: dict[str,
 def test_the_schema_says_what_each_number_is_for_and_what_it_is_by_default(schema: dict[str, Any]) -> None:
     budget = schema["$defs"]["Rollback"]["properties"]["budget"]
     assert (budget["default"], budget["minimum"], budget["maximum"]) == (Policy().rollback.budget, 0, 100)
-    assert "rollbacks a run may spend" in budget["description"]
+    assert "A run may spend this many rollbacks" in budget["description"]
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,9 @@ def test_the_schema_says_what_each_number_is_for_and_what_it_is_by_default(schem
         ("  budget: 3.5", "p.yaml:3:3: rollback.budget: 3.5 is not a whole number; write one from 0 to 100"),
         ("  budget: many", "p.yaml:3:3: rollback.budget: 'many' is not a whole number; write one from 0 to 100"),
         ("  budget:", "p.yaml:3:3: rollback.budget: nothing is not a whole number; write one from 0 to 100"),
-        ("  buget: 1", "p.yaml:3:3: rollback.buget: is no key of rollback; did you mean 'budget'?"),
+        ("  buget: 1", "p.yaml:3:3: rollback.buget: is not a key of rollback; did you mean 'budget'?"),
         ("  budget: 1\n  budget: 2", "p.yaml:4:3: key 'budget' is there twice; keep one of the two"),
-        ("  budget: [1", "p.yaml:4:4: is no YAML (expected ',' or ']'"),
+        ("  budget: [1", "p.yaml:4:4: is not YAML (expected ',' or ']'"),
         ("  - 1", "p.yaml:2:1: rollback: the value is not a section; write keys indented below it: budget"),
     ],
 )

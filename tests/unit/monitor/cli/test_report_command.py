@@ -100,8 +100,8 @@ def _digest(path: Path) -> str:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["report"], "name one RUN, or two with --compare"),
-        (["report", "night-1", "--compare", "night-1", "calm-2"], "name one RUN, or two with --compare"),
+        (["report"], "name one RUN, or two runs with --compare"),
+        (["report", "night-1", "--compare", "night-1", "calm-2"], "name one RUN, or two runs with --compare"),
         (["report", "--incident", "1", "--compare", "night-1", "calm-2"], "--incident is for one RUN"),
         (["report", "night-3"], "did you mean 'night-1'?"),
         (["report", "--compare", "night-1", "nobody"], "the latest are night-1, calm-2"),
@@ -173,7 +173,7 @@ def test_where_only_the_incidents_reports_are_left_they_are_the_report(
     _reported(home)
     assert execute(["report", "night"]) == 0
     shown = capsys.readouterr().out
-    assert shown.startswith("# Run night\n\nThe history does not hold it any more.")
+    assert shown.startswith("# Run night\n\nThe history does not hold this run any more.")
     assert "# Incident 1\n\n# Incident 2" in shown
 
 
@@ -182,7 +182,7 @@ def test_one_incident_can_be_asked_for(home: Path, capsys: pytest.CaptureFixture
     assert execute(["report", "night", "--incident", "1"]) == 0
     assert capsys.readouterr().out == "# Incident 1\n"
     assert execute(["report", "night", "--incident", "9"]) == 2
-    assert "has no report of incident 9; there are those of 1, 2" in capsys.readouterr().err
+    assert "there is no report of incident 9; there are reports of 1, 2" in capsys.readouterr().err
 
 
 def test_a_run_of_which_nothing_is_left_can_not_be_reported_or_compared(
@@ -190,9 +190,9 @@ def test_a_run_of_which_nothing_is_left_can_not_be_reported_or_compared(
 ) -> None:
     announce(home, "night")
     assert execute(["report", "night"]) == 2
-    assert "neither a daemon nor the history knows it any more, and it has no incident" in capsys.readouterr().err
+    assert "neither the daemon nor the history has this run any more, and it has no incident" in capsys.readouterr().err
     assert execute(["report", "--compare", "night", "night"]) == 2
-    assert "kept no state to compare" in capsys.readouterr().err
+    assert "holds no state to compare" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("two_runs")

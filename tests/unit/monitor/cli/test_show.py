@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from monitor.cli.show import ago, duration, moment, print_table, printable
+from monitor.cli.show import print_table, printable
 from monitor.cli.status import detail_lines
+from monitor.core.format import ago, duration, moment
 from monitor.daemon.api.snapshots import IncidentSummary, RunDetail, RunSummary
 
 INCIDENT = IncidentSummary(
@@ -27,7 +28,15 @@ DETAIL = RunDetail(
 
 @pytest.mark.parametrize(
     ("seconds", "shown"),
-    [(0, "0 s"), (119, "119 s"), (120, "2 min"), (3599, "1 h 0 min"), (17580, "4 h 53 min"), (829440, "9.6 days")],
+    [
+        (0, "0 s"),
+        (119, "1 min 59 s"),
+        (120, "2 min 0 s"),
+        (3599, "59 min 59 s"),
+        (3599.6, "1 h 0 min"),
+        (17580, "4 h 53 min"),
+        (829440, "9.6 days"),
+    ],
 )
 def test_a_duration_is_said_in_the_units_that_matter(seconds: float, shown: str) -> None:
     assert duration(seconds) == shown

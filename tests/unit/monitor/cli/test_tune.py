@@ -37,7 +37,7 @@ def test_what_was_chosen_is_printed_drawn_and_written(
     assert execute([*arguments, "--output", str(policy), "--picture", str(picture)]) == 0
     out = capsys.readouterr().out
     assert "6 healthy and 3 bad runs of 9 groups, 3 folds (seed 0), 2 points of 1 settings tried" in out
-    assert "held out: bad runs told" in out
+    assert "held out: bad runs found" in out
     assert picture.read_text().startswith("<svg ")
     assert execute(["policy", "check", str(policy)]) == 0
     assert read_policy(str(policy))[1].detectors.loss_spike.spreads in (3.5, 8.0)
@@ -46,7 +46,7 @@ def test_what_was_chosen_is_printed_drawn_and_written(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--detector", "los_spike"], "'los_spike': is no detector; there are"),
+        (["--detector", "los_spike"], "'los_spike': is not a detector; there are"),
         (["--try", "loss_spike.spreads"], "--try loss_spike.spreads: write DETECTOR.SETTING=VALUE,VALUE"),
     ],
 )
@@ -60,4 +60,4 @@ def test_a_setting_that_there_is_none_of_is_named(
 def test_a_search_needs_runs_of_both_kinds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "labels.csv").write_text("path,label\na.csv,healthy\n")
     assert execute(["tune", "--labels", str(tmp_path / "labels.csv")]) == 2
-    assert "a search needs healthy and bad runs" in capsys.readouterr().err
+    assert "the search needs healthy and bad runs" in capsys.readouterr().err

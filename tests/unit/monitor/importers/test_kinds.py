@@ -151,9 +151,9 @@ def test_a_column_named_by_hand_must_be_there() -> None:
     ("data", "why"),
     [
         (b"", "is empty"),
-        (b"\x00" * 4096, "is no log of a known kind"),
+        (b"\x00" * 4096, "is not a log of a known kind"),
         (b"hello world\n", "no column is a training loss"),
-        (b'{"log_history": [{"loss": 1.0', "no whole JSON document"),
+        (b'{"log_history": [{"loss": 1.0', "not a complete JSON document"),
         (b'{"loss": [1.0, 0.9', "neither JSON lines nor one whole JSON document"),
     ],
 )

@@ -85,7 +85,7 @@ def test_a_flipped_bit_is_a_named_error() -> None:
 
 
 def test_a_record_that_is_no_event_is_a_named_error() -> None:
-    with pytest.raises(UnreadableLog, match="record 2 is no event"):
+    with pytest.raises(UnreadableLog, match="record 2 is not an event"):
         read_log(VERSION + record(b"\x2a\x7f\x01"), "events")
 
 

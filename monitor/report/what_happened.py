@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from monitor.core.format import about, count, duration, percent, plural, size, value
 from monitor.core.model import Incident
 from monitor.core.state.fold import totals_now
 from monitor.core.state.projection import failure_rate, projected_nonfinite
 from monitor.core.state.run import EpochRow, RunState
 from monitor.report.epoch_rows import clean_row, onset_row, part_means, part_names
-from monitor.report.text import about, count, duration, percent, plural, safe, size, table, value
+from monitor.report.text import safe, table
 
 EPOCHS_BEFORE = 3  # shown ahead of the one it began in
 EPOCHS_MAX = 12
 SAME_BATCH = 1  # two maxima this many batches apart are one event: memory is read after the batch that took it
 
 
-def summary(run: RunState, incident: Incident, now_s: float) -> list[str]:
+def what_happened(run: RunState, incident: Incident, now_s: float) -> list[str]:
     """The count, the rate, what it would come to, and what the detectors said."""
     lines = ["## What happened", ""]
     row = onset_row(run, incident)
@@ -52,7 +53,7 @@ def epochs(run: RunState, incident: Incident, now_s: float) -> list[str]:
     first = (incident.onset.generation, incident.onset.epoch)
     before = [row for row in run.epochs if (row.generation, row.epoch) < first][-EPOCHS_BEFORE:]
     after = [row for row in run.epochs if (row.generation, row.epoch) >= first]
-    return epoch_table(run, "## Epoch against epoch", (before + after)[:EPOCHS_MAX])
+    return epoch_table(run, "## Epochs side by side", (before + after)[:EPOCHS_MAX])
 
 
 def epoch_table(run: RunState, title: str, rows: list[EpochRow]) -> list[str]:
@@ -167,6 +168,6 @@ def _memory_driver(row: EpochRow, clean: EpochRow | None) -> str:
     fullest = f"the fullest image of the epoch held {objects} (batch {count(row.instances_max_at)})"
     if abs(row.instances_max_at - row.reserved_max_at) <= SAME_BATCH:
         more = f", against {count(clean.instances_max)} in epoch {clean.epoch}" if clean and clean.instances_max else ""
-        why = "label assignment takes memory by the fullest image, so it is no sign of the NaN"
+        why = "label assignment takes memory by the fullest image, so it does not point to the NaN"
         return f"In that batch {fullest}{more}: {why}."
     return f"That was another batch than the one where {fullest}: crowded images did not drive it."

@@ -1,0 +1,99 @@
+"""What the policy writes on the terminal, into the timeline and into alerts. Pure.
+
+What is said about an incident begins with its summary (monitor.core.summary), so that all texts say the same.
+"""
+
+from __future__ import annotations
+
+from monitor.core.format import batch_at, duration, percent
+from monitor.core.model import Finding, Incident
+from monitor.core.state.run import RunState
+from monitor.core.summary import summary_of
+from trainer_hooks.wire.runfolder import Exit
+
+CHANGES_NAMED = 3
+
+
+def state_text(incident: Incident) -> str:
+    """The state of an incident in words: resolved, given up, closed with run."""
+    return incident.state.value.replace("_", " ")
+
+
+def incident_text(run: RunState, incident: Incident, now_s: float, more: str = "") -> str:
+    """The text of every alert about an incident: its summary, a line for each question, then `more`."""
+    return "\n".join([*summary_of(run, incident, now_s).lines(), *([more] if more else [])])
+
+
+def opened_line(run: RunState, incident: Incident, now_s: float) -> str:
+    """The terminal line for an incident that opens."""
+    begun = batch_at(incident.onset.epoch, incident.onset.batch)
+    s = summary_of(run, incident, now_s)
+    return f"incident {incident.number} opened: {s.happened} It began at {begun}. Likely cause: {s.cause}"
+
+
+def ended_line(run: RunState, incident: Incident, now_s: float) -> str:
+    """The terminal line for an incident that ends."""
+    s = summary_of(run, incident, now_s)
+    rest = f"Now: {s.now} Time lost: {s.cost} What to do: {s.to_do}"
+    return f"incident {incident.number} {state_text(incident)}: {s.happened} {rest}"
+
+
+def opened_title(run: RunState, incident: Incident, now_s: float) -> str:
+    """The title of the alert for an incident that opens, after the name of the run."""
+    return summary_of(run, incident, now_s).happened.rstrip(".")
+
+
+def opened_details(first_tensor: str, changes: str) -> str:
+    """What the opening alert says below the summary."""
+    return "\n".join(text for text in (first_tensor.strip(), changes) if text)
+
+
+def changes_text(incident: Incident) -> str:
+    """The largest changes since the onset; empty: none is known."""
+    found = incident.diagnosis
+    named = " ".join(shift.text for shift in found.shifts[:CHANGES_NAMED]) if found is not None else ""
+    return f"What changed: {named}" if named else ""
+
+
+def watch_text(finding: Finding, cause: str) -> str:
+    """The text of an alert about a finding that opens no incident."""
+    where = batch_at(finding.at.epoch, finding.at.batch)
+    since = batch_at(finding.since.epoch, finding.since.batch)
+    text = f"Seen at {where}; it began at {since}. No action: the policy only alerts on {finding.detector}."
+    return f"{text} {cause}" if cause else text
+
+
+def exit_text(exit_: Exit) -> str:
+    """How a process ended."""
+    if exit_.code is not None:
+        return f"exit code {exit_.code}"
+    return f"signal {exit_.signal}" if exit_.signal else "exit code not known"
+
+
+NO_TRAINING = (
+    "no training was seen in this run. trainwarden attaches by itself to Ultralytics 8.3.213 and newer; for another "
+    "training loop see docs/loops.md"
+)
+NO_STACKS = "it is not known where training stands still: neither its hook nor the supervisor could read the stacks"
+RUN_FAILED = (
+    "Training has stopped. Nobody asked for that, so trainwarden does not restart it. "
+    "Read the last lines that the training printed, repair the cause, and start it again."
+)
+
+
+def no_supervisor(run: str) -> str:
+    """The supervisor of a run died."""
+    return (
+        "Training continues, but nothing can stop it or roll it back any more. "
+        f"Take it over with: trainwarden run --adopt {run}"
+    )
+
+
+def bad_batches(nonfinite: int, batches: int) -> str:
+    """4 so far (0.97 % of 412 batches)."""
+    return f"{nonfinite} so far ({percent(nonfinite / max(batches, 1))} of {batches} batches)"
+
+
+def not_obeyed(late_s: float) -> str:
+    """A stop that the training did not carry out in time."""
+    return f"the training did not stop within {duration(late_s)} of the order; its supervisor ends it now"

@@ -1,0 +1,122 @@
+"""The summary that everything for people begins with: at most eight plain sentences about a run or an incident. Pure.
+
+The report, `trainwarden status`, the terminal and the alerts all take it from here, so that all say the same.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from monitor.core.format import batch_at, count, minute, percent, plural
+from monitor.core.model import Incident
+from monitor.core.state.epoch_lookup import row_of
+from monitor.core.state.fold import totals_now
+from monitor.core.state.projection import failure_rate
+from monitor.core.state.run import RunState
+from monitor.core.summary.advice import to_do
+from monitor.core.summary.progress import done, now
+from monitor.core.summary.time_cost import deadline, time_lost
+
+LABELS = {
+    "happened": "What happened",
+    "since": "Since",
+    "cause": "Likely cause",
+    "done": "Done",
+    "now": "Now",
+    "cost": "Time lost",
+    "deadline": "Deadline",
+    "to_do": "What to do",
+}
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """One sentence or two for each question people ask first, in the order they ask. Empty: nothing to say."""
+
+    happened: str
+    since: str
+    cause: str  # or that it is not known
+    done: str
+    now: str  # whether training is healthy
+    cost: str  # in time
+    deadline: str
+    to_do: str
+
+    def labelled(self) -> list[tuple[str, str]]:
+        """Label and text of each line, eight at most."""
+        return [(label, text) for field, label in LABELS.items() if (text := getattr(self, field))]
+
+    def lines(self) -> tuple[str, ...]:
+        """The lines as the terminal and an alert show them."""
+        return tuple(f"{label}: {text}" for label, text in self.labelled())
+
+
+def summary_of(run: RunState, incident: Incident | None, now_s: float) -> Summary:
+    """The summary of an incident, or of a run without one, as it is at `now_s` (Unix time)."""
+    return Summary(
+        happened=what_happened(run, incident),
+        since=_since(run, incident),
+        cause=likely_cause(incident),
+        done=done(incident),
+        now=now(run, incident),
+        cost=time_lost(run, incident),
+        deadline=deadline(run, incident, now_s),
+        to_do=to_do(run, incident),
+    )
+
+
+def shown_incident(run: RunState) -> Incident | None:
+    """The incident that a summary of the whole run is about: the live one, else the latest."""
+    return run.incident or (run.incidents[-1] if run.incidents else None)
+
+
+def what_happened(run: RunState, incident: Incident | None) -> str:
+    """The trouble in one sentence, with its numbers."""
+    if incident is None:
+        return _without_incident(run)
+    if incident.family == "operator":
+        return "A person asked for a rollback."
+    row = row_of(run, incident.onset)
+    if incident.family == "nonfinite" and row is not None and row.nonfinite and row.batches:
+        rate = percent(failure_rate(row.nonfinite, row.batches))
+        counted = f"{count(row.nonfinite)} of {plural(row.batches, 'batch')}"
+        return f"{counted} in epoch {row.epoch} gave NaN or infinity ({rate})."
+    return _sentence(incident.findings[0].summary if incident.findings else incident.family)
+
+
+def _without_incident(run: RunState) -> str:
+    batches = plural(totals_now(run).batches, "batch")
+    if run.ended in ("failed", "held"):
+        return f"The run {run.ended} after {batches}{': ' + run.ended_detail if run.ended_detail else ''}."
+    reported = sum(run.totals.findings.values())
+    if not reported:
+        return f"No problem was found in {batches}."
+    return f"No incident in {batches}. The detectors reported {plural(reported, 'smaller finding')}."
+
+
+def _since(run: RunState, incident: Incident | None) -> str:
+    if incident is None:
+        return f"The run began on {minute(run.opened_s)}."
+    onset, opened = incident.onset, incident.opened_at
+    later = opened.count - onset.count if opened.generation == onset.generation else 0
+    noticed = f", {plural(later, 'batch')} later" if later > 0 else ""
+    return (
+        f"{_sentence(batch_at(onset.epoch, onset.batch))} The incident opened on {minute(incident.opened_s)}{noticed}."
+    )
+
+
+def likely_cause(incident: Incident | None) -> str:
+    """The cause, or that it is not known; empty where nothing needs one."""
+    if incident is None or incident.family == "operator":
+        return ""
+    found = incident.diagnosis
+    if found is None:
+        return "Not known."
+    leading = next((cause for cause in found.causes if cause.family == found.verdict), None)
+    if found.verdict and leading is not None:
+        return _sentence(leading.title)
+    guess = found.causes[0] if found.causes and found.causes[0].score > 0.0 else None
+    return f"Not known. Not enough evidence{f'; the best guess is: {guess.title}' if guess else ''}."
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."

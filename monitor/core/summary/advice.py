@@ -1,0 +1,67 @@
+"""What a person should do now, in one sentence or two. Pure."""
+
+from __future__ import annotations
+
+from monitor.core.model import Incident, IncidentState
+from monitor.core.state.run import RunState
+
+NOTHING = "Nothing."
+
+
+def to_do(run: RunState, incident: Incident | None) -> str:
+    """The next step for a person; that there is none where there is none."""
+    name = run.spec.run
+    if run.ended:
+        return _after_the_end(run, incident)
+    if run.alive and run.spec.act and run.supervisor_pid == 0 and run.generation:
+        return f"Take the run over; without a supervisor nothing can roll it back: trainwarden run --adopt {name}"
+    if incident is None:
+        return NOTHING
+    return _about_live(run, incident) if incident.live else _about_over(run, incident)
+
+
+def _about_live(run: RunState, incident: Incident) -> str:
+    waiting = incident.state in (IncidentState.OPEN, IncidentState.WATCHING) and not incident.attempts
+    if waiting and not run.spec.act:
+        return f"Decide: let it train, or stop it with: trainwarden stop {run.spec.run}. {_see(run)}"
+    if incident.state is IncidentState.WATCHING:
+        return f"{NOTHING} An alert follows when training is proven healthy, or when the problem comes back."
+    return f"{NOTHING} The next step is automatic."
+
+
+def _about_over(run: RunState, incident: Incident) -> str:
+    if incident.state is IncidentState.GIVEN_UP:
+        return f"Decide how to go on: {_how_to_go_on(incident)} {_see(run)}"
+    if incident.state is IncidentState.CLOSED:
+        return "Check the final metrics before you use this model: training was not proven healthy."
+    return _confirm(incident)
+
+
+def _after_the_end(run: RunState, incident: Incident | None) -> str:
+    if run.ended == "finished":
+        return _about_over(run, incident) if incident is not None else NOTHING
+    if run.ended == "stopped":
+        return "Start the training again when you want to go on."
+    if run.ended == "failed" and incident is None:
+        return "Read the last lines that the training printed, repair the cause, and start it again."
+    how = _how_to_go_on(incident) if incident is not None else "start the training again with other settings."
+    return f"Decide how to go on: {how} {_see(run)}"
+
+
+def _how_to_go_on(incident: Incident) -> str:
+    if incident.family == "hang":
+        return "look at where the training stood still, then start it again."
+    return "start the training again from a clean checkpoint, with other settings."
+
+
+def _see(run: RunState) -> str:
+    return f"Details: trainwarden report {run.spec.run}"
+
+
+def _confirm(incident: Incident) -> str:
+    """The one test that tells whether the likely cause is right."""
+    found = incident.diagnosis
+    leading = next((c for c in found.causes if c.family == found.verdict), None) if found is not None else None
+    if leading is None or not leading.test:
+        return NOTHING
+    return f"{NOTHING} To confirm the cause: {leading.test}"

@@ -1,0 +1,112 @@
+"""What was done about an incident, and whether the training is healthy now, in one sentence each. Pure."""
+
+from __future__ import annotations
+
+from monitor.core.format import count, plural
+from monitor.core.model import Incident, IncidentState
+from monitor.core.state.ongoing_findings import going_on
+from monitor.core.state.run import RunState
+
+ENDED = {
+    "finished": "The training finished.",
+    "failed": "The training failed",
+    "stopped": "The training was stopped",
+    "held": "The training is stopped and waits for you",
+}
+HEALTH = {
+    IncidentState.OPEN: "Not healthy: the problem is still there.",
+    IncidentState.RELAPSED: "Not healthy: the problem came back after the change.",
+    IncidentState.MITIGATING: "Not known yet: the change is not in force.",
+    IncidentState.CLOSED: "Not proven healthy: the run ended before that.",
+    IncidentState.LOST: "Not known: the training process vanished.",
+    IncidentState.HANDED_OVER: "Not checked: a person took over.",
+}
+DETECTORS_NAMED = 3
+
+
+def done(incident: Incident | None) -> str:
+    """The last action; empty where there was nothing to act on."""
+    if incident is None:
+        return ""
+    if incident.action == "stop":
+        before = f" after {plural(incident.rollbacks, 'rollback')}" if incident.rollbacks else ""
+        return f"The training was stopped{before}. Every file was kept."
+    if incident.state is IncidentState.HANDED_OVER and not incident.action:
+        return f"{incident.outcome}."
+    if incident.action in ("adjust", "rollback"):
+        return _acted(incident)
+    return _not_acted(incident)
+
+
+def _not_acted(incident: Incident) -> str:
+    if incident.waiting_for:
+        return "Nothing yet. A checkpoint is being examined first."
+    if incident.reason:
+        return f"Nothing: {incident.reason}."
+    chosen = next((option.name for option in incident.options if option.chosen), "")
+    return f"Nothing yet. The policy chose: {chosen}." if chosen else "Nothing."
+
+
+def _acted(incident: Incident) -> str:
+    changes = ", ".join(f"{c.setting} {c.old} -> {c.new}" for c in incident.changes) or "no setting changed"
+    again = f" (action {incident.attempts} of this incident)" if incident.attempts > 1 else ""
+    verb = _verb(incident)
+    if incident.action == "adjust":
+        return f"The training {verb} changed in place{again}: {changes}."
+    checkpoint = incident.plan.checkpoint if incident.plan else None
+    back = f" to the end of epoch {checkpoint.epoch}" if checkpoint else ""
+    return f"The training {verb} rolled back{back}{again}: {changes}."
+
+
+def _verb(incident: Incident) -> str:
+    if incident.state is IncidentState.MITIGATING:
+        return "is being"
+    applied = incident.applied_s is not None or incident.resumed_s is not None
+    return "was" if applied else "was to be"
+
+
+def now(run: RunState, incident: Incident | None) -> str:
+    """Whether training is healthy now."""
+    return " ".join(part for part in (_health(run, incident), _end(run), _other_findings(run, incident)) if part)
+
+
+def _health(run: RunState, incident: Incident | None) -> str:
+    if incident is None:
+        return "" if run.ended else _without_incident(run)
+    match incident.state:
+        case IncidentState.RESOLVED | IncidentState.RECOVERED:
+            return f"Healthy: {incident.outcome}."
+        case IncidentState.GIVEN_UP:
+            return f"Not healthy: {incident.reason or incident.outcome}."
+        case IncidentState.WATCHING:
+            return _watched(incident)
+    return HEALTH[incident.state]
+
+
+def _without_incident(run: RunState) -> str:
+    if not run.alive:
+        return "The training process is not running." if run.generation else "The training has not started yet."
+    return "Healthy." if run.training is not None else "The training has not started yet."
+
+
+def _watched(incident: Incident) -> str:
+    if incident.attempts == 0 and not incident.watch_seen:
+        return HEALTH[IncidentState.OPEN]
+    seen = f"{count(incident.watch_seen)} of the {plural(incident.watch_needed, 'healthy batch')}"
+    left = incident.samples_left if incident.attempts else None
+    samples = f" {plural(left, 'sample')} of the first bad batches did not come again yet." if left else ""
+    proof = "that prove the cure" if incident.attempts else "that end the incident"
+    return f"Not proven healthy yet: {seen} {proof} are done.{samples}"
+
+
+def _end(run: RunState) -> str:
+    if not run.ended:
+        return ""
+    text = ENDED.get(run.ended, f"The run ended: {run.ended}")
+    return text if text.endswith(".") else f"{text}{': ' + run.ended_detail if run.ended_detail else ''}."
+
+
+def _other_findings(run: RunState, incident: Incident | None) -> str:
+    family = incident.family if incident is not None else ""
+    names = list(dict.fromkeys(f"{f.detector} ({f.severity})" for f in going_on(run) if f.family != family))
+    return f"Other findings now: {', '.join(names[:DETECTORS_NAMED])}." if names else ""

@@ -1,0 +1,145 @@
+"""The summary: at most eight plain lines, and the same ones in the report, in `status` and in the alert."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from monitor.core.model import Cause, Diagnosis, IncidentState
+from monitor.core.state.run import RunState
+from monitor.core.summary import LABELS, Summary, shown_incident, summary_of
+from monitor.daemon.api.snapshots import detail_of
+from monitor.report import render
+from monitor.report.report_input import ReportInput
+from monitor.report.text import safe
+from monitor.report.whole import blocks, markdown
+from tests.harness.night import BATCHES_SEEN, NOW_S, night
+from tests.harness.report_inputs import rolled_back
+from tests.harness.world import World
+from trainer_hooks.wire.runfolder import RunSpec
+
+MARGIN = "2 h 10 min before the deadline of 2025-11-28 00:00 UTC"
+
+
+def of_night(**changes: Any) -> Summary:
+    """The summary of the night, with fields of its incident changed."""
+    run, incident = night()
+    run.supervisor_pid = 4711
+    for name, value in changes.items():
+        setattr(incident, name, value)
+    return summary_of(run, incident, NOW_S)
+
+
+def test_it_answers_the_questions_of_the_night_in_eight_lines() -> None:
+    assert of_night().lines() == (
+        "What happened: 73 of 7,550 batches in epoch 4 gave NaN or infinity (0.97 %).",
+        "Since: Epoch 4, batch 32. The incident opened on 2025-11-18 07:59 UTC, 7,517 batches later.",
+        "Likely cause: Not known.",
+        "Done: The training is being rolled back to the end of epoch 3: learning rate (lr0) 0.0005 -> 0.00025.",
+        "Now: Not known yet: the change is not in force.",
+        "Time lost: 53 min 49 s so far: 7,550 batches to train again.",
+        f"Deadline: Uncertain: at this pace the training ends on 2025-11-27 21:49 UTC, {MARGIN}.",
+        "What to do: Nothing. The next step is automatic.",
+    )
+
+
+def test_there_are_never_more_than_eight_lines() -> None:
+    assert len(LABELS) == 8
+
+
+def test_a_cause_is_named_only_where_the_diagnosis_names_one() -> None:
+    at = night()[1].onset
+    cause = Cause("learning_rate", "the learning rate is too high", 5.0, ("it jumped",), (), "Halve it.")
+    found = Diagnosis(at, at, "", "learning_rate", "", (cause,), (), ())
+    assert of_night(diagnosis=found).cause == "The learning rate is too high."
+    weak = msgspec.structs.replace(found, verdict="")
+    expected = "Not known. Not enough evidence; the best guess is: the learning rate is too high."
+    assert of_night(diagnosis=weak).cause == expected
+    assert of_night(diagnosis=msgspec.structs.replace(weak, causes=())).cause == "Not known. Not enough evidence."
+    over = of_night(diagnosis=found, state=IncidentState.RESOLVED, outcome="1000 healthy batches")
+    assert over.to_do == "Nothing. To confirm the cause: Halve it."
+
+
+@pytest.mark.parametrize(
+    ("changes", "now", "to_do"),
+    [
+        ({"state": IncidentState.OPEN, "action": ""}, "Not healthy: the problem is still there.", "automatic"),
+        ({"state": IncidentState.WATCHING, "watch_needed": 1000, "watch_seen": 250, "attempts": 1},
+         "Not proven healthy yet: 250 of the 1,000 healthy batches that prove the cure are done.", "An alert follows"),
+        ({"state": IncidentState.RELAPSED}, "Not healthy: the problem came back after the change.", "automatic"),
+        ({"state": IncidentState.RESOLVED, "outcome": "1000 healthy batches"}, "Healthy: 1000 healthy batches.", "No"),
+        ({"state": IncidentState.GIVEN_UP, "action": "stop", "reason": "no clean checkpoint is left"},
+         "Not healthy: no clean checkpoint is left.", "start the training again from a clean checkpoint"),
+        ({"state": IncidentState.HANDED_OVER}, "Not checked: a person took over.", "Nothing."),
+        ({"state": IncidentState.LOST}, "Not known: the training process vanished.", "Nothing."),
+        ({"state": IncidentState.CLOSED}, "Not proven healthy: the run ended before that.", "Check the final metrics"),
+    ],
+)  # fmt: skip
+def test_each_state_says_whether_training_is_healthy_and_what_to_do(
+    changes: dict[str, Any], now: str, to_do: str
+) -> None:
+    found = of_night(**changes)
+    assert found.now == now
+    assert to_do in found.to_do
+
+
+def test_where_nobody_may_act_a_person_has_to_decide() -> None:
+    run, incident = night()
+    run.supervisor_pid, run.spec = 4711, msgspec.structs.replace(run.spec, act=False)
+    incident.state, incident.action, incident.attempts = IncidentState.WATCHING, "", 0
+    incident.reason = "this run was started to be observed only"
+    found = summary_of(run, incident, NOW_S)
+    assert found.done == "Nothing: this run was started to be observed only."
+    assert found.to_do.startswith("Decide: let it train, or stop it with: trainwarden stop night-1.")
+
+
+def test_a_lost_supervisor_comes_before_everything_else() -> None:
+    run, incident = night()
+    assert run.supervisor_pid == 0
+    assert "trainwarden run --adopt night-1" in summary_of(run, incident, NOW_S).to_do
+
+
+@pytest.mark.parametrize(("days", "word"), [(5, "Missed"), (15, "Kept"), (None, "None was given.")])
+def test_the_deadline_is_kept_missed_or_was_not_given(days: int | None, word: str) -> None:
+    run, incident = night()
+    run.spec = msgspec.structs.replace(run.spec, deadline_s=None if days is None else NOW_S + days * 86400)
+    assert summary_of(run, incident, NOW_S).deadline.startswith(word)
+
+
+def test_time_lost_is_batches_and_time_without_training() -> None:
+    found = of_night(batches_discarded=BATCHES_SEEN, downtime_s=72.0, resumed_s=NOW_S, state=IncidentState.WATCHING)
+    assert found.cost == "55 min 1 s: 7,550 batches to train again and 1 min 12 s without training."
+
+
+def test_a_healthy_run_says_so() -> None:
+    world = World(epochs=2, batches_per_epoch=40)
+    world.train()
+    found = summary_of(world.run, shown_incident(world.run), world.now_s)
+    assert found.happened == "No problem was found in 80 batches."
+    assert found.now == "The training finished."
+    assert (found.cause, found.done, found.cost, found.to_do) == ("", "", "None.", "Nothing.")
+
+
+def test_a_failed_run_says_what_to_do() -> None:
+    run = RunState(spec=RunSpec(run="r", argv=("python",), cwd="/", created_s=NOW_S, act=True), policy="", opened_s=0)
+    run.ended, run.ended_s, run.ended_detail = "failed", NOW_S, "exit code 1"
+    found = summary_of(run, None, NOW_S)
+    assert found.happened == "The run failed after 0 batches: exit code 1."
+    assert found.to_do.startswith("Read the last lines that the training printed")
+
+
+def test_report_status_and_alert_begin_with_the_same_lines() -> None:
+    world = rolled_back()
+    (incident,) = world.run.incidents
+    lines = summary_of(world.run, incident, world.now_s).labelled()
+    top = [f"- **{label}:** {safe(text, 600)}" for label, text in lines]
+    assert render(world.run, incident, world.now_s).splitlines()[4 : 4 + len(top)] == top
+    assert markdown(blocks(ReportInput(world.run, world.now_s))).splitlines()[4 : 4 + len(top)] == top
+    assert list(detail_of(world.run, world.now_s, 9469).in_short) == lines
+    for alert in world.alerts:
+        if alert.incident:
+            assert alert.text.startswith("What happened: 1 of 36 batches in epoch 4 gave NaN or infinity")
+    closed = next(alert for alert in world.alerts if alert.kind == "closed")
+    assert [line for line in summary_of(world.run, incident, closed.at_s).lines() if line not in closed.text] == []
