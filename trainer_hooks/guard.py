@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import functools
 import math
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from threading import get_ident
 from typing import Any, Protocol
 
+import msgspec
 import torch
 
 from trainer_hooks.fail_open import FailOpen
@@ -37,8 +38,7 @@ class Scaler(Protocol):
     def get_scale(self) -> float: ...
 
 
-@dataclass(slots=True)
-class StepReport:
+class StepReport(msgspec.Struct):
     """What the guard saw and did in one batch. Without an optimizer step in it, everything is as below."""
 
     norm: torch.Tensor | None = None  # L2 before clipping, unscaled
@@ -92,15 +92,22 @@ class Guard:
         self._optimizer = optimizer
         self._owned = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         self._scaler = scaler
+        self.scales = scaler is not None and scaler.is_enabled()  # as of the present step
         self._scale: float | None = None
-        self._breaker = fail_open
+        self._fail_open = fail_open
         self._average: Any = None
+        self._own_update: Any = None  # what the average itself, not its class, had there
         self._loss: torch.Tensor | None = None
         self._backup = StatisticsBackup(model)
         self._good_steps = 0
         self._pending: list[tuple[Callable[[float], bool], torch.Tensor]] = []
         self.refresh()
         self._hook = optimizer.register_step_pre_hook(self._before_optimizer)
+
+    @property
+    def looking(self) -> bool:
+        """True: there are `measures`."""
+        return bool(self._pending)
 
     @property
     def protects(self) -> bool:
@@ -112,19 +119,37 @@ class Guard:
     def enter(self, loss: torch.Tensor | None, average: Any) -> None:
         """The trainer is about to take an optimizer step in this thread; `loss` is what it just differentiated."""
         self.report = StepReport()
-        self._loss = None if loss is None else loss.detach()
-        self.bind(average)
-        _active[threading.get_ident()] = self
+        self._loss = loss  # with its graph, which the trainer holds as well until its next batch; see `take`
+        self.scales = self._scaling()
+        if average is not self._average:
+            self.bind(average)
+        _active[get_ident()] = self
 
     def leave(self) -> None:
         """The step is over, or has raised."""
-        _active.pop(threading.get_ident(), None)
+        _active.pop(get_ident(), None)
 
     def bind(self, average: Any) -> None:
         """Come between the trainer and its moving average, which a recovery may have built anew."""
         if average is not None and average is not self._average:
-            self._average = average
+            self.unbind()
+            self._average, self._own_update = average, vars(average).get("update")
             average.update = functools.partial(self._update_average, average.update)
+
+    def unbind(self) -> None:
+        """Leave the moving average alone again, unless somebody else has come between since."""
+        update = vars(self._average).get("update") if self._average is not None else None
+        if not isinstance(update, functools.partial) or update.func != self._update_average:
+            return
+        if self._own_update is None:
+            del self._average.update
+        else:
+            self._average.update = self._own_update
+
+    def release(self) -> None:
+        """The training is over: leave optimizer and average as they were."""
+        self._hook.remove()
+        self.unbind()
 
     def clip(
         self,
@@ -140,11 +165,11 @@ class Guard:
         limit = self.clip_norm if ours and self.clip_norm is not None else max_norm
         norm = clip(listed, limit, *rest, **options)
         if ours:
-            self._breaker.run("guard.clip", self._normed, norm, limit)
+            self._fail_open.run("guard.clip", self._normed, norm, limit)
         return norm
 
     def settle(self) -> None:
-        """BatchAssessor the step that was just taken or skipped, before the average sees its result. Once per step."""
+        """Judge the step that was just taken or skipped, before the average sees its result. Once per step."""
         report = self.report
         if report.settled:
             return
@@ -155,7 +180,7 @@ class Guard:
         if self._scaler_skipped(report):
             report.skipped_by = SkippedBy.SCALER
         if report.skipped_by or (report.norm_value is not None and not math.isfinite(report.norm_value)):
-            report.bad_buffer = self.heal(always=self._loss is not None and not math.isfinite(float(self._loss)))
+            report.bad_buffer = self.heal(always=self._loss is not None and not math.isfinite(self._loss.item()))
             return
         self._good_steps += 1
         if len(self._pending) < PENDING_MAX:
@@ -182,11 +207,16 @@ class Guard:
         return report
 
     def measures(self) -> list[torch.Tensor]:
-        """Scalars to be read with the batch's own, in one copy, and handed to `resolve` in the same order."""
-        return [measure for _, measure in self._pending]
+        """Scalars to be read with the batch's own, in one copy, and handed to `resolve` in the same order.
+
+        Most batches have none.
+        """
+        return [measure for _, measure in self._pending] if self._pending else []
 
     def resolve(self, values: Sequence[float]) -> bool:
         """Take in what `measures` turned out to be. False: something is non-finite, `examine` finds out what."""
+        if not values:
+            return True
         pending, self._pending = self._pending[: len(values)], self._pending[len(values) :]
         accepted = [accept(value) for (accept, _), value in zip(pending, values, strict=True)]  # every one is told
         return all(accepted)
@@ -216,10 +246,10 @@ class Guard:
         report = self.report
         report.clip_norm = limit
         both = norm if report.norm is None else torch.linalg.vector_norm(torch.stack([report.norm, norm]))
-        report.norm = both.detach()
+        report.norm = both.detach() if both.requires_grad else both
         report.norm_value = None
-        if not self._scaling():
-            report.norm_value = float(report.norm)
+        if not self.scales:
+            report.norm_value = both.item()
             if self.acts and not math.isfinite(report.norm_value):
                 self._drop()
 
@@ -232,12 +262,13 @@ class Guard:
         self.report.bad_buffer = self.heal(always=True)
 
     def _before_optimizer(self, *_: object) -> None:
-        self._breaker.run("guard.step", self._measure_unclipped)
+        self._fail_open.run("guard.step", self._measure_unclipped)
 
     def _measure_unclipped(self) -> None:
         """The trainer's code holds its own reference to clip_grad_norm_, or clips nothing: measure (and clip) here."""
         if self.report.settled:  # nobody announced this step either
             self.report = StepReport()
+            self.scales = self._scaling()
         if self.report.norm is not None or getattr(self._optimizer, "grad_scale", None) is not None:
             return  # a fused optimizer unscales by itself, later than this
         parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
@@ -245,7 +276,7 @@ class Guard:
         self._normed(_original_clip(parameters, limit), self.clip_norm)
 
     def _update_average(self, update: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        self._breaker.run("guard.average", self.settle)
+        self._fail_open.run("guard.average", self.settle)
         return None if self.report.skipped_by == SkippedBy.GUARD else update(*args, **options)
 
     def _scaling(self) -> bool:
@@ -253,7 +284,7 @@ class Guard:
 
     def _scaler_skipped(self, report: StepReport) -> bool:
         """With the scaler on: did it skip this step? It has read its own verdict already, so this waits for little."""
-        if not self._scaling() or self._scaler is None:
+        if not self.scales or self._scaler is None:
             return False
         if report.norm is not None:
             report.norm_value = float(report.norm)
@@ -307,7 +338,7 @@ _original_clip = torch.nn.utils.clip_grad.clip_grad_norm_
 
 @functools.wraps(_original_clip)
 def _clip_grad_norm_(parameters: Any, max_norm: float, *rest: Any, **options: Any) -> torch.Tensor:
-    guard = _active.get(threading.get_ident())
+    guard = _active.get(get_ident())
     if guard is None:
         norm: torch.Tensor = _original_clip(parameters, max_norm, *rest, **options)
         return norm

@@ -46,6 +46,7 @@ class Heartbeat:
         os.lseek(self._descriptor, 0, os.SEEK_END)
         self._memory = mmap.mmap(self._descriptor, HEARTBEAT_BYTES)
         self._count = 0
+        self.pid = os.getpid()
         self.beat()
         faulthandler.register(number, file=self._descriptor, all_threads=True, chain=False)
         self._signal = number
@@ -97,9 +98,9 @@ _heartbeat: Heartbeat | None = None
 
 
 def arm(path: Path) -> Heartbeat:
-    """The hang_dump of this process, its paper written to `path` for the calling thread. Raises OSError."""
+    """The hang_dump of this process, its file written to `path` for the calling thread. Raises OSError."""
     global _heartbeat  # noqa: PLW0603 - signal handlers belong to the process
-    if _heartbeat is None:
+    if _heartbeat is None or _heartbeat.pid != os.getpid():  # a forked child that trains shares nothing with its parent
         _heartbeat = Heartbeat()
     runfolder.write(path, _heartbeat.described())
     return _heartbeat

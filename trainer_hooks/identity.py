@@ -1,8 +1,10 @@
-"""Who this process is: run, generation, rank. Reads the environment, and may take a generation in the run folder."""
+"""Who this process is: run, generation, rank. Reads the environment, and may take a generation in the run folder.
+
+Which training of the run it is at, trainer_hooks.trainings adds.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 import time
@@ -11,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainer_hooks.job import Job, launch_key
 from trainer_hooks.wire import runfolder
 from trainer_hooks.wire.messages import Sender
 from trainer_hooks.wire.runfolder import Generation, RunFolder, RunFolderError, RunSpec
@@ -26,7 +29,7 @@ class IdentityError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """One rank of one generation of one run."""
+    """One rank of one training in one generation of one run."""
 
     run: str
     folder: RunFolder
@@ -35,14 +38,18 @@ class Identity:
     rank: int
     supervised: bool  # True: `trainwarden run` started this process
     plan_path: Path | None  # what this generation must start from; None: from what the user asked for
+    training: int = 1  # of the run, from 1
+    ordinal: int = 1  # of the process, from 1
 
     def sender(self) -> Sender:
         """The same, as the wire says it."""
-        return Sender(self.run, self.generation, self.rank, self.nonce)
+        return Sender(self.run, self.generation, self.rank, self.nonce, self.training)
 
 
-def identify(rank: int, wait_s: float = WAIT_S) -> Identity:
+def identify(rank: int, wait_s: float = WAIT_S, job: Job | None = None) -> Identity:
     """Who this process is. `rank` -1 (what Ultralytics calls a training without DDP) is rank 0.
+
+    `job` is the group that it is a rank of, ALONE for none; None: the environment is asked, and believed.
 
     Started by `trainwarden run`, everything is in the environment. Otherwise rank 0 takes the next generation, and
     every other rank of the launch waits for it. Raises IdentityError for an environment that makes no sense or when
@@ -51,11 +58,12 @@ def identify(rank: int, wait_s: float = WAIT_S) -> Identity:
     """
     environment = os.environ
     rank = max(rank, 0)
-    nonce = environment.get(runfolder.ENV_NONCE) or launch_nonce(environment)
+    launch = launch_key(environment) if job is None else job.key
+    nonce = environment.get(runfolder.ENV_NONCE) or launch or uuid.uuid4().hex[:16]
     run = environment.get(runfolder.ENV_RUN, "")
     generated = not run
     if generated:
-        run = _generated_run(environment, nonce)
+        run = f"run-{nonce}" if launch else f"run-{time.strftime('%Y%m%d-%H%M%S')}-{nonce[:6]}"  # all ranks: the same
     folder = _folder(environment, run)
     text = environment.get(runfolder.ENV_GENERATION, "")
     supervised = bool(text) and not generated
@@ -67,28 +75,6 @@ def identify(rank: int, wait_s: float = WAIT_S) -> Identity:
             _describe(folder, run)
     plan = environment.get(runfolder.ENV_PLAN) if supervised else None
     return Identity(run, folder, generation, nonce, rank, supervised, Path(plan) if plan else None)
-
-
-def launch_nonce(environment: Mapping[str, str]) -> str:
-    """The same text in every rank of one launch, as good as never in two launches.
-
-    Built from what launchers (torchrun, Slurm, a user's own script) tell all ranks alike. A process that is a launch of
-    its own gets a random one.
-    """
-    world = environment.get("WORLD_SIZE", "1")
-    if world == "1":
-        return uuid.uuid4().hex[:16]
-    names = ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "SLURM_JOB_ID", "SLURM_RESTART_COUNT", "MASTER_ADDR")
-    marks = [environment.get(name, "") for name in (*names, "MASTER_PORT", "WORLD_SIZE")]
-    if environment.get("LOCAL_WORLD_SIZE") == world:
-        marks.append(str(os.getppid()))  # all ranks are on this host, children of one launcher
-    return hashlib.sha256("\0".join(marks).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-
-
-def _generated_run(environment: Mapping[str, str], nonce: str) -> str:
-    if environment.get("WORLD_SIZE", "1") != "1":
-        return f"run-{nonce}"  # every rank must come to the same
-    return f"run-{time.strftime('%Y%m%d-%H%M%S')}-{nonce[:6]}"
 
 
 def _folder(environment: Mapping[str, str], run: str) -> RunFolder:

@@ -1,4 +1,4 @@
-"""What an integration talks to: the training thread's side of everything that leaves the process."""
+"""What an integration talks to: the training thread's side of everything that leaves the process. One a training."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ import time
 from pathlib import Path
 
 from trainer_hooks.hang_dump import Heartbeat, arm
-from trainer_hooks.identity import Identity, identify
+from trainer_hooks.identity import Identity
 from trainer_hooks.orders import OrderInbox
 from trainer_hooks.outbox import Batch, Outbox, Packer
 from trainer_hooks.sanitize import fit
 from trainer_hooks.sender import SenderThread
 from trainer_hooks.spool import Save, Spool, request_of
+from trainer_hooks.trainings import ClaimedTraining, TrainingName, begin_as_rank, begin_training, call_site
 from trainer_hooks.wire import runfolder
 from trainer_hooks.wire.eventfile import EventFile, events_path
 from trainer_hooks.wire.messages import Event, HookTrouble, Order, OrderApplied, SettingChanged
 from trainer_hooks.wire.runfolder import Receipt
 
+CLOSE_S = 5.0  # for all that is left to do when a process ends
 SPOOL_SHARE = 0.6  # of the time given to close: a copy on disk is worth more than records on their way
 HERE = 0  # as epoch of a SettingChanged: where the rank is when the event comes
 BOUNDARY = "boundary"
@@ -26,7 +28,7 @@ UNCONNECTED_FLUSH_S = 0.2  # with no daemon to acknowledge anything, the events 
 
 
 class Probe:
-    """Sends records and events, brings orders. One per process, see `connect`; in a forked child it does nothing."""
+    """Sends records and events, brings orders. One for each training; in a forked child, its parent's does nothing."""
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
@@ -35,7 +37,7 @@ class Probe:
         self._outbox = Outbox()
         self._packer = Packer(identity.sender())
         self._inbox = OrderInbox(identity.sender())
-        self._events = EventFile(events_path(identity.folder, identity.generation, identity.rank))
+        self._events = EventFile(events_path(identity.folder, identity.generation, identity.rank, identity.training))
         self._spool = Spool(identity, self.event)
         self._sender = self._new_sender()
         self._sender.start()
@@ -52,8 +54,13 @@ class Probe:
         return self._outbox.dropped
 
     @property
+    def silent(self) -> bool:
+        """True in a forked child: what the parent has to say is not ours to say."""
+        return self._silent
+
+    @property
     def closed(self) -> bool:
-        """True between `close` and the next `connect`."""
+        """True between `close` and the next `connect`, and after `retire` once everything is sent."""
         return self._sender.stopped
 
     def batch(self, record: Batch, urgent: bool = False) -> None:
@@ -100,6 +107,7 @@ class Probe:
             batch=batch,
             read_back=read_back,
             written_s=now_s,
+            training=self.identity.training,
         )
         runfolder.write(self.identity.folder.receipt(order.id), receipt)
         self.event(OrderApplied(now_s, order.id, outcome, detail, epoch, batch, read_back))
@@ -121,7 +129,12 @@ class Probe:
         """True: everything is sent and every event acknowledged. Waits no longer than `timeout_s`."""
         return self._silent or self._sender.flush(timeout_s)
 
-    def close(self, timeout_s: float = 5.0) -> None:
+    def retire(self) -> None:
+        """The training is over: end the threads as soon as all has been sent. Returns at once."""
+        if not self._silent and not self.closed:
+            self._sender.retire(self._spool.finish_if_idle)
+
+    def close(self, timeout_s: float = CLOSE_S) -> None:
         """Finish the copies and the sending, both within the time, and end the threads. `connect` opens it again."""
         if self._silent or self.closed:
             return
@@ -143,15 +156,15 @@ class Probe:
         )
 
     def _offer_hang_dump(self) -> Heartbeat:
-        return arm(self.identity.folder.hang_dump(self.identity.generation, self.identity.rank))
+        return arm(self.identity.folder.hang_dump(self.identity.generation, self.identity.rank, self.identity.training))
 
-    def _reopen(self) -> None:
+    def reopen(self) -> None:
         """Go on where `close` stopped. Events keep counting: a daemon knows a generation's events by their numbers."""
         self._sender = self._new_sender()
         self._sender.start()
 
-    def _silence(self) -> None:
-        """In a forked child: the threads are gone, and what the parent has to say is not ours to say."""
+    def silence(self) -> None:
+        """This is a forked child: the threads are gone."""
         self._silent = True
         self._inbox = OrderInbox(self.identity.sender())
 
@@ -160,22 +173,36 @@ def _address() -> str:
     return f"ipc://{runfolder.records_socket()}"
 
 
-_probe: Probe | None = None
-_watching_forks = False
+_probes: list[Probe] = []  # of the trainings of this process that are not closed, the last one last
+_watching_process = False
+
+
+def open_probe(training: ClaimedTraining) -> Probe:
+    """The probe of a training that begins now. Its identity must not have had one before."""
+    _watch_process()
+    probe = Probe(training.identity)
+    _probes[:] = [each for each in _probes if not each.closed and not each.silent]
+    _probes.append(probe)
+    if training.trouble:
+        probe.event(HookTrouble(time.time(), "training number", training.trouble, switched_off=False))
+    return probe
+
+
+def open_training(name: TrainingName) -> Probe:
+    """The probe of a training that begins now, at train() or watch(). Raises what `identify` raises."""
+    return open_probe(begin_training(name))
 
 
 def connect(rank: int = 0) -> Probe:
-    """The probe of this process, opened on the first call. Raises what `identify` raises."""
-    global _probe, _watching_forks  # noqa: PLW0603 - one process has one identity, whoever asks
-    if _probe is None:
-        _probe = Probe(identify(rank))
-        atexit.register(_close_at_exit)
-        if not _watching_forks:
-            os.register_at_fork(after_in_child=_silence_in_child)
-            _watching_forks = True
-    elif _probe.closed and not _probe._silent:
-        _probe._reopen()
-    return _probe
+    """The probe of the training that began last here; the first call in a process begins one.
+
+    For scripts that send their records themselves and know their rank. Raises what `identify` raises.
+    """
+    if not _probes:
+        return open_probe(begin_as_rank(rank, TrainingName(call_site())))
+    if _probes[-1].closed and not _probes[-1].silent:
+        _probes[-1].reopen()
+    return _probes[-1]
 
 
 def boundary(what: str) -> bool:
@@ -184,17 +211,26 @@ def boundary(what: str) -> bool:
     Levels of loss, norm and time may then differ without an alarm. True: told; False: nothing watches this process, and
     nothing is done. Call it from the training's own code, between two batches, on any rank.
     """
-    if _probe is None:
-        return False
-    _probe.event(SettingChanged(time.time(), HERE, HERE, BOUNDARY, "", what, "declared"))
-    return True
+    watching = [probe for probe in _probes if not probe.closed]
+    for probe in watching:
+        probe.event(SettingChanged(time.time(), HERE, HERE, BOUNDARY, "", what, "declared"))
+    return bool(watching)
+
+
+def _watch_process() -> None:
+    global _watching_process  # noqa: PLW0603 - both hooks belong to the process, and can't be taken off again
+    if not _watching_process:
+        _watching_process = True
+        atexit.register(_close_at_exit)
+        os.register_at_fork(after_in_child=_silence_in_child)
 
 
 def _silence_in_child() -> None:
-    if _probe is not None:
-        _probe._silence()
+    for probe in _probes:
+        probe.silence()
 
 
 def _close_at_exit() -> None:
-    if _probe is not None:
-        _probe.close()
+    deadline_s = time.monotonic() + CLOSE_S
+    for probe in _probes:
+        probe.close(max(UNCONNECTED_FLUSH_S, deadline_s - time.monotonic()))

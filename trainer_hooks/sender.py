@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -36,6 +37,7 @@ BACKOFF_MAX_S = 5.0
 TOLD_MAX = 16  # different complaints in the user's log; what comes after is only counted
 FRAMES_A_TURN_MAX = 64  # then the thread looks for orders and acknowledgements again
 LOADER = "torch/utils/data/dataloader.py"  # in the stack of a thread that waits for its workers
+RETIRE_S = 30.0  # for what a training that is over still has to send; its events are in the events file by then
 DUMPS_MAX = 50  # answers to orders of kind "stacks" in one process; an honest daemon asks for ten in a run
 
 P = ParamSpec("P")
@@ -82,6 +84,8 @@ class SenderThread:
         self._told: set[str] = set()
         self._changed = threading.Condition()
         self._stopping = threading.Event()
+        self._nothing_more: Callable[[], bool] | None = None  # asked once the training is over
+        self._retire_at_s = math.inf
         self._thread = threading.Thread(target=self._run, name="trainwarden-sender", daemon=True)
 
     @property
@@ -100,6 +104,15 @@ class SenderThread:
         self.wake()
         with self._changed:
             return self._changed.wait_for(self._all_gone, timeout_s)
+
+    def retire(self, nothing_more: Callable[[], bool]) -> None:
+        """The training is over: the thread ends by itself once everything is acknowledged, or after RETIRE_S.
+
+        `nothing_more` says that no further event will come; it is asked from the thread.
+        """
+        self._retire_at_s = time.monotonic() + RETIRE_S
+        self._nothing_more = nothing_more
+        self.wake()
 
     def stop(self, timeout_s: float) -> bool:
         """End the thread. True: it has ended."""
@@ -121,6 +134,7 @@ class SenderThread:
             except Exception as error:  # noqa: BLE001 - this thread must outlive every error
                 self._failed("sender", error)
             self._spool()  # where no link can be had at all, the file is the only way out
+            self._retire_if_done(time.monotonic())
             if time.monotonic() - started_s > BACKOFF_MAX_S:
                 backoff_s = BACKOFF_MIN_S
             self._stopping.wait(backoff_s)
@@ -154,8 +168,15 @@ class SenderThread:
         if now_s >= self._resend_at_s and link.writable and not self._in_hand:
             self._resend_at_s = now_s + RESEND_S
             self._send(link, self._outbox.unacknowledged())
+        self._retire_if_done(now_s)
         with self._changed:
             self._changed.notify_all()
+
+    def _retire_if_done(self, now_s: float) -> None:
+        if self._nothing_more is None:
+            return
+        if self._nothing_more() and (self._all_gone() or now_s >= self._retire_at_s):
+            self._stopping.set()
 
     def _send_new(self, link: Link, now_s: float) -> None:
         for _ in range(FRAMES_A_TURN_MAX):

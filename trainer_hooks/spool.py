@@ -22,7 +22,7 @@ WAITING_MAX = 4  # different files to copy; a trainer saves last, best and perha
 TRIES = 3
 TRY_AGAIN_S = 0.2
 
-_PARTIAL = re.compile(r"\.g(\d+)-r\d+-\d+\.[^.]*\.part")
+_PARTIAL = re.compile(r"\.g(\d+)(?:-t\d+)?-r\d+-\d+\.[^.]*\.part")
 _log = logging.getLogger("trainwarden")
 
 
@@ -92,6 +92,10 @@ class Spool:
         with self._changed:
             return self._changed.wait_for(lambda: not self._waiting and not self._busy, timeout_s)
 
+    def finish_if_idle(self) -> bool:
+        """True: nothing waits to be copied; the thread then ends."""
+        return self.finish(0.0)
+
     def finish(self, timeout_s: float) -> bool:
         """As `settle`, then end the thread."""
         with self._changed:
@@ -126,7 +130,8 @@ class Spool:
     def _serve(self, request: CopyRequest) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         serial = self._serial + 1
-        name = f"g{self._identity.generation}-r{self._identity.rank}-{serial:05d}{request.source.suffix}"
+        of = f"g{self._identity.generation}-t{self._identity.training}-r{self._identity.rank}"
+        name = f"{of}-{serial:05d}{request.source.suffix}"
         partial = self._folder / f".{name}.part"
         copied = self._copy(request, partial)
         if copied is None:
@@ -175,6 +180,7 @@ class Spool:
             saved_s=request.saved_s,
             state_finding=save.state_finding,
             fitness=save.fitness,
+            training=self._identity.training,
         )
 
     def _evict(self, newest: str) -> None:

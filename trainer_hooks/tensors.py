@@ -47,15 +47,30 @@ def first_nonfinite(named: Iterable[tuple[str, torch.Tensor]]) -> str:
     return ""
 
 
-def read(scalars: Sequence[torch.Tensor]) -> list[float]:
-    """The values of 0-dim tensors, in one device-to-host copy where they lie on a device."""
-    if not scalars:
-        return []
-    if scalars[0].device.type == "cpu":
-        return [float(scalar.item()) for scalar in scalars]
-    stacked = torch.stack([scalar.detach().reshape(()).float() for scalar in scalars])
-    values: list[float] = stacked.tolist()
-    return values
+def is_away(value: torch.Tensor | float) -> bool:
+    """True: the value lies on a device, and reading it now would wait for that."""
+    return isinstance(value, torch.Tensor) and not value.is_cpu
+
+
+def read(scalars: Sequence[torch.Tensor | float]) -> list[float]:
+    """The values of 0-dim tensors and numbers; those that lie on a device come in one copy."""
+    away = [scalar for scalar in scalars if isinstance(scalar, torch.Tensor) and not scalar.is_cpu]
+    if not away:
+        return [scalar.item() if isinstance(scalar, torch.Tensor) else float(scalar) for scalar in scalars]
+    arrived = iter(torch.stack([scalar.detach().reshape(()).float() for scalar in away]).tolist())
+    return [next(arrived) if is_away(scalar) else float(scalar) for scalar in scalars]
+
+
+def total_norm(optimizer: torch.optim.Optimizer) -> torch.Tensor | None:
+    """The L2 norm of all gradients that the optimizer would use, as a 0-dim tensor.
+
+    None: there are none, or they are no plain tensors of one device.
+    """
+    grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    if not grads or not all(type(grad) is torch.Tensor and grad.device == grads[0].device for grad in grads):
+        return None
+    with torch.no_grad():
+        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
 
 
 class Memory(NamedTuple):
@@ -67,10 +82,13 @@ class Memory(NamedTuple):
     retries: int | None = None
 
 
+NO_MEMORY = Memory()
+
+
 def memory(device: torch.device) -> Memory:
     """What the device's allocator holds now. One call for all of it, without a device sync."""
     if device.type != "cuda":
-        return Memory()
+        return NO_MEMORY
     statistics = torch.cuda.memory_stats_as_nested_dict(device)
     allocated = statistics.get("allocated_bytes", {}).get("all", {})
     reserved = statistics.get("reserved_bytes", {}).get("all", {})

@@ -27,6 +27,7 @@ import _trainwarden
 
 GUARD_CALLS = ("enter", "leave", "settle", "_normed", "_measure_unclipped", "measures", "resolve", "take")
 PROBE_CALLS = ("on_train_batch_start", "on_train_batch_end")
+METER = "meter"  # what timing one call that does nothing reads
 BLOCK_BATCHES = 5  # with hooks, then without: both halves see the same weather
 WARM_BATCHES = 20  # not counted: caches, first backups, the allocator
 
@@ -35,7 +36,8 @@ class Meter:
     """Seconds by part, batch by batch; a call within another counts for its own part only."""
 
     def __init__(self) -> None:
-        self.batches: dict[str, list[float]] = {"probe": [], "guard": []}
+        self.batches: dict[str, list[float]] = {"probe": [], "guard": [], METER: []}
+        self.calls = 0  # timed so far
         self._now = dict.fromkeys(self.batches, 0.0)
         self._stack: list[str] = []
         self._mark_s = 0.0
@@ -44,6 +46,7 @@ class Meter:
         """The same call, timed."""
 
         def run(*args: Any, **options: Any) -> Any:
+            self.calls += 1
             self._charge()
             self._stack.append(part)
             try:
@@ -71,7 +74,7 @@ def instrument(meter: Meter, trainer: Any) -> None:
     """Put the meter around the calls of the session that trains `trainer`."""
     from trainer_hooks.integrations.ultralytics import attachment, signals
 
-    session = attachment._sessions[trainer]
+    session = attachment._sessions[id(trainer)]
     loop = session.loop
     assert loop is not None
     for name in GUARD_CALLS:
@@ -81,6 +84,12 @@ def instrument(meter: Meter, trainer: Any) -> None:
     loop._prepare_step = meter.timed("probe", loop._prepare_step)  # type: ignore[method-assign]
     for name in ("contents_before", "contents_after"):
         setattr(signals, name, meter.timed("probe", getattr(signals, name)))
+
+
+def end_batch(meter: Meter) -> None:
+    """Close the batch's account, and time a call that does nothing: the meter's own share of each call."""
+    meter.end_batch()
+    meter.timed(METER, lambda: None)()
 
 
 class Switch:
@@ -106,7 +115,7 @@ class Switch:
         from trainer_hooks.integrations.ultralytics import attachment
 
         before, after = trainer.optimizer._optimizer_step_pre_hooks, trainer.optimizer._optimizer_step_post_hooks
-        self._taken = {"session": attachment._sessions.pop(trainer), "before": dict(before), "after": dict(after)}
+        self._taken = {"session": attachment._sessions.pop(id(trainer)), "before": dict(before), "after": dict(after)}
         before.clear()
         after.clear()
         for name in ("optimizer_step", "preprocess_batch"):
@@ -116,7 +125,7 @@ class Switch:
         from trainer_hooks.integrations.ultralytics import attachment
 
         taken, self._taken = self._taken, {}
-        attachment._sessions[trainer] = taken["session"]
+        attachment._sessions[id(trainer)] = taken["session"]
         trainer.optimizer._optimizer_step_pre_hooks.update(taken["before"])
         trainer.optimizer._optimizer_step_post_hooks.update(taken["after"])
         for name in ("optimizer_step", "preprocess_batch"):
@@ -211,13 +220,14 @@ def measure(folder: Path, options: argparse.Namespace) -> list[tuple[str, str, s
     meter = Meter()
     callbacks = {
         "on_train_start": lambda trainer: instrument(meter, trainer),
-        "on_train_batch_start": lambda _: meter.end_batch(),
+        "on_train_batch_start": lambda _: end_batch(meter),
     }
     train(arguments, model, callbacks)
     rows = []
     for part, seconds in meter.batches.items():
         median_us, p99_us = quantiles_us(seconds[WARM_BATCHES:])
         rows.append((f"{part}, per batch", f"{median_us:8.1f} us", f"{p99_us:8.1f} us"))
+    rows.append(("calls timed in a batch", f"{meter.calls / len(meter.batches[METER]):8.1f}", ""))
     switch = Switch()
     train(
         {**arguments, "epochs": 2 * arguments["epochs"]}, model, {"on_train_batch_start": switch.on_train_batch_start}

@@ -31,6 +31,7 @@ class Place:
     """Where the recorded run pretends to live."""
 
     folder: RunFolder
+    ordinal: int = 1
 
 
 @dataclass
@@ -43,6 +44,7 @@ class RecordingProbe:
     events: list[Event] = field(default_factory=list)
     checkpoints: list[dict[str, Any]] = field(default_factory=list)
     orders: dict[int, Order] = field(default_factory=dict)  # by number of batches recorded when it is given
+    retired: bool = False  # True: the training said that it is over
     unwritable: bool = False  # True: receipts can't be written
 
     @property
@@ -86,6 +88,9 @@ class RecordingProbe:
 
     def flush(self, timeout_s: float) -> bool:
         return timeout_s >= 0
+
+    def retire(self) -> None:
+        self.retired = True
 
     def of(self, kind: type[E]) -> list[E]:
         """The events of one kind, in order."""

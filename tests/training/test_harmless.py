@@ -14,7 +14,7 @@ from torch.nn.utils import clip_grad_norm_ as clip_of_my_own
 from tests.harness import plans
 from tests.harness.recorder import RecordingProbe
 from tests.harness.yolo import Ended, Faults, Lab, faults_of, train
-from trainer_hooks.restore import group_names
+from trainer_hooks.integrations.ultralytics.plan_settings import group_names
 from trainer_hooks.updates import ENV_EVERY
 from trainer_hooks.wire.messages import HookTrouble, OrderApplied, SettingChanged
 

@@ -9,9 +9,9 @@ import pytest
 
 from monitor.core.policy.settings import Policy
 from monitor.core.state.run import RunState
-from monitor.daemon.ingest.session import EventOrder, Standing, standing
+from monitor.daemon.ingest.session import EventOrder, Standing, standing, stream_of
 from tests.harness.trainer import batch
-from trainer_hooks.wire.messages import PROTOCOL, Counts, EventSent, Frame, PhaseChanged, Record, Sender
+from trainer_hooks.wire.messages import PROTOCOL, Counts, EventSent, Frame, Order, PhaseChanged, Record, Sender
 from trainer_hooks.wire.runfolder import RunSpec
 
 SENDER = Sender("night", 2, 0, "n2")
@@ -96,3 +96,18 @@ def test_every_event_arrives_once_and_in_order_over_a_link_that_loses_frames(see
         if chance.random() < 0.6:  # else the acknowledgement is lost
             unseen = [e for e in unseen if e.seq > taken]
     assert folded == list(range(1, 31)), f"seed {seed}"
+
+
+def test_each_training_numbers_its_events_on_its_own() -> None:
+    """An event that came too early in one is not what the other waits for."""
+    order = EventOrder()
+    second = msgspec.structs.replace(SENDER, training=2)
+    early = Frame(PROTOCOL, SENDER, 0, (_event(3),))
+    assert order.select(early, taken=0).records == ()
+    assert order.select(msgspec.structs.replace(early, sender=second), taken=0).records == ()
+    assert order.select(early, taken=0).records == (_event(3),), "the same leads again: what came before it is lost"
+
+
+def test_an_order_goes_to_the_stream_of_the_training_that_it_names() -> None:
+    sent = Order("o1", SENDER.run, SENDER.generation, SENDER.rank, "stop", "", "", training=2)
+    assert stream_of(sent) == stream_of(msgspec.structs.replace(SENDER, training=2)) != stream_of(SENDER)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from trainer_hooks.identity import Identity, IdentityError, identify, launch_nonce
+from trainer_hooks.identity import Identity, IdentityError, identify
+from trainer_hooks.job import launch_key
 from trainer_hooks.wire.messages import Sender
 from trainer_hooks.wire.runfolder import Generation, RunFolder, RunFolderError, RunSpec, read
 
@@ -114,6 +115,6 @@ def test_many_processes_never_share_a_generation(home: Path, monkeypatch: pytest
 
 def test_a_restart_by_the_launcher_is_another_launch() -> None:
     again = {**LAUNCHER, "TORCHELASTIC_RESTART_COUNT": "1"}
-    assert launch_nonce(LAUNCHER) == launch_nonce(LAUNCHER)
-    assert launch_nonce(LAUNCHER) != launch_nonce(again)
-    assert launch_nonce({}) != launch_nonce({})
+    assert launch_key(LAUNCHER) == launch_key(LAUNCHER)
+    assert launch_key(LAUNCHER) != launch_key(again)
+    assert launch_key({}) == "", "a process alone has none, and makes up its nonce"

@@ -16,6 +16,7 @@ from tests.harness.records import order
 from trainer_hooks.integrations.plain import watch
 from trainer_hooks.integrations.plain.loop import Loop
 from trainer_hooks.orders import LeaveTraining
+from trainer_hooks.trainings import TrainingName
 from trainer_hooks.wire.messages import (
     BatchEnded,
     HookTrouble,
@@ -46,7 +47,7 @@ class Bench:
             self.optimizer,
             epochs=3,
             batches_per_epoch=BATCHES,
-            connect=lambda rank: self.probe,  # type: ignore[arg-type,return-value]
+            connect=lambda name: self.probe,
             **options,
         )
 
@@ -144,7 +145,7 @@ def test_what_fails_in_it_never_reaches_the_training(tmp_path: Path) -> None:
 
 
 def test_a_training_that_can_not_be_connected_goes_on_unwatched(tmp_path: Path) -> None:
-    def refused(rank: int) -> Any:
+    def refused(name: TrainingName) -> Any:
         raise OSError(28, "no space left on device")
 
     model = torch.nn.Linear(2, 2)
@@ -273,3 +274,53 @@ def test_added_parameter_groups_and_a_growing_batch_are_told_with_their_reason(t
         ("batch_size", "2", "4"),
     ]
     assert not bench.unexplained
+
+
+# --- several trainings --------------------------------------------------------------------------------------------
+
+
+def test_after_its_end_a_watch_leaves_nothing_on_the_optimizer(tmp_path: Path) -> None:
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(5):
+        probe = RecordingProbe(tmp_path)
+        loop = watch(model, optimizer, epochs=1, batches_per_epoch=1, connect=lambda name, probe=probe: probe)
+        assert len(optimizer._optimizer_step_pre_hooks) == len(optimizer._optimizer_step_post_hooks) == 1
+        loop.end()
+        assert probe.retired
+    assert not optimizer._optimizer_step_pre_hooks
+    assert not optimizer._optimizer_step_post_hooks
+
+
+def test_a_watch_that_has_ended_records_nothing_more(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.step()
+    bench.loop.end()
+    bench.step()
+    with bench.loop.phase("validate"):
+        bench.loop.end()
+    assert len(bench.probe.batches) == 1
+    assert len(bench.probe.of(TrainingEnded)) == 1
+    assert [phase.phase for phase in bench.probe.of(PhaseChanged)] == ["train", "idle"]
+
+
+def test_two_watches_count_apart_and_are_named_by_their_lines_and_arguments(tmp_path: Path) -> None:
+    names: list[TrainingName] = []
+    probes = [RecordingProbe(tmp_path), RecordingProbe(tmp_path)]
+
+    def connect(name: TrainingName) -> RecordingProbe:
+        names.append(name)
+        return probes[len(names) - 1]
+
+    loops = []
+    for lr in (0.1, 0.2):
+        model = torch.nn.Linear(2, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+        loops.append(watch(model, optimizer, epochs=1, batches_per_epoch=9, settings={"lr": lr}, connect=connect))
+    for loop, loss in zip((loops[0], loops[1], loops[1]), (1.0, math.nan, 1.0), strict=True):
+        loop.batch(loss, epoch=1)
+    assert [probe.batches[-1].counts.batches for probe in probes] == [1, 2]
+    assert [probe.batches[-1].counts.nonfinite_batches for probe in probes] == [0, 1]
+    assert names[0].call_site == names[1].call_site
+    assert names[0].call_site.partition(":")[0].endswith("test_plain_loop.py")
+    assert names[0].arguments_digest != names[1].arguments_digest

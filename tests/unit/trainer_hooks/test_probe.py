@@ -4,6 +4,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -209,3 +210,45 @@ def test_what_was_lost_between_daemon_and_training_is_told_with_the_batches(desk
         batches = [record for record in desk.receive() if isinstance(record, BatchEnded)]
     assert (batches[-1].counts.messages_refused, batches[-1].counts.copies_lost) == (3, 2)
     assert batches[-1].counts.batches == 2
+
+
+def test_a_training_that_is_over_ends_its_threads_once_everything_is_acknowledged(desk: Desk) -> None:
+    desk.probe.event(phase())
+    desk.receive()
+    desk.probe.retire()
+    assert not desk.probe.flush(0.2)
+    assert not desk.probe.closed, "an event is not acknowledged"
+    desk.answer(EventsSeen(1, 0, 1, training=2))  # of another training
+    assert not desk.probe.flush(0.2)
+    desk.answer(EventsSeen(1, 0, 1))
+    wait_for(lambda: desk.probe.closed, "the end of the sender")
+
+
+def test_two_trainings_of_a_process_number_their_events_apart_and_keep_them_apart(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TRAINWARDEN_HOME", "/nonexistent/tw")
+    first = identity(tmp_path)
+    probes = [Probe(each) for each in (first, replace(first, training=2))]
+    for probe in probes:
+        probe.event(phase())
+        probe.close(0.5)
+    for number in (1, 2):
+        assert [event.seq for event in read_events(events_path(first.folder, 1, 0, training=number))] == [1]
+    assert {probe._packer.address for probe in probes} == {(1, 1, 0), (1, 2, 0)}
+
+
+def test_orders_reach_the_training_that_they_name(desk: Desk) -> None:
+    desk.probe.batch(batch(), urgent=True)
+    desk.receive()
+    for sent in (msgspec.structs.replace(order("o1"), training=2), order("o2")):
+        desk.answer(sent)
+    taken: list[Order] = []
+
+    def take() -> bool:
+        found = desk.probe.order()
+        taken.extend([found] if found else [])
+        return bool(taken)
+
+    wait_for(take, "the order")
+    assert [found.id for found in taken] == ["o2"]

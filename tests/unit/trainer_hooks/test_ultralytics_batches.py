@@ -13,17 +13,17 @@ import torch
 
 from trainer_hooks.fail_open import FailOpen
 from trainer_hooks.guard import Guard, StepReport
-from trainer_hooks.integrations.ultralytics.batches import BatchAssessment, BatchAssessor, PendingBatch
 from trainer_hooks.integrations.ultralytics.process import (
     NAMING_ARGUMENTS,
-    Counted,
     Process,
     Training,
     arguments_digest,
     describe_to_children,
 )
-from trainer_hooks.integrations.ultralytics.signals import BatchContents, contents_after, contents_before
-from trainer_hooks.restore import Reading
+from trainer_hooks.integrations.ultralytics.signals import contents_after, contents_before
+from trainer_hooks.parameter_groups import Reading
+from trainer_hooks.recorder.assess import Counted, GuardedAssessor
+from trainer_hooks.recorder.batch import BatchAssessment, BatchContents, PendingBatch
 from trainer_hooks.tensors import Memory
 from trainer_hooks.wire.messages import Counts, Nonfinite, SkippedBy
 
@@ -41,7 +41,7 @@ class Bench:
     def __post_init__(self) -> None:
         self.model = torch.nn.Linear(1, 1)
         optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
-        self.judge = BatchAssessor(Guard(self.model, optimizer, None, FailOpen(lambda _: None)), self.counted)
+        self.assessor = GuardedAssessor(Guard(self.model, optimizer, None, FailOpen(lambda _: None)), self.counted)
 
     def ended(self, report: StepReport, loss: float = 1.0) -> BatchAssessment:
         draft = PendingBatch(
@@ -58,7 +58,7 @@ class Bench:
             batch_s=None,
             data_wait_s=None,
         )
-        return self.judge.judge(draft, [loss])
+        return self.assessor.assess(draft, [loss])
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from trainer_hooks.integrations.ultralytics.changes import SettingsWatch
-from trainer_hooks.restore import readings
+from trainer_hooks.integrations.ultralytics.changes import TrainerSettingsWatch
+from trainer_hooks.integrations.ultralytics.signals import mixes_images
+from trainer_hooks.parameter_groups import readings
 from trainer_hooks.wire.messages import SettingChanged
 
 GROUPS = ("weight", "bn", "bias")
@@ -17,7 +18,7 @@ BATCHES = 10
 
 
 class Driven:
-    """What SettingsWatch reads of a trainer, over a few epochs of a linear schedule."""
+    """What TrainerSettingsWatch reads of a trainer, over a few epochs of a linear schedule."""
 
     def __init__(self) -> None:
         parameters = [torch.nn.Parameter(torch.zeros(2)) for _ in GROUPS]
@@ -29,12 +30,13 @@ class Driven:
             optimizer=self.optimizer, scheduler=self.scheduler, args=arguments, batch_size=16, accumulate=4, epochs=6,
             epoch=0, train_loader=SimpleNamespace(dataset=SimpleNamespace(mosaic=True)),
         )  # fmt: skip
-        self.watch = SettingsWatch(GROUPS)
+        self.watch = TrainerSettingsWatch(GROUPS)
         self.clip_norm = 10.0
 
     def batch(self, number: int = 0, *, warming: bool = False) -> list[SettingChanged]:
         return self.watch.changes(
-            self.trainer, readings(self.optimizer), batch=number, clip_norm=self.clip_norm, warming=warming,
+            self.trainer, readings(self.optimizer), batch=number, clip_norm=self.clip_norm,
+            mixing=mixes_images(self.trainer), warming=warming,
             planned=False,
         )  # fmt: skip
 

@@ -11,14 +11,13 @@ import importlib
 import os
 from collections.abc import Callable
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from trainer_hooks.fail_open import FailOpen
 from trainer_hooks.integrations.ultralytics import start
 from trainer_hooks.integrations.ultralytics.framework import FRAMEWORK
 from trainer_hooks.integrations.ultralytics.process import (
     ENV_GUARD,
-    ProbeLike,
     Process,
     Training,
     connect_probe,
@@ -26,6 +25,8 @@ from trainer_hooks.integrations.ultralytics.process import (
 )
 from trainer_hooks.integrations.ultralytics.session import Session
 from trainer_hooks.orders import LeaveTraining
+from trainer_hooks.recorder.probe_like import ProbeLike
+from trainer_hooks.trainings import begin_training
 
 CALLBACKS = (
     "on_pretrain_routine_end",
@@ -38,16 +39,17 @@ CALLBACKS = (
     "on_fit_epoch_end",
 )
 
-_process = Process(connect_probe)
+_process = Process(connect_probe, begin_training)
 _trainings: WeakKeyDictionary[Any, Training] = WeakKeyDictionary()  # by trainer, from its __init__ on
-_sessions: WeakKeyDictionary[Any, Session] = WeakKeyDictionary()  # by trainer, while it trains
+_trained: WeakSet[Any] = WeakSet()  # trainers whose training has been used
+_sessions: dict[int, Session] = {}  # by id of the trainer, which is alive while it trains
 
 
-def attach(trainer_module: Any, connect: Callable[[int], ProbeLike] | None = None, *, guard: bool = True) -> None:
+def attach(trainer_module: Any, connect: Callable[[Training], ProbeLike] | None = None, *, guard: bool = True) -> None:
     """Have every trainer of `trainer_module` (ultralytics.engine.trainer) watched from now on. Again is harmless.
 
-    `connect` gives the probe of a rank, and starts the totals anew; by default the probe of this process. `guard=False`
-    or TRAINWARDEN_GUARD=off only looks and reports.
+    `connect` gives the probe of a training in place of our own, and counts the trainings anew. `guard=False` or
+    TRAINWARDEN_GUARD=off only looks and reports.
     """
     global _process  # noqa: PLW0603  one process has one state; a test or an embedding program gives another
     if connect is not None:
@@ -90,7 +92,7 @@ class Callback:
         self.event = event
 
     def __call__(self, trainer: Any) -> None:
-        session = _sessions.get(trainer)
+        session = _sessions.get(id(trainer))
         if session is not None:
             session.fail_open.run(self.event, getattr(session, self.event), trainer)
 
@@ -150,12 +152,15 @@ def _wrap_train(original: Any) -> Any:
         training = _trainings.get(self)
         if training is None:  # built before we attached
             return original(self, *args, **options)
+        if self in _trained:
+            training = _process.again(training)
+        _trained.add(self)
         if getattr(self, "ddp", False):
             return _launch(training, original, self, *args, **options)
         session = _open_session(self, training)
         if session is None:
             return original(self, *args, **options)
-        _sessions[self] = session
+        _sessions[id(self)] = session
         how, detail = "finished", ""
         try:
             return original(self, *args, **options)
@@ -164,7 +169,7 @@ def _wrap_train(original: Any) -> Any:
             raise
         finally:
             session.fail_open.run("end", session.ended, self, how, detail)
-            _sessions.pop(self, None)
+            _sessions.pop(id(self), None)
 
     return train
 
@@ -192,10 +197,13 @@ def _open_session(trainer: Any, training: Training) -> Session | None:
     from ultralytics.utils import RANK  # noqa: PLC0415  never import a framework before its user does
 
     rank = max(int(RANK), 0)
+
+    def opened() -> Session:
+        return Session(training, _process.connect(training), rank, guard_acts=_process.guard_acts)
+
     if training.plan is not None:
-        return start.fail_closed("connecting", lambda: Session(_process, training, _process.connect(rank), rank))
-    fail_open = FailOpen(lambda _: None)
-    return fail_open.run("connect", lambda: Session(_process, training, _process.connect(rank), rank))
+        return start.fail_closed("connecting", opened)
+    return FailOpen(lambda _: None).run("connect", opened)
 
 
 def _how(error: BaseException) -> tuple[str, str]:

@@ -1,141 +1,70 @@
-"""Does what the daemon orders, at a batch boundary, and leaves the receipt; keeps a plan in force and proves it is."""
+"""Does what the daemon orders, at a batch boundary, and leaves the receipt."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from trainer_hooks.guard import Guard
+from trainer_hooks.integrations.ultralytics.plan_settings import PlanError
 from trainer_hooks.orders import LeaveTraining
-from trainer_hooks.restore import PlanError, Ramp, Reading, apply
-from trainer_hooks.wire.messages import Order, PlanApplied
+from trainer_hooks.recorder.probe_like import ProbeLike
+from trainer_hooks.wire.messages import Order
 from trainer_hooks.wire.runfolder import Plan, RunFolderError, read
-
-if TYPE_CHECKING:
-    from trainer_hooks.integrations.ultralytics.session import Session
 
 LEAVE_FLUSH_S = 2.0  # the receipt is on disk before it; this only makes the daemon's picture complete
 
 
-class PlanInForce:
-    """The plan whose settings hold now: its ramp, what is left to prove about it, the samples still to be met."""
+class OrderAnswer:
+    """An order at a batch boundary of a trainer, and the ways to answer it."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self._ramp: Ramp | None = None
-        self._left = set(plan.onset_samples)
-        self._to_tell = ["first step", "ramp end"]
-        self._fresh = True
-        self._read_back: dict[str, str] = {}
+    def __init__(self, order: Order, probe: ProbeLike, trainer: Any, batch: int) -> None:
+        self._order, self._probe, self._trainer = order, probe, trainer
+        self._epoch, self._batch = int(trainer.epoch) + 1, batch
 
-    def apply(self, trainer: Any, guard: Guard, warming: Callable[[], bool]) -> dict[str, str]:
-        """Set everything; get what it reads afterwards. Raises PlanError, with nothing changed."""
-        read_back = apply(self.plan, trainer)
-        guard.clip_norm = self.plan.settings.clip_norm
-        self._ramp = Ramp(self.plan.settings, lambda: float(trainer.lf(trainer.epoch)), warming)
-        self._read_back = read_back | {"clip_norm": format(guard.clip_norm, ".6g")}
-        return self._read_back
+    def carry_out(self, put_in_force: Callable[[Plan], dict[str, str]]) -> None:
+        """Do what the order says; `put_in_force` applies a plan in place and gives what its settings read afterwards.
 
-    def apply_again(self, trainer: Any) -> None:
-        """After a recovery of the trainer's own has loaded an older optimizer state over the settings."""
-        apply(self.plan, trainer)
+        Raises LeaveTraining on a stop, after its receipt is on disk; OSError where it can't be written.
+        """
+        kind = self._order.kind
+        if kind == "stop":
+            self._stop()
+        elif kind == "adjust":
+            self._adjust(put_in_force)
+        else:
+            self._settle("refused", f"kind {kind!r} is not known here: install the same trainwarden on both sides")
 
-    def before_step(self, optimizer: Any) -> None:
-        """Optimizer step pre-hook."""
-        if self._ramp is not None:
-            self._ramp.before_step(optimizer)
+    def _stop(self) -> None:
+        if self._order.plan:
+            try:
+                self._plan()
+            except RunFolderError as error:
+                self._settle("refused", f"training goes on: {error}")
+                return
+        self._settle("applied", f"left at epoch {self._epoch}, batch {self._batch}")
+        self._probe.flush(LEAVE_FLUSH_S)
+        raise LeaveTraining(self._order)
 
-    def after_step(self, optimizer: Any) -> None:
-        """Optimizer step post-hook."""
-        if self._ramp is not None:
-            self._ramp.after_step(optimizer)
-
-    @property
-    def ramp_fraction(self) -> float | None:
-        """How far our ramp is in this batch; None: it is over, or the plan has none."""
-        fraction = 1.0 if self._ramp is None else self._ramp.fraction
-        return fraction if fraction < 1.0 else None
-
-    def samples_left(self, met: tuple[str, ...]) -> int:
-        """How many samples of the onset this generation has not met, now that it has met these."""
-        if self._left:
-            self._left.difference_update(met)
-        return len(self._left)
-
-    def just_applied(self) -> bool:
-        """True on the first call: what changed since the last batch was changed by the plan."""
-        fresh, self._fresh = self._fresh, False
-        return fresh
-
-    def batch_ended(self, used: tuple[Reading, ...], clip_norm: float | None) -> list[PlanApplied]:
-        """Move the ramp on by one batch; what there is to tell of it. `used` is empty where no step was taken."""
-        ramp = self._ramp
-        if ramp is None:
-            return []
-        due = [when for when in self._to_tell if used and (when == "first step" or ramp.fraction >= 1.0)]
-        self._to_tell = [when for when in self._to_tell if when not in due]
-        told = [
-            PlanApplied(
-                time.time(),
-                self.plan.id,
-                when,
-                self.plan.start_epoch,
-                self._read_back,
-                ramp.mismatches(used, clip_norm),
-            )
-            for when in due
-        ]
-        ramp.batches += 1
-        return told
-
-
-def obey(order: Order, session: Session, trainer: Any, batch: int) -> None:
-    """Carry the order out. Raises LeaveTraining on a stop, after its receipt is on disk; OSError where it can't be."""
-    if order.kind == "stop":
-        _stop(order, session, trainer, batch)
-    elif order.kind == "adjust":
-        _adjust(order, session, trainer, batch)
-    else:
-        detail = f"kind {order.kind!r} is not known here: install the same trainwarden on both sides"
-        session.probe.settle(order, "refused", detail, trainer.epoch + 1, batch, {})
-
-
-def _stop(order: Order, session: Session, trainer: Any, batch: int) -> None:
-    epoch = trainer.epoch + 1
-    if order.plan:
-        try:
-            _plan_of(order, session)
-        except RunFolderError as error:
-            session.probe.settle(order, "refused", f"training goes on: {error}", epoch, batch, {})
+    def _adjust(self, put_in_force: Callable[[Plan], dict[str, str]]) -> None:
+        if getattr(self._trainer, "world_size", 0) > 1:
+            self._settle("refused", "settings can't be changed on one rank alone: roll back instead")
             return
-    session.probe.settle(order, "applied", f"left at epoch {epoch}, batch {batch}", epoch, batch, {})
-    session.probe.flush(LEAVE_FLUSH_S)
-    raise LeaveTraining(order)
+        try:
+            read_back = put_in_force(self._plan())
+        except (RunFolderError, PlanError) as error:
+            self._settle("refused", f"training goes on as before: {error}")
+        except Exception as error:
+            self._settle("failed", f"{type(error).__name__}: {error}")
+            raise
+        else:
+            self._settle("applied", f"settings of {self._order.plan or self._order.id} in force", read_back)
 
+    def _settle(self, outcome: str, detail: str, read_back: dict[str, str] | None = None) -> None:
+        self._probe.settle(self._order, outcome, detail, self._epoch, self._batch, read_back or {})
 
-def _adjust(order: Order, session: Session, trainer: Any, batch: int) -> None:
-    epoch = trainer.epoch + 1
-    if getattr(trainer, "world_size", 0) > 1:
-        detail = "settings can't be changed on one rank alone: roll back instead"
-        session.probe.settle(order, "refused", detail, epoch, batch, {})
-        return
-    try:
-        read_back = session.put_in_force(PlanInForce(_plan_of(order, session)), trainer)
-    except (RunFolderError, PlanError) as error:
-        session.probe.settle(order, "refused", f"training goes on as before: {error}", epoch, batch, {})
-    except Exception as error:
-        session.probe.settle(order, "failed", f"{type(error).__name__}: {error}", epoch, batch, {})
-        raise
-    else:
-        session.probe.settle(
-            order, "applied", f"settings of {order.plan or order.id} in force", epoch, batch, read_back
-        )
-
-
-def _plan_of(order: Order, session: Session) -> Plan:
-    """The plan that the order names. Raises RunFolderError where it is missing or no plan."""
-    folder = session.probe.identity.folder
-    path = folder.root / Path(order.plan).name if order.plan else folder.adjustment(order.id)
-    return read(path, Plan)
+    def _plan(self) -> Plan:
+        """The plan that the order names. Raises RunFolderError where it is missing or no plan."""
+        folder, order = self._probe.identity.folder, self._order
+        path = folder.root / Path(order.plan).name if order.plan else folder.adjustment(order.id)
+        return read(path, Plan)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-import time
 from typing import Any
 
-from trainer_hooks.integrations.ultralytics import signals
-from trainer_hooks.restore import RELATIVE_TOLERANCE, Reading
+from trainer_hooks.parameter_groups import RELATIVE_TOLERANCE, Reading
+from trainer_hooks.recorder.settings import Change, ChangeEvents
 from trainer_hooks.wire.messages import SettingChanged
-
-CHANGES_MAX = 50  # events for one setting in one training: a user's own scheduler changes its rate every batch
 
 _PLAIN = ("warm-up", "batch_size", "accumulate", "epochs", "image_size", "clip_norm", "mosaic")
 
 
-class SettingsWatch:
+class TrainerSettingsWatch:
     """Compares the settings of one batch with those of the batch before."""
 
     def __init__(self, group_names: tuple[str, ...]) -> None:
@@ -23,7 +20,7 @@ class SettingsWatch:
         self._plain: tuple[object, ...] = ()
         self._readings: tuple[Reading, ...] = ()
         self._epoch = -1
-        self._told: dict[str, int] = {}
+        self._events = ChangeEvents()
 
     def changes(
         self,
@@ -32,11 +29,13 @@ class SettingsWatch:
         *,
         batch: int,
         clip_norm: float | None,
+        mixing: bool,
         warming: bool,
         planned: bool,
     ) -> list[SettingChanged]:
         """What is different from the last call, as events. `now` are the groups as the trainer set them.
 
+        `mixing` says whether mosaic or the like puts several images into one.
         `planned` says that a plan was applied since the last call, which then is the reason for everything.
         """
         plain = (
@@ -46,7 +45,7 @@ class SettingsWatch:
             trainer.epochs,
             trainer.args.imgsz,
             clip_norm,
-            signals.mixes_images(trainer),
+            mixing,
         )
         before, self._plain = self._plain, plain
         groups, self._readings = self._readings, now
@@ -59,19 +58,12 @@ class SettingsWatch:
             if not warming:
                 pairs += self._rate_pairs(groups, now, None if same_epoch else _scheduled(trainer))
         reason = "plan" if planned else ""
-        return [
-            SettingChanged(
-                time.time(),
-                trainer.epoch + 1,
-                batch,
-                name,
-                str(old),
-                str(new),
-                reason or _reason(name, warming, trainer),
-            )
+        changes = (
+            Change(name, old, new, reason or _reason(name, warming, trainer))
             for name, old, new in pairs
-            if old is not None and new is not None and old != new and self._may_tell(name)
-        ]
+            if old is not None and new is not None and old != new
+        )
+        return self._events.events(trainer.epoch + 1, batch, changes)
 
     def _group_pairs(
         self, before: tuple[Reading, ...], now: tuple[Reading, ...], *, warming: bool
@@ -93,10 +85,6 @@ class SettingsWatch:
             for name, old, new, due in zip(self._groups, before, now, expected, strict=False)
             if not math.isclose(new.rate, due, rel_tol=RELATIVE_TOLERANCE)
         ]
-
-    def _may_tell(self, name: str) -> bool:
-        told = self._told[name] = self._told.get(name, 0) + 1
-        return told <= CHANGES_MAX
 
 
 def _scheduled(trainer: Any) -> list[float] | None:

@@ -1,27 +1,36 @@
-"""What the trainings of one process share: the connection, the totals since the process began, and their order."""
+"""What the trainings of one process share: the way to connect them, and their numbers."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
+from trainer_hooks.identity import identify
 from trainer_hooks.orders import EXIT_CODE
-from trainer_hooks.spool import Save
-from trainer_hooks.wire.messages import BatchEnded, Counts, Event, Order
+from trainer_hooks.recorder.probe_like import ProbeLike
+from trainer_hooks.trainings import (
+    ClaimedTraining,
+    TrainingName,
+    begin_training,
+    call_site,
+    digest_of,
+    join_training,
+)
 from trainer_hooks.wire.python_path import with_autoattach
-from trainer_hooks.wire.runfolder import ENV_GENERATION, ENV_NONCE, ENV_RUN, ENV_RUN_FOLDER, Plan, RunFolder
+from trainer_hooks.wire.runfolder import ENV_GENERATION, ENV_NONCE, ENV_RUN, ENV_RUN_FOLDER, Plan
 
 ENV_TRAINING = (
-    "TRAINWARDEN_TRAINING"  # "<ordinal>:<digest>": which training the parent of these ranks launched them for
+    "TRAINWARDEN_TRAINING"  # "<ordinal>:<digest>[:<number>]": the training that the parent of these ranks launched
 )
 ENV_GUARD = "TRAINWARDEN_GUARD"  # "off": look and report, change nothing
-EVIDENCE_MAX = 256  # NonfiniteSeen events of one generation; after that they are only counted
+
+_log = logging.getLogger("trainwarden")
 
 NAMING_ARGUMENTS = (
     "task",
@@ -39,94 +48,61 @@ NAMING_ARGUMENTS = (
 )
 
 
-class WhereItRuns(Protocol):
-    """The part of an Identity that a trainer's hooks need."""
-
-    @property
-    def folder(self) -> RunFolder: ...
-
-
-class ProbeLike(Protocol):
-    """What the integration needs of a Probe; see trainer_hooks.probe."""
-
-    @property
-    def identity(self) -> WhereItRuns: ...
-    @property
-    def hook_errors(self) -> int: ...
-    @property
-    def dropped(self) -> int: ...
-    def batch(self, record: BatchEnded | Callable[[], BatchEnded], urgent: bool = False) -> None: ...
-    def event(self, body: Event) -> None: ...
-    def order(self) -> Order | None: ...
-    def settle(
-        self, order: Order, outcome: str, detail: str, epoch: int, batch: int, read_back: dict[str, str]
-    ) -> None: ...
-    def checkpoint(self, source: Path, save: Save) -> None: ...
-    def copied(self, timeout_s: float) -> bool: ...
-    def flush(self, timeout_s: float) -> bool: ...
-
-
-@dataclass(slots=True)
-class Counted:
-    """The totals of wire.messages.Counts while they are being counted."""
-
-    batches: int = 0
-    steps: int = 0
-    nonfinite_batches: int = 0
-    nonfinite_loss: int = 0
-    nonfinite_gradient: int = 0
-    nonfinite_parameter: int = 0
-    nonfinite_buffer: int = 0
-    skipped_by_guard: int = 0
-    skipped_by_scaler: int = 0
-    scaler_overflows: int = 0
-    samples_lost: int = 0
-    evidence: int = 0  # NonfiniteSeen events sent; no part of Counts
-
-    def counts(self, hook_errors: int, records_dropped: int) -> Counts:
-        """The totals now, as they go on the wire."""
-        return Counts(
-            self.batches,
-            self.steps,
-            self.nonfinite_batches,
-            self.nonfinite_loss,
-            self.nonfinite_gradient,
-            self.nonfinite_parameter,
-            self.nonfinite_buffer,
-            self.skipped_by_guard,
-            self.skipped_by_scaler,
-            self.scaler_overflows,
-            self.samples_lost,
-            hook_errors,
-            records_dropped,
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class Training:
     """Which training this is, and the plan it starts from."""
 
-    ordinal: int
+    ordinal: int  # of the process, from 1; in a rank that a parent launched, of the parent
     digest: str
     plan: Plan | None = None
+    claimed: ClaimedTraining | None = None  # None: it has no number within the run
+    name: TrainingName = field(default_factory=TrainingName)
+
+    def is_for(self, plan: Plan) -> bool:
+        """True: the plan names this training. One for another training is none of its business."""
+        other = self.claimed is not None and plan.training != self.claimed.identity.training
+        return not other and plan.ordinal == self.ordinal
 
 
 @dataclass(slots=True)
 class Process:
-    """The state of this process's trainings. `connect` gives the probe of a rank."""
+    """The state of this process's trainings. `connect` gives the probe of one, `begin` its number within the run."""
 
-    connect: Callable[[int], ProbeLike]
-    counted: Counted = field(default_factory=Counted)
+    connect: Callable[[Training], ProbeLike]
+    begin: Callable[[TrainingName], ClaimedTraining] | None = None  # None: they have no numbers
     trainings: int = 0
     guard_acts: bool = True
+    _launched_for: tuple[str, ...] = ()  # what a launching parent says: ordinal, digest and, if it knows it, number
 
     def next_training(self, overrides: Mapping[str, Any]) -> Training:
         """Number the training that is being built; a rank that was launched by a parent takes the parent's word."""
         self.trainings += 1
-        ordinal, _, digest = os.environ.get(ENV_TRAINING, "").partition(":")
-        if ordinal.isdecimal() and digest:
-            return Training(int(ordinal), digest)
-        return Training(self.trainings, arguments_digest(overrides))
+        if told := os.environ.pop(ENV_TRAINING, ""):  # not for the children of this rank
+            self._launched_for = tuple(told.split(":"))
+        name = TrainingName(call_site("ultralytics"), digest_of(overrides))
+        ordinal, digest, number, *_ = (*self._launched_for, "", "", "")
+        if not (ordinal.isdecimal() and digest):
+            return Training(self.trainings, arguments_digest(overrides), claimed=self._claim(name), name=name)
+        if number.isdecimal() and self.begin is not None:
+            joined = self._attempt(lambda: join_training(int(number), int(os.environ.get("RANK", "0"))))
+            return Training(int(ordinal), digest, claimed=joined, name=name)
+        return Training(int(ordinal), digest, claimed=self._claim(name), name=name)
+
+    def again(self, training: Training) -> Training:
+        """The training that begins when the trainer of `training` is made to train once more."""
+        self.trainings += 1
+        return Training(self.trainings, training.digest, claimed=self._claim(training.name), name=training.name)
+
+    def _claim(self, name: TrainingName) -> ClaimedTraining | None:
+        begin = self.begin
+        return None if begin is None else self._attempt(lambda: begin(name))
+
+    def _attempt(self, claim: Callable[[], ClaimedTraining]) -> ClaimedTraining | None:
+        try:
+            return claim()
+        except Exception as error:  # noqa: BLE001 - the edge between us and somebody else's training
+            _log.warning("this training has no number within the run: %s: %s", type(error).__name__, error)
+            return None
 
 
 def arguments_digest(overrides: Mapping[str, Any]) -> str:
@@ -135,11 +111,11 @@ def arguments_digest(overrides: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
 
 
-def connect_probe(rank: int) -> ProbeLike:
-    """The probe of this process, connected on first use."""
-    from trainer_hooks.probe import connect  # noqa: PLC0415  threads and sockets only where a training starts
+def connect_probe(training: Training) -> ProbeLike:
+    """The probe of a training that begins now. Raises what prevents it."""
+    from trainer_hooks.probe import open_probe  # noqa: PLC0415  threads and sockets only where a training starts
 
-    return connect(rank)
+    return open_probe(training.claimed or begin_training(training.name))
 
 
 def describe_to_children(process: Process, training: Training) -> dict[str, str]:
@@ -147,16 +123,15 @@ def describe_to_children(process: Process, training: Training) -> dict[str, str]
 
     They attach by it as under `trainwarden run`: releases that carry no callbacks into the ranks would lose the hooks.
     """
+    number = f":{training.claimed.identity.training}" if training.claimed else ""
     described = {
-        ENV_TRAINING: f"{training.ordinal}:{training.digest}",
+        ENV_TRAINING: f"{training.ordinal}:{training.digest}{number}",
         "PYTHONPATH": with_autoattach(os.environ.get("PYTHONPATH", "")),
     }
     if not process.guard_acts:
         described[ENV_GUARD] = "off"
     if not (os.environ.get(ENV_RUN) and os.environ.get(ENV_GENERATION)):
-        from trainer_hooks.identity import identify  # noqa: PLC0415
-
-        identity = identify(0)
+        identity = training.claimed.identity if training.claimed else identify(0)
         described |= {
             ENV_RUN: identity.run,
             ENV_RUN_FOLDER: str(identity.folder.root),

@@ -6,7 +6,6 @@ calls every method through the session's fail_open.
 
 from __future__ import annotations
 
-import functools
 import time
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,17 @@ from typing import Any
 import msgspec
 
 from trainer_hooks.fail_open import FailOpen
-from trainer_hooks.guard import Guard, watch_clipping
 from trainer_hooks.integrations.ultralytics import events, signals, start
-from trainer_hooks.integrations.ultralytics.carry_out import PlanInForce, obey
+from trainer_hooks.integrations.ultralytics.carry_out import OrderAnswer
 from trainer_hooks.integrations.ultralytics.loop import Loop
-from trainer_hooks.integrations.ultralytics.process import ProbeLike, Process, Training
+from trainer_hooks.integrations.ultralytics.process import Training
+from trainer_hooks.recorder.assess import Counted
+from trainer_hooks.recorder.probe_like import ProbeLike
+from trainer_hooks.recorder.recorder import tell_end
+from trainer_hooks.recorder.started import training_started
 from trainer_hooks.spool import Save
-from trainer_hooks.wire.messages import EpochEnded, PhaseChanged, TrainingEnded, TrainingStarted
+from trainer_hooks.wire.messages import PhaseChanged, TrainingStarted
+from trainer_hooks.wire.runfolder import Plan
 
 LAST_COPY_S = 10.0  # nothing trains any more; a copy of 500 MB takes about a second
 
@@ -28,12 +31,13 @@ LAST_COPY_S = 10.0  # nothing trains any more; a copy of 500 MB takes about a se
 class Session:
     """The hooks' state for one trainer. Holds no reference to it; every callback brings it along."""
 
-    def __init__(self, process: Process, training: Training, probe: ProbeLike, rank: int) -> None:
+    def __init__(self, training: Training, probe: ProbeLike, rank: int, *, guard_acts: bool = True) -> None:
         self.training = training
         self.probe = probe
         self.fail_open = FailOpen(probe.event)
         self.loop: Loop | None = None  # None: not bound yet, or it could not be
-        self._process = process
+        self._guard_acts = guard_acts
+        self._counted = Counted()
         self._rank = rank
         self._started: TrainingStarted | None = None  # until it is told
         self._phase = ""
@@ -52,34 +56,31 @@ class Session:
             return
         start.check_epoch(plan, trainer)
         start.fail_closed("taking up the training", lambda: self._bind(trainer))
-        start.fail_closed("applying the settings", lambda: self.put_in_force(PlanInForce(plan), trainer))
+        start.fail_closed("applying the settings", lambda: self.put_in_force(plan, trainer))
         start.fail_closed("seeding the loader", lambda: start.draw_other_batches(plan, trainer))
 
     def _bind(self, trainer: Any) -> None:
-        guard = Guard(trainer.model, trainer.optimizer, trainer.scaler, self.fail_open, acts=self._process.guard_acts)
-        loop = Loop(trainer, guard, self.probe, self.fail_open, self._process.counted, self._tell_started)
-        watch_clipping()
-        trainer.optimizer.register_step_pre_hook(loop.before_optimizer)
-        trainer.optimizer.register_step_post_hook(loop.after_optimizer)
-        trainer.optimizer_step = functools.partial(loop.optimizer_step, trainer, trainer.optimizer_step)
-        trainer.preprocess_batch = functools.partial(loop.preprocess_batch, trainer.preprocess_batch)
-        if (recovery := getattr(trainer, "_handle_nan_recovery", None)) is not None:
-            trainer._handle_nan_recovery = functools.partial(self._recover, trainer, recovery)
-        self.loop = loop
+        self.loop = Loop(
+            trainer,
+            self.probe,
+            self.fail_open,
+            counted=self._counted,
+            rank=self._rank,
+            guard_acts=self._guard_acts,
+        )
+        self.loop.attach(trainer, self._recover)
 
-    def put_in_force(self, plan: PlanInForce, trainer: Any) -> dict[str, str]:
+    def put_in_force(self, plan: Plan, trainer: Any) -> dict[str, str]:
         """Apply the plan's settings, at a start or in place; get what they read afterwards. Raises PlanError."""
-        loop = self.loop
-        if loop is None:
+        if self.loop is None:
             raise RuntimeError("the hooks are not bound to this trainer: a plan can't be put in force")
-        read_back = plan.apply(trainer, loop.guard, warming=lambda: loop.warming(trainer))
-        loop.in_force = plan
-        return read_back
+        return self.loop.put_in_force(plan, trainer)
 
     def on_train_start(self, trainer: Any) -> None:
         """The trainer is about to draw its first batch."""
         guarded = self.loop is not None and self.loop.guard.acts
-        self._started = events.training_started(trainer, self.training, self.probe, guarded=guarded)
+        facts = events.training_facts(trainer, self.training, guarded=guarded)
+        self._started = training_started(facts, trainer.optimizer, trainer.device, self.probe.identity)
         if self._started.part_names:
             self._tell_started(trainer)
 
@@ -108,23 +109,22 @@ class Session:
         loop = self.loop
         if loop is None:
             return
-        loop.read_delayed(trainer)
+        loop.recorder.read_delayed()
         self._no_means = trainer.tloss is None
         if self._no_means:  # the trainer needs something to print
             trainer.tloss = trainer.loss_items
         found = loop.guard.examine()
         self._finding = found.finding
         if found.first_bad:
-            loop.tell_evidence(events.found_at_epoch_end(trainer, loop.batch, found))
+            loop.recorder.tell_evidence(events.found_at_epoch_end(trainer, loop.recorder.batch, found))
 
     def on_model_save(self, trainer: Any) -> None:
         """The file is written and complete; the copy is made elsewhere."""
-        counted = self._process.counted
         save = Save(
             epoch=trainer.epoch + 1,
             ordinal=self.training.ordinal,
-            batches=counted.batches,
-            nonfinite_batches=counted.nonfinite_batches,
+            batches=self._counted.batches,
+            nonfinite_batches=self._counted.nonfinite_batches,
             is_best=bool(trainer.best_fitness == trainer.fitness),
             fitness=signals.as_number(trainer.fitness),
             state_finding=self._finding,
@@ -140,17 +140,7 @@ class Session:
 
     def _tell_epoch(self, trainer: Any, *, redone: bool) -> None:
         self._epoch_open = False
-        self.probe.event(
-            EpochEnded(
-                wall_s=time.time(),
-                epoch=trainer.epoch + 1,
-                seconds=time.monotonic() - self._epoch_began_s,
-                parts=signals.mean_parts(trainer),
-                metrics=signals.metrics(trainer),
-                fitness=signals.as_number(trainer.fitness),
-                redone=redone,
-            )
-        )
+        self.probe.event(events.epoch_ended(trainer, self._epoch_began_s, redone=redone))
 
     def _recover(self, trainer: Any, recovery: Any, epoch: int) -> bool:
         """In place of _handle_nan_recovery: where it throws the epoch away, what we know of the state is stale."""
@@ -190,19 +180,23 @@ class Session:
             self.loop.batch_began(trainer)
 
     def on_train_batch_end(self, trainer: Any) -> None:
-        """Tell of the batch, then obey an order if there is one. Raises LeaveTraining on a stop."""
+        """Record the batch, then carry out an order if there is one. Raises LeaveTraining on a stop."""
         if self.loop is None:
             return
-        self.fail_open.run("batch", self.loop.batch_ended, trainer, self._rank)
+        if self._started is not None:
+            self.fail_open.run("start", self._tell_started, trainer)
+        self.fail_open.run("batch", self.loop.batch_ended, trainer)
         order = self.probe.order()
         if order is not None:
-            obey(order, self, trainer, batch=self.loop.batch)
+            answer = OrderAnswer(order, self.probe, trainer, self.loop.recorder.batch)
+            answer.carry_out(lambda plan: self.put_in_force(plan, trainer))
 
     def ended(self, trainer: Any, how: str, detail: str) -> None:
         """train() is over, in one way or another. What is not sent yet goes out by itself, or when the probe closes."""
-        if self.loop is not None:
-            self.loop.read_delayed(trainer)
         self._tell_started(trainer)
         epoch = int(getattr(trainer, "epoch", trainer.start_epoch)) + 1
-        self.probe.event(PhaseChanged(time.time(), epoch, "idle"))
-        self.probe.event(TrainingEnded(time.time(), how, detail, epoch, signals.metrics(trainer)))
+        if self.loop is None:
+            tell_end(self.probe, how, detail, epoch, signals.metrics(trainer))
+            return
+        self.fail_open.run("detach", self.loop.detach, trainer)
+        self.loop.recorder.ended(how, detail, epoch, signals.metrics(trainer))

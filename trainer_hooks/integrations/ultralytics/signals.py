@@ -5,51 +5,28 @@ What a release of Ultralytics does not have is asked for by attribute, never by 
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
+from trainer_hooks.recorder.batch import BatchContents
+
+_LISTED = (tuple, list)
 WARMUP_BATCHES_MIN = 100  # of releases before _get_warmup_iterations
-
-
-@dataclass(slots=True)
-class BatchContents:
-    """What the batch held, from the moment the trainer prepared it."""
-
-    size: int | None = None
-    image_size: int | None = None
-    instances: int | None = None
-    owners: torch.Tensor | None = None  # which image each instance is in, on the host; None: not known
-    samples: tuple[str, ...] = ()
-
-    @property
-    def instances_max(self) -> int | None:
-        """The most of any one image. Counted when it is asked for, which is not on the training's thread."""
-        if self.owners is None:
-            return None
-        return _most_of_one(self.owners.numpy()) if self.instances else 0
 
 
 def contents_before(batch: dict[str, Any]) -> BatchContents:
     """What the collated batch holds, read on the host, before it travels to the device."""
     contents = BatchContents()
     names = batch.get("im_file")
-    if isinstance(names, tuple | list):
+    if isinstance(names, _LISTED):
         contents.samples = tuple(names)
-    classes, owners = batch.get("cls"), batch.get("batch_idx")
-    if isinstance(owners, torch.Tensor) and owners.device.type == "cpu":
-        contents.instances, contents.owners = owners.shape[0], owners
-    elif isinstance(classes, torch.Tensor):
-        contents.instances = int(classes.shape[0])
+    owners = batch.get("batch_idx")
+    if isinstance(owners, torch.Tensor) and owners.is_cpu:
+        contents.owners = owners
+    elif isinstance(classes := batch.get("cls"), torch.Tensor):
+        contents.counted = classes.shape[0]
     return contents
-
-
-def _most_of_one(owners: np.ndarray) -> int:
-    """How often the most frequent value occurs. Numpy, since torch's bincount takes ten times as long for so few."""
-    return int(np.bincount(owners.ravel().astype(np.int64)).max())
 
 
 def contents_after(contents: BatchContents, batch: dict[str, Any]) -> BatchContents:
@@ -133,8 +110,3 @@ def as_number(value: Any) -> float | None:
         return float(value)
     except (TypeError, ValueError):
         return None
-
-
-def finite(value: float | None) -> bool:
-    """False for NaN and infinities; None, a value that is not there, is not held against it."""
-    return value is None or math.isfinite(value)

@@ -5,6 +5,7 @@ Reads the plan that the environment names, before the trainer touches a folder.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import traceback
 from collections.abc import Callable
@@ -27,11 +28,11 @@ def with_plan(training: Training) -> Training:
         plan = read(Path(path), Plan)
     except RunFolderError as error:
         refuse_to_start(f"{error}; put the plan back, or start without it by unsetting {ENV_PLAN}")
-    if plan.ordinal != training.ordinal:
+    if not training.is_for(plan):
         return training
     if fault := _fault(plan, training):
         refuse_to_start(f"{path}: {fault}")
-    return Training(training.ordinal, training.digest, plan)
+    return dataclasses.replace(training, plan=plan)
 
 
 def overrides_for(plan: Plan, overrides: dict[str, Any]) -> dict[str, Any]:

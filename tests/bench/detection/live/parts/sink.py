@@ -29,6 +29,7 @@ class Place:
     """Where the recorded run lives."""
 
     folder: RunFolder
+    ordinal: int = 1
 
 
 class FileProbe:
@@ -81,6 +82,9 @@ class FileProbe:
     def flush(self, timeout_s: float) -> bool:
         self._file.flush()
         return timeout_s >= 0
+
+    def retire(self) -> None:
+        """Nothing is left to be sent."""
 
     def close(self) -> None:
         """Everything is on disk after it."""

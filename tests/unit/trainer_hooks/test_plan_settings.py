@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.harness import plans
-from trainer_hooks.restore import PlanError, Ramp, apply, group_names, momentum_of, readings
+from trainer_hooks.integrations.ultralytics.plan_settings import PlanError, apply, group_names
+from trainer_hooks.parameter_groups import momentum_of, readings
+from trainer_hooks.ramp import Ramp
 
 
 def trainer_with(kind: str = "SGD", names: tuple[str, ...] = ("weight", "bn", "bias")) -> Any:

@@ -1,0 +1,189 @@
+"""One batch between its end and its record: what is known on the host, what has still to be read, what it said.
+
+Structs of msgspec, since several are made in each batch and a dataclass takes five times as long to make.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import msgspec
+import numpy as np
+import torch
+
+from trainer_hooks.guard import Examination, StepReport
+from trainer_hooks.parameter_groups import Reading
+from trainer_hooks.tensors import Memory
+from trainer_hooks.wire.messages import BatchEnded, Counts, Nonfinite, NonfiniteSeen
+
+Number: TypeAlias = torch.Tensor | float
+NOTHING = Nonfinite(0)
+
+
+class BatchContents(msgspec.Struct):
+    """What the batch held. None: not known."""
+
+    size: int | None = None
+    image_size: int | None = None  # pixels, the longer side
+    sequence_length: int | None = None  # tokens, the longest
+    counted: int | None = None  # instances, where `owners` does not say
+    owners: torch.Tensor | None = None  # which image each instance is in, on the host
+    samples: tuple[str, ...] = ()
+    samples_partial: bool = False  # the names cover only part of what is in the batch
+
+    @property
+    def instances(self) -> int | None:
+        """In all images together."""
+        return self.counted if self.owners is None else self.owners.shape[0]
+
+    @property
+    def instances_max(self) -> int | None:
+        """The most of any one image. Counted when it is asked for, which is not on the training's thread."""
+        if self.owners is None:
+            return None
+        return _most_of_one(self.owners.numpy()) if self.instances else 0
+
+
+def _most_of_one(owners: np.ndarray) -> int:
+    """How often the most frequent value occurs. Numpy, since torch's bincount takes ten times as long for so few."""
+    return int(np.bincount(owners.ravel().astype(np.int64)).max())
+
+
+class PendingBatch(msgspec.Struct):
+    """What is known of a batch on the host when it ends, and the scalars that still have to be read."""
+
+    wall_s: float
+    sent_s: float
+    epoch: int  # from 1
+    batch: int
+    batches_per_epoch: int
+    contents: BatchContents
+    report: StepReport
+    used: tuple[Reading, ...]  # each group as its step used it
+    clip_norm: float | None  # of the last step; None: nothing was clipped yet
+    memory: Memory
+    batch_s: float | None
+    data_wait_s: float | None
+    ramp: float | None = None
+    onset_samples_left: int | None = None
+    parts_count: int = 0
+    scalars: Sequence[Number] = ()  # loss, parts, then as the flags say
+    reads_norm: bool = False
+    reads_scale: bool = False
+    reads_update: bool = False
+
+    def line_up(
+        self,
+        loss: Number,
+        parts: tuple[Number, ...],
+        scale: torch.Tensor | None,
+        update: torch.Tensor | None,
+        measures: Sequence[torch.Tensor] = (),
+    ) -> None:
+        """Every scalar that may still be on the device, so that they travel together; `measures` are the guard's."""
+        self.parts_count = len(parts)
+        self.scalars = scalars = [loss, *parts]
+        if self.report.norm is not None and self.report.norm_value is None:
+            self.reads_norm = True
+            scalars.append(self.report.norm)
+        if scale is not None:
+            self.reads_scale = True
+            scalars.append(scale)
+        if update is not None:
+            self.reads_update = True
+            scalars.append(update)
+        scalars.extend(measures)
+
+    def forget_tensors(self) -> None:
+        """They have been read; the loss would keep its whole graph alive until the record is sent."""
+        self.scalars = ()
+        self.report.norm = None
+
+
+class BatchAssessment(msgspec.Struct):
+    """What the scalars of a batch turned out to say."""
+
+    loss: float
+    parts: tuple[float, ...]
+    norm: float | None
+    scale: float | None
+    update: float | None = None  # |change| / |weights| of the step; None: not sampled, or not taken
+    bits: Nonfinite = NOTHING
+    cured: bool = False
+    examination: Examination | None = None  # None: there was no reason to look
+    measures: tuple[float, ...] = ()  # what the guard asked for beside the batch's own scalars
+
+    @property
+    def first_bad(self) -> str:
+        """The first tensor found non-finite; empty: none, or nobody looked."""
+        return self.examination.first_bad if self.examination else ""
+
+
+def assessment_of(pending: PendingBatch, values: list[float]) -> BatchAssessment:
+    """The values of `pending.scalars` under their names; nothing is judged yet."""
+    report, at = pending.report, 1 + pending.parts_count
+    parts, norm = tuple(values[1:at]), report.norm_value
+    scale = update = None
+    if pending.reads_norm:
+        norm, at = values[at], at + 1
+    if pending.reads_scale:
+        scale, at = values[at], at + 1
+    if pending.reads_update:
+        update, at = values[at], at + 1
+    return BatchAssessment(values[0], parts, norm, scale, update, measures=tuple(values[at:]))
+
+
+def batch_ended(pending: PendingBatch, assessed: BatchAssessment, counts: Counts) -> BatchEnded:
+    """The record of a batch; `counts` after it."""
+    contents, memory = pending.contents, pending.memory
+    return BatchEnded(
+        wall_s=pending.wall_s,
+        sent_s=pending.sent_s,
+        epoch=pending.epoch,
+        batch=pending.batch,
+        batches_per_epoch=pending.batches_per_epoch,
+        counts=counts,
+        loss=assessed.loss,
+        parts=assessed.parts,
+        grad_norm=assessed.norm,
+        nonfinite=int(assessed.bits),
+        skipped_by=pending.report.skipped_by.value,
+        cured=assessed.cured,
+        learning_rates=tuple(reading.rate for reading in pending.used),
+        momentum=pending.used[0].momentum,
+        weight_decay=max(reading.weight_decay for reading in pending.used),
+        clip_norm=pending.clip_norm,
+        loss_scale=assessed.scale,
+        batch_size=contents.size,
+        image_size=contents.image_size,
+        instances=contents.instances,
+        instances_max=contents.instances_max,
+        memory_allocated=memory.allocated,
+        memory_reserved=memory.reserved,
+        memory_peak=memory.peak,
+        alloc_retries=memory.retries,
+        batch_s=pending.batch_s,
+        data_wait_s=pending.data_wait_s,
+        ramp=pending.ramp,
+        onset_samples_left=pending.onset_samples_left,
+        sequence_length=contents.sequence_length,
+        update_ratio=assessed.update,
+    )
+
+
+def evidence_of(pending: PendingBatch, assessed: BatchAssessment) -> NonfiniteSeen:
+    """What is known of a bad batch."""
+    return NonfiniteSeen(
+        wall_s=pending.wall_s,
+        epoch=pending.epoch,
+        batch=pending.batch,
+        nonfinite=int(assessed.bits),
+        loss=assessed.loss,
+        parts=assessed.parts,
+        grad_norm=assessed.norm,
+        cured=assessed.cured,
+        samples=pending.contents.samples,
+        samples_partial=pending.contents.samples_partial,
+        first_bad=pending.report.bad_buffer or assessed.first_bad,
+    )

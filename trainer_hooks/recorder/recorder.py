@@ -1,0 +1,186 @@
+"""One training as it is recorded: its start, phases, batches, checkpoints and end. Knows torch, no framework.
+
+An integration calls it at its framework's own places. Nothing here waits for the device, unless the integration says
+that the trainer has just waited itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+
+from trainer_hooks.fail_open import FailOpen
+from trainer_hooks.guard import StepReport
+from trainer_hooks.parameter_groups import GroupReader, Reading
+from trainer_hooks.recorder.assess import Assessor, Counted, Totals
+from trainer_hooks.recorder.batch import (
+    BatchAssessment,
+    BatchContents,
+    Number,
+    PendingBatch,
+    batch_ended,
+    evidence_of,
+)
+from trainer_hooks.recorder.probe_like import ProbeLike
+from trainer_hooks.tensors import NO_MEMORY, DelayedRead, is_away, memory, read
+from trainer_hooks.updates import UpdateSampler
+from trainer_hooks.wire.messages import BatchEnded, Counts, NonfiniteSeen, PhaseChanged, TrainingEnded
+
+DELAYED_MAX = 64  # batches whose scalars may be on their way at once; beyond it the oldest goes unrecorded
+EVIDENCE_MAX = 256  # NonfiniteSeen events of one training in a generation; after that they are only counted
+
+
+class Removable(Protocol):
+    """A hook's handle, as torch gives it."""
+
+    def remove(self) -> None: ...
+
+
+class Recorder:
+    """One training.
+
+    `waits`: the trainer waits for the device in each batch, so its scalars can be read at once. `evidence`: each bad
+    batch is also told with its samples.
+    """
+
+    def __init__(
+        self,
+        probe: ProbeLike,
+        fail_open: FailOpen,
+        optimizer: torch.optim.Optimizer,
+        device: torch.device,
+        assessor: Assessor,
+        counted: Counted,
+        *,
+        updates: UpdateSampler,
+        waits: bool = False,
+        evidence: bool = False,
+    ) -> None:
+        self.probe = probe
+        self.counted = counted
+        self.updates = updates
+        self.used: tuple[Reading, ...] = ()  # by the optimizer step of this batch; empty: none was taken yet
+        self.epoch = 0  # from 1
+        self.batch = -1  # within the epoch, from 0
+        self.batches_per_epoch = 0
+        self.ended_s: float | None = None  # the batch before; None: a pause lies between
+        self._fail_open = fail_open
+        self._optimizer = optimizer
+        self._groups = GroupReader(optimizer)
+        self._device = device
+        self._assessor = assessor
+        self._on_cuda = device.type == "cuda"
+        self._reads_at_once = waits or not self._on_cuda
+        self._evidence = evidence
+        self._delayed: deque[tuple[PendingBatch, list[Number], DelayedRead]] = deque(maxlen=DELAYED_MAX)
+        self._hooks: list[Removable] = []
+
+    # --- at an optimizer step ----------------------------------------------------------------------------------------
+
+    def watch_steps(self, before: Callable[..., None], after: Callable[..., None]) -> None:
+        """Have these called around each step of the optimizer, until `release`."""
+        self._hooks.append(self._optimizer.register_step_pre_hook(before))
+        self._hooks.append(self._optimizer.register_step_post_hook(after))
+
+    def release(self) -> None:
+        """Take every hook off the optimizer."""
+        while self._hooks:
+            self._hooks.pop().remove()
+
+    def read_settings(self) -> None:
+        """The step is about to be taken: what its groups are set to now is what it uses."""
+        self.used = self._groups.read()
+
+    # --- at a batch's end --------------------------------------------------------------------------------------------
+
+    def pending(
+        self,
+        contents: BatchContents,
+        report: StepReport,
+        *,
+        clip_norm: float | None = None,
+        data_wait_s: float | None = None,
+    ) -> PendingBatch:
+        """The batch that ends now, with all that the recorder knows of it."""
+        now_s, before_s = time.monotonic(), self.ended_s
+        self.ended_s = now_s
+        return PendingBatch(  # by position, which is quicker
+            time.time(),
+            now_s,
+            self.epoch,
+            self.batch,
+            self.batches_per_epoch,
+            contents,
+            report,
+            self.used or self._groups.read(),
+            clip_norm,
+            memory(self._device) if self._on_cuda else NO_MEMORY,
+            None if before_s is None else now_s - before_s,
+            data_wait_s,
+        )
+
+    def record(self, pending: PendingBatch) -> BatchAssessment | None:
+        """Record the batch whose scalars are lined up. None: they are still on their way, it is recorded later."""
+        if self._reads_at_once:
+            return self._finish(pending, read(pending.scalars))
+        away = [each for each in pending.scalars if isinstance(each, torch.Tensor) and is_away(each)]
+        if not away:
+            return self._finish(pending, read(pending.scalars))
+        near: list[Number] = [each if is_away(each) else read([each])[0] for each in pending.scalars]
+        self._delayed.append((pending, near, DelayedRead(away)))
+        self.read_delayed()
+        return None
+
+    def read_delayed(self) -> None:
+        """Finish those batches whose scalars have arrived meanwhile."""
+        while self._delayed:
+            arrived = self._delayed[0][2].values()
+            if arrived is None:
+                return
+            pending, near, _ = self._delayed.popleft()
+            rest = iter(arrived)
+            self._finish(pending, [next(rest) if isinstance(each, torch.Tensor) else each for each in near])
+
+    def _finish(self, pending: PendingBatch, values: list[float]) -> BatchAssessment:
+        assessed = self._assessor.assess(pending, values)
+        pending.forget_tensors()
+        bad = bool(assessed.bits)
+        self.probe.batch(functools.partial(self._record_of, pending, assessed, self.counted.totals()), urgent=bad)
+        if bad and self._evidence:
+            self.tell_evidence(evidence_of(pending, assessed))
+        return assessed
+
+    def _record_of(self, pending: PendingBatch, assessed: BatchAssessment, totals: Totals) -> BatchEnded:
+        """On the sender's thread: what the probe has lost by then belongs to the record as well."""
+        counts = Counts(*totals, self.probe.hook_errors, self.probe.dropped)
+        return batch_ended(pending, assessed, counts)
+
+    def tell_evidence(self, evidence: NonfiniteSeen) -> None:
+        """Up to a bound; the records count on."""
+        if self.counted.evidence < EVIDENCE_MAX:
+            self.counted.evidence += 1
+            self.probe.event(evidence)
+
+    # --- phases, the end ---------------------------------------------------------------------------------------------
+
+    def enter(self, phase: str, epoch: int) -> None:
+        """From now on the trainer is busy with `phase`."""
+        self.probe.event(PhaseChanged(time.time(), epoch, phase))
+
+    def ended(self, how: str, detail: str, epoch: int, metrics: dict[str, float]) -> None:
+        """The training is over. What is not sent yet goes out by itself."""
+        self._fail_open.run("delayed", self.read_delayed)
+        self._fail_open.run("release", self.release)
+        tell_end(self.probe, how, detail, epoch, metrics)
+
+
+def tell_end(probe: ProbeLike, how: str, detail: str, epoch: int, metrics: dict[str, float]) -> None:
+    """The training of `probe` is over, recorded or not. `epoch` counts from 1; 0: none was begun."""
+    probe.event(PhaseChanged(time.time(), max(epoch, 1), "idle"))
+    probe.event(TrainingEnded(time.time(), how, detail, epoch, metrics))
+    probe.retire()

@@ -1,0 +1,120 @@
+"""Which settings of a training have changed since the batch before, and what explains it. Never changes one.
+
+`SettingsWatch` is for a loop whose schedule may be anywhere: in a scheduler of torch, in a function that sets the rate
+of each step, in an `if`. So a change is explained where there is a scheduler, where the rate moves all the time, at the
+beginning of an epoch, and where a rate falls. What is left has no reason: a rate that was constant and rises within an
+epoch; a momentum, a decay, a clip or an accumulation that changes within one. An integration that knows its framework's
+schedule has a watch of its own, and tells what it finds through `ChangeEvents` too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from trainer_hooks.parameter_groups import Reading, group_names
+from trainer_hooks.wire.messages import SettingChanged
+
+CONSTANT_BATCHES = 50  # a rate that stood this long has no schedule of its own
+STEP = 1.5  # an explained move by this factor or more is worth an event; a smaller one is in its batch's record
+SIZE_BATCHES = 3  # this many of another size in a row: it changed, it is not the last batch of an epoch
+CHANGES_MAX = 50  # events for one setting in one training: a user's own scheduler changes its rate every batch
+NEW_EPOCH = "first batch of an epoch"
+
+
+class Change(NamedTuple):
+    """One setting has another value than one batch ago."""
+
+    name: str
+    old: object
+    new: object
+    reason: str  # empty: unexplained
+
+
+class LoopSettings(NamedTuple):
+    """What a loop says of the settings that no optimizer knows; None: it says nothing."""
+
+    clip_norm: float | None = None
+    accumulate: int | None = None
+    batch_size: int | None = None
+
+
+class ChangeEvents:
+    """Makes events of changes, at most CHANGES_MAX for one setting."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, int] = {}
+
+    def events(self, epoch: int, batch: int, changes: Iterable[Change]) -> list[SettingChanged]:
+        """Those that may still be sent."""
+        return [
+            SettingChanged(time.time(), epoch, batch, each.name, str(each.old), str(each.new), each.reason)
+            for each in changes
+            if self._may_tell(each.name)
+        ]
+
+    def _may_tell(self, name: str) -> bool:
+        told = self._told[name] = self._told.get(name, 0) + 1
+        return told <= CHANGES_MAX
+
+
+class SettingsWatch:
+    """Compares the settings of one batch with those of the batch before."""
+
+    def __init__(self, optimizer: Any, scheduler: Any = None) -> None:
+        """`scheduler` is torch's; None: where it exists it is found by what it leaves in the parameter groups."""
+        self._optimizer = optimizer
+        self._scheduled = scheduler is not None
+        self._before: tuple[Reading, ...] = ()
+        self._given: dict[str, object] = {}
+        self._stood: dict[int, int] = {}  # by group: batches for which its rate stood still
+        self._epoch = -1
+        self._odd_sizes = 0
+        self._events = ChangeEvents()
+
+    def changes(self, now: tuple[Reading, ...], given: LoopSettings, *, epoch: int, batch: int) -> list[SettingChanged]:
+        """What is different from the last call, as events; `now` are the groups as the step used them."""
+        before, self._before = self._before, now
+        reason = NEW_EPOCH if epoch != self._epoch else ""
+        self._epoch = epoch
+        found = [*self._of_loop(given, reason), *(self._of_groups(before, now, reason) if before else ())]
+        return self._events.events(epoch, batch, found)
+
+    def _of_loop(self, given: LoopSettings, reason: str) -> Iterator[Change]:
+        for name, new in (("clip_norm", given.clip_norm), ("accumulate", given.accumulate)):
+            old = self._given.get(name)
+            if new is not None and new != old:
+                self._given[name] = new
+                if old is not None:
+                    yield Change(name, old, new, reason)
+        old = self._given.setdefault("batch_size", given.batch_size)
+        self._odd_sizes = 0 if given.batch_size == old else self._odd_sizes + 1
+        if self._odd_sizes >= SIZE_BATCHES:
+            self._given["batch_size"], self._odd_sizes = given.batch_size, 0
+            yield Change("batch_size", old, given.batch_size, "the loader gives other batches")
+
+    def _of_groups(self, before: tuple[Reading, ...], now: tuple[Reading, ...], reason: str) -> Iterator[Change]:
+        if len(before) != len(now):  # nobody calls add_param_group by accident
+            yield Change("parameter_groups", len(before), len(now), "the training added parameter groups")
+        scheduled = self._scheduled or any("initial_lr" in group for group in self._optimizer.param_groups)
+        names = group_names(self._optimizer) if before != now else [""] * len(now)
+        for index, (name, old, new) in enumerate(zip(names, before, now, strict=False)):
+            stood, moved = self._stood.get(index, 0), old.rate != new.rate
+            self._stood[index] = 0 if moved else stood + 1
+            if moved:
+                yield from _of_rate(name, old.rate, new.rate, "the scheduler" if scheduled else reason, stood)
+            if old.momentum != new.momentum and not (moved and scheduled):  # OneCycleLR and CyclicLR cycle both
+                yield Change(f"momentum/{name}", old.momentum, new.momentum, reason)
+            if old.weight_decay != new.weight_decay:
+                yield Change(f"weight_decay/{name}", old.weight_decay, new.weight_decay, reason)
+
+
+def _of_rate(name: str, old: float, new: float, reason: str, stood: int) -> Iterator[Change]:
+    if not reason and stood < CONSTANT_BATCHES:
+        reason = "a schedule of the training's own"
+    if not reason and new < old:
+        reason = "lowered by the training"
+    large = old <= 0.0 or not 1.0 / STEP < new / old < STEP
+    if large or not reason:
+        yield Change(f"learning_rate/{name}", old, new, reason)
