@@ -78,7 +78,7 @@ def test_dropped_and_repeated_frames_never_lose_or_double_a_nan(
         for _ in range(times):
             seq += 1
             lossy.feed(Entry(seq, entry.now_s, entry.input))
-    assert lossy.fleet.runs["night"].totals.counts == full.run.training.totals.counts
+    assert lossy.fleet.runs["night"].training.totals.counts == full.run.training.totals.counts
 
 
 def junk_batch(generation: int, n: int, bits: int, skipped_by: str) -> RecordArrived:

@@ -266,6 +266,6 @@ def test_an_incident_that_opens_is_in_a_snapshot_at_once(tmp_path: Path) -> None
             for given in batches(60, nonfinite=4)[50:]:
                 await pipeline.submit(given)
             [(fleet,)] = bench.store.rows("SELECT fleet FROM snapshots ORDER BY seq DESC LIMIT 1")
-            assert len(msgspec.msgpack.decode(fleet, type=Fleet).runs["night"].incidents) == 1
+            assert len(msgspec.msgpack.decode(fleet, type=Fleet).runs["night"].training.ledger.incidents) == 1
 
     asyncio.run(scene())

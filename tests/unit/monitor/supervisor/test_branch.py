@@ -13,7 +13,7 @@ from trainer_hooks.wire.runfolder import Checkpoint, Plan, RunFolder
 
 
 class Night:
-    """Epochs 1 to 5 of a run, of which 4 and 5 are condemned; best.pt is epoch 4's, epoch 3's lies in the vault."""
+    """Epochs 1 to 5 of a run, of which 4 and 5 are given up; best.pt is epoch 4's, epoch 3's lies in the vault."""
 
     def __init__(self, root: Path) -> None:
         self.save_dir = root / "train"
@@ -97,7 +97,7 @@ def test_a_last_that_is_the_chosen_one_stays_when_nothing_was_saved_since(night:
     before = (night.weights / "last.pt").stat().st_ino
     night.swap_branch()
     assert (night.weights / "last.pt").stat().st_ino == before
-    assert not (night.weights / "abandoned-g1" / "condemned-last.pt").exists()
+    assert not (night.weights / "abandoned-g1" / "abandoned-last.pt").exists()
     assert not list(night.weights.glob(".staged*"))
 
 
@@ -119,13 +119,13 @@ def test_a_step_with_nothing_to_do_leaves_nothing_behind(night: Night) -> None:
 def test_a_best_that_is_already_the_right_one_stays(night: Night) -> None:
     night.swap_branch(plan_for(2, night.save_dir, night.kept(3), best=night.kept(4)))
     assert (night.weights / "best.pt").read_bytes() == b"epoch 4"
-    assert not (night.weights / "abandoned-g1" / "condemned-best.pt").exists()
+    assert not (night.weights / "abandoned-g1" / "abandoned-best.pt").exists()
 
 
 def test_without_a_best_of_that_state_none_is_left(night: Night) -> None:
     night.swap_branch(plan_for(2, night.save_dir, night.kept(3)))
     assert not (night.weights / "best.pt").exists()
-    assert (night.weights / "abandoned-g1" / "condemned-best.pt").read_bytes() == b"epoch 4"
+    assert (night.weights / "abandoned-g1" / "abandoned-best.pt").read_bytes() == b"epoch 4"
 
 
 def test_a_best_whose_bytes_changed_is_left_out_and_said(night: Night) -> None:
