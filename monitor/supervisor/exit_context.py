@@ -53,6 +53,7 @@ def write_receipt(documents: RunDocuments, plan: Plan, over: Exit, decision: Dec
     """The receipt that the training could not write any more."""
     receipt = Receipt(
         order=plan.order,
+        training=plan.training,
         generation=over.number,
         outcome=decision.receipt,
         detail=decision.detail,

@@ -8,7 +8,6 @@ import msgspec
 import pytest
 
 from monitor.core.drive import RunDriver
-from monitor.core.engine import RANKS_MAX
 from monitor.core.format import NAME_CHARS_MAX
 from monitor.core.format import name as foreign_name
 from monitor.core.model import (
@@ -22,18 +21,28 @@ from monitor.core.model import (
     Severity,
     VolumeSeen,
 )
-from monitor.core.policy.events import LOG_MAX
-from monitor.core.policy.findings import FINDINGS_MAX, STREAKS_MAX, on_findings
-from monitor.core.policy.generations import TRAININGS_MAX
-from monitor.core.policy.incidents import INCIDENTS_MAX, SAMPLES_MAX
+from monitor.core.policy.incidents import EXAMINING_MAX, INCIDENTS_MAX, SAMPLES_MAX, examine
 from monitor.core.policy.planning import ONSET_SAMPLES_MAX
 from monitor.core.policy.settings import Policy, Watch
 from monitor.core.policy.transaction import NAME_MAX, TIMELINE_MAX, Transaction
 from monitor.core.state.allocator import RETRIES_MAX, Allocator, take_allocator
-from monitor.core.state.fold import EPOCH_ROWS_MAX
+from monitor.core.state.epochs import EPOCH_ROWS_MAX
+from monitor.core.state.events import LOG_MAX
+from monitor.core.state.finding_log import FINDINGS_MAX, STREAKS_MAX, log_findings
+from monitor.core.state.fold import RANKS_MAX, TRAININGS_MAX
+from monitor.core.state.generations import STARTS_MAX
 from monitor.core.state.hardware import GPUS_MAX, VOLUMES_MAX
 from monitor.core.state.learned import NonfiniteWindow, Scaler
-from monitor.core.state.stats import EVENTS_MAX, FLAGS_MAX, flag, take_scale
+from monitor.core.state.rows import CheckpointState
+from monitor.core.state.stats import (
+    EVENTS_MAX,
+    FLAGS_MAX,
+    NONFINITE_WINDOW_MAX,
+    first_within,
+    flag,
+    take_scale,
+    within,
+)
 from tests.harness.trainer import WALL_S, batch, training_started
 from tests.unit.monitor.test_rules_of_acting import Training
 from trainer_hooks.wire.messages import Counts, NonfiniteSeen, SettingChanged
@@ -43,7 +52,8 @@ from trainer_hooks.wire.runfolder import RunFolder, RunSpec
 def driven(title: str = "") -> RunDriver:
     """A run whose first generation has begun."""
     spec = RunSpec(run="r", title=title, argv=("python",), cwd="/", created_s=WALL_S, act=False)
-    driver = RunDriver(spec, Policy(act=False).model_dump_json(), now_s=WALL_S)
+    driver = RunDriver("r", now_s=WALL_S)
+    driver.open(spec, Policy(act=False).model_dump_json())
     driver.start_generation()
     return driver
 
@@ -56,14 +66,25 @@ def test_ranks_beyond_the_limit_are_refused_and_counted() -> None:
     assert driver.state.frames_refused == 3
 
 
-def test_the_trainings_of_a_generation_are_kept_up_to_a_limit_the_first_one_for_ever() -> None:
+def test_trainings_beyond_the_limit_are_refused_and_counted() -> None:
+    driver = driven()
+    for number in range(1, TRAININGS_MAX + 4):
+        driver.send(batch(Counts(batches=1)), training=number)
+    assert list(driver.state.trainings) == list(range(1, TRAININGS_MAX + 1))
+    assert driver.state.frames_refused == 3
+    driver.send(batch(Counts(batches=2)), training=TRAININGS_MAX)
+    assert driver.state.frames_refused == 3
+    assert driver.state.trainings[TRAININGS_MAX].ranks[0].counts.batches == 2
+
+
+def test_the_starts_of_a_training_are_kept_up_to_a_limit_the_first_one_for_ever() -> None:
     driver = driven()
     started = training_started(RunFolder(Path("/runs/r")))
-    for ordinal in range(1, TRAININGS_MAX + 4):
+    for ordinal in range(1, STARTS_MAX + 4):
         driver.send(msgspec.structs.replace(started, ordinal=ordinal))
-    kept = [training.ordinal for training in driver.state.training.starts]
-    assert len(kept) == TRAININGS_MAX + 1
-    assert (kept[0], kept[1], kept[-1]) == (1, 4, TRAININGS_MAX + 3)
+    kept = [start.ordinal for start in driver.state.training.starts]
+    assert len(kept) == STARTS_MAX + 1
+    assert (kept[0], kept[1], kept[-1]) == (1, 4, STARTS_MAX + 3)
 
 
 def test_changes_of_settings_and_bad_batches_are_remembered_up_to_a_limit() -> None:
@@ -96,7 +117,7 @@ def test_an_incidents_timeline_keeps_both_ends_and_a_title_is_one_short_line() -
     driver = driven(title="n\n" * NAME_MAX + "x" * NAME_MAX)
     at = Position(1, 1, 0, 1)
     incident = Incident("r-i1", 1, "nonfinite", Severity.CRITICAL, IncidentState.OPEN, 0.0, at, at)
-    tx = Transaction(driver.state, Policy(), WALL_S)
+    tx = Transaction(driver.state, driver.state.training, Policy(), WALL_S)
     for number in range(TIMELINE_MAX + 50):
         tx.record(incident, str(number))
     texts = [entry.text for entry in incident.timeline]
@@ -111,7 +132,7 @@ def test_an_incidents_timeline_keeps_both_ends_and_a_title_is_one_short_line() -
 def test_bad_batches_within_a_window_are_remembered_up_to_a_limit(times: int) -> None:
     flags = NonfiniteWindow()
     for count in range(1, FLAGS_MAX + 20):
-        flag(flags, Position(1, 1, 0, count), times if count == 1 else 1, window_batches=10**6)
+        flag(flags, Position(1, 1, 0, count), times if count == 1 else 1)
     assert len(flags.counts) == len(flags.positions) == FLAGS_MAX
     assert flags.counts[-1] == FLAGS_MAX + 19
 
@@ -119,9 +140,13 @@ def test_bad_batches_within_a_window_are_remembered_up_to_a_limit(times: int) ->
 def test_bad_batches_leave_the_window_and_only_they() -> None:
     """The rate over a window is wrong for ever where they stay."""
     flags = NonfiniteWindow()
-    for count in (1, 5, 10, 11, 12):
-        flag(flags, Position(1, 1, 0, count), 1, window_batches=7)
-    assert flags.counts == [10, 11, 12] == [position.count for position in flags.positions]
+    last = NONFINITE_WINDOW_MAX + 5
+    for count in (1, 5, 6, last - 7, last - 6, last):
+        flag(flags, Position(1, 1, 0, count), 1)
+    assert flags.counts == [6, last - 7, last - 6, last] == [position.count for position in flags.positions]
+    assert within(flags, last, NONFINITE_WINDOW_MAX) == 4
+    assert within(flags, last, 7) == 2
+    assert first_within(flags, last, 7).count == last - 6
 
 
 def test_what_a_scaler_did_is_remembered_up_to_a_limit() -> None:
@@ -138,7 +163,7 @@ def test_findings_are_kept_up_to_a_limit_and_counted_beyond() -> None:
     for number in range(FINDINGS_MAX + 5):
         at = Position(1, 1, number, 1 + number * 1000)  # each begins a streak of its own
         found = Finding("plateau", "plateau", Severity.INFO, 0, at, at, "loss", 0.0, 0.0, "it says so")
-        on_findings(Transaction(driver.state, Policy(), WALL_S), [found])
+        assert log_findings(driver.state.training, [found]) == [found]
     assert len(driver.state.training.findings) == FINDINGS_MAX
     assert driver.state.training.totals.findings["plateau/info"] == FINDINGS_MAX + 5
 
@@ -149,7 +174,7 @@ def test_streaks_are_forgotten_together_where_there_are_too_many() -> None:
     at = Position(1, 1, 0, 1)
     for number in range(STREAKS_MAX + 2):
         found = Finding(f"d{number}", "f", Severity.INFO, 0, at, at, "loss", 0.0, 0.0, "it says so")
-        on_findings(Transaction(driver.state, Policy(), WALL_S), [found])
+        assert log_findings(driver.state.training, [found]) == [found]
     assert len(driver.state.training.streaks) == 2
 
 
@@ -185,6 +210,15 @@ def test_samples_of_an_onset_are_kept_up_to_a_limit_and_fewer_go_into_a_plan() -
     assert len(incident.onset_samples) == SAMPLES_MAX
     assert incident.plan is not None
     assert incident.plan.onset_samples == tuple(incident.onset_samples[:ONSET_SAMPLES_MAX])
+
+
+def test_checkpoints_that_are_being_examined_are_remembered_up_to_a_limit_and_asked_about_once() -> None:
+    driver = driven()
+    tx = Transaction(driver.state, driver.state.training, Policy(), WALL_S)
+    for number in [*range(EXAMINING_MAX + 2), EXAMINING_MAX + 1]:
+        examine(tx, CheckpointState(f"{number}.json", str(number), 1, 1, 0.0, 1))
+    assert len(tx.effects) == EXAMINING_MAX + 2
+    assert tx.ledger.examining == [str(number) for number in range(2, EXAMINING_MAX + 2)]
 
 
 def test_a_foreign_name_in_a_sentence_is_one_line_and_cut() -> None:

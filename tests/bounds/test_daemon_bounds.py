@@ -18,10 +18,11 @@ from starlette.routing import Route
 
 from monitor.core.model import Entry, RecordArrived, Tick
 from monitor.core.model.curves import POINTS_MAX
-from monitor.daemon.api.routes import BODY_MAX, _body, application
+from monitor.daemon.api.routes import BODY_MAX, _input, application
 from monitor.daemon.api.server import CONNECTIONS_MAX, bind_port, server
 from monitor.daemon.hardware.reading import XID_MAX, Device, checked
 from monitor.daemon.ingest.listener import OUTGOING_MAX, REASON_MAX, REFUSALS_MAX, ROUTES_MAX, Listener
+from monitor.daemon.ingest.session import StreamKey
 from monitor.daemon.main import LOG_BYTES_MAX, LOG_FILES
 from monitor.daemon.pipeline import PENDING_MAX
 from monitor.history.curve_query import Range, curves
@@ -47,7 +48,7 @@ def test_the_routes_to_ranks_are_forgotten_the_oldest_first(tmp_path: Path) -> N
     bench = Bench(tmp_path)
     listener = listener_of(bench, tmp_path)
     for rank in range(ROUTES_MAX + 2):
-        listener._remember(("night", 1, rank), str(rank).encode())
+        listener._remember(StreamKey("night", 1, 1, rank), str(rank).encode())
     listener.send(Order("o", "night", 1, 0, "stop", "", ""))
     assert listener.undelivered == 1, "the route of rank 0 is gone, and the order is counted"
     listener.send(Order("o", "night", 1, ROUTES_MAX + 1, "stop", "", ""))
@@ -59,7 +60,7 @@ def test_messages_on_their_way_down_are_dropped_and_counted_when_nobody_takes_th
     bench = Bench(tmp_path)
     listener = listener_of(bench, tmp_path)
     order = Order("o", "night", 1, 0, "stop", "", "")
-    listener._remember(("night", 1, 0), b"peer")
+    listener._remember(StreamKey("night", 1, 1, 0), b"peer")
     for _ in range(OUTGOING_MAX + 7):
         listener.send(order)
     assert listener.undelivered == 7
@@ -105,7 +106,7 @@ def test_a_body_over_its_size_is_refused_before_it_is_read_in_full(size: int, st
 
     scope = {"type": "http", "method": "POST", "path": "/x", "headers": [], "query_string": b"", "server": ("x", 1)}
     with pytest.raises(HTTPException) as refused:
-        asyncio.run(_body(Request(scope, receive), Order))
+        asyncio.run(_input(Request(scope, receive)))
     assert refused.value.status_code == status
 
 

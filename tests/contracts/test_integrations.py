@@ -36,15 +36,6 @@ sys.meta_path.insert(0, Blocked())
 import trainer_hooks.integrations.{name}
 print(sorted({{module.partition(".")[0] for module in sys.modules}}))
 """
-TOO_EARLY = pytest.mark.xfail(
-    strict=True, reason="today the package imports torch at its top; the restructuring of the hooks makes that lazy"
-)
-LEFT_ON = pytest.mark.xfail(
-    strict=True, reason="today a training's end leaves its hooks on the optimizer; the restructuring takes them off"
-)
-IMPORTS_TORCH = {"plain", "ultralytics"}  # becomes empty, and with it the two marks go
-LEAVES_HOOKS = {"plain", "ultralytics"}
-UNGUARDED = {("plain", "event"), ("plain", "order")}  # likewise
 
 
 def marked(name: str) -> Any:
@@ -54,7 +45,6 @@ def marked(name: str) -> Any:
 
 
 EACH = pytest.mark.parametrize("name", [marked(name) for name in NAMES])
-ONLY_IMPORTED = [pytest.param(name, marks=TOO_EARLY if name in IMPORTS_TORCH else ()) for name in NAMES]
 
 
 def train(name: str, connect: Callable[[int], Any], folder: Path) -> tuple[int, int]:
@@ -63,7 +53,7 @@ def train(name: str, connect: Callable[[int], Any], folder: Path) -> tuple[int, 
     return trained
 
 
-@pytest.mark.parametrize("name", ONLY_IMPORTED)
+@pytest.mark.parametrize("name", NAMES)
 def test_importing_it_needs_neither_its_framework_nor_torch(name: str) -> None:
     """A process that is not trained in pays for nothing, and one without the framework does not fail."""
     code = BLOCKED.format(blocked=HEAVY, name=name)
@@ -133,12 +123,7 @@ class BrokenProbe(RecordingProbe):
 
 @EACH
 @pytest.mark.parametrize("broken", ["batch", "event", "order", "checkpoint"])
-def test_a_training_is_trained_to_its_end_whatever_breaks_in_the_probe(
-    name: str, broken: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    if (name, broken) in UNGUARDED:
-        why = "this call of the probe is made outside of fail_open: what it raises ends the user's loop"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=why))
+def test_a_training_is_trained_to_its_end_whatever_breaks_in_the_probe(name: str, broken: str, tmp_path: Path) -> None:
     probe, healthy = BrokenProbe(tmp_path), RecordingProbe(tmp_path)
     probe.broken = broken
     trained, _ = train(name, lambda rank: probe, tmp_path)
@@ -153,13 +138,7 @@ def test_a_training_is_trained_where_no_probe_can_be_had(name: str, tmp_path: Pa
     assert train(name, refuse, tmp_path)[0] > 0
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(each.values[0], marks=[*each.marks, *([LEFT_ON] if each.values[0] in LEAVES_HOOKS else [])])
-        for each in map(marked, NAMES)
-    ],
-)
+@EACH
 def test_the_end_of_a_training_takes_every_hook_off(name: str, tmp_path: Path) -> None:
     """A second training of the process may use the same optimizer, and is another one."""
     probe = RecordingProbe(tmp_path)

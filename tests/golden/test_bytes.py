@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.golden.stored import FILES, WAITING, Stored, golden, wire
+from tests.golden.stored import FILES, Stored, golden, wire
 from trainer_hooks.wire.codec import decode_downlink, decode_frame
 from trainer_hooks.wire.messages import Frame
 
@@ -21,12 +21,8 @@ REMEDY = "run `python -m tests.golden.stored` where the change is meant: it adds
 
 
 @pytest.fixture
-def given(request: pytest.FixtureRequest, file: str, name: str) -> Stored:
+def given(file: str, name: str) -> Stored:
     """One struct that is sent or stored."""
-    if (file, name) in WAITING:
-        request.applymarker(
-            pytest.mark.xfail(strict=True, reason="shim_pid was renamed on disk: the supervisor's branch gives it back")
-        )
     return FILES[file]()[name]
 
 

@@ -20,7 +20,6 @@ from monitor.history.old_state import run_of
 from monitor.history.reads import timeline
 from monitor.history.recall import FILE_NAME, open_history
 from monitor.recorded.backtest import backtest
-from tests.golden.stored import SHIM_PID_IS_BACK
 from trainer_hooks.wire import runfolder
 from trainer_hooks.wire.runfolder import ENV_HOME, Exit, Generation, Manifest, Plan, Receipt, RunOver, RunSpec
 
@@ -34,9 +33,6 @@ TIMELINE = [
     "incident 1 resolved",
     "run finished: exit code 0; 3 non-finite of 136 batches in all",
 ]
-SHIM_PID = pytest.mark.xfail(
-    not SHIM_PID_IS_BACK, strict=True, reason="shim_pid was renamed on disk: the supervisor's branch gives it back"
-)
 
 
 @pytest.fixture
@@ -89,7 +85,6 @@ def test_it_goes_on_writing_where_the_old_one_stopped(home: Path) -> None:
     assert recalled.timeline >= 25
 
 
-@SHIM_PID
 def test_every_entry_of_the_old_journal_can_be_read(home: Path) -> None:
     found, troubles = journals(home / FILE_NAME)
     assert troubles == []
@@ -97,7 +92,6 @@ def test_every_entry_of_the_old_journal_can_be_read(home: Path) -> None:
     assert (journal.run, len(journal.entries)) == (RUN, 208)
 
 
-@SHIM_PID
 def test_the_old_journal_is_backtested(home: Path) -> None:
     """With the same verdict as then."""
     [journal] = journals(home / FILE_NAME)[0]
@@ -153,7 +147,6 @@ def test_every_document_of_the_old_run_folder_is_read(home: Path) -> None:
     assert [manifest.epoch for manifest in manifests] == [3, 4, 5, 6]
 
 
-@SHIM_PID
 def test_the_supervisor_of_an_old_generation_is_known(home: Path) -> None:
     """A daemon that starts while an older supervisor runs must watch that one."""
     assert runfolder.read(runfolder.run_folder(RUN).generation(1), Generation).supervisor_pid == SUPERVISOR

@@ -75,7 +75,7 @@ def test_a_training_is_followed_from_its_first_batch_to_its_report(daemon: Daemo
         assert "Incident 1" in file.read_text()
         assert [i["number"] for i in daemon.json("/api/v1/runs/night/incidents")] == [1]
         assert daemon.json("/api/v1/runs/night/checkpoints") == []
-        assert sum(b["n"] for b in daemon.json("/api/v1/runs/night/samples")["signals"]["nonfinite"]) == 124
+        assert sum(n for _, _, _, n, *_ in daemon.json("/api/v1/runs/night/curves")["signals"]["nonfinite"]) == 124
 
 
 def test_two_runs_at_once_are_kept_apart(daemon: DaemonProcess) -> None:
@@ -242,7 +242,7 @@ def test_an_input_that_no_client_may_send_is_refused_and_changes_nothing(daemon:
     daemon.send(RunAnnounced("night"))
     response = daemon.request("POST", "/api/v1/runs/night/inputs", given)
     assert response.status_code == 400
-    assert "no input that a client may send" in msgspec.json.decode(response.content)["error"]
+    assert "not an input that a client may send" in msgspec.json.decode(response.content)["error"]
     assert (daemon.metric('trainwarden_frames_dropped_total{run="night"}') or 0) == 0
 
 

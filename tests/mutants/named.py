@@ -32,7 +32,7 @@ NAMED = (
     Named(
         "the cool-down is ignored",
         "monitor/core/policy/choose.py",
-        "return leader.counts.batches - run.training.ledger.last_action_count < cool_down_batches",
+        "return leader.counts.batches - ledger.last_action_count < cool_down_batches",
         "return False",
         (f"{UNIT}test_rules_of_acting.py",),
     ),
@@ -76,6 +76,20 @@ NAMED = (
         "monitor/core/policy/trust.py",
         "and (started is None or c.ordinal == started.ordinal)",
         "",
+        (f"{UNIT}test_rules_of_acting.py",),
+    ),
+    Named(
+        "a record of another training is taken for the first one's",
+        "monitor/core/state/fold.py",
+        "training = run.trainings.get(given.training)\n",
+        "training = run.trainings.get(1)\n",
+        (f"{UNIT}test_rules_of_acting.py",),
+    ),
+    Named(
+        "an examined checkpoint is taken for one of the training that began last",
+        "monitor/core/state/fold.py",
+        "training = run.trainings.get(given.manifest.training, training)",
+        "pass",
         (f"{UNIT}test_rules_of_acting.py",),
     ),
     Named(

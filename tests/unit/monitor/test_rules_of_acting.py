@@ -8,7 +8,6 @@ import msgspec
 import pytest
 
 from monitor.core.drive import RunDriver
-from monitor.core.engine import RETENTION_S
 from monitor.core.model import (
     CheckpointExamined,
     ExamineCheckpoint,
@@ -23,10 +22,21 @@ from monitor.core.model import (
     Verdict,
     WritePlan,
 )
-from monitor.core.policy.events import CHECKPOINTS_MAX, LEARNED_KEPT
 from monitor.core.policy.settings import Policy, Rollback
+from monitor.core.state.checkpoints import CHECKPOINTS_MAX, LEARNED_KEPT
+from monitor.core.state.fold import RETENTION_S
 from tests.harness.trainer import BATCHES_PER_EPOCH, WALL_S, batch, training_started
-from trainer_hooks.wire.messages import CheckpointSaved, Counts, EpochEnded, Nonfinite, OrderApplied, PhaseChanged
+from trainer_hooks.wire.messages import (
+    BatchEnded,
+    CheckpointSaved,
+    Counts,
+    EpochEnded,
+    Event,
+    Nonfinite,
+    OrderApplied,
+    PhaseChanged,
+    TrainingEnded,
+)
 from trainer_hooks.wire.runfolder import Exit, Manifest, RunFolder, RunSpec
 
 COOL_DOWN = 30
@@ -38,15 +48,27 @@ class Training:
 
     def __init__(self, policy: Policy = POLICY) -> None:
         spec = RunSpec(run="r", argv=("python",), cwd="/", created_s=WALL_S, act=True)
-        self.driver = RunDriver(spec, policy.model_dump_json(), now_s=WALL_S, supervisor_pid=7)
+        self.driver = RunDriver("r", now_s=WALL_S, supervisor_pid=7)
+        self.driver.open(spec, policy.model_dump_json())
         self.counts = Counts()
+        self.number = 1  # of the training that its records are of
         self.effects: list[object] = []
         self.driver.start_generation()
 
     def start(self, ordinal: int = 1) -> None:
         """The trainer tells of itself."""
         started = training_started(RunFolder(Path("/runs/r")))
-        self.take(self.driver.send(msgspec.structs.replace(started, ordinal=ordinal)))
+        self.send(msgspec.structs.replace(started, ordinal=ordinal))
+
+    def start_another(self, ordinal: int) -> None:
+        """The training is over, and the next one of the run begins; it is the n-th of its process."""
+        self.send(TrainingEnded(self.driver.now_s, "finished", "", 1, {}))
+        self.number, self.counts = self.number + 1, Counts()
+        self.start(ordinal)
+
+    def send(self, record: BatchEnded | Event) -> None:
+        """A record of the training arrives."""
+        self.take(self.driver.send(record, training=self.number))
 
     def take(self, output: Output) -> None:
         """Carry out what a daemon would."""
@@ -66,20 +88,25 @@ class Training:
             if bad and not cured:
                 kinds = int(Nonfinite.LOSS | Nonfinite.PARAMETER)
                 record = msgspec.structs.replace(record, nonfinite=kinds, cured=False, skipped_by="")
-            self.take(self.driver.send(record))
+            self.send(record)
 
     def saved(self, epoch: int, *, ordinal: int = 1, verdict: Verdict = Verdict.SOUND) -> str:
         """A checkpoint is saved, adopted and examined; returns its path in the vault."""
+        examined = self.spooled(epoch, ordinal=ordinal, verdict=verdict)
+        self.take(self.driver.feed(examined))
+        return examined.path
+
+    def spooled(self, epoch: int, *, ordinal: int = 1, verdict: Verdict = Verdict.SOUND) -> CheckpointExamined:
+        """A checkpoint is saved; returns what its examination will tell."""
         digest = f"{ordinal}-{epoch}".rjust(64, "0")
         manifest = Manifest(
             run="r", generation=1, rank=0, ordinal=ordinal, serial=epoch, file=f"{epoch}.pt", source="/out/last.pt",
             digest=digest, size=1, epoch=epoch, batches=self.counts.batches,
             nonfinite_batches=self.counts.nonfinite_batches, is_best=True, saved_s=self.driver.now_s,
+            training=self.number,
         )  # fmt: skip
-        self.take(self.driver.send(CheckpointSaved(self.driver.now_s, f"{epoch}.pt.json", epoch, digest)))
-        path = f"/vault/{ordinal}-{epoch}.pt"
-        self.take(self.driver.feed(CheckpointExamined("r", manifest, path, verdict, ("finite",), 0.1)))
-        return path
+        self.send(CheckpointSaved(self.driver.now_s, f"{epoch}.pt.json", epoch, digest))
+        return CheckpointExamined("r", manifest, f"/vault/{ordinal}-{epoch}.pt", verdict, ("finite",), 0.1)
 
     def asked(self, kind: type) -> list[object]:
         return [effect for effect in self.effects if isinstance(effect, kind)]
@@ -88,7 +115,7 @@ class Training:
         """The trainer does what the last order says, and goes on."""
         orders = self.asked(SendOrder)
         order = orders[-1].order  # type: ignore[attr-defined]
-        self.take(self.driver.send(OrderApplied(self.driver.now_s, order.id, "applied", "", 1, 1, {})))
+        self.send(OrderApplied(self.driver.now_s, order.id, "applied", "", 1, 1, {}))
 
 
 def test_no_second_action_is_taken_before_the_first_had_its_chance() -> None:
@@ -111,7 +138,10 @@ def test_no_second_action_is_taken_before_the_first_had_its_chance() -> None:
 
 
 def test_no_checkpoint_of_another_training_of_the_script_is_chosen() -> None:
-    """Two trainings in one script: the second one is damaged, and only the first one's checkpoints are clean."""
+    """Two trainings in one script: the second one is damaged, and only the first one's checkpoints are clean.
+
+    A hook of an earlier version tells both as training 1 of the run: their ordinals alone keep them apart.
+    """
     training = Training()
     training.start(ordinal=1)
     training.batches(60)
@@ -125,6 +155,32 @@ def test_no_checkpoint_of_another_training_of_the_script_is_chosen() -> None:
     assert incident.state is IncidentState.GIVEN_UP
     assert "no clean checkpoint is left" in told
     assert of_the_first not in told
+    assert not training.asked(WritePlan)
+
+
+@pytest.mark.parametrize("ordinal", [1, 2], ids=["in a process of its own", "in the same process"])
+@pytest.mark.parametrize("late", [False, True], ids=["examined at once", "examined after the next one began"])
+def test_no_checkpoint_of_another_training_of_the_run_is_chosen(ordinal: int, late: bool) -> None:
+    """Two trainings of one run: the second one is damaged, and only the first one's checkpoints are clean."""
+    training = Training()
+    training.start()
+    training.batches(60)
+    of_the_first = training.spooled(3)
+    if not late:
+        training.take(training.driver.feed(of_the_first))
+    training.batches(20)
+    training.start_another(ordinal)
+    if late:
+        training.take(training.driver.feed(of_the_first))
+    training.batches(100)
+    training.batches(4, bad=True, cured=False)
+    told = " ".join(f"{alert.title} {alert.text}" for alert in training.asked(RaiseAlert))  # type: ignore[attr-defined]
+    first, second = training.driver.state.trainings.values()
+    assert [checkpoint.path for checkpoint in first.checkpoints] == [of_the_first.path]
+    assert (first.ledger.incidents, second.checkpoints) == ([], [])
+    assert second.ledger.incidents[0].state is IncidentState.GIVEN_UP
+    assert "no clean checkpoint is left" in told
+    assert of_the_first.path not in told
     assert not training.asked(WritePlan)
 
 
