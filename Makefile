@@ -4,7 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check bench clean
+# The tests that need no training and no torch, on the oldest and the newest Python that are supported.
+VERSIONS ?= 3.10 3.13
+VERSION_TESTS := tests/unit tests/contracts tests/properties/test_core.py tests/architecture
+
+.PHONY: demo test test-versions check bench clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -17,6 +21,18 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
 
+test-versions:
+	@for version in $(VERSIONS); do \
+	    python=$$(ls -d $$HOME/.pyenv/versions/$$version.*/bin/python 2>/dev/null | tail -1); \
+	    python=$${python:-$$(command -v python$$version)}; \
+	    if [ -z "$$python" ]; then echo "test-versions: no Python $$version here, NOT TESTED on it"; continue; fi; \
+	    echo "test-versions: Python $$version"; \
+	    bin=.venv$$version/bin; \
+	    { [ pyproject.toml -ot .venv$$version/installed ] || { "$$python" -m venv .venv$$version \
+	        && $$bin/pip install --quiet --disable-pip-version-check --editable '.[dev]' \
+	        && touch .venv$$version/installed; }; } && $$bin/python -m pytest -q $(VERSION_TESTS) || exit 1; \
+	done
+
 check: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -27,4 +43,4 @@ bench: $(VENV)/installed
 	$(BIN)/python -m tests.bench
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv3.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -11,7 +11,9 @@ import logging
 import random
 from collections.abc import Callable
 
+import anyio
 import msgspec
+from anyio.abc import TaskGroup
 
 from alerts import notifiers
 from alerts.http import Http
@@ -77,13 +79,13 @@ class Deliverer:
     async def run(self) -> None:
         """Deliver until cancelled. What the outbox raises ends it, in an ExceptionGroup: nothing can be promised."""
         self._kinds = notifiers.load_all()
-        async with self._http, asyncio.TaskGroup() as tries:
+        async with self._http, anyio.create_task_group() as tries:
             while True:
                 self._woken.clear()
                 self._start_due(tries)
                 await self._wait()
 
-    def _start_due(self, tries: asyncio.TaskGroup) -> None:
+    def _start_due(self, tries: TaskGroup) -> None:
         self._looked_s = self._clock()
         for row in self._outbox.due(self._looked_s):
             receiver = self._receivers(row)
@@ -92,14 +94,11 @@ class Deliverer:
             elif receiver not in self._in_flight and len(self._in_flight) < IN_FLIGHT_MAX:
                 self._in_flight.add(receiver)
                 self._put_off.pop(row.id, None)
-                tries.create_task(self._try_once(row, receiver))
+                tries.start_soon(self._try_once, row, receiver)
 
     async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(self._wait_s()):
-                await self._woken.wait()
-        except TimeoutError:
-            return
+        with anyio.move_on_after(self._wait_s()):
+            await self._woken.wait()
 
     def _wait_s(self) -> float:
         """Until the next row is due again; one that was due already waits for its receiver, which wakes us."""

@@ -6,15 +6,15 @@ never from a run, a record or the API, so it can reach nothing that its author c
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from ssl import SSLContext, SSLError
 from types import TracebackType
-from typing import Self
 
+import anyio
 import httpx
 import msgspec
+from typing_extensions import Self
 
 from alerts.secret import Secret
 
@@ -61,13 +61,13 @@ class Http:
         assert self._client is not None, "use it within `async with`"
         assert len(body) <= BODY_BYTES_MAX, f"{len(body)} bytes to send: the limit is {BODY_BYTES_MAX}"
         try:
-            async with (
-                asyncio.timeout(timeout_s),
-                self._client.stream(
-                    "POST", url.reveal(), content=body, headers=dict(headers), timeout=timeout_s
-                ) as response,
-            ):
-                return Reply(response.status_code, response.headers.get("retry-after", "")[:HEADER_CHARS_MAX])
+            with anyio.fail_after(timeout_s):
+                async with (
+                    self._client.stream(
+                        "POST", url.reveal(), content=body, headers=dict(headers), timeout=timeout_s
+                    ) as response,
+                ):
+                    return Reply(response.status_code, response.headers.get("retry-after", "")[:HEADER_CHARS_MAX])
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError) as error:
             raise TransportError(_what_happened(error, timeout_s)) from None  # the cause holds the URL
 

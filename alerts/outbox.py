@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Protocol
 
 import msgspec
 
 from alerts.alert import Alert
+from alerts.enums import StrEnum
 
 
 class Settled(StrEnum):

@@ -1,4 +1,4 @@
-"""`python -E -P -m monitor serve`: how `trainwarden run` starts a daemon, blind to the user's own import path."""
+"""`_trainwarden.py -m monitor serve`: how `trainwarden run` starts a daemon, blind to the user's own import path."""
 
 from __future__ import annotations
 

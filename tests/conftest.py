@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
 import signal
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
 
 HANDLERS = {signal.SIGINT: signal.default_int_handler, signal.SIGQUIT: signal.SIG_DFL}
+OPTIONAL_IMPORT = re.compile(r"^(?:import|from) (torch|ultralytics|cv2)\b", re.MULTILINE)
 
 
 def pytest_configure() -> None:
@@ -12,3 +19,22 @@ def pytest_configure() -> None:
     for number, handler in HANDLERS.items():
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
+
+
+class SkippedModule(pytest.Module):
+    """A file of tests that can't be imported here."""
+
+    reason = ""
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        pytest.skip(self.reason, allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    """Skip, by name, the files that import torch, Ultralytics or what that brings where it is not installed."""
+    for name in sorted(set(OPTIONAL_IMPORT.findall(module_path.read_text()))):
+        if importlib.util.find_spec(name) is None:
+            module = SkippedModule.from_parent(parent, path=module_path)
+            module.reason = f"{module_path.name}: {name} is not installed"
+            return module
+    return None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from trainer_hooks.wire.digest import sha256_of
 
 SETTLE_S = 0.05  # the coarsest clock of file times in Linux ticks every 10 ms; within one tick two writes look like one
 CHUNK_BYTES = 1024 * 1024
@@ -74,7 +75,7 @@ def _copy(reading: int, source: Path, wanted: Mark, target: Path) -> Copy:
             _compare(reading, source, wanted, "while it was copied")
             _check_size(writing, source, wanted)
             os.lseek(writing, 0, os.SEEK_SET)
-            return Copy(wanted.size, hashlib.file_digest(file, "sha256").hexdigest())
+            return Copy(wanted.size, sha256_of(file))
     except BaseException:
         target.unlink(missing_ok=True)
         raise

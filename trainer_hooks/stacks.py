@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from pathlib import PurePath
-from types import FrameType
+from types import CodeType, FrameType
 
 THREADS_MAX = 24  # a loader's and a library's pool together; those beyond are counted
 FRAMES_MAX = 40  # of one thread, the innermost: a step of a deep model called through wrappers is about 60 deep
@@ -47,13 +47,19 @@ def _describe(name: str, frame: FrameType | None) -> str:
     while frame is not None:
         depth += 1
         if depth <= FRAMES_MAX:
-            name_here = frame.f_code.co_qualname.rpartition("<locals>.")[2]
+            name_here = _name(frame.f_code).rpartition("<locals>.")[2]
             where = f"{shorten(frame.f_code.co_filename)[-NAME_CHARS_MAX:]}:{frame.f_lineno}"
             lines.append(f"  {where} {name_here[-NAME_CHARS_MAX:]}")
         frame = frame.f_back
     above = [f"  ... {depth - FRAMES_MAX} frames further out"] if depth > FRAMES_MAX else []
     text = "\n".join([*above, *reversed(lines)])
     return f"{name[:NAME_CHARS_MAX]}\n{text[-TEXT_CHARS_MAX:]}"
+
+
+def _name(code: CodeType) -> str:
+    """With its class in front from Python 3.11 on."""
+    name: str = getattr(code, "co_qualname", code.co_name)
+    return name
 
 
 def _here() -> str:

@@ -6,12 +6,12 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
-from enum import StrEnum
 from typing import Any, Protocol
 
 import msgspec
 
 from alerts.alert import Alert
+from alerts.enums import StrEnum
 from alerts.http import Http
 
 RETRY_AFTER_MAX_S = 3600.0  # a receiver may not silence us for longer

@@ -18,7 +18,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 import msgspec
 
@@ -66,7 +66,7 @@ def body(alert: Alert) -> bytes:
         "started_s": alert.started_s,
         "ended_s": alert.ended_s,
     }
-    started = datetime.fromtimestamp(alert.started_s, UTC).isoformat()
+    started = datetime.fromtimestamp(alert.started_s, timezone.utc).isoformat()
     return msgspec.json.encode({"version": BODY_VERSION, "type": alert.name, "timestamp": started, "data": data})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 RULE = 'write "2026-11-27 18:00" (local time), an ISO time with its zone, or +36h (m, h or d)'
@@ -15,14 +15,17 @@ def parse_deadline(text: str, now_s: float) -> float:
     deadline_s = now_s + float(found[1]) * UNITS[found[2]].total_seconds() if found else _moment_s(text)
     if deadline_s <= now_s:
         raise ValueError(
-            f"{text!r} is in the past (it is {datetime.fromtimestamp(now_s, UTC):%Y-%m-%d %H:%M} UTC): {RULE}"
+            f"{text!r} is in the past (it is {datetime.fromtimestamp(now_s, timezone.utc):%Y-%m-%d %H:%M} UTC): {RULE}"
         )
     return deadline_s
 
 
 def _moment_s(text: str) -> float:
+    from pydantic import TypeAdapter
+
     try:
-        moment = datetime.fromisoformat(text.strip())
+        # Not fromisoformat: before Python 3.11 it knows neither "Z" nor "+0100".
+        moment = TypeAdapter(datetime).validate_python(text.strip())
     except ValueError as error:
         raise ValueError(f"{text!r} is no time: {RULE}") from error
     if ":" not in text:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 FILE_COLUMNS = 1000  # of a table that goes to a file or a pipe: nothing there wants lines broken
 
@@ -47,4 +47,4 @@ def moment(at_s: float | None, now_s: float) -> str:
     if at_s is None:
         return "-"
     off = f"in {duration(at_s - now_s)}" if at_s >= now_s else f"{duration(now_s - at_s)} ago"
-    return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%d %H:%M} UTC ({off})"
+    return f"{datetime.fromtimestamp(at_s, timezone.utc):%Y-%m-%d %H:%M} UTC ({off})"

@@ -10,10 +10,11 @@ import http.client
 import socket
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
+from typing_extensions import Self
 
 from trainer_hooks.wire.runfolder import control_socket
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Protocol
 
+import anyio
 import msgspec
 
 from alerts.alert import Alert
@@ -183,10 +184,8 @@ class Pipeline:
     async def wait_for_timeline(self, wait_s: float) -> None:
         """Return when the timeline grew, or after `wait_s`."""
         async with self._timeline_grew:
-            try:
-                await asyncio.wait_for(self._timeline_grew.wait(), wait_s)
-            except TimeoutError:
-                return
+            with anyio.move_on_after(wait_s):
+                await self._timeline_grew.wait()
 
     async def wake_readers(self) -> None:
         """Let those that wait for the timeline look again."""
@@ -194,10 +193,8 @@ class Pipeline:
             self._timeline_grew.notify_all()
 
     async def _gather(self) -> None:
-        try:
-            await asyncio.wait_for(self._urgent.wait(), GROUP_S)
-        except TimeoutError:
-            return
+        with anyio.move_on_after(GROUP_S):
+            await self._urgent.wait()
 
     async def _commit(self) -> None:
         commit, acts, committed = self._pending, self._acts, self._committed

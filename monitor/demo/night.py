@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+import _trainwarden
 from monitor.client.http import Client, ClientError
 from monitor.core.model.channel import Health
 from monitor.demo.checks import Check, checks_of
@@ -51,7 +52,7 @@ def play(keep: Path | None) -> int:
         scene = _set_up(keep, receiver.url)
         click.echo(POLICY.format(policy=scene.policy))
         try:
-            code = _start(scene, [*_trainwarden(scene), "--", sys.executable, str(scene.script)])
+            code = _start(scene, [*_supervised(scene), "--", sys.executable, str(scene.script)])
             if code in (-signal.SIGINT, EXIT_INTERRUPTED):
                 return EXIT_INTERRUPTED
             evidence = gather(scene, code, receiver)
@@ -88,11 +89,9 @@ def _set_up(keep: Path | None, receiver_url: str) -> Scene:
     return scene
 
 
-def _trainwarden(scene: Scene) -> list[str]:
-    """`trainwarden run` as this interpreter has it, whether or not its folder is on PATH."""
-    itself = [sys.executable, "-P", "-c", "from _trainwarden import main; main()"]
+def _supervised(scene: Scene) -> list[str]:
     title = ["--title", "the demo's night"]
-    return [*itself, "run", "--run", RUN, *title, "--policy", str(scene.policy), "--port", "0"]
+    return _trainwarden.console_command("run", "--run", RUN, *title, "--policy", str(scene.policy), "--port", "0")
 
 
 def _start(scene: Scene, command: list[str]) -> int:

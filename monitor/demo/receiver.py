@@ -6,9 +6,9 @@ import http.server
 import threading
 from collections.abc import Collection
 from types import TracebackType
-from typing import Self
 
 import msgspec
+from typing_extensions import Self
 
 BODY_BYTES_MAX = 1 << 20  # an alert is about 1 kB
 

@@ -15,11 +15,12 @@ from alerts.outbox import OutboxRow
 from monitor.core.model import Effect, Entry
 from monitor.core.state.run import Fleet
 from monitor.errors import StoreFailed
+from monitor.history.result_codes import Code, primary_code
 from monitor.history.store import Store, broken_marker
 
 FILE_NAME = "history.sqlite3"
 SIDE_FILES = ("", "-wal", "-shm")
-UNREADABLE_CODES = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_SCHEMA}
+UNREADABLE_CODES = {Code.CORRUPT, Code.NOTADB, Code.ERROR, Code.SCHEMA}
 
 _effects = msgspec.msgpack.Decoder(Effect)
 _entries = msgspec.msgpack.Decoder(Entry)
@@ -82,8 +83,8 @@ def _open(path: Path) -> tuple[Store, Recalled]:
 
 
 def _unreadable(error: sqlite3.DatabaseError, path: Path) -> bool:
-    code = getattr(error, "sqlite_errorcode", None)
-    return code is None or code & 0xFF in UNREADABLE_CODES or path.is_dir()
+    code = primary_code(error)
+    return code is None or code in UNREADABLE_CODES or path.is_dir()
 
 
 def _move_aside(path: Path) -> Path:

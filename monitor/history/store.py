@@ -19,20 +19,15 @@ from alerts import alert as alert_codec
 from monitor.core.model import Entry
 from monitor.errors import StoreFailed
 from monitor.history import schema
+from monitor.history.result_codes import Code, primary_code
 from monitor.history.samples import roll_up
 from monitor.history.transaction_rows import Commit, OutboxChange, Sample, run_of, sample_of
 
 JOURNAL_KEPT = 300_000  # entries, for a backtest: hours of a fast training, at most about 150 MB
 SNAPSHOTS_KEPT = 2  # the newest, and the one before it for the day the newest can't be read
 BUSY_S = 5.0  # a reader of ours never holds the write lock; a person's sqlite3 shell may
-LOST_CODES = {
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_CORRUPT,
-    sqlite3.SQLITE_NOTADB,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_CANTOPEN,
-}
-BROKEN_CODES = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+LOST_CODES = {Code.IOERR, Code.CORRUPT, Code.NOTADB, Code.READONLY, Code.CANTOPEN}
+BROKEN_CODES = {Code.CORRUPT, Code.NOTADB}
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -86,14 +81,14 @@ class Store:
             raise self._judged(error) from error
 
     def _judged(self, error: sqlite3.Error) -> Exception:
-        primary = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+        primary = primary_code(error)
         if primary in BROKEN_CODES:
             broken_marker(self.path).touch()
         if primary in LOST_CODES:
             return StoreFailed(
                 f"{self.path}: {error}; check the disk, the daemon reads what is there when it starts again"
             )
-        if primary in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        if primary in {Code.FULL, Code.BUSY, Code.LOCKED}:
             return OutOfSpace(f"{self.path}: {error}")
         return error
 

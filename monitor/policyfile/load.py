@@ -61,7 +61,7 @@ def preset(name: str) -> str:
     """The text of a shipped policy, comments and all. Raises PolicyFileError for a name that is none."""
     if name not in PRESETS:
         raise PolicyFileError([f"preset {name!r}: there is none; {nearest(name, PRESETS)}"])
-    return resources.files("monitor.policyfile").joinpath("presets", f"{name}.yaml").read_text(encoding="utf-8")
+    return resources.files("monitor.policyfile").joinpath(f"presets/{name}.yaml").read_text(encoding="utf-8")
 
 
 def effective_yaml(policy: Policy) -> str:

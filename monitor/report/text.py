@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 TEXT_CHARS_MAX = 300  # of one foreign text; a path fits
 ROWS_MAX = 60  # of one table
@@ -96,6 +96,6 @@ def duration(seconds: float) -> str:
 def when(unix_s: float) -> str:
     """2026-11-18 08:00:00 UTC; a trainer's clock may be anything."""
     try:
-        return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        return datetime.fromtimestamp(unix_s, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (ValueError, OverflowError, OSError):
         return "an impossible time"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import shutil
 from pathlib import Path
+
+from trainer_hooks.wire.digest import sha256_of
 
 FICLONE = 0x40049409  # linux/fs.h
 BLOCK_BYTES = 1024 * 1024
@@ -30,7 +31,7 @@ def copy_verified(source: Path, target: Path, digest: str) -> str:
 def digest_of(path: Path) -> str:
     """sha256 of the file, hex."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(file)
 
 
 def _create(path: Path) -> int:

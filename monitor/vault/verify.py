@@ -1,4 +1,4 @@
-"""`python -E -P -m monitor.vault.verify FILE`: examines one checkpoint in a child process. Both sides of it.
+"""`_trainwarden.py -m monitor.vault.verify FILE`: examines one checkpoint in a child process. Both sides of it.
 
 The child reads the file without torch and executes nothing of it; its memory, time and files are limited, so that a
 file made to hurt ends the child and nobody else. Whatever ends it, the parent gets an Examination.
@@ -7,7 +7,6 @@ file made to hurt ends the child and nobody else. Whatever ends it, the parent g
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import resource
 import stat
@@ -20,7 +19,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
+import _trainwarden
 from monitor.core.model import Verdict
+from trainer_hooks.wire.digest import sha256_of
 
 if TYPE_CHECKING:
     from monitor.vault.problems import Findings
@@ -30,7 +31,6 @@ MEMORY_BYTES_MAX = 1024**3  # beyond the interpreter and the mapped file; a 32 M
 FILES_MAX = 32
 STRIPPED = "not resumable: the optimizer was stripped"  # the only reason against a finished training's own last.pt
 _REASON_CHARS = 400
-_DIGEST_CHUNK_BYTES = 1024 * 1024
 
 
 class Examination(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +52,7 @@ def examine(path: Path, digest: str | None, timeout_s: float = 120.0) -> Examina
     done after `timeout_s` all end as UNVERIFIED with the reason.
     """
     started_s = time.monotonic()
-    command = [sys.executable, "-E", "-P", "-m", "monitor.vault.verify", str(path.absolute())]
+    command = _trainwarden.child_command("monitor.vault.verify", str(path.absolute()))
     if digest is not None:
         command += ["--digest", digest]
     result = run_child(command, timeout_s)
@@ -100,7 +100,7 @@ def describe(examination: Examination) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The child: one JSON Examination on the standard output, exit status 0 whatever the verdict."""
-    parser = argparse.ArgumentParser(prog="python -E -P -m monitor.vault.verify", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="monitor.vault.verify", description=main.__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("--digest", help="sha256 that the bytes must have, hex")
     chosen = parser.parse_args(arguments)
@@ -183,11 +183,9 @@ def _missing(findings: Findings, tensors: int) -> list[str]:
 
 
 def _digest(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while chunk := file.read(_DIGEST_CHUNK_BYTES):
-        digest.update(chunk)
+    digest = sha256_of(file)
     file.seek(0)
-    return digest.hexdigest()
+    return digest
 
 
 def _unverified(reason: str, digest: str = "") -> Examination:

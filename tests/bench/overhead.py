@@ -17,12 +17,13 @@ import os
 import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import _trainwarden
 
 GUARD_CALLS = ("enter", "leave", "settle", "_normed", "_measure_unclipped", "measures", "resolve", "take")
 PROBE_CALLS = ("on_train_batch_start", "on_train_batch_end")
@@ -177,7 +178,7 @@ def daemon(state: str) -> Iterator[None]:
         return
     from trainer_hooks.wire.runfolder import records_socket
 
-    process = subprocess.Popen([sys.executable, "-E", "-P", "-m", "monitor", "serve", "--detached", "--port", "0"])
+    process = subprocess.Popen(_trainwarden.child_command("monitor", "serve", "--detached", "--port", "0"))
     try:
         while not records_socket().exists():
             if process.poll() is not None:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from _trainwarden import console_command
 
 pytestmark = pytest.mark.training
 
 
 def demo(*options: str) -> subprocess.CompletedProcess[str]:
-    console = "from _trainwarden import main; main()"
     return subprocess.run(
-        [sys.executable, "-P", "-c", console, "demo", *options],
+        console_command("demo", *options),
         capture_output=True,
         text=True,
         check=False,

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 import pytest
+from typing_extensions import Self
 
 from monitor.core.model import GenerationStarted
 from monitor.core.model.channel import RunAnnounced

@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
+import anyio
+
 from alerts.alert import Alert
 from alerts.deliver import Deliverer, Receiver
 from alerts.http import Http
@@ -88,7 +90,7 @@ class Delivery:
 
     async def until(self, what: Callable[[], bool], seconds: float = 20.0) -> None:
         """Wait, one change of the outbox after the other, until `what` holds. Raises TimeoutError."""
-        async with asyncio.timeout(seconds):
+        with anyio.fail_after(seconds):
             while not what():
                 await self.outbox.changed.wait()
                 self.outbox.changed.clear()

@@ -9,9 +9,10 @@ import socketserver
 import threading
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
+from typing_extensions import Self
 
 from monitor.core.model.channel import ClientInput, kind_of
 

@@ -6,7 +6,7 @@ skipped; reserved GPU memory goes from 4.20 to 4.71 GB; 15 h 34 min have passed;
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 from monitor.core.model import Finding, Incident, IncidentEntry, IncidentState, Option, Position, Severity, Verdict
 from monitor.core.policy.settings import Policy
@@ -18,9 +18,9 @@ BATCHES_PER_EPOCH = 41_163
 EPOCHS = 50
 BATCHES_SEEN = 7_550  # of epoch 4
 RUNTIME_S = 15 * 3600 + 34 * 60
-NOW_S = datetime(2025, 11, 18, 8, 0, tzinfo=UTC).timestamp()
+NOW_S = datetime(2025, 11, 18, 8, 0, tzinfo=timezone.utc).timestamp()
 START_S = NOW_S - RUNTIME_S
-DEADLINE_S = datetime(2025, 11, 28, tzinfo=UTC).timestamp()  # the end of the 27th
+DEADLINE_S = datetime(2025, 11, 28, tzinfo=timezone.utc).timestamp()  # the end of the 27th
 RESERVED_BEFORE, RESERVED_AFTER = int(4.20 * 2**30), int(4.71 * 2**30)  # bytes; "GB" on the trainer's progress bar
 PACE_S = RUNTIME_S / (3 * BATCHES_PER_EPOCH + BATCHES_SEEN)
 EPOCH_S = BATCHES_PER_EPOCH * PACE_S

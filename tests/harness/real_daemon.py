@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import httpx
 import msgspec
+from typing_extensions import Self
 
+import _trainwarden
 from monitor.core.model.channel import ClientInput
 
 READY_S = 20.0
@@ -35,7 +36,7 @@ def until(what: str, holds: Callable[[], T], within_s: float = 20.0) -> T:
 
 
 class DaemonProcess:
-    """`python -E -P -m monitor serve` with TRAINWARDEN_HOME in `home`. A context manager: no process stays behind."""
+    """A daemon with TRAINWARDEN_HOME in `home`. A context manager: no process stays behind."""
 
     def __init__(self, home: Path, *arguments: str) -> None:
         self.home = home
@@ -55,7 +56,7 @@ class DaemonProcess:
         environment = {**os.environ, "TRAINWARDEN_HOME": str(self.home)}
         with (self.home / "daemon-output.txt").open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-E", "-P", "-m", "monitor", "serve", *self._arguments],
+                _trainwarden.child_command("monitor", "serve", *self._arguments),
                 env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=self.home,
             )  # fmt: skip
         if wait:

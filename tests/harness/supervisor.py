@@ -36,6 +36,7 @@ QUICK = {"leave_s": 1.0, "orphans_s": 0.5, "term_s": 1.5, "kill_s": 5.0}
 
 MAIN = """
 import json, os, sys
+del sys.path[0]  # the working folder
 import _trainwarden
 sys.path.insert(0, os.path.dirname(_trainwarden.__file__))  # as the console script does it
 from monitor.supervisor.descendants import KillTimeouts
@@ -60,7 +61,7 @@ def eventually(what: str, condition: Callable[[], Any], timeout_s: float = WAIT_
 def command(argv: list[str], **options: Any) -> list[str]:
     """The command line of a supervisor with these RunOptions; without a daemon unless told otherwise."""
     given = {"argv": argv, "policy_text": "version: 1\n", "daemon_argv": NO_DAEMON, "kill_timeouts": QUICK} | options
-    return [sys.executable, "-P", "-c", MAIN, json.dumps(given)]
+    return [sys.executable, "-c", MAIN, json.dumps(given)]
 
 
 def environment_of(home: Path, **more: str) -> dict[str, str]:

@@ -6,10 +6,10 @@ import math
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 import msgspec
 import zmq
+from typing_extensions import Self
 
 from trainer_hooks.wire import codec, runfolder
 from trainer_hooks.wire.messages import (

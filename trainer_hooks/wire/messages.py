@@ -6,9 +6,11 @@ A message a peer does not know is refused and counted, never guessed. Every stru
 
 from __future__ import annotations
 
-from enum import IntFlag, StrEnum
+from enum import IntFlag
 
 import msgspec
+
+from trainer_hooks.wire.enums import StrEnum
 
 PROTOCOL = 1
 

@@ -22,11 +22,12 @@ from __future__ import annotations
 import os
 import re
 import uuid
-from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+
+from trainer_hooks.wire.enums import StrEnum
 
 SOCKET_PATH_MAX = 107  # bytes of sockaddr_un.sun_path less its NUL
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

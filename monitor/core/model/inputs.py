@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 import msgspec
 
 from monitor.core.model.nouns import Verdict
+from trainer_hooks.wire.enums import StrEnum
 from trainer_hooks.wire.messages import Record, StacksSeen
 from trainer_hooks.wire.runfolder import Exit, Manifest, Receipt, RunOutcome, RunSpec
 

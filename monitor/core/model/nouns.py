@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 import msgspec
 
+from trainer_hooks.wire.enums import StrEnum
 from trainer_hooks.wire.messages import Order, TrainingStarted
 from trainer_hooks.wire.runfolder import Change, Plan, Settings
 

@@ -5,9 +5,8 @@ All rules about states live in this file.
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from monitor.core.model import IncidentState as S
+from trainer_hooks.wire.enums import StrEnum
 
 
 class IncidentEvent(StrEnum):

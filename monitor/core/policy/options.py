@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 from monitor.core.model import Incident, Option
 from monitor.core.policy.choose import choose
@@ -76,7 +76,7 @@ def _further_back(tx: Transaction, first: CheckpointState | None) -> str:
 
 
 def _when(end_s: float, deadline_s: float | None) -> str:
-    text = f"the training ends {datetime.fromtimestamp(end_s, UTC):%Y-%m-%d %H:%M} UTC"
+    text = f"the training ends {datetime.fromtimestamp(end_s, timezone.utc):%Y-%m-%d %H:%M} UTC"
     if deadline_s is None:
         return text
     return f"{text}, the deadline is {'kept' if deadline_kept(end_s, deadline_s) else 'missed'}"

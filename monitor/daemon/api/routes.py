@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -91,8 +91,8 @@ class Api:
     async def metrics(self, request: Request) -> Response:
         """As it is on disk: a value that a kill could take back would be a counter's reset at the next scrape."""
         collected = exposition.collect(self._pipeline.core.fleet, self._surroundings(), self._timings)
-        with contextlib.suppress(TimeoutError):  # a full disk: then the values in memory are better than none
-            await asyncio.wait_for(self._pipeline.committed(), DURABLE_S)
+        with anyio.move_on_after(DURABLE_S):  # a full disk: then the values in memory are better than none
+            await self._pipeline.committed()
         data, kind = await asyncio.to_thread(exposition.render, collected, request.headers.get("accept", ""))
         return Response(data, media_type=kind)
 

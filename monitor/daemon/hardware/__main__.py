@@ -1,4 +1,4 @@
-"""`python -E -P -m monitor.daemon.hardware`: the probe child. One JSON line every period, until its parent is gone."""
+"""`_trainwarden.py -m monitor.daemon.hardware`: the probe child. One JSON line a period, until its parent is gone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from monitor.daemon.hardware import nvml
 
 def main() -> int:
     """Print until the other end of standard input is closed, which the death of the parent does too."""
-    parser = argparse.ArgumentParser(prog="python -E -P -m monitor.daemon.hardware", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="monitor.daemon.hardware", description=main.__doc__)
     parser.add_argument("--period-s", type=float, default=5.0)
     period_s: float = parser.parse_args().period_s
     output = os.dup(sys.stdout.fileno())

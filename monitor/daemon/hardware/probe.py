@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Callable
 
+import anyio
 import msgspec
 
+import _trainwarden
 from monitor.daemon.hardware.reading import Device, ProbeLine
 
 LINE_BYTES_MAX = 256 * 1024  # 64 devices need a tenth of it
@@ -41,9 +42,7 @@ class GpuProbe:
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
-        self._command = (
-            sys.executable, "-E", "-P", "-m", "monitor.daemon.hardware", "--period-s", str(pace.period_s),
-        )  # fmt: skip
+        self._command = _trainwarden.child_command("monitor.daemon.hardware", "--period-s", str(pace.period_s))
         self._process: Process | None = None
 
     async def listen(self, hear: Callable[[tuple[Device, ...]], bool]) -> None:
@@ -71,7 +70,8 @@ class GpuProbe:
     async def _reading(self, process: Process) -> tuple[Device, ...]:
         assert process.stdout is not None
         try:
-            raw = await asyncio.wait_for(process.stdout.readline(), self._pace.deadline_s)
+            with anyio.fail_after(self._pace.deadline_s):
+                raw = await process.stdout.readline()
         except TimeoutError:
             raise ProbeFailed(f"NVML did not answer for {self._pace.deadline_s:g} s") from None
         except ValueError:
@@ -90,14 +90,14 @@ class GpuProbe:
 
 async def _end(process: Process) -> None:
     """SIGKILL comes last: it has been seen to freeze a GPU. One that hangs in the kernel outlives both."""
-    with contextlib.suppress(TimeoutError):  # after its last line it leaves by itself
-        await asyncio.wait_for(process.wait(), 0.1)
+    with anyio.move_on_after(0.1):  # after its last line it leaves by itself
+        await process.wait()
     for stop in (process.terminate, process.kill):
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):  # it has just gone
                 stop()
-            with contextlib.suppress(TimeoutError):  # the next action, or it is left alone
-                await asyncio.wait_for(process.wait(), ENDING_S)
+            with anyio.move_on_after(ENDING_S):  # the next action, or it is left alone
+                await process.wait()
 
 
 def _how(process: Process) -> str:

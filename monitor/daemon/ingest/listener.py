@@ -7,10 +7,11 @@ import logging
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Self
 
+import anyio
 import zmq
 import zmq.asyncio
+from typing_extensions import Self
 
 from monitor.core.model import FramesRefused, RecordArrived
 from monitor.daemon import run_registration
@@ -62,10 +63,10 @@ class Listener:
 
     async def run(self) -> None:
         """Receive, answer and count until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._receive())
-            tasks.create_task(self._answer())
-            tasks.create_task(self._report_refusals())
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._receive)
+            tasks.start_soon(self._answer)
+            tasks.start_soon(self._report_refusals)
 
     def send(self, order: Order) -> None:
         """Fire and forget: the core asks again until the order is answered."""

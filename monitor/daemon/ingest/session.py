@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 import msgspec
 
 from monitor.core.state.run import RunState
+from trainer_hooks.wire.enums import StrEnum
 from trainer_hooks.wire.messages import EventSent, Frame, Record, Sender
 
 RankKey = tuple[str, int, int]  # run, generation, rank

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 import msgspec
 
 from monitor.recorded.stream import Stream
+from trainer_hooks.wire.enums import StrEnum
 
 Sample = tuple[int, dict[str, float]]  # line or item in the file (from 1), and the numbers it holds by their names
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 import pytest
 
@@ -69,7 +69,7 @@ def test_on_track_for_the_27th_fails_at_six_hours_and_is_a_coin_flip_at_the_runs
     assert too_close(own, DEADLINE_S, NOW_S)
     assert not deadline_kept(six, DEADLINE_S)
     assert not too_close(six, DEADLINE_S, NOW_S)
-    evening = datetime(2025, 11, 27, 18, tzinfo=UTC).timestamp()
+    evening = datetime(2025, 11, 27, 18, tzinfo=timezone.utc).timestamp()
     assert too_close(own, evening, NOW_S), "whichever hour of the 27th was meant"
 
 

@@ -5,7 +5,6 @@ Reads the plan that the environment names, before the trainer touches a folder.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import traceback
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from trainer_hooks.integrations.ultralytics.process import Training, refuse_to_start
+from trainer_hooks.wire.digest import sha256_of
 from trainer_hooks.wire.runfolder import ENV_GENERATION, ENV_PLAN, Plan, RunFolderError, read
 
 T = TypeVar("T")
@@ -107,4 +107,4 @@ def _fault(plan: Plan, training: Training) -> str:
 
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(file)

@@ -20,7 +20,7 @@ LAST_LINES = 3  # of a traceback or of the child's last words
 def run_group(experiments: list[Experiment], folder: Path, deadline_s: float) -> list[str]:
     """Train them in one child, their streams into `folder`. Gets what went wrong with each; empty: nothing."""
     text = msgspec.json.encode(experiments).decode()
-    command = [sys.executable, "-P", "-m", MODULE, text, str(folder)]
+    command = [sys.executable, "-m", MODULE, text, str(folder)]
     environment = dict(os.environ) | {"OMP_NUM_THREADS": "1"}
     with (folder / "output.txt").open("wb") as output:
         child = subprocess.Popen(

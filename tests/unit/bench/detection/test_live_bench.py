@@ -113,6 +113,7 @@ def test_a_line_says_what_was_found_how_late_and_what_was_not() -> None:
 
 
 def test_a_child_that_does_not_finish_is_ended_and_named(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
     errors = run_group([Experiment("mlp", 1, 10_000_000)], tmp_path, deadline_s=0.2)
     assert len(errors) == 1
     assert "did not finish within 0 s and was ended" in errors[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TypeVar
 import msgspec
 import pytest
 
+from _trainwarden import console_command
 from monitor.cli import execute
 from monitor.client.http import Client, UnreachableError, run_path
 from monitor.core.model import RunEnded
@@ -40,7 +40,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def serving(home: Path) -> Iterator[Path]:
-    command = [sys.executable, "-P", "-c", "from _trainwarden import main; main()", "serve", "--port", "0"]
+    command = console_command("serve", "--port", "0")
     with (home / "output").open("wb") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     try:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 import pytest
 
 from monitor.cli.deadline_option import parse_deadline
 
-NOW_S = datetime(2026, 11, 18, 15, 34, tzinfo=UTC).timestamp()
+NOW_S = datetime(2026, 11, 18, 15, 34, tzinfo=timezone.utc).timestamp()
 
 
 @pytest.fixture(autouse=True)
@@ -24,15 +24,23 @@ def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("text", "hours"),
-    [("+36h", 36), ("+90m", 1.5), ("+2d", 48), ("+1.5d", 36), ("2026-11-19 15:34+00:00", 24), ("2026-11-18T17:34Z", 2)],
+    [
+        ("+36h", 36),
+        ("+90m", 1.5),
+        ("+2d", 48),
+        ("+1.5d", 36),
+        ("2026-11-19 15:34+00:00", 24),
+        ("2026-11-18T17:34Z", 2),
+        ("2026-11-18T17:34+0100", 1),
+    ],
 )
 def test_a_deadline_is_so_many_hours_away(text: str, hours: float) -> None:
     assert parse_deadline(text, NOW_S) == NOW_S + hours * 3600
 
 
 def test_a_time_without_a_zone_is_the_local_time_of_that_day() -> None:
-    summer = datetime(2027, 7, 1, 16, 0, tzinfo=UTC).timestamp()
-    winter = datetime(2026, 11, 27, 17, 0, tzinfo=UTC).timestamp()
+    summer = datetime(2027, 7, 1, 16, 0, tzinfo=timezone.utc).timestamp()
+    winter = datetime(2026, 11, 27, 17, 0, tzinfo=timezone.utc).timestamp()
     assert parse_deadline("2027-07-01 18:00", NOW_S) == summer
     assert parse_deadline("2026-11-27 18:00", NOW_S) == winter
 

@@ -10,11 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pytest
-import torch
-from PIL import Image
 
 TRAIN = """
 from pathlib import Path
@@ -32,6 +29,8 @@ YOLO(str(folder / "yolov8n-tiny.yaml")).train(
 
 def _draw(folder: Path) -> None:
     """16 images of one bright rectangle each, with their labels."""
+    from PIL import Image
+
     random = np.random.default_rng(7)
     for part in ("images", "labels"):
         (folder / part).mkdir(parents=True)
@@ -48,6 +47,8 @@ def _draw(folder: Path) -> None:
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The weights folder of a finished training: epoch1.pt as saved in training, last.pt as stripped at its end."""
+    import matplotlib
+
     folder = tmp_path_factory.mktemp("training")
     _draw(folder)
     fonts = folder / "config" / "Ultralytics"
@@ -78,6 +79,7 @@ Damage = Callable[[dict[str, Any]], None]
 @pytest.fixture
 def damaged(saved: Path, tmp_path: Path) -> Callable[[Damage], Path]:
     """Writes the checkpoint again after a change to what torch.load makes of it."""
+    import torch
 
     def write(change: Damage) -> Path:
         checkpoint = torch.load(saved, weights_only=False)

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import torch
 
+import _trainwarden
 from monitor.core.model import Verdict
 from monitor.vault.contents import read_contents
 from monitor.vault.inert import UnreadableError
@@ -292,7 +293,7 @@ def test_the_child_imports_neither_torch_nor_the_users_modules(saved: Path, tmp_
     for name in ("monitor", "torch", "numpy"):
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nraise SystemExit(3)\n")
     done = subprocess.run(
-        [sys.executable, "-E", "-P", "-X", "importtime", "-m", "monitor.vault.verify", str(saved)],
+        [sys.executable, "-X", "importtime", *_trainwarden.child_command("monitor.vault.verify", str(saved))[1:]],
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": "."}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert '"sound"' in done.stdout
