@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from monitor.daemon.main import DEFAULT_PORT, IDLE_EXIT_S, DaemonOptions, main
+from monitor.client.port import DEFAULT_PORT
+from monitor.daemon.main import IDLE_EXIT_S, DaemonOptions, main
 
 
 def _options() -> DaemonOptions:

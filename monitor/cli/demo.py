@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from monitor.cli.command import Command
-from monitor.cli.failure import EXIT_CONFIG, Failure
+from monitor.cli.failure import Failure
+from monitor.errors import EXIT_CONFIG
 
 
 @click.command(

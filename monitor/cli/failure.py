@@ -10,10 +10,10 @@ from typing import IO, Any
 
 import click
 
+from monitor.errors import EXIT_CONFIG, EXIT_SOFTWARE
+
 EXIT_USAGE = 2
 EXIT_UNREACHABLE = 69  # EX_UNAVAILABLE: no daemon answers
-EXIT_SOFTWARE = 70  # EX_SOFTWARE: the daemon answered something it should not
-EXIT_CONFIG = 78  # EX_CONFIG: a policy file, a folder or the environment
 
 
 class Failure(click.ClickException):

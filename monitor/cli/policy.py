@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from monitor.cli.command import Command, Group
-from monitor.cli.failure import EXIT_CONFIG, Failure, nearest
+from monitor.cli.failure import Failure, nearest
+from monitor.errors import EXIT_CONFIG
 
 if TYPE_CHECKING:
     from monitor.core.policy.settings import Policy

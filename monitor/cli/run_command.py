@@ -10,7 +10,7 @@ from monitor.cli.command import Command
 from monitor.cli.deadline_option import parse_deadline
 from monitor.cli.failure import EXIT_USAGE, Failure
 from monitor.cli.policy import read_policy
-from monitor.cli.serve import DEFAULT_PORT
+from monitor.client.port import DEFAULT_PORT
 
 
 def _deadline(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:

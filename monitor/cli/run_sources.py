@@ -7,12 +7,13 @@ import time
 
 import click
 
-from monitor.cli.failure import EXIT_CONFIG, Failure, daemon_failures
+from monitor.cli.failure import Failure, daemon_failures
 from monitor.client.http import Client, DeclinedError, UnreachableError, run_path
 from monitor.client.last_known import HistoryUnreadable, curves_of, left_by
 from monitor.core.model import Incident
 from monitor.core.model.curves import Curves
 from monitor.core.state.run import RunState
+from monitor.errors import EXIT_CONFIG
 from monitor.history.curve_query import Range
 from monitor.report.report_input import AFTER_ONSET, BEFORE_ONSET, ReportInput, told_in_full, without_statistics
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import click
 
 from monitor.cli.command import Command
-
-DEFAULT_PORT = 9469
+from monitor.client.port import DEFAULT_PORT
 
 
 @click.command(

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import msgspec
 
+from monitor.client.port import DEFAULT_PORT
 from monitor.daemon.api.server import bind_port
 from monitor.daemon.assembly import Assembly
 from monitor.daemon.singleton import only_daemon
 from monitor.errors import EXIT_SOFTWARE, DaemonError
 from trainer_hooks.wire import runfolder
 
-DEFAULT_PORT = 9469
 IDLE_EXIT_S = 900.0
 LOG_BYTES_MAX, LOG_FILES = 5_000_000, 2
 
