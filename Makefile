@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 VERSIONS ?= 3.10 3.13
 VERSION_TESTS := tests/unit tests/contracts tests/properties/test_core.py tests/architecture
 
-.PHONY: demo test test-versions check bench clean
+.PHONY: demo test test-versions check bench docs clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -41,6 +41,9 @@ check: $(VENV)/installed
 
 bench: $(VENV)/installed
 	$(BIN)/python -m tests.bench
+
+docs: $(VENV)/installed
+	$(BIN)/python -m monitor.policyfile docs/detection.md
 
 clean:
 	rm -rf $(VENV) .venv3.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

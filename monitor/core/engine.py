@@ -11,7 +11,15 @@ import traceback
 
 import msgspec
 
-from monitor.core.detectors import EVERYTHING, Detector, Moment, available_in, load_all, moment_of, needs_of
+from monitor.core.detectors import (
+    EVERYTHING,
+    Detector,
+    DetectorConfig,
+    Moment,
+    Registered,
+    available_in,
+    load_all,
+)
 from monitor.core.model import (
     AlertSettled,
     CheckpointExamined,
@@ -37,7 +45,7 @@ from monitor.core.model import (
 )
 from monitor.core.policy import cure_watch, findings, generations, incidents, stack_collection
 from monitor.core.policy.events import on_event, on_examination
-from monitor.core.policy.settings import Policy, Section
+from monitor.core.policy.settings import Policy
 from monitor.core.policy.transaction import Transaction
 from monitor.core.state.fold import fold_batch, fold_setting
 from monitor.core.state.hardware import fold_hardware
@@ -50,16 +58,17 @@ RETENTION_S = 24 * 3600.0  # a run's state, and with it its series, leave this l
 RANKS_MAX = 4096
 NOTHING = Output()
 DAMAGE = int(Nonfinite.PARAMETER | Nonfinite.BUFFER)
-Question = tuple[str, Detector, Section]
+Question = tuple[str, Detector, DetectorConfig]
 
 
 class Core:
     """State, detectors and policy as one function of their inputs."""
 
-    def __init__(self, fleet: Fleet | None = None, detectors: dict[str, Detector] | None = None) -> None:
+    def __init__(self, fleet: Fleet | None = None, detectors: dict[str, Registered] | None = None) -> None:
         self.fleet = fleet or Fleet()
         self._detectors = load_all() if detectors is None else detectors
         self._policies: dict[str, Policy] = {}
+        self._history_batches: dict[str, int] = {}  # by policy: how far back its detectors count non-finite batches
         self._questions: dict[tuple[str, Moment, int], list[Question]] = {}
 
     def feed(self, entry: Entry) -> Output:
@@ -92,6 +101,7 @@ class Core:
         policy = self._policies.get(run.policy)
         if policy is None:
             policy = self._policies[run.policy] = Policy.model_validate_json(run.policy)
+            self._history_batches[run.policy] = policy.detectors.nonfinite_history_batches()
         return Transaction(run, policy, self.fleet.now_s)
 
     def _open(self, event: RunOpened) -> Output:
@@ -177,11 +187,7 @@ class Core:
         before = rank.counts.batches
         if before == 0 and rank.rank == 0 and batch.counts.batches > 0:
             generations.on_first_batch(tx)
-        window = max(
-            tx.policy.detectors.nonfinite_rate.window_batches,
-            tx.policy.detectors.nonfinite_burst.window_batches,
-        )
-        bad = fold_batch(tx.run, rank, batch, self.fleet.now_s, window)
+        bad = fold_batch(tx.run, rank, batch, self.fleet.now_s, self._history_batches[tx.run.policy])
         new = batch.counts.batches - before
         if new <= 0:
             return
@@ -247,9 +253,9 @@ class Core:
 
     def _enabled(self, policy: Policy, moment: Moment, told: int) -> list[Question]:
         """Who is to be asked at this moment, where a batch tells of no more than `told`."""
-        asked = [(name, d, getattr(policy.detectors, name)) for name, d in self._detectors.items()]
-        on = [(name, d, config) for name, d, config in asked if config.enabled and moment_of(name) is moment]
-        return [one for one in on if needs_of(one[0]) & told == needs_of(one[0])]
+        settings = policy.detectors.by_name()
+        asked = [one for one in self._detectors.values() if one.moment is moment and one.needs & told == one.needs]
+        return [(one.name, one.detector, settings[one.name]) for one in asked if settings[one.name].enabled]
 
     def _switch_off(self, tx: Transaction, name: str, error: Exception) -> None:
         tx.run.switched_off.append(name)

@@ -1,11 +1,10 @@
-"""A policy file: YAML text in, `Policy` out, or every mistake in it at once. Reads files; `policycheck` judges them."""
+"""A policy file: YAML text in, `Policy` out, or every mistake in it at once. Reads files; `messages` words mistakes."""
 
 from __future__ import annotations
 
 import io
 import json
 import re
-from importlib import resources
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -15,12 +14,14 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 
+from monitor.core.model.section import Preset
 from monitor.core.policy.settings import Policy
-from monitor.policyfile.messages import Loc, Problem, contradictions, nearest, problems_of
+from monitor.policyfile.messages import Loc, Problem, nearest, problems_of, webhook_problems
+from monitor.policyfile.presets import preset_text
 
 POLICY_CHARS_MAX = 256 * 1024  # a policy with every key and its comments has 5,000
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"  # which pydantic writes
-PRESETS = ("default", "observe", "strict")
+PRESETS = tuple(str(preset) for preset in Preset)
 
 
 class PolicyFileError(Exception):
@@ -52,7 +53,7 @@ def policy_from_text(text: str, name: str) -> Policy:
         policy = Policy.model_validate_json(json.dumps({} if document is None else document), strict=True)
     except ValidationError as error:
         raise _error(name, tree, problems_of(error)) from None  # the cause shows values, and a value may be a secret
-    if wrong := contradictions(policy):
+    if wrong := webhook_problems(policy):
         raise _error(name, tree, wrong)
     return policy
 
@@ -61,7 +62,7 @@ def preset(name: str) -> str:
     """The text of a shipped policy, comments and all. Raises PolicyFileError for a name that is none."""
     if name not in PRESETS:
         raise PolicyFileError([f"preset {name!r}: there is none; {nearest(name, PRESETS)}"])
-    return resources.files("monitor.policyfile").joinpath(f"presets/{name}.yaml").read_text(encoding="utf-8")
+    return preset_text(Preset(name))
 
 
 def effective_yaml(policy: Policy) -> str:

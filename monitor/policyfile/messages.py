@@ -11,6 +11,7 @@ import msgspec
 from pydantic import ValidationError
 
 from alerts.address import url_problem
+from monitor.core.model.section import CONTRADICTION
 from monitor.core.policy.settings import Policy
 
 Loc = tuple[str | int, ...]
@@ -27,22 +28,32 @@ class Problem(msgspec.Struct, frozen=True):
 def problems_of(error: ValidationError) -> list[Problem]:
     """Each of pydantic's complaints as a Problem. A value shows only where the field is a number or a switch."""
     schema = Policy.model_json_schema()
-    return [
-        Problem(e["loc"], _sentence(schema, e["type"], e["loc"], e["input"])) for e in error.errors(include_url=False)
-    ]
-
-
-def contradictions(policy: Policy) -> list[Problem]:
-    """What no single field can tell: values that make no sense beside each other, and addresses that lead nowhere."""
     found = []
-    burst, rate = policy.detectors.nonfinite_burst, policy.detectors.nonfinite_rate
-    if burst.count > burst.window_batches:
-        loc: Loc = ("detectors", "nonfinite_burst", "count")
-        found.append(Problem(loc, _never_fires(burst.count, burst.window_batches)))
-    if rate.count_min > rate.window_batches:
-        loc = ("detectors", "nonfinite_rate", "count_min")
-        found.append(Problem(loc, _never_fires(rate.count_min, rate.window_batches)))
-    return found + _webhook_problems(policy)
+    for e in error.errors(include_url=False):
+        if e["type"] == CONTRADICTION:
+            found.append(Problem((*e["loc"], e["ctx"]["key"]), e["msg"]))
+        else:
+            found.append(Problem(e["loc"], _sentence(schema, e["type"], e["loc"], e["input"])))
+    return found
+
+
+def webhook_problems(policy: Policy) -> list[Problem]:
+    """What the model does not judge: webhooks that share a name, and addresses and paths that lead nowhere."""
+    found = []
+    names = Counter(webhook.name for webhook in policy.webhooks)
+    for index, webhook in enumerate(policy.webhooks):
+        if problem := url_problem(webhook.url.get_secret_value()):
+            found.append(Problem(("webhooks", index, "url"), f"the value {problem}"))
+        if names[webhook.name] > 1:
+            found.append(
+                Problem(
+                    ("webhooks", index, "name"),
+                    f"{webhook.name!r} names {names[webhook.name]} webhooks; give each its own",
+                )
+            )
+        if webhook.secret_file is not None and not webhook.secret_file.startswith(("/", "~/")):
+            found.append(Problem(("webhooks", index, "secret_file"), "is no absolute path; begin it with / or ~/"))
+    return found
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -157,25 +168,3 @@ def _resolve(schema: dict[str, Any], field: dict[str, Any]) -> dict[str, Any]:
     """A field's own schema: references followed."""
     target: dict[str, Any] = schema["$defs"][field["$ref"].rsplit("/", 1)[1]] if "$ref" in field else field
     return target
-
-
-def _never_fires(count: int, window_batches: int) -> str:
-    return f"{count} in {window_batches} batches can't happen; write at most {window_batches}, or raise window_batches"
-
-
-def _webhook_problems(policy: Policy) -> list[Problem]:
-    found = []
-    names = Counter(webhook.name for webhook in policy.webhooks)
-    for index, webhook in enumerate(policy.webhooks):
-        if problem := url_problem(webhook.url.get_secret_value()):
-            found.append(Problem(("webhooks", index, "url"), f"the value {problem}"))
-        if names[webhook.name] > 1:
-            found.append(
-                Problem(
-                    ("webhooks", index, "name"),
-                    f"{webhook.name!r} names {names[webhook.name]} webhooks; give each its own",
-                )
-            )
-        if webhook.secret_file is not None and not webhook.secret_file.startswith(("/", "~/")):
-            found.append(Problem(("webhooks", index, "secret_file"), "is no absolute path; begin it with / or ~/"))
-    return found

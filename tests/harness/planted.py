@@ -13,9 +13,13 @@ from typing import Any
 
 import msgspec
 
+from monitor.core.detectors.divergence import DivergenceConfig
+from monitor.core.detectors.gradient_explosion import GradientExplosionConfig
+from monitor.core.detectors.hang import HangConfig
+from monitor.core.detectors.loss_spike import LossSpikeConfig
 from monitor.core.engine import Core
 from monitor.core.model import Entry, GenerationStarted, Incident, Input, RaiseAlert, RecordArrived, RunOpened
-from monitor.core.policy.settings import Detectors, Divergence, GradientExplosion, Hang, LossSpike, Policy
+from monitor.core.policy.settings import Detectors, Policy
 from monitor.core.state.run import RunState
 from trainer_hooks.wire.messages import (
     BatchEnded,
@@ -36,10 +40,10 @@ NAN = math.nan
 FORWARD = Nonfinite.LOSS | Nonfinite.GRADIENT
 ACTING = Policy(
     detectors=Detectors(
-        loss_spike=LossSpike(act=True),
-        gradient_explosion=GradientExplosion(act=True),
-        divergence=Divergence(act=True),
-        hang=Hang(act=True),
+        loss_spike=LossSpikeConfig(act=True),
+        gradient_explosion=GradientExplosionConfig(act=True),
+        divergence=DivergenceConfig(act=True),
+        hang=HangConfig(act=True),
     )
 )
 

@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from monitor.core.detectors import Detector
+from monitor.core.detectors import Registered
 from monitor.core.engine import Core, restored, snapshot
 from monitor.core.model import (
     CheckpointExamined,
@@ -46,7 +46,7 @@ class Stream:
     epochs: int = 100
     deadline_s: float | None = None
     part_names: tuple[str, ...] = ("box", "seg")
-    detectors: dict[str, Detector] | None = None  # None: those that are registered
+    detectors: dict[str, Registered] | None = None  # None: those that are registered
 
     def __post_init__(self) -> None:
         self.core = Core(detectors=self.detectors)

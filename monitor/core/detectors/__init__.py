@@ -1,22 +1,40 @@
-"""Detectors: one file each, found by their registration.
+"""Detectors: one file each, with its settings, its function and its registration. The folder is the list.
 
-A detector is a function of a view and its config; it keeps nothing.
+A detector is a function of a view and its settings; it keeps nothing.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any
+from typing import Any, TypeVar, cast
 
-from monitor.core.model import Finding
+from pydantic import Field, create_model
+
+from monitor.core.model import Finding, Severity
+from monitor.core.model.section import Section, sentences_of
 from monitor.core.state.view import RunView
 from trainer_hooks.wire.messages import BatchEnded
 
-Detector = Callable[[RunView, Any], Finding | None]
-_registry: dict[str, Detector] = {}
+
+class DetectorConfig(Section):
+    """Settings of one detector. The docstring says what the detector finds."""
+
+    enabled: bool = Field(
+        True,
+        description="This switch runs the detector; with false it is never asked, and nothing of its kind is reported.",
+    )
+
+    def nonfinite_history_batches(self) -> int:
+        """How many batches back the detector counts non-finite ones; 0: it counts none."""
+        return 0
+
+
+C = TypeVar("C", bound=DetectorConfig)
+Detector = Callable[[RunView, DetectorConfig], Finding | None]
 
 
 class Moment(Enum):
@@ -29,56 +47,107 @@ class Moment(Enum):
     HARDWARE = auto()  # a reading of host, volumes and GPUs, in a training that is alive
 
 
-NORM, TIME, MEMORY, SCALE, UPDATE = 1, 2, 4, 8, 16  # what a batch may tell of beside its loss, as bits
+NORM, TIME, MEMORY, SCALE, UPDATE = 1, 2, 4, 8, 16  # what a batch may carry beside its loss, as bits
 EVERYTHING = NORM | TIME | MEMORY | SCALE | UPDATE
 
-_moments: dict[str, Moment] = {}
-_needs: dict[str, int] = {}
+
+def available_in(batch: BatchEnded) -> int:
+    """What a batch carries, as bits."""
+    found = NORM if batch.grad_norm is not None else 0
+    if batch.batch_s is not None:
+        found |= TIME
+    if batch.memory_reserved is not None or batch.memory_allocated is not None:
+        found |= MEMORY
+    if batch.loss_scale is not None:
+        found |= SCALE
+    return found | UPDATE if batch.update_ratio is not None else found
 
 
-def register(name: str, asked: Moment = Moment.NONFINITE, *, needs: int = 0) -> Callable[[Detector], Detector]:
+class DetectorSettings(Section):
+    """Which detectors run, and with which settings: one section for each detector, by its name."""
+
+    def by_name(self) -> dict[str, DetectorConfig]:
+        """The settings of every detector, by its name."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: settings for name, settings in values.items() if isinstance(settings, DetectorConfig)}
+
+    def changed(self, settings: Mapping[str, DetectorConfig]) -> DetectorSettings:
+        """A copy in which these detectors have other settings. Raises KeyError for a name that is no detector's."""
+        if unknown := settings.keys() - type(self).model_fields.keys():
+            raise KeyError(f"no detector is named {', '.join(sorted(unknown))}")
+        return self.model_copy(update=dict(settings))
+
+    def nonfinite_history_batches(self) -> int:
+        """How many batches back any detector counts non-finite ones."""
+        return max((settings.nonfinite_history_batches() for settings in self.by_name().values()), default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """One detector, as it registered itself."""
+
+    name: str
+    config: type[DetectorConfig]
+    moment: Moment
+    needs: int  # what a batch must carry for it to be asked, as bits
+    at_most: Severity  # of its findings, whatever its settings
+    detector: Detector
+
+    @property
+    def description(self) -> str:
+        """What it finds, and what its findings lead to."""
+        return f"{sentences_of(self.config)} {self.leads_to}"
+
+    @property
+    def leads_to(self) -> str:
+        """What its findings lead to at most, by default and with `act` the other way."""
+        if self.at_most is Severity.INFO:
+            return "It informs; it sends no alert and opens no incident."
+        if self.at_most is Severity.WARNING:
+            return "It warns; it never opens an incident."
+        act = self.config.model_fields.get("act")
+        if act is None:
+            return "It opens an incident."
+        if act.default:
+            return "It opens an incident; with act: false it warns."
+        return "It warns; with act: true it opens an incident."
+
+
+_registry: dict[str, Registered] = {}
+
+
+def register(
+    name: str, config: type[C], moment: Moment = Moment.NONFINITE, *, at_most: Severity, needs: int = 0
+) -> Callable[[Callable[[RunView, C], Finding | None]], Callable[[RunView, C], Finding | None]]:
     """Make a function a detector. `name` is also its key under `detectors:` in the policy file.
 
-    One that `needs` something (NORM, TIME, ...) is asked only at batches that tell of it. Raises ValueError if the name
-    is taken.
+    One that `needs` something (NORM, TIME, ...) is asked only at batches that carry it. `at_most` is the highest
+    severity of its findings: a critical one opens an incident. Raises ValueError if the name is taken.
     """
 
-    def add(detector: Detector) -> Detector:
+    def add(detector: Callable[[RunView, C], Finding | None]) -> Callable[[RunView, C], Finding | None]:
         if name in _registry:
             raise ValueError(
-                f"detector {name!r}: {_registry[name].__module__} and {detector.__module__} register it; rename one"
+                f"detector {name!r}: {_registry[name].detector.__module__} and {detector.__module__} register it; "
+                "rename one"
             )
-        _registry[name] = detector
-        _moments[name], _needs[name] = asked, needs
+        asked = cast("Detector", detector)  # it takes `config` alone, and no section but `name`'s is handed to it
+        _registry[name] = Registered(name, config, moment, needs, at_most, asked)
         return detector
 
     return add
 
 
-def load_all() -> dict[str, Detector]:
+def load_all() -> dict[str, Registered]:
     """Every detector of this folder by name, in the order of their names."""
     for module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
         importlib.import_module(f"{__name__}.{module}")
     return dict(sorted(_registry.items()))
 
 
-def moment_of(name: str) -> Moment:
-    """When the detector of that name is asked. Raises KeyError for one that is not registered."""
-    return _moments[name]
-
-
-def needs_of(name: str) -> int:
-    """What a batch must tell of for the detector to be asked. Raises KeyError for one that is not registered."""
-    return _needs[name]
-
-
-def available_in(batch: BatchEnded) -> int:
-    """What a batch tells of, as bits."""
-    told = NORM if batch.grad_norm is not None else 0
-    if batch.batch_s is not None:
-        told |= TIME
-    if batch.memory_reserved is not None or batch.memory_allocated is not None:
-        told |= MEMORY
-    if batch.loss_scale is not None:
-        told |= SCALE
-    return told | UPDATE if batch.update_ratio is not None else told
+def settings_model() -> type[DetectorSettings]:
+    """The section `detectors` of a policy file: a field for each registered detector."""
+    fields: dict[str, Any] = {  # what create_model takes: a type that is made here has no static name
+        one.name: (one.config, Field(one.config(), description=one.description)) for one in load_all().values()
+    }
+    return create_model("Detectors", __base__=DetectorSettings, __doc__=DetectorSettings.__doc__, **fields)

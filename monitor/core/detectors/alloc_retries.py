@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from monitor.core.detectors import MEMORY, Moment, register
+from pydantic import Field, PositiveInt
+
+from monitor.core.detectors import MEMORY, DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import AllocRetries
 from monitor.core.state.view import RunView
 
 
-@register("alloc_retries", Moment.BATCH, needs=MEMORY)
-def alloc_retries(run: RunView, config: AllocRetries) -> Finding | None:
+class AllocRetriesConfig(DetectorConfig):
+    """The CUDA allocator emptied its cache and tried again several times: GPU memory is as good as full."""
+
+    count: PositiveInt = Field(
+        3,
+        description="This many retries within window_batches make a finding. One retry happens where a longer batch "
+        "comes; three show that memory is full, and each one makes the whole device wait.",
+    )
+    window_batches: int = Field(
+        500,
+        ge=1,
+        description="Retries are counted over this many batches. Retries that lie further apart than 500 batches cost "
+        "too little time to report.",
+    )
+
+
+@register("alloc_retries", AllocRetriesConfig, Moment.BATCH, at_most=Severity.WARNING, needs=MEMORY)
+def alloc_retries(run: RunView, config: AllocRetriesConfig) -> Finding | None:
     """`count` retries within `window_batches`, dated to the first of them. The next step may be out of memory.
 
-    Each retry frees the cache and waits for the device, so that batches get slower too. One by itself is no finding:
-    it comes with the longest batch so far.
+    Each retry frees the cache and waits for the device, so batches get slower too. A single retry is no finding: it
+    comes with the longest batch so far.
     """
     retries, now = run.learned.allocator.retries, run.at.count
     if not retries or retries[-1] != now:

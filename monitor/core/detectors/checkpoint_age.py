@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from monitor.core.detectors import Moment, register
+from pydantic import Field
+
+from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import CheckpointAge
 from monitor.core.state.run import CheckpointState
 from monitor.core.state.view import RunView
 
@@ -15,13 +16,31 @@ CHECKPOINTS_SEEN = 64  # the newest ones
 DISTANCE_MIN = 100  # batches: shorter ones are best.pt beside last.pt, or a test
 
 
-@register("checkpoint_age", Moment.BATCH)
-def checkpoint_age(run: RunView, config: CheckpointAge) -> Finding | None:
-    """The last one is `intervals` times as many batches old as any two lay apart: what is trained since would be lost.
+class CheckpointAgeConfig(DetectorConfig):
+    """No checkpoint was saved for much longer than before: a crash now would lose all training since the last one."""
 
-    In batches, so that a validation or a night's sleep is no distance. A note where only best ones are saved, which
-    come when they come, and where there is none at all after a `share` of the training: a trainer whose saves the
-    hooks don't see looks the same. Silent in the first epoch.
+    intervals: float = Field(
+        3.0,
+        gt=1,
+        description="A checkpoint is too old when more batches have passed than this many times the longest distance "
+        "between two so far. Schedules that double their distance stay below 3.",
+    )
+    share: float = Field(
+        0.25,
+        gt=0,
+        le=1,
+        description="A training without any checkpoint is reported after this share of all its batches, from 0 to 1. "
+        "A quarter is more than any usual schedule leaves unsaved.",
+    )
+
+
+@register("checkpoint_age", CheckpointAgeConfig, Moment.BATCH, at_most=Severity.WARNING)
+def checkpoint_age(run: RunView, config: CheckpointAgeConfig) -> Finding | None:
+    """The last one is older than `intervals` times the longest distance between two: training since would be lost.
+
+    Distances are in batches, so that a validation or a paused host adds nothing. It only informs where all saved ones
+    are best ones, which come at no fixed distance, and where there is none at all after a `share` of the training: a
+    trainer whose saves the hooks don't see looks the same. Silent in the first epoch.
     """
     if run.rank or run.at.count % STRIDE or run.run_state is None:
         return None
@@ -37,8 +56,8 @@ def checkpoint_age(run: RunView, config: CheckpointAge) -> Finding | None:
     return run.finding(
         "checkpoint_age", "checkpoint", severity, since=run.before(since - 1), signal="checkpoint_age",
         value=float(since), limit=config.intervals * longest,
-        summary=f"no checkpoint for {since} batches, where {longest} were the most between two: all of it would be "
-        "lost",
+        summary=f"no checkpoint for {since} batches; at most {longest} lay between two before: a crash would lose "
+        "all of it",
     )  # fmt: skip
 
 
@@ -52,7 +71,7 @@ def _longest(saved: list[CheckpointState]) -> int | None:
     return longest if longest >= DISTANCE_MIN else None
 
 
-def _never(run: RunView, config: CheckpointAge) -> Finding | None:
+def _never(run: RunView, config: CheckpointAgeConfig) -> Finding | None:
     training = run.run_state.training if run.run_state else None
     if training is None or run.at.epoch <= training.start_epoch or not training.batches_per_epoch:
         return None
@@ -62,6 +81,6 @@ def _never(run: RunView, config: CheckpointAge) -> Finding | None:
     return run.finding(
         "checkpoint_age", "checkpoint", Severity.INFO, since=run.before(run.at.count), signal="checkpoint_age",
         value=float(run.at.count), limit=config.share * whole,
-        summary=f"{run.at.count / whole:.0%} of the training is done and no checkpoint was seen: nothing could be "
-        "gone back to",
+        summary=f"{run.at.count / whole:.0%} of the training is done and no checkpoint was seen: a rollback would "
+        "find nothing",
     )  # fmt: skip

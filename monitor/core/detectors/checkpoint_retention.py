@@ -1,21 +1,24 @@
-"""No checkpoint that is kept can be gone back to."""
+"""No checkpoint that is kept can be used for a rollback."""
 
 from __future__ import annotations
 
-from monitor.core.detectors import Moment, register
+from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity, Verdict
-from monitor.core.policy.settings import CheckpointRetention
 from monitor.core.state.run import CheckpointState
 from monitor.core.state.view import RunView
 
-KEPT_MIN = 2  # one bad checkpoint is told by checkpoint_verdict
+KEPT_MIN = 2  # checkpoint_verdict reports a single bad one
 
 
-@register("checkpoint_retention", Moment.EVENT)
-def checkpoint_retention(run: RunView, config: CheckpointRetention) -> Finding | None:
-    """Asked as a verdict arrives: of the copies still kept, at least two, none is sound. For people only.
+class CheckpointRetentionConfig(DetectorConfig):
+    """No checkpoint that is still kept is sound, so a rollback would find nothing to go back to."""
 
-    What was sound fell to the trainer's or the vault's retention, or was abandoned with its branch.
+
+@register("checkpoint_retention", CheckpointRetentionConfig, Moment.EVENT, at_most=Severity.INFO)
+def checkpoint_retention(run: RunView, config: CheckpointRetentionConfig) -> Finding | None:
+    """At least two copies are still kept and none of them is sound. Asked when a verdict arrives.
+
+    The trainer's or the vault's retention removed the sound ones, or they were abandoned with their branch.
     """
     if run.examined is None or run.run_state is None:
         return None

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from monitor.core.detectors import Moment, register
+from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity, Verdict
-from monitor.core.policy.settings import CheckpointVerdict
 from monitor.core.state.run import CheckpointState, RunState
 from monitor.core.state.view import RunView
 from trainer_hooks.wire.messages import CheckpointSaved
@@ -12,11 +11,15 @@ from trainer_hooks.wire.messages import CheckpointSaved
 BAD = (Verdict.POISONED, Verdict.UNVERIFIED)
 
 
-@register("checkpoint_verdict", Moment.EVENT)
-def checkpoint_verdict(run: RunView, config: CheckpointVerdict) -> Finding | None:
-    """Says which checkpoint, what is wrong with it, and which sound one is the newest left. Never acted on by itself.
+class CheckpointVerdictConfig(DetectorConfig):
+    """A checkpoint holds non-finite values, was torn while it was written, or cannot be verified."""
 
-    A format that can't be read is told once: while one after the other is unverified, that is how it is here.
+
+@register("checkpoint_verdict", CheckpointVerdictConfig, Moment.EVENT, at_most=Severity.WARNING)
+def checkpoint_verdict(run: RunView, config: CheckpointVerdictConfig) -> Finding | None:
+    """Names the checkpoint, what is wrong with it, and the newest sound one that is left.
+
+    A format that can't be read is reported once: further unverified checkpoints of this training are no news.
     """
     state = run.run_state
     if state is None:

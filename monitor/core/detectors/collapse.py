@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import math
 
-from monitor.core.detectors import Moment, register
+from pydantic import Field
+
+from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import Collapse
 from monitor.core.state.signals import Signal
 from monitor.core.state.view import RunView
 
 NORM_RATIO = 10.0
 
 
-@register("collapse", Moment.BATCH)
-def collapse(run: RunView, config: Collapse) -> Finding | None:
+class CollapseConfig(DetectorConfig):
+    """The loss fell to nothing and the gradient with it: the model learns nothing any more."""
+
+    ratio: float = Field(
+        100.0,
+        gt=1,
+        description="The loss must lie this many times below its usual level, while the gradient norm lies ten times "
+        "below its own. Learning lowers a loss too, but not 100 times within a few batches.",
+    )
+    batches: int = Field(
+        20,
+        ge=2,
+        le=64,
+        description="This many batches in a row must all be that low. Twenty exclude a run of easy batches.",
+    )
+
+
+@register("collapse", CollapseConfig, Moment.BATCH, at_most=Severity.WARNING)
+def collapse(run: RunView, config: CollapseConfig) -> Finding | None:
     """Loss `ratio` times and norm ten times below their levels for `batches` batches; without a norm, loss exactly 0.
 
     Blind to losses that may be negative, and to a fall so slow that the level follows: that is learning.
@@ -25,8 +43,8 @@ def collapse(run: RunView, config: Collapse) -> Finding | None:
     if loss.high_of_last(config.batches) > loss.level - math.log(config.ratio):
         return None
     norm = run.signal("grad_norm")
-    told = run.batch is not None and run.batch.grad_norm is not None
-    if not (_fell(norm, config.batches) if told and norm is not None and norm.warm else loss.last == 0.0):
+    with_norm = run.batch is not None and run.batch.grad_norm is not None
+    if not (_fell(norm, config.batches) if with_norm and norm is not None and norm.warm else loss.last == 0.0):
         return None
     now, level = loss.unscaled(loss.scaled), loss.unscaled(loss.level)
     return run.finding(

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import math
 
-from monitor.core.detectors import TIME, Moment, register
+from pydantic import Field
+
+from monitor.core.detectors import TIME, DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import DataWait
 from monitor.core.state.view import RunView
 
 STRIDE = 32  # batches between two looks
 
 
-@register("data_wait", Moment.BATCH, needs=TIME)
-def data_wait(run: RunView, config: DataWait) -> Finding | None:
-    """Three of four of the last 64 batches waited for the loader for `share` of their time. For people only.
+class DataWaitConfig(DetectorConfig):
+    """The training is input-bound: nearly every batch waits for the data loader."""
+
+    share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Three of four batches must wait for data for this share of their time, from 0 to 1. At 0.5 the "
+        "device is idle for half of the time.",
+    )
+
+
+@register("data_wait", DataWaitConfig, Moment.BATCH, at_most=Severity.INFO, needs=TIME)
+def data_wait(run: RunView, config: DataWaitConfig) -> Finding | None:
+    """Three of four of the last 64 batches waited for the loader for `share` of their time.
 
     Blind to single waits, and to a loader that lags every few batches.
     """

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from monitor.core.detectors import Moment, register
+from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import Deadline
 from monitor.core.state.projection import deadline_kept, finish_s, pace_s, remaining, too_close
 from monitor.core.state.view import RunView
 
@@ -12,8 +11,12 @@ STRIDE = 256  # batches between two looks
 HOUR_S = 3600.0
 
 
-@register("deadline", Moment.BATCH)
-def deadline(run: RunView, config: Deadline) -> Finding | None:
+class DeadlineConfig(DetectorConfig):
+    """At the present pace the training ends after its deadline."""
+
+
+@register("deadline", DeadlineConfig, Moment.BATCH, at_most=Severity.WARNING)
+def deadline(run: RunView, config: DeadlineConfig) -> Finding | None:
     """The projected end lies after the run's deadline by more than the projection may err.
 
     Silent without a deadline, and where the pace is not known yet.

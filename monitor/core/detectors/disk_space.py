@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from monitor.core.detectors import Moment, register
+from pydantic import Field, PositiveFloat
+
+from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import DiskSpace
 from monitor.core.state.hardware import VolumeState
 from monitor.core.state.view import RunView
 
@@ -16,8 +17,29 @@ LAG = 0.8
 CHECKPOINTS_SEEN = 16  # the newest ones: their size is what the next will need
 
 
-@register("disk_space", Moment.HARDWARE)
-def disk_space(run: RunView, config: DiskSpace) -> Finding | None:
+class DiskSpaceConfig(DetectorConfig):
+    """A volume that the run writes to is about to fill."""
+
+    checkpoints: PositiveFloat = Field(
+        3.0,
+        description="The volume must still have room for this many copies of the largest checkpoint so far. Three are "
+        "the trainer's own file, the copy in the vault and one more.",
+    )
+    bytes_min: int = Field(
+        256 * 1024 * 1024,
+        ge=0,
+        description="This many bytes must be free on the volume while no checkpoint's size is known. 256 MiB hold the "
+        "checkpoint of a small model.",
+    )
+    hours: PositiveFloat = Field(
+        1.0,
+        description="A volume is reported that will be full within this many hours at the present pace. One hour is "
+        "enough to free some space.",
+    )
+
+
+@register("disk_space", DiskSpaceConfig, Moment.HARDWARE, at_most=Severity.WARNING)
+def disk_space(run: RunView, config: DiskSpaceConfig) -> Finding | None:
     """Less is free than `checkpoints` of the largest one need, or the free space falls to nothing within `hours`.
 
     Names the volume by what lies on it: the run folder, or the folder the trainer saves to. Blind to quotas that the
@@ -36,13 +58,13 @@ def disk_space(run: RunView, config: DiskSpace) -> Finding | None:
     )  # fmt: skip
 
 
-def _need(run: RunView, config: DiskSpace) -> float:
+def _need(run: RunView, config: DiskSpaceConfig) -> float:
     known = run.run_state.checkpoints[-CHECKPOINTS_SEEN:] if run.run_state else []
     largest = max((checkpoint.size for checkpoint in known), default=0)
     return config.checkpoints * largest if largest else float(config.bytes_min)
 
 
-def _why(volume: VolumeState, need: float, config: DiskSpace) -> str:
+def _why(volume: VolumeState, need: float, config: DiskSpaceConfig) -> str:
     """In words; empty: it is not about to."""
     free, line = volume.last.free, volume.free
     if free < need:

@@ -3,17 +3,49 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
-from monitor.core.detectors import Moment, register
+from pydantic import Field, PositiveFloat
+
+from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import Divergence
+from monitor.core.model.section import InPreset, Preset
 from monitor.core.state.view import RunView
 
 SPREADS = 2.0  # the rise of the short mean must be worth this much of the noise, whatever the ratio
 
 
-@register("divergence", Moment.BATCH)
-def divergence(run: RunView, config: Divergence) -> Finding | None:
+class DivergenceConfig(DetectorConfig):
+    """The loss rises slowly and keeps rising."""
+
+    act: Annotated[
+        bool,
+        InPreset(
+            Preset.STRICT,
+            value=True,
+            reason="A slow rise opens an incident too. It is found late: hundreds of batches are lost by then.",
+        ),
+    ] = Field(
+        False,
+        description="With true a slow rise opens an incident; with false it only warns. The default is false because "
+        "a schedule or harder data can make a healthy loss rise slowly.",
+    )
+    drift: PositiveFloat = Field(
+        150.0,
+        description="The rise counts once batches lie this far above the long mean in sum (CUSUM), in spreads of the "
+        "loss. A batch adds its rise less one spread, and at most two, so 75 batches that lie three "
+        "spreads above the mean reach 150.",
+    )
+    ratio: float = Field(
+        1.15,
+        gt=1,
+        description="The mean of the loss must have risen to this many times its best. Below 15 % healthy losses vary "
+        "as well.",
+    )
+
+
+@register("divergence", DivergenceConfig, Moment.BATCH, at_most=Severity.CRITICAL)
+def divergence(run: RunView, config: DivergenceConfig) -> Finding | None:
     """The loss's short mean lies above its best by `ratio`, and either its CUSUM is past `drift` or its long mean too.
 
     The CUSUM finds a rise within a hundred batches, the long mean one that takes thousands. Blind while a restart of

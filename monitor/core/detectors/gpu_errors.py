@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from monitor.core.detectors import Moment, register
+from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import GpuErrors
 from monitor.core.state.hardware import GpuState
 from monitor.core.state.view import RunView
 
@@ -17,24 +16,28 @@ NAMES = {
 }  # fmt: skip
 
 
-@register("gpu_errors", Moment.HARDWARE)
-def gpu_errors(run: RunView, config: GpuErrors) -> Finding | None:
+class GpuErrorsConfig(DetectorConfig):
+    """The driver reports an error of the GPU: an XID, an uncorrectable ECC error, remapped rows, or a lost device."""
+
+
+@register("gpu_errors", GpuErrorsConfig, Moment.HARDWARE, at_most=Severity.WARNING)
+def gpu_errors(run: RunView, config: GpuErrorsConfig) -> Finding | None:
     """What the last reading has over the one before: XIDs, uncorrectable ECC errors, rows remapped, a device gone.
 
-    A warning, or a note where it is an XID that a program's own fault can cause, or NVML itself that can't be read.
-    The first reading of a run is what it started with, and no news.
+    It warns; it informs where the program itself can have caused the XID, and where NVML can't be read. The first
+    reading of a run is what it started with, and no news.
     """
     if run.run_state is None:
         return None
     hardware = run.run_state.hardware
-    told = [(index, text) for index, gpu in sorted(hardware.gpus.items()) for text in _news(gpu, run.now_s)]
-    if not told and hardware.new_nvml:
+    found = [(index, text) for index, gpu in sorted(hardware.gpus.items()) for text in _news(gpu, run.now_s)]
+    if not found and hardware.new_nvml:
         return _finding(run, Severity.INFO, 0, f"the GPUs can't be watched: {hardware.nvml}")
-    if not told:
+    if not found:
         return None
-    own = all(_only_of_the_program(hardware.gpus[index]) for index, _ in told)
+    own = all(_only_of_the_program(hardware.gpus[index]) for index, _ in found)
     severity = Severity.INFO if own else Severity.WARNING
-    return _finding(run, severity, told[0][0], "; ".join(f"GPU {index}: {text}" for index, text in told))
+    return _finding(run, severity, found[0][0], "; ".join(f"GPU {index}: {text}" for index, text in found))
 
 
 def _finding(run: RunView, severity: Severity, index: int, summary: str) -> Finding:

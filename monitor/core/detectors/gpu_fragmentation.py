@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from monitor.core.detectors import MEMORY, Moment, register
+from pydantic import Field
+
+from monitor.core.detectors import MEMORY, DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import GpuFragmentation
 from monitor.core.state.hardware import capacity_bytes
 from monitor.core.state.view import RunView
 
@@ -13,11 +14,30 @@ STRIDE = 64  # batches between two looks
 BATCHES_MIN = 512  # the peak is that of a few hundred batches at least
 
 
-@register("gpu_fragmentation", Moment.BATCH, needs=MEMORY)
-def gpu_fragmentation(run: RunView, config: GpuFragmentation) -> Finding | None:
+class GpuFragmentationConfig(DetectorConfig):
+    """The allocator holds back much more GPU memory than any batch needs at once."""
+
+    share: float = Field(
+        0.3,
+        gt=0,
+        lt=1,
+        description="No batch may ever have needed this share of the reserved memory at once, from 0 to 1. Five to "
+        "twenty per cent are usual, so 0.3 is clearly too much.",
+    )
+    near: float = Field(
+        0.8,
+        gt=0,
+        le=1,
+        description="At least this share of the device's memory, from 0 to 1, must be reserved before fragments are "
+        "reported. While a fifth of the device is free, fragments cost nothing.",
+    )
+
+
+@register("gpu_fragmentation", GpuFragmentationConfig, Moment.BATCH, at_most=Severity.WARNING, needs=MEMORY)
+def gpu_fragmentation(run: RunView, config: GpuFragmentationConfig) -> Finding | None:
     """Of the reserved memory at least `share` was never allocated at once, while `near` of the device is reserved.
 
-    Told where a batch a little larger would be out of memory though much is unused. Silent while the device's size is
+    A slightly larger batch would then run out of memory although much is unused. Silent while the device's size is
     not known (it comes from NVML), and while there is room.
     """
     allocator = run.learned.allocator

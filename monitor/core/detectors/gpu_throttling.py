@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from monitor.core.detectors import Moment, register
+from pydantic import Field
+
+from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import GpuThrottling
 from monitor.core.state.hardware import GpuState
 from monitor.core.state.view import RunView
 
@@ -12,12 +13,24 @@ REASONS = {0x8: "hardware slowdown", 0x20: "software thermal", 0x40: "hardware t
 POWER_SHARE = 0.98  # of the limit it had when the run began: rounding is no lowering
 
 
-@register("gpu_throttling", Moment.HARDWARE)
-def gpu_throttling(run: RunView, config: GpuThrottling) -> Finding | None:
+class GpuThrottlingConfig(DetectorConfig):
+    """The GPU slows itself down, is too hot, or its power limit was lowered."""
+
+    share: float = Field(
+        0.6,
+        gt=0,
+        lt=1,
+        description="The GPU must have been slowed down or too hot for this share of the last minutes, from 0 to 1. "
+        "Constant throttling reaches 0.6 after two minutes, so that short peaks are no finding.",
+    )
+
+
+@register("gpu_throttling", GpuThrottlingConfig, Moment.HARDWARE, at_most=Severity.WARNING)
+def gpu_throttling(run: RunView, config: GpuThrottlingConfig) -> Finding | None:
     """For `share` of the last two minutes the clocks were held down for heat or power supply, or it was too hot.
 
-    Silent about the software power cap, which is usual at full load, and about single readings. A power limit that is
-    lower than at the run's start is a note.
+    Silent about the software power cap, which is usual at full load, and about single readings. It informs about
+    a power limit that is lower than at the run's start.
     """
     if run.run_state is None:
         return None
@@ -42,7 +55,7 @@ def _finding(run: RunView, severity: Severity, index: int, why: str, value: floa
     )  # fmt: skip
 
 
-def _why(gpu: GpuState, config: GpuThrottling) -> str:
+def _why(gpu: GpuState, config: GpuThrottlingConfig) -> str:
     bits, celsius = gpu.last.throttle_bits or 0, gpu.last.temperature_celsius
     reasons = ", ".join(name for bit, name in REASONS.items() if bits & bit)
     at = f" at {celsius} degrees Celsius" if celsius is not None else ""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
-from monitor.core.detectors import NORM, Moment, register
+from pydantic import Field, PositiveFloat
+
+from monitor.core.detectors import NORM, DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import GradientExplosion
+from monitor.core.model.section import InPreset, Preset
 from monitor.core.state.signals import NEAR, Signal
 from monitor.core.state.view import RunView
 
@@ -14,11 +17,56 @@ DRIFT = 150.0  # CUSUM of the rise above its long mean, in spreads: it has risen
 HELD = 10  # steps that must all stand that high: one that is falling back again is none
 
 
-@register("gradient_explosion", Moment.BATCH, needs=NORM)
-def gradient_explosion(run: RunView, config: GradientExplosion) -> Finding | None:
-    """A jump is told at once; with the loss jumping too, or still there after `wait_batches`, it is a warning.
+class GradientExplosionConfig(DetectorConfig):
+    """The gradient norm jumps far above its own spread, or climbs far above where it was; often before the loss."""
 
-    So is a norm that takes its level along as it climbs, once it stands at `rise` times its lowest long mean. Dated to
+    act: Annotated[
+        bool,
+        InPreset(
+            Preset.STRICT,
+            value=True,
+            reason="A gradient norm that stays this high opens an incident before the loss shows it.",
+        ),
+    ] = Field(
+        False,
+        description="With true a norm that stays high opens an incident; with false it only warns. The default is "
+        "false because clipping makes many such norms harmless.",
+    )
+    spreads: PositiveFloat = Field(
+        8.0,
+        description="A jump must be this many spreads of the norm high, in log space; more is asked where the run's "
+        "own noise is heavy. Eight is beyond the noise of healthy runs.",
+    )
+    ratio: float = Field(
+        5.0,
+        gt=1,
+        description="A jump must also reach this many times the level of the norm. A norm doubles in any healthy run.",
+    )
+    rise: float = Field(
+        20.0,
+        gt=1,
+        description="A norm that climbs without a jump must reach this many times its lowest long mean. Of 60 healthy "
+        "public logs with a norm none rose more than 3.4 times.",
+    )
+    wait_batches: int = Field(
+        50,
+        ge=10,
+        le=300,
+        description="A norm that has not come back after this many batches is reported again, as a lasting one. Most "
+        "jumps are over long before 50 batches.",
+    )
+    warmup_batches: int = Field(
+        100,
+        ge=64,
+        description="The norm is not judged in this many first batches. Norms change too fast there to have a level.",
+    )
+
+
+@register("gradient_explosion", GradientExplosionConfig, Moment.BATCH, at_most=Severity.CRITICAL, needs=NORM)
+def gradient_explosion(run: RunView, config: GradientExplosionConfig) -> Finding | None:
+    """A jump informs at once; it warns where the loss jumps too, or where the norm is still high after `wait_batches`.
+
+    So does a norm that climbs so slowly that its level follows, at `rise` times its lowest long mean. Dated to
     the first high step. Blind in the warm-up, and on batches without an optimizer step.
     """
     norm = run.signal("grad_norm")
@@ -27,7 +75,7 @@ def gradient_explosion(run: RunView, config: GradientExplosion) -> Finding | Non
     return _jump(run, config, norm) if norm.recent & 1 else _climb(run, config, norm)
 
 
-def _jump(run: RunView, config: GradientExplosion, norm: Signal) -> Finding | None:
+def _jump(run: RunView, config: GradientExplosionConfig, norm: Signal) -> Finding | None:
     if norm.away < math.log(config.ratio):
         return None
     level, now = norm.unscaled(norm.level), norm.unscaled(norm.scaled)
@@ -49,7 +97,7 @@ def _jump(run: RunView, config: GradientExplosion, norm: Signal) -> Finding | No
     )  # fmt: skip
 
 
-def _climb(run: RunView, config: GradientExplosion, norm: Signal) -> Finding | None:
+def _climb(run: RunView, config: GradientExplosionConfig, norm: Signal) -> Finding | None:
     if norm.slack or norm.drift < DRIFT or norm.low_of_last(HELD) - norm.best < math.log(config.rise):
         return None
     best, now, steps = norm.unscaled(norm.best), norm.unscaled(norm.fast), norm.seen - norm.drift_from

@@ -4,14 +4,32 @@ from __future__ import annotations
 
 import math
 
-from monitor.core.detectors import NORM, Moment, register
+from pydantic import Field
+
+from monitor.core.detectors import NORM, DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import GradientVanishing
 from monitor.core.state.view import RunView
 
 
-@register("gradient_vanishing", Moment.BATCH, needs=NORM)
-def gradient_vanishing(run: RunView, config: GradientVanishing) -> Finding | None:
+class GradientVanishingConfig(DetectorConfig):
+    """The gradient norm fell to nothing and stays there: no gradient arrives."""
+
+    ratio: float = Field(
+        1000.0,
+        gt=1,
+        description="The norm must lie this many times below its usual level. A converging model's norm falls too, "
+        "but not 1,000 times in so few batches.",
+    )
+    batches: int = Field(
+        20,
+        ge=2,
+        le=64,
+        description="This many batches in a row must all be that low. Twenty exclude a run of easy batches.",
+    )
+
+
+@register("gradient_vanishing", GradientVanishingConfig, Moment.BATCH, at_most=Severity.WARNING, needs=NORM)
+def gradient_vanishing(run: RunView, config: GradientVanishingConfig) -> Finding | None:
     """Every one of the last `batches` norms was `ratio` times below the level: no gradient arrives.
 
     Blind to a norm that falls so slowly that its level follows, as it does where a model converges.

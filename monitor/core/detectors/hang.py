@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from monitor.core.detectors import Moment, register
+from pydantic import Field, PositiveFloat
+
+from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import Hang
 from monitor.core.state.intervals import LOOP_PHASES, TRAIN, awaited, longest_of, silent_since_s
 from monitor.core.state.run import RankState, RunState
 from monitor.core.state.view import RunView
@@ -13,12 +14,38 @@ TICKS_MIN = 3  # without a record: a daemon that was asleep sees one tick before
 BEHIND_BATCHES = 10  # a rank that is this far behind rank 0 and silent; collectives let none be one ahead
 
 
-@register("hang", Moment.TICK)
-def hang(run: RunView, config: Hang) -> Finding | None:
+class HangConfig(DetectorConfig):
+    """No batch comes any more; the stacks of every rank are collected to show where it stands still."""
+
+    act: bool = Field(
+        False,
+        description="With true a hang opens an incident, and the training is ended and started again; with false it "
+        "only warns. The default is false because a very long but healthy pause would cost a restart.",
+    )
+    floor_s: PositiveFloat = Field(
+        30.0,
+        description="No silence shorter than this many seconds is reported. Pauses below 30 s happen on any shared "
+        "host.",
+    )
+    intervals: float = Field(
+        5.0,
+        ge=2,
+        description="A silence is reported when it is this many times as long as the longest one of the same phase so "
+        "far. Five leaves room for a slow disk or a larger validation.",
+    )
+    unknown_s: PositiveFloat = Field(
+        2700.0,
+        description="A phase that was never seen to end may be silent for this many seconds. 45 minutes are enough "
+        "for a compilation or the first validation.",
+    )
+
+
+@register("hang", HangConfig, Moment.TICK, at_most=Severity.CRITICAL)
+def hang(run: RunView, config: HangConfig) -> Finding | None:
     """Nothing for longer than `intervals` times the longest silence of this kind, and never sooner than `floor_s`.
 
     A kind that was never seen to end (the first batch with its compilation, the first validation) gets `unknown_s`.
-    Where rank 0 goes on, the ranks that don't: a job whose ranks wait for each other stands still as a whole.
+    Where rank 0 continues, it names the ranks that don't: a job whose ranks wait for each other stops as a whole.
     """
     state = run.run_state
     leader = state.ranks.get(run.rank) if state else None
@@ -48,8 +75,8 @@ def _began(state: RunState, leader: RankState) -> bool:
     return state.training is not None or leader.last_batch_s is not None
 
 
-def _left_behind(run: RunView, state: RunState, leader: RankState, config: Hang) -> Finding | None:
-    """A rank that is silent while rank 0 trains: told, and left to people, since the job goes on."""
+def _left_behind(run: RunView, state: RunState, leader: RankState, config: HangConfig) -> Finding | None:
+    """A rank that is silent while rank 0 trains: a warning at most, since the job continues."""
     longest = state.longest_s.get(TRAIN)
     if longest is None or state.phase not in LOOP_PHASES:
         return None
@@ -60,9 +87,9 @@ def _left_behind(run: RunView, state: RunState, leader: RankState, config: Hang)
             continue
         waited = run.now_s - rank.last_batch_s
         if waited >= limit:
-            at, said = rank.last.position, f"nothing from rank {rank.rank} for {waited:.0f} s, {behind} batches behind"
+            at, what = rank.last.position, f"nothing from rank {rank.rank} for {waited:.0f} s, {behind} batches behind"
             return Finding(
                 "hang", "hang", Severity.WARNING, rank.rank, at, at, "batch_s", waited, limit,
-                f"{said} rank 0 (the rule: {limit:.0f} s)",
+                f"{what} rank 0 (the rule: {limit:.0f} s)",
             )  # fmt: skip
     return None

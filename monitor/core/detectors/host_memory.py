@@ -2,27 +2,62 @@
 
 from __future__ import annotations
 
-from monitor.core.detectors import Moment, register
+from pydantic import Field
+
+from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import HostMemory
 from monitor.core.state.hardware import HostState
 from monitor.core.state.projection import finish_s, pace_s, remaining
 from monitor.core.state.view import RunView
 
 GIB = 1024**3
 POINTS_MIN = 120  # half an hour of readings
-SOON_S = 3600.0  # in the first epoch, in which caches fill and workers copy their pages, only such a growth is told
+SOON_S = 3600.0  # in the first epoch caches fill and workers copy pages: only a faster leak counts
 LAG = 0.8  # the last point lies at least this far along the line: what saturates falls behind it
 STEP_S = 60.0  # a step lasts this long: a validation's workers come and go
 HOUR_S = 3600.0
 
 
-@register("host_memory", Moment.HARDWARE)
-def host_memory(run: RunView, config: HostMemory) -> Finding | None:
-    """Short of memory: a warning. A leak: one too where it would fill the host before the training ends; else a note.
+class HostMemoryConfig(DetectorConfig):
+    """The host's memory runs short, or the training's processes take more and more of it."""
 
-    A step by `step` of the host's memory is a note: where the memory went. Sums count pages that processes share once
-    for each of them. Blind to swap, to a leak for its first half hour, and in the first epoch to one that leaves hours.
+    free: float = Field(
+        0.05,
+        ge=0,
+        lt=1,
+        description="At least this share of the host's memory, from 0 to 1, must stay available. At about none the "
+        "kernel ends a process; 5 % leave time to react.",
+    )
+    step: float = Field(
+        0.1,
+        gt=0,
+        le=1,
+        description="A lasting jump of the processes' memory is noted from this share of the host's memory, from 0 to "
+        "1. A tenth is more than loader workers that come and go.",
+    )
+    growth: float = Field(
+        0.02,
+        gt=0,
+        le=1,
+        description="Memory of the processes that grows by this share of the host's memory within an hour, from 0 to "
+        "1, counts as a leak. Two per cent of 64 GB are 1.3 GB an hour.",
+    )
+    fit: float = Field(
+        0.9,
+        gt=0,
+        lt=1,
+        description="The straight line through the growth must reach this R squared, from 0 to 1. Caches that fill "
+        "and workers that restart stay below 0.9.",
+    )
+
+
+@register("host_memory", HostMemoryConfig, Moment.HARDWARE, at_most=Severity.WARNING)
+def host_memory(run: RunView, config: HostMemoryConfig) -> Finding | None:
+    """It warns of too little memory, and of a leak that would fill the host before the training ends.
+
+    It informs about a slower leak, and about a jump by `step` of the host's memory. Sums count pages that processes
+    share once for each of them. Blind to swap, to a leak for its first half hour, and in the first epoch to one that
+    leaves hours.
     """
     host = run.run_state.hardware.host if run.run_state else None
     if host is None or host.last.total <= 0:
@@ -30,7 +65,7 @@ def host_memory(run: RunView, config: HostMemory) -> Finding | None:
     return _short(run, config, host) or _leak(run, config, host) or _step(run, config, host)
 
 
-def _short(run: RunView, config: HostMemory, host: HostState) -> Finding | None:
+def _short(run: RunView, config: HostMemoryConfig, host: HostState) -> Finding | None:
     left = host.last.available / host.last.total
     if left >= config.free:
         return None
@@ -44,7 +79,7 @@ def _short(run: RunView, config: HostMemory, host: HostState) -> Finding | None:
     )  # fmt: skip
 
 
-def _leak(run: RunView, config: HostMemory, host: HostState) -> Finding | None:
+def _leak(run: RunView, config: HostMemoryConfig, host: HostState) -> Finding | None:
     line = host.rss
     an_hour = line.slope * HOUR_S
     if line.points < POINTS_MIN or an_hour < config.growth * host.last.total:
@@ -66,7 +101,7 @@ def _leak(run: RunView, config: HostMemory, host: HostState) -> Finding | None:
     )  # fmt: skip
 
 
-def _step(run: RunView, config: HostMemory, host: HostState) -> Finding | None:
+def _step(run: RunView, config: HostMemoryConfig, host: HostState) -> Finding | None:
     level = host.level
     over = level.held - level.high
     if level.over_s is None or run.now_s - level.over_s < STEP_S or over < config.step * host.last.total:

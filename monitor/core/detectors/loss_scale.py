@@ -2,17 +2,56 @@
 
 from __future__ import annotations
 
-from monitor.core.detectors import SCALE, Moment, register
+from pydantic import Field, model_validator
+
+from monitor.core.detectors import SCALE, DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import LossScale
+from monitor.core.model.section import never_reached
 from monitor.core.state.view import RunView
 
 STORM_WINDOWS = 5
 SCALE_MIN = 1.0  # below it gradients are made smaller than they are: fp16 has nothing left to give
 
 
-@register("loss_scale", Moment.BATCH, needs=SCALE)
-def loss_scale(run: RunView, config: LossScale) -> Finding | None:
+class LossScaleConfig(DetectorConfig):
+    """The loss scale keeps falling, or the scaler keeps overflowing; single overflows are normal."""
+
+    falls: int = Field(
+        3,
+        ge=2,
+        le=64,
+        description="This many falls of the loss scale within window_batches make a finding. In GLM-130B the scale "
+        "fell 30 batches before the loss exploded.",
+    )
+    window_batches: int = Field(
+        20,
+        ge=2,
+        description="Falls are counted over this many batches. A healthy scaler falls about once in 2,000 steps, so "
+        "three falls in 20 batches are not chance.",
+    )
+    storm: int = Field(
+        10,
+        ge=2,
+        le=64,
+        description="This many overflows within five windows make a finding. It catches a scaler that overflows all "
+        "the time but seldom lowers its scale.",
+    )
+    warmup_batches: int = Field(
+        200,
+        ge=0,
+        description="Nothing is reported in this many first batches. The scaler begins too high and searches for its "
+        "scale by falling.",
+    )
+
+    @model_validator(mode="after")
+    def _can_happen(self) -> LossScaleConfig:
+        if self.falls > self.window_batches:
+            raise never_reached("falls", self.falls, self.window_batches)
+        return self
+
+
+@register("loss_scale", LossScaleConfig, Moment.BATCH, at_most=Severity.WARNING, needs=SCALE)
+def loss_scale(run: RunView, config: LossScaleConfig) -> Finding | None:
     """`falls` within the window, a scale below 1, or a storm of overflows. Dated to the first of them.
 
     Silent in the warm-up, in which the scale is still looked for, and to single overflows, which are how it works.

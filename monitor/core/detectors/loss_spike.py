@@ -4,18 +4,64 @@ from __future__ import annotations
 
 import math
 
-from monitor.core.detectors import Moment, register
+from pydantic import Field, PositiveFloat
+
+from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import LossSpike
 from monitor.core.state.signals import NEAR, SHORT_SAMPLES, Signal
 from monitor.core.state.view import RunView
 
 Judged = tuple[Severity, str]
 
 
-@register("loss_spike", Moment.BATCH)
-def loss_spike(run: RunView, config: LossSpike) -> Finding | None:
-    """A jump is told at once: a large one, one that moved the norm too, one that lasts, as a warning; else for people.
+class LossSpikeConfig(DetectorConfig):
+    """The loss jumps far above its own spread.
+
+    A single jump is only noted. It is a warning where the gradient norm jumps too, where it is the third batch in a
+    row, where the mean of eight batches is high, or where it is very large. It is critical only where it has lasted
+    wait_batches and is not on its way back.
+    """
+
+    act: bool = Field(
+        True,
+        description="With true a spike that has not come back opens an incident; with false it only warns. The "
+        "default is true because a loss that stays high is lost training.",
+    )
+    spreads: PositiveFloat = Field(
+        8.0,
+        description="A jump must be this many spreads of the loss high, in log space; more is asked where the run's "
+        "own noise is heavy. Eight is beyond the noise of healthy runs.",
+    )
+    ratio: float = Field(
+        1.25,
+        gt=1,
+        description="A jump must also reach this many times the level of the loss. A language model that diverges "
+        "from 5.2 to 6.6 moves by this much.",
+    )
+    wait_batches: int = Field(
+        50,
+        ge=10,
+        le=300,
+        description="A spike has this many batches to come back before it is critical. Most spikes come back by "
+        "themselves: BLOOM's was gone after 30 batches.",
+    )
+    warmup_batches: int = Field(
+        100,
+        ge=64,
+        description="In this many first batches a jump is reported only if it is above every earlier value. Early "
+        "losses fall too fast to have a level.",
+    )
+    ratio_alone: float = Field(
+        10.0,
+        gt=1,
+        description="A single batch at this many times the level is a warning by itself. Below ten times the gradient "
+        "norm or further batches must confirm it.",
+    )
+
+
+@register("loss_spike", LossSpikeConfig, Moment.BATCH, at_most=Severity.CRITICAL)
+def loss_spike(run: RunView, config: LossSpikeConfig) -> Finding | None:
+    """A jump informs at once, and warns where it is large, lasts, or moved the norm too; it is critical where it stays.
 
     Dated to the first high batch. Blind to a slow rise (see divergence) and to the first four batches; within
     `warmup_batches` only a jump above everything before it counts.
@@ -42,13 +88,13 @@ def loss_spike(run: RunView, config: LossSpike) -> Finding | None:
     )
 
 
-def _judged(run: RunView, loss: Signal, config: LossSpike) -> Judged | None:
+def _judged(run: RunView, loss: Signal, config: LossSpikeConfig) -> Judged | None:
     if loss.streak >= config.wait_batches and loss.sustained:
         if loss.streak % config.wait_batches:
             return None
         return Severity.CRITICAL if config.act else Severity.WARNING, f": it has not come back in {loss.streak} batches"
     jumped = loss.recent & 1 and loss.jumped(config.spreads)
-    if jumped and (what := _seconded(run, loss, config)):
+    if jumped and (what := _confirmed(run, loss, config)):
         return Severity.WARNING, what
     if loss.short_mean_high and loss.short > math.log(config.ratio):
         times = math.exp(loss.short)
@@ -56,7 +102,7 @@ def _judged(run: RunView, loss: Signal, config: LossSpike) -> Judged | None:
     return (Severity.INFO, f", {loss.up:.0f} of its spreads") if jumped else None
 
 
-def _seconded(run: RunView, loss: Signal, config: LossSpike) -> str:
+def _confirmed(run: RunView, loss: Signal, config: LossSpikeConfig) -> str:
     """What makes a jump more than one odd batch; empty: nothing does."""
     norm = run.signal("grad_norm")
     if norm is not None and norm.recent & NEAR:

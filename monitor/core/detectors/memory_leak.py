@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from monitor.core.detectors import MEMORY, Moment, register
+from pydantic import Field
+
+from monitor.core.detectors import MEMORY, DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import MemoryLeak
 from monitor.core.state.hardware import capacity_bytes
 from monitor.core.state.line import Line
 from monitor.core.state.stats import LINE_POINTS, LINE_STRIDE
@@ -16,11 +17,35 @@ POINTS_MIN = 375  # 3,000 batches: a start-up that saturates has bent by then
 LAG = 0.8  # the last point lies at least this far along the line: what saturates falls behind it
 
 
-@register("memory_leak", Moment.BATCH, needs=MEMORY)
-def memory_leak(run: RunView, config: MemoryLeak) -> Finding | None:
+class MemoryLeakConfig(DetectorConfig):
+    """GPU memory rises along a straight line; the time to out-of-memory is given where the device's size is known."""
+
+    fit: float = Field(
+        0.9,
+        gt=0,
+        lt=1,
+        description="The straight line through the memory must reach this R squared, from 0 to 1. Memory that only "
+        "varies with the batches stays below 0.9.",
+    )
+    growth: float = Field(
+        0.01,
+        gt=0,
+        description="Memory must grow by this share of its level within about 2,000 batches. One per cent is more "
+        "than the allocator's own noise over that time.",
+    )
+    capacity_bytes: int | None = Field(
+        None,
+        ge=1,
+        description="This is the memory of the GPU in bytes, for devices whose size NVML does not give. With null, "
+        "and without NVML, no time to out-of-memory is projected.",
+    )
+
+
+@register("memory_leak", MemoryLeakConfig, Moment.BATCH, at_most=Severity.WARNING, needs=MEMORY)
+def memory_leak(run: RunView, config: MemoryLeakConfig) -> Finding | None:
     """A line of R squared `fit` through memory rises by `growth` of its level in about 2,000 batches, and goes on.
 
-    With the time to out-of-memory where NVML or the policy file tells the device's size. Blind for 3,000 batches.
+    It gives the time to out-of-memory where NVML or the policy file gives the device's size. Blind for 3,000 batches.
     """
     memory, line = run.learned.memory, run.learned.memory.line
     if line.points < POINTS_MIN or memory.seen % STRIDE or line.covar <= 0.0:
@@ -41,9 +66,9 @@ def memory_leak(run: RunView, config: MemoryLeak) -> Finding | None:
     )
 
 
-def _left(run: RunView, config: MemoryLeak, line: Line) -> str:
-    told = capacity_bytes(run.run_state.hardware) if run.run_state else None
-    capacity = told or config.capacity_bytes
+def _left(run: RunView, config: MemoryLeakConfig, line: Line) -> str:
+    measured = capacity_bytes(run.run_state.hardware) if run.run_state else None
+    capacity = measured or config.capacity_bytes
     if capacity is None:
         return ""
     batches = max(capacity - line.last, 0.0) / line.slope

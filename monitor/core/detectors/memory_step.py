@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
-from monitor.core.detectors import MEMORY, Moment, register
+from pydantic import Field
+
+from monitor.core.detectors import MEMORY, DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import MemoryStep
 from monitor.core.state.view import RunView
 
 MIB = 1024 * 1024
 
 
-@register("memory_step", Moment.BATCH, needs=MEMORY)
-def memory_step(run: RunView, config: MemoryStep) -> Finding | None:
+class MemoryStepConfig(DetectorConfig):
+    """Reserved GPU memory jumped and stays there."""
+
+    ratio: float = Field(
+        1.05,
+        gt=1.02,
+        description="The reserved memory must jump to this many times its level. The allocator's level moves by up to "
+        "2 % without a meaning.",
+    )
+    bytes_min: int = Field(
+        64 * 1024 * 1024,
+        ge=1,
+        description="No jump below this many bytes is reported. The allocator grows in pieces below 64 MiB all the "
+        "time.",
+    )
+    batches: int = Field(
+        5,
+        ge=1,
+        le=20,
+        description="The memory must stay that high for this many batches. One large batch is not a new level.",
+    )
+
+
+@register("memory_step", MemoryStepConfig, Moment.BATCH, at_most=Severity.INFO, needs=MEMORY)
+def memory_step(run: RunView, config: MemoryStepConfig) -> Finding | None:
     """Reserved memory lies above its level by `ratio` and `bytes_min` for `batches` batches, dated to the first.
 
-    For people only: it is seldom a fault, but it is where the memory went. Blind in the first 200 batches and to a
+    It is seldom a fault, but it shows where the memory went. Blind in the first 200 batches and to a
     slow rise (see memory_leak).
     """
     memory = run.learned.memory

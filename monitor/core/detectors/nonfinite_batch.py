@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from monitor.core.detectors import register
+from monitor.core.detectors import DetectorConfig, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import NonfiniteBatch
 from monitor.core.state.view import RunView
 from trainer_hooks.wire.messages import Nonfinite
 
 
-@register("nonfinite_batch")
-def nonfinite_batch(run: RunView, config: NonfiniteBatch) -> Finding | None:
+class NonfiniteBatchConfig(DetectorConfig):
+    """The first batch with NaN or infinity of a generation, on each rank; only noted where the guard undid it."""
+
+
+@register("nonfinite_batch", NonfiniteBatchConfig, at_most=Severity.WARNING)
+def nonfinite_batch(run: RunView, config: NonfiniteBatchConfig) -> Finding | None:
     """A warning at the first non-finite batch of a generation, on each rank: a healthy training has none.
 
-    For people only where the guard put everything back: nothing is lost by that batch. Silent on those that follow:
-    nonfinite_burst and nonfinite_rate judge them. A scaler's overflow is none.
+    It only informs where the guard restored everything: that batch lost nothing. Silent on those that follow, which
+    nonfinite_burst and nonfinite_rate judge. A scaler's overflow is none.
     """
     new, total = run.nonfinite_within(1), run.batch.counts.nonfinite_batches if run.batch else 0
     if not 0 < total <= new:

@@ -2,14 +2,52 @@
 
 from __future__ import annotations
 
-from monitor.core.detectors import register
+from typing import Annotated
+
+from pydantic import Field, PositiveInt, model_validator
+
+from monitor.core.detectors import DetectorConfig, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import NonfiniteBurst
+from monitor.core.model.section import InPreset, Preset, never_reached
 from monitor.core.state.view import RunView
 
 
-@register("nonfinite_burst")
-def nonfinite_burst(run: RunView, config: NonfiniteBurst) -> Finding | None:
+class NonfiniteBurstConfig(DetectorConfig):
+    """Several batches with NaN or infinity close together: something broke and stays broken."""
+
+    count: Annotated[
+        PositiveInt,
+        InPreset(
+            Preset.STRICT,
+            value=2,
+            reason="The second non-finite batch within the window is enough. A pair by chance then costs a rollback, "
+            "which is why this is not the default.",
+        ),
+    ] = Field(
+        3,
+        description="This many non-finite batches within window_batches open an incident. One is a bad sample and two "
+        "may be chance; the third is a pattern.",
+    )
+    window_batches: int = Field(
+        100,
+        ge=1,
+        le=100_000,
+        description="Non-finite batches are counted over this many batches. Rarer ones than three in 100 are left to "
+        "nonfinite_rate.",
+    )
+
+    def nonfinite_history_batches(self) -> int:
+        return self.window_batches
+
+    @model_validator(mode="after")
+    def _can_happen(self) -> NonfiniteBurstConfig:
+        if self.count > self.window_batches:
+            raise never_reached("count", self.count, self.window_batches)
+        return self
+
+
+@register("nonfinite_burst", NonfiniteBurstConfig, at_most=Severity.CRITICAL)
+def nonfinite_burst(run: RunView, config: NonfiniteBurstConfig) -> Finding | None:
     """At least `count` of the last `window_batches` were not finite.
 
     Dated to the first of them; blind to rarer ones (see nonfinite_rate).

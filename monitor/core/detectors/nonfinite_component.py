@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 
-from monitor.core.detectors import register
+from monitor.core.detectors import DetectorConfig, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import NonfiniteComponent
 from monitor.core.state.view import RunView
 
 
-@register("nonfinite_component")
-def nonfinite_component(run: RunView, config: NonfiniteComponent) -> Finding | None:
+class NonfiniteComponentConfig(DetectorConfig):
+    """Names the component of the loss that is not finite where the others are: it shows where to look."""
+
+
+@register("nonfinite_component", NonfiniteComponentConfig, at_most=Severity.INFO)
+def nonfinite_component(run: RunView, config: NonfiniteComponentConfig) -> Finding | None:
     """Names the components that are not finite where others are: where to look. Silent where all of them are."""
     parts = run.batch.parts if run.batch else ()
     bad = [i for i, part in enumerate(parts) if not math.isfinite(part)]

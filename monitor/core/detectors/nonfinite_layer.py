@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from monitor.core.detectors import Moment, register
+from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import NonfiniteLayer
 from monitor.core.state.view import RunView
 from trainer_hooks.wire.messages import NonfiniteSeen
 
 
-@register("nonfinite_layer", Moment.EVENT)
-def nonfinite_layer(run: RunView, config: NonfiniteLayer) -> Finding | None:
+class NonfiniteLayerConfig(DetectorConfig):
+    """Names the first tensor that is not finite: it shows where to look."""
+
+
+@register("nonfinite_layer", NonfiniteLayerConfig, Moment.EVENT, at_most=Severity.INFO)
+def nonfinite_layer(run: RunView, config: NonfiniteLayerConfig) -> Finding | None:
     """Names the rank and the first tensor found non-finite there. Silent where the hooks looked at none."""
     seen = run.event
     if not isinstance(seen, NonfiniteSeen) or not seen.first_bad:
         return None
-    cured = ", and was put right" if seen.cured else ""
+    cured = ", and was restored" if seen.cured else ""
     return run.finding(
         "nonfinite_layer", "nonfinite", Severity.INFO, since=run.at, signal=seen.first_bad,
         value=float(seen.nonfinite), limit=0.0,

@@ -6,9 +6,10 @@ import math
 import statistics
 from functools import lru_cache
 
-from monitor.core.detectors import Moment, register
+from pydantic import Field
+
+from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import Overfitting
 from monitor.core.state.run import EpochRow
 from monitor.core.state.view import RunView
 from trainer_hooks.wire.messages import EpochEnded
@@ -20,14 +21,33 @@ NOISE = 4.0  # times what an epoch differs from the mean of its neighbours: twen
 TRAIN_FALL = 0.01  # the training loss fell by this share since
 
 
-@register("overfitting", Moment.EVENT)
-def overfitting(run: RunView, config: Overfitting) -> Finding | None:
+class OverfittingConfig(DetectorConfig):
+    """The validation gets worse while the training loss goes on falling."""
+
+    epochs: int = Field(
+        5,
+        ge=3,
+        le=50,
+        description="This many epochs must have passed since the best one. Five show a trend where one or two may be "
+        "chance.",
+    )
+    worse: float = Field(
+        0.05,
+        gt=0,
+        le=1,
+        description="The validation must be worse than at its best by this share, from 0 to 1. It must also exceed "
+        "four times what neighbouring epochs differ by anyway.",
+    )
+
+
+@register("overfitting", OverfittingConfig, Moment.EVENT, at_most=Severity.INFO)
+def overfitting(run: RunView, config: OverfittingConfig) -> Finding | None:
     """The best place of the curve is `epochs` back, its end is worse by `worse` and by the noise, and the loss falls.
 
     A place is the median of five epochs, so that no single lucky one is held against the others.
 
-    Judged by the fitness where there is one, else by the validation's loss. For people only, and told once: at the
-    first epoch at which it holds. Blind to what is over within ten epochs.
+    Judged by the fitness where there is one, else by the validation's loss. Reported once, at the first epoch at which
+    it holds. Blind to what is over within ten epochs.
     """
     if not isinstance(run.event, EpochEnded) or run.rank or run.run_state is None:
         return None
@@ -66,7 +86,7 @@ def _losses_of(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in names if "loss" in name.lower() and "train" not in name.lower())
 
 
-def _worse_by(judged: list[tuple[EpochRow, float]], config: Overfitting) -> tuple[EpochRow, float] | None:
+def _worse_by(judged: list[tuple[EpochRow, float]], config: OverfittingConfig) -> tuple[EpochRow, float] | None:
     """The best epoch, and the share by which the last ones are worse; None: they are not."""
     rows, values = [row for row, _ in judged], [value for _, value in judged]
     smooth = _smooth(values)

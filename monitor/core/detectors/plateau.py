@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import math
 
-from monitor.core.detectors import Moment, register
+from pydantic import Field
+
+from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import Plateau
 from monitor.core.state.view import RunView
 
 STRIDE = 64  # batches between two looks
 
 
-@register("plateau", Moment.BATCH)
-def plateau(run: RunView, config: Plateau) -> Finding | None:
-    """After `window_batches` the long mean of the loss is where it started. For people only: it may be as it should.
+class PlateauConfig(DetectorConfig):
+    """The loss has not moved since the start of the training."""
+
+    window_batches: int = Field(
+        10_000,
+        ge=1000,
+        description="A loss that has not moved is reported after this many batches. Large models may need thousands "
+        "of batches of warm-up before they learn.",
+    )
+    ratio: float = Field(
+        1.05,
+        gt=1,
+        description="The loss has moved once it is this many times better than at its start. Less than 5 % is the "
+        "noise of the first batches.",
+    )
+
+
+@register("plateau", PlateauConfig, Moment.BATCH, at_most=Severity.INFO)
+def plateau(run: RunView, config: PlateauConfig) -> Finding | None:
+    """After `window_batches` the long mean of the loss is where it started. It only informs: this may be as it should.
 
     Blind to a training that learnt something and then stopped: late in a training that is how it ends.
     """

@@ -5,18 +5,30 @@ from __future__ import annotations
 import math
 import statistics
 
-from monitor.core.detectors import Moment, register
+from pydantic import Field
+
+from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import RankOutlier
 from monitor.core.state.signals import RING
 from monitor.core.state.view import RunView
 
 STRIDE = 64  # batches between two looks
-RANKS_MIN = 3  # of two nobody can say which is the odd one
+RANKS_MIN = 3  # with two nothing shows which one is the outlier
 
 
-@register("rank_outlier", Moment.BATCH)
-def rank_outlier(run: RunView, config: RankOutlier) -> Finding | None:
+class RankOutlierConfig(DetectorConfig):
+    """One rank stands out among the others and stays out: its loss, its gradient norm or its time."""
+
+    ratio: float = Field(
+        1.5,
+        gt=1,
+        description="Three of four of a rank's last 64 batches must be this many times the median of the ranks. Ranks "
+        "see different data, so their losses differ, but not by half.",
+    )
+
+
+@register("rank_outlier", RankOutlierConfig, Moment.BATCH, at_most=Severity.WARNING)
+def rank_outlier(run: RunView, config: RankOutlierConfig) -> Finding | None:
     """Three of four of this rank's last 64 losses, norms or times are `ratio` times the median of the ranks.
 
     Blind where all ranks go wrong together, and with fewer than three of them.

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from monitor.core.detectors import Moment, register
+from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import SettingsUnexplained
 from monitor.core.state.view import RunView
 from trainer_hooks.wire.messages import SettingChanged
 
 
-@register("settings_unexplained", Moment.EVENT)
-def settings_unexplained(run: RunView, config: SettingsUnexplained) -> Finding | None:
-    """The trainer told of a change without a reason: neither its schedule, nor its own rules, nor a plan."""
+class SettingsUnexplainedConfig(DetectorConfig):
+    """A setting changed during training, and no schedule, warm-up, plan or declared boundary explains it."""
+
+
+@register("settings_unexplained", SettingsUnexplainedConfig, Moment.EVENT, at_most=Severity.WARNING)
+def settings_unexplained(run: RunView, config: SettingsUnexplainedConfig) -> Finding | None:
+    """The trainer reported a change without a reason: neither its schedule, nor its own rules, nor a plan."""
     changed = run.event
     if not isinstance(changed, SettingChanged) or changed.reason:
         return None

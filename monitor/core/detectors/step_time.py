@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import math
 
-from monitor.core.detectors import TIME, Moment, register
+from pydantic import Field
+
+from monitor.core.detectors import TIME, DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import StepTime
 from monitor.core.state.pace import BLOCK, explained
 from monitor.core.state.signals import RING
 from monitor.core.state.stats import BLOCKS_FIRST
 from monitor.core.state.view import RunView
 
 STRIDE = 16  # batches between two looks
-PERIOD_MAX = 4096  # batches of an epoch that are watched for a period before anything is said
+PERIOD_MAX = 4096  # batches of an epoch that are watched for a period before the first finding
 
 
-@register("step_time", Moment.BATCH, needs=TIME)
-def step_time(run: RunView, config: StepTime) -> Finding | None:
+class StepTimeConfig(DetectorConfig):
+    """All batches take longer than ever before, and what they hold does not explain it."""
+
+    ratio: float = Field(
+        1.25,
+        gt=1.1,
+        description="The fast quarter of the last 64 batches must be this many times slower than ever before. Single "
+        "batches of six healthy runs stayed below 1.28 times, and a quarter of 64 varies less.",
+    )
+
+
+@register("step_time", StepTimeConfig, Moment.BATCH, at_most=Severity.WARNING, needs=TIME)
+def step_time(run: RunView, config: StepTimeConfig) -> Finding | None:
     """The fast quarter of the last 64 batches is slower by `ratio` than that of any block of batches before.
 
     Pauses, saves and slow batches between fast ones leave the fast quarter alone; what comes back with every epoch

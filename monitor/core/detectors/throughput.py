@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import math
 
-from monitor.core.detectors import TIME, Moment, register
+from pydantic import Field
+
+from monitor.core.detectors import TIME, DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import Throughput
 from monitor.core.state.pace import BLOCK, PERIOD, SLOW_EPOCH, WINDOW, Pace, PaceLevel, explained, mean_level
 from monitor.core.state.view import RunView
 
 WINDOWS_MIN = WINDOW  # learnt: as many blocks as make two windows that have nothing in common
 SLOW_EPOCHS = 2
-STEP_TIME_BATCHES = 1024  # what step_time told within them is not told a second time
+STEP_TIME_BATCHES = 1024  # a finding of step_time within them is not reported a second time
 
 
-@register("throughput", Moment.BATCH, needs=TIME)
-def throughput(run: RunView, config: Throughput) -> Finding | None:
+class ThroughputConfig(DetectorConfig):
+    """Less is trained in the same time, over hundreds of batches or over whole epochs."""
+
+    ratio: float = Field(
+        1.08,
+        gt=1.02,
+        description="A window of 256 batches must take this many times longer than any before. Below 8 % healthy runs "
+        "vary as well, and the limit is never lower than what the run's own pace varies by.",
+    )
+
+
+@register("throughput", ThroughputConfig, Moment.BATCH, at_most=Severity.WARNING, needs=TIME)
+def throughput(run: RunView, config: ThroughputConfig) -> Finding | None:
     """A window of 256 batches is slower than every one of the last 4,096 to 8,192 batches by `ratio`, in all its parts.
 
-    And by more than those windows differ among themselves, and than the batches' work explains (sequence length, image
-    size, instances). A loss that grows too slowly for that is a note by whole epochs: two in a row 20 % slower than the
-    best, as a shared host makes them too. Blind in the first epoch, and for the first 900 batches of a generation.
+    It must also exceed what those windows differ by among themselves, and what the batches' work explains (sequence
+    length, image size, instances). A slowdown that grows too slowly for that is found by whole epochs: two in a row
+    20 % slower than the best. That only informs, because a shared host causes it too. Blind in the first epoch, and for
+    the first 900 batches of a generation.
     """
     pace = run.learned.pace
     if pace.slow_epochs == SLOW_EPOCHS and not pace.epoch_blocks:  # an epoch has just ended
@@ -29,9 +42,9 @@ def throughput(run: RunView, config: Throughput) -> Finding | None:
     return None if pace.block else _of_windows(run, pace, config)
 
 
-def _of_windows(run: RunView, pace: Pace, config: Throughput) -> Finding | None:
+def _of_windows(run: RunView, pace: Pace, config: ThroughputConfig) -> Finding | None:
     before = pace.slowest
-    if before is None or len(pace.window) < WINDOW or pace.learnt < _needed(run) or _told_by_step_time(run):
+    if before is None or len(pace.window) < WINDOW or pace.learnt < _needed(run) or _found_by_step_time(run):
         return None
     now, ratio = mean_level(pace.window), math.log(config.ratio)
     least = before.log_s + explained(now, before)
@@ -43,7 +56,7 @@ def _of_windows(run: RunView, pace: Pace, config: Throughput) -> Finding | None:
 
 def _of_epochs(run: RunView, pace: Pace) -> Finding | None:
     now, best = pace.last_epoch, pace.best_epoch
-    if now is None or best is None or _told_by_step_time(run):
+    if now is None or best is None or _found_by_step_time(run):
         return None
     batches = SLOW_EPOCHS * (run.batch.batches_per_epoch if run.batch else 1)
     over = f"over {SLOW_EPOCHS} epochs", "in the best one"
@@ -76,7 +89,7 @@ def _needed(run: RunView) -> int:
     return max(WINDOWS_MIN, min(epoch // BLOCK + 1, PERIOD))
 
 
-def _told_by_step_time(run: RunView) -> bool:
+def _found_by_step_time(run: RunView) -> bool:
     streak = run.run_state.streaks.get(f"step_time/{run.rank}") if run.run_state else None
     return (
         streak is not None

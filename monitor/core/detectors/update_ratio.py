@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import statistics
 
-from monitor.core.detectors import UPDATE, Moment, register
+from pydantic import Field, model_validator
+
+from monitor.core.detectors import UPDATE, DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import UpdateRatio
+from monitor.core.model.section import contradiction
 from monitor.core.state.updates import Sample
 from monitor.core.state.view import RunView
 
@@ -15,8 +17,45 @@ RATE_SHARE = 0.01  # below this share of the highest learning rate small updates
 WARMUP_BATCHES = 500  # in which weights that start at zero grow by many times their size
 
 
-@register("update_ratio", Moment.BATCH, needs=UPDATE)
-def update_ratio(run: RunView, config: UpdateRatio) -> Finding | None:
+class UpdateRatioConfig(DetectorConfig):
+    """Steps change the weights by next to nothing, or by far too much."""
+
+    low: float = Field(
+        1e-8,
+        gt=0,
+        description="A step that changes the weights by less than this ratio, norm of the change by norm of the "
+        "weights, is too small. Below 1e-8 weights of 32 bits hardly move.",
+    )
+    high: float = Field(
+        0.1,
+        gt=0,
+        description="A step that changes the weights by more than this ratio, norm of the change by norm of the "
+        "weights, is too large. About 1e-3 is usual, so 0.1 is a hundred times too much.",
+    )
+    factor: float = Field(
+        100.0,
+        gt=1,
+        description="The ratio may rise or fall this many times against earlier samples at the same learning rate. "
+        "Healthy runs stay well within 100 times.",
+    )
+    samples: int = Field(
+        3,
+        ge=2,
+        le=8,
+        description="This many samples in a row must all be outside. The ratio is measured seldom, and one odd step "
+        "is no finding.",
+    )
+
+    @model_validator(mode="after")
+    def _leaves_room(self) -> UpdateRatioConfig:
+        if self.low >= self.high:
+            text = f"{self.low:g} is not below high ({self.high:g}), so every step is outside; write a smaller number"
+            raise contradiction("low", text)
+        return self
+
+
+@register("update_ratio", UpdateRatioConfig, Moment.BATCH, at_most=Severity.WARNING, needs=UPDATE)
+def update_ratio(run: RunView, config: UpdateRatioConfig) -> Finding | None:
     """`samples` in a row outside `low` to `high`, or `factor` times off the level of those before, rate for rate.
 
     A ratio near nothing at a learning rate that is none: the optimizer is not applied, the weights are frozen, or the
@@ -36,7 +75,7 @@ def update_ratio(run: RunView, config: UpdateRatio) -> Finding | None:
     return _off_its_level(run, config, last, before)
 
 
-def _off_its_level(run: RunView, config: UpdateRatio, last: list[Sample], before: list[Sample]) -> Finding | None:
+def _off_its_level(run: RunView, config: UpdateRatioConfig, last: list[Sample], before: list[Sample]) -> Finding | None:
     level = statistics.median(map(_by_rate, before)) if len(before) >= BEFORE_MIN else 0.0
     if level <= 0.0:
         return None

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import math
 
-from monitor.core.detectors import Moment, register
+from pydantic import Field
+
+from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
-from monitor.core.policy.settings import Validation
 from monitor.core.state.view import RunView
 from trainer_hooks.wire.messages import EpochEnded
 
 
-@register("validation", Moment.EVENT)
-def validation(run: RunView, config: Validation) -> Finding | None:
+class ValidationConfig(DetectorConfig):
+    """A metric of the validation is not finite any more, or fell to zero."""
+
+    fell_from: float = Field(
+        0.05,
+        gt=0,
+        description="A fall to zero is reported if the fitness was above this value before. A fitness that never left "
+        "zero has not fallen to it.",
+    )
+
+
+@register("validation", ValidationConfig, Moment.EVENT, at_most=Severity.WARNING)
+def validation(run: RunView, config: ValidationConfig) -> Finding | None:
     """A metric that was finite is not any more, or the fitness is zero after it was not: a warning.
 
     The first often means damaged BatchNorm statistics or EMA weights: both are used in validation only. A metric that
-    was never finite is for people only: the average precision of a class without samples is NaN for ever.
+    was never finite only informs: the average precision of a class without samples is always NaN.
     """
     ended = run.event
     if not isinstance(ended, EpochEnded) or run.rank != 0:

@@ -206,7 +206,8 @@ def _incident_open(run: RunState, _around: Around) -> Series:
 
 def _findings(run: RunState, around: Around) -> Series:
     """Every detector that this run asks shows as 0 before it says anything: a rate must see the first one."""
-    asked = [name for name, settings in Policy.model_validate_json(run.policy).detectors if settings.enabled]
+    detectors = Policy.model_validate_json(run.policy).detectors.by_name()
+    asked = [name for name, settings in detectors.items() if settings.enabled]
     zeros = [f"{name}/{severity}" for name in asked for severity in Severity]
     return _ledger(lambda r: r.totals.findings, zeros)(run, around)
 

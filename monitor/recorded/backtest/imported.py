@@ -32,8 +32,9 @@ def source_of(run: ImportedRun, policy: Policy) -> Source:
 
 def without(policy: Policy, *detectors: str) -> Policy:
     """The policy without detectors whose evidence would be nothing but our own suppositions."""
-    off = {name: getattr(policy.detectors, name).model_copy(update={"enabled": False}) for name in detectors}
-    return policy.model_copy(update={"detectors": policy.detectors.model_copy(update=off)})
+    settings = policy.detectors.by_name()
+    off = {name: settings[name].model_copy(update={"enabled": False}) for name in detectors}
+    return policy.model_copy(update={"detectors": policy.detectors.changed(off)})
 
 
 def _steps(run: ImportedRun, policy: Policy, answers: dict[str, Input]) -> Iterator[Step]:

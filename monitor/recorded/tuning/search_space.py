@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 import msgspec
 from pydantic import ValidationError
 
-from monitor.core.policy.settings import Policy, Section
+from monitor.core.detectors import DetectorConfig
+from monitor.core.policy.settings import Policy
 
 FACTORS = (0.5, 0.7, 1.4, 2.0, 3.0)  # of the setting in force; those a setting does not allow are left out
 Point = tuple[float, ...]  # a value for each parameter
@@ -33,25 +34,25 @@ def parameters_of(policy: Policy, detectors: Iterable[str]) -> list[Parameter]:
     """Every numeric setting of the detectors. Raises SearchSpaceError for a name that is no detector's."""
     found = []
     for detector in detectors:
-        section = _section(policy, detector)
-        for setting in type(section).model_fields:
-            value = getattr(section, setting)
+        settings = _settings(policy, detector)
+        for setting in type(settings).model_fields:
+            value = getattr(settings, setting)
             if isinstance(value, (int, float)) and not isinstance(value, bool):
                 tried = (_like(value, value * factor) for factor in FACTORS)
-                allowed = (v for v in tried if _allowed(section, setting, v))
+                allowed = (v for v in tried if _valid(settings, {setting: v}))
                 found.append(Parameter(detector, setting, tuple(dict.fromkeys([value, *allowed]))))
     return [parameter for parameter in found if len(parameter.values) > 1]
 
 
 def parameter(policy: Policy, detector: str, setting: str, values: Sequence[float]) -> Parameter:
     """One setting with the values a person gave. Raises SearchSpaceError where it does not take one of them."""
-    section = _section(policy, detector)
-    now = getattr(section, setting, None)
+    settings = _settings(policy, detector)
+    now = getattr(settings, setting, None)
     if not isinstance(now, (int, float)) or isinstance(now, bool):
         numeric = ", ".join(k.setting for k in parameters_of(policy, [detector])) or "none"
         raise SearchSpaceError(f"{detector}.{setting}: is no number that can be tried; {detector} has {numeric}")
     tried = [_like(now, value) for value in values]
-    if wrong := [value for value in tried if not _allowed(section, setting, value)]:
+    if wrong := [value for value in tried if not _valid(settings, {setting: value})]:
         raise SearchSpaceError(
             f"{detector}.{setting}={wrong[0]:g}: is outside what the setting takes; see policy schema"
         )
@@ -59,40 +60,45 @@ def parameter(policy: Policy, detector: str, setting: str, values: Sequence[floa
 
 
 def turned(policy: Policy, parameters: Sequence[Parameter], point: Point) -> Policy:
-    """The policy with every parameter at its value of the point."""
-    changed: dict[str, dict[str, float]] = {}
+    """The policy with every parameter at its value of the point.
+
+    A detector whose values there exclude each other is off: settings that a policy file may not hold find nothing.
+    """
+    values: dict[str, dict[str, float]] = {}
     for one, value in zip(parameters, point, strict=True):
-        changed.setdefault(one.detector, {})[one.setting] = value
-    sections = {name: getattr(policy.detectors, name).model_copy(update=settings) for name, settings in changed.items()}
-    return policy.model_copy(update={"detectors": policy.detectors.model_copy(update=sections)})
+        values.setdefault(one.detector, {})[one.setting] = value
+    now = policy.detectors.by_name()
+    changed = {
+        name: now[name].model_copy(update=settings if _valid(now[name], settings) else {"enabled": False})
+        for name, settings in values.items()
+    }
+    return policy.model_copy(update={"detectors": policy.detectors.changed(changed)})
 
 
 def only(policy: Policy, detectors: Iterable[str], *, on: bool) -> Policy:
     """The policy with no detectors but these (`on`), or with all but these."""
     chosen = set(detectors)
-    sections = {
-        name: section.model_copy(update={"enabled": section.enabled and (name in chosen) is on})
-        for name in type(policy.detectors).model_fields
-        if (section := getattr(policy.detectors, name))
+    changed = {
+        name: settings.model_copy(update={"enabled": settings.enabled and (name in chosen) is on})
+        for name, settings in policy.detectors.by_name().items()
     }
-    return policy.model_copy(update={"detectors": policy.detectors.model_copy(update=sections)})
+    return policy.model_copy(update={"detectors": policy.detectors.changed(changed)})
 
 
-def _section(policy: Policy, detector: str) -> Section:
-    section = getattr(policy.detectors, detector, None)
-    if not isinstance(section, Section):
-        known = ", ".join(type(policy.detectors).model_fields)
-        raise SearchSpaceError(f"{detector!r}: is no detector; there are {known}")
-    return section
+def _settings(policy: Policy, detector: str) -> DetectorConfig:
+    known = policy.detectors.by_name()
+    if detector not in known:
+        raise SearchSpaceError(f"{detector!r}: is no detector; there are {', '.join(known)}")
+    return known[detector]
 
 
 def _like(kind: float, value: float) -> float:
     return round(value) if isinstance(kind, int) else float(f"{value:.3g}")
 
 
-def _allowed(section: Section, setting: str, value: float) -> bool:
+def _valid(settings: DetectorConfig, changed: dict[str, float]) -> bool:
     try:
-        type(section).model_validate({**section.model_dump(), setting: value})
+        type(settings).model_validate({**settings.model_dump(), **changed})
     except ValidationError:
         return False
     return True

@@ -6,8 +6,9 @@ import random
 
 import pytest
 
+from monitor.core.detectors.nonfinite_burst import NonfiniteBurstConfig
 from monitor.core.model import Severity
-from monitor.core.policy.settings import Detectors, NonfiniteBurst, Policy
+from monitor.core.policy.settings import Detectors, Policy
 from monitor.recorded.backtest import Result, backtest, totals
 from monitor.recorded.importers import read_log
 
@@ -71,7 +72,7 @@ def test_a_policy_that_may_not_act_would_only_watch() -> None:
 
 
 def test_the_policys_settings_decide() -> None:
-    strict = Policy(detectors=Detectors(nonfinite_burst=NonfiniteBurst(count=2)))
+    strict = Policy(detectors=Detectors(nonfinite_burst=NonfiniteBurstConfig(count=2)))
     bad = {200: "nan", 250: "nan"}
     assert criticals(result_of(300, bad)) == []
     assert criticals(result_of(300, bad, strict)) == [("nonfinite_burst", 250, 200)]

@@ -9,9 +9,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from monitor.core.detectors.nonfinite_burst import NonfiniteBurstConfig
 from monitor.core.engine import Core, snapshot
 from monitor.core.model import Entry, Severity
-from monitor.core.policy.settings import Detectors, NonfiniteBurst, Policy, Rollback
+from monitor.core.policy.settings import Detectors, Policy, Rollback
 from monitor.core.state.run import Fleet
 from monitor.history.journals import journals
 from monitor.history.recall import FILE_NAME
@@ -129,7 +130,7 @@ def test_a_run_may_be_judged_under_another_policy(tmp_path: Path) -> None:
     store = stored(tmp_path, world.entries, world.core.fleet)
     ((journal,), _) = journals(tmp_path / FILE_NAME, "night")
     store.close()
-    lax = Policy(detectors=Detectors(nonfinite_burst=NonfiniteBurst(count=50)))
+    lax = Policy(detectors=Detectors(nonfinite_burst=NonfiniteBurstConfig(count=50)))
     assert not [f for f in backtest(journal, lax).fired if f.source == "nonfinite_burst"]
     assert journal.policy == world.policy.model_dump_json()
 

@@ -79,7 +79,7 @@ def test_three_times_the_longest_distance_without_a_checkpoint_is_a_warning() ->
     assert not stream.found
     calm(stream, 300, draw)
     assert stream.found == {"checkpoint_age/warning": 1}
-    assert "the most between two" in stream.findings("checkpoint_age")[0].summary
+    assert "at most 600 lay between two before" in stream.findings("checkpoint_age")[0].summary
 
 
 def test_where_only_best_ones_are_saved_it_is_a_note() -> None:

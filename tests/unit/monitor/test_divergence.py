@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import random
 
-from monitor.core.policy.settings import Detectors, Divergence, Policy
+from monitor.core.detectors.divergence import DivergenceConfig
+from monitor.core.policy.settings import Detectors, Policy
 from tests.harness.streams import Stream, calm
 from trainer_hooks.wire.messages import SettingChanged
 
@@ -34,7 +35,7 @@ def test_a_language_model_that_goes_from_5_2_to_6_6_is_found() -> None:
 
 def test_it_opens_an_incident_only_where_the_policy_says_so() -> None:
     for act in (False, True):
-        stream = Stream(policy=Policy(detectors=Detectors(divergence=Divergence(act=act))))
+        stream = Stream(policy=Policy(detectors=Detectors(divergence=DivergenceConfig(act=act))))
         draw = random.Random(1)
         calm(stream, 2000, draw)
         rising(stream, draw, 3.0, 1500)

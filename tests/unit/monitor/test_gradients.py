@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import random
 
+from monitor.core.detectors.gradient_explosion import GradientExplosionConfig
 from monitor.core.model import Severity
-from monitor.core.policy.settings import Detectors, GradientExplosion, Policy
+from monitor.core.policy.settings import Detectors, Policy
 from tests.harness.streams import Stream, calm
 
 BLOOM = [  # iterations 31,215 to 31,222, as multiples of the one before them (loss, norm)
@@ -22,7 +23,7 @@ def after_calm(policy: Policy | None = None) -> tuple[Stream, random.Random]:
 
 
 def test_the_printed_spike_of_bloom_is_told_two_batches_before_its_peak_and_nothing_is_done() -> None:
-    stream, draw = after_calm(Policy(detectors=Detectors(gradient_explosion=GradientExplosion(act=True))))
+    stream, draw = after_calm(Policy(detectors=Detectors(gradient_explosion=GradientExplosionConfig(act=True))))
     for loss, norm in BLOOM:
         stream.batch(2.0 * loss, 3.0 * norm)
     first = stream.findings("gradient_explosion")[0]
@@ -46,7 +47,7 @@ def test_with_the_little_noise_of_a_large_batch_it_is_told_three_batches_before_
 
 
 def test_a_norm_that_stays_high_opens_an_incident_where_it_may() -> None:
-    stream, draw = after_calm(Policy(detectors=Detectors(gradient_explosion=GradientExplosion(act=True))))
+    stream, draw = after_calm(Policy(detectors=Detectors(gradient_explosion=GradientExplosionConfig(act=True))))
     calm(stream, 10, draw)
     for _ in range(60):
         stream.batch(2.0, 300.0)

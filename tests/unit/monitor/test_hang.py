@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 
+from monitor.core.detectors.hang import HangConfig
 from monitor.core.model import GenerationStarted
-from monitor.core.policy.settings import Hang
 from tests.harness.streams import Stream
 from trainer_hooks.wire.messages import EpochEnded, PhaseChanged
 
-UNKNOWN_S = int(Hang().unknown_s)
+UNKNOWN_S = int(HangConfig().unknown_s)
 
 
 def train(stream: Stream, batches: int, ranks: tuple[int, ...] = (0,), took_s: float = 0.2) -> None:

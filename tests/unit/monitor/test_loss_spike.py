@@ -1,4 +1,4 @@
-"""A spike is told at once, waited for, and acted on only where it stays."""
+"""A spike is reported at once, waited for, and critical only where it stays."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import random
 
 import pytest
 
+from monitor.core.detectors.loss_spike import LossSpikeConfig
 from monitor.core.model import Severity
-from monitor.core.policy.settings import Detectors, LossSpike, Policy
+from monitor.core.policy.settings import Detectors, Policy
 from tests.harness.streams import Stream, calm
 
-TOLD = Policy(detectors=Detectors(loss_spike=LossSpike(act=False)))
+WARNS_ONLY = Policy(detectors=Detectors(loss_spike=LossSpikeConfig(act=False)))
 
 
 def after_calm(policy: Policy | None = None, batches: int = 1000, seed: int = 1) -> tuple[Stream, random.Random]:
@@ -65,7 +66,7 @@ def test_one_that_has_not_come_back_after_fifty_batches_opens_an_incident_dated_
 
 
 def test_where_it_may_not_act_it_warns_at_the_second_batch_and_once_however_long_it_lasts() -> None:
-    stream, draw = after_calm(TOLD)
+    stream, draw = after_calm(WARNS_ONLY)
     high(stream, draw, 60, loss=5.0)
     assert not stream.run.incidents
     last = stream.findings("loss_spike")[-1]
@@ -76,9 +77,9 @@ def test_where_it_may_not_act_it_warns_at_the_second_batch_and_once_however_long
 def test_a_level_that_stays_is_accepted_and_a_spike_above_it_is_found_again() -> None:
     stream, draw = after_calm()
     high(stream, draw, 1500, loss=5.0)
-    told = len(stream.findings("loss_spike"))
+    before = len(stream.findings("loss_spike"))
     high(stream, draw, 1, loss=50.0)
-    assert len(stream.findings("loss_spike")) == told + 1
+    assert len(stream.findings("loss_spike")) == before + 1
 
 
 def test_one_that_has_come_more_than_half_of_its_way_back_is_waited_for() -> None:

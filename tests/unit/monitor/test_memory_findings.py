@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import random
 
+from monitor.core.detectors.memory_leak import MemoryLeakConfig
 from monitor.core.model import GpuSeen, Severity
-from monitor.core.policy.settings import Detectors, MemoryLeak, Policy
+from monitor.core.policy.settings import Detectors, Policy
 from tests.harness.streams import Stream, calm
 from trainer_hooks.wire.messages import EpochEnded
 
@@ -38,7 +39,7 @@ def grow(stream: Stream, draw: random.Random, batches: int, per_batch: float) ->
 
 
 def test_a_leak_is_told_with_the_time_that_is_left() -> None:
-    policy = Policy(detectors=Detectors(memory_leak=MemoryLeak(capacity_bytes=24 * GIB)))
+    policy = Policy(detectors=Detectors(memory_leak=MemoryLeakConfig(capacity_bytes=24 * GIB)))
     stream, draw = Stream(policy=policy), random.Random(1)
     grow(stream, draw, 4000, per_batch=100_000.0)
     finding = stream.findings("memory_leak")[0]

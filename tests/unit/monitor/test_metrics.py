@@ -10,9 +10,10 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from monitor.core.detectors.hang import HangConfig
 from monitor.core.engine import Core
 from monitor.core.model import Entry, Input, RecordArrived
-from monitor.core.policy.settings import Detectors, Hang, Policy
+from monitor.core.policy.settings import Detectors, Policy
 from monitor.core.state.run import Fleet
 from monitor.daemon.metrics import exposition
 from tests.harness.trainer import batch
@@ -107,7 +108,7 @@ def test_findings_are_counted_by_detector_and_severity_and_show_before_the_first
 def test_a_detector_that_is_switched_off_has_no_series() -> None:
     core = _core(*opening())
     run = core.fleet.runs["night"]
-    run.policy = Policy(detectors=Detectors(hang=Hang(enabled=False))).model_dump_json()
+    run.policy = Policy(detectors=Detectors(hang=HangConfig(enabled=False))).model_dump_json()
     assert 'detector="hang"' not in _exposed(core.fleet)
 
 

@@ -27,7 +27,7 @@ def test_the_rank_and_the_tensor_are_named_once_a_spell() -> None:
     bad_batch(stream, TENSOR, rank=1)
     (finding,) = stream.findings("nonfinite_layer")
     assert (finding.severity, finding.rank, finding.signal) == (Severity.INFO, 1, TENSOR)
-    assert finding.summary == f"epoch 1, batch 1, rank 1: the first non-finite tensor is {TENSOR}, and was put right"
+    assert finding.summary == f"epoch 1, batch 1, rank 1: the first non-finite tensor is {TENSOR}, and was restored"
 
 
 def test_where_the_hooks_looked_at_no_tensor_nothing_is_said_of_one() -> None:

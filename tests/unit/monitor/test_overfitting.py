@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from monitor.core.detectors.overfitting import overfitting
+from monitor.core.detectors import load_all
 from monitor.core.model import Severity
 from monitor.core.state.run import EpochRow
 from tests.harness.streams import Stream, calm
@@ -18,7 +18,7 @@ def validated(
     fitness: list[float] | None, losses: list[float] | None = None, train: list[float] | None = None
 ) -> Stream:
     """Epochs one after the other; the training loss falls unless it is given."""
-    stream = Stream(detectors={"overfitting": overfitting})
+    stream = Stream(detectors={"overfitting": load_all()["overfitting"]})
     calm(stream, 1, random.Random(1))
     for at in range(len(fitness or losses or [])):
         loss = train[at] if train else 2.0 * 0.95**at

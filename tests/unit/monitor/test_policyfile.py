@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
+from monitor.core.model.section import InPreset, Section
 from monitor.core.policy.settings import Policy, Watch
 from monitor.policyfile.load import PRESETS, PolicyFileError, effective_yaml, load_policy, policy_from_text, preset
 
 TOKEN = "https://hooks.example.org/T0K3N"
 NEVER = "200 in 100 batches can't happen"
+FEW = "3 in 2 batches can't happen"
+NO_ROOM = "0.5 is not below high (0.1), so every step is outside"
 
 
 def mistakes(text: str) -> list[str]:
@@ -33,6 +37,53 @@ def _keys(tree: object, above: str = "") -> set[str]:
     if not isinstance(tree, dict):
         return {above}
     return {key for name, value in tree.items() for key in _keys(value, f"{above}.{name}")}
+
+
+def test_every_setting_of_the_default_preset_stands_below_its_description() -> None:
+    """All but the switches `enabled`, which would be described 34 times."""
+    lines = preset("default").splitlines()
+    settings = [
+        at for at, line in enumerate(lines) if re.match(r" *[a-z_]+: ", line) and "enabled" not in line and at > 5
+    ]
+    assert len(settings) > 80
+    assert all(lines[at - 1].lstrip().startswith("# ") for at in settings)
+
+
+def test_the_commented_webhook_of_the_default_preset_is_a_sound_one() -> None:
+    lines = preset("default").splitlines()
+    start = lines.index("webhooks: []")
+    example = "\n".join(["webhooks:", *(line.removeprefix("#") for line in lines[start + 1 :])])
+    (webhook,) = policy_from_text(example, "example").webhooks
+    assert (webhook.name, webhook.timeout_s) == ("ops", 10.0)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_writes_every_value_that_the_models_state_for_it(name: str) -> None:
+    """The written policy is the default one with exactly the values in the fields' annotations."""
+    document = YAML(typ="safe").load(preset(name))
+    stated = _stated(Policy(), name)
+    assert stated.items() <= _leaves(document).items()
+    if name != "default":
+        assert _leaves(document) == stated | {"version": 1}
+
+
+def _stated(section: Section, preset_name: str, above: str = "") -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            found |= _stated(value, preset_name, f"{above}{name}.")
+        found |= {
+            f"{above}{name}": c.value for c in field.metadata if isinstance(c, InPreset) and c.preset == preset_name
+        }
+    return found
+
+
+def _leaves(tree: dict[str, object], above: str = "") -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name, value in tree.items():
+        found |= _leaves(value, f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}": value}
+    return found
 
 
 def test_observe_differs_from_the_default_only_in_that_it_never_acts() -> None:
@@ -101,10 +152,27 @@ def test_every_mistake_is_told_in_the_order_of_the_file() -> None:
             "detectors:\n  nonfinite_burst: {count: 200}\n",
             f"policy.yaml:2:21: detectors.nonfinite_burst.count: {NEVER}; write at most 100, or raise window_batches",
         ),
+        (
+            "detectors:\n  nonfinite_rate:\n    window_batches: 100\n    count_min: 200\n",
+            f"policy.yaml:4:5: detectors.nonfinite_rate.count_min: {NEVER}; write at most 100, or raise window_batches",
+        ),
+        (
+            "detectors:\n  loss_scale: {window_batches: 2}\n",
+            f"policy.yaml:2:3: detectors.loss_scale.falls: {FEW}; write at most 2, or raise window_batches",
+        ),
+        (
+            "detectors:\n  update_ratio: {low: 0.5}\n",
+            f"policy.yaml:2:18: detectors.update_ratio.low: {NO_ROOM}; write a smaller number",
+        ),
     ],
 )
 def test_a_mistake_says_where_what_rule_and_remedy(text: str, line: str) -> None:
     assert mistakes(text) == [line]
+
+
+def test_a_contradiction_is_listed_with_every_other_mistake() -> None:
+    text = "act: perhaps\ndetectors:\n  nonfinite_burst: {count: 200}\n"
+    assert [line.split(": ")[1] for line in mistakes(text)] == ["act", "detectors.nonfinite_burst.count"]
 
 
 @pytest.mark.parametrize(

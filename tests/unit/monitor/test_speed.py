@@ -7,7 +7,8 @@ import random
 
 import pytest
 
-from monitor.core.policy.settings import Detectors, Hang, Policy
+from monitor.core.detectors.hang import HangConfig
+from monitor.core.policy.settings import Detectors, Policy
 from tests.harness.streams import START_S, Stream, calm
 from trainer_hooks.wire.messages import PhaseChanged
 
@@ -121,7 +122,7 @@ def test_a_daemon_that_slept_does_not_take_its_own_sleep_for_a_hang() -> None:
 
 
 def test_a_hang_opens_an_incident_where_the_policy_says_so() -> None:
-    stream, draw = Stream(policy=Policy(detectors=Detectors(hang=Hang(act=True)))), random.Random(1)
+    stream, draw = Stream(policy=Policy(detectors=Detectors(hang=HangConfig(act=True)))), random.Random(1)
     stream.event(PhaseChanged(0.0, 1, "train"))
     calm(stream, 300, draw)
     silent_for(stream, 70)  # 30, and until nobody says where it stands

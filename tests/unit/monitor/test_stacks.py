@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 
+from monitor.core.detectors.hang import HangConfig
 from monitor.core.model import Effect, Entry, Input, LookAtTraining, SendOrder, StacksTaken, Tick
-from monitor.core.policy.settings import Detectors, Hang, Policy
+from monitor.core.policy.settings import Detectors, Policy
 from monitor.core.policy.stack_collection import STREAKS_MAX
 from tests.harness.streams import Stream
 from trainer_hooks.wire.messages import Order, PhaseChanged, StacksSeen
@@ -44,7 +45,7 @@ class Standstill(Stream):
 
 
 def hung(ranks: int = 1, *, act: bool = False) -> Standstill:
-    stream = Standstill(policy=Policy(detectors=Detectors(hang=Hang(act=act))))
+    stream = Standstill(policy=Policy(detectors=Detectors(hang=HangConfig(act=act))))
     stream.event(PhaseChanged(0.0, 1, "train"))
     stream.train(ranks=ranks)
     stream.silent(31)

@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
-from monitor.core.detectors.update_ratio import update_ratio
+from monitor.core.detectors import load_all
 from tests.harness.streams import Stream
 
 EVERY = 100
-ONLY = {"update_ratio": update_ratio}
+ONLY = {"update_ratio": load_all()["update_ratio"]}
 
 
 def sampled(ratio: Callable[[int], float], rate: Callable[[int], float] = lambda at: 0.01, samples: int = 30) -> Stream:

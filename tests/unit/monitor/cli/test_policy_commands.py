@@ -103,7 +103,7 @@ def test_what_policy_check_refuses_is_invalid_by_the_schema_too(wrong: dict[str,
 def test_the_schema_says_what_each_number_is_for_and_what_it_is_by_default(schema: dict[str, Any]) -> None:
     budget = schema["$defs"]["Rollback"]["properties"]["budget"]
     assert (budget["default"], budget["minimum"], budget["maximum"]) == (Policy().rollback.budget, 0, 100)
-    assert "rollbacks a run may spend" in budget["description"]
+    assert "A run may spend this many rollbacks" in budget["description"]
 
 
 @pytest.mark.parametrize(
