@@ -11,8 +11,8 @@ import msgspec
 
 from monitor.core.format import plural
 from monitor.core.model import ActionKind, Severity
-from monitor.recorded.backtest import LEVELS, Decision, Fired, Result, Totals, Unread, totals
-from monitor.recorded.backtest.labelled_runs import Label, Score, Share, labelled, score, wrong
+from monitor.recorded.backtest import LEVELS, BacktestTotals, Fired, IncidentDecision, Result, Unread, totals
+from monitor.recorded.backtest.labelled_runs import Label, LabelTotals, Score, labelled, score, wrong
 
 LINES_MAX = 12  # alarms shown of one run; --json has them all
 NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd]")
@@ -30,7 +30,7 @@ class Report:
     fail_on: str
 
     @cached_property
-    def totals(self) -> Totals:
+    def totals(self) -> BacktestTotals:
         return totals(self.results)
 
     @cached_property
@@ -97,7 +97,7 @@ def _fired_line(fired: Fired) -> str:
     return f"  {fired.severity:<8} {where}: {fired.source}: {fired.summary}"
 
 
-def _decision_line(decision: Decision) -> str:
+def _decision_line(decision: IncidentDecision) -> str:
     after = f"the log has {decision.rows_after} more rows"
     if decision.action == ActionKind.ROLLBACK:
         cost = f"; costs {decision.redone_rows} rows to train again"
@@ -108,7 +108,7 @@ def _decision_line(decision: Decision) -> str:
     return f"  policy   {where}: {decision.action}: {decision.reason}{cost}{saved}"
 
 
-def totals_lines(totals: Totals, errors: list[Unread]) -> list[str]:
+def totals_lines(totals: BacktestTotals, errors: list[Unread]) -> list[str]:
     """The sum in two or three lines."""
     warned = f"{totals.runs_warned} with any"
     critical = f"{totals.critical} critical ({totals.critical_per_million_rows:.1f} per million rows)"
@@ -134,7 +134,7 @@ def score_lines(score: Score) -> list[str]:
     ]
 
 
-def _share_line(share: Share) -> str:
+def _share_line(share: LabelTotals) -> str:
     found = _of(share.found, share.onsets) if share.onsets else "-"
     delays = [_rows(share.delay_median_rows), _rows(share.delay_p95_rows)]
     told, acted = _of(share.warned, share.runs), _of(share.critical, share.runs)

@@ -11,7 +11,7 @@ from monitor.core.state.rows import EpochRow
 from monitor.core.state.run import RunState, TrainingState
 from monitor.report.epoch_rows import clean_row, group_names, onset_row, setting, training_of
 from monitor.report.text import safe, table
-from trainer_hooks.wire.framework import SettingNames
+from trainer_hooks.wire.framework_description import SettingNames
 from trainer_hooks.wire.messages import TrainingStarted
 
 SETTINGS_MAX = 40  # of a framework that does not say which ones matter

@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from monitor.core.format import plural
 from monitor.report import axes
-from monitor.report.chart import Chart, Dot, Line, Mark
+from monitor.report.chart import Chart, Curve, Dot, Mark
 from monitor.report.svg_elements import circle, inline, segment, text, written
 from monitor.report.text import visible
 
@@ -55,7 +55,7 @@ def described(chart: Chart) -> str:
     return f"{visible(chart.title)}: {'; '.join(said)}."
 
 
-def _range(line: Line, unit: str) -> str:
+def _range(line: Curve, unit: str) -> str:
     dots = line.dots
     low, high = min(dot.low for dot in dots), max(dot.high for dot in dots)
     after = f" {unit}" if unit else ""
@@ -125,7 +125,7 @@ def _draw_labels(root: Element, marks: list[Mark], x: Place) -> None:
             free_from = at + width + LETTER_PIXELS
 
 
-def _draw_line(root: Element, line: Line, colour: int, x: Place, y: Place) -> None:
+def _draw_line(root: Element, line: Curve, colour: int, x: Place, y: Place) -> None:
     for piece in line.pieces:
         if any(dot.high > dot.low for dot in piece):
             SubElement(root, "path", {"class": f"band f{colour}", "d": _band(piece, x, y)})

@@ -21,7 +21,7 @@ import msgspec
 from monitor.core.model.frameworks import files_of
 from monitor.supervisor.copying import copy_verified, digest_of
 from monitor.supervisor.start_errors import Held
-from trainer_hooks.wire.framework import SavedFiles
+from trainer_hooks.wire.framework_description import SavedFiles
 from trainer_hooks.wire.runfolder import Checkpoint, Plan, RunFolder, sync_folder, write
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.harness.recorder import RecordingProbe
 from tests.harness.yolo import Ended, Lab, train
 from trainer_hooks.integrations.ultralytics.framework import FRAMEWORK
-from trainer_hooks.wire.framework import CheckpointKeys, SavedFiles
+from trainer_hooks.wire.framework_description import CheckpointKeys, SavedFiles
 from trainer_hooks.wire.messages import TrainingStarted
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("default")]

@@ -23,7 +23,7 @@ CHANGES_MAX = 50  # events for one setting in one training: a user's own schedul
 NEW_EPOCH = "first batch of an epoch"
 
 
-class Change(NamedTuple):
+class SettingChange(NamedTuple):
     """One setting has another value than one batch ago."""
 
     name: str
@@ -46,7 +46,7 @@ class ChangeEvents:
     def __init__(self) -> None:
         self._told: dict[str, int] = {}
 
-    def events(self, epoch: int, batch: int, changes: Iterable[Change]) -> list[SettingChanged]:
+    def events(self, epoch: int, batch: int, changes: Iterable[SettingChange]) -> list[SettingChanged]:
         """Those that may still be sent."""
         return [
             SettingChanged(time.time(), epoch, batch, each.name, str(each.old), str(each.new), each.reason)
@@ -81,22 +81,22 @@ class SettingsWatch:
         found = [*self._of_loop(given, reason), *(self._of_groups(before, now, reason) if before else ())]
         return self._events.events(epoch, batch, found)
 
-    def _of_loop(self, given: LoopSettings, reason: str) -> Iterator[Change]:
+    def _of_loop(self, given: LoopSettings, reason: str) -> Iterator[SettingChange]:
         for name, new in (("clip_norm", given.clip_norm), ("accumulate", given.accumulate)):
             old = self._given.get(name)
             if new is not None and new != old:
                 self._given[name] = new
                 if old is not None:
-                    yield Change(name, old, new, reason)
+                    yield SettingChange(name, old, new, reason)
         old = self._given.setdefault("batch_size", given.batch_size)
         self._odd_sizes = 0 if given.batch_size == old else self._odd_sizes + 1
         if self._odd_sizes >= SIZE_BATCHES:
             self._given["batch_size"], self._odd_sizes = given.batch_size, 0
-            yield Change("batch_size", old, given.batch_size, "the loader gives other batches")
+            yield SettingChange("batch_size", old, given.batch_size, "the loader gives other batches")
 
-    def _of_groups(self, before: tuple[Reading, ...], now: tuple[Reading, ...], reason: str) -> Iterator[Change]:
+    def _of_groups(self, before: tuple[Reading, ...], now: tuple[Reading, ...], reason: str) -> Iterator[SettingChange]:
         if len(before) != len(now):  # nobody calls add_param_group by accident
-            yield Change("parameter_groups", len(before), len(now), "the training added parameter groups")
+            yield SettingChange("parameter_groups", len(before), len(now), "the training added parameter groups")
         scheduled = self._scheduled or any("initial_lr" in group for group in self._optimizer.param_groups)
         names = group_names(self._optimizer) if before != now else [""] * len(now)
         for index, (name, old, new) in enumerate(zip(names, before, now, strict=False)):
@@ -105,16 +105,16 @@ class SettingsWatch:
             if moved:
                 yield from _of_rate(name, old.rate, new.rate, "the scheduler" if scheduled else reason, stood)
             if old.momentum != new.momentum and not (moved and scheduled):  # OneCycleLR and CyclicLR cycle both
-                yield Change(f"momentum/{name}", old.momentum, new.momentum, reason)
+                yield SettingChange(f"momentum/{name}", old.momentum, new.momentum, reason)
             if old.weight_decay != new.weight_decay:
-                yield Change(f"weight_decay/{name}", old.weight_decay, new.weight_decay, reason)
+                yield SettingChange(f"weight_decay/{name}", old.weight_decay, new.weight_decay, reason)
 
 
-def _of_rate(name: str, old: float, new: float, reason: str, stood: int) -> Iterator[Change]:
+def _of_rate(name: str, old: float, new: float, reason: str, stood: int) -> Iterator[SettingChange]:
     if not reason and stood < CONSTANT_BATCHES:
         reason = "a schedule of the training's own"
     if not reason and new < old:
         reason = "lowered by the training"
     large = old <= 0.0 or not 1.0 / STEP < new / old < STEP
     if large or not reason:
-        yield Change(f"learning_rate/{name}", old, new, reason)
+        yield SettingChange(f"learning_rate/{name}", old, new, reason)

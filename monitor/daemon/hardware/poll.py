@@ -18,7 +18,7 @@ from monitor.daemon.background import off_loop
 from monitor.daemon.hardware import host, volumes
 from monitor.daemon.hardware.changes import Telling, seen_of
 from monitor.daemon.hardware.gpus import Gpus
-from monitor.daemon.hardware.probe import GpuProbe, Pace, ProbeFailed
+from monitor.daemon.hardware.probe import GpuProbe, PollIntervals, ProbeFailed
 from monitor.daemon.hardware.reading import Device, RunHardware
 
 TOLD_MAX = 64  # different sentences in a daemon's life: what repeats every 5 s must not fill timeline and log
@@ -41,9 +41,9 @@ class Hardware:
         fleet: Callable[[], Fleet],
         say: Callable[[str, str, str], None],
         offer: Callable[[HardwareSeen], None],
-        pace: Pace | None = None,
+        pace: PollIntervals | None = None,
     ) -> None:
-        self._fleet, self._notify, self._offer, self._pace = fleet, say, offer, pace or Pace()
+        self._fleet, self._notify, self._offer, self._pace = fleet, say, offer, pace or PollIntervals()
         self._probe, self._gpus = GpuProbe(self._pace), Gpus()
         self._hosts: dict[str, host.RunHost] = {}
         self._volumes: dict[str, tuple[VolumeSeen, ...]] = {}

@@ -17,7 +17,7 @@ LINE_BYTES_MAX = 256 * 1024  # 64 devices need a tenth of it
 ENDING_S = 2.0  # for SIGTERM, and then for SIGKILL, to end the child
 
 
-class Pace(msgspec.Struct, frozen=True, kw_only=True):
+class PollIntervals(msgspec.Struct, frozen=True, kw_only=True):
     """How often, in seconds."""
 
     period_s: float = 5.0  # between two readings
@@ -40,7 +40,7 @@ class ProbeFailed(Exception):
 class GpuProbe:
     """At most one child. Making the object starts nothing."""
 
-    def __init__(self, pace: Pace) -> None:
+    def __init__(self, pace: PollIntervals) -> None:
         self._pace = pace
         self._command = _trainwarden.child_command("monitor.daemon.hardware", "--period-s", str(pace.period_s))
         self._process: Process | None = None

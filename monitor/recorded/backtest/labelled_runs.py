@@ -73,7 +73,7 @@ def _onset(text: str | None, where: str) -> int | None:
         raise LabelsError(f"{where}: onset {text!r} is not a row; write a whole number from 0, or nothing") from None
 
 
-class Share(msgspec.Struct, frozen=True):
+class LabelTotals(msgspec.Struct, frozen=True):
     """The runs of one label."""
 
     label: str
@@ -90,7 +90,7 @@ class Share(msgspec.Struct, frozen=True):
 class Score(msgspec.Struct, frozen=True):
     """All labelled runs."""
 
-    shares: list[Share]  # by label, the healthy first
+    shares: list[LabelTotals]  # by label, the healthy first
     bad: int  # runs
     bad_warned: int
     healthy_rows: int
@@ -102,9 +102,9 @@ class Score(msgspec.Struct, frozen=True):
         """The share of the bad runs with a warning or worse; NaN where there is none."""
         return self.bad_warned / self.bad if self.bad else math.nan
 
-    def healthy(self) -> Share:
+    def healthy(self) -> LabelTotals:
         """The healthy runs."""
-        return next((s for s in self.shares if s.label == HEALTHY), Share(HEALTHY, 0, 0, 0, 0))
+        return next((s for s in self.shares if s.label == HEALTHY), LabelTotals(HEALTHY, 0, 0, 0, 0))
 
 
 def score(judged: Iterable[tuple[Label, Result]]) -> Score:
@@ -142,9 +142,9 @@ def delay_rows(label: Label, result: Result) -> int | None:
     return min(after) - onset if after else None
 
 
-def _share(name: str, group: list[tuple[Label, Result]]) -> Share:
+def _share(name: str, group: list[tuple[Label, Result]]) -> LabelTotals:
     delays = sorted(delay for one in group if (delay := delay_rows(*one)) is not None)
-    return Share(
+    return LabelTotals(
         label=name,
         runs=len(group),
         rows=sum(result.rows for _, result in group),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainer_hooks.wire.framework import CheckpointKeys, Framework, SavedFiles, SettingNames
+from trainer_hooks.wire.framework_description import CheckpointKeys, Framework, SavedFiles, SettingNames
 
 FRAMEWORK = Framework(
     name="ultralytics",
