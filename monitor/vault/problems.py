@@ -228,7 +228,7 @@ def _is_stripped(scalars: dict[str, Scalar]) -> bool:
 
 def _epoch(scalars: dict[str, Scalar]) -> int | None:
     """The epoch that has ended, where the file shows by its keys who wrote it; of other files it is not known."""
-    known = [(keys.epoch, keys.epoch_first) for keys in checkpoint_keys() if scalars.keys() >= {*keys.marks}]
+    known = [(keys.epoch, keys.epoch_first) for keys in checkpoint_keys() if scalars.keys() >= {*keys.identifying}]
     if _LIGHTNING in scalars:
         known.append(("epoch", 0))
     for key, first in known:

@@ -20,7 +20,7 @@ from trainer_hooks.identity import GENERATIONS_TRIED_MAX, IdentityError, _take_g
 from trainer_hooks.link import MESSAGES_READ_MAX, Alarm, Link
 from trainer_hooks.orders import ORDER_IDS_MAX, ORDER_NAME_CHARS_MAX, OrderInbox
 from trainer_hooks.outbox import EVENTS_MAX, EVENTS_REPEATED_MAX, Outbox
-from trainer_hooks.sender import DUMPS_MAX, TOLD_MAX
+from trainer_hooks.sender import COMPLAINTS_MAX, DUMPS_MAX
 from trainer_hooks.spool import WAITING_MAX, Save, Spool, request_of
 from trainer_hooks.stacks import FRAMES_MAX, NAME_CHARS_MAX, THREADS_MAX, describe_threads
 from trainer_hooks.updates import ROW_VALUES_MAX, TENSORS_MAX, VALUES_MAX, sample
@@ -245,7 +245,7 @@ def test_complaints_in_the_users_log_and_answers_to_orders_for_stacks_are_bounde
         try:
             desk.probe.event(phase())
             desk.receive()
-            for number in range(TOLD_MAX + 5):
+            for number in range(COMPLAINTS_MAX + 5):
                 desk.answer(encode(Refused(f"reason {number}")))
             for number in range(DUMPS_MAX + 3):
                 desk.answer(msgspec.structs.replace(order(f"s{number}"), kind="stacks"))
@@ -259,4 +259,4 @@ def test_complaints_in_the_users_log_and_answers_to_orders_for_stacks_are_bounde
             desk.close()
     answered = {r.body.order_id for r in records if isinstance(r, EventSent) and isinstance(r.body, StacksSeen)}
     assert answered == {f"s{number}" for number in range(DUMPS_MAX)}
-    assert sum("refused our records" in record.getMessage() for record in caplog.records) == TOLD_MAX
+    assert sum("refused our records" in record.getMessage() for record in caplog.records) == COMPLAINTS_MAX

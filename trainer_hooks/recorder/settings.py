@@ -44,19 +44,19 @@ class ChangeEvents:
     """Makes events of changes, at most CHANGES_MAX for one setting."""
 
     def __init__(self) -> None:
-        self._told: dict[str, int] = {}
+        self._reported: dict[str, int] = {}
 
     def events(self, epoch: int, batch: int, changes: Iterable[SettingChange]) -> list[SettingChanged]:
         """Those that may still be sent."""
         return [
             SettingChanged(time.time(), epoch, batch, each.name, str(each.old), str(each.new), each.reason)
             for each in changes
-            if self._may_tell(each.name)
+            if self._may_report(each.name)
         ]
 
-    def _may_tell(self, name: str) -> bool:
-        told = self._told[name] = self._told.get(name, 0) + 1
-        return told <= CHANGES_MAX
+    def _may_report(self, name: str) -> bool:
+        reported = self._reported[name] = self._reported.get(name, 0) + 1
+        return reported <= CHANGES_MAX
 
 
 class SettingsWatch:

@@ -77,8 +77,8 @@ class Process:
     def next_training(self, overrides: Mapping[str, Any]) -> Training:
         """Number the training that is being built; a rank that was launched by a parent takes the parent's word."""
         self.trainings += 1
-        if told := os.environ.pop(ENV_TRAINING, ""):  # not for the children of this rank
-            self._launched_for = tuple(told.split(":"))
+        if launched := os.environ.pop(ENV_TRAINING, ""):  # not for the children of this rank
+            self._launched_for = tuple(launched.split(":"))
         name = TrainingName(call_site("ultralytics"), digest_of(overrides))
         ordinal, digest, number, *_ = (*self._launched_for, "", "", "")
         if not (ordinal.isdecimal() and digest):
