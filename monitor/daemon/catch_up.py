@@ -52,7 +52,7 @@ def learn_receivers(fleet: Fleet, receivers: Receivers) -> None:
         path = run_folder(run.spec.run).policy
         try:
             if path.exists():
-                receivers.learn_or_tell(run.spec.run, load_policy(path))
+                receivers.learn_or_log(run.spec.run, load_policy(path))
         except PolicyFileError as error:
             log.error("run %s: its alerts wait until its policy can be read: %s", run.spec.run, error)  # noqa: TRY400
 

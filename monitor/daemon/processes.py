@@ -48,7 +48,7 @@ class Processes:
             if run.ended:
                 continue
             wanted |= {pid for pid in (run.supervisor_pid, self._training_pid(run)) if pid}
-            self._judge(run)
+            self._check(run)
         for pid in set(self._watched) - wanted:
             self._release(pid)
         for pid in set(self._gone) - wanted:
@@ -71,7 +71,7 @@ class Processes:
     def _training_pid(self, run: RunState) -> int:
         return (run.pid or (run.training.started.pid if run.training.started else 0)) if run.alive else 0
 
-    def _judge(self, run: RunState) -> None:
+    def _check(self, run: RunState) -> None:
         if run.supervisor_pid and not self._lives(run.supervisor_pid):
             self._supervisor_gone(run, run.supervisor_pid)
         if run.supervisor_pid:

@@ -27,7 +27,7 @@ def journals(path: Path, run: str | None = None) -> tuple[list[Journal], list[st
         db.execute("BEGIN")
         fleet = newest_fleet(Looking(db), unread)
         entries = entries_after(Looking(db), 0, unread)
-    damaged = [said for said in unread if "can't be read" in said]
+    damaged = [text for text in unread if "can't be read" in text]
     troubles = [f"{len(damaged)} parts can't be read and are left out: {damaged[0]}"] if damaged else []
     of_runs: dict[str, list[Entry]] = {}
     for entry in entries:

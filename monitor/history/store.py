@@ -78,9 +78,9 @@ class Store:
             with self._transaction():
                 self._write(commit)
         except sqlite3.Error as error:
-            raise self._judged(error) from error
+            raise self._error_of(error) from error
 
-    def _judged(self, error: sqlite3.Error) -> Exception:
+    def _error_of(self, error: sqlite3.Error) -> Exception:
         primary = primary_code(error)
         if primary in BROKEN_CODES:
             broken_marker(self.path).touch()

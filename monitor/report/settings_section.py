@@ -67,12 +67,12 @@ def rates(run: RunState, training: TrainingState, incident: Incident, now_s: flo
     base = setting(started, base_name)
     cells = [_rate_cells(i, name, row, clean, base) for i, name in enumerate(names)]
     lines = ["## Learning rate by group", "", *table(header, cells)]
-    notes = [
+    remarks = [
         *_schedule(started, names, row, clean),
         *_high_rates(names_of(started), names, row, base),
         *_warm_up(training, incident),
     ]
-    return lines + ([""] if notes else []) + [f"- {note}" for note in notes]
+    return lines + ([""] if remarks else []) + [f"- {remark}" for remark in remarks]
 
 
 def _rate_cells(index: int, name: str, row: EpochRow, clean: EpochRow | None, base: float | None) -> list[str]:

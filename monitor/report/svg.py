@@ -47,12 +47,12 @@ def svg(chart: Chart, key: str) -> str:
 
 def described(chart: Chart) -> str:
     """The chart in words: each line's range, and what is marked."""
-    said = [f"{visible(line.name)} {_range(line, chart.unit)}" for line in chart.lines] or ["no finite value"]
+    parts = [f"{visible(line.name)} {_range(line, chart.unit)}" for line in chart.lines] or ["no finite value"]
     bad = sum(times for _, times in chart.bad)
     if bad:
-        said.append(plural(bad, "non-finite batch"))
-    said += [visible(mark.label) for mark in chart.marks if mark.kind in LABELLED]
-    return f"{visible(chart.title)}: {'; '.join(said)}."
+        parts.append(plural(bad, "non-finite batch"))
+    parts += [visible(mark.label) for mark in chart.marks if mark.kind in LABELLED]
+    return f"{visible(chart.title)}: {'; '.join(parts)}."
 
 
 def _range(line: Curve, unit: str) -> str:

@@ -13,7 +13,7 @@ from monitor.daemon.hardware.reading import Gpu, HostMemory, RunHardware
 DIGITS_BITS = 10  # of a number of bytes: one in a thousand is enough to see a slope
 
 
-class Telling:
+class ChangeFilter:
     """Remembers what the core was told last of each run.
 
     `changed_s`: between two readings of a run that differ; `unchanged_s`: and that don't.

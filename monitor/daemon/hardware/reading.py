@@ -112,14 +112,14 @@ def chosen(devices: Collection[Device], visible: Iterable[Visible]) -> set[int]:
     """The indexes of those that a training may use: all, where nothing says which or it can't be told."""
     everything = {device.index for device in devices}
     found: set[int] = set()
-    told = False
+    limited = False
     for one in visible:
-        told = True
+        limited = True
         named = _named(devices, one)
         if named is None:
             return everything
         found |= named
-    return found if told else everything
+    return found if limited else everything
 
 
 def _named(devices: Collection[Device], visible: Visible) -> set[int] | None:

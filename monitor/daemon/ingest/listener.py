@@ -44,7 +44,7 @@ class Listener:
         self._outgoing: asyncio.Queue[tuple[bytes, Downlink]] = asyncio.Queue(OUTGOING_MAX)
         self._refused: Counter[tuple[str, str]] = Counter()
         self._unknown_until: dict[str, float] = {}
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
         self.undelivered = 0  # downlinks without a peer; orders are asked for again
 
     def __enter__(self) -> Self:
@@ -128,7 +128,7 @@ class Listener:
         self._unknown_until[run] = now_s + UNKNOWN_FOR_S
         if run_folder(run).spec.exists():
             opened, policy = run_registration.announced(run)
-            self._receivers.learn_or_tell(run, policy)
+            self._receivers.learn_or_log(run, policy)
         else:
             watched = run_registration.observed(frame, now_s)
             if watched is None:
@@ -184,16 +184,16 @@ class Listener:
             counts: Counter[str] = Counter()
             for (run, reason), count in refused.items():
                 counts[run] += count
-                self._tell_once(run, count, reason)
+                self._log_once(run, count, reason)
             for run, count in counts.items():
                 if run:
                     reason = next(reason for known, reason in refused if known == run)
                     self._pipeline.offer(FramesRefused(run, count, reason))
 
-    def _tell_once(self, run: str, count: int, reason: str) -> None:
+    def _log_once(self, run: str, count: int, reason: str) -> None:
         key = f"{run}: {reason}"
-        if key not in self._told and len(self._told) < REFUSALS_MAX:
-            self._told.add(key)
+        if key not in self._logged and len(self._logged) < REFUSALS_MAX:
+            self._logged.add(key)
             log.warning("%d frames of %s refused: %s", count, f"run {run}" if run else "nobody we know", reason)
 
 

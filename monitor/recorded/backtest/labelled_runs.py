@@ -107,10 +107,10 @@ class Score(msgspec.Struct, frozen=True):
         return next((s for s in self.shares if s.label == HEALTHY), LabelTotals(HEALTHY, 0, 0, 0, 0))
 
 
-def score(judged: Iterable[tuple[Label, Result]]) -> Score:
+def score(results: Iterable[tuple[Label, Result]]) -> Score:
     """How well the core judged labelled runs."""
     by_label: dict[str, list[tuple[Label, Result]]] = {}
-    for one in judged:
+    for one in results:
         by_label.setdefault(one[0].label, []).append(one)
     names = sorted(by_label, key=lambda name: (name != HEALTHY, name))
     shares = [_share(name, by_label[name]) for name in names]

@@ -33,8 +33,8 @@ DAMAGE = int(Nonfinite.PARAMETER | Nonfinite.BUFFER)
 def source_of(recording: Recording, policy: Policy) -> Source:
     """A stream, ready to be fed."""
     source = Source(recording.path, recording.kind, "batch", RunDriver(RUN), truncated=recording.stream.truncated)
-    judged = without(policy, "checkpoint_verdict", "checkpoint_retention")
-    source.steps = _steps(recording.stream, judged, source.answers)
+    replayed = without(policy, "checkpoint_verdict", "checkpoint_retention")
+    source.steps = _steps(recording.stream, replayed, source.answers)
     return source
 
 

@@ -87,7 +87,7 @@ class Watched:
     async def watching(self) -> AsyncIterator[None]:
         """Host and GPUs are followed; left, it ends as when the daemon leaves."""
         hardware = self.hardware
-        watches = (hardware.watch_host, hardware.watch_volumes, hardware.watch_gpus, hardware.tell_core)
+        watches = (hardware.watch_host, hardware.watch_volumes, hardware.watch_gpus, hardware.feed_core)
         tasks = [asyncio.create_task(watch()) for watch in watches]
         try:
             yield
