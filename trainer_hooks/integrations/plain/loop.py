@@ -145,7 +145,7 @@ class Loop:
         contents = BatchContents(batch_size, image_size, sequence_length)
         given = LoopSettings(clip_norm, accumulate, batch_size)
         self._fail_open.run("batch", self._ended, recorder, loss, epoch, parts, grad_norm, contents, given, data_wait_s)
-        order = self._fail_open.run("orders", recorder.probe.order)
+        order = self._fail_open.run("next order", recorder.probe.order)
         if order is not None:
             self._carry_out(recorder, order)
 
@@ -176,11 +176,8 @@ class Loop:
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _enter(self, recorder: Recorder, phase: str) -> None:
-        self._fail_open.run("phase", self._entered, recorder, phase)
-
-    def _entered(self, recorder: Recorder, phase: str) -> None:
         recorder.ended_s = None if phase != "train" else time.monotonic()  # a pause is no batch's time
-        recorder.enter(phase, max(recorder.epoch, 1))
+        self._fail_open.run("phase", recorder.enter, phase, max(recorder.epoch, 1))
 
     def _saved(self, recorder: Recorder, path: Path, epoch: int, is_best: bool) -> None:
         counted, ordinal = recorder.counted, recorder.probe.identity.ordinal
