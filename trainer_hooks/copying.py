@@ -25,7 +25,7 @@ class TornError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class FileVersion:
-    """What tells one version of a file from the next."""
+    """What distinguishes one version of a file from the next."""
 
     device: int
     inode: int
@@ -134,7 +134,7 @@ def _transfer_in_kernel(reading: int, writing: int, size: int) -> None:
     while left > 0:
         copied = os.copy_file_range(reading, writing, min(left, 64 * CHUNK_BYTES))
         if not copied:
-            return  # the file became shorter: the comparison says so
+            return  # the file became shorter: the comparison finds it
         left -= copied
 
 

@@ -36,7 +36,7 @@ SIGNALS_TRIED = 8  # real-time signals from the last one down; whoever takes one
 
 
 class Heartbeat:
-    """The armed hang_dump of this process; `beat` at each turn of the thread that armed it."""
+    """The armed hang dump of this process; the thread that armed it calls `beat` in each round."""
 
     def __init__(self) -> None:
         """For the hook's own thread to call. Raises OSError where there is no memory file or no free signal."""

@@ -42,8 +42,8 @@ ALONE = Job("", 0)
 def job_of_this_process(environment: MutableMapping[str, str] = os.environ) -> Job:
     """The job that this process is a rank of; ALONE for any other process, a child of a rank included.
 
-    Marks the environment so that children of a rank know that they are none. Waits for rank 0 for at most STORE_WAIT_S,
-    and only where the launcher's environment does not name the job.
+    Marks the environment so that children of a rank know that they are not ranks. Waits for rank 0, STORE_WAIT_S at
+    most, and only where the launcher's environment does not name the job.
     """
     group = _initialized_group()
     launched = launch_key(environment)
@@ -64,7 +64,7 @@ def job_of_this_process(environment: MutableMapping[str, str] = os.environ) -> J
 def launch_key(environment: Mapping[str, str]) -> str:
     """The same text in every rank of one launch, as good as never in two launches; empty: a launch of one process.
 
-    Built from what launchers (torchrun, Slurm, a user's own script) tell all ranks alike.
+    Built from what launchers (torchrun, Slurm, a user's own script) give all ranks alike.
     """
     world = environment.get("WORLD_SIZE", "1")
     if world == "1":

@@ -59,7 +59,7 @@ class SenderThread:
         light: Callable[[], Heartbeat] | None = None,
         copies_lost: Callable[[], int] = lambda: 0,
     ) -> None:
-        """`light` arms the hang_dump of this thread (see trainer_hooks.hang_dump); None: there is none.
+        """`light` arms the hang dump of this thread (see trainer_hooks.hang_dump); None: there is none.
 
         `copies_lost`: checkpoints of this process that no copy is kept of, so far.
         """
@@ -188,7 +188,7 @@ class SenderThread:
             self._send(link, records)
 
     def _with_losses(self, records: list[Record]) -> list[Record]:
-        """Let the batches tell what was lost between us and the daemon. Here, and not on the step path; rarely any."""
+        """Let the batches report what was lost between us and the daemon. Here, not on the step path; rarely any."""
         refused, lost = self._inbox.refused, self._copies_lost()
         if not refused and not lost:
             return records
@@ -248,7 +248,7 @@ class SenderThread:
             return ()
         try:
             return tuple(self._heartbeat.ask_workers())
-        except OSError as error:  # one has just ended; without them the stacks are told all the same
+        except OSError as error:  # one has just ended; without them the stacks are sent all the same
             _log.debug("workers could not be asked: %r", error)
             return ()
 
@@ -270,7 +270,7 @@ class SenderThread:
         self._log_once(where, f"{where}: {type(error).__name__}: {error}; training goes on, tried again")
 
     def _log_losses(self) -> None:
-        """Of records that never leave, once, here and to the daemon: it would take the silence for health."""
+        """Report, once, records that never leave, here and to the daemon: it would take the silence for health."""
         for subject, why in (("record made", self._outbox.unmade_why), ("record sent", self._packer.unsendable_why)):
             if why and self._log_once(subject, f"no {subject}: {why}; training goes on, unwatched where that is so"):
                 self._outbox.event(fit(HookTrouble(time.time(), subject, why, switched_off=False)))

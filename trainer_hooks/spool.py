@@ -148,7 +148,7 @@ class Spool:
         self._evict(f"{name}.json")
 
     def _copy(self, request: CopyRequest, partial: Path) -> Copy | None:
-        """The copy, or None where another version took the place of the one that is meant; that is told."""
+        """The copy, or None where another version took the place of the one that is meant; that is reported."""
         for _ in range(TRIES):
             try:
                 return copy_version(request.source, request.version, partial)

@@ -58,7 +58,7 @@ def learn_receivers(fleet: Fleet, receivers: Receivers) -> None:
 
 
 def catch_up(run: RunState, offer: Callable[[Input], None]) -> None:
-    """Feed what the folder of a live run tells and the core does not know, from its generations to its end."""
+    """Feed what the folder of a live run holds and the core does not know, from its generations to its end."""
     folder = run_folder(run.spec.run)
     first = max(run.generation, 1)
     for number in range(first, folder.last_generation() + 1):

@@ -28,7 +28,7 @@ log = logging.getLogger("trainwarden.daemon")
 
 
 class Processes:
-    """Tells the core when a supervisor or a training without a supervisor is gone."""
+    """Reports to the core when a supervisor, or a training without a supervisor, is gone."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Processes:
         self._gone: dict[int, bool] = {}  # pid -> True: seen alive once and dead since; False: never seen
 
     def look(self) -> None:
-        """Watch who is to be watched, and tell of those that are gone. Called with every tick."""
+        """Watch the processes that need it, and report those that are gone. Called with every tick."""
         wanted: set[int] = set()
         for run in list(self._fleet().runs.values()):
             if run.ended:
@@ -89,7 +89,7 @@ class Processes:
                 self._offer(RunEnded(run.spec.run, how, "its process is gone"))
 
     def _supervisor_gone(self, run: RunState, pid: int) -> None:
-        """What it wrote down and could not tell us comes first: a run that is over has lost nobody."""
+        """First what it wrote down and could not send: a run that is over has not lost its supervisor."""
         self._before_exit(run.spec.run)
         if not run.ended and run.supervisor_pid == pid:
             self._offer(SupervisorChanged(run.spec.run, 0))

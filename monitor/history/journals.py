@@ -20,7 +20,7 @@ MAGIC = b"SQLite format 3\0"  # what every history begins with
 def journals(path: Path, run: str | None = None) -> tuple[list[Journal], list[str]]:
     """The journal of every run (or of one) that has a batch in it, and what could not be read, as sentences.
 
-    Raises sqlite3.Error for a file that is no history.
+    Raises sqlite3.Error for a file that is not a history.
     """
     unread: list[str] = []
     with reading(path) as db:

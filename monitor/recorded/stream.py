@@ -83,7 +83,7 @@ def read_stream(data: bytes) -> Stream:
     """Header and records. A last line without its newline that can't be read is left out: it was being written.
 
     Raises:
-        StreamError: a line is no record, or of another version, or time goes back.
+        StreamError: a line is not a record, or of another version, or time goes back.
     """
     first, _, rest = data.partition(b"\n")
     header = _header(first)

@@ -60,7 +60,7 @@ def examine(path: Path, digest: str | None, timeout_s: float = 120.0) -> Examina
 
 
 def run_child(command: Sequence[str], timeout_s: float) -> Examination:
-    """What a child process says on its standard output, or why it said nothing: it died or took too long."""
+    """What a child process prints on its standard output, or why it printed nothing: it died or took too long."""
     # One thread: numpy's BLAS would reserve memory for every core, which the limit would count.
     environment = {
         "OPENBLAS_NUM_THREADS": "1",

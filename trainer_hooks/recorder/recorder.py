@@ -45,7 +45,7 @@ class Recorder:
     """One training.
 
     `waits`: the trainer waits for the device in each batch, so its scalars can be read at once. `evidence`: each bad
-    batch is also told with its samples.
+    batch is also reported with its samples.
     """
 
     def __init__(

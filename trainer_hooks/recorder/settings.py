@@ -4,7 +4,7 @@
 of each step, in an `if`. So a change is explained where there is a scheduler, where the rate moves all the time, at the
 beginning of an epoch, and where a rate falls. What is left has no reason: a rate that was constant and rises within an
 epoch; a momentum, a decay, a clip or an accumulation that changes within one. An integration that knows its framework's
-schedule has a watch of its own, and tells what it finds through `ChangeEvents` too.
+schedule has a watch of its own, and reports what it finds through `ChangeEvents` too.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class SettingChange(NamedTuple):
 
 
 class LoopSettings(NamedTuple):
-    """What a loop says of the settings that no optimizer knows; None: it says nothing."""
+    """What a loop says of the settings that no optimizer knows; None: it does not say."""
 
     clip_norm: float | None = None
     accumulate: int | None = None

@@ -151,7 +151,7 @@ def _pid(run: RunState) -> int:
 
 
 def _uses_gpu(run: RunState) -> bool:
-    """The hooks tell a CUDA device by its own name ("NVIDIA H100 80GB HBM3"), and others by torch's."""
+    """The hooks report a CUDA device by its own name ("NVIDIA H100 80GB HBM3"), and others by torch's."""
     device = run.training.started.device if run.training.started else ""
     return run.alive and bool(device) and not device.startswith(NO_GPU)
 

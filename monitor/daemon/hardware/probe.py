@@ -21,7 +21,7 @@ class PollIntervals(msgspec.Struct, frozen=True, kw_only=True):
     """How often, in seconds."""
 
     period_s: float = 5.0  # between two readings
-    deadline_s: float = 15.0  # a child that said nothing for this long hangs
+    deadline_s: float = 15.0  # a child that printed nothing for this long hangs
     restart_s: float = 60.0  # between two starts at least
     absent_s: float = 900.0  # before looking again for a library that is not there
     look_s: float = 1.0  # between two looks whether any run needs it

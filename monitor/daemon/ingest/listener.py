@@ -28,7 +28,7 @@ OUTGOING_MAX = 10_000  # messages on their way down: acks and orders of every ra
 ROUTES_MAX = 4096
 REFUSED_EVERY_S = 1.0
 UNKNOWN_FOR_S = 0.5  # a run that could not be opened is looked up again after this; hooks repeat events each second
-REFUSALS_MAX = 100  # (run, reason) pairs counted apart within one second, told once each, and looked up at most
+REFUSALS_MAX = 100  # (run, reason) pairs counted apart within one second, logged once each, and looked up at most
 REASON_MAX = 300  # characters
 
 log = logging.getLogger("trainwarden.ingest")
@@ -78,7 +78,7 @@ class Listener:
 
     async def _receive(self) -> None:
         while True:
-            await asyncio.sleep(0)  # a flood is always ready to be received: let the others have their turn
+            await asyncio.sleep(0)  # a flood is always ready to be received: let the other tasks run
             await self._pipeline.room()
             parts = await self._socket.recv_multipart(copy=False)
             try:
@@ -202,6 +202,6 @@ def _is_ours(frame: zmq.Frame) -> bool:
     try:
         address = str(frame.get("Peer-Address"))
     except zmq.ZMQError:
-        return True  # this libzmq can't tell; the socket lies in a folder that only we may enter
+        return True  # this libzmq does not report it; the socket lies in a folder that only we may enter
     fields = address.split(":")
     return len(fields) != 4 or fields[1] == str(os.geteuid())

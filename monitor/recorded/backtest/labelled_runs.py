@@ -1,4 +1,4 @@
-"""Runs whose outcome is known, and how well the core judged them: recall, delay, false alarms. Pure."""
+"""Runs whose outcome is known, and how well the core assessed them: recall, delay, false alarms. Pure."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def read_labels(text: str, name: str) -> list[Label]:
     """The rows of a CSV with the columns path (or file, which wins) and label, and perhaps onset and group (or repo).
 
     Raises:
-        LabelsError: a column is missing, or an onset is no row number.
+        LabelsError: a column is missing, or an onset is not a row number.
     """
     lines = csv.DictReader(io.StringIO(text, newline=""))
     names = [column or "" for column in lines.fieldnames or ()]
@@ -108,7 +108,7 @@ class Score(msgspec.Struct, frozen=True):
 
 
 def score(results: Iterable[tuple[Label, Result]]) -> Score:
-    """How well the core judged labelled runs."""
+    """How well the core assessed labelled runs."""
     by_label: dict[str, list[tuple[Label, Result]]] = {}
     for one in results:
         by_label.setdefault(one[0].label, []).append(one)
@@ -158,7 +158,7 @@ def _share(name: str, group: list[tuple[Label, Result]]) -> LabelTotals:
 
 
 def wrong(label: Label, result: Result, least: Severity) -> str:
-    """What is wrong with the judgement of a labelled run, as a sentence; empty: nothing.
+    """What is wrong with the result of a labelled run, as a sentence; empty: nothing.
 
     A healthy run is wrong where anything of `least` or worse fired, a bad one where no warning fired.
     """

@@ -26,7 +26,7 @@ from trainer_hooks.wire.runfolder import RunOutcome, RunSpec
 
 RUN = "stream"
 TICK_S = 1.0
-TICKS_MAX = 4000  # of one silence: what a longer one shows is no finer
+TICKS_MAX = 4000  # of one silence: a longer one needs no finer steps
 DAMAGE = int(Nonfinite.PARAMETER | Nonfinite.BUFFER)
 
 

@@ -25,7 +25,7 @@ def parsed(text: bytes | str) -> Any:
 def lines_of(data: bytes) -> tuple[list[tuple[int, dict[str, Any]]], str]:
     """Every JSON object of a file of one an line with its line number, and why the last was left out (empty: not).
 
-    Lines that are no JSON object are passed over: loggers print between them.
+    Lines that are not JSON objects are passed over: loggers print between them.
     """
     found: list[tuple[int, dict[str, Any]]] = []
     wrong, last = 0, 0

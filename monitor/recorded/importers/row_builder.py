@@ -1,6 +1,6 @@
 """Follows the samples of a log in order: which are training steps, what is not finite or vanished, where it restarts.
 
-Pure. Each sample is judged from those before it, as a daemon that watched the run would have had to.
+Pure. Each sample is assessed by those before it, as a daemon that watched the run would have done.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import msgspec
 from monitor.recorded.importers.imported_run import LogEvent, Row
 from trainer_hooks.wire.messages import Nonfinite
 
-STREAK_ROWS = 50  # as many finite rows in between make another streak of non-finite ones, which is told again
-WHOLE_MAX = 2.0**53  # beyond it a float is no step, epoch or size
+STREAK_ROWS = 50  # as many finite rows in between make another streak of non-finite ones, which is reported again
+WHOLE_MAX = 2.0**53  # beyond it a float is not a step, epoch or size
 LOSS, GRADIENT = int(Nonfinite.LOSS), int(Nonfinite.GRADIENT)  # as numbers: an enum is ten times slower to combine
 
 VANISHED = LogEvent("loss vanished", "the loss is missing where every row before had one")
@@ -30,7 +30,7 @@ class Columns:
     parts: tuple[str, ...]
     rates: tuple[str, ...]
     metrics: frozenset[str]
-    speaking: frozenset[str]  # what only a training step tells, beside its loss
+    speaking: frozenset[str]  # what only a training step reports, beside its loss
     step: str  # the columns that there is at most one of; empty: none
     epoch: str
     grad_norm: str
@@ -156,7 +156,7 @@ class Follower:
     def _log_events(
         self, nonfinite: int, parts: tuple[float, ...], loss: float | None, *, vanished: bool
     ) -> tuple[LogEvent, ...]:
-        """What the first row of a streak of non-finite ones tells, with the names of the components."""
+        """What the first row of a streak of non-finite ones shows, with the names of the components."""
         known = len(self.rows) - self._bad_index < STREAK_ROWS
         self._bad_index = len(self.rows)
         if known:
@@ -186,6 +186,6 @@ def _number(value: float | None) -> float | None:
 
 
 def _whole(value: float | None) -> int | None:
-    """The integer part; None for what is no number of a reasonable size."""
+    """The integer part; None for what is not a number of a reasonable size."""
     found = _number(value)
     return None if found is None else int(found)

@@ -26,7 +26,7 @@ class RunAlarms(msgspec.Struct, frozen=True):
 
 
 class Aim(msgspec.Struct, frozen=True):
-    """What is looked for: the most bad runs warned of, with at most these shares of false alarms on healthy ones."""
+    """The aim: the most bad runs with a warning, with at most these shares of false alarms on healthy ones."""
 
     healthy_warned: float  # share
     healthy_critical: float

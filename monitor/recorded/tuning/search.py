@@ -1,7 +1,7 @@
 """Coordinate search over the parameters, and what it is worth on runs that the search did not see. Pure.
 
 Every fold of the groups is held out once: the search is done again without it, from the start, and what it chooses is
-judged on the fold. So each run is judged by a point that was chosen without it and without the runs of its group.
+assessed on the fold. So each run is assessed with a point that was chosen without it and without the runs of its group.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from monitor.recorded.tuning.counts import Aim, Counted, RunAlarms, counted
 from monitor.recorded.tuning.search_space import Parameter, Point
 
 PASSES_MAX = 3  # over all parameters
-BOUNDS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)  # shares of healthy runs warned of, of the trade-off curve
+BOUNDS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)  # shares of healthy runs with a warning, of the trade-off curve
 
 Evaluate = Callable[[Point], Mapping[str, RunAlarms]]
 
 
 class OnCurve(msgspec.Struct, frozen=True):
-    """The best point within one bound of healthy runs warned of."""
+    """The best point within one bound of healthy runs with a warning."""
 
     bound: float
     point: Point  # chosen on all runs
     all_runs: Counted
-    held_out: Counted  # each run judged by the point that was chosen without its fold
+    held_out: Counted  # each run assessed with the point that was chosen without its fold
 
 
 class Tuned(msgspec.Struct, frozen=True):

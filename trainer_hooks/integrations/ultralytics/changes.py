@@ -1,4 +1,4 @@
-"""Tells which settings of a running training have changed since the batch before, and why if the trainer shows it."""
+"""Finds which settings of a running training have changed since the batch before, and why if the trainer shows it."""
 
 from __future__ import annotations
 

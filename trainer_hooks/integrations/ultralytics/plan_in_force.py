@@ -65,7 +65,7 @@ class PlanInForce:
         return fresh
 
     def batch_ended(self, used: tuple[Reading, ...], clip_norm: float | None) -> list[PlanApplied]:
-        """Move the ramp on by one batch; what there is to tell of it. `used` is empty where no step was taken."""
+        """Move the ramp on by one batch; returns its events. `used` is empty where no step was taken."""
         ramp = self._ramp
         if ramp is None:
             return []

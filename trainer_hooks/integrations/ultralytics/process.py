@@ -59,7 +59,7 @@ class Training:
     name: TrainingName = field(default_factory=TrainingName)
 
     def is_for(self, plan: Plan) -> bool:
-        """True: the plan names this training. One for another training is none of its business."""
+        """True: the plan names this training. A plan for another training does not concern it."""
         other = self.claimed is not None and plan.training != self.claimed.identity.training
         return not other and plan.ordinal == self.ordinal
 

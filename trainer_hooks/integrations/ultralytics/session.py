@@ -1,4 +1,4 @@
-"""One training of one rank: what happens at each of the trainer's callbacks, and what is told of it.
+"""One training of one rank: what happens at each of the trainer's callbacks, and what is sent of it.
 
 Nothing here may raise into the trainer but LeaveTraining and, at the start, the exit that a plan demands: attachment.py
 calls every method through the session's fail_open.
@@ -39,12 +39,12 @@ class Session:
         self._guard_acts = guard_acts
         self._counted = Counted()
         self._rank = rank
-        self._started: TrainingStarted | None = None  # until it is told
+        self._started: TrainingStarted | None = None  # until it is sent
         self._phase = ""
         self._epoch_open = False
         self._epoch_began_s = 0.0
         self._finding = ""
-        self._no_means = False  # every batch of the epoch was bad and cured: its means are no sign of damage
+        self._no_means = False  # every batch of the epoch was bad and cured: its means do not show damage
 
     # --- at the start ------------------------------------------------------------------------------------------------
 
@@ -85,7 +85,7 @@ class Session:
             self._send_started(trainer)
 
     def _send_started(self, trainer: Any) -> None:
-        """Tell of the start, once. Some releases learn the names of the loss components from the first batch only."""
+        """Send the start, once. Some releases learn the names of the loss components from the first batch only."""
         if self._started is None:
             return
         message, self._started = self._started, None
@@ -169,7 +169,7 @@ class Session:
     def _enter_phase(self, trainer: Any, phase: str) -> None:
         if phase != self._phase:
             self._phase = phase
-            if self._started is None:  # else it is told right after the start
+            if self._started is None:  # else it is sent right after the start
                 self.probe.event(PhaseChanged(time.time(), trainer.epoch + 1, phase))
 
     # --- batches, orders, the end ------------------------------------------------------------------------------------
