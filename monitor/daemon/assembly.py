@@ -40,8 +40,8 @@ from trainer_hooks.wire import runfolder
 TICK_S = 0.25  # while a run is live
 IDLE_TICK_S = 15.0  # ended runs leave the state after their retention
 RESTART_S = 1.0  # before a part that failed is started again
-EFFECTS_LEFT_S = 2.0  # for effects under way when the daemon leaves; the rest is done at the next start
-SERVERS_LEFT_S = 3.0  # for requests under way
+EFFECTS_LEFT_S = 2.0  # for effects that have begun when the daemon leaves; the rest is carried out at the next start
+SERVERS_LEFT_S = 3.0  # for requests that have begun
 
 log = logging.getLogger("trainwarden.daemon")
 
@@ -64,7 +64,7 @@ class Assembly:
         self._version = importlib.metadata.version("trainwarden")
 
     async def run(self) -> int:
-        """Run until told to leave. Returns the exit code. Raises StoreFailed where the history can't be opened."""
+        """Run until a signal or idleness ends it. Returns the exit code. Raises StoreFailed without a history."""
         store, recalled = open_history(runfolder.state_home())
         with contextlib.closing(store), ThreadPoolExecutor(1, "history") as writer:
             self._clock = SystemClock(max([recalled.fleet.now_s, *(entry.now_s for entry in recalled.entries[-1:])]))
@@ -77,7 +77,7 @@ class Assembly:
                 self._core, store, writer, recalled, self._clock,
                 receivers=self._receivers.names,
                 carry_out=lambda effect: self._effects.start(effect),  # noqa: PLW0108 - made after the pipeline
-                told=lambda: self._deliverer.wake(),  # noqa: PLW0108
+                alerts_stored=lambda: self._deliverer.wake(),  # noqa: PLW0108
                 detected=self._timings.add,
             )  # fmt: skip
             self._make_parts(store.path, recalled)
@@ -126,7 +126,7 @@ class Assembly:
         return self._exit_code(committing)
 
     def _catch_up(self, recalled: Recalled) -> None:
-        """What the history had to do still, then what the run folders tell."""
+        """First the unfinished effects of the history, then what the run folders hold."""
         for trouble in recalled.troubles:
             log.error("%s", trouble)
             self._pipeline.notify("", "critical", trouble)

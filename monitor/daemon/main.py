@@ -34,7 +34,7 @@ class DaemonOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def main(options: DaemonOptions) -> int:
-    """Run the daemon until it is told to leave, or has nothing left to do. Returns the exit code.
+    """Run the daemon until a signal ends it, or it has nothing left to do. Returns the exit code.
 
     73: another daemon has the folder, or another process the port. 78: a folder can't be trusted. 70: the history
     failed under us, and a restart will read what is there. What a person must know goes to stderr in one sentence.

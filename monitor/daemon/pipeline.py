@@ -1,7 +1,7 @@
-"""The one door into the core, and what stands behind it: fold, commit, then act. Edge file: runs in the daemon's loop.
+"""The only way into the core: fold, commit, then carry out. Edge file: runs in the daemon's loop.
 
 Inputs are folded as they come and committed in groups; effects are carried out only after the commit that holds them.
-So a kill at any point loses nothing that anybody was told, and nothing is done that the journal does not know.
+So a kill at any point loses no alert, and no effect is carried out that the journal does not hold.
 (An order that names a plan leaves at once: the plan was committed and written before, and a restart sends it again.)
 """
 
@@ -29,7 +29,7 @@ from monitor.history.recall import Recalled
 from monitor.history.store import OutOfSpace, Store
 from monitor.history.transaction_rows import Commit, OutboxChange, Snapshot
 
-GROUP_S = 0.05  # inputs within this commit together; those that tell or do something do not wait for it
+GROUP_S = 0.05  # inputs within this commit together; those with effects do not wait for it
 SNAPSHOT_S = 60.0
 PENDING_MAX = 20_000  # entries that wait for the disk: about 10 MB; then the hooks keep theirs and count what they drop
 TICKS_HELD = 256  # quiet ticks that wait for company: about a minute
@@ -51,7 +51,7 @@ class Pipeline:
     """Feeds the core, commits to the store and hands effects on.
 
     `receivers` names who hears of a run's alerts; `carry_out` gets each effect but alerts and timeline lines, after
-    its commit; `told` is called when alerts were stored; `detected` gets (run, seconds) of each fold.
+    its commit; `alerts_stored` is called after alerts were stored; `detected` gets (run, seconds) of each fold.
     """
 
     def __init__(
@@ -64,13 +64,14 @@ class Pipeline:
         *,
         receivers: Callable[[str], tuple[str, ...]],
         carry_out: Callable[[Effect], None],
-        told: Callable[[], None],
+        alerts_stored: Callable[[], None],
         detected: Callable[[str, float], None],
     ) -> None:
         self.core = core
         self.outbox = DurableOutbox(recalled.waiting, recalled.alerts_known, recalled.outbox, self._change_outbox)
         self._store, self._writer, self._clock = store, writer, clock
-        self._receivers, self._carry_out, self._told, self._detected = receivers, carry_out, told, detected
+        self._receivers, self._carry_out = receivers, carry_out
+        self._alerts_stored, self._detected = alerts_stored, detected
         self._seq = recalled.seq
         self._timeline = recalled.timeline or int(
             clock.now_s()
@@ -84,7 +85,7 @@ class Pipeline:
         self._snapshot_s = clock.now_s()
         self._stopping = False
 
-    # --- the door ---------------------------------------------------------------------------------------------------
+    # --- inputs -----------------------------------------------------------------------------------------------------
 
     def offer(self, given: Input) -> None:
         """Fold an input now; it is on disk soon."""
@@ -120,7 +121,7 @@ class Pipeline:
 
     def notify(self, run: str, severity: str, text: str) -> None:
         """A line of the daemon's own in the timeline; an empty `run` is for all."""
-        self._tell(run, severity, text, self._clock.now_s())
+        self._add_line(run, severity, text, self._clock.now_s())
         self._note_pending()
 
     def finish(self, effect: Effect) -> None:
@@ -142,7 +143,7 @@ class Pipeline:
     def _file(self, effect: Effect, now_s: float) -> None:
         """Put an effect where the commit keeps it."""
         if isinstance(effect, Say):
-            self._tell(effect.run, effect.severity, effect.text, now_s)
+            self._add_line(effect.run, effect.severity, effect.text, now_s)
             return
         if isinstance(effect, SendOrder) and effect.order.plan:
             self._carry_out(
@@ -157,7 +158,7 @@ class Pipeline:
         if not isinstance(effect, SendOrder):  # the core asks for an order again until it is answered
             self._pending.effects.append(effect)
 
-    def _tell(self, run: str, severity: str, text: str, at_s: float) -> None:
+    def _add_line(self, run: str, severity: str, text: str, at_s: float) -> None:
         self._timeline += 1
         self._pending.timeline.append(TimelineLine(self._timeline, run, at_s, str(severity), text))
 
@@ -166,7 +167,7 @@ class Pipeline:
     async def run(self) -> None:
         """Commit until `stop`, and then once more with a snapshot. Don't cancel it: a commit must be seen through.
 
-        Raises StoreFailed where only a restart can tell what is on disk.
+        Raises StoreFailed where only a restart can find out what is on disk.
         """
         while not self._stopping:
             await self._something.wait()
@@ -208,7 +209,7 @@ class Pipeline:
         await self._after(commit.alerts, bool(commit.timeline), acts, committed)
 
     def _due_snapshot(self, commit: Commit, acts: list[Effect]) -> Snapshot | None:
-        """The state as it is now, where one is due: by time, and whenever people are told or an incident moves."""
+        """The state as it is now, where one is due: by time, and whenever an alert goes out or an incident moves."""
         now_s = self._clock.now_s()
         moved = commit.alerts or any(isinstance(effect, WriteReport) for effect in acts)
         if not moved and now_s < self._snapshot_s + SNAPSHOT_S:
@@ -218,18 +219,18 @@ class Pipeline:
         return Snapshot(self._seq, _encoder.encode(self.core.fleet))
 
     async def _write(self, commit: Commit) -> None:
-        """Write until it is written: on a full disk detection goes on in memory, and nothing is told or done."""
+        """Write until it is written: on a full disk detection goes on in memory, and no effect is carried out."""
         loop = asyncio.get_running_loop()
-        told = False
+        logged = False
         while True:
             try:
                 await loop.run_in_executor(self._writer, self._store.commit, commit)
             except OutOfSpace as error:
                 if self._stopping:
                     raise StoreFailed(f"leaving with {len(commit.entries)} inputs not stored: {error}") from error
-                if not told:
+                if not logged:
                     log.error("nothing can be stored (%s); detection goes on, alerts and actions wait for space", error)  # noqa: TRY400
-                told = True
+                logged = True
                 await asyncio.sleep(SPACE_RETRY_S)
             else:
                 return
@@ -239,7 +240,7 @@ class Pipeline:
     ) -> None:
         if alerts:
             self.outbox.add(alerts)
-            self._told()
+            self._alerts_stored()
         for call in committed:
             call()
         for effect in acts:

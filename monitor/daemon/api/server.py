@@ -1,6 +1,6 @@
 """Two servers over one API: everything on a Unix socket that only its user may open, reads on a port of the loopback.
 
-An edge file: binds sockets. Loopback is no boundary (web pages reach it by rebinding a name), so the port answers only
+An edge file: binds sockets. Loopback is not a boundary (web pages reach it by rebinding a name): the port answers only
 to its own names, gives no cross-origin leave, and changes nothing.
 """
 

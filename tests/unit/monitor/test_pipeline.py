@@ -42,7 +42,8 @@ class Bench:
         self.writer = ThreadPoolExecutor(1)
         self.pipeline = Pipeline(
             self.core, store, self.writer, self.recalled, self.clock,
-            receivers=lambda _: ("ops",), carry_out=self._act, told=self._tell, detected=lambda _run, _seconds: None,
+            receivers=lambda _: ("ops",), carry_out=self._act, alerts_stored=self._tell,
+            detected=lambda _run, _seconds: None,
         )  # fmt: skip
 
     def _act(self, effect: Effect) -> None:
