@@ -49,11 +49,11 @@ def _evidence(cause: Cause) -> list[str]:
 
 
 def _weight(cause: Cause) -> str:
-    return next(words for least, words in EVIDENCE if cause.score >= least)
+    return next(text for least, text in EVIDENCE if cause.score >= least)
 
 
 def _how_large(shift: Shift) -> str:
-    return next(words for least, words in LARGE if abs(shift.effect) >= least)
+    return next(text for least, text in LARGE if abs(shift.effect) >= least)
 
 
 def what_changed(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> list[str]:

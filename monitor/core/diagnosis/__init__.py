@@ -9,9 +9,9 @@ import msgspec
 
 from monitor.core.diagnosis.case import Case, case_of, case_of_finding
 from monitor.core.diagnosis.position_text import where
-from monitor.core.diagnosis.remarks import memory, notes
+from monitor.core.diagnosis.remarks import memory, remarks
 from monitor.core.diagnosis.shifts import shifts
-from monitor.core.diagnosis.verdict import in_words, verdict, weigh
+from monitor.core.diagnosis.verdict import cause_text, verdict, weigh
 from monitor.core.format import batches, number
 from monitor.core.model import Diagnosis, Finding, Incident
 from monitor.core.state.run import TrainingState
@@ -22,7 +22,7 @@ REFERENCE_LEFT_BATCHES = 64  # that must still be at hand before the onset, or t
 def diagnose(training: TrainingState, incident: Incident) -> Diagnosis:
     """The diagnosis of an incident as its run is now.
 
-    Once the batches around the onset are gone only what is kept for longer is told anew: what drove memory.
+    Once the batches around the onset are gone only what is kept for longer is written anew: what drove memory.
     """
     case = case_of(training, incident)
     known = incident.diagnosis
@@ -45,10 +45,10 @@ def _of(case: Case) -> Diagnosis:
         onset=case.onset,
         onset_text=_dated(case),
         verdict=found.family if found else "",
-        text=in_words(causes, found),
+        text=cause_text(causes, found),
         causes=causes,
         shifts=shifts(case),
-        notes=notes(case),
+        notes=remarks(case),
         memory=memory(case),
     )
 

@@ -186,8 +186,8 @@ class Case:
         return [b for b in self.bad if b.nonfinite & mask]
 
     def setting(self, name: str) -> float | None:
-        """A hyperparameter as a number; None: not told, or written in words."""
-        text = self.words(name)
+        """A hyperparameter as a number; None: not sent, or a word."""
+        text = self.setting_text(name)
         try:
             number = float(text)
         except ValueError:
@@ -199,8 +199,8 @@ class Case:
         """What the framework of this training is."""
         return framework_named(self.started.framework if self.started else "")
 
-    def words(self, name: str) -> str:
-        """A hyperparameter as it was told; empty: it was not."""
+    def setting_text(self, name: str) -> str:
+        """A hyperparameter as it was sent; empty: it was not."""
         return self.started.settings.get(name, "") if self.started else ""
 
     @cached_property
@@ -211,7 +211,7 @@ class Case:
         return [s for generation, s in log if generation == self.first.generation and (s.epoch, s.batch) >= first]
 
     def found(self, *detectors: str) -> list[Finding]:
-        """What these detectors said about this time."""
+        """What these detectors reported about this time."""
         return [f for f in (*self.findings, *self.training.findings) if f.detector in detectors and self._about(f)]
 
     def _about(self, finding: Finding) -> bool:

@@ -209,7 +209,7 @@ FAMILIES = (
     Family(
         "hardware", "a hardware fault", NUMBERS | {"speed", "hang", "rank"},
         (
-            Item(4.5, state.hardware_said),
+            Item(4.5, state.hardware_errors),
             Item(2.5, state.one_rank),
             Item(-2.0, state.every_rank),
             Item(-2.0, data.same_sample),

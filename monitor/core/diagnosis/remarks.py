@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 from monitor.core.diagnosis.case import Case
-from monitor.core.diagnosis.evidence.memory import main_rise, record, steady_rises, told
+from monitor.core.diagnosis.evidence.memory import main_rise, record, rise_text, steady_rises
 from monitor.core.diagnosis.rates import followed_plan, high_groups, warm_up
 from monitor.core.format import batches, name, number
 
 
-def notes(case: Case) -> tuple[str, ...]:
+def remarks(case: Case) -> tuple[str, ...]:
     """Sentences; none where nothing is known."""
     return tuple(text for ask in (_plan, _biases, _warm_up) if (text := ask(case)))
 
@@ -24,10 +24,10 @@ def memory(case: Case) -> str:
     found = record(rise)
     if found is not None:
         more = f"{number(found.now)} in that batch, against {number(found.before)} at most in every batch before"
-        return f"What drove memory: {told(rise)}, and {found.words} was {more}. It is not a sign of the trouble."
+        return f"What drove memory: {rise_text(rise)}, and {found.label} was {more}. It is not a sign of the trouble."
     if rise.at.batch == 0:
-        return f"What drove memory: {told(rise)}, by what lies between two epochs (validation, saving)."
-    return f"Memory: {told(rise)}; no recorded value of that batch was larger than before."
+        return f"What drove memory: {rise_text(rise)}, by what lies between two epochs (validation, saving)."
+    return f"Memory: {rise_text(rise)}; no recorded value of that batch was larger than before."
 
 
 def _plan(case: Case) -> str:
@@ -42,8 +42,8 @@ def _plan(case: Case) -> str:
 def _biases(case: Case) -> str:
     """Groups far above the base rate: in some trainers the biases warm up *down* from a higher one."""
     base = case.framework.settings.learning_rate
-    said = [f"Group {name(g)} stood at {number(r)}, {math.floor(m)} times {base}" for g, r, m in high_groups(case)]
-    return f"{'; '.join(said)} ({number(case.setting(base) or 0.0)})." if said else ""
+    groups = [f"Group {name(g)} stood at {number(r)}, {math.floor(m)} times {base}" for g, r, m in high_groups(case)]
+    return f"{'; '.join(groups)} ({number(case.setting(base) or 0.0)})." if groups else ""
 
 
 def _warm_up(case: Case) -> str:

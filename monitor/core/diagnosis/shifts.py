@@ -10,7 +10,7 @@ from monitor.core.diagnosis.evidence.data import at_the_epochs_edge, same_sample
 from monitor.core.diagnosis.evidence.memory import MIB, main_rise
 from monitor.core.diagnosis.evidence.rate import changes_before
 from monitor.core.diagnosis.evidence.rise import all_components
-from monitor.core.diagnosis.evidence.state import first_tensor, hardware_said, one_rank, right_after_resume
+from monitor.core.diagnosis.evidence.state import first_tensor, hardware_errors, one_rank, right_after_resume
 from monitor.core.diagnosis.rates import jump
 from monitor.core.diagnosis.robust import SHARP, median, shift
 from monitor.core.diagnosis.signal_samples import LOSS, PLAIN, RESERVED, Quantity
@@ -27,7 +27,7 @@ BAD_EFFECT_MIN = 6.0  # of single bad batches: one value in 64 is 3 spreads away
 FACTS = (
     ("sample", same_sample),
     ("rank", one_rank),
-    ("device", hardware_said),
+    ("device", hardware_errors),
     ("tensor", first_tensor),
     ("phase", at_the_epochs_edge),
     ("phase", right_after_resume),
@@ -94,8 +94,8 @@ def _unit(quantity: Quantity, value: float) -> str:
     return f"{number(value)} {quantity.unit}".strip()
 
 
-def _capital(words: str) -> str:
-    return words[0].upper() + words[1:]
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _of_rates(case: Case) -> list[Shift]:

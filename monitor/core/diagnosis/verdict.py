@@ -38,7 +38,7 @@ def verdict(causes: tuple[Cause, ...]) -> Cause | None:
     return causes[0] if causes[0].score - runner_up >= LEAD_MIN else None
 
 
-def in_words(causes: tuple[Cause, ...], found: Cause | None) -> str:
+def cause_text(causes: tuple[Cause, ...], found: Cause | None) -> str:
     """The verdict in a sentence."""
     if found is not None:
         return f"Likely cause: {found.title}."

@@ -67,22 +67,22 @@ def extreme_shape(case: Case) -> str:
 
 def other_mix(case: Case) -> str:
     """Batches since the onset are of another kind than those before."""
-    said = []
+    kinds = []
     for quantity in SHAPES:
         before, after = case.numbers(quantity, "before"), case.numbers(quantity, "after")
         if min(len(before), len(after)) < MIX_BATCHES:
             continue
         effect, delta = shift(before, after)
         if abs(effect) >= MIX_SHIFT and abs(delta) >= MIX_DELTA:
-            said.append(quantity.label)
-    return f"batches are of another kind since: {', '.join(said)}" if said else ""
+            kinds.append(quantity.label)
+    return f"batches are of another kind since: {', '.join(kinds)}" if kinds else ""
 
 
 def same_mix(case: Case) -> str:
-    """They are of the same kind, as far as is told."""
-    told = [m for m in SHAPES if len(case.numbers(m, "before")) >= MIX_BATCHES]
+    """They are of the same kind, as far as is known."""
+    known = [m for m in SHAPES if len(case.numbers(m, "before")) >= MIX_BATCHES]
     enough = len(case.after) >= MIX_BATCHES
-    return "batches are of the same kind as before" if told and enough and not other_mix(case) else ""
+    return "batches are of the same kind as before" if known and enough and not other_mix(case) else ""
 
 
 def loss_stepped(case: Case) -> str:

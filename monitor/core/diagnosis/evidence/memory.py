@@ -28,7 +28,7 @@ GROWTH_MIN = 0.01  # of the level, over the line
 class Record:
     """A property of the batch at a rise that was larger than in any batch before."""
 
-    words: str
+    label: str
     before: int
     now: int
 
@@ -52,7 +52,7 @@ def _added(rise: MemoryRise) -> int:
 
 
 def record(rise: MemoryRise) -> Record | None:
-    """What was larger in that batch than in any before it; None: nothing that is told."""
+    """What was larger in that batch than in any before it; None: nothing that is known."""
     pairs = (
         ("the largest instance count of any one image", rise.shape_before.instances_max, rise.shape.instances_max),
         ("the image size", rise.shape_before.image_size, rise.shape.image_size),
@@ -62,7 +62,7 @@ def record(rise: MemoryRise) -> Record | None:
     return max(found, key=lambda r: r.now / max(r.before, 1), default=None)
 
 
-def told(rise: MemoryRise) -> str:
+def rise_text(rise: MemoryRise) -> str:
     """From where to where, and when."""
     return f"reserved memory went from {rise.before // MIB:,} to {rise.after // MIB:,} MiB at {where(rise.at)}"
 
@@ -73,17 +73,23 @@ def fullest_batch(case: Case) -> str:
     found = record(rise) if rise else None
     if rise is None or found is None:
         return ""
-    return f"{told(rise)}, where {found.words} was {number(found.now)}, against {number(found.before)} at most before"
+    return (
+        f"{rise_text(rise)}, where {found.label} was {number(found.now)}, against {number(found.before)} at most before"
+    )
 
 
 def no_record(case: Case) -> str:
     """The batch of the main rise was as others."""
     rise = main_rise(case)
-    return f"{told(rise)}, in a batch no larger than others" if rise and known_shape(rise) and not record(rise) else ""
+    return (
+        f"{rise_text(rise)}, in a batch no larger than others"
+        if rise and known_shape(rise) and not record(rise)
+        else ""
+    )
 
 
 def known_shape(rise: MemoryRise) -> bool:
-    """True where the hook told how large batches are."""
+    """True where the hook reported how large batches are."""
     shape = rise.shape_before
     return any(v is not None for v in (shape.instances_max, shape.image_size, shape.sequence_length))
 
@@ -93,13 +99,13 @@ def between_epochs(case: Case) -> str:
     rise = main_rise(case)
     if rise is None or (rise.at.batch > 0 and rise.phase in (Phase.TRAIN, Phase.IDLE)):
         return ""
-    return f"{told(rise)}: between two epochs, where validation and saving take memory of their own"
+    return f"{rise_text(rise)}: between two epochs, where validation and saving take memory of their own"
 
 
 def within_an_epoch(case: Case) -> str:
     """It rose in the middle of training."""
     rise = main_rise(case)
-    return f"{told(rise)}, amid training" if rise and not between_epochs(case) else ""
+    return f"{rise_text(rise)}, amid training" if rise and not between_epochs(case) else ""
 
 
 def steady_rises(case: Case) -> str:
@@ -116,7 +122,7 @@ def steady_rises(case: Case) -> str:
 def one_step(case: Case) -> str:
     """One step did it."""
     rise = main_rise(case)
-    return f"{told(rise)}, most of all it rose in one step" if rise else ""
+    return f"{rise_text(rise)}, most of all it rose in one step" if rise else ""
 
 
 def straight_line(case: Case) -> str:

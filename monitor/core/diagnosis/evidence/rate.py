@@ -46,8 +46,12 @@ def near_warm_up_end(case: Case) -> str:
         off = place.done - place.ends
         side = f"{batches(abs(off))} {'after' if off >= 0 else 'before'}"
         return f"warm-up ended {'right there' if off == 0 else 'close by'}: the onset is {side} its end"
-    told = [c for c in changes_before(case) if c.reason == "warm-up ended"] if place is None else []
-    return f"the trainer told that warm-up ended at batch {told[-1].batch:,} of epoch {told[-1].epoch}" if told else ""
+    ended = [c for c in changes_before(case) if c.reason == "warm-up ended"] if place is None else []
+    return (
+        f"the trainer reported that warm-up ended at batch {ended[-1].batch:,} of epoch {ended[-1].epoch}"
+        if ended
+        else ""
+    )
 
 
 def far_from_warm_up_end(case: Case) -> str:
@@ -71,10 +75,10 @@ def rate_at_its_highest(case: Case) -> str:
 
 def no_clip(case: Case) -> str:
     """The settings say that gradients are not clipped: a hook that tells no clip says nothing."""
-    told = [key for key in CLIPS if key in (case.started.settings if case.started else {})]
-    if any(b.clip_norm for b in case.recent) or not told or any(case.setting(key) for key in told):
+    keys = [key for key in CLIPS if key in (case.started.settings if case.started else {})]
+    if any(b.clip_norm for b in case.recent) or not keys or any(case.setting(key) for key in keys):
         return ""
-    return f"gradients are not clipped ({told[0]}: {name(case.words(told[0]))})"
+    return f"gradients are not clipped ({keys[0]}: {name(case.setting_text(keys[0]))})"
 
 
 def clipped(case: Case) -> str:
@@ -85,14 +89,16 @@ def clipped(case: Case) -> str:
 
 def adam(case: Case) -> str:
     """An optimizer that divides by its second moment."""
-    told = case.words("optimizer").lower() or case.words("optim").lower()
-    return f"the optimizer ({name(told)}) divides by its second moment" if any(a in told for a in ADAM) else ""
+    optimizer = case.setting_text("optimizer").lower() or case.setting_text("optim").lower()
+    return (
+        f"the optimizer ({name(optimizer)}) divides by its second moment" if any(a in optimizer for a in ADAM) else ""
+    )
 
 
 def not_adam(case: Case) -> str:
     """One that has none."""
-    told = case.words("optimizer").lower() or case.words("optim").lower()
-    return f"the optimizer ({name(told)}) has no second moment" if told in ("sgd", "musgd", "muon") else ""
+    optimizer = case.setting_text("optimizer").lower() or case.setting_text("optim").lower()
+    return f"the optimizer ({name(optimizer)}) has no second moment" if optimizer in ("sgd", "musgd", "muon") else ""
 
 
 def quiet_before(case: Case) -> str:
@@ -105,8 +111,8 @@ def quiet_before(case: Case) -> str:
 
 def changed_by_hand(case: Case) -> str:
     """A setting changed shortly before, and the trainer gives no reason."""
-    told = [c for c in changes_before(case, SOON_BATCHES) if _news(case, c) and c.name not in BOUNDARIES]
-    return "; ".join(_sentence(c) for c in told[-3:])
+    changes = [c for c in changes_before(case, SOON_BATCHES) if _news(case, c) and c.name not in BOUNDARIES]
+    return "; ".join(_sentence(c) for c in changes[-3:])
 
 
 def _news(case: Case, change: SettingChanged) -> bool:
@@ -125,8 +131,8 @@ def _trifle(old: str, new: str) -> bool:
 
 def rate_changed_by_hand(case: Case) -> str:
     """The same, of a learning rate."""
-    told = [c for c in changes_before(case, SOON_BATCHES) if _news(case, c) and c.name.startswith(RATE)]
-    return f"somebody changed the rate: {_sentence(told[-1])}" if told else ""
+    changes = [c for c in changes_before(case, SOON_BATCHES) if _news(case, c) and c.name.startswith(RATE)]
+    return f"somebody changed the rate: {_sentence(changes[-1])}" if changes else ""
 
 
 def nothing_changed_by_hand(case: Case) -> str:
@@ -143,14 +149,14 @@ def restarted_otherwise(case: Case) -> str:
         return ""
     old, new = starts[0].settings, starts[1].settings
     other = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
-    said = ", ".join(f"{name(k)} {name(old.get(k, '-'))} -> {name(new.get(k, '-'))}" for k in other[:3])
-    return f"it was started with other settings than before: {said}" if other else ""
+    changed = ", ".join(f"{name(k)} {name(old.get(k, '-'))} -> {name(new.get(k, '-'))}" for k in other[:3])
+    return f"it was started with other settings than before: {changed}" if other else ""
 
 
 def boundary_before(case: Case) -> str:
     """The data changed shortly before, as declared."""
-    told = [c for c in changes_before(case) if c.name in BOUNDARIES]
-    return f"{_sentence(told[-1])}" if told else ""
+    boundaries = [c for c in changes_before(case) if c.name in BOUNDARIES]
+    return f"{_sentence(boundaries[-1])}" if boundaries else ""
 
 
 def changes_before(case: Case, within: int = BY_HAND_BATCHES) -> list[SettingChanged]:

@@ -13,7 +13,7 @@ from trainer_hooks.wire.messages import Nonfinite
 PEAK = 10.0  # times the level (facts: x 10 to x 3,000 before the NaN)
 COLLAPSED = 0.1  # times the level, loss and norm
 LEAD_RATIO = 10.0
-SOON_BATCHES = 4  # in which the first norm is told, where gradients are gathered over some
+SOON_BATCHES = 4  # in which the first norm is sent, where gradients are gathered over some
 ALL_BAD_MIN = 4
 ALONE_SHARE = 1.0 / 3.0  # of the good ones around them
 SPIKES_BEFORE = 2

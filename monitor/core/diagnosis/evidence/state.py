@@ -177,10 +177,10 @@ def _resumed(case: Case) -> bool:
     return case.started is not None and (case.started.start_epoch > 1 or bool(case.started.plan_id))
 
 
-def hardware_said(case: Case) -> str:
+def hardware_errors(case: Case) -> str:
     """The device reported errors that no program causes; that NVML itself is in trouble says nothing of the numbers."""
-    told = [f for f in case.found("gpu_errors") if f.severity is not Severity.INFO]
-    found = [f for f in told if ERRORS.search(f.summary)]
+    alarms = [f for f in case.found("gpu_errors") if f.severity is not Severity.INFO]
+    found = [f for f in alarms if ERRORS.search(f.summary)]
     return f"the device reports errors: {found[-1].summary[:160]}" if found else ""
 
 
