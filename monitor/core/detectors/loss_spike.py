@@ -11,7 +11,7 @@ from monitor.core.model import Finding, Severity
 from monitor.core.state.signals import NEAR, SHORT_SAMPLES, Signal
 from monitor.core.state.view import RunView
 
-Judged = tuple[Severity, str]
+Assessed = tuple[Severity, str]
 
 
 class LossSpikeConfig(DetectorConfig):
@@ -71,10 +71,10 @@ def loss_spike(run: RunView, config: LossSpikeConfig) -> Finding | None:
         return None
     if loss.seen < config.warmup_batches and not loss.above_all_before:
         return None
-    judged = _judged(run, loss, config)
-    if judged is None:
+    assessed = _assess(run, loss, config)
+    if assessed is None:
         return None
-    severity, how = judged
+    severity, how = assessed
     level, now = loss.unscaled(loss.level), loss.unscaled(loss.scaled)
     return run.finding(
         "loss_spike",
@@ -88,7 +88,7 @@ def loss_spike(run: RunView, config: LossSpikeConfig) -> Finding | None:
     )
 
 
-def _judged(run: RunView, loss: Signal, config: LossSpikeConfig) -> Judged | None:
+def _assess(run: RunView, loss: Signal, config: LossSpikeConfig) -> Assessed | None:
     if loss.streak >= config.wait_batches and loss.sustained:
         if loss.streak % config.wait_batches:
             return None

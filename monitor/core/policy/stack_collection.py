@@ -29,7 +29,7 @@ WAIT_S = 25.0  # for a look from outside: py-spy has 10 s, and each part after i
 TAKEN_MAX = 64  # stacks of one rank that are kept: with the two limits below 1 MB of state at the very most
 THREADS_KEPT = 8
 TEXT_CHARS_KEPT = 2_000  # of one thread, its innermost frames
-SAID_CHARS_MAX = 200
+STOOD_CHARS_MAX = 200
 WORKER = "worker process "  # begins the text of a loader's worker
 STOOD_FRAMES = 3  # of the main thread, beside its last one, in one line for people
 
@@ -164,7 +164,7 @@ def stood(threads: tuple[str, ...]) -> str:
     lines = threads[0].splitlines()[1:] if threads else []
     frames = [line.strip() for line in reversed(lines) if line.strip()]
     named = [frame for frame in frames[1:] if not _of_python(frame)]
-    return " < ".join([*frames[:1], *named[:STOOD_FRAMES]])[:SAID_CHARS_MAX] or "an unknown place"
+    return " < ".join([*frames[:1], *named[:STOOD_FRAMES]])[:STOOD_CHARS_MAX] or "an unknown place"
 
 
 def _of_python(frame: str) -> bool:

@@ -203,7 +203,7 @@ def _memory(_run: RunState, rank: RankState) -> Iterator[tuple[str, float | None
         yield kind, rank.last.values.get(f"memory_{kind}") if rank.last else None
 
 
-def _judged(run: RunState) -> list[tuple[CheckpointState, Verdict]]:
+def _assessed(run: RunState) -> list[tuple[CheckpointState, Verdict]]:
     rules = Policy.model_validate_json(run.policy).rollback
     return [
         (c, trust.judge(c, each, rules)[0])
@@ -214,12 +214,12 @@ def _judged(run: RunState) -> list[tuple[CheckpointState, Verdict]]:
 
 
 def _checkpoints(run: RunState, _around: Around) -> Series:
-    verdicts = [verdict for _, verdict in _judged(run)]
+    verdicts = [verdict for _, verdict in _assessed(run)]
     return [((str(verdict),), verdicts.count(verdict)) for verdict in Verdict]
 
 
 def _checkpoint_age(run: RunState, around: Around) -> float | None:
-    saved = [checkpoint.saved_s for checkpoint, verdict in _judged(run) if verdict is Verdict.CLEAN]
+    saved = [checkpoint.saved_s for checkpoint, verdict in _assessed(run) if verdict is Verdict.CLEAN]
     return max(around.now_s - max(saved), 0.0) if saved and not run.ended else None
 
 
