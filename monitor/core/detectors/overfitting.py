@@ -57,9 +57,9 @@ def overfitting(run: RunView, config: OverfittingConfig) -> Finding | None:
     rows = run.training.epochs[-ROWS_MAX:]
     rows = [r for r in rows if r.generation == run.at.generation and r.status == EpochStatus.ENDED]
     name, worth = ("fitness", _fitness) if any(_fitness(r) is not None for r in rows) else ("validation loss", _loss)
-    fitted = [(row, value) for row in rows if (value := worth(row)) is not None]
-    found = _worse_by(fitted, config)
-    if found is None or _worse_by(fitted[:-stride], config) is not None:
+    rated = [(row, value) for row in rows if (value := worth(row)) is not None]
+    found = _worse_by(rated, config)
+    if found is None or _worse_by(rated[:-stride], config) is not None:
         return None
     best, by = found
     return run.finding(
@@ -87,9 +87,9 @@ def _losses_of(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in names if "loss" in name.lower() and "train" not in name.lower())
 
 
-def _worse_by(fitted: list[tuple[EpochRow, float]], config: OverfittingConfig) -> tuple[EpochRow, float] | None:
+def _worse_by(rated: list[tuple[EpochRow, float]], config: OverfittingConfig) -> tuple[EpochRow, float] | None:
     """The best epoch, and the share by which the last ones are worse; None: they are not."""
-    rows, values = [row for row, _ in fitted], [value for _, value in fitted]
+    rows, values = [row for row, _ in rated], [value for _, value in rated]
     smooth = _smooth(values)
     best = max(range(len(smooth)), key=smooth.__getitem__, default=0)
     if len(smooth) <= config.epochs or len(smooth) - 1 - best < config.epochs:
