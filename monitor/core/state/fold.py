@@ -71,10 +71,10 @@ def forget_ended(fleet: Fleet) -> None:
 
 def fold(run: RunState, given: Input, now_s: float) -> Folded:  # noqa: C901, PLR0911, PLR0912 - one case an input
     """Take one input about `run` in."""
+    if isinstance(given, RecordArrived):
+        return _record(run, given, now_s)
     training = run.training
     match given:
-        case RecordArrived():
-            return _record(run, given, now_s)
         case Tick():
             for each in run.trainings.values():
                 if run.trains(each):
@@ -145,9 +145,7 @@ def _batch(run: RunState, training: TrainingState, rank: RankState, batch: Batch
     if bad and rank.rank == 0:
         fold_bad(training, before, batch.counts.batches)
     down_s = _resume(run, now_s) if first else 0.0
-    return Folded(
-        run, training, rank=rank, batch=batch, new_batches=new, bad_batches=bad, first_batch=first, downtime_s=down_s
-    )
+    return Folded(run, training, False, False, rank, batch, new, bad, first, down_s)  # noqa: FBT003 - a batch's cost
 
 
 def _resume(run: RunState, now_s: float) -> float:

@@ -41,7 +41,9 @@ def fold_interval(training: TrainingState, leader: RankState, now_s: float) -> N
     """A batch of the leading rank has come; call it before the batch is folded."""
     kind, since_s = awaited(training, leader), silent_since_s(training, leader)
     if since_s:
-        training.longest_s[kind] = max(training.longest_s.get(kind, 0.0), now_s - since_s)
+        silent_s, longest = now_s - since_s, training.longest_s.get(kind)
+        if longest is None or silent_s > longest:
+            training.longest_s[kind] = max(longest or 0.0, silent_s)
     training.pauses = 0
 
 
