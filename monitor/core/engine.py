@@ -107,7 +107,7 @@ class Core:
         rank, training = folded.rank, folded.training
         if rank is None or folded.bad_batches or batch.nonfinite & DAMAGE:
             return False
-        if rank.rank == 0 and not is_quiet(training, policy, folded.new_batches):
+        if rank.rank == 0 and not is_quiet(training, policy, batch.counts.batches, folded.new_batches):
             return False
         return not self._asked(folded.run, policy, Moment.BATCH, occasions(rank.learned, batch))
 

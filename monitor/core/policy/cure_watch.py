@@ -34,12 +34,17 @@ def on_batch(tx: Transaction, batch: BatchEnded, *, new: int, bad: int) -> None:
         _progress(tx, incident, batch, new, bad)
 
 
-def is_quiet(training: TrainingState, policy: Policy, new: int) -> bool:
-    """True where `on_batch` has nothing to do about a finite batch of rank 0, `new` after the record before."""
-    if training.ledger.incident is not None or training.ledger.suspicion_s is not None:
+def is_quiet(training: TrainingState, policy: Policy, count: int, new: int) -> bool:
+    """True where `on_batch` has nothing to do about finite batch `count` of rank 0, `new` after the record before."""
+    ledger, checkpoints = training.ledger, training.checkpoints
+    if ledger.incident is not None or ledger.suspicion_s is not None:
         return False
-    newest = training.checkpoints[-1] if training.checkpoints else None
-    return newest is None or not _may_be_proven(training, newest, policy.rollback.healthy_batches + new)
+    if not checkpoints:
+        return True
+    newest, needed = checkpoints[-1], policy.rollback.healthy_batches + new
+    if count - newest.count >= needed and count - training.last_bad >= needed:
+        return True  # it was proven before; the rest is for the few hundred batches after a save
+    return not _may_be_proven(training, newest, needed)
 
 
 def _may_be_proven(training: TrainingState, checkpoint: CheckpointState, needed: int) -> bool:

@@ -39,7 +39,7 @@ RANKS_MAX = 4096  # of one training
 TRAININGS_MAX = 4096  # of one run: a search over settings with a training each
 
 
-class Folded(msgspec.Struct, frozen=True):
+class Folded(msgspec.Struct, frozen=True, gc=False):  # nothing refers back to it
     """What one input changed. The defaults say that it is not that kind of input, or nothing new."""
 
     run: RunState
@@ -145,7 +145,7 @@ def _batch(run: RunState, training: TrainingState, rank: RankState, batch: Batch
     if bad and rank.rank == 0:
         fold_bad(training, before, batch.counts.batches)
     down_s = _resume(run, now_s) if first else 0.0
-    return Folded(run, training, False, False, rank, batch, new, bad, first, down_s)  # noqa: FBT003 - a batch's cost
+    return Folded(run, training, False, False, rank, batch, new, bad, first, down_s)
 
 
 def _resume(run: RunState, now_s: float) -> float:

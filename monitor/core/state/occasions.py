@@ -69,7 +69,7 @@ def _of_times(learned: Learned, signals: dict[str, Signal]) -> int:
     found, pace = TIME, learned.pace
     if (took := signals.get("batch_s")) is not None and not took.seen % 16:
         found |= TIMES_16
-    if (waits := signals.get("wait_share")) is not None and not waits.seen % 32:
+    if (waits := signals.get("wait_share")) is not None and waits.seen and not waits.seen % 32:
         found |= WAITS_32
     return found if pace.block and pace.epoch_blocks else found | BLOCK_ENDED
 
