@@ -98,7 +98,8 @@ class Effects:
                     self._offer(await off_loop(_write_plan, effect))
                 case ExamineCheckpoint():
                     vault = Vault(run_folder(effect.run))
-                    self._offer(await off_loop(vault.examine, effect.manifest, effect.digest, effect.run))
+                    asked = effect.manifest, effect.digest, effect.run, effect.training
+                    self._offer(await off_loop(vault.examine, *asked))
                 case KeepCheckpoints():
                     await off_loop(Vault(run_folder(effect.run)).keep, effect.digests)
                 case WriteReport():

@@ -126,9 +126,10 @@ def unreported_checkpoints(run: RunState, pending: list[Effect]) -> list[Examine
         if name in known:
             continue
         try:
-            digest = runfolder.read(folder.spool / name, Manifest).digest
+            manifest = runfolder.read(folder.spool / name, Manifest)
         except RunFolderError as error:
             log.warning("run %s: a checkpoint copy is passed over: %s", run.spec.run, error)
         else:
-            found.append(ExamineCheckpoint(f"{run.spec.run}/unreported/{name}", run.spec.run, name, digest))
+            id_ = f"{run.spec.run}/unreported/{name}"
+            found.append(ExamineCheckpoint(id_, run.spec.run, name, manifest.digest, manifest.training))
     return found

@@ -67,12 +67,15 @@ class Vault:
             spooled.unlink(missing_ok=True)
         return manifest, self._folder.vault / manifest.file
 
-    def examine(self, manifest_name: str, digest: str, run: str) -> CheckpointExamined:
-        """Adopt the copy and examine it in a child process. Every failure is an UNVERIFIED with its reason."""
+    def examine(self, manifest_name: str, digest: str, run: str, training: int = 1) -> CheckpointExamined:
+        """Adopt the copy and examine it in a child process. Every failure is an UNVERIFIED with its reason.
+
+        `training` is who asks: a copy that cannot be adopted has no manifest to say it.
+        """
         try:
             manifest, path = self.adopt(manifest_name)
         except (VaultError, OSError) as error:
-            return _not_adopted(run, digest, str(error))
+            return _not_adopted(run, digest, training, str(error))
         if manifest.run != run or manifest.digest != digest:
             found = verify.Examination(
                 verdict=Verdict.UNVERIFIED,
@@ -256,11 +259,11 @@ def _good_news(found: verify.Examination) -> tuple[str, ...]:
     return (f"the bytes are those of the save, and every number of its {found.tensors} tensors is as it should be",)
 
 
-def _not_adopted(run: str, digest: str, reason: str) -> CheckpointExamined:
-    """A result for a copy nobody could take: its manifest holds the digest and nothing else that is known."""
+def _not_adopted(run: str, digest: str, training: int, reason: str) -> CheckpointExamined:
+    """A result for a copy nobody could take: its manifest holds only the digest and who asked."""
     nothing = Manifest(
         run=run, generation=0, rank=0, ordinal=0, serial=0, file="", source="", digest=digest, size=0, epoch=0,
-        batches=0, nonfinite_batches=0, is_best=False, saved_s=0.0,
+        batches=0, nonfinite_batches=0, is_best=False, saved_s=0.0, training=training,
     )  # fmt: skip
     return CheckpointExamined(
         run=run, manifest=nothing, path="", verdict=Verdict.UNVERIFIED, reasons=(reason[:400],), seconds=0.0
