@@ -25,6 +25,7 @@ from monitor.core.model import (
     HardwareSeen,
     Input,
     Output,
+    RecordArrived,
     RunOpened,
     Severity,
     Tick,
@@ -64,11 +65,12 @@ class Core:
             return NOTHING
         fleet.seq = entry.seq
         fleet.now_s = max(fleet.now_s, entry.now_s)
-        if isinstance(given, RunOpened):
-            open_run(fleet, given)
-            return NOTHING
-        if isinstance(given, Tick):
-            return self._tick(given)
+        if not isinstance(given, RecordArrived):  # nearly all of them are records
+            if isinstance(given, RunOpened):
+                open_run(fleet, given)
+                return NOTHING
+            if isinstance(given, Tick):
+                return self._tick(given)
         run = fleet.runs.get(given.run)
         return NOTHING if run is None else self._take(run, given)
 
