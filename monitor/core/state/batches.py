@@ -34,10 +34,12 @@ def fold_batch(training: TrainingState, rank: RankState, batch: BatchEnded, now_
     if counts.batches <= before.batches:
         return 0
     position = Position(training.generation, batch.epoch, batch.batch, counts.batches)
-    bad = max(counts.nonfinite_batches - before.nonfinite_batches, 0)
+    bad = counts.nonfinite_batches - before.nonfinite_batches
+    bad = max(bad, 0)
     if rank.rank == 0:
         fold_epoch(training, before, batch, now_s)
-        _fold_times(training.totals, batch.batch_s, batch.data_wait_s)
+        if batch.batch_s is not None or batch.data_wait_s is not None:
+            _fold_times(training.totals, batch.batch_s, batch.data_wait_s)
         fold_interval(training, rank, now_s)
     overflows = counts.scaler_overflows - before.scaler_overflows
     rank.counts, rank.last_batch_s = counts, now_s

@@ -36,11 +36,11 @@ CLIMB_DRIFT = 150.0  # in spreads: it has risen for dozens of steps
 
 def occasions(learned: Learned, batch: BatchEnded) -> int:
     """The bits of a batch that has just been folded in."""
-    found, signals = 0 if batch.counts.batches % 64 else EVERY_64, learned.signals
-    if (loss := signals.get("loss")) is not None:
-        found |= _of_loss(loss)
-    if batch.grad_norm is not None and (norm := signals.get("grad_norm")) is not None:
-        found |= _of_norm(norm)
+    found = 0 if batch.counts.batches % 64 else EVERY_64
+    if signals := learned.signals:
+        found |= _of_values(signals["loss"], signals["grad_norm"] if batch.grad_norm is not None else None)
+    elif batch.grad_norm is not None:
+        found |= NORM
     if batch.batch_s is not None:
         found |= _of_times(learned, signals)
     if batch.memory_reserved is not None or batch.memory_allocated is not None:
@@ -50,19 +50,21 @@ def occasions(learned: Learned, batch: BatchEnded) -> int:
     return found if batch.update_ratio is None else found | UPDATE
 
 
-def _of_loss(loss: Signal) -> int:
+def _of_values(loss: Signal, norm: Signal | None) -> int:
     found = 0 if loss.seen % 64 else LOSSES_64
     if loss.recent & 1 or loss.short_mean_high:
         found |= LOSS_HIGH
     if loss.scaled <= loss.level - LOW:
         found |= LOSS_LOW
-    return found if loss.fast - loss.best < RISEN_SPREADS * loss.spread else found | LOSS_RISEN
-
-
-def _of_norm(norm: Signal) -> int:
-    if norm.recent & 1 or norm.drift >= CLIMB_DRIFT:
-        return NORM | NORM_HIGH | (NORM_LOW if norm.scaled <= norm.level - LOW else 0)
-    return NORM | NORM_LOW if norm.scaled <= norm.level - LOW else NORM
+    if loss.fast - loss.best >= RISEN_SPREADS * loss.spread:
+        found |= LOSS_RISEN
+    if norm is not None:
+        found |= NORM
+        if norm.recent & 1 or norm.drift >= CLIMB_DRIFT:
+            found |= NORM_HIGH
+        if norm.scaled <= norm.level - LOW:
+            found |= NORM_LOW
+    return found
 
 
 def _of_times(learned: Learned, signals: dict[str, Signal]) -> int:
