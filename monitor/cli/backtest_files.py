@@ -26,7 +26,7 @@ from monitor.recorded.importers.imported_run import ImportedRun, NotALog, Record
 SUFFIXES = frozenset(
     {".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".log", ".txt", ".out", ".err"}
 )  # looked at in folders
-FILES_PER_TURN = 8  # that one process is given at once
+FILES_PER_BATCH = 8  # that one process is given at once
 
 
 class File(msgspec.Struct, frozen=True):
@@ -82,7 +82,7 @@ def outcomes(files: Sequence[File], how: How, jobs: int, what: str = "backtest")
             yield from _with_progress((outcome(file, how) for file in files), len(files), what)
             return
         with ProcessPoolExecutor(min(jobs, len(files)), get_context("spawn"), initializer=gc.freeze) as pool:
-            found = pool.map(outcome, files, [how] * len(files), chunksize=FILES_PER_TURN)
+            found = pool.map(outcome, files, [how] * len(files), chunksize=FILES_PER_BATCH)
             yield from _with_progress(found, len(files), what)
     finally:
         gc.unfreeze()

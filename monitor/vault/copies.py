@@ -51,7 +51,7 @@ class Vault:
     def adopt(self, manifest_name: str) -> tuple[Manifest, Path]:
         """Move a copy from the spool into the vault; a copy adopted before is returned as it is.
 
-        The manifest returned names the file in the vault. Raises VaultError for a name that is no plain file name, a
+        The manifest returned names the file in the vault. Raises VaultError for a name that is not a plain file name, a
         link, a missing or unreadable manifest or copy, and OSError where the disk refuses.
         """
         if not _MANIFEST_NAME.fullmatch(manifest_name):
@@ -241,7 +241,7 @@ def _manifests(folder: Path) -> list[Path]:
 
 
 def _against_manifest(found: verify.Examination, manifest: Manifest) -> verify.Examination:
-    """A file without optimizer state, or of another epoch than the hook said, is nothing to start a generation from."""
+    """A generation can't start from a file without optimizer state, or of another epoch than the hook reported."""
     if verify.STRIPPED in found.reasons:
         reason = "there is nothing in it to resume from"
     elif found.epoch in (None, manifest.epoch):
@@ -253,7 +253,7 @@ def _against_manifest(found: verify.Examination, manifest: Manifest) -> verify.E
 
 
 def _good_news(found: verify.Examination) -> tuple[str, ...]:
-    """Why a sound file is one; what a verdict other than that needs no telling."""
+    """Why a file is sound; empty for any other verdict, which gives its own reasons."""
     if found.verdict is not Verdict.SOUND:
         return ()
     return (f"the bytes are those of the save, and every number of its {found.tensors} tensors is as it should be",)
