@@ -10,13 +10,16 @@ import logging
 from collections.abc import Mapping
 from ssl import SSLContext, SSLError
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import anyio
-import httpx
 import msgspec
 from typing_extensions import Self
 
 from alerts.secret import Secret
+
+if TYPE_CHECKING:
+    import httpx
 
 BODY_BYTES_MAX = 256 * 1024
 HEADER_CHARS_MAX = 100  # of a Retry-After we look at: a date has 29
@@ -34,21 +37,26 @@ class TransportError(Exception):
 
 
 class Http:
-    """A client, open within `async with`. Follows no redirect. Uses the proxy the environment names, if any."""
+    """A client, open within `async with`. Follows no redirect. Uses the proxy the environment names, if any.
+
+    httpx is imported for the first alert: that takes a fifth of a daemon's start, and most daemons send none.
+    """
 
     def __init__(self, verify: SSLContext | bool = True) -> None:
         self._verify = verify
         self._client: httpx.AsyncClient | None = None
+        self._open = False
 
     async def __aenter__(self) -> Self:
         for name in ("httpx", "httpcore"):  # they log every URL at INFO, and a webhook's URL is a secret
             logging.getLogger(name).setLevel(logging.WARNING)
-        self._client = httpx.AsyncClient(verify=self._verify, follow_redirects=False)
+        self._open = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._open = False
         if self._client is not None:
             await self._client.aclose()
             self._client = None
@@ -58,8 +66,12 @@ class Http:
 
         The answer's body is left unread: at most the 64 KiB that arrive with its header are held, then it is closed.
         """
-        assert self._client is not None, "use it within `async with`"
+        assert self._open, "use it within `async with`"
         assert len(body) <= BODY_BYTES_MAX, f"{len(body)} bytes to send: the limit is {BODY_BYTES_MAX}"
+        import httpx  # noqa: PLC0415 - see above
+
+        if self._client is None:
+            self._client = httpx.AsyncClient(verify=self._verify, follow_redirects=False)
         try:
             with anyio.fail_after(timeout_s):
                 async with (
@@ -73,6 +85,8 @@ class Http:
 
 
 def _what_happened(error: Exception, timeout_s: float) -> str:
+    import httpx  # noqa: PLC0415 - see above
+
     if isinstance(error, (TimeoutError, httpx.TimeoutException)):
         return f"no answer within {timeout_s:g} s"
     if isinstance(error, httpx.ConnectError):

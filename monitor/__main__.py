@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
+
+# Before pydantic is imported: else it looks through every installed package for plugins, a tenth of a daemon's start.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 from monitor.client.port import DEFAULT_PORT
 from monitor.daemon.main import IDLE_EXIT_S, DaemonOptions, main

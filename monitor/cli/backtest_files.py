@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import glob
 import sqlite3
 import sys
@@ -75,13 +76,16 @@ def _may_be_a_log(file: Path) -> bool:
 
 def outcomes(files: Sequence[File], how: How, jobs: int, what: str = "backtest") -> Iterator[Outcome]:
     """Every file's outcome, in order, with a bar on stderr where that is a terminal."""
-    if jobs == 1 or len(files) == 1:
-        yield from _with_progress((outcome(file, how) for file in files), len(files), what)
-        return
-    with ProcessPoolExecutor(min(jobs, len(files)), mp_context=get_context("spawn")) as pool:
-        yield from _with_progress(
-            pool.map(outcome, files, [how] * len(files), chunksize=FILES_PER_BATCH), len(files), what
-        )
+    gc.freeze()  # what is imported lives as long as the process: no collection need look through it
+    try:
+        if jobs == 1 or len(files) == 1:
+            yield from _with_progress((outcome(file, how) for file in files), len(files), what)
+            return
+        with ProcessPoolExecutor(min(jobs, len(files)), get_context("spawn"), initializer=gc.freeze) as pool:
+            found = pool.map(outcome, files, [how] * len(files), chunksize=FILES_PER_BATCH)
+            yield from _with_progress(found, len(files), what)
+    finally:
+        gc.unfreeze()
 
 
 def outcome(file: File, how: How) -> Outcome:

@@ -59,10 +59,11 @@ class RunDriver:
 
     def feed(self, given: Input) -> Output:
         """Feed one input at `now_s`."""
-        entry = self._driver.entry(given, self.now_s)
+        core = self._driver.core
+        entry = Entry(core.fleet.seq + 1, self.now_s, given)
         if self._journal:
             self._journal(entry)
-        return self._driver.core.feed(entry)
+        return core.feed(entry)
 
     def open(self, spec: RunSpec, policy: str) -> Output:
         """Announce the run. `policy`: JSON, as in RunOpened."""
@@ -78,7 +79,7 @@ class RunDriver:
     def send(self, record: BatchEnded | Event, rank: int = 0, *, training: int = 1) -> Output:
         """A record of a rank arrives."""
         if isinstance(record, BatchEnded):
-            return self.feed(RecordArrived(self.run, self.generation, rank, record, training=training))
+            return self.feed(RecordArrived(self.run, self.generation, rank, record, training))
         key = (training, rank)
         seq = self._event_seq[key] = self._event_seq.get(key, 0) + 1
         return self.feed(RecordArrived(self.run, self.generation, rank, EventSent(seq, record), training=training))

@@ -12,12 +12,10 @@ import traceback
 import msgspec
 
 from monitor.core.detectors import (
-    EVERYTHING,
     Detector,
     DetectorConfig,
     Moment,
     Registered,
-    available_in,
     load_all,
 )
 from monitor.core.model import (
@@ -27,18 +25,21 @@ from monitor.core.model import (
     HardwareSeen,
     Input,
     Output,
+    RecordArrived,
     RunOpened,
     Severity,
     Tick,
 )
+from monitor.core.policy.cure_watch import is_quiet
 from monitor.core.policy.react import react
 from monitor.core.policy.settings import Policy
 from monitor.core.policy.transaction import Transaction
 from monitor.core.state.finding_log import log_findings
 from monitor.core.state.fold import Folded, fold, forget_ended, open_run
+from monitor.core.state.occasions import EVERYTHING, occasions
 from monitor.core.state.run import Fleet, RunState
 from monitor.core.state.view import RunView, view_of
-from trainer_hooks.wire.messages import Nonfinite
+from trainer_hooks.wire.messages import BatchEnded, Nonfinite
 
 DAMAGE = int(Nonfinite.PARAMETER | Nonfinite.BUFFER)
 NOTHING = Output()
@@ -64,11 +65,12 @@ class Core:
             return NOTHING
         fleet.seq = entry.seq
         fleet.now_s = max(fleet.now_s, entry.now_s)
-        if isinstance(given, RunOpened):
-            open_run(fleet, given)
-            return NOTHING
-        if isinstance(given, Tick):
-            return self._tick(given)
+        if not isinstance(given, RecordArrived):  # nearly all of them are records
+            if isinstance(given, RunOpened):
+                open_run(fleet, given)
+                return NOTHING
+            if isinstance(given, Tick):
+                return self._tick(given)
         run = fleet.runs.get(given.run)
         return NOTHING if run is None else self._take(run, given)
 
@@ -83,20 +85,33 @@ class Core:
 
     def _take(self, run: RunState, given: Input) -> Output:
         """The three passes of one input about one run."""
-        tx = Transaction(run, run.training, self._policy(run), self.fleet.now_s)
+        policy, now_s, tx = self._policies.get(run.policy) or self._read(run.policy), self.fleet.now_s, None
         try:
-            folded = fold(run, given, self.fleet.now_s)
+            folded = fold(run, given, now_s)
+            if folded.batch is not None and self._is_quiet(policy, folded, folded.batch):
+                return NOTHING
+            tx = Transaction(run, folded.training, policy, now_s)
             if isinstance(given, Tick):
                 for training in run.trainings.values():
                     self._ask_and_react(tx.of(training), given, Folded(run, training))
             else:
-                self._ask_and_react(tx.of(folded.training), given, folded)
+                self._ask_and_react(tx, given, folded)
         except Exception as error:  # noqa: BLE001 - our own defect; one input must not end the watch over every run
+            tx = tx or Transaction(run, run.training, policy, now_s)
             run.ledger.defects += 1
             place = traceback.extract_tb(error.__traceback__)[-1]
             what = f"{type(error).__name__} in {place.name}, line {place.lineno}: {error}"
             tx.notify(f"a defect of trainwarden, please report it: {what}", Severity.CRITICAL)
         return Output(tx.effects, tx.findings)
+
+    def _is_quiet(self, policy: Policy, folded: Folded, batch: BatchEnded) -> bool:
+        """True for nearly every batch of a healthy training: no detector looks at it, and the policy has no answer."""
+        rank, training = folded.rank, folded.training
+        if rank is None or folded.bad_batches or batch.nonfinite & DAMAGE:
+            return False
+        if rank.rank == 0 and not is_quiet(training, policy, batch.counts.batches, folded.new_batches):
+            return False
+        return not self._asked(folded.run, policy, Moment.BATCH, occasions(rank.learned, batch))
 
     def _ask_and_react(self, tx: Transaction, given: Input, folded: Folded) -> None:
         moment, found = moment_for(given, folded), list[Finding]()
@@ -106,21 +121,15 @@ class Core:
         tx.findings.extend(new)
         react(tx, given, folded, found, new)
 
-    def _policy(self, run: RunState) -> Policy:
-        policy = self._policies.get(run.policy)
-        if policy is None:
-            policy = self._policies[run.policy] = Policy.model_validate_json(run.policy)
+    def _read(self, text: str) -> Policy:
+        policy = self._policies[text] = Policy.model_validate_json(text)
         return policy
 
     def _ask(self, tx: Transaction, moment: Moment, view: RunView) -> list[Finding]:
         """Every answer to this moment that is a finding. A detector that raises is switched off, and said so."""
-        available = EVERYTHING if view.batch is None else available_in(view.batch)
-        key = (tx.run.policy, moment, available)
-        questions = self._questions.get(key)
-        if questions is None:
-            questions = self._questions[key] = self._enabled(tx.policy, moment, available)
+        bits = EVERYTHING if view.batch is None else occasions(view.learned, view.batch)
         found, off = list[Finding](), tx.run.switched_off
-        for name, detector, config in questions:
+        for name, detector, config in self._asked(tx.run, tx.policy, moment, bits):
             if off and name in off:
                 continue
             try:
@@ -132,11 +141,21 @@ class Core:
                 found.append(finding)
         return found
 
-    def _enabled(self, policy: Policy, moment: Moment, available: int) -> list[Question]:
-        """Who is asked at this moment, of a batch that has no more than `available`."""
-        settings = policy.detectors.by_name()
-        asked = [one for one in self._detectors.values() if one.moment is moment and one.needs & available == one.needs]
-        return [(one.name, one.detector, settings[one.name]) for one in asked if settings[one.name].enabled]
+    def _asked(self, run: RunState, policy: Policy, moment: Moment, bits: int) -> list[Question]:
+        """Who is asked at this moment, where no more than `bits` are set of what a detector may need."""
+        key = (run.policy, moment, bits)
+        questions = self._questions.get(key)
+        if questions is None:
+            questions = self._questions[key] = self._enabled(policy, moment, bits)
+        return questions
+
+    def _enabled(self, policy: Policy, moment: Moment, bits: int) -> list[Question]:
+        settings, asked = policy.detectors.by_name(), list[Question]()
+        for one in self._detectors.values():
+            config = settings[one.name]
+            if one.moment is moment and config.enabled and not one.needs(config) & ~bits:
+                asked.append((one.name, one.detector, config))
+        return asked
 
     def _switch_off(self, tx: Transaction, name: str, error: Exception) -> None:
         tx.run.switched_off.append(name)

@@ -12,6 +12,8 @@ MEASUREMENTS = (
     ("From the first NaN to the first batch of the new generation", "recovery"),
     ("Reports", "report"),
     ("How slow is found", "throughput"),
+    ("From the start of a daemon to its first answer", "daemon_start"),
+    ("What a healthy batch costs the core", "core_speed"),
     ("Backtest of 100 logs of each kind", "backtest_speed --files 100"),
     ("False alarms (`python -m tests.bench.detection` has the faults and the peers' rules too)", "false_alarms"),
 )

@@ -9,7 +9,8 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import IntEnum, auto
+from functools import cache
 from typing import Any, TypeVar, cast
 
 from pydantic import Field, create_model
@@ -17,7 +18,6 @@ from pydantic import Field, create_model
 from monitor.core.model import Finding, Severity
 from monitor.core.model.section import Section, sentences_of
 from monitor.core.state.view import RunView
-from trainer_hooks.wire.messages import BatchEnded
 
 
 class DetectorConfig(Section):
@@ -37,7 +37,7 @@ C = TypeVar("C", bound=DetectorConfig)
 Detector = Callable[[RunView, DetectorConfig], Finding | None]
 
 
-class Moment(Enum):
+class Moment(IntEnum):  # a number: every batch looks one up, and the hash of another enum is ten times slower
     """When a detector is asked."""
 
     NONFINITE = auto()  # a batch with a non-finite value, of any rank
@@ -45,22 +45,6 @@ class Moment(Enum):
     EVENT = auto()  # an event, of any rank, or the verdict on a checkpoint
     TICK = auto()  # time has passed in a training that is alive
     HARDWARE = auto()  # a reading of host, volumes and GPUs, in a training that is alive
-
-
-NORM, TIME, MEMORY, SCALE, UPDATE = 1, 2, 4, 8, 16  # what a batch may carry beside its loss, as bits
-EVERYTHING = NORM | TIME | MEMORY | SCALE | UPDATE
-
-
-def available_in(batch: BatchEnded) -> int:
-    """What a batch carries, as bits."""
-    found = NORM if batch.grad_norm is not None else 0
-    if batch.batch_s is not None:
-        found |= TIME
-    if batch.memory_reserved is not None or batch.memory_allocated is not None:
-        found |= MEMORY
-    if batch.loss_scale is not None:
-        found |= SCALE
-    return found | UPDATE if batch.update_ratio is not None else found
 
 
 class DetectorSettings(Section):
@@ -89,7 +73,7 @@ class Registered:
     name: str
     config: type[DetectorConfig]
     moment: Moment
-    needs: int  # what a batch must carry for it to be asked, as bits
+    needs: Callable[[DetectorConfig], int]  # by its settings; see monitor.core.state.occasions
     at_most: Severity  # of its findings, whatever its settings
     detector: Detector
 
@@ -117,12 +101,18 @@ _registry: dict[str, Registered] = {}
 
 
 def register(
-    name: str, config: type[C], moment: Moment = Moment.NONFINITE, *, at_most: Severity, needs: int = 0
+    name: str,
+    config: type[C],
+    moment: Moment = Moment.NONFINITE,
+    *,
+    at_most: Severity,
+    needs: int | Callable[[C], int] = 0,
 ) -> Callable[[Callable[[RunView, C], Finding | None]], Callable[[RunView, C], Finding | None]]:
     """Make a function a detector. `name` is also its key under `detectors:` in the policy file.
 
-    One that `needs` something (NORM, TIME, ...) is asked only at batches that carry it. `at_most` is the highest
-    severity of its findings: a critical one opens an incident. Raises ValueError if the name is taken.
+    One that `needs` something (see monitor.core.state.occasions) is asked only at batches where all of those bits are
+    set. `at_most` is the highest severity of its findings: a critical one opens an incident. Raises ValueError if the
+    name is taken.
     """
 
     def add(detector: Callable[[RunView, C], Finding | None]) -> Callable[[RunView, C], Finding | None]:
@@ -132,7 +122,8 @@ def register(
                 "rename one"
             )
         asked = cast("Detector", detector)  # it takes `config` alone, and no section but `name`'s is handed to it
-        _registry[name] = Registered(name, config, moment, needs, at_most, asked)
+        needed = cast("Callable[[DetectorConfig], int]", needs if callable(needs) else lambda _: needs)
+        _registry[name] = Registered(name, config, moment, needed, at_most, asked)
         return detector
 
     return add
@@ -140,9 +131,14 @@ def register(
 
 def load_all() -> dict[str, Registered]:
     """Every detector of this folder by name, in the order of their names."""
+    _import_all()
+    return dict(sorted(_registry.items()))
+
+
+@cache
+def _import_all() -> None:
     for module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
         importlib.import_module(f"{__name__}.{module}")
-    return dict(sorted(_registry.items()))
 
 
 def settings_model() -> type[DetectorSettings]:

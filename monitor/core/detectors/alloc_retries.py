@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field, PositiveInt
 
-from monitor.core.detectors import MEMORY, DetectorConfig, Moment, register
+from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
+from monitor.core.state.occasions import MEMORY, RETRIED
 from monitor.core.state.view import RunView
 
 
@@ -25,7 +26,7 @@ class AllocRetriesConfig(DetectorConfig):
     )
 
 
-@register("alloc_retries", AllocRetriesConfig, Moment.BATCH, at_most=Severity.WARNING, needs=MEMORY)
+@register("alloc_retries", AllocRetriesConfig, Moment.BATCH, at_most=Severity.WARNING, needs=MEMORY | RETRIED)
 def alloc_retries(run: RunView, config: AllocRetriesConfig) -> Finding | None:
     """`count` retries within `window_batches`, dated to the first of them. The next step may be out of memory.
 

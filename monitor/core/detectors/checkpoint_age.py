@@ -8,6 +8,7 @@ from pydantic import Field
 
 from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
+from monitor.core.state.occasions import EVERY_64
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.view import RunView
 
@@ -34,7 +35,7 @@ class CheckpointAgeConfig(DetectorConfig):
     )
 
 
-@register("checkpoint_age", CheckpointAgeConfig, Moment.BATCH, at_most=Severity.WARNING)
+@register("checkpoint_age", CheckpointAgeConfig, Moment.BATCH, at_most=Severity.WARNING, needs=EVERY_64)
 def checkpoint_age(run: RunView, config: CheckpointAgeConfig) -> Finding | None:
     """The last one is older than `intervals` times the longest distance between two: training since would be lost.
 

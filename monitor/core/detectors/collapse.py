@@ -8,6 +8,7 @@ from pydantic import Field
 
 from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
+from monitor.core.state.occasions import LOSS_LOW, LOW_RATIO
 from monitor.core.state.signals import Signal
 from monitor.core.state.view import RunView
 
@@ -31,7 +32,11 @@ class CollapseConfig(DetectorConfig):
     )
 
 
-@register("collapse", CollapseConfig, Moment.BATCH, at_most=Severity.WARNING)
+def _needs(config: CollapseConfig) -> int:
+    return LOSS_LOW if config.ratio >= LOW_RATIO else 0
+
+
+@register("collapse", CollapseConfig, Moment.BATCH, at_most=Severity.WARNING, needs=_needs)
 def collapse(run: RunView, config: CollapseConfig) -> Finding | None:
     """Loss `ratio` times and norm ten times below their levels for `batches` batches; without a norm, loss exactly 0.
 

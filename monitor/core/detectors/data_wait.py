@@ -6,8 +6,9 @@ import math
 
 from pydantic import Field
 
-from monitor.core.detectors import TIME, DetectorConfig, Moment, register
+from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
+from monitor.core.state.occasions import TIME, WAITS_32
 from monitor.core.state.view import RunView
 
 STRIDE = 32  # batches between two looks
@@ -25,7 +26,7 @@ class DataWaitConfig(DetectorConfig):
     )
 
 
-@register("data_wait", DataWaitConfig, Moment.BATCH, at_most=Severity.INFO, needs=TIME)
+@register("data_wait", DataWaitConfig, Moment.BATCH, at_most=Severity.INFO, needs=TIME | WAITS_32)
 def data_wait(run: RunView, config: DataWaitConfig) -> Finding | None:
     """Three of four of the last 64 batches waited for the loader for `share` of their time.
 

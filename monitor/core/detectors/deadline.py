@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
+from monitor.core.state.occasions import EVERY_64
 from monitor.core.state.projection import deadline_kept, finish_s, pace_s, remaining, too_close
 from monitor.core.state.view import RunView
 
@@ -15,7 +16,7 @@ class DeadlineConfig(DetectorConfig):
     """At the present pace the training ends after its deadline."""
 
 
-@register("deadline", DeadlineConfig, Moment.BATCH, at_most=Severity.WARNING)
+@register("deadline", DeadlineConfig, Moment.BATCH, at_most=Severity.WARNING, needs=EVERY_64)
 def deadline(run: RunView, config: DeadlineConfig) -> Finding | None:
     """The projected end lies after the run's deadline by more than the projection may err.
 

@@ -10,9 +10,10 @@ from pydantic import Field, PositiveFloat
 from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
 from monitor.core.model.section import InPreset, Preset
+from monitor.core.state.occasions import LOSS_RISEN, RISEN_SPREADS
 from monitor.core.state.view import RunView
 
-SPREADS = 2.0  # the rise of the short mean must be worth this much of the noise, whatever the ratio
+SPREADS = RISEN_SPREADS  # the rise of the short mean must be worth this much of the noise, whatever the ratio
 
 
 class DivergenceConfig(DetectorConfig):
@@ -44,7 +45,7 @@ class DivergenceConfig(DetectorConfig):
     )
 
 
-@register("divergence", DivergenceConfig, Moment.BATCH, at_most=Severity.CRITICAL)
+@register("divergence", DivergenceConfig, Moment.BATCH, at_most=Severity.CRITICAL, needs=LOSS_RISEN)
 def divergence(run: RunView, config: DivergenceConfig) -> Finding | None:
     """The loss's short mean lies above its best by `ratio`, and either its CUSUM is past `drift` or its long mean too.
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from monitor.core.detectors import MEMORY, DetectorConfig, Moment, register
+from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
 from monitor.core.state.hardware import capacity_bytes
+from monitor.core.state.occasions import MEMORY, MEMORY_64
 from monitor.core.state.view import RunView
 
 MIB = 1024 * 1024
@@ -33,7 +34,7 @@ class GpuFragmentationConfig(DetectorConfig):
     )
 
 
-@register("gpu_fragmentation", GpuFragmentationConfig, Moment.BATCH, at_most=Severity.WARNING, needs=MEMORY)
+@register("gpu_fragmentation", GpuFragmentationConfig, Moment.BATCH, at_most=Severity.WARNING, needs=MEMORY | MEMORY_64)
 def gpu_fragmentation(run: RunView, config: GpuFragmentationConfig) -> Finding | None:
     """Of the reserved memory at least `share` was never allocated at once, while `near` of the device is reserved.
 

@@ -7,13 +7,14 @@ from typing import Annotated
 
 from pydantic import Field, PositiveFloat
 
-from monitor.core.detectors import NORM, DetectorConfig, Moment, register
+from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
 from monitor.core.model.section import InPreset, Preset
+from monitor.core.state.occasions import CLIMB_DRIFT, NORM, NORM_HIGH
 from monitor.core.state.signals import NEAR, Signal
 from monitor.core.state.view import RunView
 
-DRIFT = 150.0  # CUSUM of the rise above its long mean, in spreads: it has risen for dozens of steps
+DRIFT = CLIMB_DRIFT  # CUSUM of the rise above its long mean, in spreads: it has risen for dozens of steps
 HELD = 10  # steps that must all stand that high: one that is falling back again is none
 
 
@@ -62,7 +63,9 @@ class GradientExplosionConfig(DetectorConfig):
     )
 
 
-@register("gradient_explosion", GradientExplosionConfig, Moment.BATCH, at_most=Severity.CRITICAL, needs=NORM)
+@register(
+    "gradient_explosion", GradientExplosionConfig, Moment.BATCH, at_most=Severity.CRITICAL, needs=NORM | NORM_HIGH
+)
 def gradient_explosion(run: RunView, config: GradientExplosionConfig) -> Finding | None:
     """A jump informs at once; it warns where the loss jumps too, or where the norm is still high after `wait_batches`.
 

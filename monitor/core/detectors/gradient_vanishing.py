@@ -6,8 +6,9 @@ import math
 
 from pydantic import Field
 
-from monitor.core.detectors import NORM, DetectorConfig, Moment, register
+from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
+from monitor.core.state.occasions import LOW_RATIO, NORM, NORM_LOW
 from monitor.core.state.view import RunView
 
 
@@ -28,7 +29,11 @@ class GradientVanishingConfig(DetectorConfig):
     )
 
 
-@register("gradient_vanishing", GradientVanishingConfig, Moment.BATCH, at_most=Severity.WARNING, needs=NORM)
+def _needs(config: GradientVanishingConfig) -> int:
+    return NORM | NORM_LOW if config.ratio >= LOW_RATIO else NORM
+
+
+@register("gradient_vanishing", GradientVanishingConfig, Moment.BATCH, at_most=Severity.WARNING, needs=_needs)
 def gradient_vanishing(run: RunView, config: GradientVanishingConfig) -> Finding | None:
     """Every one of the last `batches` norms was `ratio` times below the level: no gradient arrives.
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from monitor.core.detectors import SCALE, DetectorConfig, Moment, register
+from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
 from monitor.core.model.section import never_reached
+from monitor.core.state.occasions import SCALE
 from monitor.core.state.view import RunView
 
 STORM_WINDOWS = 5

@@ -8,6 +8,7 @@ from pydantic import Field, PositiveFloat
 
 from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
+from monitor.core.state.occasions import LOSS_HIGH
 from monitor.core.state.signals import NEAR, SHORT_SAMPLES, Signal
 from monitor.core.state.view import RunView
 
@@ -59,7 +60,7 @@ class LossSpikeConfig(DetectorConfig):
     )
 
 
-@register("loss_spike", LossSpikeConfig, Moment.BATCH, at_most=Severity.CRITICAL)
+@register("loss_spike", LossSpikeConfig, Moment.BATCH, at_most=Severity.CRITICAL, needs=LOSS_HIGH)
 def loss_spike(run: RunView, config: LossSpikeConfig) -> Finding | None:
     """A jump informs at once, and warns where it is large, lasts, or moved the norm too; it is critical where it stays.
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from monitor.core.detectors import MEMORY, DetectorConfig, Moment, register
+from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
 from monitor.core.state.hardware import capacity_bytes
 from monitor.core.state.line import Line
+from monitor.core.state.occasions import MEMORY, MEMORY_64
 from monitor.core.state.stats import LINE_POINTS, LINE_STRIDE
 from monitor.core.state.view import RunView
 
@@ -41,7 +42,7 @@ class MemoryLeakConfig(DetectorConfig):
     )
 
 
-@register("memory_leak", MemoryLeakConfig, Moment.BATCH, at_most=Severity.WARNING, needs=MEMORY)
+@register("memory_leak", MemoryLeakConfig, Moment.BATCH, at_most=Severity.WARNING, needs=MEMORY | MEMORY_64)
 def memory_leak(run: RunView, config: MemoryLeakConfig) -> Finding | None:
     """A line of R squared `fit` through memory rises by `growth` of its level in about 2,000 batches, and goes on.
 

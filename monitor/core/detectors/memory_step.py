@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from monitor.core.detectors import MEMORY, DetectorConfig, Moment, register
+from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
+from monitor.core.state.occasions import MEMORY, MEMORY_OVER
 from monitor.core.state.view import RunView
 
 MIB = 1024 * 1024
@@ -34,7 +35,7 @@ class MemoryStepConfig(DetectorConfig):
     )
 
 
-@register("memory_step", MemoryStepConfig, Moment.BATCH, at_most=Severity.INFO, needs=MEMORY)
+@register("memory_step", MemoryStepConfig, Moment.BATCH, at_most=Severity.INFO, needs=MEMORY | MEMORY_OVER)
 def memory_step(run: RunView, config: MemoryStepConfig) -> Finding | None:
     """Reserved memory lies above its level by `ratio` and `bytes_min` for `batches` batches, dated to the first.
 

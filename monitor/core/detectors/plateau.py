@@ -8,6 +8,7 @@ from pydantic import Field
 
 from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
+from monitor.core.state.occasions import LOSSES_64
 from monitor.core.state.view import RunView
 
 STRIDE = 64  # batches between two looks
@@ -30,7 +31,7 @@ class PlateauConfig(DetectorConfig):
     )
 
 
-@register("plateau", PlateauConfig, Moment.BATCH, at_most=Severity.INFO)
+@register("plateau", PlateauConfig, Moment.BATCH, at_most=Severity.INFO, needs=LOSSES_64)
 def plateau(run: RunView, config: PlateauConfig) -> Finding | None:
     """After `window_batches` the long mean of the loss is where it started. It only informs: this may be as it should.
 

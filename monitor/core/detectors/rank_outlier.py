@@ -9,6 +9,7 @@ from pydantic import Field
 
 from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
+from monitor.core.state.occasions import EVERY_64
 from monitor.core.state.signals import RING
 from monitor.core.state.view import RunView
 
@@ -27,7 +28,7 @@ class RankOutlierConfig(DetectorConfig):
     )
 
 
-@register("rank_outlier", RankOutlierConfig, Moment.BATCH, at_most=Severity.WARNING)
+@register("rank_outlier", RankOutlierConfig, Moment.BATCH, at_most=Severity.WARNING, needs=EVERY_64)
 def rank_outlier(run: RunView, config: RankOutlierConfig) -> Finding | None:
     """Three of four of this rank's last 64 losses, norms or times are `ratio` times the median of the ranks.
 

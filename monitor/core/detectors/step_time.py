@@ -6,8 +6,9 @@ import math
 
 from pydantic import Field
 
-from monitor.core.detectors import TIME, DetectorConfig, Moment, register
+from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
+from monitor.core.state.occasions import TIME, TIMES_16
 from monitor.core.state.pace import BLOCK, explained
 from monitor.core.state.signals import RING
 from monitor.core.state.stats import BLOCKS_FIRST
@@ -28,7 +29,7 @@ class StepTimeConfig(DetectorConfig):
     )
 
 
-@register("step_time", StepTimeConfig, Moment.BATCH, at_most=Severity.WARNING, needs=TIME)
+@register("step_time", StepTimeConfig, Moment.BATCH, at_most=Severity.WARNING, needs=TIME | TIMES_16)
 def step_time(run: RunView, config: StepTimeConfig) -> Finding | None:
     """The fast quarter of the last 64 batches is slower by `ratio` than that of any block of batches before.
 

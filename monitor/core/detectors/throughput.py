@@ -6,8 +6,9 @@ import math
 
 from pydantic import Field
 
-from monitor.core.detectors import TIME, DetectorConfig, Moment, register
+from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
+from monitor.core.state.occasions import BLOCK_ENDED, TIME
 from monitor.core.state.pace import BLOCK, PERIOD, SLOW_EPOCH, WINDOW, Pace, PaceLevel, explained, mean_level
 from monitor.core.state.view import RunView
 
@@ -27,7 +28,7 @@ class ThroughputConfig(DetectorConfig):
     )
 
 
-@register("throughput", ThroughputConfig, Moment.BATCH, at_most=Severity.WARNING, needs=TIME)
+@register("throughput", ThroughputConfig, Moment.BATCH, at_most=Severity.WARNING, needs=TIME | BLOCK_ENDED)
 def throughput(run: RunView, config: ThroughputConfig) -> Finding | None:
     """A window of 256 batches is slower than every one of the last 4,096 to 8,192 batches by `ratio`, in all its parts.
 

@@ -6,9 +6,10 @@ import statistics
 
 from pydantic import Field, model_validator
 
-from monitor.core.detectors import UPDATE, DetectorConfig, Moment, register
+from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Finding, Severity
 from monitor.core.model.section import contradiction
+from monitor.core.state.occasions import UPDATE
 from monitor.core.state.updates import UpdateSample
 from monitor.core.state.view import RunView
 

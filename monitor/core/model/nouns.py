@@ -81,7 +81,7 @@ class AlertKind(StrEnum):
     STACKS = "stacks"  # where a training stands still
 
 
-class Position(msgspec.Struct, frozen=True):
+class Position(msgspec.Struct, frozen=True, gc=False):
     """A batch of a run."""
 
     generation: int

@@ -7,11 +7,13 @@ from monitor.core.policy import texts
 from monitor.core.policy.diagnosing import diagnosed_again
 from monitor.core.policy.incidents import examine
 from monitor.core.policy.lifecycle import IncidentEvent
+from monitor.core.policy.settings import Policy
 from monitor.core.policy.transaction import Transaction
 from monitor.core.policy.trust import plausible_ones, to_keep
 from monitor.core.state.checkpoints import healthy_after
 from monitor.core.state.epochs import totals_of
-from monitor.core.state.run import RankState
+from monitor.core.state.rows import CheckpointState
+from monitor.core.state.run import RankState, TrainingState
 from monitor.core.state.stats import within
 from trainer_hooks.wire.messages import BatchEnded, Nonfinite, SkippedBy
 
@@ -30,6 +32,24 @@ def on_batch(tx: Transaction, batch: BatchEnded, *, new: int, bad: int) -> None:
         _calm_down(tx)
     elif incident.state in (IncidentState.WATCHING, IncidentState.RELAPSED):
         _progress(tx, incident, batch, new, bad)
+
+
+def is_quiet(training: TrainingState, policy: Policy, count: int, new: int) -> bool:
+    """True where `on_batch` has nothing to do about finite batch `count` of rank 0, `new` after the record before."""
+    ledger, checkpoints = training.ledger, training.checkpoints
+    if ledger.incident is not None or ledger.suspicion_s is not None:
+        return False
+    if not checkpoints:
+        return True
+    newest, needed = checkpoints[-1], policy.rollback.healthy_batches + new
+    if count - newest.count >= needed and count - training.last_bad >= needed:
+        return True  # it was proven before; the rest is for the few hundred batches after a save
+    return not _may_be_proven(training, newest, needed)
+
+
+def _may_be_proven(training: TrainingState, checkpoint: CheckpointState, needed: int) -> bool:
+    """True until a checkpoint of this generation was proven by the batches before the last record."""
+    return checkpoint.generation == training.generation and healthy_after(training, checkpoint) < needed
 
 
 def _suspect(tx: Transaction, batch: BatchEnded) -> None:
@@ -61,10 +81,9 @@ def _follow_checkpoints(tx: Transaction, new: int) -> None:
     """Where a checkpoint has just been proven by what followed it, decide anew which copies are worth keeping."""
     needed = tx.policy.rollback.healthy_batches
     for checkpoint in reversed(tx.training.checkpoints):
-        followed = healthy_after(tx.training, checkpoint)
-        if checkpoint.generation != tx.training.generation or followed - new >= needed:
+        if not _may_be_proven(tx.training, checkpoint, needed + new):
             return  # so are all before it
-        if followed >= needed:
+        if healthy_after(tx.training, checkpoint) >= needed:
             keep(tx)
             return
 

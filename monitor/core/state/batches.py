@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 from monitor.core.model import Position
 from monitor.core.state.allocator import take_allocator
 from monitor.core.state.epochs import fold_epoch
 from monitor.core.state.intervals import fold_interval
 from monitor.core.state.learned import Learned
 from monitor.core.state.pace import Pace, take_pace
-from monitor.core.state.run import LastBatch, RankState, TrainingState
-from monitor.core.state.signals import Signal, boundary, observe
+from monitor.core.state.run import LastBatch, RankState, Totals, TrainingState
+from monitor.core.state.signals import RING, Signal, boundary, observe
 from monitor.core.state.stats import flag, take_block, take_memory, take_scale
 from monitor.core.state.trace import TRACED_RANKS, take_trace
 from monitor.core.state.updates import take_update
@@ -28,18 +30,19 @@ def fold_batch(training: TrainingState, rank: RankState, batch: BatchEnded, now_
 
     A repeated or late record (its count is not above the last one) changes nothing and returns 0.
     """
-    missed = batch.counts.batches - rank.counts.batches
-    if missed <= 0:
+    counts, before = batch.counts, rank.counts
+    if counts.batches <= before.batches:
         return 0
-    position = Position(training.generation, batch.epoch, batch.batch, batch.counts.batches)
-    bad = max(batch.counts.nonfinite_batches - rank.counts.nonfinite_batches, 0)
+    position = Position(training.generation, batch.epoch, batch.batch, counts.batches)
+    bad = counts.nonfinite_batches - before.nonfinite_batches
+    bad = max(bad, 0)
     if rank.rank == 0:
-        fold_epoch(training, rank.counts, batch, now_s)
-        _fold_times(training, batch)
+        fold_epoch(training, before, batch, now_s)
+        if batch.batch_s is not None or batch.data_wait_s is not None:
+            _fold_times(training.totals, batch.batch_s, batch.data_wait_s)
         fold_interval(training, rank, now_s)
-    overflows = batch.counts.scaler_overflows - rank.counts.scaler_overflows
-    rank.counts = batch.counts
-    rank.last_batch_s = now_s
+    overflows = counts.scaler_overflows - before.scaler_overflows
+    rank.counts, rank.last_batch_s = counts, now_s
     rank.last = LastBatch(position, batch)
     if rank.rank < TRACED_RANKS:
         take_trace(rank.trace, batch, position, training.phase)
@@ -47,7 +50,8 @@ def fold_batch(training: TrainingState, rank: RankState, batch: BatchEnded, now_
         flag(rank.learned.nonfinite, position, bad)
     if batch.nonfinite & UNCURED and not batch.cured:
         rank.learned.uncured += 1
-    take_scale(rank.learned.scaler, batch.counts.batches, batch.loss_scale, overflows)
+    if overflows > 0 or batch.loss_scale is not None:
+        take_scale(rank.learned.scaler, counts.batches, batch.loss_scale, overflows)
     if not batch.nonfinite:
         _learn(rank.learned, batch)
     return bad
@@ -63,12 +67,14 @@ def _learn(learned: Learned, batch: BatchEnded) -> None:
     observe(signals["grad_norm"], batch.grad_norm)
     if learned.renewing and signals["loss"].warm and not signals["loss"].slack:
         _renew(learned)
-    if batch.batch_s:
-        observe(signals["batch_s"], batch.batch_s)
-        take_block(learned.times, signals["batch_s"])
-        take_pace(learned.pace, batch, batch.batch_s)
+    if seconds := batch.batch_s:
+        times = signals["batch_s"]
+        observe(times, seconds)
+        if not times.seen % RING:
+            take_block(learned.times, times)
+        take_pace(learned.pace, batch, seconds)
         if batch.data_wait_s is not None:
-            observe(signals["wait_share"], batch.data_wait_s / batch.batch_s)
+            observe(signals["wait_share"], batch.data_wait_s / seconds)
     if batch.memory_reserved is not None or batch.memory_allocated is not None:
         take_memory(learned.memory, batch.counts.batches, batch.memory_reserved, batch.memory_allocated)
         take_allocator(learned.allocator, batch)
@@ -78,8 +84,9 @@ def _learn(learned: Learned, batch: BatchEnded) -> None:
 
 def _follow_settings(learned: Learned, batch: BatchEnded) -> None:
     """A jump of the learning rate or a new batch size moves levels for a reason."""
-    if batch.learning_rates and batch.learning_rates[0] != learned.rate:
-        before, learned.rate = learned.rate, float(batch.learning_rates[0])
+    rates = batch.learning_rates
+    if rates and rates[0] != learned.rate:
+        before, learned.rate = learned.rate, float(rates[0])
         if before > 0.0 and not before / RATE_STEP < learned.rate < before * RATE_STEP:
             boundary(learned.signals["loss"])
             boundary(learned.signals["grad_norm"])
@@ -115,17 +122,16 @@ def fold_setting(training: TrainingState, event: SettingChanged) -> None:
             new_shape(rank.learned)
 
 
-def _fold_times(training: TrainingState, batch: BatchEnded) -> None:
-    totals = training.totals
-    if batch.batch_s is not None:
-        totals.histogram_batch_s = _bucketed(totals.histogram_batch_s, batch.batch_s, BATCH_SECONDS_BUCKETS)
-        totals.sum_batch_s += batch.batch_s
-    if batch.data_wait_s is not None:
-        totals.histogram_wait_s = _bucketed(totals.histogram_wait_s, batch.data_wait_s, WAIT_SECONDS_BUCKETS)
-        totals.sum_wait_s += batch.data_wait_s
+def _fold_times(totals: Totals, batch_s: float | None, data_wait_s: float | None) -> None:
+    if batch_s is not None:
+        totals.histogram_batch_s = _bucketed(totals.histogram_batch_s, batch_s, BATCH_SECONDS_BUCKETS)
+        totals.sum_batch_s += batch_s
+    if data_wait_s is not None:
+        totals.histogram_wait_s = _bucketed(totals.histogram_wait_s, data_wait_s, WAIT_SECONDS_BUCKETS)
+        totals.sum_wait_s += data_wait_s
 
 
 def _bucketed(counts: list[int], value: float, bounds: tuple[float, ...]) -> list[int]:
     counts = counts or [0] * (len(bounds) + 1)
-    counts[next((i for i, bound in enumerate(bounds) if value <= bound), len(bounds))] += 1
+    counts[len(bounds) if value != value else bisect_left(bounds, value)] += 1  # noqa: PLR0124 - NaN: the last one
     return counts

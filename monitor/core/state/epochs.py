@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from math import isfinite
 
 from monitor.core.model import EpochStatus
 from monitor.core.state.rows import EpochRow
@@ -31,7 +31,7 @@ def epoch_row(training: TrainingState, epoch: int) -> EpochRow | None:
 def _open_row(training: TrainingState, batch: BatchEnded, now_s: float) -> EpochRow:
     row = training.epochs[-1] if training.epochs else None
     same = row is not None and (row.generation, row.epoch) == (training.generation, batch.epoch)
-    if row and same and ((row.ended_s is None and row.status == _RUNNING) or batch.batch >= row.batches):
+    if row and same and (_is_open(row) or batch.batch >= row.batches):
         return row  # a batch that comes after the end of its epoch: events of a trainer may overtake its batches
     if row and row.status == _RUNNING:
         row.status = EpochStatus.REDONE if same else EpochStatus.ENDED
@@ -46,8 +46,10 @@ def _open_row(training: TrainingState, batch: BatchEnded, now_s: float) -> Epoch
 
 def fold_epoch(training: TrainingState, before: Counts, batch: BatchEnded, now_s: float) -> None:
     """Add one batch of rank 0 to the row of its epoch; `before` are the counts before it."""
-    row = _open_row(training, batch, now_s)
-    counts = batch.counts
+    rows, counts = training.epochs, batch.counts
+    row = rows[-1] if rows else None
+    if row is None or row.epoch != batch.epoch or row.generation != training.generation or not _is_open(row):
+        row = _open_row(training, batch, now_s)
     row.batches += counts.batches - before.batches
     if counts.nonfinite_batches > before.nonfinite_batches:
         row.nonfinite += counts.nonfinite_batches - before.nonfinite_batches
@@ -59,18 +61,34 @@ def fold_epoch(training: TrainingState, before: Counts, batch: BatchEnded, now_s
         row.overflows += counts.scaler_overflows - before.scaler_overflows
     if counts.samples_lost > before.samples_lost:
         row.samples_lost += counts.samples_lost - before.samples_lost
-    for i, part in enumerate(batch.parts[: len(row.part_sums)]):
-        if math.isfinite(part):
-            row.part_sums[i] += part
-            row.part_counts[i] += 1
-    if batch.loss is not None and math.isfinite(batch.loss):
-        row.loss_sum += batch.loss
+    _fold_losses(row, batch)
+    if batch.memory_reserved is not None or batch.memory_allocated is not None or batch.instances_max is not None:
+        _fold_memory(row, batch)
+    if batch.learning_rates:
+        row.rates_last = batch.learning_rates
+    if batch.momentum is not None:
+        row.momentum_last = batch.momentum
+
+
+def _is_open(row: EpochRow) -> bool:
+    return row.ended_s is None and row.status == _RUNNING
+
+
+def _fold_losses(row: EpochRow, batch: BatchEnded) -> None:
+    loss, norm, parts = batch.loss, batch.grad_norm, batch.parts
+    if parts:
+        sums, counts = row.part_sums, row.part_counts
+        for i, part in enumerate(parts[: len(sums)]):
+            if isfinite(part):
+                sums[i] += part
+                counts[i] += 1
+    if loss is not None and isfinite(loss):
+        row.loss_sum += loss
         row.loss_count += 1
-    if batch.grad_norm is not None and math.isfinite(batch.grad_norm):
-        row.grad_norm_max = max(row.grad_norm_max or 0.0, batch.grad_norm)
-    _fold_memory(row, batch)
-    row.rates_last = batch.learning_rates or row.rates_last
-    row.momentum_last = batch.momentum if batch.momentum is not None else row.momentum_last
+    if norm is not None and isfinite(norm):
+        most = row.grad_norm_max or 0.0
+        if row.grad_norm_max is None or norm > most:
+            row.grad_norm_max = max(most, norm)
 
 
 def _fold_memory(row: EpochRow, batch: BatchEnded) -> None:

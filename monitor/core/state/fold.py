@@ -39,7 +39,7 @@ RANKS_MAX = 4096  # of one training
 TRAININGS_MAX = 4096  # of one run: a search over settings with a training each
 
 
-class Folded(msgspec.Struct, frozen=True):
+class Folded(msgspec.Struct, frozen=True, gc=False):  # nothing refers back to it
     """What one input changed. The defaults say that it is not that kind of input, or nothing new."""
 
     run: RunState
@@ -71,10 +71,10 @@ def forget_ended(fleet: Fleet) -> None:
 
 def fold(run: RunState, given: Input, now_s: float) -> Folded:  # noqa: C901, PLR0911, PLR0912 - one case an input
     """Take one input about `run` in."""
+    if isinstance(given, RecordArrived):
+        return _record(run, given, now_s)
     training = run.training
     match given:
-        case RecordArrived():
-            return _record(run, given, now_s)
         case Tick():
             for each in run.trainings.values():
                 if run.trains(each):
@@ -147,9 +147,7 @@ def _batch(run: RunState, training: TrainingState, rank: RankState, batch: Batch
     if bad and rank.rank == 0:
         fold_bad(training, before, batch.counts.batches)
     down_s = _resume(run, now_s) if first else 0.0
-    return Folded(
-        run, training, rank=rank, batch=batch, new_batches=new, bad_batches=bad, first_batch=first, downtime_s=down_s
-    )
+    return Folded(run, training, False, False, rank, batch, new, bad, first, down_s)
 
 
 def _resume(run: RunState, now_s: float) -> float:

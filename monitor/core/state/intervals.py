@@ -39,9 +39,13 @@ def longest_of(training: TrainingState, kind: str) -> float | None:
 
 def fold_interval(training: TrainingState, leader: RankState, now_s: float) -> None:
     """A batch of the leading rank has come; call it before the batch is folded."""
-    kind, since_s = awaited(training, leader), silent_since_s(training, leader)
+    since_s = leader.last_batch_s or 0.0
+    since_s = max(since_s, training.phase_since_s)
     if since_s:
-        training.longest_s[kind] = max(training.longest_s.get(kind, 0.0), now_s - since_s)
+        kind = awaited(training, leader)
+        silent_s, longest = now_s - since_s, training.longest_s.get(kind)
+        if longest is None or silent_s > longest:
+            training.longest_s[kind] = max(longest or 0.0, silent_s)
     training.pauses = 0
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from math import isfinite, log
 
 import msgspec
 
@@ -143,18 +144,18 @@ class Signal(msgspec.Struct, rename={"streak": "spell", "short_mean_high": "lift
 
 def observe(signal: Signal, value: float | None, *, may_be_negative: bool = False) -> None:
     """Take one sample in. A None or non-finite one is passed over: it would blind every later reading."""
-    if value is None or not math.isfinite(value):
+    if value is None or not isfinite(value):
         return
     if value < 0.0 and may_be_negative and not signal.signed:
         signal.signed, signal.ring = True, []
         signal.seen = signal.age = signal.streak = signal.recent = signal.short_mean_high = 0
-    signal.last = float(value)
+    signal.last = value = float(value)
     if signal.seen < WARM_SAMPLES:
-        _warm_up(signal, signal.last)
+        _warm_up(signal, value)
         return
-    signal.seen += 1
-    signal.scaled = scaled = _scaled(signal, signal.last)
-    signal.ring[(signal.seen - 1) % RING] = scaled
+    seen = signal.seen = signal.seen + 1
+    scaled = signal.scaled = _scaled(signal, value) if signal.signed else log(value if value > TINY else TINY)
+    signal.ring[(seen - 1) % RING] = scaled
     away, spread = scaled - signal.level, signal.spread
     if spread < SPREAD_MIN:
         spread = SPREAD_MIN
@@ -165,11 +166,10 @@ def observe(signal: Signal, value: float | None, *, may_be_negative: bool = Fals
     if signal.slack:
         signal.slack -= 1
     if not flagged:
-        _learn(signal, away, spread)
+        _learn(signal, away, spread, up)
     if flagged or signal.streak:
         _follow_streak(signal, flagged=flagged)
-    _follow_short(signal, away, spread)
-    _follow_trend(signal, scaled, spread)
+    _follow_means(signal, scaled, away, spread)
 
 
 def boundary(signal: Signal) -> None:
@@ -239,7 +239,7 @@ def _median(values: list[float]) -> float:
     return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2.0
 
 
-def _learn(signal: Signal, away: float, spread: float) -> None:
+def _learn(signal: Signal, away: float, spread: float, up: float) -> None:
     # Here and below no min() or max() is called, and no field is read twice: it is what a batch costs most for.
     age = signal.age = signal.age + 1
     bound = LEARN_SPREADS * spread
@@ -247,10 +247,9 @@ def _learn(signal: Signal, away: float, spread: float) -> None:
     if age > WARM_SAMPLES:
         moved = bound if away > bound else -bound if away < -bound else away
     signal.level += moved / (age if age < LEVEL_SAMPLES else LEVEL_SAMPLES)
-    size, most = abs(away), 2.0 * bound
-    known = signal.spread
+    size, most, known = away if away > 0.0 else -away, 2.0 * bound, signal.spread
     signal.spread = known + ((size if size < most else most) - known) / SPREAD_SAMPLES
-    up, peak = signal.up, signal.peak * PEAK_DECAY
+    peak = signal.peak * PEAK_DECAY
     if up > peak:
         highest = 2.0 * FLAG_SPREADS + peak
         peak = up if up < highest else highest
@@ -268,8 +267,8 @@ def _follow_streak(signal: Signal, *, flagged: bool) -> None:
         signal.streak = 0
 
 
-def _follow_short(signal: Signal, away: float, spread: float) -> None:
-    """The mean of the last few excursions, against the size it usually has."""
+def _follow_means(signal: Signal, scaled: float, away: float, spread: float) -> None:
+    """The mean of the last few excursions, against the size it usually has; then the means and the CUSUM of a trend."""
     most, short, known = SHORT_CLIP * spread, signal.short, signal.short_spread
     signal.short = short = short + ((away if away < most else most) - short) / SHORT_SAMPLES
     bound = FLAG_SPREADS * (known if known > SHORT_SPREAD_MIN else SHORT_SPREAD_MIN)
@@ -277,11 +276,8 @@ def _follow_short(signal: Signal, away: float, spread: float) -> None:
         signal.short_mean_high += 1
     elif signal.short_mean_high:
         signal.short_mean_high = 0
-    size = abs(short)
+    size = short if short > 0.0 else -short
     signal.short_spread = known + ((size if size < bound else bound) - known) / SPREAD_SAMPLES
-
-
-def _follow_trend(signal: Signal, scaled: float, spread: float) -> None:
     fast, slow, age = signal.fast, signal.slow, signal.age
     signal.fast = fast + (scaled - fast) / FAST_SAMPLES
     rise = (scaled - slow) / spread
