@@ -70,14 +70,15 @@ def _follow_checkpoints(tx: Transaction, new: int) -> None:
 
 
 def keep(tx: Transaction) -> None:
-    """Name the copies worth keeping, where that changed."""
+    """Name the copies worth keeping, where that changed. Every copy that another training has is named with them."""
     digests = to_keep(tx.training, tx.policy.rollback)
     if digests and digests != tx.ledger.kept:
         tx.ledger.kept = digests
         gone = [c.digest for c in tx.training.checkpoints if c.digest not in digests]
         tx.ledger.dropped = dict.fromkeys(gone, 1)
-        others = [to_keep(each, tx.policy.rollback) for each in tx.run.trainings.values() if each is not tx.training]
-        everything = tuple(dict.fromkeys([*digests, *(digest for kept in others for digest in kept)]))
+        others = [each for each in tx.run.trainings.values() if each is not tx.training]
+        theirs = [c.digest for each in others for c in each.checkpoints if not each.dropped(c)]
+        everything = tuple(dict.fromkeys([*digests, *theirs]))
         tx.effects.append(KeepCheckpoints(tx.effect_id(), tx.run.spec.run, everything))
 
 

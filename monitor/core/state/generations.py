@@ -39,7 +39,9 @@ def enter_generation(training: TrainingState, generation: int, now_s: float) -> 
     """The training runs in another generation: after a rollback, from the statistics saved with the checkpoint."""
     training.generation, training.started, training.over, training.phase = generation, None, False, Phase.IDLE
     incident = training.incident
-    target = target_of(training, incident) if incident else None
+    plan = incident.plan if incident else None
+    goes_back = plan is not None and plan.generation == generation  # else it begins anew, for another one's plan
+    target = target_of(training, incident) if incident and goes_back else None
     learned = snapshot_of(target.learned) if target and target.learned else Learned()
     learned.uncured = 0  # the target was verified
     training.ranks = {0: RankState(0, learned=learned)}

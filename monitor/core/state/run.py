@@ -164,6 +164,14 @@ class RunState(msgspec.Struct):
         """The training that began last."""
         return self.trainings[self.current]
 
+    @property
+    def going_on(self) -> TrainingState:
+        """The training that began last of those that go on; where none does, the one that began last."""
+        if self.trains(self.training) and self.training.started is not None:
+            return self.training
+        others = [each for each in self.trainings.values() if self.trains(each) and each.started is not None]
+        return max(others, key=lambda each: each.number, default=self.training)
+
     def trains(self, training: TrainingState) -> bool:
         """True while this training's process lives and it is not over."""
         return self.alive and training.generation == self.generation and not training.over
