@@ -43,7 +43,7 @@ def choose(run: RunState, training: TrainingState, incident: Incident, policy: P
         return Action(ActionKind.WATCH, _why_only_watching(run, policy))
     if _cooling_down(training, rules.cool_down_batches):
         return Action(ActionKind.WAIT, f"an action was taken fewer than {rules.cool_down_batches} batches ago")
-    if (other := _going_back(run, training)) is not None:
+    if (other := _other_going_back(run, training)) is not None:
         return Action(ActionKind.WAIT, f"training {other.number} of this run goes back, which starts the script again")
     clean = provably_clean(training)
     adjustable = clean and incident.attempts == 0 and incident.family != "hang"  # which takes no adjustment
@@ -92,12 +92,15 @@ def _why_only_watching(run: RunState, policy: Policy) -> str:
     return "the supervisor of this run is gone: take it over with `trainwarden run --adopt " + run.spec.run + "`"
 
 
-def _going_back(run: RunState, training: TrainingState) -> TrainingState | None:
+def goes_back(incident: Incident) -> bool:
+    """True while its rollback is under way: the next generation starts from its plan."""
+    return incident.state is IncidentState.MITIGATING and incident.action == ActionKind.ROLLBACK
+
+
+def _other_going_back(run: RunState, training: TrainingState) -> TrainingState | None:
     """Another training whose rollback has begun: a second plan for the next generation would replace its plan."""
     for other in run.trainings.values():
-        incident = other.incident if other is not training else None
-        rolls = incident is not None and incident.state is IncidentState.MITIGATING
-        if rolls and incident is not None and incident.action is ActionKind.ROLLBACK:
+        if other is not training and other.incident is not None and goes_back(other.incident):
             return other
     return None
 

@@ -17,6 +17,7 @@ from monitor.core.model import (
 )
 from monitor.core.model.outcomes import FAILURES, IN_WORDS, outcome_of
 from monitor.core.policy import texts
+from monitor.core.policy.choose import goes_back
 from monitor.core.policy.incidents import decide, give_up, send
 from monitor.core.policy.lifecycle import IncidentEvent
 from monitor.core.policy.planning import order_for
@@ -40,7 +41,7 @@ def on_generation_started(tx: Transaction, *, news: bool) -> None:
 def on_training_started(tx: Transaction, event: TrainingStarted) -> None:
     """The trainer said what its settings are. A training that started before in the same process is over."""
     for other in tx.run.trainings.values():
-        if other is not tx.training and other.incident and other.over:
+        if other is not tx.training and other.incident and other.over and not goes_back(other.incident):
             end = f"training {other.number} of the script ended"
             _close(tx.of(other), other.incident, IncidentEvent.RUN_ENDED, end)
         _pass_on(tx, other)
