@@ -289,7 +289,9 @@ def test_what_one_training_keeps_never_drops_what_another_has() -> None:
     for epoch in range(1, 7):
         script.batches(2, 6)
         script.saved(2, epoch)
-    script.batches(2, 6)
+    for epoch in range(7, 10):
+        script.batches(2, 1)
+        script.saved(2, epoch)
     believed = {c.digest for c in script[2].checkpoints if not script[2].dropped(c)}
     script.batches(2, 3, bad=True)
     assert script[2].incident is not None
