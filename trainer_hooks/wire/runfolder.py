@@ -30,7 +30,6 @@ import msgspec
 
 from trainer_hooks.wire.enums import StrEnum
 
-DAEMON_PORT = 9469  # of /metrics and the API on 127.0.0.1, where it is free
 SOCKET_PATH_MAX = 107  # bytes of sockaddr_un.sun_path less its NUL
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 CLAIM_NAME = re.compile(r"training-(\d{1,9})-g(\d{1,9})(?:-r(\d{1,9}))?\.json")
@@ -80,7 +79,7 @@ class GenerationOutcome(StrEnum):
     """What the end of a generation means. Decided by monitor.core.model.outcomes and by nobody else."""
 
     FINISHED = "finished"  # the command ended with exit code 0, or after its training had finished
-    STOPPED = "stopped"  # it obeyed an order to stop or to go back
+    STOPPED = "stopped"  # it carried out an order to stop or to go back
     INTERRUPTED = "interrupted"  # a person or the system asked for the end: Ctrl-C, SIGTERM
     KILLED = "killed"  # it did not leave in time, and the supervisor ended it by signals
     FAILED = "failed"  # it ended by itself, with another exit code than 0 or by a signal

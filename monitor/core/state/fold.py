@@ -86,8 +86,10 @@ def fold(run: RunState, given: Input, now_s: float) -> Folded:  # noqa: C901, PL
             fold_hardware(run.hardware, given, run.generation, now_s)
             return Folded(run, run.going_on)
         case CheckpointExamined():
-            training = _examined_of(run, given)
-            return Folded(run, training, checkpoint=fold_examined(training, given, now_s))
+            of = run.trainings.get(given.manifest.training)
+            if of is None:  # nothing was heard of it: a copy is never another training's
+                return Folded(run, training)
+            return Folded(run, of, checkpoint=fold_examined(of, given, now_s))
         case GenerationStarted():
             changed = given.number == run.generation and given.supervisor_pid not in (0, run.supervisor_pid)
             return Folded(run, training, news=fold_generation_started(run, given, now_s), supervisor_changed=changed)
@@ -107,22 +109,6 @@ def fold(run: RunState, given: Input, now_s: float) -> Folded:  # noqa: C901, PL
         case RunOpened() | PlanWritten() | ReceiptFound() | CommandGiven() | StacksTaken():
             pass  # nothing that the state must know: the policy alone reacts
     return Folded(run, training)
-
-
-def _examined_of(run: RunState, given: CheckpointExamined) -> TrainingState:
-    """Whose checkpoint was examined. A copy that could not be adopted has no manifest that says so."""
-    trainings, digest = run.trainings, given.manifest.digest
-    for training in trainings.values():
-        if given.name and any(c.manifest_name == given.name and c.digest == digest for c in training.checkpoints):
-            return training
-    number = given.manifest.training
-    if given.path and number not in trainings and len(trainings) < TRAININGS_MAX:  # its events were lost, it was not
-        trainings[number] = TrainingState(number, generation=given.manifest.generation)
-    if given.path and number in trainings:
-        return trainings[number]
-    known = [each for each in trainings.values() if any(c.digest == digest for c in each.checkpoints)]
-    asked = [each for each in known if digest in each.ledger.examining]
-    return (asked or known or [run.training])[0]
 
 
 def _record(run: RunState, given: RecordArrived, now_s: float) -> Folded:

@@ -12,6 +12,7 @@ from monitor.core.model import (
     CommandKind,
     EndTraining,
     EpochStatus,
+    ExamineCheckpoint,
     GenerationExited,
     IncidentState,
     KeepCheckpoints,
@@ -31,43 +32,53 @@ def two_with_checkpoints() -> Script:
     """Two trainings at the same time, each with a checkpoint that is clean, and in its second epoch."""
     script = Script()
     for number in (1, 2):
-        script.start(number)
-        script.batches(number, 100)
-        script.saved(number, 1)
-        script.batches(number, 60)
+        begin(script, number)
     return script
 
 
-def damage(script: Script, number: int) -> Plan:
-    """Training `number` is damaged; the plan to roll it back."""
-    script.batches(number, 4, damaged=True)
-    return script.plans[-1]
+def begin(script: Script, number: int) -> None:
+    script.start(number)
+    script.batches(number, 100)
+    script.saved(number, 1)
+    script.batches(number, 60)
 
 
-def test_a_plan_and_its_order_name_the_training_and_its_own_checkpoint() -> None:
+def one_going_back() -> tuple[Script, Plan]:
+    """Training 1 is damaged and ordered to go back, and before it has answered its script begins training 2."""
+    script = Script()
+    begin(script, 1)
+    script.batches(1, 4, damaged=True)
+    begin(script, 2)
+    return script, script.plans[-1]
+
+
+def test_a_plan_and_its_order_name_the_training() -> None:
     script = two_with_checkpoints()
-    plan = damage(script, 2)
-    assert (plan.training, plan.arguments_digest, plan.save_dir) == (2, "2" * 64, "/out/2")
-    assert plan.checkpoint is not None
-    assert plan.checkpoint.path in {c.path for c in script[2].checkpoints}
-    assert {order.training for order in script.orders()} == {2}
+    script.batches(2, 4, bad=True)
+    assert [(plan.training, plan.arguments_digest, plan.save_dir) for plan in script.plans] == [(2, "2" * 64, "/out/2")]
+    assert [order.training for order in script.orders("adjust")] == [2]
     assert (script[1].incident, script[1].ledger.pending) == (None, None)
 
 
+def test_a_training_goes_back_to_its_own_checkpoint() -> None:
+    script, plan = one_going_back()
+    assert plan.checkpoint is not None
+    assert [plan.training, *(order.training for order in script.orders())] == [1, 1]
+    assert plan.checkpoint.path == script[1].checkpoints[0].path
+
+
 def test_an_answer_counts_only_from_the_training_that_was_asked() -> None:
-    script = two_with_checkpoints()
-    damage(script, 2)
+    script, _ = one_going_back()
     order = script.orders()[0]
-    script.answer(1, msgspec.structs.replace(order, kind="stop"), "refused")
-    assert script[2].ledger.pending is not None
-    script.answer(2, order)
-    assert (script[2].ledger.pending, script[2].ledger.orders) == (None, {"stop/applied": 1})
-    assert script[1].ledger.orders == {}
+    script.answer(2, order, "refused")
+    assert script[1].ledger.pending is not None
+    script.answer(1, order)
+    assert (script[1].ledger.pending, script[1].ledger.orders) == (None, {"stop/applied": 1})
+    assert script[2].ledger.orders == {}
 
 
 def test_a_receipt_reaches_the_training_whose_order_it_answers() -> None:
-    script = two_with_checkpoints()
-    damage(script, 1)
+    script, _ = one_going_back()
     order = script.orders()[0]
     receipt = Receipt(
         order=order.id, generation=1, outcome="applied", detail="", epoch=2, batch=1, read_back={}, written_s=0.0,
@@ -79,33 +90,23 @@ def test_a_receipt_reaches_the_training_whose_order_it_answers() -> None:
 
 
 def test_a_relaunch_goes_on_with_the_training_of_the_plan_and_leaves_a_finished_one_alone() -> None:
-    script = Script()
-    script.start(1)
-    script.batches(1, 100)
-    script.saved(1, 1)
-    script.batches(1, 30)
-    script.end(1)
-    finished = msgspec.msgpack.encode(script[1])
-    script.start(2)
-    script.batches(2, 100)
-    script.saved(2, 1)
-    script.batches(2, 60)
-    plan = damage(script, 2)
-    script.answer(2, script.orders()[0])
+    script, plan = one_going_back()
+    script.end(2)
+    finished = [msgspec.msgpack.encode(each) for each in (script[2].epochs, script[2].totals.findings)]
+    script.answer(1, script.orders()[0])
     script.relaunch()
-    script.resume(2, plan)
-    script.batches(2, 40)
-    incident = script[2].incident
+    script.resume(1, plan)
+    script.batches(1, 40)
+    incident = script[1].incident
     assert incident is not None
     assert (incident.state, incident.batches_discarded) == (IncidentState.WATCHING, 64)
-    assert (totals_of(script[2]).batches, totals_of(script[2]).nonfinite_batches) == (204, 4)
-    assert [(row.generation, row.status) for row in script[2].epochs][:2] == [
-        (1, EpochStatus.ENDED), (1, EpochStatus.DISCARDED)
-    ]  # fmt: skip
-    assert (totals_of(script[1]).batches, script[1].how, script[1].generation) == (130, "finished", 1)
-    before = msgspec.msgpack.decode(finished, type=type(script[1]))
-    assert (script[1].epochs[0], script[1].checkpoints) == (before.epochs[0], script[1].checkpoints)
-    assert not any(c.abandoned for c in script[1].checkpoints)
+    assert (totals_of(script[1]).batches, totals_of(script[1]).nonfinite_batches) == (204, 4)
+    assert [row.status for row in script[1].epochs][:2] == [EpochStatus.ENDED, EpochStatus.DISCARDED]
+    assert (totals_of(script[2]).batches, script[2].how, script[2].generation) == (160, "finished", 1)
+    assert not any(c.abandoned for c in script[2].checkpoints)
+    left = [EpochStatus.ENDED, EpochStatus.LEFT]
+    assert [row.status for row in script[2].epochs] == left, "as the end of its generation left them"
+    assert msgspec.msgpack.encode(script[2].totals.findings) == finished[1]
 
 
 def test_a_finished_training_that_a_relaunch_redoes_enters_it_at_its_first_record() -> None:
@@ -127,54 +128,44 @@ def test_a_finished_training_that_a_relaunch_redoes_enters_it_at_its_first_recor
 
 def test_the_next_training_of_the_script_does_not_close_an_incident_whose_rollback_is_under_way() -> None:
     """A child has left for its rollback; its parent starts the next child before the supervisor ends everything."""
-    script = two_with_checkpoints()
-    script.end(2)
-    plan = damage(script, 1)
+    script = Script()
+    begin(script, 1)
+    script.batches(1, 4, damaged=True)
     script.answer(1, script.orders()[0])
-    script.start(3)
-    script.batches(3, 5)
+    begin(script, 2)
     incident = script[1].ledger.incidents[0]
     assert incident.state is IncidentState.MITIGATING
     script.relaunch()
-    script.resume(1, plan)
+    script.resume(1, script.plans[0])
     script.batches(1, 5)
     assert (incident.state, script[1].ledger.rollbacks) == (IncidentState.WATCHING, {"applied": 1})
     assert script[1].ranks[0].learned.signals["loss"].seen > 5, "what was learned comes back with the checkpoint"
 
 
-def test_a_training_that_begins_anew_because_of_another_ones_plan_learns_anew() -> None:
-    script = two_with_checkpoints()
-    plan = damage(script, 2)
-    script.answer(2, script.orders()[0])
+def test_a_training_that_begins_anew_without_a_plan_learns_anew() -> None:
+    script, plan = one_going_back()
+    script.answer(1, script.orders()[0])
     script.relaunch()
-    script.resume(2, plan)
-    script.batches(2, 40)
-    assert script[2].incident is not None
-    script.batches(1, 0)
+    script.resume(1, plan)
+    script.batches(1, 40)
+    script.relaunch()
+    assert script[1].incident is not None
+    assert script[1].incident.target, "it went back once"
     script.start(1)
-    script.batches(1, 100)
-    script.saved(1, 1)
-    script.batches(1, 60)
-    damage(script, 1)
-    script.answer(1, script.orders()[-1])
-    script.relaunch()
-    assert script[2].incident.target, "it went back once"
-    script.start(2)
-    script.batches(2, 3)
-    assert script[2].ranks[0].learned.signals["loss"].seen == 3
+    script.batches(1, 3)
+    assert script[1].ranks[0].learned.signals["loss"].seen == 3
 
 
-def test_no_second_plan_replaces_that_of_a_rollback_under_way() -> None:
+def test_nothing_is_decided_for_another_training_while_the_script_is_about_to_start_again() -> None:
     """One plan starts the next generation: a second one of the same name would lose the first."""
-    script = two_with_checkpoints()
-    first = damage(script, 1)
+    script, plan = one_going_back()
     script.batches(2, 20, damaged=True)
-    assert script.plans == [first]
+    assert script.plans == [plan]
     assert script[2].incident is not None
-    assert (script[2].incident.state, script[2].ledger.rollbacks_used) == (IncidentState.OPEN, 0)
+    assert (script[2].incident.state, script[2].ledger.pending) == (IncidentState.OPEN, None)
     script.answer(1, script.orders()[0], "refused")
     script.batches(2, 1, damaged=True)
-    assert [plan.training for plan in script.plans][-1] == 2
+    assert script[2].ledger.incidents[0].state is IncidentState.GIVEN_UP
 
 
 def test_a_stop_of_one_training_that_ended_by_itself_ends_no_other() -> None:
@@ -240,7 +231,7 @@ def test_a_crash_counts_as_a_failure_unless_every_training_had_finished(both_fin
 # --- checkpoints ------------------------------------------------------------------------------------------------------
 
 
-def test_an_examined_checkpoint_reaches_its_training_by_the_name_of_its_manifest() -> None:
+def test_an_examined_checkpoint_reaches_its_training() -> None:
     script = Script()
     for number in (1, 2):
         script.start(number)
@@ -253,14 +244,16 @@ def test_an_examined_checkpoint_reaches_its_training_by_the_name_of_its_manifest
 
 
 def test_a_copy_that_nobody_could_take_is_told_to_the_training_that_waits_for_it() -> None:
-    """It has no manifest that would name the training."""
+    """It has no manifest that would name the training: the effect does."""
     script = Script()
     for number in (1, 2):
         script.start(number)
         script.batches(number, 100)
     lost = script.spooled(2, 1)
     script.start(3)
-    nothing = msgspec.structs.replace(lost.manifest, training=1, file="", epoch=0)
+    asked = [effect for effect in script.effects if isinstance(effect, ExamineCheckpoint)][-1]
+    assert asked.training == 2
+    nothing = msgspec.structs.replace(lost.manifest, training=asked.training, file="", epoch=0)
     script.take(script.driver.feed(CheckpointExamined(RUN, nothing, "", Verdict.UNVERIFIED, ("gone",), 0.0)))
     assert [len(script[n].checkpoints) for n in (1, 2, 3)] == [0, 1, 0]
     assert (script[2].checkpoints[0].verdict, script[2].ledger.examining) == (Verdict.UNVERIFIED, [])
@@ -275,8 +268,7 @@ def test_a_copy_of_a_training_that_was_never_heard_of_is_no_other_ones() -> None
     stranger = msgspec.structs.replace(known.manifest, training=5, digest="5" * 64)
     given = CheckpointExamined(RUN, stranger, "/vault/5.pt", Verdict.SOUND, ("finite",), 0.1, "g1-t5-r0-00001.pt.json")
     script.take(script.driver.feed(given))
-    assert [c.path for c in script[1].checkpoints] == [known.path]
-    assert [c.path for c in script[5].checkpoints] == ["/vault/5.pt"]
+    assert [c.path for each in script.run.trainings.values() for c in each.checkpoints] == [known.path]
 
 
 def test_what_one_training_keeps_never_drops_what_another_has() -> None:
@@ -335,8 +327,7 @@ def test_two_trainings_that_stand_still_at_the_same_batch_are_told_apart() -> No
 
 def test_actions_are_of_one_training_only() -> None:
     """What is decided for one reads the budget of that one."""
-    script = two_with_checkpoints()
-    damage(script, 1)
+    script, _ = one_going_back()
     assert script[1].incident is not None
     assert script[1].incident.action is ActionKind.ROLLBACK
     assert (script[1].ledger.rollbacks_used, script[2].ledger.rollbacks_used) == (1, 0)

@@ -51,5 +51,5 @@ def _table(found: list[CheckpointLine]) -> tuple[list[str], list[list[str]]]:
 
 
 def _what(line: CheckpointLine) -> str:
-    notes = [note for note, holds in (("best", line.is_best), ("copy deleted", line.dropped)) if holds]
-    return f"{line.verdict} ({', '.join(notes)})" if notes else line.verdict
+    remarks = [remark for remark, holds in (("best", line.is_best), ("copy deleted", line.dropped)) if holds]
+    return f"{line.verdict} ({', '.join(remarks)})" if remarks else line.verdict

@@ -15,7 +15,7 @@ from monitor.core.model import (
     RunEnded,
     Severity,
 )
-from monitor.core.model.outcomes import FAILURES, IN_WORDS, outcome_of
+from monitor.core.model.outcomes import FAILURES, OUTCOME_TEXT, outcome_of
 from monitor.core.policy import texts
 from monitor.core.policy.choose import goes_back
 from monitor.core.policy.incidents import decide, give_up, send
@@ -81,7 +81,7 @@ def on_generation_exited(tx: Transaction, event: GenerationExited) -> None:
         _left(tx.of(training), event)
     obeyed = any(training.ledger.leaving for training in tx.run.trainings.values())
     outcome = outcome_of(exit_, order_obeyed=obeyed, training_finished=_has_finished(tx))
-    ending = f"generation {exit_.number} {IN_WORDS[outcome]} ({texts.exit_text(exit_)})"
+    ending = f"generation {exit_.number} {OUTCOME_TEXT[outcome]} ({texts.exit_text(exit_)})"
     if event.relaunch:
         tx.notify(f"{ending}; starting generation {exit_.number + 1} from its plan")
     elif outcome in FAILURES:
