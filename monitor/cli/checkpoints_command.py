@@ -38,11 +38,11 @@ def checkpoints(run: str, as_json: bool) -> None:
     elif not found:
         click.echo(f"{run} has not saved a checkpoint yet.")
     else:
-        heads, rows = _table(found)
+        heads, rows = table(found)
         print_table(heads, rows)
 
 
-def _table(found: list[CheckpointLine]) -> tuple[list[str], list[list[str]]]:
+def table(found: list[CheckpointLine]) -> tuple[list[str], list[list[str]]]:
     """Heads and rows; of a run with one training without the column for it."""
     heads, rows = ["epoch", "verdict", "why"], [[str(line.epoch), _what(line), line.why] for line in found]
     if len({line.training for line in found}) == 1:

@@ -39,13 +39,15 @@ def status(run: str | None, as_json: bool) -> None:
         print_table([], [list(line) for line in found.in_short])
         click.echo()
         print_table([], [list(line) for line in detail_lines(found, time.time())])
-        if len(found.trainings) > 1:
+        if rows := training_rows(found):
             click.echo()
-            print_table(TRAINING_HEADS, training_rows(found))
+            print_table(TRAINING_HEADS, rows)
 
 
 def training_rows(found: RunDetail) -> list[list[str]]:
-    """A row for each training of a run, the last TRAININGS_SHOWN."""
+    """A row for each training of a run, the last TRAININGS_SHOWN; none where there is only one."""
+    if len(found.trainings) < 2:
+        return []
     return [
         [str(one.number), one.state, _of(one.epoch, one.epochs), str(one.batches), str(one.nonfinite),
          str(one.incidents)]

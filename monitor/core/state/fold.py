@@ -125,7 +125,8 @@ def _record(run: RunState, given: RecordArrived, now_s: float) -> Folded:
         if len(training.ranks) >= RANKS_MAX:
             run.frames_refused += 1
             return Folded(run, training)
-        rank = training.ranks[given.rank] = RankState(given.rank)
+        taken = training.events_taken.get(given.rank, 0)
+        rank = training.ranks[given.rank] = RankState(given.rank, event_seq=taken)
     training.idle_ticks = rank.idle_ticks = 0
     if isinstance(given.record, BatchEnded):
         return _batch(run, training, rank, given.record, now_s)

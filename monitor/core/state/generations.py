@@ -44,7 +44,7 @@ def enter_generation(training: TrainingState, generation: int, now_s: float) -> 
     target = target_of(training, incident) if incident and goes_back else None
     learned = snapshot_of(target.learned) if target and target.learned else Learned()
     learned.uncured = 0  # the target was verified
-    training.ranks = {0: RankState(0, learned=learned)}
+    training.ranks, training.events_taken = {0: RankState(0, learned=learned)}, {}
     fold_start(training, now_s)
 
 
@@ -115,6 +115,7 @@ def _close(training: TrainingState) -> None:
         checkpoint.healthy_longest = healthy_after(training, checkpoint)
     if 0 in training.ranks:
         training.totals.counts = add_counts(training.totals.counts, training.ranks[0].counts)
+    training.events_taken |= {number: rank.event_seq for number, rank in training.ranks.items()}
     training.ranks, training.last_bad = {}, 0
     for row in training.epochs:
         if row.generation == training.generation and row.status == EpochStatus.RUNNING:

@@ -99,6 +99,7 @@ class TrainingState(msgspec.Struct):
     pauses: int = 0  # phases other than training since the last batch
     train_from: int = 0  # Counts.batches of rank 0 when it began in the present generation
     ranks: dict[int, RankState] = {}  # of the present generation
+    events_taken: dict[int, int] = {}  # by rank, once the process is gone: its last event in the present generation
     last_bad: int = 0  # Counts.batches of rank 0 at its last non-finite batch in the present generation
     left_at: Position | None = None  # the last batch of the generation before
     discarded: int = 0  # batches that the last rollback gave up
