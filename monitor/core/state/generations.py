@@ -10,6 +10,7 @@ from monitor.core.state.learned import Learned
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import RankState, RunState, TrainingState
 from monitor.core.state.stats import snapshot_of
+from monitor.core.state.trace import Trace
 from trainer_hooks.wire.messages import TrainingStarted
 from trainer_hooks.wire.words import Phase
 
@@ -56,10 +57,21 @@ def target_of(training: TrainingState, incident: Incident) -> CheckpointState | 
 def fold_training_started(run: RunState, training: TrainingState, event: TrainingStarted, now_s: float) -> None:
     """A training says what its settings are, and is about to draw its first batch."""
     run.current = training.number
+    for other in run.trainings.values():
+        if other is not training and other.over and other.incident is None:
+            _forget_statistics(other)
     training.started, training.over = event, False
     fold_start(training, now_s)
     training.starts.append(event)
     del training.starts[1:-STARTS_MAX]
+
+
+def _forget_statistics(training: TrainingState) -> None:
+    """It is over, and nothing reads them any more: 100 kB each are too much for a script with hundreds of trainings."""
+    for rank in training.ranks.values():
+        rank.learned, rank.trace = Learned(pace=rank.learned.pace), Trace()
+    for checkpoint in training.checkpoints:
+        checkpoint.learned = None
 
 
 def fold_exit(run: RunState, event: GenerationExited) -> bool:
