@@ -3,7 +3,7 @@
 A number is claimed where a training begins, at train() or watch(): never when a process starts, and never by a rank
 alone, which every child of a rank inherits. All ranks of one process group are one training. After a relaunch a
 training gets the number it had: the one that was claimed by the same call with the same arguments, as the n-th training
-of its process.
+of its process. A run with one training keeps it where its script was edited meanwhile.
 """
 
 from __future__ import annotations
@@ -82,7 +82,21 @@ def _number(claims: list[TrainingClaim], numbers: dict[int, set[int]], generatio
         and generation not in numbers[each.number]
     ]
     known.sort(key=lambda each: (-each.generation, each.number))
+    if not known and (moved := _moved_line(claims, numbers, generation, call)):
+        return moved
     return known[0].number if known else max(numbers, default=0) + 1
+
+
+def _moved_line(
+    claims: list[TrainingClaim], numbers: dict[int, set[int]], generation: int, call: TrainingCall
+) -> int | None:
+    """The number of a run's only training, whose script was edited while it trained: its call has another line now."""
+    if len(numbers) != 1 or not claims or generation in numbers[claims[0].number]:
+        return None
+    same = (call.position, call.arguments_digest, call.call_site.rpartition(":")[0])
+    first = claims[0]
+    found = (first.position, first.arguments_digest, first.call_site.rpartition(":")[0])
+    return first.number if found == same and call.arguments_digest else None
 
 
 def _claims(folder: RunFolder) -> tuple[list[TrainingClaim], dict[int, set[int]]]:

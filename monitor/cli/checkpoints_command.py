@@ -38,8 +38,16 @@ def checkpoints(run: str, as_json: bool) -> None:
     elif not found:
         click.echo(f"{run} has not saved a checkpoint yet.")
     else:
-        rows = [[str(line.epoch), _what(line), line.why] for line in found]
-        print_table(["epoch", "verdict", "why"], rows)
+        heads, rows = table(found)
+        print_table(heads, rows)
+
+
+def table(found: list[CheckpointLine]) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows; of a run with one training without the column for it."""
+    heads, rows = ["epoch", "verdict", "why"], [[str(line.epoch), _what(line), line.why] for line in found]
+    if len({line.training for line in found}) == 1:
+        return heads, rows
+    return ["training", *heads], [[str(line.training), *row] for line, row in zip(found, rows, strict=True)]
 
 
 def _what(line: CheckpointLine) -> str:

@@ -13,13 +13,14 @@ from monitor.client.last_known import HistoryUnreadable, curves_of, last_known_o
 from monitor.core.model import Incident
 from monitor.core.model.curves import Curves
 from monitor.core.state.run import RunState, TrainingState
+from monitor.core.summary import shown_training
 from monitor.errors import EXIT_CONFIG
 from monitor.history.curve_query import Range
 from monitor.report.report_input import AFTER_ONSET, BEFORE_ONSET, ReportInput, shown_in_full, without_statistics
 
 
 def report_input_of(run: str, training: int = 0) -> ReportInput | None:
-    """The run as it is now; `training` is the one that is asked for, or 0 for the one that began last.
+    """The run as it is now; `training` is the one that is asked for, or 0 for the one that its summary is about.
 
     None: nobody knows more of it than its folder's reports say. Raises Failure.
     """
@@ -67,7 +68,7 @@ def _from_disk(run: str, number: int) -> ReportInput | None:
 
 def _training_of(run: RunState, number: int) -> TrainingState:
     """One training of the run. Raises Failure for a number that it does not have."""
-    training = run.trainings.get(number or run.current)
+    training = run.trainings.get(number) if number else shown_training(run)
     if training is None:
         known = ", ".join(str(one) for one in sorted(run.trainings))
         raise Failure(f"run {run.spec.run}: has no training {number}; it has {known}", EXIT_USAGE)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = ("trainwarden status", "trainwarden status night-3f2a", "trainwarden status --json | jq '.[].state'")
 
+TRAINING_HEADS = ["training", "state", "epoch", "batches", "NaN batches", "incidents"]
+TRAININGS_SHOWN = 50  # the last ones; --json has every one
 KEPT = {True: "kept at this pace", False: "NOT kept at this pace", None: "the pace is not known yet"}
 
 
@@ -37,6 +39,20 @@ def status(run: str | None, as_json: bool) -> None:
         print_table([], [list(line) for line in found.in_short])
         click.echo()
         print_table([], [list(line) for line in detail_lines(found, time.time())])
+        if rows := training_rows(found):
+            click.echo()
+            print_table(TRAINING_HEADS, rows)
+
+
+def training_rows(found: RunDetail) -> list[list[str]]:
+    """A row for each training of a run, the last TRAININGS_SHOWN; none where there is only one."""
+    if len(found.trainings) < 2:
+        return []
+    return [
+        [str(one.number), one.state, _of(one.epoch, one.epochs), str(one.batches), str(one.nonfinite),
+         str(one.incidents)]
+        for one in found.trainings[-TRAININGS_SHOWN:]
+    ]  # fmt: skip
 
 
 def _all_runs() -> list[RunSummary]:

@@ -158,7 +158,8 @@ def _locked(vault: Path) -> Iterator[None]:
 
 def _vault_name(manifest: Manifest) -> str:
     """Never a name that a framework's own resume picks up. Two saves of the same bytes stay two files."""
-    return f"{manifest.digest[:16]}-e{manifest.epoch}-g{manifest.generation}r{manifest.rank}s{manifest.serial}.pt"
+    of = f"g{manifest.generation}t{manifest.training}r{manifest.rank}s{manifest.serial}"
+    return f"{manifest.digest[:16]}-e{manifest.epoch}-{of}.pt"
 
 
 def _rename_or_copy(source: Path, file: BinaryIO, target: Path) -> None:

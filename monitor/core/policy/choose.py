@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from monitor.core.model import ActionKind, Incident, Verdict
+from monitor.core.model import ActionKind, Incident, IncidentState, Verdict
 from monitor.core.policy.settings import Policy
 from monitor.core.policy.trust import plausible_ones
 from monitor.core.state.projection import redo_batches
@@ -43,6 +43,8 @@ def choose(run: RunState, training: TrainingState, incident: Incident, policy: P
         return Action(ActionKind.WATCH, _why_only_watching(run, policy))
     if _cooling_down(training, rules.cool_down_batches):
         return Action(ActionKind.WAIT, f"an action was taken fewer than {rules.cool_down_batches} batches ago")
+    if (other := _other_going_back(run, training)) is not None:
+        return Action(ActionKind.WAIT, f"training {other.number} of this run goes back, which starts the script again")
     clean = provably_clean(training)
     adjustable = clean and incident.attempts == 0 and incident.family != "hang"  # which takes no adjustment
     if adjustable and (unreachable := _relaunch_redoes_other_work(run, training)):
@@ -88,6 +90,19 @@ def _why_only_watching(run: RunState, policy: Policy) -> str:
     if not policy.act:
         return "the policy says act: false"
     return "the supervisor of this run is gone: take it over with `trainwarden run --adopt " + run.spec.run + "`"
+
+
+def goes_back(incident: Incident) -> bool:
+    """True while its rollback is under way: the next generation starts from its plan."""
+    return incident.state is IncidentState.MITIGATING and incident.action == ActionKind.ROLLBACK
+
+
+def _other_going_back(run: RunState, training: TrainingState) -> TrainingState | None:
+    """Another training whose rollback has begun: a second plan for the next generation would replace its plan."""
+    for other in run.trainings.values():
+        if other is not training and other.incident is not None and goes_back(other.incident):
+            return other
+    return None
 
 
 def _cooling_down(training: TrainingState, cool_down_batches: int) -> bool:

@@ -89,7 +89,7 @@ def _follow_checkpoints(tx: Transaction, new: int) -> None:
 
 
 def keep(tx: Transaction) -> None:
-    """Name the copies worth keeping, where that changed."""
+    """Name the copies worth keeping, where that changed. Every copy that another training has is named with them."""
     digests = to_keep(tx.training, tx.policy.rollback)
     if digests and digests != tx.ledger.kept:
         tx.ledger.kept = digests

@@ -41,7 +41,7 @@ def _alert(tx: Transaction, finding: Finding) -> None:
     if generation == at.generation and at.count - count < ALERT_GAP_BATCHES:
         return
     tx.ledger.warned[finding.detector] = (at.generation, at.count)
-    about = f"{run.spec.run}/watch/{finding.detector}/{at.generation}/{at.count}"
+    about = f"{tx.alert_key}/watch/{finding.detector}/{at.generation}/{at.count}"
     title = f"{tx.name}: {finding.summary}"
     text = texts.watch_text(finding, cause_of(tx, finding))
     tx.effects.append(RaiseAlert(about, run.spec.run, AlertKind.WATCH, finding.severity, "", title, text, tx.now_s))

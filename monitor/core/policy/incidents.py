@@ -200,9 +200,9 @@ def give_up(tx: Transaction, incident: Incident, reason: str) -> None:
         send(tx, order_for(tx, OrderKind.STOP, reason))
 
 
-def send(tx: Transaction, order: Order) -> None:
-    """Send an order, and keep sending it until it is answered."""
-    tx.ledger.pending = PendingOrder(order, tx.now_s, tx.now_s)
+def send(tx: Transaction, order: Order, *, of_run: bool = False) -> None:
+    """Send an order, and keep sending it until it is answered. `of_run`: see PendingOrder."""
+    tx.ledger.pending = PendingOrder(order, tx.now_s, tx.now_s, of_run)
     tx.effects.append(SendOrder(order.id, order))
 
 

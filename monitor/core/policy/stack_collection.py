@@ -134,7 +134,7 @@ def _tell(tx: Transaction, streak: Standstill) -> None:
     else:
         tx.notify(said, Severity.WARNING)
     if taken:  # the alert that something hangs is out already
-        about = f"{run.spec.run}/stacks/{streak.generation}/{streak.count}"
+        about = f"{tx.alert_key}/stacks/{streak.generation}/{streak.count}"
         title = f"{tx.name}: training does not progress"
         known = of_it.id if of_it is not None else ""
         tx.effects.append(

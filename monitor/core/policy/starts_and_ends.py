@@ -17,11 +17,13 @@ from monitor.core.model import (
 )
 from monitor.core.model.outcomes import FAILURES, OUTCOME_TEXT, outcome_of
 from monitor.core.policy import texts
+from monitor.core.policy.choose import goes_back
 from monitor.core.policy.incidents import decide, give_up, send
 from monitor.core.policy.lifecycle import IncidentEvent
 from monitor.core.policy.planning import order_for
 from monitor.core.policy.transaction import Transaction
 from monitor.core.state.epochs import totals_of_run
+from monitor.core.state.run import TrainingState
 from trainer_hooks.wire.messages import TrainingEnded, TrainingStarted
 from trainer_hooks.wire.runfolder import RunOutcome
 from trainer_hooks.wire.words import OrderKind, TrainingEnd
@@ -39,9 +41,10 @@ def on_generation_started(tx: Transaction, *, news: bool) -> None:
 def on_training_started(tx: Transaction, event: TrainingStarted) -> None:
     """The trainer said what its settings are. A training that started before in the same process is over."""
     for other in tx.run.trainings.values():
-        if other is not tx.training and other.incident and other.over:
+        if other is not tx.training and other.incident and other.over and not goes_back(other.incident):
             end = f"training {other.number} of the script ended"
             _close(tx.of(other), other.incident, IncidentEvent.RUN_ENDED, end)
+        _pass_on(tx, other)
     if not event.plan_id and not (tx.training.generation > 1 and tx.training.incident):
         tx.ledger.in_force = None
     where = f"{event.framework} {event.versions.get(event.framework, '')}".strip()
@@ -49,8 +52,21 @@ def on_training_started(tx: Transaction, event: TrainingStarted) -> None:
     tx.notify(f"training {tx.training.number} started ({where}, {event.device}): {epochs}")
 
 
+def _pass_on(tx: Transaction, other: TrainingState) -> None:
+    """A stop of the run that the training before did not see any more is for the one that begins."""
+    pending = other.ledger.pending
+    if other is tx.training or not other.over or pending is None or not pending.of_run:
+        return
+    other.ledger.pending = None
+    if tx.ledger.pending is None:
+        send(tx, order_for(tx, OrderKind.STOP, pending.order.reason), of_run=True)
+
+
 def on_training_ended(tx: Transaction, event: TrainingEnded) -> None:
-    """train() returned or raised."""
+    """train() returned or raised. A stop of it alone that it did not see is void: another one may have begun."""
+    pending = tx.ledger.pending
+    if pending and pending.order.kind == OrderKind.STOP and not pending.order.plan and not pending.of_run:
+        tx.ledger.pending = None
     if event.how == TrainingEnd.FINISHED:
         shown = ", ".join(f"{name} {value:.4g}" for name, value in list(event.metrics.items())[:4])
         tx.notify(f"the training finished after epoch {event.epoch}{': ' + shown if shown else ''}")
@@ -63,7 +79,8 @@ def on_generation_exited(tx: Transaction, event: GenerationExited) -> None:
     exit_ = event.exit
     for training in tx.run.trainings.values():
         _left(tx.of(training), event)
-    outcome = outcome_of(exit_, order_obeyed=tx.ledger.leaving, training_finished=_has_finished(tx))
+    obeyed = any(training.ledger.leaving for training in tx.run.trainings.values())
+    outcome = outcome_of(exit_, order_obeyed=obeyed, training_finished=_has_finished(tx))
     ending = f"generation {exit_.number} {OUTCOME_TEXT[outcome]} ({texts.exit_text(exit_)})"
     if event.relaunch:
         tx.notify(f"{ending}; starting generation {exit_.number + 1} from its plan")
@@ -92,8 +109,10 @@ def _left(tx: Transaction, event: GenerationExited) -> None:
 
 
 def _has_finished(tx: Transaction) -> bool:
-    """True where the last training of the process said that it had finished."""
-    return tx.training.over and tx.training.how == TrainingEnd.FINISHED
+    """True where the last training of the generation said that it had finished, and none was under way."""
+    run, last = tx.run, tx.training
+    left = [each for each in run.trainings.values() if each.generation == run.generation and each.started]
+    return last.how == TrainingEnd.FINISHED and last.over and all(each.over for each in left)
 
 
 def on_run_ended(tx: Transaction, event: RunEnded) -> None:
@@ -161,11 +180,9 @@ def on_command(tx: Transaction, command: CommandGiven) -> None:
         return
     tx.notify(f"{command.by} asked to {command.kind}", Severity.WARNING)
     if command.kind == CommandKind.STOP:
-        if incident:
-            incident.outcome = f"{command.by} stopped the run"
-            tx.move(incident, IncidentEvent.OPERATOR)
-            tx.report(incident)
-        send(tx, order_for(tx, OrderKind.STOP, f"{command.by} asked for it"))
+        going = [each for each in run.trainings.values() if run.trains(each) and each.started is not None]
+        for training in going or [tx.training]:
+            _stop(tx.of(training), command.by)
         return
     if run.supervisor_pid == 0:
         remedy = texts.no_supervisor(run.spec.run)
@@ -175,6 +192,15 @@ def on_command(tx: Transaction, command: CommandGiven) -> None:
         _asked_for(tx, command) if incident is None else tx.notify("a rollback has begun already")
         return
     _roll_back_now(tx, incident)
+
+
+def _stop(tx: Transaction, by: str) -> None:
+    incident = tx.training.incident
+    if incident:
+        incident.outcome = f"{by} stopped the run"
+        tx.move(incident, IncidentEvent.OPERATOR)
+        tx.report(incident)
+    send(tx, order_for(tx, OrderKind.STOP, f"{by} asked for it"), of_run=True)
 
 
 def _asked_for(tx: Transaction, command: CommandGiven) -> None:

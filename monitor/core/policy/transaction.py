@@ -57,6 +57,12 @@ class Transaction:
         self.run.ledger.effects += 1
         return f"{self.run.spec.run}/{self.run.ledger.effects}"
 
+    @property
+    def alert_key(self) -> str:
+        """What the id of an alert about this training begins with. The first training's is the run's own."""
+        number = self.training.number
+        return self.run.spec.run if number == 1 else f"{self.run.spec.run}/t{number}"
+
     def incident_id(self) -> tuple[str, int]:
         """Id and number of a new incident; numbers go on over all trainings of the run."""
         self.run.ledger.incidents += 1

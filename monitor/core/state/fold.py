@@ -84,10 +84,10 @@ def fold(run: RunState, given: Input, now_s: float) -> Folded:  # noqa: C901, PL
             return Folded(run, training)
         case HardwareSeen():
             fold_hardware(run.hardware, given, run.generation, now_s)
-            return Folded(run, training)
+            return Folded(run, run.going_on)
         case CheckpointExamined():
             of = run.trainings.get(given.manifest.training)
-            if of is None:  # refused: there were too many
+            if of is None:  # nothing was heard of it: a copy is never another training's
                 return Folded(run, training)
             return Folded(run, of, checkpoint=fold_examined(of, given, now_s))
         case GenerationStarted():
@@ -125,7 +125,8 @@ def _record(run: RunState, given: RecordArrived, now_s: float) -> Folded:
         if len(training.ranks) >= RANKS_MAX:
             run.frames_refused += 1
             return Folded(run, training)
-        rank = training.ranks[given.rank] = RankState(given.rank)
+        taken = training.events_taken.get(given.rank, 0)
+        rank = training.ranks[given.rank] = RankState(given.rank, event_seq=taken)
     training.idle_ticks = rank.idle_ticks = 0
     if isinstance(given.record, BatchEnded):
         return _batch(run, training, rank, given.record, now_s)

@@ -10,6 +10,7 @@ from monitor.core.state.learned import Learned
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import RankState, RunState, TrainingState
 from monitor.core.state.stats import snapshot_of
+from monitor.core.state.trace import Trace
 from trainer_hooks.wire.messages import TrainingStarted
 from trainer_hooks.wire.words import Phase
 
@@ -39,10 +40,12 @@ def enter_generation(training: TrainingState, generation: int, now_s: float) -> 
     """The training runs in another generation: after a rollback, from the statistics saved with the checkpoint."""
     training.generation, training.started, training.over, training.phase = generation, None, False, Phase.IDLE
     incident = training.incident
-    target = target_of(training, incident) if incident else None
+    plan = incident.plan if incident else None
+    goes_back = plan is not None and plan.generation == generation  # else it begins anew, for another one's plan
+    target = target_of(training, incident) if incident and goes_back else None
     learned = snapshot_of(target.learned) if target and target.learned else Learned()
     learned.uncured = 0  # the target was verified
-    training.ranks = {0: RankState(0, learned=learned)}
+    training.ranks, training.events_taken = {0: RankState(0, learned=learned)}, {}
     fold_start(training, now_s)
 
 
@@ -54,10 +57,21 @@ def target_of(training: TrainingState, incident: Incident) -> CheckpointState | 
 def fold_training_started(run: RunState, training: TrainingState, event: TrainingStarted, now_s: float) -> None:
     """A training says what its settings are, and is about to draw its first batch."""
     run.current = training.number
+    for other in run.trainings.values():
+        if other is not training and other.over and other.incident is None:
+            _forget_statistics(other)
     training.started, training.over = event, False
     fold_start(training, now_s)
     training.starts.append(event)
     del training.starts[1:-STARTS_MAX]
+
+
+def _forget_statistics(training: TrainingState) -> None:
+    """It is over, and nothing reads them any more: 100 kB each are too much for a script with hundreds of trainings."""
+    for rank in training.ranks.values():
+        rank.learned, rank.trace = Learned(pace=rank.learned.pace), Trace()
+    for checkpoint in training.checkpoints:
+        checkpoint.learned = None
 
 
 def fold_exit(run: RunState, event: GenerationExited) -> bool:
@@ -113,6 +127,7 @@ def _close(training: TrainingState) -> None:
         checkpoint.healthy_longest = healthy_after(training, checkpoint)
     if 0 in training.ranks:
         training.totals.counts = add_counts(training.totals.counts, training.ranks[0].counts)
+    training.events_taken |= {number: rank.event_seq for number, rank in training.ranks.items()}
     training.ranks, training.last_bad = {}, 0
     for row in training.epochs:
         if row.generation == training.generation and row.status == EpochStatus.RUNNING:

@@ -16,6 +16,7 @@ class PendingOrder(msgspec.Struct):
     order: Order
     since_s: float
     sent_s: float  # the last time
+    of_run: bool = False  # a person stops the run: the training that begins next is to stop as well
 
 
 class RunLedger(msgspec.Struct):

@@ -99,6 +99,7 @@ class TrainingState(msgspec.Struct):
     pauses: int = 0  # phases other than training since the last batch
     train_from: int = 0  # Counts.batches of rank 0 when it began in the present generation
     ranks: dict[int, RankState] = {}  # of the present generation
+    events_taken: dict[int, int] = {}  # by rank, once the process is gone: its last event in the present generation
     last_bad: int = 0  # Counts.batches of rank 0 at its last non-finite batch in the present generation
     left_at: Position | None = None  # the last batch of the generation before
     discarded: int = 0  # batches that the last rollback gave up
@@ -163,6 +164,14 @@ class RunState(msgspec.Struct):
     def training(self) -> TrainingState:
         """The training that began last."""
         return self.trainings[self.current]
+
+    @property
+    def going_on(self) -> TrainingState:
+        """The training that began last of those that go on; where none does, the one that began last."""
+        if self.trains(self.training) and self.training.started is not None:
+            return self.training
+        others = [each for each in self.trainings.values() if self.trains(each) and each.started is not None]
+        return max(others, key=lambda each: each.number, default=self.training)
 
     def trains(self, training: TrainingState) -> bool:
         """True while this training's process lives and it is not over."""

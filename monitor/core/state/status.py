@@ -14,7 +14,7 @@ def status_of(run: RunState) -> str:
         return run.ended
     if not run.alive:
         return GONE if run.generation else STARTING
-    return _phase_of(run.training)
+    return _phase_of(run.going_on)
 
 
 def training_status_of(run: RunState, training: TrainingState) -> str:

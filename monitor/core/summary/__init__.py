@@ -18,6 +18,7 @@ from monitor.core.summary.progress import done, now
 from monitor.core.summary.time_cost import deadline, time_lost
 from trainer_hooks.wire.runfolder import RunOutcome
 
+TRAININGS_NAMED = 5
 LABELS = {
     "happened": "What happened",
     "since": "Since",
@@ -70,6 +71,14 @@ def shown_incident(training: TrainingState) -> Incident | None:
     return training.incident or (training.ledger.incidents[-1] if training.ledger.incidents else None)
 
 
+def shown_training(run: RunState) -> TrainingState:
+    """The training that a summary of the whole run is about: one with a live incident, else the one that goes on."""
+    if run.training.incident:
+        return run.training
+    troubled = [each for each in run.trainings.values() if each.incident]
+    return max(troubled, key=lambda each: each.number, default=run.going_on)
+
+
 def what_happened(run: RunState, training: TrainingState, incident: Incident | None) -> str:
     """The trouble in one sentence, with its numbers."""
     if incident is None:
@@ -89,9 +98,24 @@ def _without_incident(run: RunState, training: TrainingState) -> str:
     if run.ended in (RunOutcome.FAILED, RunOutcome.HELD):
         return f"The run {run.ended} after {batches}{': ' + run.ended_detail if run.ended_detail else ''}."
     reported = sum(training.totals.findings.values())
+    several = sum(each.seen for each in run.trainings.values()) > 1
+    where = f"{batches} of training {training.number}" if several else batches
+    others = _of_others(run, training)
     if not reported:
-        return f"No problem was found in {batches}."
-    return f"No incident in {batches}. The detectors reported {plural(reported, 'smaller finding')}."
+        return f"No problem was found in {where}.{others}"
+    return f"No incident in {where}. The detectors reported {plural(reported, 'smaller finding')}.{others}"
+
+
+def _of_others(run: RunState, training: TrainingState) -> str:
+    """The incidents of other trainings of the run, in a sentence with a space before; empty: there are none."""
+    with_incidents = [each for each in run.trainings.values() if each is not training and each.ledger.incidents]
+    if not with_incidents:
+        return ""
+    number = sum(len(each.ledger.incidents) for each in with_incidents)
+    named = ", ".join(str(each.number) for each in with_incidents[:TRAININGS_NAMED])
+    more = " and others" if len(with_incidents) > TRAININGS_NAMED else ""
+    word = "training" if len(with_incidents) == 1 else "trainings"
+    return f" {plural(number, 'incident')} in {word} {named}{more}."
 
 
 def _since(run: RunState, incident: Incident | None) -> str:

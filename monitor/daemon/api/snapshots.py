@@ -6,7 +6,7 @@ from collections import Counter
 
 import msgspec
 
-from monitor.core.model import Finding, Incident
+from monitor.core.model import Finding, Incident, Severity
 from monitor.core.policy import trust
 from monitor.core.policy.settings import Policy
 from monitor.core.state import projection
@@ -14,10 +14,11 @@ from monitor.core.state.epochs import totals_of, totals_of_run
 from monitor.core.state.finding_log import going_on
 from monitor.core.state.run import RunState, TrainingState
 from monitor.core.state.status import status_of, training_status_of
-from monitor.core.summary import shown_incident, summary_of
+from monitor.core.summary import shown_incident, shown_training, summary_of
 from trainer_hooks.wire.words import ReadBack
 
 FINDINGS_SHOWN = 20
+_ORDER = list(Severity)
 
 
 class IncidentSummary(msgspec.Struct, frozen=True):
@@ -167,7 +168,7 @@ def incident_of(training: TrainingState, incident: Incident) -> IncidentSummary:
 
 def run_summary_of(run: RunState) -> RunSummary:
     """The run in a line: its present training, and the sums over every one."""
-    counts, training = totals_of_run(run), run.training
+    counts, training = totals_of_run(run), run.going_on
     position, started = training.position, training.started
     return RunSummary(
         run=run.spec.run,
@@ -188,8 +189,15 @@ def run_summary_of(run: RunState) -> RunSummary:
         ended_s=run.ended_s,
         last_batch_s=_last_batch_s(run),
         incident=_live_incident(run),
-        findings=tuple(_finding(found) for found in going_on(run, training)[:FINDINGS_SHOWN]),
+        findings=tuple(_finding(found) for found in _going_on(run)[:FINDINGS_SHOWN]),
     )
+
+
+def _going_on(run: RunState) -> list[Finding]:
+    """What detectors say now of the trainings that go on, and of the one that began last; the worst first."""
+    shown = [each for each in run.trainings.values() if each is run.training or run.trains(each)]
+    every = [finding for training in shown for finding in going_on(run, training)]
+    return sorted(every, key=lambda finding: -_ORDER.index(finding.severity))
 
 
 def _last_batch_s(run: RunState) -> float | None:
@@ -240,7 +248,7 @@ def _finding(found: Finding) -> FindingLine:
 
 def detail_of(run: RunState, now_s: float, port: int) -> RunDetail:
     """Everything of the run but its lists; `port` is where /metrics is."""
-    counts, training = totals_of_run(run), run.training
+    counts, training, shown = totals_of_run(run), run.going_on, shown_training(run)
     position, started = training.position, training.started
     pace_s = projection.pace_s(training)
     eta_s = None
@@ -267,7 +275,7 @@ def detail_of(run: RunState, now_s: float, port: int) -> RunDetail:
         incidents=len(incidents_of(run)),
         final_metrics=training.final_metrics,
         port=port,
-        in_short=tuple(summary_of(run, training, shown_incident(training), now_s).labelled()),
+        in_short=tuple(summary_of(run, shown, shown_incident(shown), now_s).labelled()),
         trainings=trainings_of(run),
     )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from monitor.core.model import HardwareSeen, Severity, VolumeSeen
-from monitor.core.state.run import Fleet, RunState
+from monitor.core.state.run import Fleet, RunState, TrainingState
 from monitor.daemon.background import off_loop
 from monitor.daemon.hardware import host, volumes
 from monitor.daemon.hardware.changes import ChangeFilter, seen_of
@@ -152,11 +152,16 @@ def _pid(run: RunState) -> int:
 
 def _uses_gpu(run: RunState) -> bool:
     """The hooks report a CUDA device by its own name ("NVIDIA H100 80GB HBM3"), and others by torch's."""
-    device = run.training.started.device if run.training.started else ""
-    return run.alive and bool(device) and not device.startswith(NO_GPU)
+    devices = [each.started.device for each in run.trainings.values() if each.started and _matters(run, each)]
+    return run.alive and any(device and not device.startswith(NO_GPU) for device in devices)
+
+
+def _matters(run: RunState, training: TrainingState) -> bool:
+    """True for a training that goes on, and for the one that began last."""
+    return training is run.training or run.trains(training)
 
 
 def _folders(run: RunState) -> dict[str, str]:
-    training = run.training.started
+    training = run.going_on.started or run.training.started
     found = {"run folder": training.run_folder, "save_dir": training.save_dir} if training else {}
     return {name: str(Path(run.spec.cwd) / path) for name, path in found.items() if path}

@@ -28,8 +28,10 @@ def stream_of(address: Sender | Order) -> StreamKey:
 def last_taken(run: RunState, training: int, rank: int) -> int:
     """The last event of one rank of one training that the core has; 0: none."""
     found = run.trainings.get(training)
-    known = found.ranks.get(rank) if found and found.generation == run.generation else None
-    return known.event_seq if known else 0
+    if found is None or found.generation != run.generation:
+        return 0
+    known = found.ranks.get(rank)
+    return known.event_seq if known else found.events_taken.get(rank, 0)
 
 
 class Standing(StrEnum):

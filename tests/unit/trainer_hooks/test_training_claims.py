@@ -78,10 +78,31 @@ def test_a_relaunched_script_that_skips_what_it_had_finished_gets_new_numbers(fo
     assert numbers(folder, 2, call(1, digest="fold 2"), call(2, digest="fold 3")) == [3, 4]
 
 
-@pytest.mark.parametrize("other", [call(2), call(line=11), call(digest="e")], ids=["position", "line", "arguments"])
+OTHERS = {
+    "position": call(2),
+    "line": call(line=11),
+    "file": TrainingCall(1, "other.py:10", "d"),
+    "arguments": call(digest="e"),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS.keys())
 def test_another_call_is_another_training(folder: RunFolder, other: TrainingCall) -> None:
+    assert numbers(folder, 1, call(), call(3, line=30)) == [1, 2]
+    assert claim(folder, 2, other).number == 3
+
+
+@pytest.mark.parametrize("other", ["position", "file", "arguments"])
+def test_another_call_is_another_training_also_where_the_run_has_one(folder: RunFolder, other: str) -> None:
     claim(folder, 1, call())
-    assert claim(folder, 2, other).number == 2
+    assert claim(folder, 2, OTHERS[other]).number == 2
+
+
+def test_the_only_training_of_a_run_keeps_its_number_where_its_script_was_edited_meanwhile(folder: RunFolder) -> None:
+    """Three lines were put above the call: a plan for the training must find it all the same."""
+    assert numbers(folder, 1, call(line=10)) == [1]
+    assert numbers(folder, 2, call(line=13), call(2, line=20)) == [1, 2]
+    assert numbers(folder, 3, call(line=16)) == [3], "with two, nothing says which it is"
 
 
 def test_twins_of_one_process_pool_get_the_earlier_numbers_one_each(folder: RunFolder) -> None:

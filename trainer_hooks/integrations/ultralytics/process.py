@@ -60,8 +60,11 @@ class Training:
 
     def is_for(self, plan: Plan) -> bool:
         """True: the plan names this training. A plan for another training does not concern it."""
-        other = self.claimed is not None and plan.training != self.claimed.identity.training
-        return not other and plan.ordinal == self.ordinal
+        if self.claimed is not None:
+            of_another = plan.arguments_digest not in ("", self.digest)  # a number that was not claimed may be shared
+            if of_another or plan.training != self.claimed.identity.training:
+                return False
+        return plan.ordinal == self.ordinal
 
 
 @dataclass(slots=True)
