@@ -26,6 +26,13 @@ OF_TOTALS = (
     "counts", "batches_discarded", "histogram_batch_s", "histogram_wait_s", "sum_batch_s", "sum_wait_s", "findings",
 )  # fmt: skip
 
+OF_INCIDENT = (
+    "id", "number", "family", "severity", "state", "opened_s", "opened_at", "onset", "findings", "diagnosis",
+    "closed_s", "outcome",
+)  # fmt: skip
+OF_ACTION = ("reason", "waiting_for", "plan", "order", "target", "left_at", "applied_s", "resumed_s")
+OF_INCIDENT_TOTALS = ("attempts", "rollbacks", "batches_discarded", "downtime_s")
+
 _fleets = msgspec.msgpack.Decoder(Fleet)
 _runs = msgspec.msgpack.Decoder(RunState)
 
@@ -91,12 +98,34 @@ def _ledger(old: dict[str, Any], totals: dict[str, Any]) -> dict[str, Any]:
     return {
         **_taken(old, OF_LEDGER),
         **_taken(totals, ("rollbacks", "orders")),
-        "incidents": old.get("incidents", []),
+        "incidents": [_incident(one) for one in old.get("incidents", [])],
         "incidents_opened": totals.get("incidents", {}),
         "pending": {"order": order, **times} if order else None,
         "warned": old.get("watch_alerts", {}),
         "dropped": {one["digest"]: 1 for one in old.get("checkpoints", []) if one.get("dropped")},
         "stacks": old.get("stacks", {}),
+    }
+
+
+def _incident(old: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **_taken(old, OF_INCIDENT),
+        "timeline": old.get("story", []),
+        "at_open": {
+            "started": old.get("training"),
+            "settings": old.get("before"),
+            "samples": old.get("onset_samples", []),
+            "nonfinite": old.get("window_nonfinite", 0),
+            "options": old.get("options", []),
+        },
+        "action": {"kind": old.get("rung", ""), **_taken(old, OF_ACTION)},
+        "watch": {
+            "needed": old.get("watch_needed", 0),
+            "seen": old.get("watch_seen", 0),
+            "notified": old.get("watch_said", 0),
+            "samples_left": old.get("samples_left"),
+        },
+        "totals": _taken(old, OF_INCIDENT_TOTALS),
     }
 
 

@@ -207,9 +207,9 @@ def test_samples_of_an_onset_are_kept_up_to_a_limit_and_fewer_go_into_a_plan() -
         training.take(training.driver.send(seen))
         training.batches(1, bad=True)
     [incident] = training.driver.state.training.ledger.incidents
-    assert len(incident.onset_samples) == SAMPLES_MAX
-    assert incident.plan is not None
-    assert incident.plan.onset_samples == tuple(incident.onset_samples[:ONSET_SAMPLES_MAX])
+    assert len(incident.at_open.samples) == SAMPLES_MAX
+    assert incident.action.plan is not None
+    assert incident.action.plan.onset_samples == tuple(incident.at_open.samples[:ONSET_SAMPLES_MAX])
 
 
 def test_checkpoints_that_are_being_examined_are_remembered_up_to_a_limit_and_asked_about_once() -> None:

@@ -98,8 +98,8 @@ def _hostile_training(run: RunState, text: str) -> None:
 
 
 def _hostile_incident(incident: Incident, text: str) -> None:
-    incident.family = incident.reason = incident.outcome = text
-    incident.onset_samples = [text] * 3
+    incident.family = incident.action.reason = incident.outcome = text
+    incident.at_open.samples = [text] * 3
     cause = Cause(text, text, 1.0, (text, text), (text,), text)
     shift = Shift(text, text, text, 9.0, 1.0, text)
     at = incident.onset

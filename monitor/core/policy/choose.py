@@ -44,7 +44,7 @@ def choose(run: RunState, training: TrainingState, incident: Incident, policy: P
     if _cooling_down(training, rules.cool_down_batches):
         return Action(ActionKind.WAIT, f"an action was taken fewer than {rules.cool_down_batches} batches ago")
     clean = provably_clean(training)
-    adjustable = clean and incident.attempts == 0 and incident.family != "hang"  # which takes no adjustment
+    adjustable = clean and incident.totals.attempts == 0 and incident.family != "hang"  # which takes no adjustment
     if adjustable and (unreachable := _relaunch_redoes_other_work(training)):
         return Action(ActionKind.ADJUST, unreachable)
     candidates = plausible_ones(training, rules, incident)

@@ -96,33 +96,33 @@ def _bad_lately(tx: Transaction, rank: RankState) -> bool:
 def _progress(tx: Transaction, incident: Incident, batch: BatchEnded, new: int, bad: int) -> None:
     """Count healthy batches at the new learning rate; end the incident when the exposure is repaid."""
     if bad:
-        incident.watch_seen = 0
+        incident.watch.seen = 0
         return
-    incident.samples_left = batch.onset_samples_left
+    incident.watch.samples_left = batch.onset_samples_left
     if batch.ramp is not None and batch.ramp < 1.0:
         return
-    incident.watch_seen += new
+    incident.watch.seen += new
     _notify_progress(tx, incident)
-    samples_met = not (tx.policy.watch.onset_samples and incident.attempts and batch.onset_samples_left)
-    if incident.watch_seen >= incident.watch_needed and samples_met:
+    samples_met = not (tx.policy.watch.onset_samples and incident.totals.attempts and batch.onset_samples_left)
+    if incident.watch.seen >= incident.watch.needed and samples_met:
         _end(tx, incident)
 
 
 def _notify_progress(tx: Transaction, incident: Incident) -> None:
-    quarter = 4 * incident.watch_seen // incident.watch_needed
-    if incident.attempts and incident.watch_said < quarter < 4:
-        incident.watch_said = quarter
+    quarter = 4 * incident.watch.seen // incident.watch.needed
+    if incident.totals.attempts and incident.watch.notified < quarter < 4:
+        incident.watch.notified = quarter
         tx.record(
             incident,
-            f"watching: {incident.watch_seen} of {incident.watch_needed} healthy batches at the new learning rate",
+            f"watching: {incident.watch.seen} of {incident.watch.needed} healthy batches at the new learning rate",
         )
 
 
 def _end(tx: Transaction, incident: Incident) -> None:
-    acted = incident.attempts > 0
+    acted = incident.totals.attempts > 0
     rate = "at the new learning rate" if acted else "without any action"
-    met = ", with the samples of the first bad batches among them" if acted and incident.samples_left == 0 else ""
-    incident.outcome = f"{incident.watch_seen} healthy batches {rate}{met}"
+    met = ", with the samples of the first bad batches among them" if acted and incident.watch.samples_left == 0 else ""
+    incident.outcome = f"{incident.watch.seen} healthy batches {rate}{met}"
     tx.move(incident, IncidentEvent.PROVEN if acted else IncidentEvent.HEALED)
     tx.ledger.suspicion_s = None
     tx.record(incident, texts.ended_line(tx.run, tx.training, incident, tx.now_s))

@@ -26,7 +26,7 @@ def diagnosed_again(tx: Transaction, incident: Incident, *, news: bool = False) 
     It is frozen once something was done, in another generation, and after REVISIONS_MAX.
     """
     known, here = incident.diagnosis, tx.training.position
-    if known is None or here is None or not incident.live or incident.applied_s is not None:
+    if known is None or here is None or not incident.live or incident.action.applied_s is not None:
         return
     if here.generation != incident.onset.generation or known.revision >= REVISIONS_MAX:
         return

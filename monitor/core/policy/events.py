@@ -53,9 +53,9 @@ def on_event(tx: Transaction, rank: RankState, event: Event, saved: CheckpointSt
 def _note_samples(tx: Transaction, event: NonfiniteSeen) -> None:
     """The names of a live incident's first bad batches; later ones are many and add nothing."""
     incident = tx.training.incident
-    if incident and incident.attempts == 0 and len(incident.onset_samples) < incidents.SAMPLES_MAX:
-        names = dict.fromkeys([*incident.onset_samples, *event.samples])
-        incident.onset_samples = list(names)[: incidents.SAMPLES_MAX]
+    if incident and incident.totals.attempts == 0 and len(incident.at_open.samples) < incidents.SAMPLES_MAX:
+        names = dict.fromkeys([*incident.at_open.samples, *event.samples])
+        incident.at_open.samples = list(names)[: incidents.SAMPLES_MAX]
 
 
 def _on_checkpoint_saved(tx: Transaction, event: CheckpointSaved, saved: CheckpointState | None) -> None:
@@ -82,5 +82,5 @@ def on_examined(tx: Transaction, checkpoint: CheckpointState) -> None:
     )
     keep(tx)
     incident = tx.training.incident
-    if incident and incident.waiting_for == checkpoint.digest:
+    if incident and incident.action.waiting_for == checkpoint.digest:
         incidents.decide(tx, incident)

@@ -85,10 +85,10 @@ def _left(tx: Transaction, event: GenerationExited) -> None:
     tx.ledger.pending = None
     if incident is None:
         return
-    if incident.state is IncidentState.MITIGATING and incident.left_at is None:
-        incident.left_at = training.left_at
-    if event.relaunch and incident.action == ActionKind.ROLLBACK:
-        incident.batches_discarded += training.discarded
+    if incident.state is IncidentState.MITIGATING and incident.action.left_at is None:
+        incident.action.left_at = training.left_at
+    if event.relaunch and incident.action.kind == ActionKind.ROLLBACK:
+        incident.totals.batches_discarded += training.discarded
 
 
 def _has_finished(tx: Transaction) -> bool:
@@ -122,8 +122,8 @@ def on_run_ended(tx: Transaction, event: RunEnded) -> None:
 
 def _close(tx: Transaction, incident: Incident, incident_event: IncidentEvent, why: str) -> None:
     seen = (
-        f"{incident.watch_seen} of {incident.watch_needed} healthy batches seen"
-        if incident.watch_needed
+        f"{incident.watch.seen} of {incident.watch.needed} healthy batches seen"
+        if incident.watch.needed
         else "nothing proven"
     )
     incident.outcome = f"{why}; {seen}"
@@ -188,5 +188,5 @@ def _asked_for(tx: Transaction, command: CommandGiven) -> None:
 
 def _roll_back_now(tx: Transaction, incident: Incident) -> None:
     """What a person asks for is not an adjustment: mark the first action as taken."""
-    incident.attempts = max(incident.attempts, 1)
+    incident.totals.attempts = max(incident.totals.attempts, 1)
     decide(tx, incident)

@@ -8,10 +8,13 @@ from __future__ import annotations
 from monitor.core.model import (
     ActionKind,
     AlertKind,
+    CureWatch,
     EndTraining,
     ExamineCheckpoint,
+    FactsAtOpen,
     Finding,
     Incident,
+    IncidentAction,
     IncidentState,
     SendOrder,
     Severity,
@@ -26,7 +29,6 @@ from monitor.core.policy.planning import make_plan, order_for, with_plan
 from monitor.core.policy.strengthen import current
 from monitor.core.policy.transaction import Transaction
 from monitor.core.policy.trust import judge
-from monitor.core.state.epochs import totals_of
 from monitor.core.state.ledger import PendingOrder
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import TrainingState
@@ -55,15 +57,15 @@ def on_findings(tx: Transaction, findings: list[Finding]) -> None:
     known = {f.detector for f in incident.findings}
     incident.findings.extend(f for f in findings if f.detector not in known and len(incident.findings) < FINDINGS_MAX)
     match incident.state:
-        case IncidentState.WATCHING if incident.attempts == 0:
-            incident.watch_seen = 0
-            if tx.may_act and not incident.waiting_for:  # somebody took the run over who can carry it out
+        case IncidentState.WATCHING if incident.totals.attempts == 0:
+            incident.watch.seen = 0
+            if tx.may_act and not incident.action.waiting_for:  # somebody took the run over who can carry it out
                 decide(tx, incident)
         case IncidentState.WATCHING:
             tx.move(incident, IncidentEvent.AGAIN)
             tx.record(incident, f"the problem is back: {findings[0].summary}", Severity.CRITICAL)
             decide(tx, incident)
-        case IncidentState.OPEN | IncidentState.RELAPSED if not incident.waiting_for:
+        case IncidentState.OPEN | IncidentState.RELAPSED if not incident.action.waiting_for:
             decide(tx, incident)
 
 
@@ -81,23 +83,29 @@ def _open(tx: Transaction, findings: list[Finding]) -> None:
         opened_at=first.at,
         onset=onset,
         findings=findings[:FINDINGS_MAX],
-        onset_samples=_samples_since(tx.training, onset.count),
-        nonfinite_at_open=totals_of(tx.training).nonfinite_batches,
-        window_nonfinite=_bad_since(tx.training, onset.count),
+        at_open=_facts_at_open(tx.training, onset.count),
     )
-    if tx.training.started:
-        incident.training, incident.before = tx.training.started, current(tx.training, tx.training.started)
     diagnosed(tx, incident)
     tx.ledger.incidents.append(incident)
     del tx.ledger.incidents[:-INCIDENTS_MAX]
     key = f"{incident.family}/{incident.severity}"
     tx.ledger.incidents_opened[key] = tx.ledger.incidents_opened.get(key, 0) + 1
-    incident.options = options_at(tx, incident)
+    incident.at_open.options = options_at(tx, incident)
     tx.record(incident, texts.opened_line(tx.run, tx.training, incident, tx.now_s), Severity.CRITICAL)
     title = f"{tx.name}: {texts.opened_title(tx.run, tx.training, incident, tx.now_s)}"
     text = texts.opened_details(_first_tensor(tx.training, onset.count), texts.changes_text(incident))
     tx.alert(AlertKind.INCIDENT_OPENED, title, text, incident.severity, incident)
     decide(tx, incident)
+
+
+def _facts_at_open(training: TrainingState, onset_count: int) -> FactsAtOpen:
+    started = training.started
+    return FactsAtOpen(
+        started,
+        current(training, started) if started else None,
+        _samples_since(training, onset_count),
+        _bad_since(training, onset_count),
+    )
 
 
 def _samples_since(training: TrainingState, count: int) -> list[str]:
@@ -135,17 +143,17 @@ def _bad_since(training: TrainingState, count: int) -> int:
 def decide(tx: Transaction, incident: Incident) -> None:
     """Take the next action: act, wait for an examination, only watch, or give up."""
     action = choose(tx.run, tx.training, incident, tx.policy, may_act=tx.may_act)
-    incident.waiting_for = ""
+    incident.action.waiting_for = ""
     match action.kind:
         case ActionKind.WATCH:
-            incident.reason = action.reason
+            incident.action.reason = action.reason
             if incident.state is not IncidentState.WATCHING:
                 tx.move(incident, IncidentEvent.TOLD)
             _watch(tx, incident)
             tx.record(incident, f"no action: {action.reason}", Severity.WARNING)
         case ActionKind.EXAMINE if action.checkpoint:
             examine(tx, action.checkpoint)
-            incident.waiting_for = action.checkpoint.digest
+            incident.action.waiting_for = action.checkpoint.digest
         case ActionKind.ADJUST | ActionKind.ROLLBACK:
             _act(tx, incident, action)
         case ActionKind.STOP:
@@ -163,17 +171,15 @@ def examine(tx: Transaction, checkpoint: CheckpointState) -> None:
 
 def _act(tx: Transaction, incident: Incident, action: Action) -> None:
     run = tx.run
-    incident.action, incident.reason = action.kind, action.reason
+    target = action.checkpoint.digest if action.checkpoint else incident.action.target
+    taken = incident.action = IncidentAction(action.kind, action.reason, target=target)
     adjust = action.kind is ActionKind.ADJUST
     order = order_for(tx, OrderKind.ADJUST if adjust else OrderKind.STOP, action.reason)
     plan = make_plan(tx, incident, order, action.checkpoint)
     name = f"adjust-{order.id}.json" if adjust else f"plan-{plan.generation}.json"
-    incident.attempts += 1
-    incident.rollbacks += action.kind is ActionKind.ROLLBACK
-    incident.plan, incident.order, incident.settings = plan, with_plan(order, name), plan.settings
-    incident.changes = list(plan.changes)
-    incident.target = action.checkpoint.digest if action.checkpoint else incident.target
-    incident.applied_s = None
+    incident.totals.attempts += 1
+    incident.totals.rollbacks += action.kind is ActionKind.ROLLBACK
+    taken.plan, taken.order = plan, with_plan(order, name)
     tx.ledger.last_action_generation = tx.training.generation
     tx.ledger.last_action_count = tx.training.ranks[0].counts.batches if 0 in tx.training.ranks else 0
     tx.ledger.rollbacks_used += action.kind is ActionKind.ROLLBACK
@@ -192,7 +198,7 @@ def _act(tx: Transaction, incident: Incident, action: Action) -> None:
 
 def give_up(tx: Transaction, incident: Incident, reason: str) -> None:
     """Stop the training, keep everything, and say so."""
-    incident.action, incident.reason, incident.outcome = ActionKind.STOP, reason, f"given up: {reason}"
+    incident.action.kind, incident.action.reason, incident.outcome = ActionKind.STOP, reason, f"given up: {reason}"
     tx.move(incident, IncidentEvent.SPENT)
     tx.record(incident, f"given up: the training is stopped and every file is kept; {reason}", Severity.CRITICAL)
     tx.alert(AlertKind.GIVEN_UP, f"{tx.name}: given up, the training is stopped", "", Severity.CRITICAL, incident)
@@ -210,19 +216,20 @@ def on_plan_written(tx: Transaction, plan: str, error: str) -> None:
     """The plan is on disk: now the order that names it may go out."""
     for training in tx.run.trainings.values():
         incident = training.incident
-        if incident is None or incident.plan is None or incident.plan.id != plan or incident.order is None:
+        if incident is None or incident.state is not IncidentState.MITIGATING:
             continue
-        if incident.state is not IncidentState.MITIGATING:
+        action = incident.action
+        if action.plan is None or action.plan.id != plan or action.order is None:
             continue
         if error:
             failed(tx.of(training), incident, f"the plan could not be written: {error}")
         else:
-            send(tx.of(training), incident.order)
+            send(tx.of(training), action.order)
 
 
 def failed(tx: Transaction, incident: Incident, why: str) -> None:
     """The action came to nothing: on to the next action."""
-    if incident.action == ActionKind.ROLLBACK:
+    if incident.action.kind == ActionKind.ROLLBACK:
         tx.ledger.rollbacks[OrderOutcome.FAILED] = tx.ledger.rollbacks.get(OrderOutcome.FAILED, 0) + 1
     tx.move(incident, IncidentEvent.FAILED)
     tx.record(incident, f"the action failed: {why}", Severity.CRITICAL)
@@ -247,7 +254,7 @@ def on_answer(tx: Transaction, order_id: str, outcome: str, detail: str) -> None
     tx.ledger.leaving = pending.kind == OrderKind.STOP and outcome not in NOT_DONE
     key = f"{pending.kind}/{outcome}"
     tx.ledger.orders[key] = tx.ledger.orders.get(key, 0) + 1
-    if incident is None or incident.order is None or incident.order.id != order_id:
+    if incident is None or incident.action.order is None or incident.action.order.id != order_id:
         tx.notify(f"the order to {pending.kind} was {outcome}")
         return
     if incident.state is not IncidentState.MITIGATING:
@@ -255,8 +262,8 @@ def on_answer(tx: Transaction, order_id: str, outcome: str, detail: str) -> None
     if outcome in NOT_DONE:
         failed(tx, incident, f"the trainer {outcome} the order: {detail}")
         return
-    incident.left_at = tx.training.position
-    incident.applied_s = tx.now_s
+    incident.action.left_at = tx.training.position
+    incident.action.applied_s = tx.now_s
     at = tx.training.position
     where = f"epoch {at.epoch}, batch {at.batch}" if at else "a place between two batches"
     if pending.kind == OrderKind.ADJUST:
@@ -267,18 +274,18 @@ def on_answer(tx: Transaction, order_id: str, outcome: str, detail: str) -> None
 
 def _applied(tx: Transaction, incident: Incident, text: str) -> None:
     """The action is in force: from here on the cure has to prove itself."""
-    tx.ledger.in_force = incident.settings
+    tx.ledger.in_force = incident.action.plan.settings if incident.action.plan else None
     tx.answer_nonfinite()
     tx.ledger.suspicion_s = None
     tx.move(incident, IncidentEvent.APPLIED)
     _watch(tx, incident)
-    changed = ", ".join(f"{c.setting} {c.old} -> {c.new}" for c in incident.changes) or "no setting changed"
+    changed = ", ".join(f"{c.setting} {c.old} -> {c.new}" for c in incident.action.changes) or "no setting changed"
     tx.record(incident, f"{text}; {changed}")
-    kind = AlertKind.ROLLED_BACK if incident.action == ActionKind.ROLLBACK else AlertKind.ADJUSTED
+    kind = AlertKind.ROLLED_BACK if incident.action.kind == ActionKind.ROLLBACK else AlertKind.ADJUSTED
     tx.alert(
         kind,
         f"{tx.name}: {text}",
-        f"Reason: {incident.reason}.",
+        f"Reason: {incident.action.reason}.",
         Severity.WARNING,
         incident,
     )
@@ -287,7 +294,7 @@ def _applied(tx: Transaction, incident: Incident, text: str) -> None:
 def on_plan_applied(tx: Transaction, plan_id: str, when: str, mismatches: tuple[str, ...]) -> None:
     """A generation tells what its settings really are."""
     incident = tx.training.incident
-    if incident is None or incident.plan is None or incident.plan.id != plan_id:
+    if incident is None or incident.action.plan is None or incident.action.plan.id != plan_id:
         return
     if when == ReadBack.FIRST_STEP and incident.state is IncidentState.MITIGATING:
         _resumed(tx, incident)
@@ -306,8 +313,8 @@ def on_plan_applied(tx: Transaction, plan_id: str, when: str, mismatches: tuple[
 
 
 def _resumed(tx: Transaction, incident: Incident) -> None:
-    plan = incident.plan
-    incident.resumed_s = tx.now_s
+    plan = incident.action.plan
+    incident.action.resumed_s = tx.now_s
     started = plan.start_epoch if plan else 0
     tx.ledger.rollbacks[OrderOutcome.APPLIED] = tx.ledger.rollbacks.get(OrderOutcome.APPLIED, 0) + 1
     _applied(tx, incident, f"rolled back: generation {tx.training.generation} starts at epoch {started}")
@@ -317,13 +324,10 @@ def _watch(tx: Transaction, incident: Incident) -> None:
     """(Re)start the watch: how many healthy batches it takes is fixed here."""
     rules = tx.policy.watch
     streak = incident.opened_at.count - incident.onset.count + 1
-    interval = streak / max(incident.window_nonfinite, 1)
-    acted = incident.attempts > 0
-    incident.watch_needed = (
-        max(rules.batches_min, round(rules.intervals * interval)) if acted else rules.recovery_batches
-    )
-    incident.watch_seen = incident.watch_said = 0
-    incident.samples_left = None
+    interval = streak / max(incident.at_open.nonfinite, 1)
+    acted = incident.totals.attempts > 0
+    needed = max(rules.batches_min, round(rules.intervals * interval)) if acted else rules.recovery_batches
+    incident.watch = CureWatch(needed)
 
 
 def on_tick(tx: Transaction) -> None:

@@ -70,7 +70,7 @@ def _on_record(tx: Transaction, folded: Folded) -> None:
         return  # refused, or a repeat
     if folded.batch is not None and rank.rank == 0:
         if folded.downtime_s and tx.training.incident:
-            tx.training.incident.downtime_s += folded.downtime_s
+            tx.training.incident.totals.downtime_s += folded.downtime_s
         cure_watch.on_batch(tx, folded.batch, new=folded.new_batches, bad=folded.bad_batches)
     elif folded.event is not None:
         events.on_event(tx, rank, folded.event, folded.checkpoint)

@@ -86,7 +86,7 @@ class Transaction:
         The id is the same for the same event of the same incident.
         """
         about = (
-            f"{incident.id}/{kind}/{incident.attempts}"
+            f"{incident.id}/{kind}/{incident.totals.attempts}"
             if incident
             else f"{self.run.spec.run}/{kind}/{self.run.generation}"
         )

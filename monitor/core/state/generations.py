@@ -48,7 +48,7 @@ def enter_generation(training: TrainingState, generation: int, now_s: float) -> 
 
 def target_of(training: TrainingState, incident: Incident) -> CheckpointState | None:
     """The checkpoint that the incident rolls back to; None: it has none."""
-    return next((c for c in training.checkpoints if c.digest == incident.target), None)
+    return next((c for c in training.checkpoints if c.digest == incident.action.target), None)
 
 
 def fold_training_started(run: RunState, training: TrainingState, event: TrainingStarted, now_s: float) -> None:
@@ -67,7 +67,7 @@ def fold_exit(run: RunState, event: GenerationExited) -> bool:
     if event.relaunch:
         for training in run.trainings.values():
             incident = training.incident
-            if incident and incident.action == ActionKind.ROLLBACK:
+            if incident and incident.action.kind == ActionKind.ROLLBACK:
                 _abandon(training, incident)
     _close_generation(run)
     run.alive, run.exited_s = False, event.exit.ended_s

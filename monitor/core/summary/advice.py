@@ -22,7 +22,7 @@ def to_do(run: RunState, incident: Incident | None) -> str:
 
 
 def _about_live(run: RunState, incident: Incident) -> str:
-    waiting = incident.state in (IncidentState.OPEN, IncidentState.WATCHING) and not incident.attempts
+    waiting = incident.state in (IncidentState.OPEN, IncidentState.WATCHING) and not incident.totals.attempts
     if waiting and not run.spec.act:
         return f"Decide: let it train, or stop it with: trainwarden stop {run.spec.run}. {_see(run)}"
     if incident.state is IncidentState.WATCHING:
