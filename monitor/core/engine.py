@@ -129,7 +129,7 @@ class Core:
                 self._switch_off(tx, name, error)
                 continue
             if finding is not None:
-                found.append(finding)
+                found.append(self._detectors[name].signed(finding))
         return found
 
     def _enabled(self, policy: Policy, moment: Moment, available: int) -> list[Question]:

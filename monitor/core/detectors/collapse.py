@@ -7,7 +7,7 @@ import math
 from pydantic import Field
 
 from monitor.core.detectors import DetectorConfig, Moment, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.signals import Signal
 from monitor.core.state.view import RunView
 
@@ -31,7 +31,7 @@ class CollapseConfig(DetectorConfig):
     )
 
 
-@register("collapse", CollapseConfig, Moment.BATCH, at_most=Severity.WARNING)
+@register("collapse", CollapseConfig, Family.LOSS, Moment.BATCH, at_most=Severity.WARNING)
 def collapse(run: RunView, config: CollapseConfig) -> Finding | None:
     """Loss `ratio` times and norm ten times below their levels for `batches` batches; without a norm, loss exactly 0.
 
@@ -48,8 +48,6 @@ def collapse(run: RunView, config: CollapseConfig) -> Finding | None:
         return None
     now, level = loss.unscaled(loss.scaled), loss.unscaled(loss.level)
     return run.finding(
-        "collapse",
-        "loss",
         Severity.WARNING,
         since=run.before(config.batches - 1),
         signal="loss",

@@ -7,7 +7,7 @@ import math
 from pydantic import Field
 
 from monitor.core.detectors import NORM, DetectorConfig, Moment, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.view import RunView
 
 
@@ -28,7 +28,14 @@ class GradientVanishingConfig(DetectorConfig):
     )
 
 
-@register("gradient_vanishing", GradientVanishingConfig, Moment.BATCH, at_most=Severity.WARNING, needs=NORM)
+@register(
+    "gradient_vanishing",
+    GradientVanishingConfig,
+    Family.GRADIENT,
+    Moment.BATCH,
+    at_most=Severity.WARNING,
+    needs=NORM,
+)
 def gradient_vanishing(run: RunView, config: GradientVanishingConfig) -> Finding | None:
     """Every one of the last `batches` norms was `ratio` times below the level: no gradient arrives.
 
@@ -41,8 +48,6 @@ def gradient_vanishing(run: RunView, config: GradientVanishingConfig) -> Finding
         return None
     now = norm.unscaled(norm.scaled)
     return run.finding(
-        "gradient_vanishing",
-        "gradient",
         Severity.WARNING,
         since=run.before(config.batches - 1),
         signal="grad_norm",

@@ -15,6 +15,27 @@ class Severity(StrEnum):
     CRITICAL = "critical"
 
 
+class Family(StrEnum):
+    """What a finding is about. Critical findings of one family make one incident."""
+
+    NONFINITE = "nonfinite"
+    LOSS = "loss"
+    GRADIENT = "gradient"
+    LOSS_SCALE = "loss_scale"
+    UPDATE = "update"
+    VALIDATION = "validation"
+    SETTINGS = "settings"
+    CHECKPOINT = "checkpoint"
+    HANG = "hang"
+    SPEED = "speed"
+    RANK = "rank"
+    DEADLINE = "deadline"
+    MEMORY = "memory"
+    DISK = "disk"
+    GPU = "gpu"
+    OPERATOR = "operator"  # of no finding: a person asked for a rollback
+
+
 class Verdict(StrEnum):
     """What may be believed of a checkpoint. `sound` is what the verifier says of its bytes; the rest is the vault's."""
 
@@ -65,7 +86,7 @@ class Finding(msgspec.Struct, frozen=True):
     """What a detector saw, with the evidence for it."""
 
     detector: str
-    family: str  # findings of one family make one incident: "nonfinite"
+    family: str  # a Family, or the word of an earlier version
     severity: Severity
     rank: int
     at: Position

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from monitor.core.model import ActionKind, Incident, Verdict
+from monitor.core.model import ActionKind, Family, Incident, Verdict
 from monitor.core.policy.settings import Policy
 from monitor.core.policy.trust import plausible_ones
 from monitor.core.state.projection import redo_batches
@@ -44,7 +44,7 @@ def choose(run: RunState, training: TrainingState, incident: Incident, policy: P
     if _cooling_down(training, rules.cool_down_batches):
         return Action(ActionKind.WAIT, f"an action was taken fewer than {rules.cool_down_batches} batches ago")
     clean = provably_clean(training)
-    adjustable = clean and incident.totals.attempts == 0 and incident.family != "hang"  # which takes no adjustment
+    adjustable = clean and incident.totals.attempts == 0 and incident.family != Family.HANG  # which takes no adjustment
     if adjustable and (unreachable := _relaunch_redoes_other_work(training)):
         return Action(ActionKind.ADJUST, unreachable)
     candidates = plausible_ones(training, rules, incident)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.core.model import AlertKind, Incident, IncidentState, KeepCheckpoints, Severity
+from monitor.core.model import AlertKind, Family, Incident, IncidentState, KeepCheckpoints, Severity
 from monitor.core.policy import texts
 from monitor.core.policy.diagnosing import diagnosed_again
 from monitor.core.policy.incidents import examine
@@ -54,7 +54,7 @@ def _notify_bad(tx: Transaction, batch: BatchEnded) -> None:
     totals = totals_of(tx.training)
     so_far = texts.bad_batches(totals.nonfinite_batches, totals.batches)
     text = f"epoch {batch.epoch} batch {batch.batch}: {what} not finite, {done}{cured}; {so_far}"
-    tx.notify(text, Severity.WARNING, "nonfinite")
+    tx.notify(text, Severity.WARNING, Family.NONFINITE)
 
 
 def _follow_checkpoints(tx: Transaction, new: int) -> None:

@@ -7,12 +7,13 @@ import traceback
 import msgspec
 
 from monitor.core.diagnosis import diagnose, diagnose_finding
-from monitor.core.model import Finding, Incident, Severity
+from monitor.core.model import Family, Finding, Incident, Severity
 from monitor.core.policy.transaction import Transaction
 
 REVISIONS_MAX = 32  # of one incident: after twice as many batches as the last one, and at each new finding
 FIRST_BATCHES = 8
-SELDOM_INCIDENTS = ("memory", "speed", "hang", "validation")  # of the others more is known when an incident opens
+# Families that open an incident seldom or never; of the others more is known when an incident opens.
+SELDOM_INCIDENTS = (Family.MEMORY, Family.SPEED, Family.HANG, Family.VALIDATION)
 
 
 def diagnosed(tx: Transaction, incident: Incident) -> None:

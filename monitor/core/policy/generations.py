@@ -7,6 +7,7 @@ from monitor.core.model import (
     AlertKind,
     CommandGiven,
     CommandKind,
+    Family,
     GenerationExited,
     Incident,
     IncidentState,
@@ -17,7 +18,7 @@ from monitor.core.model import (
 )
 from monitor.core.model.outcomes import FAILURES, IN_WORDS, outcome_of
 from monitor.core.policy import texts
-from monitor.core.policy.incidents import decide, give_up, send
+from monitor.core.policy.incidents import decide, enter, give_up, send
 from monitor.core.policy.lifecycle import IncidentEvent
 from monitor.core.policy.planning import order_for
 from monitor.core.policy.transaction import Transaction
@@ -180,8 +181,8 @@ def on_command(tx: Transaction, command: CommandGiven) -> None:
 def _asked_for(tx: Transaction, command: CommandGiven) -> None:
     at = tx.training.position or Position(tx.training.generation, 1, 0, 0)
     id_, number = tx.incident_id()
-    incident = Incident(id_, number, "operator", Severity.INFO, IncidentState.OPEN, tx.now_s, at, at)
-    tx.ledger.incidents.append(incident)
+    incident = Incident(id_, number, Family.OPERATOR, Severity.INFO, IncidentState.OPEN, tx.now_s, at, at)
+    enter(tx, incident)
     tx.record(incident, f"incident {number}: {command.by} asked for a rollback")
     _roll_back_now(tx, incident)
 

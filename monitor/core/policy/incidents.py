@@ -86,16 +86,21 @@ def _open(tx: Transaction, findings: list[Finding]) -> None:
         at_open=_facts_at_open(tx.training, onset.count),
     )
     diagnosed(tx, incident)
-    tx.ledger.incidents.append(incident)
-    del tx.ledger.incidents[:-INCIDENTS_MAX]
-    key = f"{incident.family}/{incident.severity}"
-    tx.ledger.incidents_opened[key] = tx.ledger.incidents_opened.get(key, 0) + 1
+    enter(tx, incident)
     incident.at_open.options = options_at(tx, incident)
     tx.record(incident, texts.opened_line(tx.run, tx.training, incident, tx.now_s), Severity.CRITICAL)
     title = f"{tx.name}: {texts.opened_title(tx.run, tx.training, incident, tx.now_s)}"
     text = texts.opened_details(_first_tensor(tx.training, onset.count), texts.changes_text(incident))
     tx.alert(AlertKind.INCIDENT_OPENED, title, text, incident.severity, incident)
     decide(tx, incident)
+
+
+def enter(tx: Transaction, incident: Incident) -> None:
+    """Add a new incident to the ledger, and count it."""
+    tx.ledger.incidents.append(incident)
+    del tx.ledger.incidents[:-INCIDENTS_MAX]
+    key = f"{incident.family}/{incident.severity}"
+    tx.ledger.incidents_opened[key] = tx.ledger.incidents_opened.get(key, 0) + 1
 
 
 def _facts_at_open(training: TrainingState, onset_count: int) -> FactsAtOpen:

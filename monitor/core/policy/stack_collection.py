@@ -12,7 +12,16 @@ import sys
 
 import msgspec
 
-from monitor.core.model import AlertKind, Finding, LookAtTraining, RaiseAlert, SendOrder, Severity, StacksTaken
+from monitor.core.model import (
+    AlertKind,
+    Family,
+    Finding,
+    LookAtTraining,
+    RaiseAlert,
+    SendOrder,
+    Severity,
+    StacksTaken,
+)
 from monitor.core.policy import texts
 from monitor.core.policy.planning import order_for
 from monitor.core.policy.transaction import Transaction
@@ -20,7 +29,6 @@ from monitor.core.state.stacks import Standstill, TakenStacks
 from trainer_hooks.wire.messages import StacksSeen
 from trainer_hooks.wire.words import OrderKind
 
-HANG = "hang"  # the detector and its family
 STREAKS_MAX = 10  # of a run: a training that hangs more often has told enough
 RANKS_MAX = 64  # asked in one streak; collectives make the others wait in the same place
 AGAIN_S = 1.0
@@ -36,14 +44,14 @@ STOOD_FRAMES = 3  # of the main thread, beside its last one, in one line for peo
 
 def acted_on(tx: Transaction, findings: list[Finding]) -> list[Finding]:
     """Have stacks taken where a training hangs; the critical findings that may open an incident by now."""
-    hung = next((f for f in findings if f.detector == HANG), None)
+    hung = next((f for f in findings if f.family == Family.HANG), None)
     if hung is not None:
         _ask(tx, hung)
     critical = [f for f in findings if f.severity is Severity.CRITICAL]
     streak = tx.ledger.stacks.streak
     if streak is None or not streak.waiting:
         return critical
-    return [f for f in critical if f.detector != HANG]
+    return [f for f in critical if f.family != Family.HANG]
 
 
 def _ask(tx: Transaction, finding: Finding) -> None:
@@ -128,7 +136,7 @@ def _tell(tx: Transaction, streak: Standstill) -> None:
     streak.told = True
     taken = [t for t in tx.ledger.stacks.taken if (t.generation, t.count) == (streak.generation, streak.count)]
     said = _said(taken) or texts.NO_STACKS
-    of_it = incident if incident is not None and incident.family == HANG else None
+    of_it = incident if incident is not None and incident.family == Family.HANG else None
     if of_it is not None:
         tx.record(of_it, said, Severity.WARNING)
     else:

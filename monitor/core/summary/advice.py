@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.core.model import Incident, IncidentState
+from monitor.core.model import Family, Incident, IncidentState
 from monitor.core.state.run import RunState
 from trainer_hooks.wire.runfolder import RunOutcome
 
@@ -50,7 +50,7 @@ def _after_the_end(run: RunState, incident: Incident | None) -> str:
 
 
 def _how_to_go_on(incident: Incident) -> str:
-    if incident.family == "hang":
+    if incident.family == Family.HANG:
         return "look at where the training stood still, then start it again."
     return "start the training again from a clean checkpoint, with other settings."
 

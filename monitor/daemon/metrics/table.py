@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from monitor.core.detectors import incident_families
 from monitor.core.model import Incident, Severity, Verdict
 from monitor.core.policy import trust
 from monitor.core.policy.settings import Policy
@@ -21,7 +22,6 @@ from trainer_hooks.wire.words import NOT_DONE, OrderKind, OrderOutcome
 
 RANKS_SHOWN = 8  # above it a gauge shows only the lowest and the highest of all ranks
 INFO_LABELS = ("title", "framework", "framework_version", "torch", "device")
-FAMILIES = ("nonfinite",)
 ORDER_KINDS = (OrderKind.STOP, OrderKind.ADJUST)
 ORDER_OUTCOMES = (OrderOutcome.APPLIED, *NOT_DONE)
 ALERT_OUTCOMES = ("delivered", "refused", "expired")
@@ -371,7 +371,10 @@ COUNTERS = (
     Measure("batches_lost", "Batches thrown away by rollbacks.", _of_run(_discarded)),
     Measure(
         "incidents", "Incidents opened.",
-        _ledger(lambda training: training.ledger.incidents_opened, [f"{f}/{s}" for f in FAMILIES for s in Severity]),
+        _ledger(
+            lambda training: training.ledger.incidents_opened,
+            [f"{family}/{severity}" for family in incident_families() for severity in Severity],
+        ),
         ("family", "severity"),
     ),
     Measure(
