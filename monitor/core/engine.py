@@ -55,9 +55,9 @@ class Core:
         self._questions: dict[tuple[str, Moment, int], list[Question]] = {}
 
     def feed(self, entry: Entry) -> Output:
-        """Fold one entry in; what it led to.
+        """Take one entry; returns what it led to.
 
-        Entries come in the order of their `seq`; one seen before is passed over.
+        Entries come in the order of their `seq`; one that was taken before is ignored.
         """
         fleet, given = self.fleet, entry.input
         if entry.seq <= fleet.seq:
@@ -99,7 +99,8 @@ class Core:
         return Output(tx.effects, tx.findings)
 
     def _ask_and_react(self, tx: Transaction, given: Input, folded: Folded) -> None:
-        moment, found = moment_for(given, folded), list[Finding]()
+        found: list[Finding] = []
+        moment = moment_for(given, folded)
         if moment is not None and (view := view_of(folded, tx.now_s)) is not None:
             found = self._ask(tx, moment, view)
         new = log_findings(tx.training, found) if found else found
@@ -113,13 +114,14 @@ class Core:
         return policy
 
     def _ask(self, tx: Transaction, moment: Moment, view: RunView) -> list[Finding]:
-        """Every answer to this moment that is a finding. A detector that raises is switched off, and said so."""
+        """The findings of every detector that is asked at this moment. One that raises is switched off, with a line."""
         available = EVERYTHING if view.batch is None else available_in(view.batch)
         key = (tx.run.policy, moment, available)
         questions = self._questions.get(key)
         if questions is None:
             questions = self._questions[key] = self._enabled(tx.policy, moment, available)
-        found, off = list[Finding](), tx.run.switched_off
+        found: list[Finding] = []
+        off = tx.run.switched_off
         for name, detector, config in questions:
             if off and name in off:
                 continue

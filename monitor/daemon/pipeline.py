@@ -20,7 +20,7 @@ from alerts.alert import Alert
 from alerts.outbox import OutboxRow
 from monitor.core.drive import Driver
 from monitor.core.engine import Core
-from monitor.core.model import Effect, Input, RaiseAlert, Say, SendOrder, Tick, WriteReport
+from monitor.core.model import Effect, Input, Notify, RaiseAlert, SendOrder, Tick, WriteReport
 from monitor.core.model.channel import TimelineLine
 from monitor.daemon.clock import Clock
 from monitor.errors import StoreFailed
@@ -130,7 +130,7 @@ class Pipeline:
 
     def _file(self, effect: Effect, now_s: float) -> None:
         """Put an effect where the commit keeps it."""
-        if isinstance(effect, Say):
+        if isinstance(effect, Notify):
             self._tell(effect.run, effect.severity, effect.text, now_s)
             return
         if isinstance(effect, SendOrder) and effect.order.plan:

@@ -26,6 +26,9 @@ OF_TOTALS = (
     "counts", "batches_discarded", "histogram_batch_s", "histogram_wait_s", "sum_batch_s", "sum_wait_s", "findings",
 )  # fmt: skip
 
+RENAMED = {
+    "spell": "streak", "lifted": "short_mean_high", "odd_sizes": "size_mismatch_streak", "told": "reported",
+}  # fmt: skip
 OF_INCIDENT = (
     "id", "number", "family", "severity", "state", "opened_s", "opened_at", "onset", "findings", "diagnosis",
     "closed_s", "outcome",
@@ -86,7 +89,7 @@ def _training(old: dict[str, Any], totals: dict[str, Any]) -> dict[str, Any]:
         "how": old.get("training_how", ""),
         "streaks": old.get("spells", {}),
         "totals": _taken(totals, OF_TOTALS),
-        "ranks": old.get("ranks", {}),
+        "ranks": _renamed(old.get("ranks", {})),
         "checkpoints": [_checkpoint(one) for one in old.get("checkpoints", [])],
         "ledger": _ledger(old, totals),
     }
@@ -103,7 +106,7 @@ def _ledger(old: dict[str, Any], totals: dict[str, Any]) -> dict[str, Any]:
         "pending": {"order": order, **times} if order else None,
         "warned": old.get("watch_alerts", {}),
         "dropped": {one["digest"]: 1 for one in old.get("checkpoints", []) if one.get("dropped")},
-        "stacks": old.get("stacks", {}),
+        "stacks": _renamed(old.get("stacks", {})),
     }
 
 
@@ -130,7 +133,16 @@ def _incident(old: dict[str, Any]) -> dict[str, Any]:
 
 
 def _checkpoint(old: dict[str, Any]) -> dict[str, Any]:
-    return {**old, "healthy_longest": old.get("healthy_after", 0)}
+    return {**old, "healthy_longest": old.get("healthy_after", 0), "learned": _renamed(old.get("learned"))}
+
+
+def _renamed(old: Any) -> Any:
+    """The same with the present names, in every struct within it."""
+    if isinstance(old, list):
+        return [_renamed(one) for one in old]
+    if not isinstance(old, dict):
+        return old
+    return {RENAMED.get(name, name): _renamed(value) for name, value in old.items()}
 
 
 def _taken(old: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a batch means to checkpoints and to a live incident: what follows a checkpoint, and what proves a cure. Pure."""
+"""What the policy does at a batch: keeps proven checkpoints, ends an incident after enough healthy batches. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from monitor.core.state.run import RankState
 from monitor.core.state.stats import within
 from trainer_hooks.wire.messages import BatchEnded, Nonfinite, SkippedBy
 
-SAID_SINGLY = 12  # bad batches of a generation told one by one; later ones at every doubling
+LISTED_BATCHES = 12  # bad batches of a generation with a line each; then one at every doubling
 
 
 def on_batch(tx: Transaction, batch: BatchEnded, *, new: int, bad: int) -> None:
@@ -33,7 +33,7 @@ def on_batch(tx: Transaction, batch: BatchEnded, *, new: int, bad: int) -> None:
 
 
 def _suspect(tx: Transaction, batch: BatchEnded) -> None:
-    """Tell of it, and have the checkpoint to go back to examined now, so that a rule that fires later need not wait."""
+    """Write a line, and have the checkpoint to go back to examined now: a rule that fires later need not wait."""
     _notify_bad(tx, batch)
     if tx.ledger.suspicion_s is None:
         tx.ledger.suspicion_s = tx.now_s
@@ -43,7 +43,7 @@ def _suspect(tx: Transaction, batch: BatchEnded) -> None:
 
 def _notify_bad(tx: Transaction, batch: BatchEnded) -> None:
     seen = batch.counts.nonfinite_batches
-    if seen > SAID_SINGLY and seen & (seen - 1):
+    if seen > LISTED_BATCHES and seen & (seen - 1):
         return
     kinds = [k.name.lower() for k in Nonfinite if batch.nonfinite & k and k.name]
     what = " and ".join(kinds) or "a batch between two records"
@@ -58,7 +58,7 @@ def _notify_bad(tx: Transaction, batch: BatchEnded) -> None:
 
 
 def _follow_checkpoints(tx: Transaction, new: int) -> None:
-    """Where a checkpoint has just been proven by what followed it, decide anew which copies are worth keeping."""
+    """When enough healthy batches have followed a checkpoint, decide anew which copies are kept."""
     needed = tx.policy.rollback.healthy_batches
     for checkpoint in reversed(tx.training.checkpoints):
         followed = healthy_after(tx.training, checkpoint)
@@ -70,7 +70,7 @@ def _follow_checkpoints(tx: Transaction, new: int) -> None:
 
 
 def keep(tx: Transaction) -> None:
-    """Name the copies worth keeping, where that changed."""
+    """Send the list of the copies to keep, if it changed."""
     digests = to_keep(tx.training, tx.policy.rollback)
     if digests and digests != tx.ledger.kept:
         tx.ledger.kept = digests
@@ -94,7 +94,7 @@ def _bad_lately(tx: Transaction, rank: RankState) -> bool:
 
 
 def _progress(tx: Transaction, incident: Incident, batch: BatchEnded, new: int, bad: int) -> None:
-    """Count healthy batches at the new learning rate; end the incident when the exposure is repaid."""
+    """Count healthy batches at the new learning rate; end the incident when there are enough."""
     if bad:
         incident.watch.seen = 0
         return

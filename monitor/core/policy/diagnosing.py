@@ -1,4 +1,4 @@
-"""Has an incident diagnosed when it opens, and again while it goes on; a defect in it ends neither. Pure."""
+"""Diagnoses an incident when it opens, and again while it is live. A defect in the diagnosis does not end it. Pure."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def cause_of(tx: Transaction, finding: Finding) -> str:
         return ""
     try:
         found = diagnose_finding(tx.training, finding)
-    except Exception as error:  # noqa: BLE001 - as above: people are told of the finding all the same
+    except Exception as error:  # noqa: BLE001 - as above: the alert is sent without a cause
         _report_defect(tx, error)
         return ""
     return found.text if found.verdict else ""

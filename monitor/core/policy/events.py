@@ -51,7 +51,7 @@ def on_event(tx: Transaction, rank: RankState, event: Event, saved: CheckpointSt
 
 
 def _note_samples(tx: Transaction, event: NonfiniteSeen) -> None:
-    """The names of a live incident's first bad batches; later ones are many and add nothing."""
+    """Keep the samples of a live incident's first bad batches; later ones are many and add nothing."""
     incident = tx.training.incident
     if incident and incident.totals.attempts == 0 and len(incident.at_open.samples) < incidents.SAMPLES_MAX:
         names = dict.fromkeys([*incident.at_open.samples, *event.samples])
@@ -70,7 +70,7 @@ def _on_checkpoint_saved(tx: Transaction, event: CheckpointSaved, saved: Checkpo
 
 
 def on_examined(tx: Transaction, checkpoint: CheckpointState) -> None:
-    """A verdict arrived: say it, keep what is worth keeping, and go on where a decision waited for it."""
+    """A verdict arrived: write a line, choose the copies to keep, and take the decision that waited for it."""
     ledger = tx.ledger
     if checkpoint.digest in ledger.examining:
         ledger.examining.remove(checkpoint.digest)

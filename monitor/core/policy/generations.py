@@ -29,7 +29,7 @@ from trainer_hooks.wire.words import OrderKind, TrainingEnd
 
 
 def on_generation_started(tx: Transaction, *, news: bool) -> None:
-    """A new generation begins: what was ordered of the one before is of no use any more."""
+    """A new generation begins: orders to the one before are void."""
     if not news:
         return
     for training in tx.run.trainings.values():
@@ -38,7 +38,7 @@ def on_generation_started(tx: Transaction, *, news: bool) -> None:
 
 
 def on_training_started(tx: Transaction, event: TrainingStarted) -> None:
-    """The trainer said what its settings are. A training that started before in the same process is over."""
+    """The trainer reported its settings. A training that started before in the same process is over."""
     for other in tx.run.trainings.values():
         if other is not tx.training and other.incident and other.over:
             end = f"training {other.number} of the script ended"
@@ -93,12 +93,12 @@ def _left(tx: Transaction, event: GenerationExited) -> None:
 
 
 def _has_finished(tx: Transaction) -> bool:
-    """True where the last training of the process said that it had finished."""
+    """True where the last training of the process reported that it finished."""
     return tx.training.over and tx.training.how == TrainingEnd.FINISHED
 
 
 def on_run_ended(tx: Transaction, event: RunEnded) -> None:
-    """The supervisor will start nothing more."""
+    """The supervisor starts no more generations."""
     run, how, detail = tx.run, event.how, event.detail
     for training in tx.run.trainings.values():
         training.ledger.pending = None
@@ -148,7 +148,7 @@ def on_supervisor_changed(tx: Transaction) -> None:
 
 
 def _on_vanished(tx: Transaction) -> None:
-    """The process is gone, and no supervisor is there to say how."""
+    """The process is gone, and no supervisor can report how it ended."""
     for training in tx.run.trainings.values():
         if training.incident:
             _close(tx.of(training), training.incident, IncidentEvent.RUN_VANISHED, "the training vanished")

@@ -41,13 +41,11 @@ FINDINGS_MAX = 64  # of one incident; the first of each detector is what counts
 INCIDENTS_MAX = 1000  # of one training
 EXAMINING_MAX = 500  # as many as there are checkpoints
 ORDER_AGAIN_S = 1.0  # an unanswered order is sent again this often
-ADJUST_TIMEOUT_S = (
-    120.0  # an adjustment is applied at the next boundary; a trainer that validates or saves may take this long
-)
+ADJUST_TIMEOUT_S = 120.0  # an order waits for the next boundary between batches: validation and saving may take so long
 
 
 def on_findings(tx: Transaction, findings: list[Finding]) -> None:
-    """Open an incident, or let the one that lives know that it goes on."""
+    """Open an incident, or add to the one that is live."""
     if not findings:
         return
     incident = tx.training.incident
@@ -153,7 +151,7 @@ def decide(tx: Transaction, incident: Incident) -> None:
         case ActionKind.WATCH:
             incident.action.reason = action.reason
             if incident.state is not IncidentState.WATCHING:
-                tx.move(incident, IncidentEvent.TOLD)
+                tx.move(incident, IncidentEvent.ONLY_WATCHED)
             _watch(tx, incident)
             tx.record(incident, f"no action: {action.reason}", Severity.WARNING)
         case ActionKind.EXAMINE if action.checkpoint:
@@ -166,7 +164,7 @@ def decide(tx: Transaction, incident: Incident) -> None:
 
 
 def examine(tx: Transaction, checkpoint: CheckpointState) -> None:
-    """Have a checkpoint looked at, unless that is under way."""
+    """Have a checkpoint examined, unless that is under way."""
     if checkpoint.digest not in tx.ledger.examining:
         tx.ledger.examining.append(checkpoint.digest)
         del tx.ledger.examining[:-EXAMINING_MAX]
@@ -202,7 +200,7 @@ def _act(tx: Transaction, incident: Incident, action: Action) -> None:
 
 
 def give_up(tx: Transaction, incident: Incident, reason: str) -> None:
-    """Stop the training, keep everything, and say so."""
+    """Stop the training, keep every file, and alert people."""
     incident.action.kind, incident.action.reason, incident.outcome = ActionKind.STOP, reason, f"given up: {reason}"
     tx.move(incident, IncidentEvent.SPENT)
     tx.record(incident, f"given up: the training is stopped and every file is kept; {reason}", Severity.CRITICAL)
@@ -297,7 +295,7 @@ def _applied(tx: Transaction, incident: Incident, text: str) -> None:
 
 
 def on_plan_applied(tx: Transaction, plan_id: str, when: str, mismatches: tuple[str, ...]) -> None:
-    """A generation tells what its settings really are."""
+    """A generation reports the settings that are in force."""
     incident = tx.training.incident
     if incident is None or incident.action.plan is None or incident.action.plan.id != plan_id:
         return

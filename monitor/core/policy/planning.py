@@ -1,4 +1,4 @@
-"""Writes down what the next try starts from: the plan, in absolute values, and the order that names it. Pure."""
+"""Makes the plan of the next action, in absolute values, and the order that names it. Pure."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def with_plan(order: Order, name: str) -> Order:
 def make_plan(tx: Transaction, incident: Incident, order: Order, target: CheckpointState | None) -> Plan:
     """The plan of a rollback to `target`, or of an adjustment in place (None).
 
-    Raises ValueError where the run has not told its settings yet.
+    Raises ValueError where the run has not reported its settings yet.
     """
     training, policy = tx.training, tx.policy
     started = training.started

@@ -32,7 +32,7 @@ from monitor.core.state.fold import Folded
 def react(  # noqa: PLR0912 - one case an input
     tx: Transaction, given: Input, folded: Folded, found: list[Finding], new: list[Finding]
 ) -> None:
-    """React to one input. `found`: what the detectors say of it; `new`: what of that they did not say before."""
+    """React to one input. `found`: the detectors' findings; `new`: those that begin a streak or make it worse."""
     match given:
         case RecordArrived():
             _on_record(tx, folded)

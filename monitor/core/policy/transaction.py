@@ -10,8 +10,8 @@ from monitor.core.model import (
     Finding,
     Incident,
     IncidentEntry,
+    Notify,
     RaiseAlert,
-    Say,
     Severity,
     WriteReport,
 )
@@ -64,7 +64,7 @@ class Transaction:
 
     def notify(self, text: str, severity: Severity = Severity.INFO, family: str = "") -> None:
         """A line for the run's terminal. `family`: of the findings that it speaks of."""
-        self.effects.append(Say(self.effect_id(), self.run.spec.run, severity, text, family))
+        self.effects.append(Notify(self.effect_id(), self.run.spec.run, severity, text, family))
 
     def record(self, incident: Incident, text: str, severity: Severity = Severity.INFO) -> None:
         """A line for the terminal and for the incident's timeline, whose report is rewritten."""

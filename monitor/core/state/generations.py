@@ -52,7 +52,7 @@ def target_of(training: TrainingState, incident: Incident) -> CheckpointState | 
 
 
 def fold_training_started(run: RunState, training: TrainingState, event: TrainingStarted, now_s: float) -> None:
-    """A training says what its settings are, and is about to draw its first batch."""
+    """A training reports its settings, and is about to draw its first batch."""
     run.current = training.number
     training.started, training.over = event, False
     fold_start(training, now_s)

@@ -1,4 +1,4 @@
-"""How long a run is silent, by what it is busy with: what a hang is held against. Pure."""
+"""How long a training is silent between records, by what it does then: the limit of a hang comes from it. Pure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from trainer_hooks.wire.words import Phase
 TRAIN = Phase.TRAIN  # looking a member up in its class takes longer than comparing it: every batch asks
 START = "start"  # until the first batches: of a training, and after each pause; they compile and start loaders
 BETWEEN = "between epochs"  # of a trainer that declares no phases: it may validate and save there
-START_BATCHES = 3  # the first ones of a training fill caches too: their intervals say nothing of the others
+START_BATCHES = 3  # the first ones of a training fill caches too: their intervals are not like the others'
 LOOP_PHASES = (TRAIN, Phase.IDLE)  # a trainer that declares no phases is idle while it trains
 
 
 def awaited(training: TrainingState, leader: RankState) -> str:
-    """What the silence of a run that is silent now belongs to: a declared phase, TRAIN, START or BETWEEN."""
+    """What a training that is silent now is busy with: a declared phase, TRAIN, START or BETWEEN."""
     if training.phase not in LOOP_PHASES:
         return training.phase
     if leader.last_batch_s is None or training.pauses or leader.counts.batches - training.train_from < START_BATCHES:
@@ -25,12 +25,12 @@ def awaited(training: TrainingState, leader: RankState) -> str:
 
 
 def silent_since_s(training: TrainingState, leader: RankState) -> float:
-    """When the present silence began; 0.0: nothing was heard yet."""
+    """When the present silence began; 0.0: no record arrived yet."""
     return max(leader.last_batch_s or 0.0, training.phase_since_s)
 
 
 def longest_of(training: TrainingState, kind: str) -> float | None:
-    """The longest silence of that kind so far; None: it was never seen to end."""
+    """The longest silence of that kind so far; None: none has ended yet."""
     longest = training.longest_s.get(kind)
     if longest is None or kind not in (START, BETWEEN):
         return longest
@@ -46,7 +46,7 @@ def fold_interval(training: TrainingState, leader: RankState, now_s: float) -> N
 
 
 def fold_phase(training: TrainingState, event: PhaseChanged, now_s: float) -> None:
-    """The trainer does something else now; how long what it did before took is remembered."""
+    """The trainer begins another phase; remember how long the one before took."""
     if event.phase == training.phase:
         return
     if training.phase_since_s and training.phase not in LOOP_PHASES:
@@ -58,7 +58,7 @@ def fold_phase(training: TrainingState, event: PhaseChanged, now_s: float) -> No
 
 
 def fold_start(training: TrainingState, now_s: float) -> None:
-    """A generation, or a training in it, begins: the time before it is no silence of the training."""
+    """A generation, or a training in it, begins: the time before it does not count as silence."""
     leader = training.ranks.get(0)
     training.train_from = leader.counts.batches if leader else 0
     training.phase_since_s = now_s

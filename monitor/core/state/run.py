@@ -28,7 +28,7 @@ from trainer_hooks.wire.words import Phase
 
 
 class Streak(msgspec.Struct):
-    """One detector going on about one rank."""
+    """Findings of one detector about one rank, one after another."""
 
     generation: int
     began: int  # Counts.batches of its first finding
@@ -58,8 +58,8 @@ class LastBatch(msgspec.Struct):
     @property
     def values(self) -> dict[str, float]:
         """By signal: "loss", "grad_norm", "momentum", ...; absent where not known."""
-        told = {name: getattr(self.batch, name) for name in BatchEnded.__struct_fields__}
-        return {name: float(value) for name, value in told.items() if isinstance(value, (int, float))}
+        fields = {name: getattr(self.batch, name) for name in BatchEnded.__struct_fields__}
+        return {name: float(value) for name, value in fields.items() if isinstance(value, (int, float))}
 
     @property
     def parts(self) -> tuple[float, ...]:
@@ -91,7 +91,7 @@ class TrainingState(msgspec.Struct):
     started: TrainingStarted | None = None  # as the present generation sent it
     starts: list[TrainingStarted] = []  # the first of each generation, bounded
     over: bool = False  # train() has returned or raised in the present generation
-    how: str = ""  # TrainingEnded.how of the last one
+    how: str = ""  # TrainingEnded.how of the last time
     phase: str = Phase.IDLE
     phase_since_s: float = 0.0
     longest_s: dict[str, float] = {}  # by phase: the longest wait between batches, or the longest such phase
@@ -126,7 +126,7 @@ class TrainingState(msgspec.Struct):
 
     @property
     def seen(self) -> bool:
-        """True once anything was heard of it."""
+        """True once a record of it arrived."""
         return self.started is not None or bool(self.starts or self.ranks)
 
     def dropped(self, checkpoint: CheckpointState) -> bool:

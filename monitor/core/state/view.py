@@ -1,4 +1,4 @@
-"""What a detector may see of one rank: it reads, and has no way to change anything."""
+"""What a detector sees of one rank: it reads, and can't change anything."""
 
 from __future__ import annotations
 

@@ -30,6 +30,7 @@ from monitor.core.model import (
     SupervisorChanged,
 )
 from monitor.core.model.outcomes import outcome_of
+from monitor.core.state.stacks import Stacks, Standstill
 from monitor.history.old_state import run_of
 from trainer_hooks.wire.runfolder import Exit, Generation, GenerationOutcome, RunOutcome, RunOver, read
 
@@ -175,10 +176,13 @@ def test_a_snapshot_of_the_state() -> None:
         "spells": {"nonfinite_batch/0": streak},
         "ranks": {0: {"rank": 0, "learned": {"odd_sizes": 3, "signals": {"loss": {"spell": 5, "lifted": 6}}}}},
     }
+    hang = {"generation": 1, "count": 4, "began_s": 1.0, "told": True}
+    run["stacks"] = {"spell": hang, "spent": 1}
     found = run_of(msgspec.msgpack.encode(run))
     training = found.training
     learned = training.ranks[0].learned
     assert (found.supervisor_pid, learned.size_mismatch_streak) == (22, 3)
     assert (learned.signals["loss"].streak, learned.signals["loss"].short_mean_high) == (5, 6)
     assert training.ledger.incidents == [OLD_INCIDENT]
+    assert training.ledger.stacks == Stacks(Standstill(1, 4, 1.0, reported=True), spent=1)
     assert training.streaks["nonfinite_batch/0"].count == 4
