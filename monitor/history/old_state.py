@@ -12,16 +12,14 @@ import msgspec
 from monitor.core.state.run import STATE_VERSION, Fleet, RunState
 
 OF_RUN = (
-    "spec", "policy", "opened_s", "generation", "nonce", "pid", "alive", "exited_s", "resumed_s", "downtime_s",
-    "ended", "ended_detail", "ended_s", "hardware", "switched_off",
+    "spec", "policy", "opened_s", "generation", "nonce", "pid", "alive", "exited_s", "downtime_s", "ended",
+    "ended_detail", "ended_s", "hardware", "switched_off",
 )  # fmt: skip
 OF_TRAINING = (
-    "generation", "phase", "phase_since_s", "longest_s", "idle_ticks", "pauses", "train_from", "epochs",
-    "settings_log", "nonfinite_log", "applied", "final_metrics", "findings",
+    "generation", "phase", "epochs", "settings_log", "nonfinite_log", "applied", "final_metrics", "findings",
 )  # fmt: skip
-OF_LEDGER = (
-    "rollbacks_used", "last_action_count", "last_action_generation", "in_force", "leaving", "suspicion_s", "kept",
-)  # fmt: skip
+OF_SILENCE = ("phase_since_s", "longest_s", "idle_ticks", "pauses", "train_from")
+OF_LEDGER = ("rollbacks_used", "in_force", "leaving", "suspicion_s")
 OF_TOTALS = (
     "counts", "batches_discarded", "histogram_batch_s", "histogram_wait_s", "sum_batch_s", "sum_wait_s", "findings",
 )  # fmt: skip
@@ -82,6 +80,7 @@ def _run(old: dict[str, Any]) -> dict[str, Any]:
 def _training(old: dict[str, Any], totals: dict[str, Any]) -> dict[str, Any]:
     return {
         **_taken(old, OF_TRAINING),
+        "silence": _taken(old, OF_SILENCE),
         "number": 1,
         "started": old.get("training"),
         "starts": old.get("trainings", []),
@@ -100,14 +99,22 @@ def _ledger(old: dict[str, Any], totals: dict[str, Any]) -> dict[str, Any]:
     times = {"since_s": old.get("pending_since_s", 0.0), "sent_s": old.get("pending_sent_s", 0.0)}
     return {
         **_taken(old, OF_LEDGER),
-        **_taken(totals, ("rollbacks", "orders")),
+        "counters": {"incidents": totals.get("incidents", {}), **_taken(totals, ("rollbacks", "orders"))},
         "incidents": [_incident(one) for one in old.get("incidents", [])],
-        "incidents_opened": totals.get("incidents", {}),
+        "last_action": _last_action(old),
         "pending": {"order": order, **times} if order else None,
         "warned": old.get("watch_alerts", {}),
-        "dropped": {one["digest"]: 1 for one in old.get("checkpoints", []) if one.get("dropped")},
+        "copies": {
+            "kept": old.get("kept", ()),
+            "dropped": {one["digest"]: 1 for one in old.get("checkpoints", []) if one.get("dropped")},
+        },
         "stacks": _renamed(old.get("stacks", {})),
     }
+
+
+def _last_action(old: dict[str, Any]) -> dict[str, Any] | None:
+    count = old.get("last_action_count", -1)
+    return None if count < 0 else {"generation": old.get("last_action_generation", 0), "count": count}
 
 
 def _incident(old: dict[str, Any]) -> dict[str, Any]:

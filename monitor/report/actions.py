@@ -83,14 +83,15 @@ def orders(report_input: ReportInput) -> list[str]:
     """What the training was ordered to do, and what it did."""
     training = report_input.training
     acted = [incident for incident in training.ledger.incidents if incident.action.kind]
-    if not acted and not training.ledger.orders:
+    if not acted and not training.ledger.counters.orders:
         return []
     lines = ["## Orders and rollbacks", ""]
     if acted:
         header = ["incident", "what was done", "carried out at", "back to", "thrown away", "time without training"]
         lines += [*table(header, [_order_cells(incident) for incident in acted]), ""]
-    answers = [key.partition("/") for key in training.ledger.orders]
-    lines += [f"- Orders to {safe(kind)}: {count(training.ledger.orders[f'{kind}/{outcome}'])} {safe(outcome)}."
+    answered = training.ledger.counters.orders
+    answers = [key.partition("/") for key in answered]
+    lines += [f"- Orders to {safe(kind)}: {count(answered[f'{kind}/{outcome}'])} {safe(outcome)}."
               for kind, _, outcome in answers]  # fmt: skip
     return [*lines, *_read_back(training)] if answers or training.applied else lines[:-1]
 

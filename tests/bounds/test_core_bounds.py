@@ -218,7 +218,7 @@ def test_checkpoints_that_are_being_examined_are_remembered_up_to_a_limit_and_as
     for number in [*range(EXAMINING_MAX + 2), EXAMINING_MAX + 1]:
         examine(tx, CheckpointState(f"{number}.json", str(number), 1, 1, 0.0, 1))
     assert len(tx.effects) == EXAMINING_MAX + 2
-    assert tx.ledger.examining == [str(number) for number in range(2, EXAMINING_MAX + 2)]
+    assert tx.ledger.copies.examining == [str(number) for number in range(2, EXAMINING_MAX + 2)]
 
 
 def test_a_foreign_name_in_a_sentence_is_one_line_and_cut() -> None:

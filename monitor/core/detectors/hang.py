@@ -51,7 +51,7 @@ def hang(run: RunView, config: HangConfig) -> Finding | None:
     leader = training.ranks.get(run.rank)
     if leader is None or run.order_pending or not _began(training, leader):
         return None
-    if training.idle_ticks < TICKS_MIN:
+    if training.silence.idle_ticks < TICKS_MIN:
         return _left_behind(run, training, leader, config)
     waited = run.now_s - silent_since_s(training, leader)
     longest = longest_of(training, awaited(training, leader))
@@ -75,7 +75,7 @@ def _began(training: TrainingState, leader: RankState) -> bool:
 
 def _left_behind(run: RunView, training: TrainingState, leader: RankState, config: HangConfig) -> Finding | None:
     """A rank that is silent while rank 0 trains: a warning at most, since the job continues."""
-    longest = training.longest_s.get(TRAIN)
+    longest = training.silence.longest_s.get(TRAIN)
     if longest is None or training.phase not in LOOP_PHASES:
         return None
     limit = max(config.floor_s, config.intervals * longest)

@@ -91,11 +91,10 @@ def _why_only_watching(run: RunState, policy: Policy) -> str:
 
 
 def _cooling_down(training: TrainingState, cool_down_batches: int) -> bool:
-    leader = training.ranks.get(0)
-    ledger = training.ledger
-    if leader is None or ledger.last_action_generation != training.generation or ledger.last_action_count < 0:
+    leader, last = training.ranks.get(0), training.ledger.last_action
+    if leader is None or last is None or last.generation != training.generation:
         return False
-    return leader.counts.batches - ledger.last_action_count < cool_down_batches
+    return leader.counts.batches - last.count < cool_down_batches
 
 
 def _relaunch_redoes_other_work(training: TrainingState) -> str:

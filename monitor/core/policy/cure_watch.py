@@ -72,10 +72,10 @@ def _follow_checkpoints(tx: Transaction, new: int) -> None:
 def keep(tx: Transaction) -> None:
     """Send the list of the copies to keep, if it changed."""
     digests = to_keep(tx.training, tx.policy.rollback)
-    if digests and digests != tx.ledger.kept:
-        tx.ledger.kept = digests
+    if digests and digests != tx.ledger.copies.kept:
+        tx.ledger.copies.kept = digests
         gone = [c.digest for c in tx.training.checkpoints if c.digest not in digests]
-        tx.ledger.dropped = dict.fromkeys(gone, 1)
+        tx.ledger.copies.dropped = dict.fromkeys(gone, 1)
         others = [to_keep(each, tx.policy.rollback) for each in tx.run.trainings.values() if each is not tx.training]
         everything = tuple(dict.fromkeys([*digests, *(digest for kept in others for digest in kept)]))
         tx.effects.append(KeepCheckpoints(tx.effect_id(), tx.run.spec.run, everything))

@@ -65,15 +65,15 @@ def _on_checkpoint_saved(tx: Transaction, event: CheckpointSaved, saved: Checkpo
             Severity.WARNING,
         )
         return
-    tx.ledger.dropped.pop(saved.digest, None)
+    tx.ledger.copies.dropped.pop(saved.digest, None)
     incidents.examine(tx, saved)
 
 
 def on_examined(tx: Transaction, checkpoint: CheckpointState) -> None:
     """A verdict arrived: write a line, choose the copies to keep, and take the decision that waited for it."""
     ledger = tx.ledger
-    if checkpoint.digest in ledger.examining:
-        ledger.examining.remove(checkpoint.digest)
+    if checkpoint.digest in ledger.copies.examining:
+        ledger.copies.examining.remove(checkpoint.digest)
     reasons = "; ".join(checkpoint.reasons)
     bad = checkpoint.verdict is not Verdict.SOUND
     tx.notify(

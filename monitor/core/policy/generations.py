@@ -34,7 +34,7 @@ def on_generation_started(tx: Transaction, *, news: bool) -> None:
         return
     for training in tx.run.trainings.values():
         ledger = training.ledger
-        ledger.pending, ledger.last_action_count, ledger.leaving, ledger.answered = None, -1, False, {}
+        ledger.pending, ledger.last_action, ledger.leaving, ledger.answered = None, None, False, {}
 
 
 def on_training_started(tx: Transaction, event: TrainingStarted) -> None:

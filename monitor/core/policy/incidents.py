@@ -29,7 +29,7 @@ from monitor.core.policy.planning import make_plan, order_for, with_plan
 from monitor.core.policy.strengthen import current
 from monitor.core.policy.transaction import Transaction
 from monitor.core.policy.trust import judge
-from monitor.core.state.ledger import PendingOrder
+from monitor.core.state.ledger import ActionPlace, PendingOrder
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import TrainingState
 from trainer_hooks.wire.messages import Order
@@ -98,7 +98,7 @@ def enter(tx: Transaction, incident: Incident) -> None:
     tx.ledger.incidents.append(incident)
     del tx.ledger.incidents[:-INCIDENTS_MAX]
     key = f"{incident.family}/{incident.severity}"
-    tx.ledger.incidents_opened[key] = tx.ledger.incidents_opened.get(key, 0) + 1
+    tx.ledger.counters.incidents[key] = tx.ledger.counters.incidents.get(key, 0) + 1
 
 
 def _facts_at_open(training: TrainingState, onset_count: int) -> FactsAtOpen:
@@ -165,9 +165,9 @@ def decide(tx: Transaction, incident: Incident) -> None:
 
 def examine(tx: Transaction, checkpoint: CheckpointState) -> None:
     """Have a checkpoint examined, unless that is under way."""
-    if checkpoint.digest not in tx.ledger.examining:
-        tx.ledger.examining.append(checkpoint.digest)
-        del tx.ledger.examining[:-EXAMINING_MAX]
+    if checkpoint.digest not in tx.ledger.copies.examining:
+        tx.ledger.copies.examining.append(checkpoint.digest)
+        del tx.ledger.copies.examining[:-EXAMINING_MAX]
         run = tx.run.spec.run
         tx.effects.append(ExamineCheckpoint(tx.effect_id(), run, checkpoint.manifest_name, checkpoint.digest))
 
@@ -183,8 +183,8 @@ def _act(tx: Transaction, incident: Incident, action: Action) -> None:
     incident.totals.attempts += 1
     incident.totals.rollbacks += action.kind is ActionKind.ROLLBACK
     taken.plan, taken.order = plan, with_plan(order, name)
-    tx.ledger.last_action_generation = tx.training.generation
-    tx.ledger.last_action_count = tx.training.ranks[0].counts.batches if 0 in tx.training.ranks else 0
+    leader = tx.training.ranks.get(0)
+    tx.ledger.last_action = ActionPlace(tx.training.generation, leader.counts.batches if leader else 0)
     tx.ledger.rollbacks_used += action.kind is ActionKind.ROLLBACK
     tx.move(incident, IncidentEvent.ACTED)
     what = (
@@ -233,10 +233,10 @@ def on_plan_written(tx: Transaction, plan: str, error: str) -> None:
 def failed(tx: Transaction, incident: Incident, why: str) -> None:
     """The action came to nothing: on to the next action."""
     if incident.action.kind == ActionKind.ROLLBACK:
-        tx.ledger.rollbacks[OrderOutcome.FAILED] = tx.ledger.rollbacks.get(OrderOutcome.FAILED, 0) + 1
+        tx.ledger.counters.rollbacks[OrderOutcome.FAILED] = tx.ledger.counters.rollbacks.get(OrderOutcome.FAILED, 0) + 1
     tx.move(incident, IncidentEvent.FAILED)
     tx.record(incident, f"the action failed: {why}", Severity.CRITICAL)
-    tx.ledger.last_action_count = -1  # nothing was done, so nothing has to cool down
+    tx.ledger.last_action = None  # nothing was done, so nothing has to cool down
     decide(tx, incident)
 
 
@@ -256,7 +256,7 @@ def on_answer(tx: Transaction, order_id: str, outcome: str, detail: str) -> None
     tx.ledger.pending = None
     tx.ledger.leaving = pending.kind == OrderKind.STOP and outcome not in NOT_DONE
     key = f"{pending.kind}/{outcome}"
-    tx.ledger.orders[key] = tx.ledger.orders.get(key, 0) + 1
+    tx.ledger.counters.orders[key] = tx.ledger.counters.orders.get(key, 0) + 1
     if incident is None or incident.action.order is None or incident.action.order.id != order_id:
         tx.notify(f"the order to {pending.kind} was {outcome}")
         return
@@ -319,7 +319,7 @@ def _resumed(tx: Transaction, incident: Incident) -> None:
     plan = incident.action.plan
     incident.action.resumed_s = tx.now_s
     started = plan.start_epoch if plan else 0
-    tx.ledger.rollbacks[OrderOutcome.APPLIED] = tx.ledger.rollbacks.get(OrderOutcome.APPLIED, 0) + 1
+    tx.ledger.counters.rollbacks[OrderOutcome.APPLIED] = tx.ledger.counters.rollbacks.get(OrderOutcome.APPLIED, 0) + 1
     _applied(tx, incident, f"rolled back: generation {tx.training.generation} starts at epoch {started}")
 
 

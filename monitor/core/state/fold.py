@@ -77,7 +77,7 @@ def fold(run: RunState, given: Input, now_s: float) -> Folded:  # noqa: C901, PL
         case Tick():
             for each in run.trainings.values():
                 if run.trains(each):
-                    each.idle_ticks += 1
+                    each.silence.idle_ticks += 1
                     for rank in each.ranks.values():
                         rank.idle_ticks += 1
             return Folded(run, training)
@@ -123,7 +123,7 @@ def _record(run: RunState, given: RecordArrived, now_s: float) -> Folded:
             run.frames_refused += 1
             return Folded(run, training)
         rank = training.ranks[given.rank] = RankState(given.rank)
-    training.idle_ticks = rank.idle_ticks = 0
+    training.silence.idle_ticks = rank.idle_ticks = 0
     if isinstance(given.record, BatchEnded):
         return _batch(run, training, rank, given.record, now_s)
     if given.record.seq <= rank.event_seq:
@@ -149,7 +149,6 @@ def _batch(run: RunState, training: TrainingState, rank: RankState, batch: Batch
 
 def _resume(run: RunState, now_s: float) -> float:
     """The first batch of a generation: seconds since the exit of the one before; 0 where there was none."""
-    run.resumed_s = now_s
     if run.exited_s is None:
         return 0.0
     down_s = max(now_s - run.exited_s, 0.0)

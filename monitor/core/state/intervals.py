@@ -17,7 +17,8 @@ def awaited(training: TrainingState, leader: RankState) -> str:
     """What a training that is silent now is busy with: a declared phase, TRAIN, START or BETWEEN."""
     if training.phase not in LOOP_PHASES:
         return training.phase
-    if leader.last_batch_s is None or training.pauses or leader.counts.batches - training.train_from < START_BATCHES:
+    silence = training.silence
+    if leader.last_batch_s is None or silence.pauses or leader.counts.batches - silence.train_from < START_BATCHES:
         return START
     if training.phase != TRAIN and _epoch_is_over(training, leader):
         return BETWEEN
@@ -26,42 +27,43 @@ def awaited(training: TrainingState, leader: RankState) -> str:
 
 def silent_since_s(training: TrainingState, leader: RankState) -> float:
     """When the present silence began; 0.0: no record arrived yet."""
-    return max(leader.last_batch_s or 0.0, training.phase_since_s)
+    return max(leader.last_batch_s or 0.0, training.silence.phase_since_s)
 
 
 def longest_of(training: TrainingState, kind: str) -> float | None:
     """The longest silence of that kind so far; None: none has ended yet."""
-    longest = training.longest_s.get(kind)
+    known = training.silence.longest_s
+    longest = known.get(kind)
     if longest is None or kind not in (START, BETWEEN):
         return longest
-    return max(longest, training.longest_s.get(TRAIN, 0.0))
+    return max(longest, known.get(TRAIN, 0.0))
 
 
 def fold_interval(training: TrainingState, leader: RankState, now_s: float) -> None:
     """A batch of the leading rank has come; call it before the batch is folded."""
     kind, since_s = awaited(training, leader), silent_since_s(training, leader)
+    silence = training.silence
     if since_s:
-        training.longest_s[kind] = max(training.longest_s.get(kind, 0.0), now_s - since_s)
-    training.pauses = 0
+        silence.longest_s[kind] = max(silence.longest_s.get(kind, 0.0), now_s - since_s)
+    silence.pauses = 0
 
 
 def fold_phase(training: TrainingState, event: PhaseChanged, now_s: float) -> None:
     """The trainer begins another phase; remember how long the one before took."""
     if event.phase == training.phase:
         return
-    if training.phase_since_s and training.phase not in LOOP_PHASES:
-        training.longest_s[training.phase] = max(
-            training.longest_s.get(training.phase, 0.0), now_s - training.phase_since_s
-        )
-    training.pauses += event.phase != TRAIN
-    training.phase_since_s = now_s
+    silence, before = training.silence, training.phase
+    if silence.phase_since_s and before not in LOOP_PHASES:
+        silence.longest_s[before] = max(silence.longest_s.get(before, 0.0), now_s - silence.phase_since_s)
+    silence.pauses += event.phase != TRAIN
+    silence.phase_since_s = now_s
 
 
 def fold_start(training: TrainingState, now_s: float) -> None:
     """A generation, or a training in it, begins: the time before it does not count as silence."""
     leader = training.ranks.get(0)
-    training.train_from = leader.counts.batches if leader else 0
-    training.phase_since_s = now_s
+    training.silence.train_from = leader.counts.batches if leader else 0
+    training.silence.phase_since_s = now_s
 
 
 def _epoch_is_over(training: TrainingState, leader: RankState) -> bool:

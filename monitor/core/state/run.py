@@ -83,6 +83,16 @@ class Totals(msgspec.Struct):
     findings: dict[str, int] = {}  # "<detector>/<severity>"; a streak counts once
 
 
+class Silence(msgspec.Struct):
+    """How long a training is silent between two records, by what it does then: see monitor.core.state.intervals."""
+
+    phase_since_s: float = 0.0
+    longest_s: dict[str, float] = {}  # by phase: the longest wait between batches, or the longest such phase
+    idle_ticks: int = 0  # since the last record
+    pauses: int = 0  # phases other than training since the last batch
+    train_from: int = 0  # Counts.batches of rank 0 when it began in the present generation
+
+
 class TrainingState(msgspec.Struct):
     """One training of a run."""
 
@@ -93,11 +103,7 @@ class TrainingState(msgspec.Struct):
     over: bool = False  # train() has returned or raised in the present generation
     how: str = ""  # TrainingEnded.how of the last time
     phase: str = Phase.IDLE
-    phase_since_s: float = 0.0
-    longest_s: dict[str, float] = {}  # by phase: the longest wait between batches, or the longest such phase
-    idle_ticks: int = 0  # since the last record
-    pauses: int = 0  # phases other than training since the last batch
-    train_from: int = 0  # Counts.batches of rank 0 when it began in the present generation
+    silence: Silence = msgspec.field(default_factory=Silence)
     ranks: dict[int, RankState] = {}  # of the present generation
     last_bad: int = 0  # Counts.batches of rank 0 at its last non-finite batch in the present generation
     left_at: Position | None = None  # the last batch of the generation before
@@ -131,7 +137,7 @@ class TrainingState(msgspec.Struct):
 
     def dropped(self, checkpoint: CheckpointState) -> bool:
         """True where the copy was not worth keeping."""
-        return checkpoint.digest in self.ledger.dropped
+        return checkpoint.digest in self.ledger.copies.dropped
 
 
 class RunState(msgspec.Struct):
@@ -146,7 +152,6 @@ class RunState(msgspec.Struct):
     supervisor_pid: int = 0
     alive: bool = False  # the process of the generation is believed to live
     exited_s: float | None = None  # when it exited, until the next one trains
-    resumed_s: float | None = None
     downtime_s: float = 0.0
     ended: str = ""  # RunOutcome; empty: not ended
     ended_detail: str = ""

@@ -361,18 +361,21 @@ COUNTERS = (
     Measure("scaler_overflows", "Isolated overflows of mixed precision; they are normal.", _count("scaler_overflows")),
     Measure(
         "orders", "Orders to the trainer that were answered.",
-        _ledger(lambda training: training.ledger.orders, [f"{k}/{o}" for k in ORDER_KINDS for o in ORDER_OUTCOMES]),
+        _ledger(
+            lambda training: training.ledger.counters.orders,
+            [f"{kind}/{outcome}" for kind in ORDER_KINDS for outcome in ORDER_OUTCOMES],
+        ),
         ("kind", "outcome"),
     ),
     Measure(
         "rollbacks", "Rollbacks, by how they ended.",
-        _ledger(lambda training: training.ledger.rollbacks, ("applied", "failed")), ("outcome",),
+        _ledger(lambda training: training.ledger.counters.rollbacks, ("applied", "failed")), ("outcome",),
     ),
     Measure("batches_lost", "Batches thrown away by rollbacks.", _of_run(_discarded)),
     Measure(
         "incidents", "Incidents opened.",
         _ledger(
-            lambda training: training.ledger.incidents_opened,
+            lambda training: training.ledger.counters.incidents,
             [f"{family}/{severity}" for family in incident_families() for severity in Severity],
         ),
         ("family", "severity"),

@@ -30,6 +30,7 @@ from monitor.core.model import (
     SupervisorChanged,
 )
 from monitor.core.model.outcomes import outcome_of
+from monitor.core.state.ledger import ActionPlace, Counters
 from monitor.core.state.stacks import Stacks, Standstill
 from monitor.history.old_state import run_of
 from trainer_hooks.wire.runfolder import Exit, Generation, GenerationOutcome, RunOutcome, RunOver, read
@@ -177,6 +178,9 @@ def test_a_snapshot_of_the_state() -> None:
         "ranks": {0: {"rank": 0, "learned": {"odd_sizes": 3, "signals": {"loss": {"spell": 5, "lifted": 6}}}}},
     }
     hang = {"generation": 1, "count": 4, "began_s": 1.0, "told": True}
+    run |= {"last_action_count": 70, "last_action_generation": 1, "kept": ["3a"]}
+    run |= {"longest_s": {"train": 2.0}, "pauses": 1}
+    run["totals"] = {"incidents": {"nonfinite/critical": 2}, "orders": {"stop/applied": 1}}
     run["stacks"] = {"spell": hang, "spent": 1}
     found = run_of(msgspec.msgpack.encode(run))
     training = found.training
@@ -184,5 +188,9 @@ def test_a_snapshot_of_the_state() -> None:
     assert (found.supervisor_pid, learned.size_mismatch_streak) == (22, 3)
     assert (learned.signals["loss"].streak, learned.signals["loss"].short_mean_high) == (5, 6)
     assert training.ledger.incidents == [OLD_INCIDENT]
+    assert training.ledger.last_action == ActionPlace(1, 70)
+    assert training.ledger.copies.kept == ("3a",)
+    assert training.ledger.counters == Counters({"nonfinite/critical": 2}, {}, {"stop/applied": 1})
+    assert (training.silence.longest_s, training.silence.pauses) == ({"train": 2.0}, 1)
     assert training.ledger.stacks == Stacks(Standstill(1, 4, 1.0, reported=True), spent=1)
     assert training.streaks["nonfinite_batch/0"].count == 4

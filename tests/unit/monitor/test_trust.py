@@ -131,7 +131,7 @@ def test_only_checkpoints_of_the_same_training_can_be_resumed_from() -> None:
 
 def test_a_best_that_is_gone_or_was_rolled_back_is_no_longer_one() -> None:
     training = training_with(checkpoint(1, best=True), checkpoint(2))
-    training.ledger.dropped["digest-1-1"] = 1
+    training.ledger.copies.dropped["digest-1-1"] = 1
     assert best_for(training.checkpoints[1], training) is None
     training = training_with(checkpoint(1, best=True), checkpoint(2))
     training.checkpoints[0].abandoned = True
