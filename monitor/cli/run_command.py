@@ -10,7 +10,7 @@ from monitor.cli.command import Command
 from monitor.cli.deadline_option import parse_deadline
 from monitor.cli.failure import EXIT_USAGE, Failure
 from monitor.cli.policy import read_policy
-from trainer_hooks.wire.runfolder import DAEMON_PORT
+from monitor.client.port import DEFAULT_PORT
 
 
 def _deadline(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
@@ -51,7 +51,7 @@ def _deadline(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    default=DAEMON_PORT,
+    default=DEFAULT_PORT,
     show_default=True,
     help="Port of /metrics, if the daemon must be started. 0: any free port.",
 )

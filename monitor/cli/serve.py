@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from monitor.cli.command import Command
-from trainer_hooks.wire.runfolder import DAEMON_PORT
+from monitor.client.port import DEFAULT_PORT
 
 
 @click.command(
@@ -18,7 +18,7 @@ from trainer_hooks.wire.runfolder import DAEMON_PORT
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    default=DAEMON_PORT,
+    default=DEFAULT_PORT,
     show_default=True,
     help="Port of /metrics and of the API. 0: any free port.",
 )

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from monitor.client.port import DEFAULT_PORT
 from monitor.daemon.api.server import bind_port
 from monitor.daemon.assembly import Assembly
 from monitor.daemon.singleton import only_daemon
@@ -27,7 +28,7 @@ LOG_BYTES_MAX, LOG_FILES = 5_000_000, 2
 class DaemonOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a daemon is started."""
 
-    port: int = runfolder.DAEMON_PORT
+    port: int = DEFAULT_PORT
     detached: bool = False  # started by `run`: takes another port where this is taken, logs to a file, leaves when idle
     idle_exit_s: float = IDLE_EXIT_S  # a detached daemon leaves this long after nothing was left to do
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from monitor.core.state.run import STATE_VERSION, Fleet, RunState
+from trainer_hooks.wire.messages import Counts
 
 OF_RUN = (
     "spec", "policy", "opened_s", "generation", "nonce", "pid", "alive", "exited_s", "downtime_s", "ended",
@@ -89,6 +90,7 @@ def _training(old: dict[str, Any], totals: dict[str, Any]) -> dict[str, Any]:
         "streaks": old.get("spells", {}),
         "totals": _taken(totals, OF_TOTALS),
         "ranks": _renamed(old.get("ranks", {})),
+        "last_bad": _last_bad(old),
         "checkpoints": [_checkpoint(one) for one in old.get("checkpoints", [])],
         "ledger": _ledger(old, totals),
     }
@@ -105,6 +107,7 @@ def _ledger(old: dict[str, Any], totals: dict[str, Any]) -> dict[str, Any]:
         "pending": {"order": order, **times} if order else None,
         "warned": old.get("watch_alerts", {}),
         "copies": {
+            "examining": [one["digest"] for one in old.get("checkpoints", []) if one.get("examining")],
             "kept": old.get("kept", ()),
             "dropped": {one["digest"]: 1 for one in old.get("checkpoints", []) if one.get("dropped")},
         },
@@ -137,6 +140,13 @@ def _incident(old: dict[str, Any]) -> dict[str, Any]:
         },
         "totals": _taken(old, OF_INCIDENT_TOTALS),
     }
+
+
+def _last_bad(old: dict[str, Any]) -> int:
+    """Where the last non-finite batch of rank 0 was is not kept: at the latest it was the last batch."""
+    leader = old.get("ranks", {}).get(0, {})
+    counts = msgspec.convert(leader.get("counts", []), Counts)
+    return counts.batches if counts.nonfinite_batches else 0
 
 
 def _checkpoint(old: dict[str, Any]) -> dict[str, Any]:

@@ -10,13 +10,13 @@ import threading
 from collections import deque
 
 from monitor.client.http import Client, ClientError, DeclinedError, UnreachableError, run_path
+from monitor.client.port import DEFAULT_PORT
 from monitor.core.model import GenerationExited, GenerationStarted, Severity
 from monitor.core.model.channel import Health, RunAnnounced, SupervisorInput, kind_of
 from monitor.supervisor.daemon_keeper import START_S, DaemonKeeper
 from monitor.supervisor.terminal import TerminalOutput
-from trainer_hooks.wire.runfolder import DAEMON_PORT, control_socket
+from trainer_hooks.wire.runfolder import control_socket
 
-PORT = DAEMON_PORT
 RETRY_S = 5.0
 RETRY_MAX_S = 60.0  # a daemon that can't stay up must not fill the machine with starts
 HEARTBEAT_S = 2.0
@@ -27,7 +27,9 @@ QUEUE_MAX = 200  # inputs kept for a daemon that is away: some fifty generations
 class Announcer:
     """The thread. start(), wait_ready(), any number of send(), close()."""
 
-    def __init__(self, run: str, output: TerminalOutput, port: int = PORT, daemon_argv: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, run: str, output: TerminalOutput, port: int = DEFAULT_PORT, daemon_argv: tuple[str, ...] = ()
+    ) -> None:
         """`port`: that the user asked for; 0: any. `daemon_argv`: see DaemonKeeper."""
         self._run = run
         self._output = output

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import threading
 import time
 
+import _trainwarden
 from monitor.client.http import Client, ClientError, UnreachableError
 from monitor.core.model.channel import Health
 from monitor.errors import EXIT_TAKEN
@@ -26,7 +26,7 @@ class DaemonKeeper:
         """`argv`: how to start a daemon; empty: this installation's."""
         self.port = port  # of the last daemon that answered: the next one takes it, so that scrapers find it again
         self._client = Client(control_socket(), HEALTH_S)
-        self._argv = argv or (sys.executable, "-E", "-P", "-m", "monitor", "serve", "--detached", "--port")
+        self._argv = argv or tuple(_trainwarden.child_command("monitor", "serve", "--detached", "--port"))
         self._takes_port = not argv
         self._process: subprocess.Popen[bytes] | None = None
 

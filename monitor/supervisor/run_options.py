@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from monitor.supervisor.announcer import PORT
+from monitor.client.port import DEFAULT_PORT
 from monitor.supervisor.descendants import KillTimeouts
 
 
@@ -19,7 +19,7 @@ class RunOptions:
     act: bool = True
     deadline_s: float | None = None  # Unix time
     adopt: bool = False  # take over `run`, whose supervisor is dead, or continue it after its end
-    port: int = PORT
+    port: int = DEFAULT_PORT
     quiet: bool = False  # only warnings and worse
     kill_timeouts: KillTimeouts = field(default_factory=KillTimeouts)
     daemon_argv: tuple[str, ...] = ()  # the command that starts a daemon; empty: this installation's

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from monitor import errors
+from monitor.client.port import DEFAULT_PORT
 from monitor.core.model import ActionKind, AlertKind, CommandKind, EpochStatus, IncidentState, Severity, Verdict
 from monitor.supervisor import exec_gate
 from tests.architecture.test_imports import ROOT
@@ -17,7 +18,7 @@ from trainer_hooks import attach, orders
 from trainer_hooks.wire import words
 from trainer_hooks.wire.enums import StrEnum
 from trainer_hooks.wire.exit_codes import EXIT_HELD
-from trainer_hooks.wire.runfolder import DAEMON_PORT, RunOutcome
+from trainer_hooks.wire.runfolder import RunOutcome
 
 PACKAGES = ("monitor", "trainer_hooks", "alerts")
 ENUMS: tuple[type[StrEnum], ...] = (
@@ -45,8 +46,8 @@ def holders(value: int) -> set[str]:
 
 
 def test_the_port_stands_in_one_file() -> None:
-    files = {str(p.relative_to(ROOT)) for p in sources(*PACKAGES) if re.search(rf"\b{DAEMON_PORT}\b", p.read_text())}
-    assert files == {"trainer_hooks/wire/runfolder.py"}
+    files = {str(p.relative_to(ROOT)) for p in sources(*PACKAGES) if re.search(rf"\b{DEFAULT_PORT}\b", p.read_text())}
+    assert files == {"monitor/client/port.py"}
 
 
 @pytest.mark.parametrize("code", [errors.EXIT_TAKEN, errors.EXIT_CONFIG])

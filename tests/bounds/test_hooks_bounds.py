@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import threading
@@ -13,23 +14,31 @@ import torch
 import zmq
 
 from tests.harness.receiver import wait_for
+from tests.harness.recorder import RecordingProbe
 from tests.harness.records import batch, identity, order, phase
 from tests.unit.trainer_hooks.test_probe import Desk
 from trainer_hooks.fail_open import ERRORS_MAX, FailOpen
+from trainer_hooks.guard import StepReport
 from trainer_hooks.identity import GENERATIONS_TRIED_MAX, IdentityError, _take_generation
 from trainer_hooks.link import MESSAGES_READ_MAX, Alarm, Link
 from trainer_hooks.orders import ORDER_IDS_MAX, ORDER_NAME_CHARS_MAX, OrderInbox
 from trainer_hooks.outbox import EVENTS_MAX, EVENTS_REPEATED_MAX, Outbox
+from trainer_hooks.recorder.assess import Counted, WatchingAssessor
+from trainer_hooks.recorder.batch import BatchContents
+from trainer_hooks.recorder.recorder import EVIDENCE_MAX, Recorder
+from trainer_hooks.recorder.settings import CHANGES_MAX, Change, ChangeEvents
 from trainer_hooks.sender import DUMPS_MAX, TOLD_MAX
 from trainer_hooks.spool import WAITING_MAX, Save, Spool, request_of
 from trainer_hooks.stacks import FRAMES_MAX, NAME_CHARS_MAX, THREADS_MAX, describe_threads
-from trainer_hooks.updates import ROW_VALUES_MAX, TENSORS_MAX, VALUES_MAX, sample
+from trainer_hooks.training_claims import TRIES_MAX, ClaimError, TrainingCall, claim
+from trainer_hooks.updates import ROW_VALUES_MAX, TENSORS_MAX, VALUES_MAX, UpdateSampler, sample
 from trainer_hooks.wire.codec import FRAME_BYTES_MAX, WireError, decode_frame, encode
 from trainer_hooks.wire.eventfile import EVENTS_FILE_MAX, EventFile
 from trainer_hooks.wire.messages import (
     EventSent,
     Frame,
     HookTrouble,
+    NonfiniteSeen,
     Record,
     Refused,
     Sender,
@@ -71,6 +80,44 @@ def test_a_process_stops_trying_for_a_generation_that_others_take_each_time(tmp_
     with pytest.raises(IdentityError, match=f"{GENERATIONS_TRIED_MAX} generations were taken by others"):
         _take_generation(Contested(folder.root), "nonce")
     assert len(tries) == GENERATIONS_TRIED_MAX
+
+
+def test_a_training_stops_trying_for_a_number_that_is_taken_each_time(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "night")
+    tries = []
+
+    class Contested(RunFolder):
+        def claim(self, training: int, generation: int, rank: int = 0) -> Path:  # another process has just taken it
+            tries.append(training)
+            taken = super().claim(training, generation, rank)
+            taken.touch()
+            return taken
+
+    with pytest.raises(ClaimError, match=f"{TRIES_MAX} numbers were taken by other trainings"):
+        claim(Contested(folder.root), 1, TrainingCall(1))
+    assert tries == list(range(1, TRIES_MAX + 1))
+    assert claim(folder, 1, TrainingCall(1)).number == TRIES_MAX + 1
+
+
+def test_bad_batches_are_told_with_their_samples_up_to_a_limit_and_counted_beyond(tmp_path: Path) -> None:
+    probe, optimizer, counted = RecordingProbe(tmp_path), optimizer_over((2, 2)), Counted()
+    recorder = Recorder(
+        probe, FailOpen(probe.event), optimizer, torch.device("cpu"), WatchingAssessor(counted), counted,
+        updates=UpdateSampler(optimizer, 0), evidence=True,
+    )  # fmt: skip
+    for _ in range(EVIDENCE_MAX + 3):
+        pending = recorder.pending(BatchContents(), StepReport())
+        pending.line_up(torch.tensor(math.nan), (), None, None)
+        recorder.record(pending)
+    assert len(probe.of(NonfiniteSeen)) == EVIDENCE_MAX
+    assert probe.batches[-1].counts.nonfinite_batches == EVIDENCE_MAX + 3
+
+
+def test_changes_of_one_setting_are_told_up_to_a_limit_and_those_of_another_still_are() -> None:
+    events = ChangeEvents()
+    told = [events.events(1, number, [Change("lr", number, number + 1, "")]) for number in range(CHANGES_MAX + 2)]
+    assert [len(each) for each in told] == [1] * CHANGES_MAX + [0, 0]
+    assert [each.name for each in events.events(1, 99, [Change("momentum", 0.9, 0.8, "")])] == ["momentum"]
 
 
 def test_a_flood_of_messages_is_read_in_turns(tmp_path: Path) -> None:

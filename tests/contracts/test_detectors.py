@@ -15,6 +15,8 @@ from monitor.core.detectors.plateau import PlateauConfig
 from monitor.core.engine import snapshot
 from monitor.core.model import Severity
 from monitor.core.policy.settings import Detectors, Policy
+from monitor.core.state.learned import NonfiniteWindow
+from monitor.core.state.stats import NONFINITE_WINDOW_MAX
 from monitor.core.state.view import RunView
 from tests.contracts.detector_faults import every_fault
 from tests.harness.simulated_run import START_S
@@ -122,14 +124,19 @@ def test_a_state_that_is_saved_and_read_goes_on_exactly_as_before(name: str) -> 
 
 
 def test_what_is_learnt_does_not_grow() -> None:
+    """Bad batches alone are remembered for as long as a rule may look back, and up to a limit: see tests/bounds."""
     training, draw = Simulation(), random.Random(1)
     sizes = []
     for _ in range(3):
         for name in NAMES:
             FAULTS[name](training, draw)
-        sizes.append(len(msgspec.msgpack.encode(training.run.training.ranks[0].learned)))
-    assert sizes[-1] < 6500  # bytes
+        learned = training.run.training.ranks[0].learned
+        rest = msgspec.structs.replace(learned, nonfinite=NonfiniteWindow())
+        sizes.append(len(msgspec.msgpack.encode(rest)))
+    assert sizes[-1] < 6100  # bytes
     assert sizes[-1] < 1.2 * sizes[0]
+    training.batch(math.nan, 3.0, missed=NONFINITE_WINDOW_MAX)
+    assert len(learned.nonfinite.counts) == len(learned.nonfinite.positions) == 1
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -22,7 +22,7 @@ from trainer_hooks.wire.messages import Event, PhaseChanged, TrainingEnded, Trai
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(module.name for module in pkgutil.iter_modules(integrations.__path__) if module.ispkg)
 TRAIN = (
-    "`train(connect, folder)`: it trains a few batches to the end with the probe that `connect(rank)` gives, and "
+    "`train(connect, folder)`: it trains a few batches to the end with the probe that `connect` gives, and "
     "returns how many it trained and how many hooks of ours are left on the optimizer; MARKS: pytest marks it needs"
 )
 HEAVY = "('torch', 'numpy', 'ultralytics', 'lightning', 'transformers', 'accelerate', 'pandas')"
@@ -47,7 +47,7 @@ def marked(name: str) -> Any:
 EACH = pytest.mark.parametrize("name", [marked(name) for name in NAMES])
 
 
-def train(name: str, connect: Callable[[int], Any], folder: Path) -> tuple[int, int]:
+def train(name: str, connect: Callable[[Any], Any], folder: Path) -> tuple[int, int]:
     """Its sample's training."""
     trained: tuple[int, int] = sample("integration", name, TRAIN).train(connect, folder)
     return trained
@@ -65,7 +65,7 @@ def test_importing_it_needs_neither_its_framework_nor_torch(name: str) -> None:
 @EACH
 def test_a_training_is_told_from_its_start_to_its_end(name: str, tmp_path: Path) -> None:
     probe = RecordingProbe(tmp_path)
-    trained, _ = train(name, lambda rank: probe, tmp_path)
+    trained, _ = train(name, lambda _: probe, tmp_path)
     assert trained == len(probe.batches) > 0
     [started], [ended] = probe.of(TrainingStarted), probe.of(TrainingEnded)
     assert ended.how == "finished"
@@ -81,7 +81,7 @@ def test_a_training_is_told_from_its_start_to_its_end(name: str, tmp_path: Path)
 @EACH
 def test_its_counters_are_totals_that_never_fall_and_every_batch_is_one(name: str, tmp_path: Path) -> None:
     probe = RecordingProbe(tmp_path)
-    train(name, lambda rank: probe, tmp_path)
+    train(name, lambda _: probe, tmp_path)
     assert [record.counts.batches for record in probe.batches] == list(range(1, len(probe.batches) + 1))
     for before, after in itertools.pairwise(probe.batches):
         earlier, later = msgspec.structs.astuple(before.counts), msgspec.structs.astuple(after.counts)
@@ -126,14 +126,14 @@ class BrokenProbe(RecordingProbe):
 def test_a_training_is_trained_to_its_end_whatever_breaks_in_the_probe(name: str, broken: str, tmp_path: Path) -> None:
     probe, healthy = BrokenProbe(tmp_path), RecordingProbe(tmp_path)
     probe.broken = broken
-    trained, _ = train(name, lambda rank: probe, tmp_path)
-    assert trained == train(name, lambda rank: healthy, tmp_path)[0]
+    trained, _ = train(name, lambda _: probe, tmp_path)
+    assert trained == train(name, lambda _: healthy, tmp_path)[0]
 
 
 @EACH
 def test_a_training_is_trained_where_no_probe_can_be_had(name: str, tmp_path: Path) -> None:
-    def refuse(rank: int) -> Any:
-        raise OSError(28, f"no space left for rank {rank}")
+    def refuse(training: Any) -> Any:
+        raise OSError(28, f"no space left for {training}")
 
     assert train(name, refuse, tmp_path)[0] > 0
 
@@ -142,5 +142,5 @@ def test_a_training_is_trained_where_no_probe_can_be_had(name: str, tmp_path: Pa
 def test_the_end_of_a_training_takes_every_hook_off(name: str, tmp_path: Path) -> None:
     """A second training of the process may use the same optimizer, and is another one."""
     probe = RecordingProbe(tmp_path)
-    _, left = train(name, lambda rank: probe, tmp_path)
+    _, left = train(name, lambda _: probe, tmp_path)
     assert left == 0

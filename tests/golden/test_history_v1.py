@@ -7,12 +7,14 @@ import math
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from monitor.client.last_known import left_by
 from monitor.core.engine import Core
 from monitor.core.model import Incident, IncidentState
 from monitor.core.policy.settings import Policy
+from monitor.core.state.checkpoints import healthy_after
 from monitor.core.state.run import RunState
 from monitor.history.curve_query import Range, curves
 from monitor.history.journals import journals
@@ -132,6 +134,23 @@ def test_without_the_history_the_run_is_known_from_its_folder(home: Path) -> Non
 
 def test_the_state_in_the_folder_holds_all_it_held(home: Path) -> None:
     is_the_night(run_of((home / "runs" / RUN / "state.msgpack").read_bytes()))
+
+
+def test_a_bad_batch_before_the_old_daemon_ended_still_ends_what_proves_a_checkpoint(home: Path) -> None:
+    """A run that goes on while its daemon is replaced: healthy batches are counted anew after the last bad one."""
+    old = msgspec.msgpack.decode((home / "runs" / RUN / "state.msgpack").read_bytes())
+    newest = old["checkpoints"][-1] | {"count": 60, "healthy_after": 2, "examining": True}
+    old |= {"alive": True, "ended": "", "ended_s": None, "checkpoints": [newest], "shim_pid": SUPERVISOR}
+    old["ranks"] = {0: {"rank": 0, "counts": [80, 80, 1]}}
+    run = run_of(msgspec.msgpack.encode(old))
+    training, [checkpoint] = run.training, run.training.checkpoints
+    assert training.ledger.copies.examining == [checkpoint.digest]
+    assert healthy_after(training, checkpoint) == 2
+    training.ranks[0].counts = msgspec.structs.replace(training.ranks[0].counts, batches=90)
+    assert healthy_after(training, checkpoint) == 10
+    old["ranks"][0]["counts"] = [80, 80, 0]
+    run = run_of(msgspec.msgpack.encode(old))
+    assert healthy_after(run.training, run.training.checkpoints[0]) == 20
 
 
 def test_every_document_of_the_old_run_folder_is_read(home: Path) -> None:

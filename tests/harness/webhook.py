@@ -39,4 +39,4 @@ class Post:
             eventually("every message", lambda: set(self.kinds()) >= set(kinds), timeout_s)
         except AssertionError as error:
             raise AssertionError(f"{error}: {kinds}; these came: {self.kinds()}") from None
-        assert self.kinds() == sorted(kinds)
+        assert self.kinds() == sorted(kinds), f"expected {sorted(kinds)}, got {self.kinds()}: {self.tries}"

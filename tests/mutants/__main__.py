@@ -1,4 +1,4 @@
-"""Runs the mutants: `python -m tests.mutants [--count N] [--seed N] [--named] [FOLDER ...]`. Edge file: starts pytest.
+"""Runs the mutants: `python -m tests.mutants [--count N] [--seed N] [FOLDER ...]`. Edge file: starts pytest.
 
 Every mutant is one change in a copy of the sources; it is killed where a test fails, or takes too long. Exit code 1:
 a named mutant lived or could not be made, or the tests fail without any change, so that nothing is proven.

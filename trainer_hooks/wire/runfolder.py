@@ -30,7 +30,6 @@ import msgspec
 
 from trainer_hooks.wire.enums import StrEnum
 
-DAEMON_PORT = 9469  # of /metrics and the API on 127.0.0.1, where it is free
 SOCKET_PATH_MAX = 107  # bytes of sockaddr_un.sun_path less its NUL
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 CLAIM_NAME = re.compile(r"training-(\d{1,9})-g(\d{1,9})(?:-r(\d{1,9}))?\.json")

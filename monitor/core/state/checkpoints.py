@@ -17,6 +17,9 @@ def fold_saved(training: TrainingState, rank: RankState, event: CheckpointSaved)
     if event.torn:
         return None
     known = next((c for c in training.checkpoints if c.digest == event.digest), None)
+    if known is not None and training.dropped(known):  # its copy is gone; this one is another
+        training.checkpoints.remove(known)
+        known = None
     if known is None:
         known = CheckpointState(
             event.manifest, event.digest, event.epoch, training.generation, event.wall_s, rank.counts.batches

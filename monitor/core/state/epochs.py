@@ -30,16 +30,11 @@ def epoch_row(training: TrainingState, epoch: int) -> EpochRow | None:
 
 def _open_row(training: TrainingState, batch: BatchEnded, now_s: float) -> EpochRow:
     row = training.epochs[-1] if training.epochs else None
-    if (
-        row
-        and (row.generation, row.epoch) == (training.generation, batch.epoch)
-        and row.ended_s is None
-        and row.status == _RUNNING
-    ):
-        return row
+    same = row is not None and (row.generation, row.epoch) == (training.generation, batch.epoch)
+    if row and same and ((row.ended_s is None and row.status == _RUNNING) or batch.batch >= row.batches):
+        return row  # a batch that comes after the end of its epoch: events of a trainer may overtake its batches
     if row and row.status == _RUNNING:
-        again = (row.generation, row.epoch) == (training.generation, batch.epoch)
-        row.status = EpochStatus.REDONE if again else EpochStatus.ENDED
+        row.status = EpochStatus.REDONE if same else EpochStatus.ENDED
     started = now_s - (batch.batch_s or 0.0)
     row = EpochRow(training.generation, batch.epoch, batch.batches_per_epoch, started)
     row.part_sums, row.part_counts = [0.0] * len(batch.parts), [0] * len(batch.parts)

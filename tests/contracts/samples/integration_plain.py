@@ -9,7 +9,7 @@ from typing import Any
 EPOCHS, BATCHES = 2, 4
 
 
-def train(connect: Callable[[int], Any], folder: Path) -> tuple[int, int]:
+def train(connect: Callable[[Any], Any], folder: Path) -> tuple[int, int]:
     """Train to the end; the batches that were trained, and the hooks of ours that are left on the optimizer."""
     import torch
 

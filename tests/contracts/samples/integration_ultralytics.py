@@ -25,7 +25,7 @@ def lab() -> Lab:
     return make_lab(folder, images=BATCHES * BATCH)
 
 
-def train(connect: Callable[[int], Any], folder: Path) -> tuple[int, int]:
+def train(connect: Callable[[Any], Any], folder: Path) -> tuple[int, int]:
     """Train to the end; the batches that were trained, and the hooks of ours that are left on the optimizer."""
     shared = lab()
     import ultralytics.engine.trainer as trainer_module

@@ -25,8 +25,10 @@ from monitor.core.model import (
 )
 from monitor.core.policy.settings import Policy, Rollback
 from monitor.core.state.checkpoints import CHECKPOINTS_MAX, LEARNED_KEPT
+from monitor.core.state.epochs import totals_of
 from monitor.core.state.fold import RETENTION_S
 from monitor.core.summary.time_cost import going_back
+from monitor.vault.copies import Vault
 from tests.harness.trainer import BATCHES_PER_EPOCH, WALL_S, batch, training_started
 from trainer_hooks.wire.messages import (
     BatchEnded,
@@ -186,6 +188,22 @@ def test_no_checkpoint_of_another_training_of_the_run_is_chosen(ordinal: int, la
     assert not training.asked(WritePlan)
 
 
+@pytest.mark.xfail(strict=True, reason="a result without a manifest is taken for one of training 1")
+def test_a_copy_that_can_not_be_adopted_is_told_to_the_training_that_saved_it(tmp_path: Path) -> None:
+    """Whoever waits for the verdict would wait for ever."""
+    training = Training()
+    training.start()
+    training.batches(60)
+    training.start_another(2)
+    training.batches(60)
+    manifest = training.spooled(3, ordinal=2).manifest
+    result = Vault(RunFolder(tmp_path)).examine("3.pt.json", manifest.digest, "r")
+    training.take(training.driver.feed(result))
+    first, second = training.driver.state.trainings.values()
+    assert [checkpoint.verdict for checkpoint in second.checkpoints] == [Verdict.UNVERIFIED]
+    assert (first.checkpoints, second.ledger.copies.examining) == ([], [])
+
+
 def test_the_same_checkpoint_is_named_where_it_is_of_the_training_itself() -> None:
     """What the test above rests on: but for the training it belongs to, the checkpoint would be taken."""
     training = Training()
@@ -277,6 +295,18 @@ def test_a_new_generation_begins_without_the_training_phase_and_order_of_the_las
         "idle",
         None,
     )
+
+
+def test_a_generation_whose_exit_nobody_told_is_counted_when_the_next_one_begins() -> None:
+    training = Training()
+    training.start()
+    training.batches(7)
+    training.driver.start_generation()
+    state = training.driver.state.training
+    assert (state.totals.counts.batches, state.left_at.count if state.left_at else 0) == (7, 7)
+    training.counts = Counts()
+    training.batches(5)
+    assert totals_of(state).batches == 12
 
 
 def test_memory_is_learnt_anew_after_the_first_validation_of_a_generation_and_only_then() -> None:

@@ -145,7 +145,7 @@ class Loop:
         contents = BatchContents(batch_size, image_size, sequence_length)
         given = LoopSettings(clip_norm, accumulate, batch_size)
         self._fail_open.run("batch", self._ended, recorder, loss, epoch, parts, grad_norm, contents, given, data_wait_s)
-        order = recorder.probe.order()
+        order = self._fail_open.run("next order", recorder.probe.order)
         if order is not None:
             self._carry_out(recorder, order)
 
@@ -177,7 +177,7 @@ class Loop:
 
     def _enter(self, recorder: Recorder, phase: str) -> None:
         recorder.ended_s = None if phase != "train" else time.monotonic()  # a pause is no batch's time
-        recorder.enter(phase, max(recorder.epoch, 1))
+        self._fail_open.run("phase", recorder.enter, phase, max(recorder.epoch, 1))
 
     def _saved(self, recorder: Recorder, path: Path, epoch: int, is_best: bool) -> None:
         counted, ordinal = recorder.counted, recorder.probe.identity.ordinal
@@ -187,7 +187,7 @@ class Loop:
     def _finish(self, how: str, detail: str) -> None:
         recorder, self._recorder = self._recorder, None
         if recorder is not None:
-            recorder.ended(how, detail, recorder.epoch, {})
+            self._fail_open.run("end", recorder.ended, how, detail, recorder.epoch, {})
 
     def _carry_out(self, recorder: Recorder, order: Order) -> None:
         if order.kind != "stop" or order.plan:
