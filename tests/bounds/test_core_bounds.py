@@ -21,7 +21,8 @@ from monitor.core.model import (
     Severity,
     VolumeSeen,
 )
-from monitor.core.policy.incidents import EXAMINING_MAX, INCIDENTS_MAX, SAMPLES_MAX, examine
+from monitor.core.policy.facts_at_open import SAMPLES_MAX
+from monitor.core.policy.incidents import EXAMINING_MAX, INCIDENTS_MAX, examine
 from monitor.core.policy.planning import ONSET_SAMPLES_MAX
 from monitor.core.policy.settings import Policy, Watch
 from monitor.core.policy.transaction import NAME_MAX, TIMELINE_MAX, Transaction

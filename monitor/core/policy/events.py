@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from monitor.core.model import Severity, Verdict
-from monitor.core.policy import generations, incidents, stack_collection
+from monitor.core.policy import generations, incidents, order_answers, stack_collection
 from monitor.core.policy.cure_watch import keep
+from monitor.core.policy.facts_at_open import SAMPLES_MAX
 from monitor.core.policy.transaction import Transaction
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import RankState
@@ -40,9 +41,9 @@ def on_event(tx: Transaction, rank: RankState, event: Event, saved: CheckpointSt
         case CheckpointSaved():
             _on_checkpoint_saved(tx, event, saved)
         case OrderApplied():
-            incidents.on_answer(tx, event.order_id, event.outcome, event.detail)
+            order_answers.on_answer(tx, event.order_id, event.outcome, event.detail)
         case PlanApplied():
-            incidents.on_plan_applied(tx, event.plan_id, event.when, event.mismatches)
+            order_answers.on_plan_applied(tx, event.plan_id, event.when, event.mismatches)
         case HookTrouble():
             off = "; it is switched off" if event.switched_off else ""
             tx.notify(f"hook {event.hook} failed and training went on: {event.error}{off}", Severity.WARNING)
@@ -53,9 +54,9 @@ def on_event(tx: Transaction, rank: RankState, event: Event, saved: CheckpointSt
 def _note_samples(tx: Transaction, event: NonfiniteSeen) -> None:
     """Keep the samples of a live incident's first bad batches; later ones are many and add nothing."""
     incident = tx.training.incident
-    if incident and incident.totals.attempts == 0 and len(incident.at_open.samples) < incidents.SAMPLES_MAX:
+    if incident and incident.totals.attempts == 0 and len(incident.at_open.samples) < SAMPLES_MAX:
         names = dict.fromkeys([*incident.at_open.samples, *event.samples])
-        incident.at_open.samples = list(names)[: incidents.SAMPLES_MAX]
+        incident.at_open.samples = list(names)[:SAMPLES_MAX]
 
 
 def _on_checkpoint_saved(tx: Transaction, event: CheckpointSaved, saved: CheckpointState | None) -> None:

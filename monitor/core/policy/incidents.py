@@ -9,9 +9,7 @@ from monitor.core.model import (
     ActionKind,
     AlertKind,
     CureWatch,
-    EndTraining,
     ExamineCheckpoint,
-    FactsAtOpen,
     Finding,
     Incident,
     IncidentAction,
@@ -23,25 +21,20 @@ from monitor.core.model import (
 from monitor.core.policy import texts
 from monitor.core.policy.choose import Action, choose
 from monitor.core.policy.diagnosing import diagnosed
+from monitor.core.policy.facts_at_open import facts_at_open, first_tensor
 from monitor.core.policy.lifecycle import IncidentEvent
 from monitor.core.policy.options import options_at
 from monitor.core.policy.planning import make_plan, order_for, with_plan
-from monitor.core.policy.strengthen import current
 from monitor.core.policy.transaction import Transaction
 from monitor.core.policy.trust import judge
 from monitor.core.state.ledger import ActionPlace, PendingOrder
 from monitor.core.state.rows import CheckpointState
-from monitor.core.state.run import TrainingState
 from trainer_hooks.wire.messages import Order
-from trainer_hooks.wire.runfolder import Receipt
-from trainer_hooks.wire.words import NOT_DONE, OrderKind, OrderOutcome, ReadBack
+from trainer_hooks.wire.words import OrderKind
 
-SAMPLES_MAX = 1024  # names of samples kept of an onset
 FINDINGS_MAX = 64  # of one incident; the first of each detector is what counts
 INCIDENTS_MAX = 1000  # of one training
 EXAMINING_MAX = 500  # as many as there are checkpoints
-ORDER_AGAIN_S = 1.0  # an unanswered order is sent again this often
-ADJUST_TIMEOUT_S = 120.0  # an order waits for the next boundary between batches: validation and saving may take so long
 
 
 def on_findings(tx: Transaction, findings: list[Finding]) -> None:
@@ -81,14 +74,14 @@ def _open(tx: Transaction, findings: list[Finding]) -> None:
         opened_at=first.at,
         onset=onset,
         findings=findings[:FINDINGS_MAX],
-        at_open=_facts_at_open(tx.training, onset.count),
+        at_open=facts_at_open(tx.training, onset.count),
     )
     diagnosed(tx, incident)
     enter(tx, incident)
     incident.at_open.options = options_at(tx, incident)
     tx.record(incident, texts.opened_line(tx.run, tx.training, incident, tx.now_s), Severity.CRITICAL)
     title = f"{tx.name}: {texts.opened_title(tx.run, tx.training, incident, tx.now_s)}"
-    text = texts.opened_details(_first_tensor(tx.training, onset.count), texts.changes_text(incident))
+    text = texts.opened_details(first_tensor(tx.training, onset.count), texts.changes_text(incident))
     tx.alert(AlertKind.INCIDENT_OPENED, title, text, incident.severity, incident)
     decide(tx, incident)
 
@@ -101,48 +94,6 @@ def enter(tx: Transaction, incident: Incident) -> None:
     tx.ledger.counters.incidents[key] = tx.ledger.counters.incidents.get(key, 0) + 1
 
 
-def _facts_at_open(training: TrainingState, onset_count: int) -> FactsAtOpen:
-    started = training.started
-    return FactsAtOpen(
-        started,
-        current(training, started) if started else None,
-        _samples_since(training, onset_count),
-        _bad_since(training, onset_count),
-    )
-
-
-def _samples_since(training: TrainingState, count: int) -> list[str]:
-    names = [
-        name
-        for g, seen in training.nonfinite_log
-        if g == training.generation and _count_of(training, seen.epoch, seen.batch) >= count
-        for name in seen.samples
-    ]
-    return list(dict.fromkeys(names))[:SAMPLES_MAX]
-
-
-def _first_tensor(training: TrainingState, count: int) -> str:
-    """Names the first tensor found non-finite since then, with a space before; empty: the hooks looked at none."""
-    seen = [
-        s
-        for g, s in training.nonfinite_log
-        if g == training.generation and _count_of(training, s.epoch, s.batch) >= count
-    ]
-    name = next((s.first_bad for s in seen if s.first_bad), "")
-    return f" The first non-finite tensor: {name}." if name else ""
-
-
-def _count_of(training: TrainingState, epoch: int, batch: int) -> int:
-    """Counts.batches at a batch of this generation, from the rows of its epochs."""
-    before = sum(r.batches for r in training.epochs if r.generation == training.generation and r.epoch < epoch)
-    return before + batch + 1
-
-
-def _bad_since(training: TrainingState, count: int) -> int:
-    leader = training.ranks.get(0)
-    return sum(1 for c in leader.learned.nonfinite.counts if c >= count) if leader else 0
-
-
 def decide(tx: Transaction, incident: Incident) -> None:
     """Take the next action: act, wait for an examination, only watch, or give up."""
     action = choose(tx.run, tx.training, incident, tx.policy, may_act=tx.may_act)
@@ -152,7 +103,7 @@ def decide(tx: Transaction, incident: Incident) -> None:
             incident.action.reason = action.reason
             if incident.state is not IncidentState.WATCHING:
                 tx.move(incident, IncidentEvent.ONLY_WATCHED)
-            _watch(tx, incident)
+            begin_watch(tx, incident)
             tx.record(incident, f"no action: {action.reason}", Severity.WARNING)
         case ActionKind.EXAMINE if action.checkpoint:
             examine(tx, action.checkpoint)
@@ -215,115 +166,7 @@ def send(tx: Transaction, order: Order) -> None:
     tx.effects.append(SendOrder(order.id, order))
 
 
-def on_plan_written(tx: Transaction, plan: str, error: str) -> None:
-    """The plan is on disk: now the order that names it may go out."""
-    for training in tx.run.trainings.values():
-        incident = training.incident
-        if incident is None or incident.state is not IncidentState.MITIGATING:
-            continue
-        action = incident.action
-        if action.plan is None or action.plan.id != plan or action.order is None:
-            continue
-        if error:
-            failed(tx.of(training), incident, f"the plan could not be written: {error}")
-        else:
-            send(tx.of(training), action.order)
-
-
-def failed(tx: Transaction, incident: Incident, why: str) -> None:
-    """The action came to nothing: on to the next action."""
-    if incident.action.kind == ActionKind.ROLLBACK:
-        tx.ledger.counters.rollbacks[OrderOutcome.FAILED] = tx.ledger.counters.rollbacks.get(OrderOutcome.FAILED, 0) + 1
-    tx.move(incident, IncidentEvent.FAILED)
-    tx.record(incident, f"the action failed: {why}", Severity.CRITICAL)
-    tx.ledger.last_action = None  # nothing was done, so nothing has to cool down
-    decide(tx, incident)
-
-
-def on_receipt(tx: Transaction, receipt: Receipt) -> None:
-    """A receipt lies in the run folder: it answers the order of whichever training it was sent to."""
-    for training in tx.run.trainings.values():
-        if training.ledger.pending and training.ledger.pending.order.id == receipt.order:
-            on_answer(tx.of(training), receipt.order, receipt.outcome, receipt.detail)
-
-
-def on_answer(tx: Transaction, order_id: str, outcome: str, detail: str) -> None:
-    """An order was answered, over the wire or by a receipt; a repeat changes nothing."""
-    incident = tx.training.incident
-    pending = tx.ledger.pending.order if tx.ledger.pending else None
-    if pending is None or pending.id != order_id:
-        return
-    tx.ledger.pending = None
-    tx.ledger.leaving = pending.kind == OrderKind.STOP and outcome not in NOT_DONE
-    key = f"{pending.kind}/{outcome}"
-    tx.ledger.counters.orders[key] = tx.ledger.counters.orders.get(key, 0) + 1
-    if incident is None or incident.action.order is None or incident.action.order.id != order_id:
-        tx.notify(f"the order to {pending.kind} was {outcome}")
-        return
-    if incident.state is not IncidentState.MITIGATING:
-        return
-    if outcome in NOT_DONE:
-        failed(tx, incident, f"the trainer {outcome} the order: {detail}")
-        return
-    incident.action.left_at = tx.training.position
-    incident.action.applied_s = tx.now_s
-    at = tx.training.position
-    where = f"epoch {at.epoch}, batch {at.batch}" if at else "a place between two batches"
-    if pending.kind == OrderKind.ADJUST:
-        _applied(tx, incident, f"settings changed in place at {where}")
-    else:
-        tx.record(incident, f"the training stopped between two batches ({where}; {outcome})")
-
-
-def _applied(tx: Transaction, incident: Incident, text: str) -> None:
-    """The action is in force: from here on the cure has to prove itself."""
-    tx.ledger.in_force = incident.action.plan.settings if incident.action.plan else None
-    tx.answer_nonfinite()
-    tx.ledger.suspicion_s = None
-    tx.move(incident, IncidentEvent.APPLIED)
-    _watch(tx, incident)
-    changed = ", ".join(f"{c.setting} {c.old} -> {c.new}" for c in incident.action.changes) or "no setting changed"
-    tx.record(incident, f"{text}; {changed}")
-    kind = AlertKind.ROLLED_BACK if incident.action.kind == ActionKind.ROLLBACK else AlertKind.ADJUSTED
-    tx.alert(
-        kind,
-        f"{tx.name}: {text}",
-        f"Reason: {incident.action.reason}.",
-        Severity.WARNING,
-        incident,
-    )
-
-
-def on_plan_applied(tx: Transaction, plan_id: str, when: str, mismatches: tuple[str, ...]) -> None:
-    """A generation reports the settings that are in force."""
-    incident = tx.training.incident
-    if incident is None or incident.action.plan is None or incident.action.plan.id != plan_id:
-        return
-    if when == ReadBack.FIRST_STEP and incident.state is IncidentState.MITIGATING:
-        _resumed(tx, incident)
-    for sentence in mismatches:
-        tx.record(incident, f"read back at the {when}: {sentence}", Severity.CRITICAL)
-    if mismatches:
-        tx.alert(
-            AlertKind.SETTINGS_DIFFER,
-            f"{tx.name}: settings differ from the plan",
-            f"Settings that differ: {'; '.join(mismatches)}.",
-            Severity.CRITICAL,
-            incident,
-        )
-    elif when == ReadBack.RAMP_END:
-        tx.record(incident, "warm-up ended; every setting read back is the plan's")
-
-
-def _resumed(tx: Transaction, incident: Incident) -> None:
-    plan = incident.action.plan
-    incident.action.resumed_s = tx.now_s
-    started = plan.start_epoch if plan else 0
-    tx.ledger.counters.rollbacks[OrderOutcome.APPLIED] = tx.ledger.counters.rollbacks.get(OrderOutcome.APPLIED, 0) + 1
-    _applied(tx, incident, f"rolled back: generation {tx.training.generation} starts at epoch {started}")
-
-
-def _watch(tx: Transaction, incident: Incident) -> None:
+def begin_watch(tx: Transaction, incident: Incident) -> None:
     """(Re)start the watch: how many healthy batches it takes is fixed here."""
     rules = tx.policy.watch
     streak = incident.opened_at.count - incident.onset.count + 1
@@ -331,22 +174,3 @@ def _watch(tx: Transaction, incident: Incident) -> None:
     acted = incident.totals.attempts > 0
     needed = max(rules.batches_min, round(rules.intervals * interval)) if acted else rules.recovery_batches
     incident.watch = CureWatch(needed)
-
-
-def on_tick(tx: Transaction) -> None:
-    """Send an unanswered order again; an adjustment that is never answered has failed."""
-    pending, run, incident = tx.ledger.pending, tx.run, tx.training.incident
-    if pending is None or not run.alive:
-        return
-    order, late = pending.order, tx.now_s - pending.since_s
-    mitigating = incident is not None and incident.state is IncidentState.MITIGATING
-    if order.kind == OrderKind.ADJUST and late > ADJUST_TIMEOUT_S and incident and mitigating:
-        tx.ledger.pending = None
-        failed(tx, incident, f"the training did not answer the order to change settings for {late:.0f} s")
-    elif order.kind == OrderKind.STOP and not order.plan and late > tx.policy.rollback.grace_s and run.supervisor_pid:
-        tx.ledger.pending = None  # with a plan the supervisor watches the clock itself
-        tx.notify(texts.not_obeyed(late), Severity.WARNING)
-        tx.effects.append(EndTraining(tx.effect_id(), run.spec.run))
-    elif tx.now_s - pending.sent_s >= ORDER_AGAIN_S:
-        pending.sent_s = tx.now_s
-        tx.effects.append(SendOrder(order.id, order))

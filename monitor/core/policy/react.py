@@ -24,7 +24,7 @@ from monitor.core.model import (
     SupervisorChanged,
     Tick,
 )
-from monitor.core.policy import cure_watch, events, findings, generations, incidents, stack_collection
+from monitor.core.policy import cure_watch, events, findings, generations, order_answers, stack_collection
 from monitor.core.policy.transaction import Transaction
 from monitor.core.state.fold import Folded
 
@@ -37,7 +37,7 @@ def react(  # noqa: PLR0912 - one case an input
         case RecordArrived():
             _on_record(tx, folded)
         case Tick():
-            incidents.on_tick(tx)
+            order_answers.on_tick(tx)
             stack_collection.on_tick(tx)
         case GenerationStarted():
             generations.on_generation_started(tx, news=folded.news)
@@ -50,9 +50,9 @@ def react(  # noqa: PLR0912 - one case an input
         case CheckpointExamined() if folded.checkpoint is not None:
             events.on_examined(tx, folded.checkpoint)
         case PlanWritten():
-            incidents.on_plan_written(tx, given.plan, given.error)
+            order_answers.on_plan_written(tx, given.plan, given.error)
         case ReceiptFound():
-            incidents.on_receipt(tx, given.receipt)
+            order_answers.on_receipt(tx, given.receipt)
         case StacksTaken():
             stack_collection.on_taken(tx, given)
         case SupervisorChanged() | RunOpened() | HardwareSeen() | AlertSettled() | FramesRefused():
