@@ -1,4 +1,4 @@
-"""Whether an address could be posted to, judged by its text alone. Pure."""
+"""Whether an address could be posted to, by its text alone. Pure."""
 
 from __future__ import annotations
 

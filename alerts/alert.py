@@ -1,4 +1,4 @@
-"""What people are told: one alert, and its bytes. Values only."""
+"""What people get: one alert, and its bytes. Values only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ALERT_ID = re.compile(r"[!-~]{1,200}")  # it travels as an HTTP header: printabl
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that somebody should hear of. Raises ValueError for an id that can't be sent as a header."""
+    """One thing that somebody should know. Raises ValueError for an id that can't be sent as a header."""
 
     id: str  # the same over every retry and restart: receivers recognise a repeat by it
     name: str  # what kind of thing happened: "incident_opened"
@@ -29,7 +29,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AlertError(Exception):
-    """Stored bytes are no alert."""
+    """Stored bytes are not an alert."""
 
 
 def encode(alert: Alert) -> bytes:

@@ -46,7 +46,7 @@ def backoff_s(attempts: int, jitter: float) -> float:
 class Deliverer:
     """Delivers what is due until it is cancelled.
 
-    `receivers` gives the receiver of a row, or None while there is none of that name: the row then waits like one that
+    `receivers` gives the receiver of a row, or None while none has that name: the row then waits like one that
     could not be sent. `clock` gives Unix seconds. `on_settled` hears of each row that is done with, after the outbox.
     """
 
@@ -122,7 +122,7 @@ class Deliverer:
             )
         try:
             return await registered.notify(row.alert, receiver.config, self._http, self._clock())
-        except Exception as error:  # noqa: BLE001 - a plug-in's own fault; its text may hold a secret, so only its type is told
+        except Exception as error:  # noqa: BLE001 - a plug-in's own fault; its text may hold a secret, so only its type is shown
             return Sent(Outcome.RETRY, f"notifier {receiver.kind!r} raised {type(error).__name__}")
 
     def _conclude(self, row: OutboxRow, sent: Sent) -> None:
@@ -155,4 +155,4 @@ def _settled(sent: Sent, too_late: bool) -> Settled | None:
 
 
 def _level(attempts: int) -> int:
-    return logging.WARNING if attempts == 1 else logging.DEBUG  # an outage is told once a row, not once a try
+    return logging.WARNING if attempts == 1 else logging.DEBUG  # an outage is logged once a row, not once a try

@@ -23,7 +23,7 @@ HEADER_CHARS_MAX = 100  # of a Retry-After we look at: a date has 29
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """What a server said, as far as we listen: its body is never looked at."""
+    """The part of a server's answer that we read: never its body."""
 
     status: int
     retry_after: str = ""  # as sent, cut; empty: none

@@ -24,8 +24,8 @@ class TornError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """What tells one version of a file from the next."""
+class FileVersion:
+    """What distinguishes one version of a file from the next."""
 
     device: int
     inode: int
@@ -41,15 +41,15 @@ class Copy:
     digest: str  # sha256, hex, of the copy as read back
 
 
-def mark_of(path: Path) -> Mark:
+def version_of(path: Path) -> FileVersion:
     """The version of the file that `path` names now. Raises OSError, ELOOP for a symbolic link."""
     found = path.lstat()
     if stat.S_ISLNK(found.st_mode):
         raise OSError(errno.ELOOP, "is a symbolic link, name the file itself", str(path))
-    return _mark(found)
+    return _version(found)
 
 
-def copy_version(source: Path, wanted: Mark, target: Path) -> Copy:
+def copy_version(source: Path, wanted: FileVersion, target: Path) -> Copy:
     """A copy of exactly the version `wanted`, flushed to disk; `target` must not exist, and does not after an error.
 
     Raises TornError where the source is or becomes another version, OSError (ENOSPC before the disk is full).
@@ -66,7 +66,7 @@ def copy_version(source: Path, wanted: Mark, target: Path) -> Copy:
         os.close(reading)
 
 
-def _copy(reading: int, source: Path, wanted: Mark, target: Path) -> Copy:
+def _copy(reading: int, source: Path, wanted: FileVersion, target: Path) -> Copy:
     writing = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(writing, "r+b") as file:
@@ -81,25 +81,25 @@ def _copy(reading: int, source: Path, wanted: Mark, target: Path) -> Copy:
         raise
 
 
-def _check_size(writing: int, source: Path, wanted: Mark) -> None:
+def _check_size(writing: int, source: Path, wanted: FileVersion) -> None:
     copied = os.fstat(writing).st_size
     if copied != wanted.size:
         raise TornError(f"{source}: the copy has {copied} bytes of {wanted.size}")
 
 
-def _mark(found: os.stat_result) -> Mark:
-    return Mark(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+def _version(found: os.stat_result) -> FileVersion:
+    return FileVersion(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
-def _settle(wanted: Mark) -> None:
+def _settle(wanted: FileVersion) -> None:
     """Wait until a further write must give the file another time. Bounded, also where a server's clock is ahead."""
     age_s = time.time() - wanted.modified_ns / 1e9
     if age_s < SETTLE_S:
         time.sleep(min(SETTLE_S, SETTLE_S - age_s))
 
 
-def _compare(reading: int, source: Path, wanted: Mark, when: str) -> None:
-    if _mark(os.fstat(reading)) != wanted or mark_of(source) != wanted:
+def _compare(reading: int, source: Path, wanted: FileVersion, when: str) -> None:
+    if _version(os.fstat(reading)) != wanted or version_of(source) != wanted:
         raise TornError(f"{source}: written to {when}")
 
 
@@ -134,7 +134,7 @@ def _transfer_in_kernel(reading: int, writing: int, size: int) -> None:
     while left > 0:
         copied = os.copy_file_range(reading, writing, min(left, 64 * CHUNK_BYTES))
         if not copied:
-            return  # the file became shorter: the comparison says so
+            return  # the file became shorter: the comparison finds it
         left -= copied
 
 

@@ -1,4 +1,4 @@
-"""Fail open: what goes wrong in a hook is counted and told, and training goes on as if the hook were not there."""
+"""Fail open: what goes wrong in a hook is counted and reported, and training goes on as if the hook were not there."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class FailOpen:
     def run(self, hook: str, body: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
         """What `body` returns, or None where it raised or is switched off.
 
-        KeyboardInterrupt, SystemExit and with it LeaveTraining pass: they are no errors of ours.
+        KeyboardInterrupt, SystemExit and with it LeaveTraining pass: they are not errors of ours.
         """
         if hook in self._off:
             return None
@@ -51,5 +51,5 @@ class FailOpen:
         text = f"{type(error).__name__}: {error}"
         try:
             self._report(HookTrouble(time.time(), hook, text, switched_off))
-        except Exception as failure:  # noqa: BLE001 - telling of a trouble must not make one
+        except Exception as failure:  # noqa: BLE001 - reporting an error must not raise one
             _log.warning("trouble of hook %s could not be told: %r", hook, failure)

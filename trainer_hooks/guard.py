@@ -2,8 +2,8 @@
 
 It sits at two places every trainer passes: `torch.nn.utils.clip_grad_norm_`, whose discarded result is the gradient
 norm, and the `update` of the moving average. Where the scaler is off, a step with a non-finite norm is dropped: no
-gradients, no update of the average, running statistics put back. Where the scaler is on it drops the step itself; what
-is left is to put back the running statistics, which the forward pass has poisoned, before the average sees them.
+gradients, no update of the average, running statistics restored. Where the scaler is on it drops the step itself; what
+is left is to restore the running statistics, which the forward pass has poisoned, before the average sees them.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ class StepReport(msgspec.Struct):
     clip_norm: float | None = None  # the limit that was used
     skipped_by: SkippedBy = SkippedBy.NOBODY
     scale_healthy: bool = True
-    settled: bool = False  # the guard has nothing more to judge in this batch
+    settled: bool = False  # the guard has nothing more to check in this batch
     stepped: bool = False  # an optimizer step was taken or skipped
-    bad_buffer: str = ""  # the first statistic found non-finite, before it was put back
+    bad_buffer: str = ""  # the first statistic found non-finite, before it was restored
 
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What a full look at the state found: names of the first non-finite tensors; empty names are good news."""
+    """What a full look at the state found: names of the first non-finite tensors; no names: all is finite."""
 
-    buffer: str  # before it was put back
+    buffer: str  # before it was restored
     parameter: str
-    average: str  # parameter or statistic of the moving average that could not be put back
+    average: str  # parameter or statistic of the moving average that could not be restored
     clean: bool  # True: nothing is non-finite now
 
     @property
@@ -169,7 +169,7 @@ class Guard:
         return norm
 
     def settle(self) -> None:
-        """Judge the step that was just taken or skipped, before the average sees its result. Once per step."""
+        """Assess the step that was just taken or skipped, before the average sees its result. Once per step."""
         report = self.report
         if report.settled:
             return
@@ -218,15 +218,15 @@ class Guard:
         if not values:
             return True
         pending, self._pending = self._pending[: len(values)], self._pending[len(values) :]
-        accepted = [accept(value) for (accept, _), value in zip(pending, values, strict=True)]  # every one is told
+        accepted = [accept(value) for (accept, _), value in zip(pending, values, strict=True)]  # each gets its value
         return all(accepted)
 
     def note_scale(self, scale: float | None) -> None:
-        """The loss scale after this batch, to tell next time whether the scaler has skipped."""
+        """The loss scale after this batch: the next one shows whether the scaler has skipped."""
         self._scale = scale
 
     def examine(self) -> Examination:
-        """Look at everything, putting back what can be. Takes milliseconds: for bad batches, saves and validations."""
+        """Look at everything, and restore what it can. Takes milliseconds: for bad batches, saves and validations."""
         buffer = self.heal()
         parameter = first_nonfinite(self._model.named_parameters()) if self._dirty(self._model.parameters()) else ""
         average = self._heal_average()

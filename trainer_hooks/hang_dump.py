@@ -36,7 +36,7 @@ SIGNALS_TRIED = 8  # real-time signals from the last one down; whoever takes one
 
 
 class Heartbeat:
-    """The armed hang_dump of this process; `beat` at each turn of the thread that armed it."""
+    """The armed hang dump of this process; the thread that armed it calls `beat` in each round."""
 
     def __init__(self) -> None:
         """For the hook's own thread to call. Raises OSError where there is no memory file or no free signal."""
@@ -62,7 +62,7 @@ class Heartbeat:
         For a training that stands still because of them: the signal reaches whatever they do.
         """
         workers = [pid for pid in _children() if self._armed(pid)]
-        return [f"worker process {pid}\n{told}" for pid in workers[:WORKERS_MAX] if (told := self._dump_of(pid))]
+        return [f"worker process {pid}\n{dump}" for pid in workers[:WORKERS_MAX] if (dump := self._dump_of(pid))]
 
     def _armed(self, pid: int) -> bool:
         """False for a child that runs another program, or has closed what it inherited."""

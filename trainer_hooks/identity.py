@@ -49,11 +49,11 @@ class Identity:
 def identify(rank: int, wait_s: float = WAIT_S, job: Job | None = None) -> Identity:
     """Who this process is. `rank` -1 (what Ultralytics calls a training without DDP) is rank 0.
 
-    `job` is the group that it is a rank of, ALONE for none; None: the environment is asked, and believed.
+    `job` is the group that it is a rank of, ALONE for none; None: the environment says it.
 
     Started by `trainwarden run`, everything is in the environment. Otherwise rank 0 takes the next generation, and
     every other rank of the launch waits for it. Raises IdentityError for an environment that makes no sense or when
-    rank 0 takes longer than `wait_s`, RunFolderError for a run id that is none, OSError where the run folder can't be
+    rank 0 takes longer than `wait_s`, RunFolderError for what is not a run id, OSError where the run folder can't be
     written.
     """
     environment = os.environ
@@ -78,7 +78,7 @@ def identify(rank: int, wait_s: float = WAIT_S, job: Job | None = None) -> Ident
 
 
 def _folder(environment: Mapping[str, str], run: str) -> RunFolder:
-    folder = runfolder.run_folder(run)  # refuses an id that is none, also where the folder is given
+    folder = runfolder.run_folder(run)  # refuses what is not an id, also where the folder is given
     given = environment.get(runfolder.ENV_RUN_FOLDER)
     return RunFolder(Path(given)) if given else folder
 

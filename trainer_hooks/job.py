@@ -42,43 +42,43 @@ ALONE = Job("", 0)
 def job_of_this_process(environment: MutableMapping[str, str] = os.environ) -> Job:
     """The job that this process is a rank of; ALONE for any other process, a child of a rank included.
 
-    Marks the environment so that children of a rank know that they are none. Waits for rank 0 for at most STORE_WAIT_S,
-    and only where the launcher's environment does not name the job.
+    Marks the environment so that children of a rank know that they are not ranks. Waits for rank 0, STORE_WAIT_S at
+    most, and only where the launcher's environment does not name the job.
     """
     group = _initialized_group()
     launched = launch_key(environment)
     rank = _number(environment.get("RANK")) if group is None else int(group.get_rank())
     if rank is None or not (launched or group is not None):
         return ALONE
-    mark = f"{_launch(environment)} {rank}"
+    own = f"{_launch(environment)} {rank}"
     owner, _, inherited = environment.get(ENV_RANK_OF, "").partition(" ")
-    if inherited == mark and owner != str(os.getpid()):
+    if inherited == own and owner != str(os.getpid()):
         return ALONE
     key = launched or (_agreed_key(group, rank) if group is not None else "")
     if not key:
         return ALONE
-    environment[ENV_RANK_OF] = f"{os.getpid()} {mark}"
+    environment[ENV_RANK_OF] = f"{os.getpid()} {own}"
     return Job(key, rank)
 
 
 def launch_key(environment: Mapping[str, str]) -> str:
     """The same text in every rank of one launch, as good as never in two launches; empty: a launch of one process.
 
-    Built from what launchers (torchrun, Slurm, a user's own script) tell all ranks alike.
+    Built from what launchers (torchrun, Slurm, a user's own script) give all ranks alike.
     """
     world = environment.get("WORLD_SIZE", "1")
     if world == "1":
         return ""
-    marks = [environment.get(name, "") for name in _SAME_FOR_ALL]
+    values = [environment.get(name, "") for name in _SAME_FOR_ALL]
     if environment.get("LOCAL_WORLD_SIZE") == world:
-        marks.append(str(os.getppid()))  # all ranks are on this host, children of one launcher
-    return hashlib.sha256("\0".join(marks).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        values.append(str(os.getppid()))  # all ranks are on this host, children of one launcher
+    return hashlib.sha256("\0".join(values).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def _launch(environment: Mapping[str, str]) -> str:
     """What a child inherits unchanged, unless it is launched as a rank itself."""
-    marks = [environment.get(name, "") for name in (*_SAME_FOR_ALL, "RANK", "LOCAL_RANK")]
-    return hashlib.sha256("\0".join(marks).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    values = [environment.get(name, "") for name in (*_SAME_FOR_ALL, "RANK", "LOCAL_RANK")]
+    return hashlib.sha256("\0".join(values).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def _initialized_group() -> Any:

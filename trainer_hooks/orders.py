@@ -1,4 +1,4 @@
-"""Orders on their way from the sender thread, which gets them, to the training thread, which obeys them."""
+"""Orders on their way from the sender thread, which gets them, to the training thread, which carries them out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class OrderInbox:
     """Every order addressed to us, once each. One thread offers, another takes; no lock."""
 
     def __init__(self, sender: Sender) -> None:
-        self.refused = 0  # messages that were none or for somebody else, orders with an id that is no file name
+        self.refused = 0  # messages that are unreadable or for another process, orders whose id is not a file name
         self._address = (sender.run, sender.generation, sender.training, sender.rank)
         self._known: set[str] = set()
         self._waiting: deque[Order] = deque()

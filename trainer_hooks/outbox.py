@@ -154,7 +154,7 @@ class Packer:
     """Records into frames of one sender, each below the limit of the wire."""
 
     def __init__(self, sender: Sender) -> None:
-        self.unsendable = 0  # records that are no values of the wire, or longer than a frame
+        self.unsendable = 0  # records that the wire can't carry, or longer than a frame
         self.unsendable_why = ""  # of the last one
         self.address = (sender.generation, sender.training, sender.rank)
         self._sender = sender

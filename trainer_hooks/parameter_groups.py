@@ -45,7 +45,7 @@ class GroupReader:
 def momentum_of(group: dict[str, Any]) -> float | None:
     """The group's momentum, by either of its two names; None: this optimizer has none.
 
-    A float, also where the trainer keeps one of numpy's, which is no value of the wire.
+    A float, also where the trainer keeps one of numpy's, which the wire can't carry.
     """
     if "momentum" in group:
         return float(group["momentum"])

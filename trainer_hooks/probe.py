@@ -44,7 +44,7 @@ class Probe:
 
     @property
     def hook_errors(self) -> int:
-        """Troubles told of by event, what could not be sent or kept in the events file, errors of the sender thread."""
+        """Errors reported by event, what could not be sent or kept in the events file, errors of the sender thread."""
         unsent = self._packer.unsendable + self._outbox.unmade + self._outbox.events_refused + self._events.left_out
         return self._troubles + unsent + self._sender.errors
 
@@ -91,9 +91,9 @@ class Probe:
     def settle(
         self, order: Order, outcome: str, detail: str, epoch: int, batch: int, read_back: dict[str, str]
     ) -> None:
-        """Leave the receipt that outlives this process, then tell the daemon.
+        """Leave the receipt that outlives this process, then inform the daemon.
 
-        Raises OSError where the receipt can't be written; then nothing was told, and the caller decides.
+        Raises OSError where the receipt can't be written; then nothing was sent, and the caller decides.
         """
         if self._silent:
             return
@@ -208,8 +208,8 @@ def connect(rank: int = 0) -> Probe:
 def boundary(what: str) -> bool:
     """Say that the batches are of another kind from here on, such as `boundary("stage 2: long sequences")`.
 
-    Levels of loss, norm and time may then differ without an alarm. True: told; False: nothing watches this process, and
-    nothing is done. Call it from the training's own code, between two batches, on any rank.
+    Levels of loss, norm and time may then differ without an alarm. True: sent; False: nothing watches this process, and
+    it does nothing. Call it from the training's own code, between two batches, on any rank.
     """
     watching = [probe for probe in _probes if not probe.closed]
     for probe in watching:

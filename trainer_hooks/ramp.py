@@ -18,7 +18,7 @@ class Ramp:
     """Our own warm-up: from (almost) 0 to each group's full rate, whatever the trainer's own warm-up does meanwhile.
 
     `schedule` gives the trainer's factor of this epoch; `warming` says whether its own warm-up is still on. The ramp
-    governs until both are over, and puts back after each step what the trainer had set.
+    governs until both are over, and restores after each step what the trainer had set.
     """
 
     def __init__(self, settings: Settings, schedule: Callable[[], float], warming: Callable[[], bool]) -> None:

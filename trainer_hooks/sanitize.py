@@ -49,7 +49,7 @@ def _plain(value: Any, text_max: int) -> Any:
 
 
 def _number(value: Any) -> Any:
-    """Numpy's numbers register as these; msgspec takes only Python's own. What is no number stays as it is."""
+    """Numpy's numbers register as these; msgspec takes only Python's own. What is not a number stays as it is."""
     if type(value) in (float, int, bool) or not isinstance(value, numbers.Real):
         return value
     return int(value) if isinstance(value, numbers.Integral) else float(value)

@@ -30,12 +30,12 @@ from trainer_hooks.wire.messages import (
     StacksSeen,
 )
 
-TURN_S = 0.05  # a frame every 50 ms: what a person calls live, and 20 wake-ups a second
+ROUND_S = 0.05  # a frame every 50 ms: what a person calls live, and 20 wake-ups a second
 RESEND_S = 1.0
 BACKOFF_MIN_S = 0.1
 BACKOFF_MAX_S = 5.0
-TOLD_MAX = 16  # different complaints in the user's log; what comes after is only counted
-FRAMES_A_TURN_MAX = 64  # then the thread looks for orders and acknowledgements again
+COMPLAINTS_MAX = 16  # different complaints in the user's log; what comes after is only counted
+FRAMES_PER_ROUND_MAX = 64  # then the thread looks for orders and acknowledgements again
 LOADER = "torch/utils/data/dataloader.py"  # in the stack of a thread that waits for its workers
 RETIRE_S = 30.0  # for what a training that is over still has to send; its events are in the events file by then
 DUMPS_MAX = 50  # answers to orders of kind "stacks" in one process; an honest daemon asks for ten in a run
@@ -55,11 +55,11 @@ class SenderThread:
         packer: Packer,
         inbox: OrderInbox,
         events: EventFile,
-        turn_s: float = TURN_S,
+        round_s: float = ROUND_S,
         light: Callable[[], Heartbeat] | None = None,
         copies_lost: Callable[[], int] = lambda: 0,
     ) -> None:
-        """`light` arms the hang_dump of this thread (see trainer_hooks.hang_dump); None: there is none.
+        """`light` arms the hang dump of this thread (see trainer_hooks.hang_dump); None: there is none.
 
         `copies_lost`: checkpoints of this process that no copy is kept of, so far.
         """
@@ -70,7 +70,7 @@ class SenderThread:
         self._packer = packer
         self._inbox = inbox
         self._events = events
-        self._turn_s = turn_s
+        self._round_s = round_s
         self._light = light
         self._copies_lost = copies_lost
         self._heartbeat: Heartbeat | None = None
@@ -81,7 +81,7 @@ class SenderThread:
         self._in_hand: list[bytes] = []  # frames taken from the outbox and not yet given to ZeroMQ
         self._busy = False
         self._resend_at_s = 0.0
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
         self._changed = threading.Condition()
         self._stopping = threading.Event()
         self._nothing_more: Callable[[], bool] | None = None  # asked once the training is over
@@ -96,7 +96,7 @@ class SenderThread:
         self._thread.start()
 
     def wake(self) -> None:
-        """Send now instead of at the next turn. Safe on the step path: one write to a pipe."""
+        """Send now instead of at the next round. Safe on the step path: one write to a pipe."""
         self._alarm.ring()
 
     def flush(self, timeout_s: float) -> bool:
@@ -151,13 +151,13 @@ class SenderThread:
         link = Link(self._address(), self._alarm)
         try:
             while not self._stopping.is_set():
-                link.wait(self._turn_s)
-                self._turn(link, time.monotonic())
+                link.wait(self._round_s)
+                self._round(link, time.monotonic())
         finally:
             self.connected = False
             link.close()
 
-    def _turn(self, link: Link, now_s: float) -> None:
+    def _round(self, link: Link, now_s: float) -> None:
         if self._heartbeat is not None:
             self._heartbeat.beat()
         for data in link.receive():
@@ -179,16 +179,16 @@ class SenderThread:
             self._stopping.set()
 
     def _send_new(self, link: Link, now_s: float) -> None:
-        for _ in range(FRAMES_A_TURN_MAX):
+        for _ in range(FRAMES_PER_ROUND_MAX):
             if not link.writable or (self._outbox.empty and not self._in_hand):
                 return
             self._busy = True  # before the ring is seen empty: see _all_gone
             records = [] if self._in_hand else self._with_losses(self._outbox.take())
-            self._note(records, now_s)
+            self._look_over(records, now_s)
             self._send(link, records)
 
     def _with_losses(self, records: list[Record]) -> list[Record]:
-        """Let the batches tell what was lost between us and the daemon. Here, and not on the step path; rarely any."""
+        """Let the batches report what was lost between us and the daemon. Here, not on the step path; rarely any."""
         refused, lost = self._inbox.refused, self._copies_lost()
         if not refused and not lost:
             return records
@@ -199,7 +199,7 @@ class SenderThread:
             for record in records
         ]
 
-    def _note(self, records: Sequence[Record], now_s: float) -> None:
+    def _look_over(self, records: Sequence[Record], now_s: float) -> None:
         if records:
             self._record_s = now_s
         for record in records:
@@ -210,7 +210,7 @@ class SenderThread:
 
     def _send(self, link: Link, records: Sequence[Record]) -> None:
         self._in_hand += self._packer.pack(records)
-        self._tell_of_lost()
+        self._log_losses()
         while self._in_hand and link.send(self._in_hand[0]):
             del self._in_hand[0]
         self._busy = bool(self._in_hand)
@@ -220,20 +220,20 @@ class SenderThread:
             message = decode_downlink(data)
         except WireError as error:
             self._inbox.refused += 1
-            self._tell_once("undecodable", f"the daemon sent what is no message: {error}")
+            self._log_once("undecodable", f"the daemon sent what is no message: {error}")
             return
         if isinstance(message, Order):
             if self._inbox.offer(message) and message.kind == STACKS:
-                self._tell_stacks(message, now_s)
+                self._send_stacks(message, now_s)
         elif isinstance(message, Refused):
-            self._tell_once(f"refused: {message.reason}", f"the daemon refused our records: {message.reason}")
+            self._log_once(f"refused: {message.reason}", f"the daemon refused our records: {message.reason}")
         elif (message.generation, message.training, message.rank) == self._packer.address:
             held_back = self._outbox.acknowledge(message.seq)
             self._resend_at_s = now_s if held_back else now_s + RESEND_S
         else:
             self._inbox.refused += 1
 
-    def _tell_stacks(self, order: Order, now_s: float) -> None:
+    def _send_stacks(self, order: Order, now_s: float) -> None:
         """From this thread, since the one that trains may hang. Once for each order, and not for ever."""
         self._dumps += 1
         if self._dumps <= DUMPS_MAX:
@@ -248,7 +248,7 @@ class SenderThread:
             return ()
         try:
             return tuple(self._heartbeat.ask_workers())
-        except OSError as error:  # one has just ended; without them the stacks are told all the same
+        except OSError as error:  # one has just ended; without them the stacks are sent all the same
             _log.debug("workers could not be asked: %r", error)
             return ()
 
@@ -267,18 +267,18 @@ class SenderThread:
 
     def _failed(self, where: str, error: Exception) -> None:
         self.errors += 1
-        self._tell_once(where, f"{where}: {type(error).__name__}: {error}; training goes on, tried again")
+        self._log_once(where, f"{where}: {type(error).__name__}: {error}; training goes on, tried again")
 
-    def _tell_of_lost(self) -> None:
-        """Of records that never leave, once, here and to the daemon: it would take the silence for health."""
+    def _log_losses(self) -> None:
+        """Report, once, records that never leave, here and to the daemon: it would take the silence for health."""
         for subject, why in (("record made", self._outbox.unmade_why), ("record sent", self._packer.unsendable_why)):
-            if why and self._tell_once(subject, f"no {subject}: {why}; training goes on, unwatched where that is so"):
+            if why and self._log_once(subject, f"no {subject}: {why}; training goes on, unwatched where that is so"):
                 self._outbox.event(fit(HookTrouble(time.time(), subject, why, switched_off=False)))
 
-    def _tell_once(self, subject: str, text: str) -> bool:
+    def _log_once(self, subject: str, text: str) -> bool:
         """True: this was new."""
-        if subject in self._told or len(self._told) >= TOLD_MAX:
+        if subject in self._logged or len(self._logged) >= COMPLAINTS_MAX:
             return False
-        self._told.add(subject)
+        self._logged.add(subject)
         _log.warning("%s", text)
         return True

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer_hooks.copying import Copy, Mark, TornError, copy_version, mark_of
+from trainer_hooks.copying import Copy, FileVersion, TornError, copy_version, version_of
 from trainer_hooks.identity import Identity
 from trainer_hooks.wire import runfolder
 from trainer_hooks.wire.messages import CheckpointSaved, Event, HookTrouble
@@ -44,7 +44,7 @@ class CopyRequest:
     """A checkpoint that was just saved, and what was true then."""
 
     source: Path
-    mark: Mark  # of the very version that is meant: when the helper comes, the trainer may have saved again
+    version: FileVersion  # of the very version that is meant: when the helper comes, the trainer may have saved again
     save: Save
     saved_s: float
 
@@ -52,18 +52,18 @@ class CopyRequest:
 def request_of(source: Path, save: Save) -> CopyRequest:
     """A request for the version of `source` that lies there now. Raises OSError where there is none."""
     path = source.absolute()
-    return CopyRequest(path, mark_of(path), save, time.time())
+    return CopyRequest(path, version_of(path), save, time.time())
 
 
 class Spool:
     """Takes requests from the training thread at once; copies, digests, describes and bounds them in its own."""
 
-    def __init__(self, identity: Identity, tell: Callable[[Event], None], files_max: int = SPOOL_FILES) -> None:
+    def __init__(self, identity: Identity, send: Callable[[Event], None], files_max: int = SPOOL_FILES) -> None:
         self.displaced = 0  # requests that gave way to newer ones before they were copied
         self.evicted = 0  # copies removed because nobody adopted them
         self._identity = identity
         self._folder = identity.folder.spool
-        self._tell = tell
+        self._send = send
         self._files_max = files_max
         self._serial = 0
         self._waiting: dict[Path, CopyRequest] = {}
@@ -125,7 +125,7 @@ class Spool:
             work(*args)
         except Exception as error:  # noqa: BLE001 - this thread must outlive every error
             _log.warning("a checkpoint was not copied, training goes on: %r", error)
-            self._tell(HookTrouble(time.time(), "spool", f"{type(error).__name__}: {error}", False))
+            self._send(HookTrouble(time.time(), "spool", f"{type(error).__name__}: {error}", False))
 
     def _serve(self, request: CopyRequest) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -144,21 +144,21 @@ class Spool:
         except OSError:
             (self._folder / name).unlink(missing_ok=True)
             raise
-        self._tell(CheckpointSaved(time.time(), f"{name}.json", request.save.epoch, copied.digest))
+        self._send(CheckpointSaved(time.time(), f"{name}.json", request.save.epoch, copied.digest))
         self._evict(f"{name}.json")
 
     def _copy(self, request: CopyRequest, partial: Path) -> Copy | None:
-        """The copy, or None where another version took the place of the one that is meant; that is told."""
+        """The copy, or None where another version took the place of the one that is meant; that is reported."""
         for _ in range(TRIES):
             try:
-                return copy_version(request.source, request.mark, partial)
+                return copy_version(request.source, request.version, partial)
             except (TornError, FileNotFoundError):
                 with self._changed:
                     newer = self._changed.wait_for(lambda: request.source in self._waiting, TRY_AGAIN_S)
                     if newer:
                         self.displaced += 1
                         return None
-        self._tell(CheckpointSaved(time.time(), "", request.save.epoch, "", torn=True))
+        self._send(CheckpointSaved(time.time(), "", request.save.epoch, "", torn=True))
         return None
 
     def _manifest(self, request: CopyRequest, copied: Copy, serial: int, name: str) -> Manifest:

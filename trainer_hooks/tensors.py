@@ -64,7 +64,7 @@ def read(scalars: Sequence[torch.Tensor | float]) -> list[float]:
 def total_norm(optimizer: torch.optim.Optimizer) -> torch.Tensor | None:
     """The L2 norm of all gradients that the optimizer would use, as a 0-dim tensor.
 
-    None: there are none, or they are no plain tensors of one device.
+    None: there are none, or they are not plain tensors of one device.
     """
     grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     if not grads or not all(type(grad) is torch.Tensor and grad.device == grads[0].device for grad in grads):
@@ -121,7 +121,7 @@ class StatisticsBackup:
     """The running statistics of a model's normalisation layers, as they were when they were last known to be finite.
 
     Copy and scan are one: `begin` copies all of them into one flat tensor and measures that; the copy counts only after
-    `commit` was told that the measure is finite. So a poisoned state can never become the backup.
+    `commit` got a finite measure. So a poisoned state can never become the backup.
     """
 
     def __init__(self, model: torch.nn.Module) -> None:

@@ -79,7 +79,7 @@ def hung_up(descriptors: Iterable[int], timeout_s: float) -> bool:
     """True as soon as one of the descriptors reports a hang-up or an error; False when the time is over."""
     poll = select.poll()
     for descriptor in descriptors:
-        poll.register(descriptor, 0)  # no events wanted: hang-up and error are always told
+        poll.register(descriptor, 0)  # no events wanted: hang-up and error are always reported
     return any(events & (select.POLLHUP | select.POLLERR) for _, events in poll.poll(round(timeout_s * 1000)))
 
 

@@ -83,7 +83,7 @@ def _begin(job: Job, name: TrainingName) -> ClaimedTraining:
 
 
 def _identity(rank: int, job: Job | None = None) -> Identity:
-    """The process's own, found out once: its first training tells its run and generation."""
+    """The process's own, found out once: its first training gives its run and generation."""
     if _process.pid != os.getpid():
         _process.pid, _process.trainings = os.getpid(), 0
     if _process.identity is None:
@@ -105,6 +105,6 @@ def call_site(*packages: str) -> str:
 
 
 def digest_of(arguments: Mapping[str, object]) -> str:
-    """The sha256 of a call's arguments, hex. Objects that are no plain values count by their type alone."""
+    """The sha256 of a call's arguments, hex. Objects that are not plain values count by their type alone."""
     plain = json.dumps(arguments, sort_keys=True, default=lambda value: type(value).__name__)
     return hashlib.sha256(plain.encode("utf-8", "surrogateescape")).hexdigest()

@@ -20,7 +20,7 @@ ROW_VALUES_MAX = 16 * VALUES_MAX  # tensors with longer rows are passed over
 
 
 def steps_between() -> int:
-    """What the environment asks for; EVERY_STEPS where it says nothing that is a number."""
+    """What the environment asks for; EVERY_STEPS where it does not hold a number."""
     text = os.environ.get(ENV_EVERY, "")
     return int(text) if text.isascii() and text.isdecimal() else EVERY_STEPS
 

@@ -1,4 +1,4 @@
-"""Ways to tell somebody: one file each, registered by its kind. It says whether a retry could help, never retries."""
+"""Ways to alert somebody: one file each, registered by its kind. It says whether a retry could help, never retries."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Sent(msgspec.Struct, frozen=True):
 
 
 class Notifier(Protocol):
-    """Tells one receiver of one alert. `config` is the registered config type; any failure comes back as a Sent."""
+    """Sends one alert to one receiver. `config` is the registered config type; any failure comes back as a Sent."""
 
     async def __call__(self, alert: Alert, config: Any, http: Http, now_s: float, /) -> Sent: ...
 

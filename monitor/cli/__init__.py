@@ -16,12 +16,12 @@ EXIT_INTERRUPTED = 130  # as a shell has it for Ctrl-C
 COMMANDS = {
     "run": ("run_command:run", "Supervise a training: trainwarden run -- python train.py"),
     "serve": ("serve:serve", "Run the daemon in the foreground."),
-    "status": ("status:status", "Show what every run is doing, or one run in detail."),
+    "status": ("status_command:status", "Show what every run is doing, or one run in detail."),
     "report": (
         "report_command:report",
         "Report what happened in a run, or compare two runs. Markdown, or one HTML page.",
     ),
-    "checkpoints": ("checkpoints:checkpoints", "List the checkpoints of a run, and whether each may be trusted."),
+    "checkpoints": ("checkpoints_command:checkpoints", "List the checkpoints of a run, and whether to trust each."),
     "verify": ("verify_command:verify", "Check one checkpoint file without running anything in it."),
     "stop": ("orders:stop", "Stop a run after its current batch. You can resume it from its last checkpoint."),
     "rollback": ("orders:rollback", "Roll a run back to its newest clean checkpoint."),

@@ -25,7 +25,7 @@ from monitor.recorded.importers.imported_run import ImportedRun, NotALog, Record
 SUFFIXES = frozenset(
     {".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".log", ".txt", ".out", ".err"}
 )  # looked at in folders
-FILES_PER_TURN = 8  # that one process is given at once
+FILES_PER_BATCH = 8  # that one process is given at once
 
 
 class File(msgspec.Struct, frozen=True):
@@ -80,7 +80,7 @@ def outcomes(files: Sequence[File], how: How, jobs: int, what: str = "backtest")
         return
     with ProcessPoolExecutor(min(jobs, len(files)), mp_context=get_context("spawn")) as pool:
         yield from _with_progress(
-            pool.map(outcome, files, [how] * len(files), chunksize=FILES_PER_TURN), len(files), what
+            pool.map(outcome, files, [how] * len(files), chunksize=FILES_PER_BATCH), len(files), what
         )
 
 

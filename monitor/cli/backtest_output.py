@@ -11,8 +11,8 @@ import msgspec
 
 from monitor.core.format import plural
 from monitor.core.model import ActionKind, Severity
-from monitor.recorded.backtest import LEVELS, Decision, Fired, Result, Totals, Unread, totals
-from monitor.recorded.backtest.labelled_runs import Label, Score, Share, labelled, score, wrong
+from monitor.recorded.backtest import LEVELS, BacktestTotals, Fired, IncidentDecision, Result, Unread, totals
+from monitor.recorded.backtest.labelled_runs import Label, LabelTotals, Score, labelled, score, wrong
 
 LINES_MAX = 12  # alarms shown of one run; --json has them all
 NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd]")
@@ -30,7 +30,7 @@ class Report:
     fail_on: str
 
     @cached_property
-    def totals(self) -> Totals:
+    def totals(self) -> BacktestTotals:
         return totals(self.results)
 
     @cached_property
@@ -52,13 +52,13 @@ class Report:
         if self.labels is None:
             return lines
         label = self.labels.get(result.path)
-        said = wrong(label, result, least) if label else ""
-        return [said, *lines] if said else []
+        text = wrong(label, result, least) if label else ""
+        return [text, *lines] if text else []
 
     def lines(self) -> list[str]:
         """Every run and the sums, for people."""
-        told = [line for result in self.results for line in result_lines(result, self._label(result))]
-        return [*told, *totals_lines(self.totals, self.errors), *(score_lines(self.score) if self.score else [])]
+        lines = [line for result in self.results for line in result_lines(result, self._label(result))]
+        return [*lines, *totals_lines(self.totals, self.errors), *(score_lines(self.score) if self.score else [])]
 
     def _label(self, result: Result) -> str:
         label = self.labels.get(result.path) if self.labels else None
@@ -66,13 +66,13 @@ class Report:
 
     def json_text(self) -> str:
         """Everything, for programs."""
-        told = {
+        whole = {
             "totals": self.totals,
             "score": self.score,
             "runs": self.results,
             "errors": [e.text for e in self.errors],
         }
-        return msgspec.json.encode(told).decode()
+        return msgspec.json.encode(whole).decode()
 
 
 def result_lines(result: Result, label: str = "") -> list[str]:
@@ -81,12 +81,12 @@ def result_lines(result: Result, label: str = "") -> list[str]:
     restarts = f", {plural(result.generations - 1, 'restart')}" if result.generations > 1 else ""
     short = f", {result.truncated}" if result.truncated else ""
     short += f", {result.defects} DEFECTS OF TRAINWARDEN: please report them" if result.defects else ""
-    told = [fired for fired in result.fired if fired.severity is not Severity.INFO]
-    state = plural(len(told), "alarm") if told else "quiet"
+    alarms = [fired for fired in result.fired if fired.severity is not Severity.INFO]
+    state = plural(len(alarms), "alarm") if alarms else "quiet"
     lines = [f"{result.path}: {state} ({result.kind}, {result.rows} {unit}{restarts}{short}{label})"]
-    lines.extend(_fired_line(fired) for fired in told[:LINES_MAX])
-    if len(told) > LINES_MAX:
-        lines.append(f"  ... and {len(told) - LINES_MAX} more")
+    lines.extend(_fired_line(fired) for fired in alarms[:LINES_MAX])
+    if len(alarms) > LINES_MAX:
+        lines.append(f"  ... and {len(alarms) - LINES_MAX} more")
     lines.extend(_decision_line(decision) for decision in result.decisions[:LINES_MAX])
     return lines
 
@@ -97,7 +97,7 @@ def _fired_line(fired: Fired) -> str:
     return f"  {fired.severity:<8} {where}: {fired.source}: {fired.summary}"
 
 
-def _decision_line(decision: Decision) -> str:
+def _decision_line(decision: IncidentDecision) -> str:
     after = f"the log has {decision.rows_after} more rows"
     if decision.action == ActionKind.ROLLBACK:
         cost = f"; costs {decision.redone_rows} rows to train again"
@@ -108,7 +108,7 @@ def _decision_line(decision: Decision) -> str:
     return f"  policy   {where}: {decision.action}: {decision.reason}{cost}{saved}"
 
 
-def totals_lines(totals: Totals, errors: list[Unread]) -> list[str]:
+def totals_lines(totals: BacktestTotals, errors: list[Unread]) -> list[str]:
     """The sum in two or three lines."""
     warned = f"{totals.runs_warned} with any"
     critical = f"{totals.critical} critical ({totals.critical_per_million_rows:.1f} per million rows)"
@@ -134,11 +134,11 @@ def score_lines(score: Score) -> list[str]:
     ]
 
 
-def _share_line(share: Share) -> str:
+def _share_line(share: LabelTotals) -> str:
     found = _of(share.found, share.onsets) if share.onsets else "-"
     delays = [_rows(share.delay_median_rows), _rows(share.delay_p95_rows)]
-    told, acted = _of(share.warned, share.runs), _of(share.critical, share.runs)
-    return f"| {' | '.join([share.label, str(share.runs), str(share.rows), told, acted, found, *delays])} |"
+    alarms, acted = _of(share.warned, share.runs), _of(share.critical, share.runs)
+    return f"| {' | '.join([share.label, str(share.runs), str(share.rows), alarms, acted, found, *delays])} |"
 
 
 def _rows(delay: float | None) -> str:
@@ -171,8 +171,8 @@ def _add_properties(suite: Element, score: Score) -> None:
     properties = SubElement(suite, "properties")
     numbers = {"false_alarms_per_million_healthy_rows": score.false_alarms_per_million_rows}
     for share in score.shares:
-        told = {"runs": share.runs, "warned": share.warned, "critical": share.critical}
-        numbers |= {f"{share.label}.{name}": count for name, count in told.items()}
+        counts = {"runs": share.runs, "warned": share.warned, "critical": share.critical}
+        numbers |= {f"{share.label}.{name}": count for name, count in counts.items()}
         delays = {"delay_median_rows": share.delay_median_rows, "delay_p95_rows": share.delay_p95_rows}
         numbers |= {f"{share.label}.{name}": delay for name, delay in delays.items() if delay is not None}
     for name, number in numbers.items():

@@ -56,18 +56,18 @@ def report(
         raise click.UsageError("--incident is for one RUN, not for --compare")
     as_page = as_page or (output is not None and output.suffix.lower() in PAGE_NAMES)
     if compare:
-        title, told = f"{compare[0]} and {compare[1]}", _comparison(*compare)
+        title, blocks = f"{compare[0]} and {compare[1]}", _comparison(*compare)
     else:
         assert run is not None
-        title, told = run, _of_run(run, training or 0) if incident is None else _of_incident(run, incident)
-    _give(_written(title, told, as_page), output)
+        title, blocks = run, _of_run(run, training or 0) if incident is None else _of_incident(run, incident)
+    _give(_written(title, blocks, as_page), output)
 
 
-def _written(title: str, told: list[Block], as_page: bool) -> str:
+def _written(title: str, blocks: list[Block], as_page: bool) -> str:
     from monitor.report.page import page
     from monitor.report.whole import markdown
 
-    return page(f"trainwarden: {title}", told) if as_page else markdown(told)
+    return page(f"trainwarden: {title}", blocks) if as_page else markdown(blocks)
 
 
 def _give(text: str, output: Path | None) -> None:
@@ -151,6 +151,6 @@ def _from_folder(folder: RunFolder, run: str) -> list[Block]:
     numbers = _numbers(folder)
     if not numbers:
         raise Failure(f"run {run}: {UNKNOWN}, and it has no incident", EXIT_USAGE)
-    note = "The history does not hold this run any more. These are its incidents, as they were last written."
-    head = f"# Run {run}\n\n{note}"
+    text = "The history does not hold this run any more. These are its incidents, as they were last written."
+    head = f"# Run {run}\n\n{text}"
     return [Block(head), *(Block(_incident_from_folder(folder, run, number)) for number in numbers)]

@@ -9,13 +9,13 @@ import click
 
 from monitor.cli.failure import EXIT_USAGE, Failure, daemon_failures
 from monitor.client.http import Client, DeclinedError, UnreachableError, run_path
-from monitor.client.last_known import HistoryUnreadable, curves_of, left_by
+from monitor.client.last_known import HistoryUnreadable, curves_of, last_known_of
 from monitor.core.model import Incident
 from monitor.core.model.curves import Curves
 from monitor.core.state.run import RunState, TrainingState
 from monitor.errors import EXIT_CONFIG
 from monitor.history.curve_query import Range
-from monitor.report.report_input import AFTER_ONSET, BEFORE_ONSET, ReportInput, told_in_full, without_statistics
+from monitor.report.report_input import AFTER_ONSET, BEFORE_ONSET, ReportInput, shown_in_full, without_statistics
 
 
 def report_input_of(run: str, training: int = 0) -> ReportInput | None:
@@ -36,7 +36,7 @@ def _from_daemon(run: str, number: int) -> ReportInput | None:
             whole = client.get(run_path(run, "curves"), Curves, **asked)
             onsets = {
                 incident.number: client.get(run_path(run, "curves"), Curves, **asked, **_window(incident))
-                for incident in told_in_full(training)
+                for incident in shown_in_full(training)
             }
     except UnreachableError:
         return None
@@ -49,7 +49,7 @@ def _from_daemon(run: str, number: int) -> ReportInput | None:
 
 def _from_disk(run: str, number: int) -> ReportInput | None:
     try:
-        left = left_by(run)
+        left = last_known_of(run)
         if left is None:
             return None
         for trouble in left.troubles:
@@ -58,7 +58,7 @@ def _from_disk(run: str, number: int) -> ReportInput | None:
         whole = curves_of(Range(run, training=training.number))
         onsets = {
             incident.number: curves_of(Range(run, training=training.number, **_window(incident)))
-            for incident in told_in_full(training)
+            for incident in shown_in_full(training)
         }
     except HistoryUnreadable as error:
         raise Failure(str(error), EXIT_CONFIG) from error

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from monitor.core.policy.settings import Policy
     from monitor.recorded.backtest import Unread
     from monitor.recorded.backtest.labelled_runs import Label
-    from monitor.recorded.tuning.counts import Seen
+    from monitor.recorded.tuning.counts import RunAlarms
     from monitor.recorded.tuning.search_space import Parameter
 
 DETECTORS = ("loss_spike", "gradient_explosion", "divergence")  # those whose thresholds are a matter of taste
@@ -172,7 +172,7 @@ class _Runs:
         self, policy: Policy, parameters: Sequence[Parameter], known: dict[str, Label], jobs: int, points: int
     ) -> None:
         self.policy, self.parameters, self.labels, self.jobs, self.points = policy, parameters, known, jobs, points
-        self.others: dict[str, Seen] = {}
+        self.others: dict[str, RunAlarms] = {}
         self.errors: list[Unread] = []
         self.tried = 0
 
@@ -185,7 +185,7 @@ class _Runs:
         )
         self.labels = {path: label for path, label in self.labels.items() if path in self.others}
 
-    def evaluate(self, point: tuple[float, ...]) -> dict[str, Seen]:
+    def evaluate(self, point: tuple[float, ...]) -> dict[str, RunAlarms]:
         """What every run comes to at the point."""
         from monitor.recorded.tuning.search_space import only, turned
 
@@ -197,13 +197,13 @@ class _Runs:
     def _searched(self) -> set[str]:
         return {parameter.detector for parameter in self.parameters}
 
-    def _seen(self, policy: Policy, what: str) -> dict[str, Seen]:
+    def _seen(self, policy: Policy, what: str) -> dict[str, RunAlarms]:
         from monitor.cli.backtest_files import File, How, outcomes
         from monitor.recorded.tuning.counts import seen_of
 
         if not sys.stderr.isatty():  # where there is no bar
             click.echo(f"trainwarden: {what}", err=True)
-        seen: dict[str, Seen] = {}
+        seen: dict[str, RunAlarms] = {}
         files = [File(Path(path), named=True) for path in self.labels]
         for found in outcomes(files, How(policy.model_dump_json()), self.jobs, what):
             self.errors.extend(found.errors)

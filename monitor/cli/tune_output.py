@@ -31,7 +31,7 @@ def tuned_lines(tuned: Tuned, aim: Aim) -> list[str]:
         f"| {' | '.join(HEADER)} |",
         "|---|---|---|---|---|---|",
         *(
-            f"| {one.bound:.0%} | {_changes(tuned, one.point)} | {_told(one.all_runs)} | {_told(one.held_out)} |"
+            f"| {one.bound:.0%} | {_changes(tuned, one.point)} | {_shown(one.all_runs)} | {_shown(one.held_out)} |"
             for one in tuned.curve
         ),
         "",
@@ -62,7 +62,7 @@ def _changes(tuned: Tuned, point: tuple[float, ...]) -> str:
     return ", ".join(changed) or "unchanged"
 
 
-def _told(counted: Counted) -> str:
+def _shown(counted: Counted) -> str:
     bad = f"{counted.bad_warned} of {counted.bad} ({counted.recall:.1%})"
     return f"{bad} | {counted.healthy_warned} of {counted.healthy} ({counted.warned_share:.1%})"
 
@@ -71,9 +71,9 @@ def _summary(counted: Counted) -> str:
     delay = (
         "" if counted.delay_median_rows is None else f", {counted.delay_median_rows:g} rows after the onset (median)"
     )
-    told = f"bad runs found {counted.bad_warned} of {counted.bad} ({counted.recall:.1%}){delay}"
+    bad_runs = f"bad runs found {counted.bad_warned} of {counted.bad} ({counted.recall:.1%}){delay}"
     healthy = f"healthy runs with an alert {counted.healthy_warned} of {counted.healthy} ({counted.warned_share:.1%})"
-    return f"{told}; {healthy}, with an action {counted.healthy_critical} ({counted.critical_share:.1%})"
+    return f"{bad_runs}; {healthy}, with an action {counted.healthy_critical} ({counted.critical_share:.1%})"
 
 
 def policy_text(tuned: Tuned, base: Policy) -> str:

@@ -123,7 +123,7 @@ class Client:
         try:
             connection.request(method, what, body, {} if body is None else {"Content-Type": "application/json"})
             answer = connection.getresponse()
-            data = answer.read(ANSWER_BYTES_MAX)
+            data = answer.read(ANSWER_BYTES_MAX + 1)
         except TimeoutError as error:
             raise UnreachableError(
                 f"{self.path}: the daemon does not answer; it may be stopped or overloaded, try again",
@@ -137,6 +137,8 @@ class Client:
         finally:
             self._busy = None
             connection.close()
+        if len(data) > ANSWER_BYTES_MAX:
+            raise DeclinedError(BAD_ANSWER, f"{what}: the answer is larger than {ANSWER_BYTES_MAX} bytes")
         if answer.status >= 400:
             raise DeclinedError(answer.status, _sentence(what, answer.status, data))
         return data

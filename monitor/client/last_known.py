@@ -33,7 +33,7 @@ class LastKnown(msgspec.Struct, frozen=True):
     troubles: list[str] = []  # sentences: what of the history could not be read
 
 
-def left_by(run: str) -> LastKnown | None:
+def last_known_of(run: str) -> LastKnown | None:
     """The run as the journal leaves it, or as it was when it ended. None: neither knows it.
 
     Raises HistoryUnreadable, or RunFolderError for what its folder kept.

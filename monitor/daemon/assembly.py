@@ -97,11 +97,11 @@ class Assembly:
 
     async def _live(self, recalled: Recalled) -> int:
         """Catch up, serve, and leave in the order in which nothing is lost."""
-        self._told_to_leave = asyncio.Event()
+        self._leaving = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._told_to_leave.set)
+            asyncio.get_running_loop().add_signal_handler(number, self._leaving.set)
         committing = asyncio.create_task(self._pipeline.run(), name="pipeline")
-        committing.add_done_callback(lambda _: self._told_to_leave.set())
+        committing.add_done_callback(lambda _: self._leaving.set())
         with self._listener:
             self._catch_up(recalled)
             servers = [server.server(app) for app in self._applications()]
@@ -111,10 +111,10 @@ class Assembly:
                 for i, (one, bound) in enumerate(zip(servers, sockets, strict=True))
             ]
             hardware = self._hardware
-            watches = (hardware.watch_host, hardware.watch_volumes, hardware.watch_gpus, hardware.tell_core)
+            watches = (hardware.watch_host, hardware.watch_volumes, hardware.watch_gpus, hardware.feed_core)
             parts = [self._kept_up(part) for part in (self._listener.run, self._deliverer.run, self._tick, *watches)]
             self._publish()
-            await self._told_to_leave.wait()
+            await self._leaving.wait()
             for one in servers:
                 one.should_exit = True
             await self._pipeline.wake_readers()
@@ -189,7 +189,7 @@ class Assembly:
                 self._busy_s = now_s
             if self._idle_exit_s is not None and now_s - self._busy_s >= self._idle_exit_s:
                 log.info("nothing left to do for %.0f s: leaving", self._idle_exit_s)
-                self._told_to_leave.set()
+                self._leaving.set()
             await asyncio.sleep(TICK_S)
 
     # --- what the parts ask -----------------------------------------------------------------------------------------

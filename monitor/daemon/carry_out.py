@@ -77,7 +77,7 @@ class Effects:
         task.add_done_callback(self._ended)
 
     async def settle(self, wait_s: float) -> None:
-        """Wait for those under way, at most `wait_s`; what is left then is done at the next start."""
+        """Wait for those that have begun, at most `wait_s`; the rest is carried out at the next start."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=wait_s)
 
@@ -98,7 +98,8 @@ class Effects:
                     self._offer(await off_loop(_write_plan, effect))
                 case ExamineCheckpoint():
                     vault = Vault(run_folder(effect.run))
-                    self._offer(await off_loop(vault.examine, effect.manifest, effect.digest, effect.run))
+                    asked = effect.manifest, effect.digest, effect.run, effect.training
+                    self._offer(await off_loop(vault.examine, *asked))
                 case KeepCheckpoints():
                     await off_loop(Vault(run_folder(effect.run)).keep, effect.digests)
                 case WriteReport():

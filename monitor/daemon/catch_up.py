@@ -52,13 +52,13 @@ def learn_receivers(fleet: Fleet, receivers: Receivers) -> None:
         path = run_folder(run.spec.run).policy
         try:
             if path.exists():
-                receivers.learn_or_tell(run.spec.run, load_policy(path))
+                receivers.learn_or_log(run.spec.run, load_policy(path))
         except PolicyFileError as error:
             log.error("run %s: its alerts wait until its policy can be read: %s", run.spec.run, error)  # noqa: TRY400
 
 
 def catch_up(run: RunState, offer: Callable[[Input], None]) -> None:
-    """Feed what the folder of a live run tells and the core does not know, from its generations to its end."""
+    """Feed what the folder of a live run holds and the core does not know, from its generations to its end."""
     folder = run_folder(run.spec.run)
     first = max(run.generation, 1)
     for number in range(first, folder.last_generation() + 1):
@@ -126,9 +126,10 @@ def unreported_checkpoints(run: RunState, pending: list[Effect]) -> list[Examine
         if name in known:
             continue
         try:
-            digest = runfolder.read(folder.spool / name, Manifest).digest
+            manifest = runfolder.read(folder.spool / name, Manifest)
         except RunFolderError as error:
             log.warning("run %s: a checkpoint copy is passed over: %s", run.spec.run, error)
         else:
-            found.append(ExamineCheckpoint(f"{run.spec.run}/unreported/{name}", run.spec.run, name, digest))
+            id_ = f"{run.spec.run}/unreported/{name}"
+            found.append(ExamineCheckpoint(id_, run.spec.run, name, manifest.digest, manifest.training))
     return found

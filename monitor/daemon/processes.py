@@ -28,7 +28,7 @@ log = logging.getLogger("trainwarden.daemon")
 
 
 class Processes:
-    """Tells the core when a supervisor or a training without a supervisor is gone."""
+    """Reports to the core when a supervisor, or a training without a supervisor, is gone."""
 
     def __init__(
         self,
@@ -42,13 +42,13 @@ class Processes:
         self._gone: dict[int, bool] = {}  # pid -> True: seen alive once and dead since; False: never seen
 
     def look(self) -> None:
-        """Watch who is to be watched, and tell of those that are gone. Called with every tick."""
+        """Watch the processes that need it, and report those that are gone. Called with every tick."""
         wanted: set[int] = set()
         for run in list(self._fleet().runs.values()):
             if run.ended:
                 continue
             wanted |= {pid for pid in (run.supervisor_pid, self._training_pid(run)) if pid}
-            self._judge(run)
+            self._check(run)
         for pid in set(self._watched) - wanted:
             self._release(pid)
         for pid in set(self._gone) - wanted:
@@ -71,7 +71,7 @@ class Processes:
     def _training_pid(self, run: RunState) -> int:
         return (run.pid or (run.training.started.pid if run.training.started else 0)) if run.alive else 0
 
-    def _judge(self, run: RunState) -> None:
+    def _check(self, run: RunState) -> None:
         if run.supervisor_pid and not self._lives(run.supervisor_pid):
             self._supervisor_gone(run, run.supervisor_pid)
         if run.supervisor_pid:
@@ -89,7 +89,7 @@ class Processes:
                 self._offer(RunEnded(run.spec.run, how, "its process is gone"))
 
     def _supervisor_gone(self, run: RunState, pid: int) -> None:
-        """What it wrote down and could not tell us comes first: a run that is over has lost nobody."""
+        """First what it wrote down and could not send: a run that is over has not lost its supervisor."""
         self._before_exit(run.spec.run)
         if not run.ended and run.supervisor_pid == pid:
             self._offer(SupervisorChanged(run.spec.run, 0))

@@ -24,7 +24,7 @@ class Receivers:
         """From now on the run's alerts go where `policy` says. Raises SecretError or OSError for a secret file."""
         self._of_run[run] = {hook.name: _receiver(hook) for hook in policy.webhooks}
 
-    def learn_or_tell(self, run: str, policy: Policy) -> None:
+    def learn_or_log(self, run: str, policy: Policy) -> None:
         """As `learn`; where a secret can't be used, the run goes on without its receivers and the log says so."""
         try:
             self.learn(run, policy)

@@ -30,7 +30,7 @@ class EpochResult(NamedTuple):
     """One row of results.csv."""
 
     epoch: int
-    map50: float  # NaN where the cell is no number
+    map50: float  # NaN where the cell is not a number
 
 
 class Passes(NamedTuple):
@@ -44,7 +44,7 @@ class Passes(NamedTuple):
 class Answers:
     """What the daemon says after the run."""
 
-    silence: str = ""  # why it said nothing; empty: it answered
+    silence: str = ""  # why it did not answer; empty: it answered
     incident: IncidentSummary | None = None
     checkpoints: tuple[CheckpointLine, ...] = ()
     metrics: dict[tuple[str, frozenset[tuple[str, str]]], float] = field(default_factory=dict)

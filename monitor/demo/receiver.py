@@ -34,7 +34,7 @@ class AlertReceiver:
         return f"http://127.0.0.1:{self._server.server_port}/alerts"
 
     def take(self, body: bytes) -> None:
-        """Remember an alert. Raises msgspec.DecodeError for a body that is none."""
+        """Remember an alert. Raises msgspec.DecodeError for a body that is not an alert."""
         kind = msgspec.json.decode(body, type=Received).type
         with self._arrived:
             self._kinds.append(kind)
@@ -69,6 +69,6 @@ def _handler(receiver: AlertReceiver) -> type[http.server.BaseHTTPRequestHandler
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
-            """Say nothing: the terminal belongs to the training."""
+            """Print nothing: the terminal belongs to the training."""
 
     return Handler

@@ -20,14 +20,14 @@ MAGIC = b"SQLite format 3\0"  # what every history begins with
 def journals(path: Path, run: str | None = None) -> tuple[list[Journal], list[str]]:
     """The journal of every run (or of one) that has a batch in it, and what could not be read, as sentences.
 
-    Raises sqlite3.Error for a file that is no history.
+    Raises sqlite3.Error for a file that is not a history.
     """
     unread: list[str] = []
     with reading(path) as db:
         db.execute("BEGIN")
         fleet = newest_fleet(Looking(db), unread)
         entries = entries_after(Looking(db), 0, unread)
-    damaged = [said for said in unread if "can't be read" in said]
+    damaged = [text for text in unread if "can't be read" in text]
     troubles = [f"{len(damaged)} parts can't be read and are left out: {damaged[0]}"] if damaged else []
     of_runs: dict[str, list[Entry]] = {}
     for entry in entries:

@@ -14,7 +14,7 @@ from monitor.history.reads import reading
 from monitor.history.recall import entries_after, newest_fleet
 
 
-class Seen(msgspec.Struct, frozen=True):
+class StoredState(msgspec.Struct, frozen=True):
     """The state at the newest snapshot, and what was journaled after it."""
 
     fleet: Fleet
@@ -32,10 +32,10 @@ class Looking:
         return self._db.execute(sql, values).fetchall()
 
 
-def peek(path: Path) -> Seen:
+def peek(path: Path) -> StoredState:
     """All of it as of one moment, also while a daemon writes. Raises sqlite3.Error for a history that can't be read."""
     troubles: list[str] = []
     with reading(path) as db:
         db.execute("BEGIN")
         fleet = newest_fleet(Looking(db), troubles)
-        return Seen(fleet, entries_after(Looking(db), fleet.seq, troubles), troubles)
+        return StoredState(fleet, entries_after(Looking(db), fleet.seq, troubles), troubles)

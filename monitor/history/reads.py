@@ -9,7 +9,7 @@ from pathlib import Path
 
 from monitor.core.model.channel import TimelineLine
 
-STORY_LINES_MAX = 500
+TIMELINE_LINES_MAX = 500
 
 
 @contextlib.contextmanager
@@ -23,7 +23,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def timeline(path: Path, run: str, after: int) -> list[TimelineLine]:
-    """The lines of a run behind line `after`, the daemon's own included, at most STORY_LINES_MAX, oldest first."""
+    """The lines of a run behind line `after`, the daemon's own included, at most TIMELINE_LINES_MAX, oldest first."""
     sql = "SELECT n, run, at_s, severity, text FROM story WHERE run IN (?, '') AND n > ? ORDER BY n LIMIT ?"
     with reading(path) as db:
-        return [TimelineLine(*row) for row in db.execute(sql, (run, after, STORY_LINES_MAX))]
+        return [TimelineLine(*row) for row in db.execute(sql, (run, after, TIMELINE_LINES_MAX))]

@@ -1,4 +1,4 @@
-"""What the history says when a daemon starts: the state, what it was about to do, what waits to be told. Blocking."""
+"""What the history holds when a daemon starts: the state, unfinished effects, alerts to send. Blocking."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class Code(IntEnum):
     NOTADB = 26
 
 
-# Python 3.10 gives an error no code: only SQLite's own English text tells (sqlite3ErrStr, and calls that set another).
+# Python 3.10 gives an error no code: only SQLite's own English text has it (sqlite3ErrStr, and calls that set another).
 _TEXTS = (
     ("database is locked", Code.BUSY),
     ("database table is locked", Code.LOCKED),
@@ -44,7 +44,7 @@ def primary_code(error: sqlite3.Error) -> int | None:
 
 
 def code_of_text(error: sqlite3.Error) -> int | None:
-    """The code as SQLite's text tells it. An OperationalError of any other text is an ERROR: a missing table."""
+    """The code that belongs to SQLite's text. An OperationalError of any other text is an ERROR: a missing table."""
     text = str(error).lower()
     for beginning, code in _TEXTS:
         if text.startswith(beginning):

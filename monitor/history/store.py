@@ -1,6 +1,6 @@
 """The one read-write connection to the history. An edge file: blocking, and used by one thread only.
 
-Every transaction is whole: inputs, what they caused, and what people are told commit together or not at all. One
+Every transaction is whole: inputs, what they caused, and the alerts commit together or not at all. One
 connection also checkpoints, because SQLite before 3.51.3 can lose pages where two do (facts: WAL-reset bug).
 """
 
@@ -42,7 +42,7 @@ def broken_marker(path: Path) -> Path:
 
 
 class Store:
-    """The history file, open for writing. Raises sqlite3.DatabaseError from the constructor if it is no history."""
+    """The history file, open for writing. Raises sqlite3.DatabaseError from the constructor if it is not a history."""
 
     def __init__(self, path: Path, journal_kept: int = JOURNAL_KEPT) -> None:
         self.path, self._journal_kept = path, journal_kept
@@ -73,14 +73,14 @@ class Store:
             StoreFailed: what reached the disk is unknown; leave and let a restart read it.
         """
         try:
-            # It can't change inside a transaction. FULL: a power cut must not take back what people were told.
+            # It can't change inside a transaction. FULL: a power cut must not take back what was alerted.
             self._db.execute(f"PRAGMA synchronous = {'FULL' if commit.durable else 'NORMAL'}")
             with self._transaction():
                 self._write(commit)
         except sqlite3.Error as error:
-            raise self._judged(error) from error
+            raise self._error_of(error) from error
 
-    def _judged(self, error: sqlite3.Error) -> Exception:
+    def _error_of(self, error: sqlite3.Error) -> Exception:
         primary = primary_code(error)
         if primary in BROKEN_CODES:
             broken_marker(self.path).touch()

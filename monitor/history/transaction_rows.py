@@ -63,7 +63,7 @@ class Commit(msgspec.Struct):
 
     @property
     def durable(self) -> bool:
-        """True where a power cut must not take it back: people were told, or something is about to be done."""
+        """True where a power cut must not take it back: it holds an alert, or an effect to carry out."""
         return bool(self.alerts or self.effects)
 
     @property

@@ -70,7 +70,7 @@ def expected(schema: dict[str, Any]) -> str:
         return repr(schema["const"])
     if "anyOf" in schema:
         return " or ".join(expected(choice) for choice in schema["anyOf"])
-    words = {
+    names_of_types = {
         "integer": "a whole number",
         "number": "a number",
         "boolean": "true or false",
@@ -83,7 +83,7 @@ def expected(schema: dict[str, Any]) -> str:
         return "a list: each item on lines of its own, the first of them with '- ' before it"
     if schema["type"] == "object":
         return f"keys indented below it: {', '.join(schema['properties'])}"
-    return words[schema["type"]] + _range(schema)
+    return names_of_types[schema["type"]] + _range(schema)
 
 
 def _range(schema: dict[str, Any]) -> str:

@@ -20,9 +20,9 @@ import msgspec
 from trainer_hooks.wire.messages import BatchEnded, Counts, Event
 
 VERSION = 1
-MARK = b'"trainwarden_stream"'  # in the first line of every stream, and of nothing else
+FIRST_KEY = b'"trainwarden_stream"'  # in the first line of every stream, and of nothing else
 FIRST_LINE_BYTES_MAX = 64 * 1024
-WORDS = {math.inf: "inf", -math.inf: "-inf"}
+NONFINITE_TEXT = {math.inf: "inf", -math.inf: "-inf"}
 
 
 class StreamError(Exception):
@@ -76,14 +76,14 @@ def stream_bytes(records: Iterable[Recorded], title: str = "", about: dict[str, 
 
 def is_stream(head: bytes) -> bool:
     """True for bytes that begin like a stream."""
-    return MARK in head[:FIRST_LINE_BYTES_MAX].partition(b"\n")[0]
+    return FIRST_KEY in head[:FIRST_LINE_BYTES_MAX].partition(b"\n")[0]
 
 
 def read_stream(data: bytes) -> Stream:
     """Header and records. A last line without its newline that can't be read is left out: it was being written.
 
     Raises:
-        StreamError: a line is no record, or of another version, or time goes back.
+        StreamError: a line is not a record, or of another version, or time goes back.
     """
     first, _, rest = data.partition(b"\n")
     header = _header(first)
@@ -142,7 +142,7 @@ def _plain(message: msgspec.Struct) -> dict[str, Any]:
 
 def _value(value: Any) -> Any:
     if isinstance(value, float):
-        return value if math.isfinite(value) else WORDS.get(value, "nan")
+        return value if math.isfinite(value) else NONFINITE_TEXT.get(value, "nan")
     if isinstance(value, tuple):
         return [_value(item) for item in value]
     if isinstance(value, dict):

@@ -28,8 +28,8 @@ def findings(report_input: ReportInput) -> list[str]:
         return ["## Findings", "", "None: no detector found anything."]
     header = ["severity", "detector", "seen at", "since", "rank", "value", "limit", "what it found"]
     lines = ["## Findings", "", *table(header, [_finding_cells(finding) for finding in training.findings])]
-    kept, told = len(training.findings), sum(training.totals.findings.values())
-    return [*lines, "", f"The last {count(kept)} of {count(told)}."] if told > kept else lines
+    kept, total = len(training.findings), sum(training.totals.findings.values())
+    return [*lines, "", f"The last {count(kept)} of {count(total)}."] if total > kept else lines
 
 
 def _finding_cells(finding: Finding) -> list[str]:

@@ -24,7 +24,7 @@ class Dot(msgspec.Struct, frozen=True):
     high: float
 
 
-class Line(msgspec.Struct, frozen=True):
+class Curve(msgspec.Struct, frozen=True):
     """One curve. A new piece begins where batches are missing or another generation begins."""
 
     name: str
@@ -49,7 +49,7 @@ class Chart(msgspec.Struct, frozen=True):
     """One panel."""
 
     title: str
-    lines: list[Line]
+    lines: list[Curve]
     x_name: str
     first: float
     last: float
@@ -66,7 +66,7 @@ class Figure(msgspec.Struct, frozen=True):
     charts: list[Chart]
 
 
-def line_of(name: str, points: Sequence[Point], places: dict[int, float], scale: float = 1.0) -> Line:
+def line_of(name: str, points: Sequence[Point], places: dict[int, float], scale: float = 1.0) -> Curve:
     """The curve of `points`; `places` holds where each generation's batch 0 lies on the axis, others are left out."""
     pieces: list[list[Dot]] = []
     before: Point | None = None
@@ -77,7 +77,7 @@ def line_of(name: str, points: Sequence[Point], places: dict[int, float], scale:
             pieces.append([])
         pieces[-1].append(_dot(point, places[point.generation], scale))
         before = point
-    return Line(visible(name, NAME_CHARS_MAX), pieces)
+    return Curve(visible(name, NAME_CHARS_MAX), pieces)
 
 
 def _apart(before: Point, point: Point) -> bool:
@@ -90,7 +90,9 @@ def _dot(point: Point, offset: float, scale: float) -> Dot:
     return Dot(offset + (point.first + point.last) / 2, low, mean, high)
 
 
-def chart_of(title: str, lines: Iterable[Line], across: Chart, unit: str = "", log: bool | None = None) -> Chart | None:
+def chart_of(
+    title: str, lines: Iterable[Curve], across: Chart, unit: str = "", log: bool | None = None
+) -> Chart | None:
     """A panel over the same batches and marks as `across`; None where no line has a dot.
 
     `log`: None takes a logarithmic axis where the values ask for one and none is below zero.
@@ -102,11 +104,11 @@ def chart_of(title: str, lines: Iterable[Line], across: Chart, unit: str = "", l
     return msgspec.structs.replace(across, title=title, lines=drawn, unit=unit, log=wide)
 
 
-def _positive(lines: list[Line]) -> bool:
+def _positive(lines: list[Curve]) -> bool:
     return all(dot.mean > 0 for line in lines for dot in line.dots)
 
 
-def _wide(lines: list[Line]) -> bool:
+def _wide(lines: list[Curve]) -> bool:
     means = [dot.mean for line in lines for dot in line.dots]
     return _positive(lines) and max(means) > LOG_FROM_RATIO * min(means)
 

@@ -60,13 +60,13 @@ def _generations(training: TrainingState, where: dict[int, float]) -> list[Mark]
 
 
 def _of_incident(incident: Incident, where: dict[int, float]) -> list[Mark]:
-    told: list[tuple[Position | None, str, str]] = [
+    rows: list[tuple[Position | None, str, str]] = [
         (incident.onset, "onset", f"onset {incident.number}"),
         (incident.opened_at, "opened", f"opened {incident.number}"),
         (incident.action.left_at, "order", f"order {incident.number}"),
     ]
     return [
         Mark(where[at.generation] + at.count, kind, name, f"epoch {at.epoch}, batch {count(at.batch)}")
-        for at, kind, name in told
+        for at, kind, name in rows
         if at is not None and at.generation in where
     ]

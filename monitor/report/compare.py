@@ -28,8 +28,8 @@ def blocks(a: ReportInput, b: ReportInput) -> list[Block]:
     figure = plots.over_each_other(a, b, (_name(a), _name(b)))
     curves = [Block("## Curves", [figure], page_only=True)] if figure else []
     sections = (_in_short, _differences, _epochs, _metrics, _findings, _incidents)
-    told = [Block("\n".join(lines)) for section in sections if (lines := section(a, b))]
-    return [Block(_heading(a, b)), told[0], *curves, *told[1:]]
+    blocks = [Block("\n".join(lines)) for section in sections if (lines := section(a, b))]
+    return [Block(_heading(a, b)), blocks[0], *curves, *blocks[1:]]
 
 
 def _name(report_input: ReportInput) -> str:
@@ -182,8 +182,8 @@ def _epochs(a: ReportInput, b: ReportInput) -> list[str]:
     for epoch in sorted(of_a.keys() | of_b.keys()):
         pairs = zip(_cells(of_a.get(epoch)), _cells(of_b.get(epoch)), strict=True)
         rows.append([str(epoch), *(cell for pair in pairs for cell in pair)])
-    note = "The loss is the mean over the epoch's finite batches; of a repeated epoch the last pass is shown."
-    return ["## Epochs side by side", "", *table(header, rows), "", note]
+    remark = "The loss is the mean over the epoch's finite batches; of a repeated epoch the last pass is shown."
+    return ["## Epochs side by side", "", *table(header, rows), "", remark]
 
 
 def _last_passes(training: TrainingState) -> dict[int, EpochRow]:

@@ -56,8 +56,8 @@ def _read_back(training: TrainingState, incident: Incident) -> list[str]:
     applied = [a for _, a in training.applied if plan and a.plan_id == plan.id]
     lines = []
     for a in applied:
-        said = "; ".join(safe(sentence) for sentence in a.mismatches) or "every setting is as the plan says"
-        lines.append(f"- Read back at the {safe(a.when)}: {said}.")
+        text = "; ".join(safe(sentence) for sentence in a.mismatches) or "every setting is as the plan says"
+        lines.append(f"- Read back at the {safe(a.when)}: {text}.")
     return ["", *lines] if lines else []
 
 

@@ -15,7 +15,7 @@ EVIDENCE = (  # scores of causes: 4 is what the diagnosis asks for before it nam
     (2.0, "some evidence"),
     (-math.inf, "weak evidence"),
 )
-SPREAD_NOTE = (
+SPREAD_REMARK = (
     "A usual spread is 1.48 times the median distance from the median, over the batches before the onset. "
     "Cliff's delta is 1 where every value after the onset is higher than every value before it, and -1 where every "
     "value is lower."
@@ -81,7 +81,7 @@ def numbers_behind(run: RunState, training: TrainingState, incident: Incident, n
     if found.shifts:
         rows = [[_sentence(s.text), f"{s.effect:+.1f}", f"{s.delta:+.2f}"] for s in found.shifts]
         lines += [*table(["what", "shift, in usual spreads", "Cliff's delta"], rows), ""]
-        lines += [SPREAD_NOTE]
+        lines += [SPREAD_REMARK]
     if found.causes:
         rows = [[_sentence(cause.title), f"{cause.score:+.1f}"] for cause in found.causes]
         lines += ["", *table(["possible cause", "evidence for it, less against it"], rows)]

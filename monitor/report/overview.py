@@ -116,12 +116,12 @@ def _end(run: RunState) -> str:
 
 
 def _findings(run: RunState, training: TrainingState) -> str:
-    told = {s: sum(n for key, n in training.totals.findings.items() if key.endswith(f"/{s}")) for s in LEVELS}
-    critical, warnings, notes = told.values()
-    words = (f"{count(critical)} critical", plural(warnings, "warning"), f"{count(notes)} info")
-    said = ", ".join(word for word, number in zip(words, told.values(), strict=True) if number)
+    counts = {s: sum(n for key, n in training.totals.findings.items() if key.endswith(f"/{s}")) for s in LEVELS}
+    critical, warnings, infos = counts.values()
+    texts = (f"{count(critical)} critical", plural(warnings, "warning"), f"{count(infos)} info")
+    shown = ", ".join(word for word, number in zip(texts, counts.values(), strict=True) if number)
     now = ", ".join(dict.fromkeys(safe(finding.detector) for finding in going_on(run, training)))
-    return (said or "none") + (f"; going on now: {now}" if now else "")
+    return (shown or "none") + (f"; going on now: {now}" if now else "")
 
 
 def _incidents(training: TrainingState) -> str:

@@ -45,12 +45,12 @@ HEAD = """<!DOCTYPE html>
 FOOT = "</main>\n</body>\n</html>\n"
 
 
-def page(title: str, told: Sequence[Block]) -> str:
+def page(title: str, blocks: Sequence[Block]) -> str:
     """The blocks as a page; `title` is any text."""
     reader = _reader()
     parts = [HEAD.format(title=escape(visible(title)), style=STYLE)]
     charts = 0
-    for block in told:
+    for block in blocks:
         parts.append(reader.render(block.markdown))
         for figure in block.figures:
             parts.append(_figure(figure, charts))

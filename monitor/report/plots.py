@@ -9,7 +9,7 @@ from monitor.core.model import Incident
 from monitor.core.model.curves import Curves, Point
 from monitor.core.state.run import TrainingState
 from monitor.report import chart_annotations
-from monitor.report.chart import Chart, Figure, Line, Mark, bytes_scale, chart_of, line_of
+from monitor.report.chart import Chart, Curve, Figure, Mark, bytes_scale, chart_of, line_of
 from monitor.report.epoch_rows import group_names, part_names
 from monitor.report.report_input import AFTER_ONSET, BEFORE_ONSET, ReportInput
 
@@ -77,7 +77,7 @@ def over_each_other(a: ReportInput, b: ReportInput, names: tuple[str, str]) -> F
     return Figure(f"A is {names[0]}, B is {names[1]}.", found) if found else None
 
 
-def _of_both(signal: str, a: ReportInput, b: ReportInput, names: tuple[str, str]) -> list[Line]:
+def _of_both(signal: str, a: ReportInput, b: ReportInput, names: tuple[str, str]) -> list[Curve]:
     scale = bytes_scale() if signal == "reserved" else 1.0
     return [
         line_of(
@@ -112,7 +112,7 @@ def _time(curves: Curves, across: Chart, where: dict[int, float]) -> list[Chart]
     return [drawn] if drawn else []
 
 
-def _lines(curves: Curves, where: dict[int, float], names: dict[str, str], scale: float = 1.0) -> list[Line]:
+def _lines(curves: Curves, where: dict[int, float], names: dict[str, str], scale: float = 1.0) -> list[Curve]:
     return [line_of(name, curves.signals.get(signal, []), where, scale) for signal, name in names.items()]
 
 

@@ -28,7 +28,7 @@ class ReportInput(msgspec.Struct, frozen=True):
         return self.run.trainings[self.number or self.run.current]
 
 
-def told_in_full(training: TrainingState) -> list[Incident]:
+def shown_in_full(training: TrainingState) -> list[Incident]:
     """The latest incidents, ONSETS_MAX at most, oldest first."""
     return training.ledger.incidents[-ONSETS_MAX:]
 

@@ -11,7 +11,7 @@ from monitor.core.state.rows import EpochRow
 from monitor.core.state.run import RunState, TrainingState
 from monitor.report.epoch_rows import clean_row, group_names, onset_row, setting, training_of
 from monitor.report.text import safe, table
-from trainer_hooks.wire.framework import SettingNames
+from trainer_hooks.wire.framework_description import SettingNames
 from trainer_hooks.wire.messages import TrainingStarted
 
 SETTINGS_MAX = 40  # of a framework that does not say which ones matter
@@ -67,12 +67,12 @@ def rates(run: RunState, training: TrainingState, incident: Incident, now_s: flo
     base = setting(started, base_name)
     cells = [_rate_cells(i, name, row, clean, base) for i, name in enumerate(names)]
     lines = ["## Learning rate by group", "", *table(header, cells)]
-    notes = [
+    remarks = [
         *_schedule(started, names, row, clean),
         *_high_rates(names_of(started), names, row, base),
         *_warm_up(training, incident),
     ]
-    return lines + ([""] if notes else []) + [f"- {note}" for note in notes]
+    return lines + ([""] if remarks else []) + [f"- {remark}" for remark in remarks]
 
 
 def _rate_cells(index: int, name: str, row: EpochRow, clean: EpochRow | None, base: float | None) -> list[str]:

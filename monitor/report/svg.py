@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from monitor.core.format import plural
 from monitor.report import axes
-from monitor.report.chart import Chart, Dot, Line, Mark
+from monitor.report.chart import Chart, Curve, Dot, Mark
 from monitor.report.svg_elements import circle, inline, segment, text, written
 from monitor.report.text import visible
 
@@ -47,15 +47,15 @@ def svg(chart: Chart, key: str) -> str:
 
 def described(chart: Chart) -> str:
     """The chart in words: each line's range, and what is marked."""
-    said = [f"{visible(line.name)} {_range(line, chart.unit)}" for line in chart.lines] or ["no finite value"]
+    parts = [f"{visible(line.name)} {_range(line, chart.unit)}" for line in chart.lines] or ["no finite value"]
     bad = sum(times for _, times in chart.bad)
     if bad:
-        said.append(plural(bad, "non-finite batch"))
-    said += [visible(mark.label) for mark in chart.marks if mark.kind in LABELLED]
-    return f"{visible(chart.title)}: {'; '.join(said)}."
+        parts.append(plural(bad, "non-finite batch"))
+    parts += [visible(mark.label) for mark in chart.marks if mark.kind in LABELLED]
+    return f"{visible(chart.title)}: {'; '.join(parts)}."
 
 
-def _range(line: Line, unit: str) -> str:
+def _range(line: Curve, unit: str) -> str:
     dots = line.dots
     low, high = min(dot.low for dot in dots), max(dot.high for dot in dots)
     after = f" {unit}" if unit else ""
@@ -125,7 +125,7 @@ def _draw_labels(root: Element, marks: list[Mark], x: Place) -> None:
             free_from = at + width + LETTER_PIXELS
 
 
-def _draw_line(root: Element, line: Line, colour: int, x: Place, y: Place) -> None:
+def _draw_line(root: Element, line: Curve, colour: int, x: Place, y: Place) -> None:
     for piece in line.pieces:
         if any(dot.high > dot.low for dot in piece):
             SubElement(root, "path", {"class": f"band f{colour}", "d": _band(piece, x, y)})

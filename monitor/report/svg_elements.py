@@ -23,10 +23,10 @@ def segment(root: Element, x1: float, y1: float, x2: float, y2: float, **attribu
     return SubElement(root, "line", {**attributes, **place})
 
 
-def text(root: Element, words: str, x: float, y: float, anchor: str, **attributes: str) -> None:
+def text(root: Element, content: str, x: float, y: float, anchor: str, **attributes: str) -> None:
     """A text; `anchor` is "start", "middle" or "end"."""
     place = {"x": f"{x:.1f}", "y": f"{y:.1f}", "text-anchor": anchor}
-    SubElement(root, "text", {**attributes, **place}).text = words
+    SubElement(root, "text", {**attributes, **place}).text = content
 
 
 def circle(root: Element, x: float, y: float, radius: float, **attributes: str) -> None:

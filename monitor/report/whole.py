@@ -9,7 +9,7 @@ import msgspec
 from monitor.core.model import Incident
 from monitor.report import actions, overview, plots, render, stack_text
 from monitor.report.chart import Figure
-from monitor.report.report_input import ReportInput, told_in_full
+from monitor.report.report_input import ReportInput, shown_in_full
 
 HEADING = re.compile(r"^#", re.MULTILINE)  # no foreign text begins a line
 
@@ -41,14 +41,14 @@ def blocks(report_input: ReportInput) -> list[Block]:
     """Everything that is known of a run, its latest incidents in full."""
     figure = plots.whole(report_input)
     curves = [Block("## Curves", [figure], page_only=True)] if figure else []
-    told = [Block("\n".join(lines)) for section in SECTIONS if (lines := section(report_input))]
+    blocks = [Block("\n".join(lines)) for section in SECTIONS if (lines := section(report_input))]
     head = "\n".join([*overview.heading(report_input), "", *overview.top(report_input)])
-    return [Block(head), told[0], *curves, *told[1:], *_incidents(report_input)]
+    return [Block(head), blocks[0], *curves, *blocks[1:], *_incidents(report_input)]
 
 
 def _incidents(report_input: ReportInput) -> list[Block]:
     found = []
-    for incident in told_in_full(report_input.training):
+    for incident in shown_in_full(report_input.training):
         figure = plots.around(report_input, incident)
         head, _, rest = _below(report_input, incident).partition("\n### ")
         found += [Block(head.rstrip(), [figure] if figure else []), Block(f"### {rest}")]
@@ -60,6 +60,6 @@ def _below(report_input: ReportInput, incident: Incident) -> str:
     return HEADING.sub("##", render(report_input.run, report_input.training, incident, report_input.now_s).rstrip())
 
 
-def markdown(told: list[Block]) -> str:
+def markdown(blocks: list[Block]) -> str:
     """The blocks as one Markdown text, without the figures."""
-    return "\n\n".join(block.markdown for block in told if not block.page_only) + "\n"
+    return "\n\n".join(block.markdown for block in blocks if not block.page_only) + "\n"

@@ -21,7 +21,7 @@ import msgspec
 from monitor.core.model.frameworks import files_of
 from monitor.supervisor.copying import copy_verified, digest_of
 from monitor.supervisor.start_errors import Held
-from trainer_hooks.wire.framework import SavedFiles
+from trainer_hooks.wire.framework_description import SavedFiles
 from trainer_hooks.wire.runfolder import Checkpoint, Plan, RunFolder, sync_folder, write
 
 
@@ -39,7 +39,7 @@ class Branch(msgspec.Struct, frozen=True):
     left: int  # the generation that ended
     aside: tuple[Rename, ...]  # files of the abandoned branch; done where the target exists
     into_place: tuple[Rename, ...]  # staged files; done where the source is gone
-    notes: tuple[str, ...] = ()  # sentences for the user
+    remarks: tuple[str, ...] = ()  # sentences for the user
     done: bool = False
 
 
@@ -122,7 +122,7 @@ def _prepare(plan: Plan, paths: TrainerPaths) -> Branch:
     for path in (paths.weights, paths.abandoned, paths.staging):
         _below(path, paths.save_dir)
     paths.staging.mkdir(mode=0o755, exist_ok=True)
-    notes: list[str] = []
+    remarks: list[str] = []
     staged: list[Rename] = []
     aside = _later_epochs(paths, plan.checkpoint.epoch)
     last, best = paths.weights / paths.files.last, paths.weights / paths.files.best
@@ -131,7 +131,7 @@ def _prepare(plan: Plan, paths: TrainerPaths) -> Branch:
         staged.append(_stage(plan.checkpoint, last.name, paths))
     if plan.best is None or not _is(best, plan.best):
         aside.append(best)
-        staged.extend(_stage_best(plan.best, paths, notes))
+        staged.extend(_stage_best(plan.best, paths, remarks))
     if paths.results and _stage_results(paths.results, paths, plan.checkpoint.epoch):
         aside.append(paths.results)
         staged.append(Rename(str(paths.staging / paths.results.name), str(paths.results)))
@@ -139,7 +139,7 @@ def _prepare(plan: Plan, paths: TrainerPaths) -> Branch:
         sync_folder(paths.staging)
     else:
         paths.staging.rmdir()
-    return Branch(plan.id, paths.left, _moves(aside, paths), tuple(staged), tuple(notes))
+    return Branch(plan.id, paths.left, _moves(aside, paths), tuple(staged), tuple(remarks))
 
 
 def _moves(aside: Iterable[Path], paths: TrainerPaths) -> tuple[Rename, ...]:
@@ -190,14 +190,14 @@ def _check(checkpoint: Checkpoint, found: str) -> None:
         )
 
 
-def _stage_best(best: Checkpoint | None, paths: TrainerPaths, notes: list[str]) -> list[Rename]:
+def _stage_best(best: Checkpoint | None, paths: TrainerPaths, remarks: list[str]) -> list[Rename]:
     """The best checkpoint of that state. A missing one is only reported: training can go on without it."""
     if best is None:
         return []
     try:
         return [_stage(best, paths.files.best, paths)]
     except (Held, OSError) as error:
-        notes.append(f"Could not put {paths.files.best} back: {error}")
+        remarks.append(f"Could not put {paths.files.best} back: {error}")
         return []
 
 

@@ -76,7 +76,7 @@ class GenerationWatch:
         while True:
             self._inbox.wait(LOOK_S, self._process.handle.descriptor)
             for number in self._inbox.take():
-                self._obey(number)
+                self._carry_out(number)
             status = self._process.status()
             if isinstance(status, Ended):
                 return self._ending(status)
@@ -90,7 +90,7 @@ class GenerationWatch:
 
     # signals and the terminal
 
-    def _obey(self, number: int) -> None:
+    def _carry_out(self, number: int) -> None:
         if number == signal.SIGHUP:
             self._output.leave_terminal()
         elif number == signal.SIGTSTP:

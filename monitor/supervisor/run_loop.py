@@ -19,7 +19,7 @@ from monitor.core.model import (
     Severity,
     SupervisorChanged,
 )
-from monitor.core.model.outcomes import IN_WORDS
+from monitor.core.model.outcomes import OUTCOME_TEXT
 from monitor.errors import EXIT_HELD
 from monitor.supervisor.announcer import Announcer
 from monitor.supervisor.branch_swap import swap_branch
@@ -147,8 +147,8 @@ class Supervisor:
 
     def _swap_branch(self, plan: Plan, left: int) -> None:
         branch = swap_branch(self._folder, plan, left)
-        for note in branch.notes:
-            self._output.notify(note, Severity.WARNING)
+        for remark in branch.remarks:
+            self._output.notify(remark, Severity.WARNING)
         if plan.checkpoint is not None:
             self._output.notify(
                 f"Generation {left + 1} starts from the end of epoch {plan.checkpoint.epoch}. "
@@ -195,7 +195,7 @@ class Supervisor:
             self._documents.void_plan(number + 1)
         write(self._folder.exit(number), over)
         self._announcer.send(GenerationExited(self._spec.run, over, decision.relaunch))
-        self._output.notify(f"Generation {number} {IN_WORDS[context.outcome]}: {decision.detail.rstrip('.')}.")
+        self._output.notify(f"Generation {number} {OUTCOME_TEXT[context.outcome]}: {decision.detail.rstrip('.')}.")
         return decision
 
     # announcements

@@ -17,7 +17,7 @@ from monitor.vault.torchzip import read_entries
 
 DEPTH_MAX = 200  # keys from the root to a number; a DetectionModel needs 12
 TENSORS_MAX = 1_000_000
-_REASONS_MAX = 8  # unreadable tensors told one by one
+_REASONS_MAX = 8  # unreadable tensors reported one by one
 _MODULE_PARTS = (
     "_parameters",
     "_buffers",

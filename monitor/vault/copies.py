@@ -51,7 +51,7 @@ class Vault:
     def adopt(self, manifest_name: str) -> tuple[Manifest, Path]:
         """Move a copy from the spool into the vault; a copy adopted before is returned as it is.
 
-        The manifest returned names the file in the vault. Raises VaultError for a name that is no plain file name, a
+        The manifest returned names the file in the vault. Raises VaultError for a name that is not a plain file name, a
         link, a missing or unreadable manifest or copy, and OSError where the disk refuses.
         """
         if not _MANIFEST_NAME.fullmatch(manifest_name):
@@ -67,12 +67,15 @@ class Vault:
             spooled.unlink(missing_ok=True)
         return manifest, self._folder.vault / manifest.file
 
-    def examine(self, manifest_name: str, digest: str, run: str) -> CheckpointExamined:
-        """Adopt the copy and examine it in a child process. Every failure is an UNVERIFIED with its reason."""
+    def examine(self, manifest_name: str, digest: str, run: str, training: int = 1) -> CheckpointExamined:
+        """Adopt the copy and examine it in a child process. Every failure is an UNVERIFIED with its reason.
+
+        `training` is who asks: a copy that cannot be adopted has no manifest to say it.
+        """
         try:
             manifest, path = self.adopt(manifest_name)
         except (VaultError, OSError) as error:
-            return _not_adopted(run, digest, str(error))
+            return _not_adopted(run, digest, training, str(error))
         if manifest.run != run or manifest.digest != digest:
             found = verify.Examination(
                 verdict=Verdict.UNVERIFIED,
@@ -238,7 +241,7 @@ def _manifests(folder: Path) -> list[Path]:
 
 
 def _against_manifest(found: verify.Examination, manifest: Manifest) -> verify.Examination:
-    """A file without optimizer state, or of another epoch than the hook said, is nothing to start a generation from."""
+    """A generation can't start from a file without optimizer state, or of another epoch than the hook reported."""
     if verify.STRIPPED in found.reasons:
         reason = "there is nothing in it to resume from"
     elif found.epoch in (None, manifest.epoch):
@@ -250,17 +253,17 @@ def _against_manifest(found: verify.Examination, manifest: Manifest) -> verify.E
 
 
 def _good_news(found: verify.Examination) -> tuple[str, ...]:
-    """Why a sound file is one; what a verdict other than that needs no telling."""
+    """Why a file is sound; empty for any other verdict, which gives its own reasons."""
     if found.verdict is not Verdict.SOUND:
         return ()
     return (f"the bytes are those of the save, and every number of its {found.tensors} tensors is as it should be",)
 
 
-def _not_adopted(run: str, digest: str, reason: str) -> CheckpointExamined:
-    """A result for a copy nobody could take: its manifest holds the digest and nothing else that is known."""
+def _not_adopted(run: str, digest: str, training: int, reason: str) -> CheckpointExamined:
+    """A result for a copy nobody could take: its manifest holds only the digest and who asked."""
     nothing = Manifest(
         run=run, generation=0, rank=0, ordinal=0, serial=0, file="", source="", digest=digest, size=0, epoch=0,
-        batches=0, nonfinite_batches=0, is_best=False, saved_s=0.0,
+        batches=0, nonfinite_batches=0, is_best=False, saved_s=0.0, training=training,
     )  # fmt: skip
     return CheckpointExamined(
         run=run, manifest=nothing, path="", verdict=Verdict.UNVERIFIED, reasons=(reason[:400],), seconds=0.0

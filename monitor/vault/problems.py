@@ -28,7 +28,7 @@ _ELSEWHERE = frozenset(
 )
 _LIGHTNING = "pytorch-lightning_version"  # no integration describes it, and its files are verified all the same
 _NEVER_NEGATIVE = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "max_exp_avg_sqs")  # running means of squares
-_ZERO_SHARE = 0.5  # more all-zero weights than this are no initialisation: LoRA starts with exactly half of them zero
+_ZERO_SHARE = 0.5  # with more all-zero weights it is not an initialisation: LoRA starts with exactly half of them
 
 
 class Findings(NamedTuple):
@@ -140,7 +140,7 @@ def _batch_norms(weights: list[_Counted]) -> Iterator[str]:
 
 
 def _variance_fault(variance: _Census, mean: _Census | None) -> str:
-    """What is wrong with one layer's running variance; empty: nothing that is told here."""
+    """What is wrong with one layer's running variance; empty: nothing that is reported here."""
     if variance.negative:
         return "a negative running variance"
     if not _is_zero(variance):
@@ -169,7 +169,7 @@ def _dead_channels(weights: list[_Counted]) -> Iterator[str]:
 
 
 def _zero_weights(weights: list[_Counted]) -> Iterator[str]:
-    """All-zero matrices and kernels, judged by their share: biases and a few fresh weights start at zero."""
+    """All-zero matrices and kernels, by their share: biases and a few fresh weights start at zero."""
     named = [one for one in weights if one.tensor.is_parameter]
     large = [
         one
@@ -228,7 +228,7 @@ def _is_stripped(scalars: dict[str, Scalar]) -> bool:
 
 def _epoch(scalars: dict[str, Scalar]) -> int | None:
     """The epoch that has ended, where the file shows by its keys who wrote it; of other files it is not known."""
-    known = [(keys.epoch, keys.epoch_first) for keys in checkpoint_keys() if scalars.keys() >= {*keys.marks}]
+    known = [(keys.epoch, keys.epoch_first) for keys in checkpoint_keys() if scalars.keys() >= {*keys.identifying}]
     if _LIGHTNING in scalars:
         known.append(("epoch", 0))
     for key, first in known:

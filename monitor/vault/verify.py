@@ -60,7 +60,7 @@ def examine(path: Path, digest: str | None, timeout_s: float = 120.0) -> Examina
 
 
 def run_child(command: Sequence[str], timeout_s: float) -> Examination:
-    """What a child process says on its standard output, or why it said nothing: it died or took too long."""
+    """What a child process prints on its standard output, or why it printed nothing: it died or took too long."""
     # One thread: numpy's BLAS would reserve memory for every core, which the limit would count.
     environment = {
         "OPENBLAS_NUM_THREADS": "1",
@@ -160,13 +160,13 @@ def examine_file(file: BinaryIO, digest: str | None) -> Examination:
         return _unverified(str(error), found)
     findings = judge(contents)
     unreadable = (*contents.unreadable, *_missing(findings, len(contents.tensors)))
-    notes = [*findings.remarks, *([STRIPPED] if findings.stripped else [])]
+    remarks = [*findings.remarks, *([STRIPPED] if findings.stripped else [])]
     if digest is None and not contents.has_checksums:
-        notes.append("this format carries no checksum and no digest was given: a changed number would not be noticed")
+        remarks.append("this format carries no checksum and no digest was given: a changed number would not be noticed")
     verdict = Verdict.POISONED if findings.faults else Verdict.UNVERIFIED if unreadable else Verdict.SOUND
     return Examination(
         verdict=verdict,
-        reasons=tuple(reason[:_REASON_CHARS] for reason in (*findings.faults, *unreadable, *notes)),
+        reasons=tuple(reason[:_REASON_CHARS] for reason in (*findings.faults, *unreadable, *remarks)),
         tensors=len(contents.tensors),
         epoch=findings.epoch,
         has_optimizer=findings.has_optimizer,

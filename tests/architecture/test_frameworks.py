@@ -22,7 +22,7 @@ FACTS = re.compile(
 )
 FOREIGN = ("monitor/recorded/importers/", "monitor/demo/")  # logs of any framework; a real training of one of them
 JUSTIFIED = {
-    "monitor/core/diagnosis/table.py": {"measured on Ultralytics 8.4.190"},  # where its weights come from
+    "monitor/core/diagnosis/cause_table.py": {"measured on Ultralytics 8.4.190"},  # where its weights come from
     "monitor/cli/verify_command.py": {'examples=("trainwarden verify runs/detect/train/weights/last.pt",)'},
     "monitor/cli/backtest.py": {
         '"trainwarden backtest runs/detect/train/results.csv"',  # --help shows what people type

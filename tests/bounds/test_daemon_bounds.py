@@ -26,7 +26,7 @@ from monitor.daemon.ingest.session import StreamKey
 from monitor.daemon.main import LOG_BYTES_MAX, LOG_FILES
 from monitor.daemon.pipeline import PENDING_MAX
 from monitor.history.curve_query import Range, curves
-from monitor.history.reads import STORY_LINES_MAX, timeline
+from monitor.history.reads import TIMELINE_LINES_MAX, timeline
 from monitor.history.recall import FILE_NAME
 from monitor.history.schema import GROUPS_MAX, PARTS_MAX, RAW_ROWS_MAX
 from monitor.history.store import Store
@@ -149,11 +149,11 @@ def test_an_xid_beyond_those_there_are_is_refused_and_named() -> None:
 
 def test_a_timeline_is_told_in_pieces(tmp_path: Path) -> None:
     store = Store(tmp_path / FILE_NAME)
-    lines = [TimelineLine(n, "r", float(n), "info", str(n)) for n in range(1, STORY_LINES_MAX + 8)]
+    lines = [TimelineLine(n, "r", float(n), "info", str(n)) for n in range(1, TIMELINE_LINES_MAX + 8)]
     store.commit(Commit(timeline=lines))
     store.close()
     first = timeline(tmp_path / FILE_NAME, "r", 0)
-    assert [line.n for line in first] == list(range(1, STORY_LINES_MAX + 1))
+    assert [line.n for line in first] == list(range(1, TIMELINE_LINES_MAX + 1))
     assert len(timeline(tmp_path / FILE_NAME, "r", first[-1].n)) == 7
 
 

@@ -26,8 +26,8 @@ from trainer_hooks.outbox import EVENTS_MAX, EVENTS_REPEATED_MAX, Outbox
 from trainer_hooks.recorder.assess import Counted, WatchingAssessor
 from trainer_hooks.recorder.batch import BatchContents
 from trainer_hooks.recorder.recorder import EVIDENCE_MAX, Recorder
-from trainer_hooks.recorder.settings import CHANGES_MAX, Change, ChangeEvents
-from trainer_hooks.sender import DUMPS_MAX, TOLD_MAX
+from trainer_hooks.recorder.settings import CHANGES_MAX, ChangeEvents, SettingChange
+from trainer_hooks.sender import COMPLAINTS_MAX, DUMPS_MAX
 from trainer_hooks.spool import WAITING_MAX, Save, Spool, request_of
 from trainer_hooks.stacks import FRAMES_MAX, NAME_CHARS_MAX, THREADS_MAX, describe_threads
 from trainer_hooks.training_claims import TRIES_MAX, ClaimError, TrainingCall, claim
@@ -115,9 +115,11 @@ def test_bad_batches_are_told_with_their_samples_up_to_a_limit_and_counted_beyon
 
 def test_changes_of_one_setting_are_told_up_to_a_limit_and_those_of_another_still_are() -> None:
     events = ChangeEvents()
-    told = [events.events(1, number, [Change("lr", number, number + 1, "")]) for number in range(CHANGES_MAX + 2)]
+    told = [
+        events.events(1, number, [SettingChange("lr", number, number + 1, "")]) for number in range(CHANGES_MAX + 2)
+    ]
     assert [len(each) for each in told] == [1] * CHANGES_MAX + [0, 0]
-    assert [each.name for each in events.events(1, 99, [Change("momentum", 0.9, 0.8, "")])] == ["momentum"]
+    assert [each.name for each in events.events(1, 99, [SettingChange("momentum", 0.9, 0.8, "")])] == ["momentum"]
 
 
 def test_a_flood_of_messages_is_read_in_turns(tmp_path: Path) -> None:
@@ -292,7 +294,7 @@ def test_complaints_in_the_users_log_and_answers_to_orders_for_stacks_are_bounde
         try:
             desk.probe.event(phase())
             desk.receive()
-            for number in range(TOLD_MAX + 5):
+            for number in range(COMPLAINTS_MAX + 5):
                 desk.answer(encode(Refused(f"reason {number}")))
             for number in range(DUMPS_MAX + 3):
                 desk.answer(msgspec.structs.replace(order(f"s{number}"), kind="stacks"))
@@ -306,4 +308,4 @@ def test_complaints_in_the_users_log_and_answers_to_orders_for_stacks_are_bounde
             desk.close()
     answered = {r.body.order_id for r in records if isinstance(r, EventSent) and isinstance(r.body, StacksSeen)}
     assert answered == {f"s{number}" for number in range(DUMPS_MAX)}
-    assert sum("refused our records" in record.getMessage() for record in caplog.records) == TOLD_MAX
+    assert sum("refused our records" in record.getMessage() for record in caplog.records) == COMPLAINTS_MAX

@@ -34,10 +34,10 @@ class Sending:
         self.events = folder / "events-1-0.bin"
         self.threads: list[SenderThread] = []
 
-    def send(self, turn_s: float = 0.05) -> SenderThread:
+    def send(self, round_s: float = 0.05) -> SenderThread:
         address = f"ipc://{self.receiver.socket}"
         inbox, events = OrderInbox(US), EventFile(self.events)
-        thread = SenderThread(lambda: address, self.outbox, Packer(US), inbox, events, turn_s)
+        thread = SenderThread(lambda: address, self.outbox, Packer(US), inbox, events, round_s)
         self.threads.append(thread)
         thread.start()
         return thread
@@ -190,7 +190,7 @@ def test_frames_that_find_no_room_are_kept_and_not_called_sent(sending: Sending)
 def test_an_urgent_record_does_not_wait_for_the_next_turn(sending: Sending) -> None:
     """With turns an hour apart, whatever arrives was sent because of the wake-up."""
     sending.receiver.start()
-    thread = sending.send(turn_s=3600.0)
+    thread = sending.send(round_s=3600.0)
 
     def connected() -> bool:
         thread.wake()

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from monitor.client.last_known import left_by
+from monitor.client.last_known import last_known_of
 from monitor.core.engine import Core
 from monitor.core.model import Incident, IncidentState
 from monitor.core.policy.settings import Policy
@@ -119,7 +119,7 @@ def test_the_old_timeline_is_told(home: Path) -> None:
 
 
 def test_without_a_daemon_the_run_is_known_from_the_history(home: Path) -> None:
-    known = left_by(RUN)
+    known = last_known_of(RUN)
     assert known is not None
     assert known.troubles == []
     is_the_night(known.run)
@@ -127,7 +127,7 @@ def test_without_a_daemon_the_run_is_known_from_the_history(home: Path) -> None:
 
 def test_without_the_history_the_run_is_known_from_its_folder(home: Path) -> None:
     (home / FILE_NAME).unlink()
-    known = left_by(RUN)
+    known = last_known_of(RUN)
     assert known is not None
     is_the_night(known.run)
 

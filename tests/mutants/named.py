@@ -88,8 +88,8 @@ NAMED = (
     Named(
         "an examined checkpoint is taken for one of the training that began last",
         "monitor/core/state/fold.py",
-        "training = run.trainings.get(given.manifest.training, training)",
-        "pass",
+        "of = run.trainings.get(given.manifest.training)",
+        "of = training",
         (f"{UNIT}test_rules_of_acting.py",),
     ),
     Named(

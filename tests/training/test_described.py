@@ -11,7 +11,7 @@ import pytest
 from tests.harness.recorder import RecordingProbe
 from tests.harness.yolo import Ended, Lab, train
 from trainer_hooks.integrations.ultralytics.framework import FRAMEWORK
-from trainer_hooks.wire.framework import CheckpointKeys, SavedFiles
+from trainer_hooks.wire.framework_description import CheckpointKeys, SavedFiles
 from trainer_hooks.wire.messages import TrainingStarted
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("default")]
@@ -69,7 +69,7 @@ def test_its_checkpoints_have_the_keys_that_the_description_names(ended: Ended, 
     assert [one[keys().epoch] - keys().epoch_first for one in saved] == [0, 1]
     named = {keys().model, keys().ema, keys().optimizer, keys().best_fitness, keys().updates, keys().arguments}
     for one in saved:
-        assert named | {*keys().marks} | {*keys().records} <= one.keys()
+        assert named | {*keys().identifying} | {*keys().records} <= one.keys()
         assert one[keys().optimizer] is not None
 
 

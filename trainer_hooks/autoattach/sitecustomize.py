@@ -42,7 +42,7 @@ def _notify(text: str) -> None:
     try:
         os.write(2, f"trainwarden: {text}\n".encode("utf-8", "backslashreplace"))
     except OSError:
-        return  # nobody is left to be told
+        return  # nobody can be reached
 
 
 def _run_shadowed() -> None:

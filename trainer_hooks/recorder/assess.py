@@ -100,7 +100,7 @@ class WatchingAssessor:
 
 
 class GuardedAssessor:
-    """With a guard: it also puts right what it can, and tells what it found.
+    """With a guard: it also repairs what it can, and reports what it found.
 
     With accumulation a step answers for several batches: a bad one before it is remembered, so that the step it costs
     is not held against the batch that happens to end it, and the good ones lost with it are counted as samples.
@@ -113,7 +113,7 @@ class GuardedAssessor:
         self._good_samples = 0  # of good batches since the last step
 
     def assess(self, pending: PendingBatch, values: list[float]) -> BatchAssessment:
-        """See Assessor; the guard has put right what it can when it returns."""
+        """See Assessor; the guard has repaired what it can when it returns."""
         report, assessed = pending.report, assessment_of(pending, values)
         if assessed.update is not None and (report.skipped_by or not math.isfinite(assessed.update)):
             assessed.update = None

@@ -1,4 +1,4 @@
-"""One batch between its end and its record: what is known on the host, what has still to be read, what it said.
+"""One batch between its end and its record: what is known on the host, what has still to be read, what it showed.
 
 Structs of msgspec, since several are made in each batch and a dataclass takes five times as long to make.
 """
@@ -121,7 +121,7 @@ class BatchAssessment(msgspec.Struct):
 
 
 def assessment_of(pending: PendingBatch, values: list[float]) -> BatchAssessment:
-    """The values of `pending.scalars` under their names; nothing is judged yet."""
+    """The values of `pending.scalars` under their names; nothing is assessed yet."""
     report, at = pending.report, 1 + pending.parts_count
     parts, norm = tuple(values[1:at]), report.norm_value
     scale = update = None

@@ -45,7 +45,7 @@ class Recorder:
     """One training.
 
     `waits`: the trainer waits for the device in each batch, so its scalars can be read at once. `evidence`: each bad
-    batch is also told with its samples.
+    batch is also reported with its samples.
     """
 
     def __init__(
@@ -152,7 +152,7 @@ class Recorder:
         bad = bool(assessed.bits)
         self.probe.batch(functools.partial(self._record_of, pending, assessed, self.counted.totals()), urgent=bad)
         if bad and self._evidence:
-            self.tell_evidence(evidence_of(pending, assessed))
+            self.send_evidence(evidence_of(pending, assessed))
         return assessed
 
     def _record_of(self, pending: PendingBatch, assessed: BatchAssessment, totals: Totals) -> BatchEnded:
@@ -160,7 +160,7 @@ class Recorder:
         counts = Counts(*totals, self.probe.hook_errors, self.probe.dropped)
         return batch_ended(pending, assessed, counts)
 
-    def tell_evidence(self, evidence: NonfiniteSeen) -> None:
+    def send_evidence(self, evidence: NonfiniteSeen) -> None:
         """Up to a bound; the records count on."""
         if self.counted.evidence < EVIDENCE_MAX:
             self.counted.evidence += 1
@@ -176,10 +176,10 @@ class Recorder:
         """The training is over. What is not sent yet goes out by itself."""
         self._fail_open.run("delayed", self.read_delayed)
         self._fail_open.run("release", self.release)
-        tell_end(self.probe, how, detail, epoch, metrics)
+        send_end(self.probe, how, detail, epoch, metrics)
 
 
-def tell_end(probe: ProbeLike, how: str, detail: str, epoch: int, metrics: dict[str, float]) -> None:
+def send_end(probe: ProbeLike, how: str, detail: str, epoch: int, metrics: dict[str, float]) -> None:
     """The training of `probe` is over, recorded or not. `epoch` counts from 1; 0: none was begun."""
     probe.event(PhaseChanged(time.time(), max(epoch, 1), "idle"))
     probe.event(TrainingEnded(time.time(), how, detail, epoch, metrics))

@@ -4,7 +4,7 @@
 of each step, in an `if`. So a change is explained where there is a scheduler, where the rate moves all the time, at the
 beginning of an epoch, and where a rate falls. What is left has no reason: a rate that was constant and rises within an
 epoch; a momentum, a decay, a clip or an accumulation that changes within one. An integration that knows its framework's
-schedule has a watch of its own, and tells what it finds through `ChangeEvents` too.
+schedule has a watch of its own, and reports what it finds through `ChangeEvents` too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CHANGES_MAX = 50  # events for one setting in one training: a user's own schedul
 NEW_EPOCH = "first batch of an epoch"
 
 
-class Change(NamedTuple):
+class SettingChange(NamedTuple):
     """One setting has another value than one batch ago."""
 
     name: str
@@ -33,7 +33,7 @@ class Change(NamedTuple):
 
 
 class LoopSettings(NamedTuple):
-    """What a loop says of the settings that no optimizer knows; None: it says nothing."""
+    """What a loop says of the settings that no optimizer knows; None: it does not say."""
 
     clip_norm: float | None = None
     accumulate: int | None = None
@@ -44,19 +44,19 @@ class ChangeEvents:
     """Makes events of changes, at most CHANGES_MAX for one setting."""
 
     def __init__(self) -> None:
-        self._told: dict[str, int] = {}
+        self._reported: dict[str, int] = {}
 
-    def events(self, epoch: int, batch: int, changes: Iterable[Change]) -> list[SettingChanged]:
+    def events(self, epoch: int, batch: int, changes: Iterable[SettingChange]) -> list[SettingChanged]:
         """Those that may still be sent."""
         return [
             SettingChanged(time.time(), epoch, batch, each.name, str(each.old), str(each.new), each.reason)
             for each in changes
-            if self._may_tell(each.name)
+            if self._may_report(each.name)
         ]
 
-    def _may_tell(self, name: str) -> bool:
-        told = self._told[name] = self._told.get(name, 0) + 1
-        return told <= CHANGES_MAX
+    def _may_report(self, name: str) -> bool:
+        reported = self._reported[name] = self._reported.get(name, 0) + 1
+        return reported <= CHANGES_MAX
 
 
 class SettingsWatch:
@@ -81,22 +81,22 @@ class SettingsWatch:
         found = [*self._of_loop(given, reason), *(self._of_groups(before, now, reason) if before else ())]
         return self._events.events(epoch, batch, found)
 
-    def _of_loop(self, given: LoopSettings, reason: str) -> Iterator[Change]:
+    def _of_loop(self, given: LoopSettings, reason: str) -> Iterator[SettingChange]:
         for name, new in (("clip_norm", given.clip_norm), ("accumulate", given.accumulate)):
             old = self._given.get(name)
             if new is not None and new != old:
                 self._given[name] = new
                 if old is not None:
-                    yield Change(name, old, new, reason)
+                    yield SettingChange(name, old, new, reason)
         old = self._given.setdefault("batch_size", given.batch_size)
         self._odd_sizes = 0 if given.batch_size == old else self._odd_sizes + 1
         if self._odd_sizes >= SIZE_BATCHES:
             self._given["batch_size"], self._odd_sizes = given.batch_size, 0
-            yield Change("batch_size", old, given.batch_size, "the loader gives other batches")
+            yield SettingChange("batch_size", old, given.batch_size, "the loader gives other batches")
 
-    def _of_groups(self, before: tuple[Reading, ...], now: tuple[Reading, ...], reason: str) -> Iterator[Change]:
+    def _of_groups(self, before: tuple[Reading, ...], now: tuple[Reading, ...], reason: str) -> Iterator[SettingChange]:
         if len(before) != len(now):  # nobody calls add_param_group by accident
-            yield Change("parameter_groups", len(before), len(now), "the training added parameter groups")
+            yield SettingChange("parameter_groups", len(before), len(now), "the training added parameter groups")
         scheduled = self._scheduled or any("initial_lr" in group for group in self._optimizer.param_groups)
         names = group_names(self._optimizer) if before != now else [""] * len(now)
         for index, (name, old, new) in enumerate(zip(names, before, now, strict=False)):
@@ -105,16 +105,16 @@ class SettingsWatch:
             if moved:
                 yield from _of_rate(name, old.rate, new.rate, "the scheduler" if scheduled else reason, stood)
             if old.momentum != new.momentum and not (moved and scheduled):  # OneCycleLR and CyclicLR cycle both
-                yield Change(f"momentum/{name}", old.momentum, new.momentum, reason)
+                yield SettingChange(f"momentum/{name}", old.momentum, new.momentum, reason)
             if old.weight_decay != new.weight_decay:
-                yield Change(f"weight_decay/{name}", old.weight_decay, new.weight_decay, reason)
+                yield SettingChange(f"weight_decay/{name}", old.weight_decay, new.weight_decay, reason)
 
 
-def _of_rate(name: str, old: float, new: float, reason: str, stood: int) -> Iterator[Change]:
+def _of_rate(name: str, old: float, new: float, reason: str, stood: int) -> Iterator[SettingChange]:
     if not reason and stood < CONSTANT_BATCHES:
         reason = "a schedule of the training's own"
     if not reason and new < old:
         reason = "lowered by the training"
     large = old <= 0.0 or not 1.0 / STEP < new / old < STEP
     if large or not reason:
-        yield Change(f"learning_rate/{name}", old, new, reason)
+        yield SettingChange(f"learning_rate/{name}", old, new, reason)

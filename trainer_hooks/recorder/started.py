@@ -34,7 +34,7 @@ class TrainingFacts:
     plan_id: str = ""
     guarded: bool = False
     scaler_enabled: bool = False
-    packages: tuple[str, ...] = field(default=("torch",))  # whose versions are told
+    packages: tuple[str, ...] = field(default=("torch",))  # whose versions are sent
     group_names: Callable[[Any], tuple[str, ...]] = group_names
 
 

@@ -20,7 +20,7 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 class WireError(Exception):
-    """The peer sent something that is no message. Says what was wrong; never our own fault."""
+    """The peer sent something that is not a message. Says what was wrong; the fault is the peer's."""
 
 
 def encode(message: Frame | Downlink) -> bytes:

@@ -1,4 +1,4 @@
-"""What faulthandler writes, as stacks are told: hooks and monitor both read it. Pure."""
+"""What faulthandler writes, in the form in which stacks are sent: hooks and monitor both read it. Pure."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Counts(msgspec.Struct, frozen=True, array_like=True):
     samples_lost: int = 0  # samples of the good micro-batches that a skipped step threw away with the bad one
     hook_errors: int = 0
     records_dropped: int = 0
-    messages_refused: int = 0  # of the daemon: no message, for somebody else, or an order whose id is no file name
+    messages_refused: int = 0  # of the daemon: unreadable, for another process, or an order whose id is not a file name
     copies_lost: int = 0  # of checkpoints: a newer one came before it was copied, or nobody adopted the copy in time
 
 
@@ -69,7 +69,7 @@ class BatchEnded(msgspec.Struct, frozen=True, array_like=True, tag=1):
     grad_norm: float | None = None  # L2, before clipping, unscaled; None where the batch took no optimizer step
     nonfinite: int = 0  # bits of Nonfinite
     skipped_by: str = ""  # SkippedBy
-    cured: bool = False  # True: the guard put back what this batch damaged; the state behind it is clean
+    cured: bool = False  # True: the guard restored what this batch damaged; the state behind it is clean
     learning_rates: tuple[float, ...] = ()  # what each parameter group really used, in group order
     momentum: float | None = None
     weight_decay: float | None = None  # of the group that decays most
@@ -188,7 +188,7 @@ class OrderApplied(msgspec.Struct, frozen=True, array_like=True, tag=26):
 
 
 class PlanApplied(msgspec.Struct, frozen=True, array_like=True, tag=27):
-    """A generation that started from a plan tells what each setting really is.
+    """A generation that started from a plan reports what each setting really is.
 
     Sent at its first step and at the ramp's end.
     """
@@ -288,7 +288,7 @@ class EventsSeen(msgspec.Struct, frozen=True, array_like=True, tag=60):
 
 
 class Order(msgspec.Struct, frozen=True, array_like=True, tag=61):
-    """Daemon to hook: do this at the next batch boundary. Sent again until its OrderApplied arrives; obeyed once.
+    """Daemon to hook: do this at the next batch boundary. Sent again until its OrderApplied arrives; carried out once.
 
     One of kind "stacks" waits for no boundary: the hook's own thread answers it at once, with StacksSeen.
     """

@@ -79,7 +79,7 @@ class GenerationOutcome(StrEnum):
     """What the end of a generation means. Decided by monitor.core.model.outcomes and by nobody else."""
 
     FINISHED = "finished"  # the command ended with exit code 0, or after its training had finished
-    STOPPED = "stopped"  # it obeyed an order to stop or to go back
+    STOPPED = "stopped"  # it carried out an order to stop or to go back
     INTERRUPTED = "interrupted"  # a person or the system asked for the end: Ctrl-C, SIGTERM
     KILLED = "killed"  # it did not leave in time, and the supervisor ended it by signals
     FAILED = "failed"  # it ended by itself, with another exit code than 0 or by a signal

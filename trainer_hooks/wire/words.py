@@ -24,7 +24,7 @@ class OrderOutcome(StrEnum):
     REFUSED = "refused"  # nothing was changed
     FAILED = "failed"  # it was tried, and raised
     KILLED = "killed"  # by the supervisor: the training did not leave in time
-    EXITED = "exited"  # the training ended before it obeyed
+    EXITED = "exited"  # the training ended before it carried it out
 
 
 NOT_DONE = (OrderOutcome.REFUSED, OrderOutcome.FAILED)  # the training goes on as it was
@@ -57,6 +57,6 @@ class TrainingEnd(StrEnum):
     """TrainingEnded.how: how a training ended in its process."""
 
     FINISHED = "finished"
-    ORDER = "order"  # it obeyed an order to stop
+    ORDER = "order"  # it carried out an order to stop
     EXCEPTION = "exception"
     INTERRUPTED = "interrupted"  # Ctrl-C

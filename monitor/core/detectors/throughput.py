@@ -70,7 +70,7 @@ def _finding(
     before: PaceLevel,
     ratio: float,
     since: int,
-    words: tuple[str, str],
+    texts: tuple[str, str],
 ) -> Finding:
     took, took_before = math.exp(now.log_s), math.exp(before.log_s)
     share = run.signal("wait_share")
@@ -78,8 +78,8 @@ def _finding(
     return run.finding(
         severity, since=run.before(since - 1), signal="batch_s", value=took,
         limit=took_before * ratio,
-        summary=f"throughput fell by {1.0 - took_before / took:.0%} {words[0]}: {took:.3g} s a batch, where it took "
-        f"{took_before:.3g} s {words[1]}{waits}",
+        summary=f"throughput fell by {1.0 - took_before / took:.0%} {texts[0]}: {took:.3g} s a batch, where it took "
+        f"{took_before:.3g} s {texts[1]}{waits}",
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from monitor.core.detectors import UPDATE, DetectorConfig, Moment, register
 from monitor.core.model import Family, Finding, Severity
 from monitor.core.model.section import contradiction
-from monitor.core.state.updates import Sample
+from monitor.core.state.updates import UpdateSample
 from monitor.core.state.view import RunView
 
 BEFORE_MIN = 8  # earlier samples that make a level of its own
@@ -75,7 +75,9 @@ def update_ratio(run: RunView, config: UpdateRatioConfig) -> Finding | None:
     return _off_its_level(run, config, last, before)
 
 
-def _off_its_level(run: RunView, config: UpdateRatioConfig, last: list[Sample], before: list[Sample]) -> Finding | None:
+def _off_its_level(
+    run: RunView, config: UpdateRatioConfig, last: list[UpdateSample], before: list[UpdateSample]
+) -> Finding | None:
     level = statistics.median(map(_by_rate, before)) if len(before) >= BEFORE_MIN else 0.0
     if level <= 0.0:
         return None
@@ -88,11 +90,11 @@ def _off_its_level(run: RunView, config: UpdateRatioConfig, last: list[Sample], 
     return None
 
 
-def _by_rate(sample: Sample) -> float:
+def _by_rate(sample: UpdateSample) -> float:
     return sample.ratio / sample.rate if sample.rate > 0.0 else 0.0
 
 
-def _finding(run: RunView, first: Sample, value: float, limit: float, what: str) -> Finding:
+def _finding(run: RunView, first: UpdateSample, value: float, limit: float, what: str) -> Finding:
     return run.finding(
         Severity.WARNING, since=run.before(run.at.count - first.count),
         signal="update_ratio", value=value, limit=limit,

@@ -58,7 +58,7 @@ def _dated(case: Case) -> str:
         found = case.lead
         earlier = f"{batches(found.earlier)} before the first bad one"
         away = f"{number(found.spreads)} spreads above its level"
-        return f"It began at {where(case.onset)}, {earlier}: {found.measure.words} was {away}."
+        return f"It began at {where(case.onset)}, {earlier}: {found.quantity.label} was {away}."
     if case.thin:
         return f"It began at {where(case.onset)}; too few batches before it are at hand to date it further back."
     return f"It began at {where(case.onset)}: nothing was out of the usual in the batches before."

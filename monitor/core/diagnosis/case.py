@@ -9,13 +9,13 @@ from typing import Literal
 
 from monitor.core.diagnosis.onset import CALM, Lead, Reference, first_lasting, lead, reference
 from monitor.core.diagnosis.robust import level
-from monitor.core.diagnosis.signal_samples import LOSS, NORM, Measure, Read, finite, parts, rates
+from monitor.core.diagnosis.signal_samples import LOSS, NORM, Quantity, Read, finite, parts, rates
 from monitor.core.model import EpochStatus, Family, Finding, Incident, Position
 from monitor.core.model.frameworks import framework_named
 from monitor.core.state.rows import EpochRow
 from monitor.core.state.run import TrainingState
 from monitor.core.state.trace import Trace
-from trainer_hooks.wire.framework import Framework
+from trainer_hooks.wire.framework_description import Framework
 from trainer_hooks.wire.messages import BatchEnded, Nonfinite, NonfiniteSeen, TrainingStarted
 
 BEFORE_BATCHES = 256  # that what came after is held against
@@ -74,19 +74,19 @@ class Case:
         return [b for b in self.recent if b.counts.batches < self.start.count]
 
     @property
-    def _rising(self) -> list[Measure]:
+    def _rising(self) -> list[Quantity]:
         return [NORM, LOSS, *self.parts]
 
     def _position(self, batch: BatchEnded) -> Position:
         return Position(self.first.generation, batch.epoch, batch.batch, batch.counts.batches)
 
     @cached_property
-    def parts(self) -> list[Measure]:
+    def parts(self) -> list[Quantity]:
         """The components of the loss."""
         return parts(self.started.part_names if self.started else (), len(self.recent[-1].parts) if self.recent else 0)
 
     @cached_property
-    def rates(self) -> list[Measure]:
+    def rates(self) -> list[Quantity]:
         """The learning rate of each group."""
         count = len(self.recent[-1].learning_rates) if self.recent else 0
         return rates(self.started.group_names if self.started else (), count)
@@ -133,12 +133,12 @@ class Case:
     def _numbers(self) -> dict[tuple[str, str], list[float]]:
         return {}
 
-    def numbers(self, measure: Measure, span: Span) -> list[float]:
+    def numbers(self, quantity: Quantity, span: Span) -> list[float]:
         """The finite values of one number in the batches "before" the onset, "after" it, or in the "bad" ones."""
-        key = (measure.name, span)
+        key = (quantity.name, span)
         found = self._numbers.get(key)
         if found is None:
-            found = self._numbers[key] = finite(measure.read, getattr(self, span))
+            found = self._numbers[key] = finite(quantity.read, getattr(self, span))
         return found
 
     @cached_property
@@ -166,16 +166,16 @@ class Case:
         norms = finite(NORM.read, self.before[-LAST_BATCHES:])
         return known is not None and bool(norms) and all(known.spreads(norm) < CALM for norm in norms)
 
-    def peak_ratio(self, measure: Measure) -> float:
+    def peak_ratio(self, quantity: Quantity) -> float:
         """The highest finite value since the onset, as a multiple of the level before; 0: not known."""
-        known, values = self.usual.levels.get(measure.name), self.numbers(measure, "after")
+        known, values = self.usual.levels.get(quantity.name), self.numbers(quantity, "after")
         if known is None or not values or known.value <= 0.0:
             return 0.0
         return max(values) / known.value
 
-    def end_ratio(self, measure: Measure) -> float:
+    def end_ratio(self, quantity: Quantity) -> float:
         """The last values as a multiple of the level before; 1 where it is not known."""
-        known, values = self.usual.levels.get(measure.name), self.numbers(measure, "after")[-LAST_BATCHES:]
+        known, values = self.usual.levels.get(quantity.name), self.numbers(quantity, "after")[-LAST_BATCHES:]
         if known is None or len(values) < LAST_BATCHES or known.value <= 0.0:
             return 1.0
         return max(values) / known.value

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from monitor.core.diagnosis.robust import RobustLevel, level
-from monitor.core.diagnosis.signal_samples import NORM, Measure, finite
+from monitor.core.diagnosis.signal_samples import NORM, Quantity, finite
 from trainer_hooks.wire.messages import BatchEnded
 
 BACK_BATCHES = 64  # looked back at most
@@ -29,29 +29,29 @@ class Reference:
     """What was usual before the onset, by signal."""
 
     levels: dict[str, RobustLevel]
-    measures: tuple[Measure, ...]
+    quantities: tuple[Quantity, ...]
 
-    def excursions(self, batch: BatchEnded) -> list[tuple[Measure, float]]:
+    def excursions(self, batch: BatchEnded) -> list[tuple[Quantity, float]]:
         """The signals of a batch that lie above what is usual, with their distance in spreads."""
         found = []
-        for measure in self.measures:
-            value, known = measure.read(batch), self.levels.get(measure.name)
+        for quantity in self.quantities:
+            value, known = quantity.read(batch), self.levels.get(quantity.name)
             if value is not None and known is not None and (away := known.spreads(value)) > EXCURSION:
-                found.append((measure, away))
+                found.append((quantity, away))
         return found
 
 
-def reference(before: Sequence[BatchEnded], measures: Sequence[Measure]) -> Reference:
+def reference(before: Sequence[BatchEnded], quantities: Sequence[Quantity]) -> Reference:
     """Levels of the batches before the first bad one; empty where there are too few."""
     guard = GUARD_BATCHES if len(before) >= GUARD_BATCHES + REFERENCE_MIN else GUARD_LEAST
     calm = [b for b in before[: max(len(before) - guard, 0)] if not b.nonfinite]
     levels = {}
     if len(calm) >= REFERENCE_MIN:
-        for measure in measures:
-            values = finite(measure.read, calm)
+        for quantity in quantities:
+            values = finite(quantity.read, calm)
             if len(values) >= REFERENCE_MIN // 4:  # with accumulation the norm is known on one batch in four
-                levels[measure.name] = level(values, SPREAD_MIN)
-    return Reference(levels, tuple(measures))
+                levels[quantity.name] = level(values, SPREAD_MIN)
+    return Reference(levels, tuple(quantities))
 
 
 def first_lasting(batches: Sequence[BatchEnded], known: Reference) -> BatchEnded | None:
@@ -69,7 +69,7 @@ class Lead:
 
     batch: BatchEnded
     earlier: int  # batches before the first bad one
-    measure: Measure
+    quantity: Quantity
     spreads: float
 
 
@@ -81,8 +81,8 @@ def lead(before: Sequence[BatchEnded], first_count: int, known: Reference) -> Le
             break
         out = known.excursions(batch)
         if out:
-            measure, away = max(out, key=lambda pair: pair[1])
-            found, usual = Lead(batch, first_count - batch.counts.batches, measure, away), 0
+            quantity, away = max(out, key=lambda pair: pair[1])
+            found, usual = Lead(batch, first_count - batch.counts.batches, quantity, away), 0
         elif batch.grad_norm is not None or NORM.name not in known.levels:  # most batches of an accumulation tell none
             usual += 1
     return found

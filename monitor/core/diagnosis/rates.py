@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from monitor.core.diagnosis.case import Case
-from monitor.core.diagnosis.signal_samples import Measure
+from monitor.core.diagnosis.signal_samples import Quantity
 from trainer_hooks.wire.messages import BatchEnded
 
 JUMP = 1.5  # times the batch before, and times what a straight line asks for
@@ -23,7 +23,7 @@ OFF_PLAN = 0.05  # of a rate, from one batch to the next, that no schedule asks 
 class Jump:
     """A rate that rose at once."""
 
-    measure: Measure
+    quantity: Quantity
     batch: BatchEnded
     old: float
     new: float
@@ -33,17 +33,17 @@ def jump(case: Case) -> Jump | None:
     """The largest jump of any group's rate shortly before the onset, or in its batch."""
     until = case.onset.count
     near = [b for b in case.recent if until - JUMP_BACK_BATCHES <= b.counts.batches <= until]
-    found = [j for measure in case.rates for j in _jumps(measure, near)]
+    found = [j for quantity in case.rates for j in _jumps(quantity, near)]
     return max(found, key=lambda j: j.new / j.old, default=None)
 
 
-def _jumps(measure: Measure, near: list[BatchEnded]) -> list[Jump]:
-    known = [(b, value) for b in near if (value := measure.read(b)) is not None and math.isfinite(value)]
+def _jumps(quantity: Quantity, near: list[BatchEnded]) -> list[Jump]:
+    known = [(b, value) for b in near if (value := quantity.read(b)) is not None and math.isfinite(value)]
     found = []
     for i, ((_, old), (batch, new)) in enumerate(pairwise(known)):
         line = old + (old - known[i - 1][1]) if i else old  # a warm-up is a straight line
         if old > 0.0 and new > JUMP * old and new > JUMP * line:
-            found.append(Jump(measure, batch, old, new))
+            found.append(Jump(quantity, batch, old, new))
     return found
 
 
@@ -55,12 +55,12 @@ def followed_plan(case: Case) -> bool | None:
     batches = [b for b in case.recent if b.counts.batches <= case.onset.count]
     if len(batches) < 3 or not case.rates:
         return None
-    return not any(_left_line(measure, batches) for measure in case.rates)
+    return not any(_left_line(quantity, batches) for quantity in case.rates)
 
 
-def _left_line(measure: Measure, batches: list[BatchEnded]) -> bool:
+def _left_line(quantity: Quantity, batches: list[BatchEnded]) -> bool:
     for before, last, now in zip(batches, batches[1:], batches[2:], strict=False):
-        older, old, new = measure.read(before), measure.read(last), measure.read(now)
+        older, old, new = quantity.read(before), quantity.read(last), quantity.read(now)
         if older is None or not old or new is None:
             continue
         off = new - (old + (old - older))

@@ -13,7 +13,7 @@ from monitor.core.diagnosis.evidence.rise import all_components
 from monitor.core.diagnosis.evidence.state import first_tensor, hardware_said, one_rank, right_after_resume
 from monitor.core.diagnosis.rates import jump
 from monitor.core.diagnosis.robust import SHARP, median, shift
-from monitor.core.diagnosis.signal_samples import LOSS, PLAIN, RESERVED, Measure
+from monitor.core.diagnosis.signal_samples import LOSS, PLAIN, RESERVED, Quantity
 from monitor.core.format import NAME_CHARS_MAX, batches, name, number, times
 from monitor.core.model import Shift
 from trainer_hooks.wire.messages import BatchEnded
@@ -38,29 +38,29 @@ RESTART_BATCHES = 1000  # after the start of a generation its other versions and
 
 def shifts(case: Case) -> tuple[Shift, ...]:
     """The largest shifts first, bounded."""
-    found = [s for measure in PLAIN if (s := _of_numbers(case, measure)) is not None]
+    found = [s for quantity in PLAIN if (s := _of_numbers(case, quantity)) is not None]
     found += [] if all_components(case) else _of_parts(case, next((s for s in found if s.name == LOSS.name), None))
     found += [*_of_rates(case), *_of_memory(case, found), *_of_settings(case), *_of_generations(case), *_of_facts(case)]
     return tuple(sorted(found, key=lambda s: -abs(s.effect))[:SHIFTS_MAX])
 
 
-def _of_numbers(case: Case, measure: Measure) -> Shift | None:
+def _of_numbers(case: Case, quantity: Quantity) -> Shift | None:
     """One number: all batches since the onset against those before, or the bad ones if it stands out in them alone."""
-    before = case.numbers(measure, "before")
+    before = case.numbers(quantity, "before")
     if len(before) < BEFORE_MIN:
         return None
-    lost = _not_finite(measure, case.after)
+    lost = _not_finite(quantity, case.after)
     if lost:
-        return _lost(measure, before, lost, len(case.after))
+        return _lost(quantity, before, lost, len(case.after))
     spans = (
-        (case.numbers(measure, "after"), EFFECT_MIN, MOST_DELTA, "since the onset"),
-        (case.numbers(measure, "bad"), BAD_EFFECT_MIN, DELTA_MIN, "in the bad batches"),
-        (case.numbers(measure, "after"), EFFECT_MIN, DELTA_MIN, "since the onset"),
+        (case.numbers(quantity, "after"), EFFECT_MIN, MOST_DELTA, "since the onset"),
+        (case.numbers(quantity, "bad"), BAD_EFFECT_MIN, DELTA_MIN, "in the bad batches"),
+        (case.numbers(quantity, "after"), EFFECT_MIN, DELTA_MIN, "since the onset"),
     )
     for values, effect_min, delta_min, when in spans:
         effect, delta = shift(before, values)
         if abs(effect) >= effect_min and abs(delta) >= delta_min:
-            return _shift(measure, before, values, effect, delta, when)
+            return _shift(quantity, before, values, effect, delta, when)
     return None
 
 
@@ -71,25 +71,27 @@ def _of_parts(case: Case, loss: Shift | None) -> list[Shift]:
     return [] if alike else found
 
 
-def _not_finite(measure: Measure, after: Sequence[BatchEnded]) -> int:
-    return sum(1 for b in after if (v := measure.read(b)) is not None and not math.isfinite(v))
+def _not_finite(quantity: Quantity, after: Sequence[BatchEnded]) -> int:
+    return sum(1 for b in after if (v := quantity.read(b)) is not None and not math.isfinite(v))
 
 
-def _lost(measure: Measure, before: list[float], lost: int, seen: int) -> Shift:
-    text = f"{_capital(measure.words)} was not finite in {lost} of {batches(seen)} since the onset."
-    return Shift(measure.name, _unit(measure, median(before)), f"not finite ({lost})", SYMPTOM, 1.0, text)
+def _lost(quantity: Quantity, before: list[float], lost: int, seen: int) -> Shift:
+    text = f"{_capital(quantity.label)} was not finite in {lost} of {batches(seen)} since the onset."
+    return Shift(quantity.name, _unit(quantity, median(before)), f"not finite ({lost})", SYMPTOM, 1.0, text)
 
 
-def _shift(measure: Measure, before: list[float], after: list[float], effect: float, delta: float, when: str) -> Shift:
+def _shift(
+    quantity: Quantity, before: list[float], after: list[float], effect: float, delta: float, when: str
+) -> Shift:
     old, new = median(before), median(after)
     ratio = f" ({times(new / old)})" if old > 0.0 and new > 0.0 else ""
     verb = "rose" if new > old else "fell"
-    text = f"{_capital(measure.words)} {verb} from {_unit(measure, old)} to {_unit(measure, new)}{ratio} {when}."
-    return Shift(measure.name, _unit(measure, old), _unit(measure, new), effect, delta, text)
+    text = f"{_capital(quantity.label)} {verb} from {_unit(quantity, old)} to {_unit(quantity, new)}{ratio} {when}."
+    return Shift(quantity.name, _unit(quantity, old), _unit(quantity, new), effect, delta, text)
 
 
-def _unit(measure: Measure, value: float) -> str:
-    return f"{number(value)} {measure.unit}".strip()
+def _unit(quantity: Quantity, value: float) -> str:
+    return f"{number(value)} {quantity.unit}".strip()
 
 
 def _capital(words: str) -> str:
@@ -102,8 +104,8 @@ def _of_rates(case: Case) -> list[Shift]:
     if found is None:
         return []
     earlier = batches(case.onset.count - found.batch.counts.batches)
-    text = f"{_capital(found.measure.words)} jumped {times(found.new / found.old)}, {earlier} before the onset."
-    return [Shift(found.measure.name, number(found.old), number(found.new), SHARP, 1.0, text)]
+    text = f"{_capital(found.quantity.label)} jumped {times(found.new / found.old)}, {earlier} before the onset."
+    return [Shift(found.quantity.name, number(found.old), number(found.new), SHARP, 1.0, text)]
 
 
 def _of_memory(case: Case, known: list[Shift]) -> list[Shift]:

@@ -13,21 +13,21 @@ MIB = float(1 << 20)
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
+class Quantity:
     """One number of a batch: its name on the wire, what people call it, its unit, and how to read it."""
 
     name: str
-    words: str
+    label: str
     unit: str
     read: Read
 
 
-def _of(name: str, words: str, unit: str = "", scale: float = 1.0) -> Measure:
+def _of(name: str, label: str, unit: str = "", scale: float = 1.0) -> Quantity:
     def read(batch: BatchEnded) -> float | None:
         value = getattr(batch, name)
         return None if value is None else value / scale
 
-    return Measure(name, words, unit, read)
+    return Quantity(name, label, unit, read)
 
 
 def _compute_s(batch: BatchEnded) -> float | None:
@@ -44,8 +44,8 @@ def _wait_share(batch: BatchEnded) -> float | None:
     return batch.data_wait_s / batch.batch_s
 
 
-COMPUTE = Measure("compute_s", "the time of a batch without its wait for data", "s", _compute_s)
-WAIT_SHARE = Measure("wait_share", "the share of a batch's time that waits for data", "", _wait_share)
+COMPUTE = Quantity("compute_s", "the time of a batch without its wait for data", "s", _compute_s)
+WAIT_SHARE = Quantity("wait_share", "the share of a batch's time that waits for data", "", _wait_share)
 LOSS = _of("loss", "the loss")
 NORM = _of("grad_norm", "the gradient norm")
 INSTANCES_MAX = _of("instances_max", "the largest instance count of any one image")
@@ -72,28 +72,28 @@ PLAIN = (
 )
 
 
-def parts(names: tuple[str, ...], count: int) -> list[Measure]:
+def parts(names: tuple[str, ...], count: int) -> list[Quantity]:
     """The components of the loss."""
     return [_part(i, names[i] if i < len(names) else f"part{i}") for i in range(count)]
 
 
-def _part(index: int, name: str) -> Measure:
+def _part(index: int, name: str) -> Quantity:
     def read(batch: BatchEnded) -> float | None:
         return batch.parts[index] if index < len(batch.parts) else None
 
-    return Measure(f"part/{name}", f"component {name} of the loss", "", read)
+    return Quantity(f"part/{name}", f"component {name} of the loss", "", read)
 
 
-def rates(names: tuple[str, ...], count: int) -> list[Measure]:
+def rates(names: tuple[str, ...], count: int) -> list[Quantity]:
     """The learning rate of each parameter group."""
     return [_rate(i, names[i] if i < len(names) else f"group{i}") for i in range(count)]
 
 
-def _rate(index: int, name: str) -> Measure:
+def _rate(index: int, name: str) -> Quantity:
     def read(batch: BatchEnded) -> float | None:
         return batch.learning_rates[index] if index < len(batch.learning_rates) else None
 
-    return Measure(f"learning_rate/{name}", f"the learning rate of group {name}", "", read)
+    return Quantity(f"learning_rate/{name}", f"the learning rate of group {name}", "", read)
 
 
 def finite(read: Read, batches: Iterable[BatchEnded]) -> list[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitor.core.diagnosis.case import Case
-from monitor.core.diagnosis.table import FAMILIES, CauseFamily
+from monitor.core.diagnosis.cause_table import FAMILIES, CauseFamily
 from monitor.core.model import Cause
 
 SCORE_MIN = 4.0  # one strong piece of evidence, or several weaker ones

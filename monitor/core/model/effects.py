@@ -19,6 +19,7 @@ class ExamineCheckpoint(msgspec.Struct, frozen=True, tag="examine"):
     run: str
     manifest: str  # file name in the spool
     digest: str
+    training: int = 1
 
 
 class KeepCheckpoints(msgspec.Struct, frozen=True, tag="keep"):

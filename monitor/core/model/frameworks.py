@@ -11,7 +11,7 @@ import pkgutil
 from functools import cache
 
 from trainer_hooks import integrations
-from trainer_hooks.wire.framework import CheckpointKeys, Framework, SavedFiles
+from trainer_hooks.wire.framework_description import CheckpointKeys, Framework, SavedFiles
 
 
 @cache

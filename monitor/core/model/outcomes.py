@@ -15,7 +15,7 @@ RUN_OUTCOMES = {
     GenerationOutcome.FAILED: RunOutcome.FAILED,
     GenerationOutcome.UNKNOWN: RunOutcome.FAILED,
 }  # of a run whose last generation ended so
-IN_WORDS = {
+OUTCOME_TEXT = {
     GenerationOutcome.FINISHED: "has finished",
     GenerationOutcome.STOPPED: "was stopped by an order",
     GenerationOutcome.INTERRUPTED: "was interrupted",

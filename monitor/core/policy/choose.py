@@ -45,7 +45,7 @@ def choose(run: RunState, training: TrainingState, incident: Incident, policy: P
         return Action(ActionKind.WAIT, f"an action was taken fewer than {rules.cool_down_batches} batches ago")
     clean = provably_clean(training)
     adjustable = clean and incident.totals.attempts == 0 and incident.family != Family.HANG  # which takes no adjustment
-    if adjustable and (unreachable := _relaunch_redoes_other_work(training)):
+    if adjustable and (unreachable := _relaunch_redoes_other_work(run, training)):
         return Action(ActionKind.ADJUST, unreachable)
     candidates = plausible_ones(training, rules, incident)
     found = candidates[0] if candidates else None
@@ -65,8 +65,8 @@ def choose(run: RunState, training: TrainingState, incident: Incident, policy: P
             f"the guard kept the state provably clean, and going back would redo {cost:.2f} of an epoch "
             f"(the limit: {rules.redo_limit_epochs:g})",
         )
-    if _relaunch_redoes_other_work(training):
-        return Action(ActionKind.STOP, f"{_relaunch_redoes_other_work(training)}; resume by hand from {found.path}")
+    if unreachable := _relaunch_redoes_other_work(run, training):
+        return Action(ActionKind.STOP, f"{unreachable}; resume by hand from {found.path}")
     spent = training.ledger.rollbacks_used
     if spent >= rules.budget:
         return Action(ActionKind.STOP, f"{spent} rollbacks are spent (the budget: {rules.budget})")
@@ -97,12 +97,14 @@ def _cooling_down(training: TrainingState, cool_down_batches: int) -> bool:
     return leader.counts.batches - last.count < cool_down_batches
 
 
-def _relaunch_redoes_other_work(training: TrainingState) -> str:
+def _relaunch_redoes_other_work(run: RunState, training: TrainingState) -> str:
     """Why a relaunch of the script would train again what is done; empty where it would not."""
     ordinal = training.started.ordinal if training.started else 1
-    if ordinal <= 1:
+    others = [each.number for each in run.trainings.values() if each is not training and each.starts]
+    if ordinal <= 1 and not others:
         return ""
-    return f"this is training number {ordinal} of its script, and a relaunch would do the earlier ones again"
+    number = max(ordinal, training.number)
+    return f"this is training number {number} of its script, and a relaunch would do the other ones again"
 
 
 def _being_examined(training: TrainingState, incident: Incident) -> CheckpointState | None:

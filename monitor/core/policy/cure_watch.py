@@ -76,8 +76,9 @@ def keep(tx: Transaction) -> None:
         tx.ledger.copies.kept = digests
         gone = [c.digest for c in tx.training.checkpoints if c.digest not in digests]
         tx.ledger.copies.dropped = dict.fromkeys(gone, 1)
-        others = [to_keep(each, tx.policy.rollback) for each in tx.run.trainings.values() if each is not tx.training]
-        everything = tuple(dict.fromkeys([*digests, *(digest for kept in others for digest in kept)]))
+        others = [each for each in tx.run.trainings.values() if each is not tx.training]
+        theirs = [c.digest for each in others for c in each.checkpoints if not each.dropped(c)]
+        everything = tuple(dict.fromkeys([*digests, *theirs]))
         tx.effects.append(KeepCheckpoints(tx.effect_id(), tx.run.spec.run, everything))
 
 

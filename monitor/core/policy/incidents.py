@@ -119,8 +119,8 @@ def examine(tx: Transaction, checkpoint: CheckpointState) -> None:
     if checkpoint.digest not in tx.ledger.copies.examining:
         tx.ledger.copies.examining.append(checkpoint.digest)
         del tx.ledger.copies.examining[:-EXAMINING_MAX]
-        run = tx.run.spec.run
-        tx.effects.append(ExamineCheckpoint(tx.effect_id(), run, checkpoint.manifest_name, checkpoint.digest))
+        name, digest = checkpoint.manifest_name, checkpoint.digest
+        tx.effects.append(ExamineCheckpoint(tx.effect_id(), tx.run.spec.run, name, digest, tx.training.number))
 
 
 def _act(tx: Transaction, incident: Incident, action: Action) -> None:

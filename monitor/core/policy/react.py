@@ -24,7 +24,7 @@ from monitor.core.model import (
     SupervisorChanged,
     Tick,
 )
-from monitor.core.policy import cure_watch, events, findings, generations, order_answers, stack_collection
+from monitor.core.policy import cure_watch, event_reactions, findings, order_answers, stack_collection, starts_and_ends
 from monitor.core.policy.transaction import Transaction
 from monitor.core.state.fold import Folded
 
@@ -40,15 +40,15 @@ def react(  # noqa: PLR0912 - one case an input
             order_answers.on_tick(tx)
             stack_collection.on_tick(tx)
         case GenerationStarted():
-            generations.on_generation_started(tx, news=folded.news)
+            starts_and_ends.on_generation_started(tx, news=folded.news)
         case GenerationExited() if folded.news:
-            generations.on_generation_exited(tx, given)
+            starts_and_ends.on_generation_exited(tx, given)
         case RunEnded() if folded.news:
-            generations.on_run_ended(tx, given)
+            starts_and_ends.on_run_ended(tx, given)
         case CommandGiven():
-            generations.on_command(tx, given)
+            starts_and_ends.on_command(tx, given)
         case CheckpointExamined() if folded.checkpoint is not None:
-            events.on_examined(tx, folded.checkpoint)
+            event_reactions.on_examined(tx, folded.checkpoint)
         case PlanWritten():
             order_answers.on_plan_written(tx, given.plan, given.error)
         case ReceiptFound():
@@ -60,7 +60,7 @@ def react(  # noqa: PLR0912 - one case an input
         case _:
             pass  # known before
     if folded.supervisor_changed:
-        generations.on_supervisor_changed(tx)
+        starts_and_ends.on_supervisor_changed(tx)
     findings.on_findings(tx, found, new)
 
 
@@ -73,4 +73,4 @@ def _on_record(tx: Transaction, folded: Folded) -> None:
             tx.training.incident.totals.downtime_s += folded.downtime_s
         cure_watch.on_batch(tx, folded.batch, new=folded.new_batches, bad=folded.bad_batches)
     elif folded.event is not None:
-        events.on_event(tx, rank, folded.event, folded.checkpoint)
+        event_reactions.on_event(tx, rank, folded.event, folded.checkpoint)

@@ -178,8 +178,7 @@ class Webhook(Section):
     )
     url: SecretStr = Field(
         examples=["https://example.org/hook"],
-        description="Alerts are posted to this address, which begins with https:// or http://. Alerts are posted to "
-        "this address, which begins with https:// or http://.",
+        description="Alerts are posted to this address, which begins with https:// or http://.",
     )
     secret_file: str | None = Field(
         None,

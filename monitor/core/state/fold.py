@@ -85,8 +85,10 @@ def fold(run: RunState, given: Input, now_s: float) -> Folded:  # noqa: C901, PL
             fold_hardware(run.hardware, given, run.generation, now_s)
             return Folded(run, training)
         case CheckpointExamined():
-            training = run.trainings.get(given.manifest.training, training)
-            return Folded(run, training, checkpoint=fold_examined(training, given, now_s))
+            of = run.trainings.get(given.manifest.training)
+            if of is None:  # refused: there were too many
+                return Folded(run, training)
+            return Folded(run, of, checkpoint=fold_examined(of, given, now_s))
         case GenerationStarted():
             changed = given.number == run.generation and given.supervisor_pid not in (0, run.supervisor_pid)
             return Folded(run, training, news=fold_generation_started(run, given, now_s), supervisor_changed=changed)

@@ -11,7 +11,7 @@ from trainer_hooks.wire.messages import BatchEnded
 KEPT = 16  # samples; the hooks take one every few hundred steps
 
 
-class Sample(msgspec.Struct, frozen=True):
+class UpdateSample(msgspec.Struct, frozen=True):
     """One step. `ratio`: norm of the change by norm of the weights, of the tensors that are sampled."""
 
     count: int  # Counts.batches
@@ -22,7 +22,7 @@ class Sample(msgspec.Struct, frozen=True):
 class Updates(msgspec.Struct):
     """The last of them, oldest first."""
 
-    samples: list[Sample] = []
+    samples: list[UpdateSample] = []
     highest_rate: float = 0.0  # ever used
 
 
@@ -33,5 +33,5 @@ def take_update(updates: Updates, batch: BatchEnded) -> None:
         return
     rate = float(max(batch.learning_rates, default=0.0))
     updates.highest_rate = max(updates.highest_rate, rate)
-    updates.samples.append(Sample(batch.counts.batches, float(ratio), rate))
+    updates.samples.append(UpdateSample(batch.counts.batches, float(ratio), rate))
     del updates.samples[:-KEPT]

@@ -27,7 +27,7 @@ KEEP_ALIVE_S = 5
 REQUEST_DEADLINE_S = (
     10.0  # for the head of a request; uvicorn has none, and half-sent heads would use up the connections
 )
-SHUTDOWN_S = 2  # for requests under way
+SHUTDOWN_S = 2  # for requests that have begun
 
 
 class TimedProtocol(H11Protocol):

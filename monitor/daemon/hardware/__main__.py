@@ -18,7 +18,7 @@ def main() -> int:
     parser.add_argument("--period-s", type=float, default=5.0)
     period_s: float = parser.parse_args().period_s
     output = os.dup(sys.stdout.fileno())
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no line of ours
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is not a line of ours
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     try:
         for line in nvml.lines(period_s):

@@ -13,8 +13,8 @@ from monitor.daemon.hardware.reading import Gpu, HostMemory, RunHardware
 DIGITS_BITS = 10  # of a number of bytes: one in a thousand is enough to see a slope
 
 
-class Telling:
-    """Remembers what the core was told last of each run.
+class ChangeFilter:
+    """Remembers which reading of each run the core got last.
 
     `changed_s`: between two readings of a run that differ; `unchanged_s`: and that don't.
     """
@@ -51,7 +51,7 @@ def seen_of(run: str, reading: RunHardware, volumes: tuple[VolumeSeen, ...], nvm
 
 
 def _first_gpus(before: HardwareSeen, now: HardwareSeen) -> bool:
-    """What the devices had counted before the first reading is no news: it must not wait and take some in."""
+    """What the devices counted before the first reading is old: the first reading must not wait and take it in."""
     return bool(now.gpus) and not before.gpus
 
 

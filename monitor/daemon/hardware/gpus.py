@@ -43,8 +43,8 @@ class Gpus:
         wanted = chosen([gpu.device for gpu in self._known.values()], visible)
         return tuple(gpu for index, gpu in sorted(self._known.items()) if index in wanted)
 
-    def _take_one(self, told: Device) -> list[str]:
-        device, refused = checked(told)
+    def _take_one(self, reported: Device) -> list[str]:
+        device, refused = checked(reported)
         before = self._known.get(device.index, Gpu(device))
         xids = dict(before.xids)
         for xid in device.xids:

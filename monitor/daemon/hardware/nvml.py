@@ -41,7 +41,7 @@ def _handles() -> list[Any]:
 
 
 class _Asking:
-    """Asks one device; what it can't say is None, and the first error that is not usual is kept."""
+    """Asks one device; what it does not report is None, and the first error that is not usual is kept."""
 
     def __init__(self, handle: Any) -> None:
         self._handle, self.trouble = handle, ""
@@ -109,7 +109,7 @@ class _Events:
         return True
 
     def wait(self, period_s: float) -> dict[int, list[int]]:
-        """The XIDs of the next `period_s`, by device. One whose device can't be told counts for every device."""
+        """The XIDs of the next `period_s`, by device. One whose device is not known counts for every device."""
         found: dict[int, list[int]] = {}
         until_s = time.monotonic() + period_s
         for _ in range(EVENTS_MAX):

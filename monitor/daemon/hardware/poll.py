@@ -16,16 +16,16 @@ from monitor.core.model import HardwareSeen, Severity, VolumeSeen
 from monitor.core.state.run import Fleet, RunState
 from monitor.daemon.background import off_loop
 from monitor.daemon.hardware import host, volumes
-from monitor.daemon.hardware.changes import Telling, seen_of
+from monitor.daemon.hardware.changes import ChangeFilter, seen_of
 from monitor.daemon.hardware.gpus import Gpus
-from monitor.daemon.hardware.probe import GpuProbe, Pace, ProbeFailed
+from monitor.daemon.hardware.probe import GpuProbe, PollIntervals, ProbeFailed
 from monitor.daemon.hardware.reading import Device, RunHardware
 
-TOLD_MAX = 64  # different sentences in a daemon's life: what repeats every 5 s must not fill timeline and log
+SENTENCES_MAX = 64  # different sentences in a daemon's life: what repeats every 5 s must not fill timeline and log
 NO_GPU = ("cpu", "mps", "xpu", "xla", "hpu", "npu", "meta")  # devices of torch that NVML knows nothing of
 
 Asked = TypeVar("Asked")
-Told = TypeVar("Told")
+Measured = TypeVar("Measured")
 
 log = logging.getLogger("trainwarden.hardware")
 
@@ -33,23 +33,23 @@ log = logging.getLogger("trainwarden.hardware")
 class Hardware:
     """What host, volumes and GPUs say, by run. The four watches run for ever; none ever blocks the loop.
 
-    `say` gets (run, severity, text), each sentence once; `offer` the readings that the core is to know.
+    `notify` gets (run, severity, text), each sentence once; `offer` the readings that the core is to know.
     """
 
     def __init__(
         self,
         fleet: Callable[[], Fleet],
-        say: Callable[[str, str, str], None],
+        notify: Callable[[str, str, str], None],
         offer: Callable[[HardwareSeen], None],
-        pace: Pace | None = None,
+        pace: PollIntervals | None = None,
     ) -> None:
-        self._fleet, self._notify, self._offer, self._pace = fleet, say, offer, pace or Pace()
+        self._fleet, self._notify, self._offer, self._pace = fleet, notify, offer, pace or PollIntervals()
         self._probe, self._gpus = GpuProbe(self._pace), Gpus()
         self._hosts: dict[str, host.RunHost] = {}
         self._volumes: dict[str, tuple[VolumeSeen, ...]] = {}
         self._up, self._why_down = False, ""
-        self._told: set[str] = set()
-        self._telling = Telling(self._pace.changed_s, self._pace.unchanged_s)
+        self._notified: set[str] = set()
+        self._changes = ChangeFilter(self._pace.changed_s, self._pace.unchanged_s)
 
     def readings(self) -> dict[str, RunHardware]:
         """Of every live run that something is known of."""
@@ -69,14 +69,14 @@ class Hardware:
             self._volumes = await self._free(asked) if asked else {}
             await asyncio.sleep(self._pace.period_s if asked else self._pace.look_s)
 
-    async def tell_core(self) -> None:
+    async def feed_core(self) -> None:
         """Offer each live run's reading when it is due."""
         while True:
             live = {name: run for name, run in self._fleet().runs.items() if run.alive}
-            self._telling.keep(set(live))
+            self._changes.keep(set(live))
             for name, run in live.items():
                 seen = seen_of(name, self._reading(name, run), self._volumes.get(name, ()), self._why_down)
-                if self._telling.due(seen, time.monotonic()):
+                if self._changes.due(seen, time.monotonic()):
                     self._offer(seen)
             await asyncio.sleep(self._pace.look_s)
 
@@ -95,7 +95,7 @@ class Hardware:
             self._why_down = str(error)
             if isinstance(error, ProbeFailed) and error.absent:
                 rest_s = self._pace.absent_s
-            self._tell(f"no GPU is watched: {error}; looking again every {rest_s:g} s")
+            self._notify_once(f"no GPU is watched: {error}; looking again every {rest_s:g} s")
         finally:
             self._up = False
             self._gpus.blank()
@@ -108,24 +108,24 @@ class Hardware:
         return await self._measured("a volume", volumes.measure, folders, self._volumes.clear)
 
     async def _measured(
-        self, what: str, measure: Callable[[Asked], dict[str, Told]], asked: Asked, forget: Callable[[], None]
-    ) -> dict[str, Told]:
+        self, what: str, measure: Callable[[Asked], dict[str, Measured]], asked: Asked, forget: Callable[[], None]
+    ) -> dict[str, Measured]:
         """What is read however long it takes, so that there is one reader; past the deadline nothing shows as known."""
         reading = asyncio.ensure_future(off_loop(measure, asked))
         await asyncio.wait({reading}, timeout=self._pace.deadline_s)
         if not reading.done():
             forget()
-            self._tell(f"{what} did not answer for {self._pace.deadline_s:g} s; what it holds is not known")
+            self._notify_once(f"{what} did not answer for {self._pace.deadline_s:g} s; what it holds is not known")
         try:
             return await reading
         except OSError as error:
-            self._tell(f"{what} can't be read: {error}")
+            self._notify_once(f"{what} can't be read: {error}")
             return {}
 
     def _hear(self, devices: tuple[Device, ...]) -> bool:
         self._up, self._why_down = True, ""
         for text in self._gpus.take(devices):
-            self._tell(text)
+            self._notify_once(text)
         return self._wanted()
 
     def _wanted(self) -> bool:
@@ -139,10 +139,10 @@ class Hardware:
         # Before its environment was read, another training's devices would show as its own.
         return RunHardware(memory, self._gpus.of(known.visible) if known else (), self._up)
 
-    def _tell(self, text: str) -> None:
-        if text not in self._told and len(self._told) < TOLD_MAX:
+    def _notify_once(self, text: str) -> None:
+        if text not in self._notified and len(self._notified) < SENTENCES_MAX:
             log.warning("%s", text)
-            self._told.add(text)
+            self._notified.add(text)
             self._notify("", Severity.WARNING, text)
 
 
@@ -151,7 +151,7 @@ def _pid(run: RunState) -> int:
 
 
 def _uses_gpu(run: RunState) -> bool:
-    """The hooks tell a CUDA device by its own name ("NVIDIA H100 80GB HBM3"), and others by torch's."""
+    """The hooks report a CUDA device by its own name ("NVIDIA H100 80GB HBM3"), and others by torch's."""
     device = run.training.started.device if run.training.started else ""
     return run.alive and bool(device) and not device.startswith(NO_GPU)
 

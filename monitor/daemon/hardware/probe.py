@@ -17,11 +17,11 @@ LINE_BYTES_MAX = 256 * 1024  # 64 devices need a tenth of it
 ENDING_S = 2.0  # for SIGTERM, and then for SIGKILL, to end the child
 
 
-class Pace(msgspec.Struct, frozen=True, kw_only=True):
+class PollIntervals(msgspec.Struct, frozen=True, kw_only=True):
     """How often, in seconds."""
 
     period_s: float = 5.0  # between two readings
-    deadline_s: float = 15.0  # a child that said nothing for this long hangs
+    deadline_s: float = 15.0  # a child that printed nothing for this long hangs
     restart_s: float = 60.0  # between two starts at least
     absent_s: float = 900.0  # before looking again for a library that is not there
     look_s: float = 1.0  # between two looks whether any run needs it
@@ -40,7 +40,7 @@ class ProbeFailed(Exception):
 class GpuProbe:
     """At most one child. Making the object starts nothing."""
 
-    def __init__(self, pace: Pace) -> None:
+    def __init__(self, pace: PollIntervals) -> None:
         self._pace = pace
         self._command = _trainwarden.child_command("monitor.daemon.hardware", "--period-s", str(pace.period_s))
         self._process: Process | None = None

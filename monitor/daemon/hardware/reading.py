@@ -1,4 +1,4 @@
-"""What was read of host and GPUs, and what of it can be believed. Pure."""
+"""What was read of host and GPUs, and which values are plausible. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 
 import msgspec
 
-DEVICES_MAX = 64  # no host has more; an NVML that lists more is not believed
+DEVICES_MAX = 64  # no host has more; an NVML that lists more is refused
 XID_MAX = 999
 XIDS_KEPT = 32  # different ones of a device, as labels; about 170 are defined
 LIMITS = {
@@ -22,7 +22,7 @@ LIMITS = {
     "slowdown_celsius": (40, 150),
     "power_limit_milliwatts": (1, 5_000_000),
 }
-# Bits of NVML's clocks event reasons that slow a training; idling and clocks set by somebody are no fault.
+# Bits of NVML's clocks event reasons that slow a training; idling and clocks set by somebody are not faults.
 THROTTLE_REASONS = {
     "sw_power_cap": 0x4,  # usual at full load
     "hw_slowdown": 0x8,
@@ -33,7 +33,7 @@ THROTTLE_REASONS = {
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
-    """One GPU as NVML tells it. None: it does not say."""
+    """One GPU as NVML reports it. None: it does not report this."""
 
     index: int  # by PCI bus, as nvidia-smi counts
     uuid: str = ""
@@ -84,11 +84,11 @@ class Gpu(msgspec.Struct, frozen=True):
     device: Device
     refused: int = 0  # values outside the limits
     xids: dict[int, int] = {}  # times seen, by number
-    listed: bool = True  # False: NVML does not tell of it now
+    listed: bool = True  # False: NVML does not list it now
 
 
 class RunHardware(msgspec.Struct, frozen=True):
-    """What there is to show for one run. `nvml_up` is None where the run uses no GPU that NVML could tell of."""
+    """What there is to show for one run. `nvml_up` is None where the run uses no GPU that NVML knows."""
 
     host: HostMemory | None = None
     gpus: tuple[Gpu, ...] = ()
@@ -109,17 +109,17 @@ def checked(device: Device) -> tuple[Device, tuple[str, ...]]:
 
 
 def chosen(devices: Collection[Device], visible: Iterable[Visible]) -> set[int]:
-    """The indexes of those that a training may use: all, where nothing says which or it can't be told."""
+    """The indexes of those that a training may use: all, where nothing says which."""
     everything = {device.index for device in devices}
     found: set[int] = set()
-    told = False
+    limited = False
     for one in visible:
-        told = True
+        limited = True
         named = _named(devices, one)
         if named is None:
             return everything
         found |= named
-    return found if told else everything
+    return found if limited else everything
 
 
 def _named(devices: Collection[Device], visible: Visible) -> set[int] | None:

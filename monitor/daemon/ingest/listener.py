@@ -28,7 +28,7 @@ OUTGOING_MAX = 10_000  # messages on their way down: acks and orders of every ra
 ROUTES_MAX = 4096
 REFUSED_EVERY_S = 1.0
 UNKNOWN_FOR_S = 0.5  # a run that could not be opened is looked up again after this; hooks repeat events each second
-REFUSALS_MAX = 100  # (run, reason) pairs counted apart within one second, told once each, and looked up at most
+REFUSALS_MAX = 100  # (run, reason) pairs counted apart within one second, logged once each, and looked up at most
 REASON_MAX = 300  # characters
 
 log = logging.getLogger("trainwarden.ingest")
@@ -44,7 +44,7 @@ class Listener:
         self._outgoing: asyncio.Queue[tuple[bytes, Downlink]] = asyncio.Queue(OUTGOING_MAX)
         self._refused: Counter[tuple[str, str]] = Counter()
         self._unknown_until: dict[str, float] = {}
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
         self.undelivered = 0  # downlinks without a peer; orders are asked for again
 
     def __enter__(self) -> Self:
@@ -78,7 +78,7 @@ class Listener:
 
     async def _receive(self) -> None:
         while True:
-            await asyncio.sleep(0)  # a flood is always ready to be received: let the others have their turn
+            await asyncio.sleep(0)  # a flood is always ready to be received: let the other tasks run
             await self._pipeline.room()
             parts = await self._socket.recv_multipart(copy=False)
             try:
@@ -128,7 +128,7 @@ class Listener:
         self._unknown_until[run] = now_s + UNKNOWN_FOR_S
         if run_folder(run).spec.exists():
             opened, policy = run_registration.announced(run)
-            self._receivers.learn_or_tell(run, policy)
+            self._receivers.learn_or_log(run, policy)
         else:
             watched = run_registration.observed(frame, now_s)
             if watched is None:
@@ -184,16 +184,16 @@ class Listener:
             counts: Counter[str] = Counter()
             for (run, reason), count in refused.items():
                 counts[run] += count
-                self._tell_once(run, count, reason)
+                self._log_once(run, count, reason)
             for run, count in counts.items():
                 if run:
                     reason = next(reason for known, reason in refused if known == run)
                     self._pipeline.offer(FramesRefused(run, count, reason))
 
-    def _tell_once(self, run: str, count: int, reason: str) -> None:
+    def _log_once(self, run: str, count: int, reason: str) -> None:
         key = f"{run}: {reason}"
-        if key not in self._told and len(self._told) < REFUSALS_MAX:
-            self._told.add(key)
+        if key not in self._logged and len(self._logged) < REFUSALS_MAX:
+            self._logged.add(key)
             log.warning("%d frames of %s refused: %s", count, f"run {run}" if run else "nobody we know", reason)
 
 
@@ -202,6 +202,6 @@ def _is_ours(frame: zmq.Frame) -> bool:
     try:
         address = str(frame.get("Peer-Address"))
     except zmq.ZMQError:
-        return True  # this libzmq can't tell; the socket lies in a folder that only we may enter
+        return True  # this libzmq does not report it; the socket lies in a folder that only we may enter
     fields = address.split(":")
     return len(fields) != 4 or fields[1] == str(os.geteuid())

@@ -1,4 +1,4 @@
-"""The state of every run as Prometheus metrics. Pure: reads the fleet, keeps nothing but the timings it is told.
+"""The state of every run as Prometheus metrics. Pure: reads the fleet, keeps nothing but the timings it gets.
 
 The names, types and labels are public: dashboards and alert rules build on them. Counters come from the ledger, so they
 never go back when a trainer or the daemon starts again. A value that is not known has no series.

@@ -6,10 +6,10 @@ from monitor.core.policy.settings import Policy
 from monitor.core.state.journal import Journal
 from monitor.recorded.backtest import imported, own_runs
 from monitor.recorded.backtest.replay import replay
-from monitor.recorded.backtest.result import LEVELS, Decision, Fired, Result, Totals, Unread, totals
+from monitor.recorded.backtest.result import LEVELS, BacktestTotals, Fired, IncidentDecision, Result, Unread, totals
 from monitor.recorded.importers.imported_run import ImportedRun, Recording
 
-__all__ = ["LEVELS", "Decision", "Fired", "Result", "Totals", "Unread", "backtest", "totals"]
+__all__ = ["LEVELS", "BacktestTotals", "Fired", "IncidentDecision", "Result", "Unread", "backtest", "totals"]
 
 
 def backtest(run: ImportedRun | Recording | Journal, policy: Policy) -> Result:

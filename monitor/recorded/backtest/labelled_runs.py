@@ -1,4 +1,4 @@
-"""Runs whose outcome is known, and how well the core judged them: recall, delay, false alarms. Pure."""
+"""Runs whose outcome is known, and how well the core assessed them: recall, delay, false alarms. Pure."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def read_labels(text: str, name: str) -> list[Label]:
     """The rows of a CSV with the columns path (or file, which wins) and label, and perhaps onset and group (or repo).
 
     Raises:
-        LabelsError: a column is missing, or an onset is no row number.
+        LabelsError: a column is missing, or an onset is not a row number.
     """
     lines = csv.DictReader(io.StringIO(text, newline=""))
     names = [column or "" for column in lines.fieldnames or ()]
@@ -73,7 +73,7 @@ def _onset(text: str | None, where: str) -> int | None:
         raise LabelsError(f"{where}: onset {text!r} is not a row; write a whole number from 0, or nothing") from None
 
 
-class Share(msgspec.Struct, frozen=True):
+class LabelTotals(msgspec.Struct, frozen=True):
     """The runs of one label."""
 
     label: str
@@ -90,7 +90,7 @@ class Share(msgspec.Struct, frozen=True):
 class Score(msgspec.Struct, frozen=True):
     """All labelled runs."""
 
-    shares: list[Share]  # by label, the healthy first
+    shares: list[LabelTotals]  # by label, the healthy first
     bad: int  # runs
     bad_warned: int
     healthy_rows: int
@@ -102,15 +102,15 @@ class Score(msgspec.Struct, frozen=True):
         """The share of the bad runs with a warning or worse; NaN where there is none."""
         return self.bad_warned / self.bad if self.bad else math.nan
 
-    def healthy(self) -> Share:
+    def healthy(self) -> LabelTotals:
         """The healthy runs."""
-        return next((s for s in self.shares if s.label == HEALTHY), Share(HEALTHY, 0, 0, 0, 0))
+        return next((s for s in self.shares if s.label == HEALTHY), LabelTotals(HEALTHY, 0, 0, 0, 0))
 
 
-def score(judged: Iterable[tuple[Label, Result]]) -> Score:
-    """How well the core judged labelled runs."""
+def score(results: Iterable[tuple[Label, Result]]) -> Score:
+    """How well the core assessed labelled runs."""
     by_label: dict[str, list[tuple[Label, Result]]] = {}
-    for one in judged:
+    for one in results:
         by_label.setdefault(one[0].label, []).append(one)
     names = sorted(by_label, key=lambda name: (name != HEALTHY, name))
     shares = [_share(name, by_label[name]) for name in names]
@@ -142,9 +142,9 @@ def delay_rows(label: Label, result: Result) -> int | None:
     return min(after) - onset if after else None
 
 
-def _share(name: str, group: list[tuple[Label, Result]]) -> Share:
+def _share(name: str, group: list[tuple[Label, Result]]) -> LabelTotals:
     delays = sorted(delay for one in group if (delay := delay_rows(*one)) is not None)
-    return Share(
+    return LabelTotals(
         label=name,
         runs=len(group),
         rows=sum(result.rows for _, result in group),
@@ -158,7 +158,7 @@ def _share(name: str, group: list[tuple[Label, Result]]) -> Share:
 
 
 def wrong(label: Label, result: Result, least: Severity) -> str:
-    """What is wrong with the judgement of a labelled run, as a sentence; empty: nothing.
+    """What is wrong with the result of a labelled run, as a sentence; empty: nothing.
 
     A healthy run is wrong where anything of `least` or worse fired, a bad one where no warning fired.
     """

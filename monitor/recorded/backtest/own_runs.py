@@ -26,15 +26,15 @@ from trainer_hooks.wire.runfolder import RunOutcome, RunSpec
 
 RUN = "stream"
 TICK_S = 1.0
-TICKS_MAX = 4000  # of one silence: what a longer one shows is no finer
+TICKS_MAX = 4000  # of one silence: a longer one needs no finer steps
 DAMAGE = int(Nonfinite.PARAMETER | Nonfinite.BUFFER)
 
 
 def source_of(recording: Recording, policy: Policy) -> Source:
     """A stream, ready to be fed."""
     source = Source(recording.path, recording.kind, "batch", RunDriver(RUN), truncated=recording.stream.truncated)
-    judged = without(policy, "checkpoint_verdict", "checkpoint_retention")
-    source.steps = _steps(recording.stream, judged, source.answers)
+    replayed = without(policy, "checkpoint_verdict", "checkpoint_retention")
+    source.steps = _steps(recording.stream, replayed, source.answers)
     return source
 
 

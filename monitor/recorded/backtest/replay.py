@@ -15,7 +15,7 @@ from monitor.core.model import ActionKind, ExamineCheckpoint, Finding, Incident,
 from monitor.core.policy.choose import Action, choose
 from monitor.core.policy.settings import Policy
 from monitor.core.state.run import RunState
-from monitor.recorded.backtest.result import LEVELS, Decision, Fired, Result
+from monitor.recorded.backtest.result import LEVELS, Fired, IncidentDecision, Result
 from monitor.recorded.importers.imported_run import Row
 from trainer_hooks.wire.messages import BatchEnded, Event
 
@@ -138,10 +138,10 @@ class _Replay:
         """The row of a position; the first of the recording for a position before any row."""
         return self.by_count.get((at.generation, at.count)) or (self.rows[0] if self.rows else BEFORE)
 
-    def _decision(self, row: Row, incident: Incident, action: Action) -> Decision:
+    def _decision(self, row: Row, incident: Incident, action: Action) -> IncidentDecision:
         target = action.checkpoint if action.kind is ActionKind.ROLLBACK else None
         saved = self.by_count.get((target.generation, target.count)) if target else None
-        return Decision(
+        return IncidentDecision(
             row.index,
             row.step,
             action.kind,

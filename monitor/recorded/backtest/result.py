@@ -24,7 +24,7 @@ class Fired(msgspec.Struct, frozen=True):
     summary: str  # the evidence in one sentence
 
 
-class Decision(msgspec.Struct, frozen=True):
+class IncidentDecision(msgspec.Struct, frozen=True):
     """What the policy would have done when an incident opened, and what that costs or saves."""
 
     row: int
@@ -46,7 +46,7 @@ class Result(msgspec.Struct, frozen=True):
     generations: int
     nonfinite_rows: int
     fired: list[Fired]
-    decisions: list[Decision]
+    decisions: list[IncidentDecision]
     truncated: str
     defects: int = 0  # inputs that raised in the core, and detectors that were switched off: our own faults
 
@@ -63,7 +63,7 @@ class Unread(msgspec.Struct, frozen=True):
     text: str  # a sentence with the path, what is wrong, and the remedy
 
 
-class Totals(msgspec.Struct, frozen=True):
+class BacktestTotals(msgspec.Struct, frozen=True):
     """Over all runs. An alarm is a warning or worse."""
 
     runs: int
@@ -76,14 +76,14 @@ class Totals(msgspec.Struct, frozen=True):
     critical_per_million_rows: float
 
 
-def totals(results: Iterable[Result]) -> Totals:
+def totals(results: Iterable[Result]) -> BacktestTotals:
     """Sums over runs."""
     results = list(results)
     rows = sum(result.rows for result in results)
     alarms = sum(f.severity is not Severity.INFO for result in results for f in result.fired)
     critical = sum(f.severity is Severity.CRITICAL for result in results for f in result.fired)
     million = max(rows, 1) / 1e6
-    return Totals(
+    return BacktestTotals(
         runs=len(results),
         rows=rows,
         runs_warned=sum(r.worst in (Severity.WARNING, Severity.CRITICAL) for r in results),

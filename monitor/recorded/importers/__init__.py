@@ -84,7 +84,7 @@ def _refuse_too_long(data: bytes, name: str) -> None:
 
 
 def read_log(data: bytes, name: str, mapping: Mapping[str, Role] | None = None) -> ImportedRun:
-    """The run that the bytes of a log tell of.
+    """The run that a log's bytes describe.
 
     Args:
         data: the whole file.

@@ -13,12 +13,12 @@ from monitor.recorded.importers.row_builder import Columns, Follower
 PARTS_MAX = 64
 NAME_OF_COLUMN = {"tensorboard": "tag", "jsonl": "key", "json_history": "key", "wandb_history": "key"}  # else "column"
 NAMES_SHOWN = 12
-SPEAKING = frozenset({Role.GRAD_NORM, Role.LOSS_SCALE})  # what only a training step tells, beside its loss
+SPEAKING = frozenset({Role.GRAD_NORM, Role.LOSS_SCALE})  # what only a training step reports, beside its loss
 ONE_ROW_AN_EPOCH = 0.9  # of the rows begin an epoch: a script that logs by epochs may repeat its last
 
 
 def assemble(log: Log, kind: str, path: str, mapping: Mapping[str, Role] | None = None) -> ImportedRun:
-    """The run that a parsed file tells of.
+    """The run that a parsed file describes.
 
     Args:
         log: what the importer read.

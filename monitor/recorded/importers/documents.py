@@ -9,8 +9,8 @@ import msgspec
 
 from monitor.recorded.importers.imported_run import Sample
 
-WORDS = {"nan": float("nan"), "inf": float("inf"), "infinity": float("inf"), "-inf": float("-inf")}
-WORDS["-infinity"] = WORDS["-inf"]
+NONFINITE_NUMBERS = {"nan": float("nan"), "inf": float("inf"), "infinity": float("inf"), "-inf": float("-inf")}
+NONFINITE_NUMBERS["-infinity"] = NONFINITE_NUMBERS["-inf"]
 DEPTH_MAX = 4
 
 
@@ -25,7 +25,7 @@ def parsed(text: bytes | str) -> Any:
 def lines_of(data: bytes) -> tuple[list[tuple[int, dict[str, Any]]], str]:
     """Every JSON object of a file of one an line with its line number, and why the last was left out (empty: not).
 
-    Lines that are no JSON object are passed over: loggers print between them.
+    Lines that are not JSON objects are passed over: loggers print between them.
     """
     found: list[tuple[int, dict[str, Any]]] = []
     wrong, last = 0, 0
@@ -65,8 +65,8 @@ def flat(value: dict[str, Any], prefix: str = "", depth: int = 0) -> dict[str, f
             continue
         if isinstance(item, (int, float)) and not isinstance(item, bool):
             values[prefix + key] = _float(item)
-        elif isinstance(item, str) and item.lower() in WORDS:
-            values[prefix + key] = WORDS[item.lower()]
+        elif isinstance(item, str) and item.lower() in NONFINITE_NUMBERS:
+            values[prefix + key] = NONFINITE_NUMBERS[item.lower()]
         elif isinstance(item, dict) and depth < DEPTH_MAX:
             values.update(flat(item, f"{prefix}{key}/", depth + 1))
     return values

@@ -11,7 +11,7 @@ Sample = tuple[int, dict[str, float]]  # line or item in the file (from 1), and 
 
 
 class UnreadableLog(Exception):
-    """A file is no log that can be read. Says which file, why, and what to do; the other files still count."""
+    """A file is not a log that can be read. Says which file, why, and what to do; the other files still count."""
 
     def __init__(self, name: str, why: str) -> None:
         super().__init__(f"{name}: {why}")
@@ -43,14 +43,14 @@ class Log(msgspec.Struct, frozen=True):
     """A parsed file: its samples in file order, and what its importer knows about it for sure."""
 
     samples: list[Sample]
-    roles: dict[str, Role] = {}  # columns whose meaning this kind fixes; the others are judged by their names
-    granularity: str = ""  # "batch" or "epoch"; empty: to be told from the columns
+    roles: dict[str, Role] = {}  # columns whose meaning this kind fixes; the others are known by their names
+    granularity: str = ""  # "batch" or "epoch"; empty: the columns show which
     truncated: str = ""  # why the end of the file could not be read; empty: all of it was
     memory_unit_bytes: float = 1024.0 * 1024.0  # most loggers print MB
 
 
 class LogEvent(msgspec.Struct, frozen=True):
-    """Something that a log shows beside its numbers: said, never an alarm; the core judges the rows themselves."""
+    """Something that a log shows beside its numbers. It is reported, never an alarm; the core assesses the rows."""
 
     kind: str  # "not finite", "loss vanished", "loss masked", "restart"
     text: str

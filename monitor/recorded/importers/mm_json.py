@@ -17,7 +17,7 @@ def _openmmlab(head: bytes, _: str) -> bool:
 
 @register("mm_json", rank=20, recognises=_openmmlab)
 def mm_json(data: bytes, _: str) -> Log:
-    """A row is a mean over the logging interval. `mode` tells validation; mmengine tells it by having no `loss`."""
+    """A row is a mean over the logging interval. `mode` marks a validation; in mmengine its row has no `loss`."""
     objects, truncated = lines_of(data)
     samples = []
     for line, value in objects:

@@ -1,6 +1,6 @@
 """Follows the samples of a log in order: which are training steps, what is not finite or vanished, where it restarts.
 
-Pure. Each sample is judged from those before it, as a daemon that watched the run would have had to.
+Pure. Each sample is assessed by those before it, as a daemon that watched the run would have done.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import msgspec
 from monitor.recorded.importers.imported_run import LogEvent, Row
 from trainer_hooks.wire.messages import Nonfinite
 
-SPELL_ROWS = 50  # as many finite rows in between make another streak of non-finite ones, which is told again
-WHOLE_MAX = 2.0**53  # beyond it a float is no step, epoch or size
+STREAK_ROWS = 50  # as many finite rows in between make another streak of non-finite ones, which is reported again
+WHOLE_MAX = 2.0**53  # beyond it a float is not a step, epoch or size
 LOSS, GRADIENT = int(Nonfinite.LOSS), int(Nonfinite.GRADIENT)  # as numbers: an enum is ten times slower to combine
 
 VANISHED = LogEvent("loss vanished", "the loss is missing where every row before had one")
@@ -30,7 +30,7 @@ class Columns:
     parts: tuple[str, ...]
     rates: tuple[str, ...]
     metrics: frozenset[str]
-    speaking: frozenset[str]  # what only a training step tells, beside its loss
+    speaking: frozenset[str]  # what only a training step reports, beside its loss
     step: str  # the columns that there is at most one of; empty: none
     epoch: str
     grad_norm: str
@@ -56,20 +56,20 @@ class Follower:
     _batch: int = 0
     _before: Mapping[str, float] = field(default_factory=dict)  # the training row before
     _grad_bad: bool = False
-    _bad_index: int = -SPELL_ROWS  # the last row that was not finite
+    _bad_index: int = -STREAK_ROWS  # the last row that was not finite
 
     def take(self, line: int, values: dict[str, float]) -> None:
         """One sample: a training row, a validation, both, or neither."""
         columns = self.columns
-        told = columns.metrics and columns.metrics.intersection(values)
+        metrics = columns.metrics and columns.metrics.intersection(values)
         loss, parts = self._loss(values)
-        vanished = loss is None and not told and self._vanished(values)
+        vanished = loss is None and not metrics and self._vanished(values)
         if loss is not None or vanished:
             self._train(line, values, math.nan if vanished else loss, parts, vanished=vanished)
             if columns.speaking and not vanished:
                 self._before = values
-        if told and self.rows:
-            self._validated({name: values[name] for name in values if name in told})
+        if metrics and self.rows:
+            self._validated({name: values[name] for name in values if name in metrics})
 
     def end_epoch(self) -> None:
         """Mark the last row as its epoch's last."""
@@ -104,7 +104,7 @@ class Follower:
         if not columns.grad_measured and loss is not None and loss != 0.0 and math.isfinite(loss):
             grad = None
         nonfinite, overflow = self._bits(loss, parts, grad)
-        trouble = self._told(nonfinite, parts, loss, vanished=vanished) if nonfinite and not overflow else ()
+        trouble = self._log_events(nonfinite, parts, loss, vanished=vanished) if nonfinite and not overflow else ()
         memory, step = get(columns.memory), _whole(get(columns.step))
         step = index if step is None else step
         rates = tuple([values[name] for name in columns.rates if name in values])
@@ -153,11 +153,11 @@ class Follower:
         self._grad_bad = grad_bad
         return bits, overflow
 
-    def _told(
+    def _log_events(
         self, nonfinite: int, parts: tuple[float, ...], loss: float | None, *, vanished: bool
     ) -> tuple[LogEvent, ...]:
-        """What the first row of a streak of non-finite ones tells, with the names of the components."""
-        known = len(self.rows) - self._bad_index < SPELL_ROWS
+        """What the first row of a streak of non-finite ones shows, with the names of the components."""
+        known = len(self.rows) - self._bad_index < STREAK_ROWS
         self._bad_index = len(self.rows)
         if known:
             return ()
@@ -186,6 +186,6 @@ def _number(value: float | None) -> float | None:
 
 
 def _whole(value: float | None) -> int | None:
-    """The integer part; None for what is no number of a reasonable size."""
+    """The integer part; None for what is not a number of a reasonable size."""
     found = _number(value)
     return None if found is None else int(found)

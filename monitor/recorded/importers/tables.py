@@ -74,6 +74,6 @@ def _numbers_among_words(names: list[str], cells: list[str]) -> dict[str, float]
         if cell and name and not cell.isspace():
             try:
                 values[name] = float(cell)
-            except ValueError:  # a word: no number, and nothing to judge
+            except ValueError:  # a word, and not a number
                 continue
     return values

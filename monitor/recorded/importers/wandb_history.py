@@ -6,11 +6,11 @@ from monitor.recorded.importers import register
 from monitor.recorded.importers.documents import first_object, flat, lines_of
 from monitor.recorded.importers.imported_run import Log
 
-MARKS = frozenset({"_step", "_kind", "_timestamp"})
+ROW_KEYS = frozenset({"_step", "_kind", "_timestamp"})
 
 
 def _wandb(head: bytes, _: str) -> bool:
-    return bool(MARKS & first_object(head, MARKS).keys())
+    return bool(ROW_KEYS & first_object(head, ROW_KEYS).keys())
 
 
 @register("wandb_history", rank=10, recognises=_wandb)

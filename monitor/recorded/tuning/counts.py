@@ -12,21 +12,21 @@ from monitor.recorded.backtest.labelled_runs import HEALTHY, Label, delay_rows, 
 from monitor.recorded.backtest.result import Result
 
 
-class Seen(msgspec.Struct, frozen=True):
+class RunAlarms(msgspec.Struct, frozen=True):
     """The alarms of one run."""
 
     warned: bool  # a warning or worse fired
     critical: bool  # a critical one did
     delay_rows: int | None = None  # from the onset to the first alarm at or after it
 
-    def __or__(self, other: Seen) -> Seen:
+    def __or__(self, other: RunAlarms) -> RunAlarms:
         """The alarms of both sets of detectors together."""
         delays = [seen.delay_rows for seen in (self, other) if seen.delay_rows is not None]
-        return Seen(self.warned or other.warned, self.critical or other.critical, min(delays, default=None))
+        return RunAlarms(self.warned or other.warned, self.critical or other.critical, min(delays, default=None))
 
 
 class Aim(msgspec.Struct, frozen=True):
-    """What is looked for: the most bad runs warned of, with at most these shares of false alarms on healthy ones."""
+    """The aim: the most bad runs with a warning, with at most these shares of false alarms on healthy ones."""
 
     healthy_warned: float  # share
     healthy_critical: float
@@ -62,12 +62,12 @@ class Counted(msgspec.Struct, frozen=True):
         return (-excess, self.bad_warned, -self.healthy_critical, -self.healthy_warned, -delay)
 
 
-def seen_of(label: Label, result: Result) -> Seen:
+def seen_of(label: Label, result: Result) -> RunAlarms:
     """The alarms of a labelled run in a backtest."""
-    return Seen(warned(result), result.worst is Severity.CRITICAL, delay_rows(label, result))
+    return RunAlarms(warned(result), result.worst is Severity.CRITICAL, delay_rows(label, result))
 
 
-def counted(labels: Mapping[str, Label], seen: Mapping[str, Seen], runs: Iterable[str]) -> Counted:
+def counted(labels: Mapping[str, Label], seen: Mapping[str, RunAlarms], runs: Iterable[str]) -> Counted:
     """The counts over some of the runs; those that are neither healthy nor bad count for nothing."""
     pairs = [(labels[run], seen[run]) for run in runs if run in seen]
     bad = [one for label, one in pairs if label.bad]

@@ -13,7 +13,7 @@ WIDTH, HEIGHT, MARGIN = 640, 400, 56
 INNER, UPPER = WIDTH - 2 * MARGIN, HEIGHT - 2 * MARGIN
 TRIED, HELD_OUT, BASE, CHOSEN = "·", "o", "+", "●"
 COLOURS = {TRIED: "#b8b8b8", HELD_OUT: "#c05621", BASE: "#4a5568", CHOSEN: "#2b6cb0"}
-WORDS = {
+LEGEND = {
     TRIED: "a point that was tried",
     HELD_OUT: "held out: chosen without the runs that judge it",
     BASE: "the policy the search began with",
@@ -41,11 +41,11 @@ def text_picture(tuned: Tuned) -> list[str]:
     heads = {0: "100 %", LINES // 2: "recall", LINES - 1: "  0 %"}
     lines = [f"{heads.get(n, ''):>7} |{''.join(cells)}" for n, cells in enumerate(grid)]
     foot = f"0 %{'healthy runs with a false alarm':^{COLUMNS - 9}}{right:.1%}"
-    return [*lines, " " * 8 + "+" + "-" * COLUMNS, " " * 9 + foot, *_legend(f"{mark} " for mark in WORDS)]
+    return [*lines, " " * 8 + "+" + "-" * COLUMNS, " " * 9 + foot, *_legend(f"{mark} " for mark in LEGEND)]
 
 
 def _legend(signs: Iterable[str]) -> list[str]:
-    return [" " * 9 + sign + word for sign, word in zip(signs, WORDS.values(), strict=True)]
+    return [" " * 9 + sign + word for sign, word in zip(signs, LEGEND.values(), strict=True)]
 
 
 def _right(drawn: Iterable[Mark]) -> float:
@@ -77,6 +77,6 @@ def _draw_axes(root: Element, right: float) -> None:
 
 
 def _draw_legend(root: Element) -> None:
-    for n, (mark, words) in enumerate(WORDS.items()):
+    for n, (mark, label) in enumerate(LEGEND.items()):
         circle(root, MARGIN + 12, HEIGHT - MARGIN - 64 + 16 * n, 4, fill=COLOURS[mark])
-        text(root, words, MARGIN + 22, HEIGHT - MARGIN - 60 + 16 * n, "start")
+        text(root, label, MARGIN + 22, HEIGHT - MARGIN - 60 + 16 * n, "start")

@@ -1,7 +1,7 @@
 """Coordinate search over the parameters, and what it is worth on runs that the search did not see. Pure.
 
 Every fold of the groups is held out once: the search is done again without it, from the start, and what it chooses is
-judged on the fold. So each run is judged by a point that was chosen without it and without the runs of its group.
+assessed on the fold. So each run is assessed with a point that was chosen without it and without the runs of its group.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from monitor.recorded.backtest.labelled_runs import Label
-from monitor.recorded.tuning.counts import Aim, Counted, Seen, counted
+from monitor.recorded.tuning.counts import Aim, Counted, RunAlarms, counted
 from monitor.recorded.tuning.search_space import Parameter, Point
 
 PASSES_MAX = 3  # over all parameters
-BOUNDS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)  # shares of healthy runs warned of, of the trade-off curve
+BOUNDS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)  # shares of healthy runs with a warning, of the trade-off curve
 
-Evaluate = Callable[[Point], Mapping[str, Seen]]
+Evaluate = Callable[[Point], Mapping[str, RunAlarms]]
 
 
 class OnCurve(msgspec.Struct, frozen=True):
-    """The best point within one bound of healthy runs warned of."""
+    """The best point within one bound of healthy runs with a warning."""
 
     bound: float
     point: Point  # chosen on all runs
     all_runs: Counted
-    held_out: Counted  # each run judged by the point that was chosen without its fold
+    held_out: Counted  # each run assessed with the point that was chosen without its fold
 
 
 class Tuned(msgspec.Struct, frozen=True):
@@ -52,10 +52,10 @@ class Evaluator:
 
     def __init__(self, evaluate: Evaluate, points_max: int) -> None:
         self._evaluate, self._points_max = evaluate, points_max
-        self.known: dict[Point, Mapping[str, Seen]] = {}
+        self.known: dict[Point, Mapping[str, RunAlarms]] = {}
         self.spent = False
 
-    def seen(self, point: Point) -> Mapping[str, Seen] | None:
+    def seen(self, point: Point) -> Mapping[str, RunAlarms] | None:
         """What every run came to at the point; None: it may not be tried any more."""
         if point not in self.known:
             if len(self.known) >= self._points_max:
@@ -148,7 +148,7 @@ def _best(
 def _held_out(
     paths: Sequence[tuple[set[str], list[Point]]], evaluator: Evaluator, labels: Mapping[str, Label], aim: Aim
 ) -> Counted:
-    seen: dict[str, Seen] = {}
+    seen: dict[str, RunAlarms] = {}
     for part, visited in paths:
         point = _best(visited, evaluator, labels, set(labels) - part, aim)
         seen |= {run: one for run, one in evaluator.known[point].items() if run in part}

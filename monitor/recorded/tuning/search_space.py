@@ -15,7 +15,7 @@ Point = tuple[float, ...]  # a value for each parameter
 
 
 class SearchSpaceError(Exception):
-    """A parameter that there is none of, or a value that it does not take: which, and what there is."""
+    """A parameter that does not exist, or a value that it does not take: which, and what there is."""
 
 
 class Parameter(msgspec.Struct, frozen=True):
@@ -31,7 +31,7 @@ class Parameter(msgspec.Struct, frozen=True):
 
 
 def parameters_of(policy: Policy, detectors: Iterable[str]) -> list[Parameter]:
-    """Every numeric setting of the detectors. Raises SearchSpaceError for a name that is no detector's."""
+    """Every numeric setting of the detectors. Raises SearchSpaceError for a name that is not a detector's."""
     found = []
     for detector in detectors:
         settings = _settings(policy, detector)

@@ -14,13 +14,15 @@ import msgspec
 from monitor.core.model import HardwareSeen
 from monitor.core.state.run import Fleet, RunState, TrainingState
 from monitor.daemon.hardware.poll import Hardware
-from monitor.daemon.hardware.probe import Pace
+from monitor.daemon.hardware.probe import PollIntervals
 from monitor.daemon.hardware.reading import Gpu
 from tests.harness.trainer import training_started
 from trainer_hooks.wire.runfolder import RunFolder, RunSpec
 
 SOURCE = Path(__file__).with_name("stand_in.c")
-QUICK = Pace(period_s=0.1, deadline_s=4.0, restart_s=0.4, absent_s=0.4, look_s=0.02, changed_s=0.1, unchanged_s=0.5)
+QUICK = PollIntervals(
+    period_s=0.1, deadline_s=4.0, restart_s=0.4, absent_s=0.4, look_s=0.02, changed_s=0.1, unchanged_s=0.5
+)
 
 
 def build(folder: Path) -> Path:
@@ -59,7 +61,7 @@ class StandIn:
 class Watched:
     """One live run that uses a GPU, and what was told of it."""
 
-    def __init__(self, pace: Pace = QUICK, device: str = "cuda:0", pid: int = 0) -> None:
+    def __init__(self, pace: PollIntervals = QUICK, device: str = "cuda:0", pid: int = 0) -> None:
         self.timeline: list[str] = []
         self.readings: list[HardwareSeen] = []
         self.run = gpu_run(device, pid)
@@ -85,7 +87,7 @@ class Watched:
     async def watching(self) -> AsyncIterator[None]:
         """Host and GPUs are followed; left, it ends as when the daemon leaves."""
         hardware = self.hardware
-        watches = (hardware.watch_host, hardware.watch_volumes, hardware.watch_gpus, hardware.tell_core)
+        watches = (hardware.watch_host, hardware.watch_volumes, hardware.watch_gpus, hardware.feed_core)
         tasks = [asyncio.create_task(watch()) for watch in watches]
         try:
             yield

@@ -7,7 +7,7 @@ import random
 import msgspec
 import pytest
 
-from monitor.cli.status import detail_lines
+from monitor.cli.status_command import detail_lines
 from monitor.core.model import RunEnded, Severity
 from monitor.core.state.finding_log import STREAK_GAP_BATCHES, going_on
 from monitor.daemon.api.snapshots import run_summary_of

@@ -14,7 +14,7 @@ import pytest
 from monitor.core.model import Entry, HostSeen, VolumeSeen
 from monitor.core.state.run import Fleet
 from monitor.daemon.hardware import host, volumes
-from monitor.daemon.hardware.changes import Telling, seen_of
+from monitor.daemon.hardware.changes import ChangeFilter, seen_of
 from monitor.daemon.hardware.gpus import Gpus
 from monitor.daemon.hardware.poll import Hardware
 from monitor.daemon.hardware.reading import (
@@ -141,26 +141,26 @@ READING = RunHardware(HostMemory(5 * 2**30, 60 * 2**30, 64 * 2**30), (Gpu(WELL),
 
 
 def test_the_core_gets_a_reading_at_once_and_then_as_often_as_it_changes_within_bounds() -> None:
-    telling = Telling(changed_s=15.0, unchanged_s=60.0)
+    changes = ChangeFilter(changed_s=15.0, unchanged_s=60.0)
     seen = seen_of("night", READING, (), "")
     warmer = msgspec.structs.replace(seen, host=HostSeen(1, 2))
-    times = [at for at in range(200) if telling.due(seen if at < 130 else warmer, float(at))]
+    times = [at for at in range(200) if changes.due(seen if at < 130 else warmer, float(at))]
     assert times == [0, 60, 120, 135, 195]
 
 
 def test_the_first_reading_of_the_devices_does_not_wait() -> None:
     """What they counted until then is no news; an error that came while it waited would be taken for that."""
-    telling = Telling(changed_s=15.0, unchanged_s=60.0)
-    assert telling.due(seen_of("night", RunHardware(READING.host, (), nvml_up=False), (), ""), 0.0)
-    assert telling.due(seen_of("night", READING, (), ""), 1.0)
+    changes = ChangeFilter(changed_s=15.0, unchanged_s=60.0)
+    assert changes.due(seen_of("night", RunHardware(READING.host, (), nvml_up=False), (), ""), 0.0)
+    assert changes.due(seen_of("night", READING, (), ""), 1.0)
 
 
 def test_a_run_that_left_is_forgotten_and_nothing_known_is_nothing_told() -> None:
-    telling = Telling(changed_s=15.0, unchanged_s=60.0)
-    assert not telling.due(seen_of("night", RunHardware(), (), ""), 0.0)
-    assert telling.due(seen_of("night", READING, (), ""), 1.0)
-    telling.keep(set())
-    assert telling.due(seen_of("night", READING, (), ""), 2.0)
+    changes = ChangeFilter(changed_s=15.0, unchanged_s=60.0)
+    assert not changes.due(seen_of("night", RunHardware(), (), ""), 0.0)
+    assert changes.due(seen_of("night", READING, (), ""), 1.0)
+    changes.keep(set())
+    assert changes.due(seen_of("night", READING, (), ""), 2.0)
 
 
 @pytest.mark.parametrize(

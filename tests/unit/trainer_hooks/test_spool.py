@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness.records import identity
-from trainer_hooks.copying import SETTLE_S, TornError, copy_version, mark_of
+from trainer_hooks.copying import SETTLE_S, TornError, copy_version, version_of
 from trainer_hooks.spool import SPOOL_FILES, CopyRequest, Save, Spool, request_of
 from trainer_hooks.wire.messages import CheckpointSaved, Event, HookTrouble
 from trainer_hooks.wire.runfolder import Manifest, RunFolder, read
@@ -127,14 +127,14 @@ def test_a_symbolic_link_and_a_pipe_are_refused(tmp_path: Path) -> None:
     assert caught.value.errno == errno.ELOOP
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="no regular file"):
-        copy_version(tmp_path / "pipe", mark_of(tmp_path / "pipe"), tmp_path / "copy")
+        copy_version(tmp_path / "pipe", version_of(tmp_path / "pipe"), tmp_path / "copy")
 
 
 def test_a_file_replaced_by_another_of_the_same_size_is_torn(tmp_path: Path) -> None:
     source, other = tmp_path / "last.pt", tmp_path / "other.pt"
     source.write_bytes(b"epoch 3")
     other.write_bytes(b"epoch 4")
-    meant = mark_of(source)
+    meant = version_of(source)
     other.replace(source)
     with pytest.raises(TornError, match="written to before"):
         copy_version(source, meant, tmp_path / "copy")
@@ -145,7 +145,7 @@ def test_a_file_written_this_moment_is_given_time_to_show_its_next_write(tmp_pat
     """Where file times are coarse, a second write within the same tick of the clock would go unseen."""
     source = tmp_path / "last.pt"
     source.write_bytes(b"weights")
-    copy_version(source, mark_of(source), tmp_path / "copy")
+    copy_version(source, version_of(source), tmp_path / "copy")
     assert time.time() - source.stat().st_mtime >= SETTLE_S
 
 
@@ -153,7 +153,7 @@ def test_a_file_time_from_a_clock_that_is_ahead_delays_nothing_for_long(tmp_path
     source = tmp_path / "last.pt"
     source.write_bytes(b"weights")
     os.utime(source, (time.time() + 86_400, time.time() + 86_400))
-    assert copy_version(source, mark_of(source), tmp_path / "copy").size == 7
+    assert copy_version(source, version_of(source), tmp_path / "copy").size == 7
 
 
 def test_closing_and_opening_again_and_again_loses_no_request(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ A report shows every setting that `watch(settings=...)` was given. Those with on
 
 from __future__ import annotations
 
-from trainer_hooks.wire.framework import Framework, SettingNames
+from trainer_hooks.wire.framework_description import Framework, SettingNames
 
 FRAMEWORK = Framework(
     name="torch",

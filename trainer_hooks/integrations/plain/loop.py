@@ -69,7 +69,7 @@ def watch(
         settings=shown,
         epochs=epochs,
         batches_per_epoch=batches_per_epoch,
-        save_dir=os.getcwd(),  # noqa: PTH109 - a text is what is told
+        save_dir=os.getcwd(),  # noqa: PTH109 - a text is what is sent
         arguments_digest=digest_of({"argv": sys.argv, **arguments}),
         part_names=part_names,
         world_size=int(os.environ.get("WORLD_SIZE", "1")),
@@ -99,7 +99,7 @@ class Loop:
         updates: UpdateSampler,
         device: torch.device,
     ) -> None:
-        """Connect, and tell of the training."""
+        """Connect, and report the training."""
         try:
             probe = connect(TrainingName(call_site(), facts.arguments_digest))
             facts = dataclasses.replace(facts, ordinal=probe.identity.ordinal)
@@ -151,7 +151,7 @@ class Loop:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Around everything that is no training: `with loop.phase("validate"):`, or "save". It may take its time."""
+        """Around everything that is not training: `with loop.phase("validate"):`, or "save". It may take its time."""
         recorder = self._recorder
         if recorder is None:
             yield
@@ -176,7 +176,7 @@ class Loop:
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _enter(self, recorder: Recorder, phase: str) -> None:
-        recorder.ended_s = None if phase != "train" else time.monotonic()  # a pause is no batch's time
+        recorder.ended_s = None if phase != "train" else time.monotonic()  # a pause does not belong to a batch's time
         self._fail_open.run("phase", recorder.enter, phase, max(recorder.epoch, 1))
 
     def _saved(self, recorder: Recorder, path: Path, epoch: int, is_best: bool) -> None:

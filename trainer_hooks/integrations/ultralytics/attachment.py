@@ -175,7 +175,7 @@ def _wrap_train(original: Any) -> Any:
 
 
 def _launch(training: Training, original: Any, *args: Any, **options: Any) -> Any:
-    """The parent of a DDP launch: it trains nothing and tells nothing; its children learn which training they are."""
+    """The parent of a DDP launch: it trains nothing and sends nothing; its children learn which training they are."""
     described = FailOpen(lambda _: None).run("launch", describe_to_children, _process, training) or {}
     before = {name: os.environ.get(name) for name in described}
     os.environ.update(described)
@@ -190,9 +190,9 @@ def _launch(training: Training, original: Any, *args: Any, **options: Any) -> An
 
 
 def _open_session(trainer: Any, training: Training) -> Session | None:
-    """The session of a training, or None where it can't be told of: then it is trained all the same.
+    """The session of a training, or None where it can't be reported: then it is trained all the same.
 
-    Except where a plan is to be followed: settings that nobody puts in force are no cure.
+    Except where a plan is to be followed: settings that nobody puts in force cure nothing.
     """
     from ultralytics.utils import RANK  # noqa: PLC0415  never import a framework before its user does
 

@@ -1,4 +1,4 @@
-"""Tells which settings of a running training have changed since the batch before, and why if the trainer shows it."""
+"""Finds which settings of a running training have changed since the batch before, and why if the trainer shows it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from trainer_hooks.parameter_groups import RELATIVE_TOLERANCE, Reading
-from trainer_hooks.recorder.settings import Change, ChangeEvents
+from trainer_hooks.recorder.settings import ChangeEvents, SettingChange
 from trainer_hooks.wire.messages import SettingChanged
 
 _PLAIN = ("warm-up", "batch_size", "accumulate", "epochs", "image_size", "clip_norm", "mosaic")
@@ -59,7 +59,7 @@ class TrainerSettingsWatch:
                 pairs += self._rate_pairs(groups, now, None if same_epoch else _scheduled(trainer))
         reason = "plan" if planned else ""
         changes = (
-            Change(name, old, new, reason or _reason(name, warming, trainer))
+            SettingChange(name, old, new, reason or _reason(name, warming, trainer))
             for name, old, new in pairs
             if old is not None and new is not None and old != new
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainer_hooks.wire.framework import CheckpointKeys, Framework, SavedFiles, SettingNames
+from trainer_hooks.wire.framework_description import CheckpointKeys, Framework, SavedFiles, SettingNames
 
 FRAMEWORK = Framework(
     name="ultralytics",
@@ -43,7 +43,7 @@ FRAMEWORK = Framework(
         best_fitness="best_fitness",
         updates="updates",
         arguments="train_args",
-        marks=("best_fitness", "updates", "date"),
+        identifying=("best_fitness", "updates", "date"),
         records=("train_args", "train_metrics", "train_results"),
     ),
     clip_norm=10.0,  # max_norm, hard-coded in BaseTrainer.optimizer_step

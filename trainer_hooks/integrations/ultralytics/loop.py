@@ -173,7 +173,7 @@ class Loop:
     # --- after a batch -----------------------------------------------------------------------------------------------
 
     def batch_ended(self, trainer: Any) -> None:
-        """Record the batch, and put right what it did to the trainer's own figures."""
+        """Record the batch, and repair what it did to the trainer's own figures."""
         contents = self._contents
         if self.recorder.batch == 0:  # mosaic is closed between two epochs, and mixing never begins within one
             self._mixing = signals.mixes_images(trainer)

@@ -20,8 +20,8 @@ class PlanInForce:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self._ramp: Ramp | None = None
-        self._left = set(plan.onset_samples)
-        self._to_tell = ["first step", "ramp end"]
+        self._samples_left = set(plan.onset_samples)
+        self._events_due = ["first step", "ramp end"]
         self._fresh = True
         self._read_back: dict[str, str] = {}
 
@@ -55,9 +55,9 @@ class PlanInForce:
 
     def samples_left(self, met: tuple[str, ...]) -> int:
         """How many samples of the onset this generation has not met, now that it has met these."""
-        if self._left:
-            self._left.difference_update(met)
-        return len(self._left)
+        if self._samples_left:
+            self._samples_left.difference_update(met)
+        return len(self._samples_left)
 
     def just_applied(self) -> bool:
         """True on the first call: what changed since the last batch was changed by the plan."""
@@ -65,13 +65,13 @@ class PlanInForce:
         return fresh
 
     def batch_ended(self, used: tuple[Reading, ...], clip_norm: float | None) -> list[PlanApplied]:
-        """Move the ramp on by one batch; what there is to tell of it. `used` is empty where no step was taken."""
+        """Move the ramp on by one batch; returns its events. `used` is empty where no step was taken."""
         ramp = self._ramp
         if ramp is None:
             return []
-        due = [when for when in self._to_tell if used and (when == "first step" or ramp.fraction >= 1.0)]
-        self._to_tell = [when for when in self._to_tell if when not in due]
-        told = [
+        due = [when for when in self._events_due if used and (when == "first step" or ramp.fraction >= 1.0)]
+        self._events_due = [when for when in self._events_due if when not in due]
+        events = [
             PlanApplied(
                 time.time(),
                 self.plan.id,
@@ -83,4 +83,4 @@ class PlanInForce:
             for when in due
         ]
         ramp.batches += 1
-        return told
+        return events

@@ -21,7 +21,7 @@ class PlanError(Exception):
 def group_names(optimizer: Any) -> tuple[str, ...]:
     """Names of the parameter groups, see trainer_hooks.parameter_groups.
 
-    Releases that name no group build these three, and the biases are to be told apart in them too.
+    Releases that name no group build these three, and the biases must be recognised in them too.
     """
     return UNNAMED if _like_unnamed(optimizer.param_groups) else parameter_groups.group_names(optimizer)
 

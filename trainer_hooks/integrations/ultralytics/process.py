@@ -59,7 +59,7 @@ class Training:
     name: TrainingName = field(default_factory=TrainingName)
 
     def is_for(self, plan: Plan) -> bool:
-        """True: the plan names this training. One for another training is none of its business."""
+        """True: the plan names this training. A plan for another training does not concern it."""
         other = self.claimed is not None and plan.training != self.claimed.identity.training
         return not other and plan.ordinal == self.ordinal
 
@@ -77,8 +77,8 @@ class Process:
     def next_training(self, overrides: Mapping[str, Any]) -> Training:
         """Number the training that is being built; a rank that was launched by a parent takes the parent's word."""
         self.trainings += 1
-        if told := os.environ.pop(ENV_TRAINING, ""):  # not for the children of this rank
-            self._launched_for = tuple(told.split(":"))
+        if launched := os.environ.pop(ENV_TRAINING, ""):  # not for the children of this rank
+            self._launched_for = tuple(launched.split(":"))
         name = TrainingName(call_site("ultralytics"), digest_of(overrides))
         ordinal, digest, number, *_ = (*self._launched_for, "", "", "")
         if not (ordinal.isdecimal() and digest):

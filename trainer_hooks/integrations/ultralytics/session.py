@@ -1,4 +1,4 @@
-"""One training of one rank: what happens at each of the trainer's callbacks, and what is told of it.
+"""One training of one rank: what happens at each of the trainer's callbacks, and what is sent of it.
 
 Nothing here may raise into the trainer but LeaveTraining and, at the start, the exit that a plan demands: attachment.py
 calls every method through the session's fail_open.
@@ -19,7 +19,7 @@ from trainer_hooks.integrations.ultralytics.loop import Loop
 from trainer_hooks.integrations.ultralytics.process import Training
 from trainer_hooks.recorder.assess import Counted
 from trainer_hooks.recorder.probe_like import ProbeLike
-from trainer_hooks.recorder.recorder import tell_end
+from trainer_hooks.recorder.recorder import send_end
 from trainer_hooks.recorder.started import training_started
 from trainer_hooks.spool import Save
 from trainer_hooks.wire.messages import PhaseChanged, TrainingStarted
@@ -39,12 +39,12 @@ class Session:
         self._guard_acts = guard_acts
         self._counted = Counted()
         self._rank = rank
-        self._started: TrainingStarted | None = None  # until it is told
+        self._started: TrainingStarted | None = None  # until it is sent
         self._phase = ""
         self._epoch_open = False
         self._epoch_began_s = 0.0
         self._finding = ""
-        self._no_means = False  # every batch of the epoch was bad and cured: its means are no sign of damage
+        self._no_means = False  # every batch of the epoch was bad and cured: its means do not show damage
 
     # --- at the start ------------------------------------------------------------------------------------------------
 
@@ -82,10 +82,10 @@ class Session:
         facts = events.training_facts(trainer, self.training, guarded=guarded)
         self._started = training_started(facts, trainer.optimizer, trainer.device, self.probe.identity)
         if self._started.part_names:
-            self._tell_started(trainer)
+            self._send_started(trainer)
 
-    def _tell_started(self, trainer: Any) -> None:
-        """Tell of the start, once. Some releases learn the names of the loss components from the first batch only."""
+    def _send_started(self, trainer: Any) -> None:
+        """Send the start, once. Some releases learn the names of the loss components from the first batch only."""
         if self._started is None:
             return
         message, self._started = self._started, None
@@ -116,7 +116,7 @@ class Session:
         found = loop.guard.examine()
         self._finding = found.finding
         if found.first_bad:
-            loop.recorder.tell_evidence(events.found_at_epoch_end(trainer, loop.recorder.batch, found))
+            loop.recorder.send_evidence(events.found_at_epoch_end(trainer, loop.recorder.batch, found))
 
     def on_model_save(self, trainer: Any) -> None:
         """The file is written and complete; the copy is made elsewhere."""
@@ -136,9 +136,9 @@ class Session:
     def on_fit_epoch_end(self, trainer: Any) -> None:
         """Fires once more after the final evaluation, with no epoch to it."""
         if self._epoch_open:
-            self._tell_epoch(trainer, redone=False)
+            self._send_epoch(trainer, redone=False)
 
-    def _tell_epoch(self, trainer: Any, *, redone: bool) -> None:
+    def _send_epoch(self, trainer: Any, *, redone: bool) -> None:
         self._epoch_open = False
         self.probe.event(events.epoch_ended(trainer, self._epoch_began_s, redone=redone))
 
@@ -155,7 +155,7 @@ class Session:
         return redo
 
     def _recovered(self, trainer: Any) -> None:
-        self._tell_epoch(trainer, redone=True)
+        self._send_epoch(trainer, redone=True)
         if self.loop is None:
             return
         self.loop.guard.bind(trainer.ema)
@@ -169,7 +169,7 @@ class Session:
     def _enter_phase(self, trainer: Any, phase: str) -> None:
         if phase != self._phase:
             self._phase = phase
-            if self._started is None:  # else it is told right after the start
+            if self._started is None:  # else it is sent right after the start
                 self.probe.event(PhaseChanged(time.time(), trainer.epoch + 1, phase))
 
     # --- batches, orders, the end ------------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ class Session:
         if self.loop is None:
             return
         if self._started is not None:
-            self.fail_open.run("start", self._tell_started, trainer)
+            self.fail_open.run("start", self._send_started, trainer)
         self.fail_open.run("batch", self.loop.batch_ended, trainer)
         order = self.probe.order()
         if order is not None:
@@ -193,10 +193,10 @@ class Session:
 
     def ended(self, trainer: Any, how: str, detail: str) -> None:
         """train() is over, in one way or another. What is not sent yet goes out by itself, or when the probe closes."""
-        self._tell_started(trainer)
+        self._send_started(trainer)
         epoch = int(getattr(trainer, "epoch", trainer.start_epoch)) + 1
         if self.loop is None:
-            tell_end(self.probe, how, detail, epoch, signals.metrics(trainer))
+            send_end(self.probe, how, detail, epoch, signals.metrics(trainer))
             return
         self.fail_open.run("detach", self.loop.detach, trainer)
         self.loop.recorder.ended(how, detail, epoch, signals.metrics(trainer))

@@ -105,7 +105,7 @@ def metrics(trainer: Any) -> dict[str, float]:
 
 
 def as_number(value: Any) -> float | None:
-    """The value as a float; None: it is none."""
+    """The value as a float; None: it is not a number."""
     try:
         return float(value)
     except (TypeError, ValueError):

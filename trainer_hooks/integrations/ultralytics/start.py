@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def with_plan(training: Training) -> Training:
-    """The training with its plan, if one is expected and made for it. Exits with 75 where that can't be told."""
+    """The training with its plan, if one is expected and made for it. Exits with 75 where that is not known."""
     path = os.environ.get(ENV_PLAN)
     if not path:
         return training

@@ -55,26 +55,26 @@ def extreme_shape(case: Case) -> str:
     """Each of at least two bad batches lies outside everything that was seen before, in the same property."""
     if len(case.bad) < 2:
         return ""
-    for measure in SHAPES:
-        known, values = case.numbers(measure, "before"), case.numbers(measure, "bad")
+    for quantity in SHAPES:
+        known, values = case.numbers(quantity, "before"), case.numbers(quantity, "bad")
         if len(known) < MIX_BATCHES or len(values) < len(case.bad):
             continue
         if min(values) > max(known) or max(values) < min(known):
             low, high = number(min(known)), number(max(known))
-            return f"{measure.words} was outside what was seen before ({low} to {high}) in every bad batch"
+            return f"{quantity.label} was outside what was seen before ({low} to {high}) in every bad batch"
     return ""
 
 
 def other_mix(case: Case) -> str:
     """Batches since the onset are of another kind than those before."""
     said = []
-    for measure in SHAPES:
-        before, after = case.numbers(measure, "before"), case.numbers(measure, "after")
+    for quantity in SHAPES:
+        before, after = case.numbers(quantity, "before"), case.numbers(quantity, "after")
         if min(len(before), len(after)) < MIX_BATCHES:
             continue
         effect, delta = shift(before, after)
         if abs(effect) >= MIX_SHIFT and abs(delta) >= MIX_DELTA:
-            said.append(measure.words)
+            said.append(quantity.label)
     return f"batches are of another kind since: {', '.join(said)}" if said else ""
 
 

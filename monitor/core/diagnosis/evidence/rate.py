@@ -30,7 +30,7 @@ def rate_jumped(case: Case) -> str:
         return ""
     before = batches(case.onset.count - found.batch.counts.batches)
     ratio = times(found.new / found.old)
-    return f"{found.measure.words} jumped from {number(found.old)} to {number(found.new)} ({ratio}) {before} before it"
+    return f"{found.quantity.label} jumped from {number(found.old)} to {number(found.new)} ({ratio}) {before} before it"
 
 
 def group_is_high(case: Case) -> str:

@@ -6,7 +6,7 @@ import math
 
 from monitor.core.diagnosis.case import CLIMB_BATCHES, Case
 from monitor.core.diagnosis.onset import EXCURSION
-from monitor.core.diagnosis.signal_samples import LOSS, NORM, Measure, finite
+from monitor.core.diagnosis.signal_samples import LOSS, NORM, Quantity, finite
 from monitor.core.format import batches, times
 from trainer_hooks.wire.messages import Nonfinite
 
@@ -62,11 +62,11 @@ def norm_first(case: Case) -> str:
     return f"the gradient norm moved {how}, up to {times(case.peak_ratio(NORM))} of its level"
 
 
-def _first_out(case: Case, measure: Measure) -> int | None:
+def _first_out(case: Case, quantity: Quantity) -> int | None:
     """Counts.batches of the first batch since the onset in which a signal was out of the usual."""
-    known = case.usual.levels.get(measure.name)
+    known = case.usual.levels.get(quantity.name)
     for batch in case.after:
-        value = measure.read(batch)
+        value = quantity.read(batch)
         if known is not None and value is not None and known.spreads(value) > EXCURSION:
             return batch.counts.batches
     return None

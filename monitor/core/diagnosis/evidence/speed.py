@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monitor.core.diagnosis.case import Case
 from monitor.core.diagnosis.robust import median
-from monitor.core.diagnosis.signal_samples import COMPUTE, WAIT_SHARE, Measure, finite
+from monitor.core.diagnosis.signal_samples import COMPUTE, WAIT_SHARE, Quantity, finite
 from monitor.core.format import batches, number, times
 from monitor.core.model import Severity
 
@@ -15,9 +15,9 @@ SAME = 1.15
 BATCHES_MIN = 8
 
 
-def _levels(case: Case, measure: Measure) -> tuple[float, float] | None:
+def _levels(case: Case, quantity: Quantity) -> tuple[float, float] | None:
     """Medians before and since; None: too few."""
-    before, after = case.numbers(measure, "before"), case.numbers(measure, "after")
+    before, after = case.numbers(quantity, "before"), case.numbers(quantity, "after")
     if min(len(before), len(after)) < BATCHES_MIN:
         return None
     return median(before), median(after)

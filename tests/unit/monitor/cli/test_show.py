@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from monitor.cli.show import print_table, printable
-from monitor.cli.status import detail_lines
+from monitor.cli.status_command import detail_lines
 from monitor.core.format import ago, duration, moment
 from monitor.daemon.api.snapshots import IncidentSummary, RunDetail, RunSummary
 

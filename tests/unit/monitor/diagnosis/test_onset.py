@@ -28,7 +28,7 @@ def test_a_norm_that_rises_three_batches_before_the_loss_dates_the_onset() -> No
     told = batches(calm(203, 2.0, 0.05), list(norms))
     found = lead(told, 204, reference(told, [NORM, LOSS]))
     assert found is not None
-    assert found.measure is NORM
+    assert found.quantity is NORM
     assert found.earlier == 3
     assert found.batch.batch == 200
 

@@ -132,7 +132,7 @@ def test_a_best_whose_bytes_changed_is_left_out_and_said(night: Night) -> None:
     best = night.kept(2)
     Path(best.path).write_bytes(b"something else")
     branch = swap_branch(night.folder, plan_for(2, night.save_dir, night.kept(3), best=best), left=1)
-    assert "Could not put best.pt back" in branch.notes[0]
+    assert "Could not put best.pt back" in branch.remarks[0]
     assert not (night.weights / "best.pt").exists()
     assert (night.weights / "last.pt").read_bytes() == b"epoch 3"
 

@@ -13,7 +13,7 @@ from monitor.cli.tune_output import policy_text, tuned_lines
 from monitor.core.policy.settings import Policy
 from monitor.policyfile.load import policy_from_text
 from monitor.recorded.backtest.labelled_runs import Label
-from monitor.recorded.tuning.counts import Aim, Counted, Seen, counted
+from monitor.recorded.tuning.counts import Aim, Counted, RunAlarms, counted
 from monitor.recorded.tuning.picture import svg_picture, text_picture
 from monitor.recorded.tuning.search import Tuned, folds_of, tune
 from monitor.recorded.tuning.search_space import (
@@ -38,14 +38,14 @@ def runs(healthy: int = 40, bad: int = 20, per_group: int = 4) -> dict[str, Labe
     return {name: Label(name, label, 10, f"g{i // per_group}") for i, (name, label) in enumerate(names)}
 
 
-def by_spreads(labels: Mapping[str, Label], point: Point) -> dict[str, Seen]:
+def by_spreads(labels: Mapping[str, Label], point: Point) -> dict[str, RunAlarms]:
     """The lower the limit, the more is told: bad run i from 12 - i / 2 spreads down, healthy run i from i / 8."""
     spreads = point[0]
     found = {}
     for name, label in labels.items():
         at = int(name[1:])
         told = spreads <= (12.0 - at / 2 if label.bad else 5.0 - at / 8)
-        found[name] = Seen(told, critical=False, delay_rows=3 if told else None)
+        found[name] = RunAlarms(told, critical=False, delay_rows=3 if told else None)
     return found
 
 
@@ -76,8 +76,8 @@ def test_every_run_is_held_out_once_and_judged_by_a_point_that_was_chosen_withou
     labels = runs(healthy=40, bad=12, per_group=12)
     lonely = {name for name, label in labels.items() if label.group == labels["b0"].group and label.bad}
 
-    def evaluate(point: Point) -> dict[str, Seen]:
-        return {n: Seen(n in lonely and point[0] == 4.0, critical=False) for n in labels}
+    def evaluate(point: Point) -> dict[str, RunAlarms]:
+        return {n: RunAlarms(n in lonely and point[0] == 4.0, critical=False) for n in labels}
 
     tuned = tune(PARAMETERS, labels, evaluate, AIM, folds=5, seed=0, points_max=100)
     assert tuned.chosen[0] == 4.0
@@ -103,7 +103,7 @@ def test_no_more_points_are_tried_than_allowed_and_it_says_so() -> None:
 
 def test_plateaus_and_unknown_runs_count_for_nothing() -> None:
     labels = {"a": Label("a", "plateau"), "b": Label("b", "unknown"), "c": Label("c", "healthy")}
-    seen = dict.fromkeys(labels, Seen(warned=True, critical=True))
+    seen = dict.fromkeys(labels, RunAlarms(warned=True, critical=True))
     assert counted(labels, seen, labels) == Counted(
         bad=0, bad_warned=0, healthy=1, healthy_warned=1, healthy_critical=1
     )

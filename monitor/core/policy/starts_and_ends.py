@@ -16,7 +16,7 @@ from monitor.core.model import (
     RunEnded,
     Severity,
 )
-from monitor.core.model.outcomes import FAILURES, IN_WORDS, outcome_of
+from monitor.core.model.outcomes import FAILURES, OUTCOME_TEXT, outcome_of
 from monitor.core.policy import texts
 from monitor.core.policy.incidents import decide, enter, give_up, send
 from monitor.core.policy.lifecycle import IncidentEvent
@@ -65,7 +65,7 @@ def on_generation_exited(tx: Transaction, event: GenerationExited) -> None:
     for training in tx.run.trainings.values():
         _left(tx.of(training), event)
     outcome = outcome_of(exit_, order_obeyed=tx.ledger.leaving, training_finished=_has_finished(tx))
-    ending = f"generation {exit_.number} {IN_WORDS[outcome]} ({texts.exit_text(exit_)})"
+    ending = f"generation {exit_.number} {OUTCOME_TEXT[outcome]} ({texts.exit_text(exit_)})"
     if event.relaunch:
         tx.notify(f"{ending}; starting generation {exit_.number + 1} from its plan")
     elif outcome in FAILURES:

@@ -43,5 +43,5 @@ def checkpoints(run: str, as_json: bool) -> None:
 
 
 def _what(line: CheckpointLine) -> str:
-    notes = [note for note, holds in (("best", line.is_best), ("copy deleted", line.dropped)) if holds]
-    return f"{line.verdict} ({', '.join(notes)})" if notes else line.verdict
+    remarks = [remark for remark, holds in (("best", line.is_best), ("copy deleted", line.dropped)) if holds]
+    return f"{line.verdict} ({', '.join(remarks)})" if remarks else line.verdict

@@ -131,8 +131,8 @@ def _finding_lines(run: RunSummary) -> list[tuple[str, str]]:
     """What the detectors report now, a line each."""
     if not run.findings:
         return [("findings", "none now")]
-    told = [f"{f.severity}: {f.summary} ({_since(f)})" for f in run.findings]
-    return [("findings" if place == 0 else "", line) for place, line in enumerate(told)]
+    findings = [f"{f.severity}: {f.summary} ({_since(f)})" for f in run.findings]
+    return [("findings" if place == 0 else "", line) for place, line in enumerate(findings)]
 
 
 def _since(found: FindingLine) -> str:

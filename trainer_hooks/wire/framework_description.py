@@ -34,7 +34,7 @@ class CheckpointKeys(msgspec.Struct, frozen=True, kw_only=True):
     best_fitness: str
     updates: str  # of the averaged weights
     arguments: str  # the trainer's arguments
-    marks: tuple[str, ...]  # a dict with all of these was saved by this framework
+    identifying: tuple[str, ...]  # a dict with all of these was saved by this framework
     records: tuple[str, ...]  # keys that hold neither weights nor optimizer state: a NaN there is an honest record
 
 

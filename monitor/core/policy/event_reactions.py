@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitor.core.model import Severity, Verdict
-from monitor.core.policy import generations, incidents, order_answers, stack_collection
+from monitor.core.policy import incidents, order_answers, stack_collection, starts_and_ends
 from monitor.core.policy.cure_watch import keep
 from monitor.core.policy.facts_at_open import SAMPLES_MAX
 from monitor.core.policy.transaction import Transaction
@@ -27,9 +27,9 @@ def on_event(tx: Transaction, rank: RankState, event: Event, saved: CheckpointSt
     """React to one event. `saved`: the checkpoint it reports, if there is a copy of it."""
     match event:
         case TrainingStarted() if rank.rank == 0:
-            generations.on_training_started(tx, event)
+            starts_and_ends.on_training_started(tx, event)
         case TrainingEnded() if rank.rank == 0:
-            generations.on_training_ended(tx, event)
+            starts_and_ends.on_training_ended(tx, event)
         case NonfiniteSeen():
             _note_samples(tx, event)
         case StacksSeen():
