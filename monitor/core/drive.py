@@ -15,18 +15,17 @@ from trainer_hooks.wire.runfolder import RunSpec
 
 
 class Driver:
-    """Numbers the inputs of one core, from the core's own last one on."""
+    """Numbers the inputs of one core, from the core's own last one on, or from `above` where that is higher."""
 
-    def __init__(self, core: Core | None = None) -> None:
+    def __init__(self, core: Core | None = None, *, above: int = 0) -> None:
+        """`above`: the number of the journal's last entry, which the core may not have been given."""
         self.core = core or Core()
+        self.core.fleet.seq = max(self.core.fleet.seq, above)
 
-    def entry(self, given: Input, now_s: float) -> Entry:
-        """The journal's line for the next input. `now_s`: Unix time that never goes back."""
-        return Entry(self.core.fleet.seq + 1, now_s, given)
-
-    def feed(self, given: Input, now_s: float) -> Output:
-        """Feed the next input; what it led to."""
-        return self.core.feed(self.entry(given, now_s))
+    def feed(self, given: Input, now_s: float) -> tuple[Entry, Output]:
+        """Feed the next input: its entry for the journal, and what it led to. `now_s`: Unix time, never going back."""
+        entry = Entry(self.core.fleet.seq + 1, now_s, given)
+        return entry, self.core.feed(entry)
 
 
 class RunDriver:
@@ -41,7 +40,7 @@ class RunDriver:
         supervisor_pid: int = 0,
         journal: Callable[[Entry], object] | None = None,
     ) -> None:
-        """`supervisor_pid` 0: nobody could relaunch it. `journal` is given each entry before the core is."""
+        """`supervisor_pid` 0: nobody could relaunch it. `journal` is given each entry that the core has taken."""
         self.run, self.now_s = run, now_s
         self.generation = 0
         self._driver = Driver(core)
@@ -59,11 +58,10 @@ class RunDriver:
 
     def feed(self, given: Input) -> Output:
         """Feed one input at `now_s`."""
-        core = self._driver.core
-        entry = Entry(core.fleet.seq + 1, self.now_s, given)
+        entry, output = self._driver.feed(given, self.now_s)
         if self._journal:
             self._journal(entry)
-        return core.feed(entry)
+        return output
 
     def open(self, spec: RunSpec, policy: str) -> Output:
         """Announce the run. `policy`: JSON, as in RunOpened."""

@@ -56,9 +56,9 @@ class Core:
         self._questions: dict[tuple[str, Moment, int], list[Question]] = {}
 
     def feed(self, entry: Entry) -> Output:
-        """Fold one entry in; what it led to.
+        """Take one entry; returns what it led to.
 
-        Entries come in the order of their `seq`; one seen before is passed over.
+        Entries come in the order of their `seq`; one that was taken before is ignored.
         """
         fleet, given = self.fleet, entry.input
         if entry.seq <= fleet.seq:
@@ -114,7 +114,8 @@ class Core:
         return not self._asked(folded.run, policy, Moment.BATCH, occasions(rank.learned, batch))
 
     def _ask_and_react(self, tx: Transaction, given: Input, folded: Folded) -> None:
-        moment, found = moment_for(given, folded), list[Finding]()
+        found: list[Finding] = []
+        moment = moment_for(given, folded)
         if moment is not None and (view := view_of(folded, tx.now_s)) is not None:
             found = self._ask(tx, moment, view)
         new = log_findings(tx.training, found) if found else found
@@ -126,9 +127,10 @@ class Core:
         return policy
 
     def _ask(self, tx: Transaction, moment: Moment, view: RunView) -> list[Finding]:
-        """Every answer to this moment that is a finding. A detector that raises is switched off, and said so."""
+        """The findings of every detector that is asked at this moment. One that raises is switched off, with a line."""
         bits = EVERYTHING if view.batch is None else occasions(view.learned, view.batch)
-        found, off = list[Finding](), tx.run.switched_off
+        found: list[Finding] = []
+        off = tx.run.switched_off
         for name, detector, config in self._asked(tx.run, tx.policy, moment, bits):
             if off and name in off:
                 continue
@@ -138,7 +140,7 @@ class Core:
                 self._switch_off(tx, name, error)
                 continue
             if finding is not None:
-                found.append(finding)
+                found.append(self._detectors[name].signed(finding))
         return found
 
     def _asked(self, run: RunState, policy: Policy, moment: Moment, bits: int) -> list[Question]:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import msgspec
 
+from monitor.core.engine import Core
 from monitor.core.model import Effect, ExamineCheckpoint, GenerationExited, Input, ReceiptFound, RecordArrived, RunEnded
 from monitor.core.model.outcomes import outcome_of
 from monitor.core.state.run import Fleet, RunState
 from monitor.daemon import run_registration
 from monitor.daemon.ingest.session import last_taken
-from monitor.daemon.pipeline import Folds
 from monitor.daemon.receivers import Receivers
 from monitor.history.recall import Recalled
 from monitor.policyfile.load import PolicyFileError, load_policy
@@ -35,7 +35,7 @@ from trainer_hooks.wire.runfolder import (
 log = logging.getLogger("trainwarden.daemon")
 
 
-def replay(core: Folds, recalled: Recalled) -> None:
+def replay(core: Core, recalled: Recalled) -> None:
     """Bring the core to where the journal ends. What it asks for on the way was committed with the journal."""
     for entry in recalled.entries:
         core.feed(entry)

@@ -12,16 +12,16 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Protocol
 
 import anyio
 import msgspec
 
 from alerts.alert import Alert
 from alerts.outbox import OutboxRow
-from monitor.core.model import Effect, Entry, Input, Output, RaiseAlert, Say, SendOrder, Tick, WriteReport
+from monitor.core.drive import Driver
+from monitor.core.engine import Core
+from monitor.core.model import Effect, Input, Notify, RaiseAlert, SendOrder, Tick, WriteReport
 from monitor.core.model.channel import TimelineLine
-from monitor.core.state.run import Fleet
 from monitor.daemon.clock import Clock
 from monitor.errors import StoreFailed
 from monitor.history.outbox import DurableOutbox
@@ -39,14 +39,6 @@ log = logging.getLogger("trainwarden.daemon")
 _encoder = msgspec.msgpack.Encoder()
 
 
-class Folds(Protocol):
-    """The core, as the pipeline sees it."""
-
-    fleet: Fleet
-
-    def feed(self, entry: Entry) -> Output: ...
-
-
 class Pipeline:
     """Feeds the core, commits to the store and hands effects on.
 
@@ -56,7 +48,7 @@ class Pipeline:
 
     def __init__(
         self,
-        core: Folds,
+        core: Core,
         store: Store,
         writer: Executor,
         recalled: Recalled,
@@ -72,10 +64,9 @@ class Pipeline:
         self._store, self._writer, self._clock = store, writer, clock
         self._receivers, self._carry_out = receivers, carry_out
         self._alerts_stored, self._detected = alerts_stored, detected
-        self._seq = recalled.seq
-        self._timeline = recalled.timeline or int(
-            clock.now_s()
-        )  # a new history goes on above the numbers of a lost one
+        self._driver = Driver(core, above=recalled.seq)
+        # The timeline of a new history goes on above the numbers of a lost one.
+        self._timeline = recalled.timeline or int(clock.now_s())
         self._pending = Commit()
         self._acts: list[Effect] = []  # of the pending commit, orders included
         self._committed: list[Callable[[], None]] = []
@@ -89,15 +80,13 @@ class Pipeline:
 
     def offer(self, given: Input) -> None:
         """Fold an input now; it is on disk soon."""
-        self._seq += 1
-        entry = Entry(self._seq, self._clock.now_s(), given)
         began_s = time.perf_counter()
-        effects = self.core.feed(entry).effects
+        entry, output = self._driver.feed(given, self._clock.now_s())
         self._detected(getattr(given, "run", ""), time.perf_counter() - began_s)
         self._pending.entries.append(entry)
-        for effect in effects:
+        for effect in output.effects:
             self._file(effect, entry.now_s)
-        self._note_pending(quiet=isinstance(given, Tick) and not effects)
+        self._note_pending(quiet=isinstance(given, Tick) and not output.effects)
 
     async def submit(self, given: Input) -> None:
         """Fold an input and return after it is on disk."""
@@ -142,13 +131,11 @@ class Pipeline:
 
     def _file(self, effect: Effect, now_s: float) -> None:
         """Put an effect where the commit keeps it."""
-        if isinstance(effect, Say):
+        if isinstance(effect, Notify):
             self._add_line(effect.run, effect.severity, effect.text, now_s)
             return
         if isinstance(effect, SendOrder) and effect.order.plan:
-            self._carry_out(
-                effect
-            )  # its intent was committed with the plan, which is on disk: another commit adds nothing
+            self._carry_out(effect)  # its intent was committed with the plan, which is on disk
             return
         self._urgent.set()
         if isinstance(effect, RaiseAlert):
@@ -215,8 +202,8 @@ class Pipeline:
         if not moved and now_s < self._snapshot_s + SNAPSHOT_S:
             return None
         self._snapshot_s = now_s
-        self.core.fleet.seq = self._seq
-        return Snapshot(self._seq, _encoder.encode(self.core.fleet))
+        fleet = self.core.fleet
+        return Snapshot(fleet.seq, _encoder.encode(fleet))
 
     async def _write(self, commit: Commit) -> None:
         """Write until it is written: on a full disk detection goes on in memory, and no effect is carried out."""

@@ -13,19 +13,27 @@ from monitor.core.state.run import STATE_VERSION, Fleet, RunState
 from trainer_hooks.wire.messages import Counts
 
 OF_RUN = (
-    "spec", "policy", "opened_s", "generation", "nonce", "pid", "alive", "exited_s", "resumed_s", "downtime_s",
-    "ended", "ended_detail", "ended_s", "hardware", "switched_off",
+    "spec", "policy", "opened_s", "generation", "nonce", "pid", "alive", "exited_s", "downtime_s", "ended",
+    "ended_detail", "ended_s", "hardware", "switched_off",
 )  # fmt: skip
 OF_TRAINING = (
-    "generation", "phase", "phase_since_s", "longest_s", "idle_ticks", "pauses", "train_from", "epochs",
-    "settings_log", "nonfinite_log", "applied", "final_metrics", "findings",
+    "generation", "phase", "epochs", "settings_log", "nonfinite_log", "applied", "final_metrics", "findings",
 )  # fmt: skip
-OF_LEDGER = (
-    "rollbacks_used", "last_action_count", "last_action_generation", "in_force", "leaving", "suspicion_s", "kept",
-)  # fmt: skip
+OF_SILENCE = ("phase_since_s", "longest_s", "idle_ticks", "pauses", "train_from")
+OF_LEDGER = ("rollbacks_used", "in_force", "leaving", "suspicion_s")
 OF_TOTALS = (
     "counts", "batches_discarded", "histogram_batch_s", "histogram_wait_s", "sum_batch_s", "sum_wait_s", "findings",
 )  # fmt: skip
+
+RENAMED = {
+    "spell": "streak", "lifted": "short_mean_high", "odd_sizes": "size_mismatch_streak", "told": "reported",
+}  # fmt: skip
+OF_INCIDENT = (
+    "id", "number", "family", "severity", "state", "opened_s", "opened_at", "onset", "findings", "diagnosis",
+    "closed_s", "outcome",
+)  # fmt: skip
+OF_ACTION = ("reason", "waiting_for", "plan", "order", "target", "left_at", "applied_s", "resumed_s")
+OF_INCIDENT_TOTALS = ("attempts", "rollbacks", "batches_discarded", "downtime_s")
 
 _fleets = msgspec.msgpack.Decoder(Fleet)
 _runs = msgspec.msgpack.Decoder(RunState)
@@ -73,6 +81,7 @@ def _run(old: dict[str, Any]) -> dict[str, Any]:
 def _training(old: dict[str, Any], totals: dict[str, Any]) -> dict[str, Any]:
     return {
         **_taken(old, OF_TRAINING),
+        "silence": _taken(old, OF_SILENCE),
         "number": 1,
         "started": old.get("training"),
         "starts": old.get("trainings", []),
@@ -80,7 +89,7 @@ def _training(old: dict[str, Any], totals: dict[str, Any]) -> dict[str, Any]:
         "how": old.get("training_how", ""),
         "streaks": old.get("spells", {}),
         "totals": _taken(totals, OF_TOTALS),
-        "ranks": old.get("ranks", {}),
+        "ranks": _renamed(old.get("ranks", {})),
         "last_bad": _last_bad(old),
         "checkpoints": [_checkpoint(one) for one in old.get("checkpoints", [])],
         "ledger": _ledger(old, totals),
@@ -92,14 +101,44 @@ def _ledger(old: dict[str, Any], totals: dict[str, Any]) -> dict[str, Any]:
     times = {"since_s": old.get("pending_since_s", 0.0), "sent_s": old.get("pending_sent_s", 0.0)}
     return {
         **_taken(old, OF_LEDGER),
-        **_taken(totals, ("rollbacks", "orders")),
-        "incidents": old.get("incidents", []),
-        "incidents_opened": totals.get("incidents", {}),
+        "counters": {"incidents": totals.get("incidents", {}), **_taken(totals, ("rollbacks", "orders"))},
+        "incidents": [_incident(one) for one in old.get("incidents", [])],
+        "last_action": _last_action(old),
         "pending": {"order": order, **times} if order else None,
         "warned": old.get("watch_alerts", {}),
-        "dropped": {one["digest"]: 1 for one in old.get("checkpoints", []) if one.get("dropped")},
-        "examining": [one["digest"] for one in old.get("checkpoints", []) if one.get("examining")],
-        "stacks": old.get("stacks", {}),
+        "copies": {
+            "examining": [one["digest"] for one in old.get("checkpoints", []) if one.get("examining")],
+            "kept": old.get("kept", ()),
+            "dropped": {one["digest"]: 1 for one in old.get("checkpoints", []) if one.get("dropped")},
+        },
+        "stacks": _renamed(old.get("stacks", {})),
+    }
+
+
+def _last_action(old: dict[str, Any]) -> dict[str, Any] | None:
+    count = old.get("last_action_count", -1)
+    return None if count < 0 else {"generation": old.get("last_action_generation", 0), "count": count}
+
+
+def _incident(old: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **_taken(old, OF_INCIDENT),
+        "timeline": old.get("story", []),
+        "at_open": {
+            "started": old.get("training"),
+            "settings": old.get("before"),
+            "samples": old.get("onset_samples", []),
+            "nonfinite": old.get("window_nonfinite", 0),
+            "options": old.get("options", []),
+        },
+        "action": {"kind": old.get("rung", ""), **_taken(old, OF_ACTION)},
+        "watch": {
+            "needed": old.get("watch_needed", 0),
+            "seen": old.get("watch_seen", 0),
+            "notified": old.get("watch_said", 0),
+            "samples_left": old.get("samples_left"),
+        },
+        "totals": _taken(old, OF_INCIDENT_TOTALS),
     }
 
 
@@ -111,7 +150,16 @@ def _last_bad(old: dict[str, Any]) -> int:
 
 
 def _checkpoint(old: dict[str, Any]) -> dict[str, Any]:
-    return {**old, "healthy_longest": old.get("healthy_after", 0)}
+    return {**old, "healthy_longest": old.get("healthy_after", 0), "learned": _renamed(old.get("learned"))}
+
+
+def _renamed(old: Any) -> Any:
+    """The same with the present names, in every struct within it."""
+    if isinstance(old, list):
+        return [_renamed(one) for one in old]
+    if not isinstance(old, dict):
+        return old
+    return {RENAMED.get(name, name): _renamed(value) for name, value in old.items()}
 
 
 def _taken(old: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from monitor.report.overview import LEVELS
 from monitor.report.report_input import ONSETS_MAX, ReportInput
 from monitor.report.text import safe, table
 
-KILL_TIMEOUTS = {
+IN_WORDS = {
     ActionKind.ADJUST: "settings changed in place",
     ActionKind.ROLLBACK: "rolled back",
     ActionKind.STOP: "stopped for good",
-    "": "only watched",
+    ActionKind.NONE: "only watched",
 }
 
 INCIDENT_HEADER = ["no.", "family", "state", "first bad batch", "opened", "what was done", "outcome"]
@@ -74,7 +74,7 @@ def incident_cells(incident: Incident) -> list[str]:
         f"**{incident.state.value.replace('_', ' ')}**",
         at(incident.onset),
         when(incident.opened_s),
-        KILL_TIMEOUTS.get(incident.action, safe(incident.action)),
+        IN_WORDS.get(incident.action.kind, safe(incident.action.kind)),
         safe(incident.outcome) or "-",
     ]
 
@@ -82,28 +82,30 @@ def incident_cells(incident: Incident) -> list[str]:
 def orders(report_input: ReportInput) -> list[str]:
     """What the training was ordered to do, and what it did."""
     training = report_input.training
-    acted = [incident for incident in training.ledger.incidents if incident.action]
-    if not acted and not training.ledger.orders:
+    acted = [incident for incident in training.ledger.incidents if incident.action.kind]
+    if not acted and not training.ledger.counters.orders:
         return []
     lines = ["## Orders and rollbacks", ""]
     if acted:
         header = ["incident", "what was done", "carried out at", "back to", "thrown away", "time without training"]
         lines += [*table(header, [_order_cells(incident) for incident in acted]), ""]
-    answers = [key.partition("/") for key in training.ledger.orders]
-    lines += [f"- Orders to {safe(kind)}: {count(training.ledger.orders[f'{kind}/{outcome}'])} {safe(outcome)}."
+    answered = training.ledger.counters.orders
+    answers = [key.partition("/") for key in answered]
+    lines += [f"- Orders to {safe(kind)}: {count(answered[f'{kind}/{outcome}'])} {safe(outcome)}."
               for kind, _, outcome in answers]  # fmt: skip
     return [*lines, *_read_back(training)] if answers or training.applied else lines[:-1]
 
 
 def _order_cells(incident: Incident) -> list[str]:
-    checkpoint = incident.plan.checkpoint if incident.plan else None
+    action, totals = incident.action, incident.totals
+    checkpoint = action.plan.checkpoint if action.plan else None
     return [
         str(incident.number),
-        KILL_TIMEOUTS.get(incident.action, safe(incident.action)),
-        at(incident.left_at) if incident.left_at else "-",
+        IN_WORDS.get(action.kind, safe(action.kind)),
+        at(action.left_at) if action.left_at else "-",
         f"end of epoch {checkpoint.epoch}" if checkpoint else "-",
-        plural(incident.batches_discarded, "batch"),
-        duration(incident.downtime_s) if incident.downtime_s else "-",
+        plural(totals.batches_discarded, "batch"),
+        duration(totals.downtime_s) if totals.downtime_s else "-",
     ]
 
 
@@ -121,7 +123,7 @@ def checkpoints(report_input: ReportInput) -> list[str]:
     return checkpoint_table(
         report_input.run,
         report_input.training,
-        {incident.target for incident in report_input.training.ledger.incidents if incident.target},
+        {incident.action.target for incident in report_input.training.ledger.incidents if incident.action.target},
     )
 
 

@@ -46,7 +46,9 @@ def _epochs(training: TrainingState) -> list[Mark]:
 def _generations(training: TrainingState, where: dict[int, float]) -> list[Mark]:
     """A generation that began from a rollback is marked as that."""
     back = {
-        i.plan.generation: i.plan.checkpoint.epoch for i in training.ledger.incidents if i.plan and i.plan.checkpoint
+        plan.generation: plan.checkpoint.epoch
+        for incident in training.ledger.incidents
+        if (plan := incident.action.plan) and plan.checkpoint
     }
     return [
         Mark(at, "rollback", f"back to epoch {back[generation]}")
@@ -61,7 +63,7 @@ def _of_incident(incident: Incident, where: dict[int, float]) -> list[Mark]:
     rows: list[tuple[Position | None, str, str]] = [
         (incident.onset, "onset", f"onset {incident.number}"),
         (incident.opened_at, "opened", f"opened {incident.number}"),
-        (incident.left_at, "order", f"order {incident.number}"),
+        (incident.action.left_at, "order", f"order {incident.number}"),
     ]
     return [
         Mark(where[at.generation] + at.count, kind, name, f"epoch {at.epoch}, batch {count(at.batch)}")

@@ -13,15 +13,15 @@ def time_lost(run: RunState, training: TrainingState, incident: Incident, now_s:
     """Batches that are trained again, and time without training."""
     batches, pace = batches_lost(training, incident), pace_s(training)
     lines = ["## Time lost", ""]
-    if not batches and not incident.downtime_s:
+    if not batches and not incident.totals.downtime_s:
         return [*lines, "None: no trained batch was thrown away."]
     if pace is None:
         return [*lines, f"{plural(batches, 'batch')} to do again; the run is too short to measure its pace."]
     lost_s = batches * pace
-    standstill = "not over yet" if going_back(incident) else duration(incident.downtime_s)
+    standstill = "not over yet" if going_back(incident) else duration(incident.totals.downtime_s)
     return [
         *lines,
-        f"{duration(lost_s + incident.downtime_s)} {'so far' if going_back(incident) else 'in all'}:",
+        f"{duration(lost_s + incident.totals.downtime_s)} {'so far' if going_back(incident) else 'in all'}:",
         f"- thrown away: {plural(batches, 'batch')} x {pace:.3g} s = {duration(lost_s)}",
         f"- without training, from the stop to the first new batch: {standstill}",
         f"- to be where it was: the same batches once more, {duration(lost_s)}",

@@ -11,9 +11,9 @@ from monitor.report.text import safe, table
 
 def options(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> list[str]:
     """The choices when it opened, with their projected cost, and the one that was taken first."""
-    if not incident.options:
+    if not incident.at_open.options:
         return []
-    rows = [["**chosen**" if o.chosen else "", safe(o.name), safe(o.cost, 600)] for o in incident.options]
+    rows = [["**chosen**" if o.chosen else "", safe(o.name), safe(o.cost, 600)] for o in incident.at_open.options]
     return [
         "## Options",
         "",
@@ -25,6 +25,7 @@ def options(run: RunState, training: TrainingState, incident: Incident, now_s: f
 
 def decided(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> list[str]:
     """The action that was chosen, its reason, and each setting old and new."""
+    action = incident.action
     names = {
         ActionKind.ADJUST: "Settings changed in place",
         ActionKind.ROLLBACK: "Stopped and rolled back",
@@ -33,25 +34,26 @@ def decided(run: RunState, training: TrainingState, incident: Incident, now_s: f
     lines = [
         "## Decision",
         "",
-        f"{names.get(incident.action, 'No action')}: {safe(incident.reason) or 'no reason was given'}.",
+        f"{names.get(action.kind, 'No action')}: {safe(action.reason) or 'no reason was given'}.",
     ]
-    plan = incident.plan
+    plan = action.plan
     if plan and plan.checkpoint:
         lines.append(
             f"- Back to the end of epoch {plan.checkpoint.epoch} (sha256 {safe(plan.checkpoint.digest[:16])}), "
             f"on from epoch {plan.start_epoch}."
         )
-    if left := incident.left_at:
-        what = "The settings changed" if incident.action == ActionKind.ADJUST else "Training stopped"
+    if left := action.left_at:
+        what = "The settings changed" if action.kind == ActionKind.ADJUST else "Training stopped"
         lines.append(f"- {what} between two batches: epoch {left.epoch}, batch {count(left.batch)}.")
-    if incident.changes:
-        rows = [[safe(c.setting), safe(c.old), safe(c.new)] for c in incident.changes]
+    if action.changes:
+        rows = [[safe(c.setting), safe(c.old), safe(c.new)] for c in action.changes]
         lines += ["", *table(["setting", "old", "new"], rows)]
     return lines + _read_back(training, incident)
 
 
 def _read_back(training: TrainingState, incident: Incident) -> list[str]:
-    applied = [a for _, a in training.applied if incident.plan and a.plan_id == incident.plan.id]
+    plan = incident.action.plan
+    applied = [a for _, a in training.applied if plan and a.plan_id == plan.id]
     lines = []
     for a in applied:
         text = "; ".join(safe(sentence) for sentence in a.mismatches) or "every setting is as the plan says"
@@ -69,13 +71,13 @@ def _ending(incident: Incident) -> str:
         closed = f" on {when(incident.closed_s)}" if incident.closed_s is not None else ""
         state = state_text(incident).capitalize()
         return f"{state}{closed}: {safe(incident.outcome) or 'nothing more is known'}."
-    if incident.state is IncidentState.WATCHING and incident.watch_needed:
+    if incident.state is IncidentState.WATCHING and incident.watch.needed:
         samples = (
-            f"; {plural(incident.samples_left, 'sample')} of the onset not met again yet"
-            if incident.samples_left
+            f"; {plural(incident.watch.samples_left, 'sample')} of the onset not met again yet"
+            if incident.watch.samples_left
             else ""
         )
-        seen = f"{count(incident.watch_seen)} of {plural(incident.watch_needed, 'healthy batch')}"
+        seen = f"{count(incident.watch.seen)} of {plural(incident.watch.needed, 'healthy batch')}"
         return f"Not proven yet: {seen} at the new learning rate{samples}."
     if incident.state is IncidentState.MITIGATING:
         return "Begun: the decision is not in force yet."

@@ -45,7 +45,7 @@ def part_means(row: EpochRow) -> list[float | None]:
 
 def training_of(training: TrainingState, incident: Incident) -> TrainingStarted | None:
     """What the trainer told when the generation of the onset began: a rollback tells it anew, with other settings."""
-    return incident.training or training.started
+    return incident.at_open.started or training.started
 
 
 def setting(started: TrainingStarted | None, name: str) -> float | None:

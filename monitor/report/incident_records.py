@@ -17,7 +17,7 @@ BATCHES_SHOWN = 8
 
 def checkpoints(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> list[str]:
     """Which checkpoints there are, which of them may be trusted, and why."""
-    return checkpoint_table(run, training, {incident.target} if incident.target else set())
+    return checkpoint_table(run, training, {incident.action.target} if incident.action.target else set())
 
 
 def checkpoint_table(run: RunState, training: TrainingState, targets: set[str]) -> list[str]:
@@ -47,7 +47,7 @@ def samples(run: RunState, training: TrainingState, incident: Incident, now_s: f
         for generation, s in training.nonfinite_log
         if generation == onset.generation and (s.epoch, s.batch) >= (onset.epoch, onset.batch)
     ]
-    if not seen and not incident.onset_samples:
+    if not seen and not incident.at_open.samples:
         return []
     lines = ["## The first bad batches", ""]
     for s in seen[:BATCHES_SHOWN]:
@@ -55,9 +55,9 @@ def samples(run: RunState, training: TrainingState, incident: Incident, now_s: f
         partly = ", only a part of the batch is named" if s.samples_partial else ""
         norm = value(s.grad_norm)
         lines.append(f"- Epoch {s.epoch}, batch {s.batch}: loss {value(s.loss)}, gradient norm {norm}{bad}{partly}")
-    names = incident.onset_samples[:SAMPLES_SHOWN]
+    names = incident.at_open.samples[:SAMPLES_SHOWN]
     if names:
-        more = len(incident.onset_samples) - len(names)
+        more = len(incident.at_open.samples) - len(names)
         lines.append(f"- Samples: {', '.join(map(safe, names))}" + (f" and {plural(more, 'other')}" if more else ""))
     return lines
 

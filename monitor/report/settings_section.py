@@ -37,8 +37,8 @@ def in_force(run: RunState, training: TrainingState, incident: Incident, now_s: 
     if started is None:
         return []
     rows = [[safe(name), safe(started.settings[name])] for name in shown_settings(started)]
-    if incident.before:
-        rows.append(["gradient clip (max norm)", value(incident.before.clip_norm)])
+    if incident.at_open.settings:
+        rows.append(["gradient clip (max norm)", value(incident.at_open.settings.clip_norm)])
     versions = ", ".join(f"{safe(name)} {safe(number)}" for name, number in sorted(started.versions.items()))
     return [
         "## Settings in force at the onset",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from monitor.core.format import count, plural, when
-from monitor.core.model import Incident
+from monitor.core.model import Family, Incident
 from monitor.core.state.run import RunState, TrainingState
 from monitor.core.state.stacks import TakenStacks
 from monitor.report.report_input import ReportInput
 from monitor.report.text import safe
 
-FAMILY = "hang"
 STREAKS_SHOWN = 3  # the last ones
 GROUPS_SHOWN = 4  # of ranks that stand alike
 THREADS_SHOWN = 8
@@ -20,7 +19,7 @@ EARLY_S = 300.0  # stacks are taken before the incident that waits for them open
 
 def of_incident(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> list[str]:
     """The standstills between just before an incident and its end; nothing for an incident that is not about one."""
-    if incident.family != FAMILY:
+    if incident.family != Family.HANG:
         return []
     until_s = incident.closed_s or now_s
     return _section([t for t in training.ledger.stacks.taken if incident.opened_s - EARLY_S <= t.at_s <= until_s])

@@ -74,7 +74,9 @@ def test_a_written_fact_would_be_found() -> None:
     assert facts_written("training.epochs[-1:].append(row)") == ["training.epochs"]
     assert facts_written("del tx.training.checkpoints[:3]") == ["tx.training.checkpoints"]
     assert facts_written("rank.counts = counts") == ["rank.counts"]
-    assert facts_written("tx.training.ledger.pending = None\ntx.ledger.kept = ()\nincident.watch_seen += 1") == []
+    assert (
+        facts_written("tx.training.ledger.pending = None\ntx.ledger.copies.kept = ()\nincident.watch.seen += 1") == []
+    )
 
 
 @pytest.mark.parametrize("path", files("detectors"), ids=lambda path: path.stem)

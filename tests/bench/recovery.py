@@ -55,10 +55,10 @@ def _last_state(history: Path) -> RunState:
 
 def _batches(run: RunState) -> list[tuple[str, str]]:
     incident = run.training.ledger.incidents[0]
-    assert incident.left_at is not None, "the demo's order was obeyed"
+    assert incident.action.left_at is not None, "the demo's order was obeyed"
     return [
         ("batches from the first NaN to the rule", str(incident.opened_at.count - incident.onset.count)),
-        ("batches from the rule to the order obeyed", str(incident.left_at.count - incident.opened_at.count)),
+        ("batches from the rule to the order obeyed", str(incident.action.left_at.count - incident.opened_at.count)),
     ]
 
 

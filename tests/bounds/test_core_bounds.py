@@ -21,7 +21,8 @@ from monitor.core.model import (
     Severity,
     VolumeSeen,
 )
-from monitor.core.policy.incidents import EXAMINING_MAX, INCIDENTS_MAX, SAMPLES_MAX, examine
+from monitor.core.policy.facts_at_open import SAMPLES_MAX
+from monitor.core.policy.incidents import EXAMINING_MAX, INCIDENTS_MAX, examine
 from monitor.core.policy.planning import ONSET_SAMPLES_MAX
 from monitor.core.policy.settings import Policy, Watch
 from monitor.core.policy.transaction import NAME_MAX, TIMELINE_MAX, Transaction
@@ -207,9 +208,9 @@ def test_samples_of_an_onset_are_kept_up_to_a_limit_and_fewer_go_into_a_plan() -
         training.take(training.driver.send(seen))
         training.batches(1, bad=True)
     [incident] = training.driver.state.training.ledger.incidents
-    assert len(incident.onset_samples) == SAMPLES_MAX
-    assert incident.plan is not None
-    assert incident.plan.onset_samples == tuple(incident.onset_samples[:ONSET_SAMPLES_MAX])
+    assert len(incident.at_open.samples) == SAMPLES_MAX
+    assert incident.action.plan is not None
+    assert incident.action.plan.onset_samples == tuple(incident.at_open.samples[:ONSET_SAMPLES_MAX])
 
 
 def test_checkpoints_that_are_being_examined_are_remembered_up_to_a_limit_and_asked_about_once() -> None:
@@ -218,7 +219,7 @@ def test_checkpoints_that_are_being_examined_are_remembered_up_to_a_limit_and_as
     for number in [*range(EXAMINING_MAX + 2), EXAMINING_MAX + 1]:
         examine(tx, CheckpointState(f"{number}.json", str(number), 1, 1, 0.0, 1))
     assert len(tx.effects) == EXAMINING_MAX + 2
-    assert tx.ledger.examining == [str(number) for number in range(2, EXAMINING_MAX + 2)]
+    assert tx.ledger.copies.examining == [str(number) for number in range(2, EXAMINING_MAX + 2)]
 
 
 def test_a_foreign_name_in_a_sentence_is_one_line_and_cut() -> None:

@@ -60,11 +60,11 @@ def is_the_night(run: RunState) -> None:
 
 def is_its_incident(incident: Incident) -> None:
     assert (incident.id, incident.family, incident.state) == ("night-i1", "nonfinite", IncidentState.RESOLVED)
-    assert (incident.action, incident.attempts, incident.rollbacks) == ("rollback", 1, 1)
+    assert (incident.action.kind, incident.totals.attempts, incident.totals.rollbacks) == ("rollback", 1, 1)
     assert len(incident.timeline) >= 5
-    assert incident.onset_samples == ["10.png", "12.png", "14.png"]
-    assert incident.plan is not None
-    assert [change.new for change in incident.changes] == ["0.005", "5", "0.85", "0.001"]
+    assert incident.at_open.samples == ["10.png", "12.png", "14.png"]
+    assert incident.action.plan is not None
+    assert [change.new for change in incident.action.changes] == ["0.005", "5", "0.85", "0.001"]
     assert incident.diagnosis is not None
 
 
@@ -144,7 +144,7 @@ def test_a_bad_batch_before_the_old_daemon_ended_still_ends_what_proves_a_checkp
     old["ranks"] = {0: {"rank": 0, "counts": [80, 80, 1]}}
     run = run_of(msgspec.msgpack.encode(old))
     training, [checkpoint] = run.training, run.training.checkpoints
-    assert training.ledger.examining == [checkpoint.digest]
+    assert training.ledger.copies.examining == [checkpoint.digest]
     assert healthy_after(training, checkpoint) == 2
     training.ranks[0].counts = msgspec.structs.replace(training.ranks[0].counts, batches=90)
     assert healthy_after(training, checkpoint) == 10

@@ -8,7 +8,20 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
-from monitor.core.model import Finding, Incident, IncidentEntry, IncidentState, Option, Position, Severity, Verdict
+from monitor.core.model import (
+    ActionKind,
+    FactsAtOpen,
+    Finding,
+    Incident,
+    IncidentAction,
+    IncidentEntry,
+    IncidentState,
+    IncidentTotals,
+    Option,
+    Position,
+    Severity,
+    Verdict,
+)
 from monitor.core.policy.settings import Policy
 from monitor.core.state.rows import CheckpointState, EpochRow
 from monitor.core.state.run import LastBatch, RankState, RunState, TrainingState
@@ -226,20 +239,22 @@ def _incident() -> Incident:
         onset=ONSET,
         findings=[finding],
         timeline=[IncidentEntry(NOW_S - 60, "incident 1 opened"), IncidentEntry(NOW_S - 30, "rolling back to epoch 3")],
-        onset_samples=["000000123.jpg"],
-        action="rollback",
-        attempts=1,
-        rollbacks=1,
-        before=_settings(),
-        plan=_plan(),
-        changes=[Change(setting="learning rate (lr0)", old="0.0005", new="0.00025")],
-        reason="epoch 3 is the newest clean checkpoint before the onset",
-        options=[
-            Option("stop and strengthen", "back to epoch 3", True),
-            Option("go on", "about 400 by the end", False),
-        ],
-        target=DIGEST,
-        left_at=LEFT,
+        at_open=FactsAtOpen(
+            settings=_settings(),
+            samples=["000000123.jpg"],
+            options=[
+                Option("stop and strengthen", "back to epoch 3", True),
+                Option("go on", "about 400 by the end", False),
+            ],
+        ),
+        action=IncidentAction(
+            ActionKind.ROLLBACK,
+            "epoch 3 is the newest clean checkpoint before the onset",
+            plan=_plan(),
+            target=DIGEST,
+            left_at=LEFT,
+        ),
+        totals=IncidentTotals(attempts=1, rollbacks=1),
     )
 
 
@@ -275,7 +290,7 @@ def _plan() -> Plan:
         best=None,
         start_epoch=4,
         settings=_settings(),
-        changes=(),
+        changes=(Change(setting="learning rate (lr0)", old="0.0005", new="0.00025"),),
         seed_offset=1009,
         onset_samples=("000000123.jpg",),
         grace_s=30.0,

@@ -81,7 +81,7 @@ def hostile(text: str = HOSTILE) -> ReportInput:
         msgspec.structs.replace(run.training.nonfinite_log[0][1], first_bad=text, samples=(text,)),
     )
     run.training.checkpoints[0].reasons = [text]
-    run.training.ledger.orders = {f"{text}/applied": 1}
+    run.training.ledger.counters.orders = {f"{text}/applied": 1}
     run.training.totals.findings = {f"{text}/critical": 1}
     run.training.findings = [msgspec.structs.replace(incident.findings[0], detector=text, value=math.inf)]
     return ReportInput(run, NOW_S, curves({1: 40}), {incident.number: curves({1: 30}, first=incident.onset.count)})
@@ -98,8 +98,8 @@ def _hostile_training(run: RunState, text: str) -> None:
 
 
 def _hostile_incident(incident: Incident, text: str) -> None:
-    incident.family = incident.reason = incident.outcome = text
-    incident.onset_samples = [text] * 3
+    incident.family = incident.action.reason = incident.outcome = text
+    incident.at_open.samples = [text] * 3
     cause = Cause(text, text, 1.0, (text, text), (text,), text)
     shift = Shift(text, text, text, 9.0, 1.0, text)
     at = incident.onset

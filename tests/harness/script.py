@@ -13,10 +13,10 @@ from monitor.core.model import (
     Effect,
     ExamineCheckpoint,
     GenerationExited,
+    Notify,
     Output,
     PlanWritten,
     RaiseAlert,
-    Say,
     SendOrder,
     Tick,
     Verdict,
@@ -64,7 +64,7 @@ class Script:
     @property
     def said(self) -> str:
         """Every line on the run's terminal."""
-        return "\n".join(effect.text for effect in self.effects if isinstance(effect, Say))
+        return "\n".join(effect.text for effect in self.effects if isinstance(effect, Notify))
 
     @property
     def alerts(self) -> list[RaiseAlert]:

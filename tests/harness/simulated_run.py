@@ -18,10 +18,10 @@ from monitor.core.model import (
     HostSeen,
     Incident,
     Input,
+    Notify,
     Output,
     PlanWritten,
     RaiseAlert,
-    Say,
     SendOrder,
     Tick,
     Verdict,
@@ -160,7 +160,7 @@ class SimulatedRun:
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
-            case Say():
+            case Notify():
                 self.messages.append(effect.text)
             case RaiseAlert():
                 self.alerts.append(effect)

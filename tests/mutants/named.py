@@ -32,7 +32,7 @@ NAMED = (
     Named(
         "the cool-down is ignored",
         "monitor/core/policy/choose.py",
-        "return leader.counts.batches - ledger.last_action_count < cool_down_batches",
+        "return leader.counts.batches - last.count < cool_down_batches",
         "return False",
         (f"{UNIT}test_rules_of_acting.py",),
     ),

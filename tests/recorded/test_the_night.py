@@ -58,15 +58,15 @@ def test_it_is_stopped_within_minutes_and_goes_back_to_epoch_3() -> None:
     incident = simulation.run.training.ledger.incidents[0]
     assert incident.opened_at.epoch == 4
     assert incident.onset.batch >= FIRST
-    assert incident.left_at is not None
-    assert incident.left_at.batch - incident.opened_at.batch <= 1
+    assert incident.action.left_at is not None
+    assert incident.action.left_at.batch - incident.opened_at.batch <= 1
     plan = simulation.plans["plan-2.json"]
     assert plan.checkpoint is not None
     assert plan.checkpoint.epoch == 3
-    assert incident.batches_discarded == incident.left_at.batch + 1
+    assert incident.totals.batches_discarded == incident.action.left_at.batch + 1
     # The built-in recovery looks at the last batch of the epoch only, after validation: a whole epoch, where it
     # looks at all.
-    assert incident.batches_discarded < BATCHES_PER_EPOCH / 20
+    assert incident.totals.batches_discarded < BATCHES_PER_EPOCH / 20
 
 
 def test_the_bias_group_never_passes_its_rate_before_the_incident() -> None:

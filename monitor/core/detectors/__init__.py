@@ -13,9 +13,10 @@ from enum import IntEnum, auto
 from functools import cache
 from typing import Any, TypeVar, cast
 
+import msgspec
 from pydantic import Field, create_model
 
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.model.section import Section, sentences_of
 from monitor.core.state.view import RunView
 
@@ -72,10 +73,15 @@ class Registered:
 
     name: str
     config: type[DetectorConfig]
+    family: Family  # of its findings
     moment: Moment
     needs: Callable[[DetectorConfig], int]  # by its settings; see monitor.core.state.occasions
     at_most: Severity  # of its findings, whatever its settings
     detector: Detector
+
+    def signed(self, finding: Finding) -> Finding:
+        """The finding with the detector's name and family."""
+        return msgspec.structs.replace(finding, detector=self.name, family=self.family.value)
 
     @property
     def description(self) -> str:
@@ -103,6 +109,7 @@ _registry: dict[str, Registered] = {}
 def register(
     name: str,
     config: type[C],
+    family: Family,
     moment: Moment = Moment.NONFINITE,
     *,
     at_most: Severity,
@@ -110,9 +117,9 @@ def register(
 ) -> Callable[[Callable[[RunView, C], Finding | None]], Callable[[RunView, C], Finding | None]]:
     """Make a function a detector. `name` is also its key under `detectors:` in the policy file.
 
-    One that `needs` something (see monitor.core.state.occasions) is asked only at batches where all of those bits are
-    set. `at_most` is the highest severity of its findings: a critical one opens an incident. Raises ValueError if the
-    name is taken.
+    Critical findings of one `family` make one incident. One that `needs` something (see monitor.core.state.occasions)
+    is asked only at batches where all of those bits are set. `at_most` is the highest severity of its findings: a
+    critical one opens an incident. Raises ValueError if the name is taken.
     """
 
     def add(detector: Callable[[RunView, C], Finding | None]) -> Callable[[RunView, C], Finding | None]:
@@ -123,7 +130,7 @@ def register(
             )
         asked = cast("Detector", detector)  # it takes `config` alone, and no section but `name`'s is handed to it
         needed = cast("Callable[[DetectorConfig], int]", needs if callable(needs) else lambda _: needs)
-        _registry[name] = Registered(name, config, moment, needed, at_most, asked)
+        _registry[name] = Registered(name, config, family, moment, needed, at_most, asked)
         return detector
 
     return add
@@ -139,6 +146,12 @@ def load_all() -> dict[str, Registered]:
 def _import_all() -> None:
     for module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
         importlib.import_module(f"{__name__}.{module}")
+
+
+def incident_families() -> tuple[Family, ...]:
+    """Every family that can open an incident: those of critical findings, and a person's own."""
+    critical = {one.family for one in load_all().values() if one.at_most is Severity.CRITICAL}
+    return tuple(family for family in Family if family in critical or family is Family.OPERATOR)
 
 
 def settings_model() -> type[DetectorSettings]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, PositiveInt
 
 from monitor.core.detectors import DetectorConfig, Moment, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.occasions import MEMORY, RETRIED
 from monitor.core.state.view import RunView
 
@@ -26,7 +26,9 @@ class AllocRetriesConfig(DetectorConfig):
     )
 
 
-@register("alloc_retries", AllocRetriesConfig, Moment.BATCH, at_most=Severity.WARNING, needs=MEMORY | RETRIED)
+@register(
+    "alloc_retries", AllocRetriesConfig, Family.MEMORY, Moment.BATCH, at_most=Severity.WARNING, needs=MEMORY | RETRIED
+)
 def alloc_retries(run: RunView, config: AllocRetriesConfig) -> Finding | None:
     """`count` retries within `window_batches`, dated to the first of them. The next step may be out of memory.
 
@@ -40,7 +42,7 @@ def alloc_retries(run: RunView, config: AllocRetriesConfig) -> Finding | None:
     if len(recent) < config.count:
         return None
     return run.finding(
-        "alloc_retries", "memory", Severity.WARNING, since=run.before(now - recent[0]), signal="alloc_retries",
+        Severity.WARNING, since=run.before(now - recent[0]), signal="alloc_retries",
         value=float(len(recent)), limit=float(config.count),
         summary=f"GPU memory is as good as full: the allocator emptied its cache and tried again {len(recent)} times "
         f"within {now - recent[0] + 1} batches",

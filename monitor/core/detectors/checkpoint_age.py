@@ -7,7 +7,7 @@ from itertools import pairwise
 from pydantic import Field
 
 from monitor.core.detectors import DetectorConfig, Moment, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.occasions import EVERY_64
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.view import RunView
@@ -35,7 +35,9 @@ class CheckpointAgeConfig(DetectorConfig):
     )
 
 
-@register("checkpoint_age", CheckpointAgeConfig, Moment.BATCH, at_most=Severity.WARNING, needs=EVERY_64)
+@register(
+    "checkpoint_age", CheckpointAgeConfig, Family.CHECKPOINT, Moment.BATCH, at_most=Severity.WARNING, needs=EVERY_64
+)
 def checkpoint_age(run: RunView, config: CheckpointAgeConfig) -> Finding | None:
     """The last one is older than `intervals` times the longest distance between two: training since would be lost.
 
@@ -55,7 +57,7 @@ def checkpoint_age(run: RunView, config: CheckpointAgeConfig) -> Finding | None:
         return None
     severity = Severity.INFO if all(c.is_best for c in saved) else Severity.WARNING
     return run.finding(
-        "checkpoint_age", "checkpoint", severity, since=run.before(since - 1), signal="checkpoint_age",
+        severity, since=run.before(since - 1), signal="checkpoint_age",
         value=float(since), limit=config.intervals * longest,
         summary=f"no checkpoint for {since} batches; at most {longest} lay between two before: a crash would lose "
         "all of it",
@@ -80,7 +82,7 @@ def _never(run: RunView, config: CheckpointAgeConfig) -> Finding | None:
     if run.at.count < config.share * whole:
         return None
     return run.finding(
-        "checkpoint_age", "checkpoint", Severity.INFO, since=run.before(run.at.count), signal="checkpoint_age",
+        Severity.INFO, since=run.before(run.at.count), signal="checkpoint_age",
         value=float(run.at.count), limit=config.share * whole,
         summary=f"{run.at.count / whole:.0%} of the training is done and no checkpoint was seen: a rollback would "
         "find nothing",

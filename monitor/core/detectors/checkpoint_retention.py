@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitor.core.detectors import DetectorConfig, Moment, register
-from monitor.core.model import Finding, Severity, Verdict
+from monitor.core.model import Family, Finding, Severity, Verdict
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.view import RunView
 
@@ -14,7 +14,7 @@ class CheckpointRetentionConfig(DetectorConfig):
     """No checkpoint that is still kept is sound, so a rollback would find nothing to go back to."""
 
 
-@register("checkpoint_retention", CheckpointRetentionConfig, Moment.EVENT, at_most=Severity.INFO)
+@register("checkpoint_retention", CheckpointRetentionConfig, Family.CHECKPOINT, Moment.EVENT, at_most=Severity.INFO)
 def checkpoint_retention(run: RunView, config: CheckpointRetentionConfig) -> Finding | None:
     """At least two copies are still kept and none of them is sound. Asked when a verdict arrives.
 
@@ -26,7 +26,7 @@ def checkpoint_retention(run: RunView, config: CheckpointRetentionConfig) -> Fin
     if len(kept) < KEPT_MIN or any(_usable(c) for c in kept):
         return None
     return run.finding(
-        "checkpoint_retention", "checkpoint", Severity.INFO, since=run.at, signal="checkpoints",
+        Severity.INFO, since=run.at, signal="checkpoints",
         value=float(len(kept)), limit=0.0,
         summary=f"none of the {len(kept)} checkpoints that are kept is sound: a rollback would find nothing",
     )  # fmt: skip

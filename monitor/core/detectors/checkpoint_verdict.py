@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitor.core.detectors import DetectorConfig, Moment, register
-from monitor.core.model import Finding, Severity, Verdict
+from monitor.core.model import Family, Finding, Severity, Verdict
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.view import RunView
 from trainer_hooks.wire.messages import CheckpointSaved
@@ -15,7 +15,7 @@ class CheckpointVerdictConfig(DetectorConfig):
     """A checkpoint holds non-finite values, was torn while it was written, or cannot be verified."""
 
 
-@register("checkpoint_verdict", CheckpointVerdictConfig, Moment.EVENT, at_most=Severity.WARNING)
+@register("checkpoint_verdict", CheckpointVerdictConfig, Family.CHECKPOINT, Moment.EVENT, at_most=Severity.WARNING)
 def checkpoint_verdict(run: RunView, config: CheckpointVerdictConfig) -> Finding | None:
     """Names the checkpoint, what is wrong with it, and the newest sound one that is left.
 
@@ -38,7 +38,7 @@ def _finding(run: RunView, what: str, epoch: int, verdict: str) -> Finding:
     sound = next((c for c in reversed(run.kept_checkpoints()) if _sound(c)), None)
     left = f"the newest sound one is of epoch {sound.epoch}" if sound else "no sound one is left"
     return run.finding(
-        "checkpoint_verdict", "checkpoint", Severity.WARNING, since=run.at, signal=verdict, value=float(epoch),
+        Severity.WARNING, since=run.at, signal=verdict, value=float(epoch),
         limit=float(sound.epoch if sound else 0), summary=f"{what}; {left}",
     )  # fmt: skip
 

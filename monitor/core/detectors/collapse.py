@@ -7,7 +7,7 @@ import math
 from pydantic import Field
 
 from monitor.core.detectors import DetectorConfig, Moment, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.occasions import LOSS_LOW, LOW_RATIO
 from monitor.core.state.signals import Signal
 from monitor.core.state.view import RunView
@@ -36,7 +36,7 @@ def _needs(config: CollapseConfig) -> int:
     return LOSS_LOW if config.ratio >= LOW_RATIO else 0
 
 
-@register("collapse", CollapseConfig, Moment.BATCH, at_most=Severity.WARNING, needs=_needs)
+@register("collapse", CollapseConfig, Family.LOSS, Moment.BATCH, at_most=Severity.WARNING, needs=_needs)
 def collapse(run: RunView, config: CollapseConfig) -> Finding | None:
     """Loss `ratio` times and norm ten times below their levels for `batches` batches; without a norm, loss exactly 0.
 
@@ -53,8 +53,6 @@ def collapse(run: RunView, config: CollapseConfig) -> Finding | None:
         return None
     now, level = loss.unscaled(loss.scaled), loss.unscaled(loss.level)
     return run.finding(
-        "collapse",
-        "loss",
         Severity.WARNING,
         since=run.before(config.batches - 1),
         signal="loss",

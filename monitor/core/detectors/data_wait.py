@@ -7,7 +7,7 @@ import math
 from pydantic import Field
 
 from monitor.core.detectors import DetectorConfig, Moment, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.occasions import TIME, WAITS_32
 from monitor.core.state.view import RunView
 
@@ -26,7 +26,7 @@ class DataWaitConfig(DetectorConfig):
     )
 
 
-@register("data_wait", DataWaitConfig, Moment.BATCH, at_most=Severity.INFO, needs=TIME | WAITS_32)
+@register("data_wait", DataWaitConfig, Family.SPEED, Moment.BATCH, at_most=Severity.INFO, needs=TIME | WAITS_32)
 def data_wait(run: RunView, config: DataWaitConfig) -> Finding | None:
     """Three of four of the last 64 batches waited for the loader for `share` of their time.
 
@@ -39,8 +39,6 @@ def data_wait(run: RunView, config: DataWaitConfig) -> Finding | None:
     if low < config.share:
         return None
     return run.finding(
-        "data_wait",
-        "speed",
         Severity.INFO,
         since=run.before(len(share.ring) - 1),
         signal="data_wait_s",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitor.core.detectors import DetectorConfig, Moment, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.occasions import EVERY_64
 from monitor.core.state.projection import deadline_kept, finish_s, pace_s, remaining, too_close
 from monitor.core.state.view import RunView
@@ -16,7 +16,7 @@ class DeadlineConfig(DetectorConfig):
     """At the present pace the training ends after its deadline."""
 
 
-@register("deadline", DeadlineConfig, Moment.BATCH, at_most=Severity.WARNING, needs=EVERY_64)
+@register("deadline", DeadlineConfig, Family.DEADLINE, Moment.BATCH, at_most=Severity.WARNING, needs=EVERY_64)
 def deadline(run: RunView, config: DeadlineConfig) -> Finding | None:
     """The projected end lies after the run's deadline by more than the projection may err.
 
@@ -34,6 +34,6 @@ def deadline(run: RunView, config: DeadlineConfig) -> Finding | None:
     if deadline_kept(end, due_s) or too_close(end, due_s, run.now_s):
         return None
     return run.finding(
-        "deadline", "deadline", Severity.WARNING, since=run.at, signal="finish", value=end, limit=end - late,
+        Severity.WARNING, since=run.at, signal="finish", value=end, limit=end - late,
         summary=f"at {pace:.3g} s a batch the training ends {late / HOUR_S:.1f} h after its deadline",
     )  # fmt: skip

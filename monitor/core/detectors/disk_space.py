@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, PositiveFloat
 
 from monitor.core.detectors import DetectorConfig, Moment, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.hardware import VolumeState
 from monitor.core.state.view import RunView
 
@@ -38,7 +38,7 @@ class DiskSpaceConfig(DetectorConfig):
     )
 
 
-@register("disk_space", DiskSpaceConfig, Moment.HARDWARE, at_most=Severity.WARNING)
+@register("disk_space", DiskSpaceConfig, Family.DISK, Moment.HARDWARE, at_most=Severity.WARNING)
 def disk_space(run: RunView, config: DiskSpaceConfig) -> Finding | None:
     """Less is free than `checkpoints` of the largest one need, or the free space falls to nothing within `hours`.
 
@@ -51,7 +51,7 @@ def disk_space(run: RunView, config: DiskSpaceConfig) -> Finding | None:
         return None
     volume, why = min(found, key=lambda one: one[0].last.free)
     return run.finding(
-        "disk_space", "disk", Severity.WARNING, since=run.at, signal=volume.last.name, value=float(volume.last.free),
+        Severity.WARNING, since=run.at, signal=volume.last.name, value=float(volume.last.free),
         limit=need, summary=f"the volume of the {volume.last.name} is about to fill: {why}",
     )  # fmt: skip
 

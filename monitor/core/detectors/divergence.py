@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, PositiveFloat
 
 from monitor.core.detectors import DetectorConfig, Moment, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.model.section import InPreset, Preset
 from monitor.core.state.occasions import LOSS_RISEN, RISEN_SPREADS
 from monitor.core.state.view import RunView
@@ -45,7 +45,7 @@ class DivergenceConfig(DetectorConfig):
     )
 
 
-@register("divergence", DivergenceConfig, Moment.BATCH, at_most=Severity.CRITICAL, needs=LOSS_RISEN)
+@register("divergence", DivergenceConfig, Family.LOSS, Moment.BATCH, at_most=Severity.CRITICAL, needs=LOSS_RISEN)
 def divergence(run: RunView, config: DivergenceConfig) -> Finding | None:
     """The loss's short mean lies above its best by `ratio`, and either its CUSUM is past `drift` or its long mean too.
 
@@ -61,8 +61,6 @@ def divergence(run: RunView, config: DivergenceConfig) -> Finding | None:
     began = loss.seen - (loss.drift_from if loss.drift >= config.drift else loss.best_seen)
     now, best = loss.unscaled(loss.fast), loss.unscaled(loss.best)
     return run.finding(
-        "divergence",
-        "loss",
         Severity.CRITICAL if config.act else Severity.WARNING,
         since=run.before(max(began - 1, 0)),
         signal="loss",

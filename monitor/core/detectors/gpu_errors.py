@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitor.core.detectors import DetectorConfig, Moment, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.hardware import GpuState
 from monitor.core.state.view import RunView
 
@@ -20,7 +20,7 @@ class GpuErrorsConfig(DetectorConfig):
     """The driver reports an error of the GPU: an XID, an uncorrectable ECC error, remapped rows, or a lost device."""
 
 
-@register("gpu_errors", GpuErrorsConfig, Moment.HARDWARE, at_most=Severity.WARNING)
+@register("gpu_errors", GpuErrorsConfig, Family.GPU, Moment.HARDWARE, at_most=Severity.WARNING)
 def gpu_errors(run: RunView, config: GpuErrorsConfig) -> Finding | None:
     """What the last reading has over the one before: XIDs, uncorrectable ECC errors, rows remapped, a device gone.
 
@@ -39,9 +39,7 @@ def gpu_errors(run: RunView, config: GpuErrorsConfig) -> Finding | None:
 
 
 def _finding(run: RunView, severity: Severity, index: int, summary: str) -> Finding:
-    return run.finding(
-        "gpu_errors", "gpu", severity, since=run.at, signal="gpu", value=float(index), limit=0.0, summary=summary
-    )
+    return run.finding(severity, since=run.at, signal="gpu", value=float(index), limit=0.0, summary=summary)
 
 
 def _news(gpu: GpuState, now_s: float) -> list[str]:

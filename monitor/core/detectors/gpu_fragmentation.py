@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from monitor.core.detectors import DetectorConfig, Moment, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.hardware import capacity_bytes
 from monitor.core.state.occasions import MEMORY, MEMORY_64
 from monitor.core.state.view import RunView
@@ -34,7 +34,14 @@ class GpuFragmentationConfig(DetectorConfig):
     )
 
 
-@register("gpu_fragmentation", GpuFragmentationConfig, Moment.BATCH, at_most=Severity.WARNING, needs=MEMORY | MEMORY_64)
+@register(
+    "gpu_fragmentation",
+    GpuFragmentationConfig,
+    Family.MEMORY,
+    Moment.BATCH,
+    at_most=Severity.WARNING,
+    needs=MEMORY | MEMORY_64,
+)
 def gpu_fragmentation(run: RunView, config: GpuFragmentationConfig) -> Finding | None:
     """Of the reserved memory at least `share` was never allocated at once, while `near` of the device is reserved.
 
@@ -49,7 +56,7 @@ def gpu_fragmentation(run: RunView, config: GpuFragmentationConfig) -> Finding |
         return None
     unused = (allocator.reserved - allocator.peak) / MIB
     return run.finding(
-        "gpu_fragmentation", "memory", Severity.WARNING, since=run.at, signal="memory_reserved", value=allocator.gap,
+        Severity.WARNING, since=run.at, signal="memory_reserved", value=allocator.gap,
         limit=config.share,
         summary=f"GPU memory is fragmented: {allocator.reserved / MIB:.0f} MiB are reserved of {capacity / MIB:.0f}, "
         f"and {unused:.0f} of them were never in use at once (PyTorch's expandable_segments:True avoids that)",

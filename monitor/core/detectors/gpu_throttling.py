@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from monitor.core.detectors import DetectorConfig, Moment, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.hardware import GpuState
 from monitor.core.state.view import RunView
 
@@ -25,7 +25,7 @@ class GpuThrottlingConfig(DetectorConfig):
     )
 
 
-@register("gpu_throttling", GpuThrottlingConfig, Moment.HARDWARE, at_most=Severity.WARNING)
+@register("gpu_throttling", GpuThrottlingConfig, Family.GPU, Moment.HARDWARE, at_most=Severity.WARNING)
 def gpu_throttling(run: RunView, config: GpuThrottlingConfig) -> Finding | None:
     """For `share` of the last two minutes the clocks were held down for heat or power supply, or it was too hot.
 
@@ -48,7 +48,7 @@ def gpu_throttling(run: RunView, config: GpuThrottlingConfig) -> Finding | None:
 
 def _finding(run: RunView, severity: Severity, index: int, why: str, value: float, limit: float) -> Finding:
     return run.finding(
-        "gpu_throttling", "gpu", severity, since=run.at, signal=f"gpu{index}", value=value, limit=limit,
+        severity, since=run.at, signal=f"gpu{index}", value=value, limit=limit,
         summary=f"GPU {index}: {why}",
     )  # fmt: skip
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, PositiveFloat
 
 from monitor.core.detectors import DetectorConfig, Moment, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.model.section import InPreset, Preset
 from monitor.core.state.occasions import CLIMB_DRIFT, NORM, NORM_HIGH
 from monitor.core.state.signals import NEAR, Signal
@@ -64,7 +64,12 @@ class GradientExplosionConfig(DetectorConfig):
 
 
 @register(
-    "gradient_explosion", GradientExplosionConfig, Moment.BATCH, at_most=Severity.CRITICAL, needs=NORM | NORM_HIGH
+    "gradient_explosion",
+    GradientExplosionConfig,
+    Family.GRADIENT,
+    Moment.BATCH,
+    at_most=Severity.CRITICAL,
+    needs=NORM | NORM_HIGH,
 )
 def gradient_explosion(run: RunView, config: GradientExplosionConfig) -> Finding | None:
     """A jump informs at once; it warns where the loss jumps too, or where the norm is still high after `wait_batches`.
@@ -95,7 +100,7 @@ def _jump(run: RunView, config: GradientExplosionConfig, norm: Signal) -> Findin
     else:
         severity, summary = Severity.INFO, what
     return run.finding(
-        "gradient_explosion", "gradient", severity, since=run.before(norm.streak - 1), signal="grad_norm",
+        severity, since=run.before(norm.streak - 1), signal="grad_norm",
         value=now, limit=level * config.ratio, summary=summary,
     )  # fmt: skip
 
@@ -105,7 +110,7 @@ def _climb(run: RunView, config: GradientExplosionConfig, norm: Signal) -> Findi
         return None
     best, now, steps = norm.unscaled(norm.best), norm.unscaled(norm.fast), norm.seen - norm.drift_from
     return run.finding(
-        "gradient_explosion", "gradient", Severity.CRITICAL if config.act else Severity.WARNING,
+        Severity.CRITICAL if config.act else Severity.WARNING,
         since=run.before(steps - 1), signal="grad_norm", value=now, limit=best * config.rise,
         summary=f"the gradient norm climbs: {now:.4g} on average, up from {best:.4g}, for {steps} steps",
     )  # fmt: skip

@@ -7,7 +7,7 @@ import math
 from pydantic import Field
 
 from monitor.core.detectors import DetectorConfig, Moment, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.occasions import LOW_RATIO, NORM, NORM_LOW
 from monitor.core.state.view import RunView
 
@@ -33,7 +33,9 @@ def _needs(config: GradientVanishingConfig) -> int:
     return NORM | NORM_LOW if config.ratio >= LOW_RATIO else NORM
 
 
-@register("gradient_vanishing", GradientVanishingConfig, Moment.BATCH, at_most=Severity.WARNING, needs=_needs)
+@register(
+    "gradient_vanishing", GradientVanishingConfig, Family.GRADIENT, Moment.BATCH, at_most=Severity.WARNING, needs=_needs
+)
 def gradient_vanishing(run: RunView, config: GradientVanishingConfig) -> Finding | None:
     """Every one of the last `batches` norms was `ratio` times below the level: no gradient arrives.
 
@@ -46,8 +48,6 @@ def gradient_vanishing(run: RunView, config: GradientVanishingConfig) -> Finding
         return None
     now = norm.unscaled(norm.scaled)
     return run.finding(
-        "gradient_vanishing",
-        "gradient",
         Severity.WARNING,
         since=run.before(config.batches - 1),
         signal="grad_norm",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, PositiveFloat
 
 from monitor.core.detectors import DetectorConfig, Moment, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.intervals import LOOP_PHASES, TRAIN, awaited, longest_of, silent_since_s
 from monitor.core.state.run import RankState, TrainingState
 from monitor.core.state.view import RunView
@@ -40,7 +40,7 @@ class HangConfig(DetectorConfig):
     )
 
 
-@register("hang", HangConfig, Moment.TICK, at_most=Severity.CRITICAL)
+@register("hang", HangConfig, Family.HANG, Moment.TICK, at_most=Severity.CRITICAL)
 def hang(run: RunView, config: HangConfig) -> Finding | None:
     """Nothing for longer than `intervals` times the longest silence of this kind, and never sooner than `floor_s`.
 
@@ -51,7 +51,7 @@ def hang(run: RunView, config: HangConfig) -> Finding | None:
     leader = training.ranks.get(run.rank)
     if leader is None or run.order_pending or not _began(training, leader):
         return None
-    if training.idle_ticks < TICKS_MIN:
+    if training.silence.idle_ticks < TICKS_MIN:
         return _left_behind(run, training, leader, config)
     waited = run.now_s - silent_since_s(training, leader)
     longest = longest_of(training, awaited(training, leader))
@@ -59,8 +59,6 @@ def hang(run: RunView, config: HangConfig) -> Finding | None:
     if waited < limit:
         return None
     return run.finding(
-        "hang",
-        "hang",
         Severity.CRITICAL if config.act else Severity.WARNING,
         since=run.at,
         signal="batch_s",
@@ -77,7 +75,7 @@ def _began(training: TrainingState, leader: RankState) -> bool:
 
 def _left_behind(run: RunView, training: TrainingState, leader: RankState, config: HangConfig) -> Finding | None:
     """A rank that is silent while rank 0 trains: a warning at most, since the job continues."""
-    longest = training.longest_s.get(TRAIN)
+    longest = training.silence.longest_s.get(TRAIN)
     if longest is None or training.phase not in LOOP_PHASES:
         return None
     limit = max(config.floor_s, config.intervals * longest)
@@ -88,8 +86,8 @@ def _left_behind(run: RunView, training: TrainingState, leader: RankState, confi
         waited = run.now_s - rank.last_batch_s
         if waited >= limit:
             at, what = rank.last.position, f"nothing from rank {rank.rank} for {waited:.0f} s, {behind} batches behind"
-            return Finding(
-                "hang", "hang", Severity.WARNING, rank.rank, at, at, "batch_s", waited, limit,
-                f"{what} rank 0 (the rule: {limit:.0f} s)",
+            return run.finding(
+                Severity.WARNING, rank=rank, since=at, signal="batch_s", value=waited, limit=limit,
+                summary=f"{what} rank 0 (the rule: {limit:.0f} s)",
             )  # fmt: skip
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from monitor.core.detectors import DetectorConfig, Moment, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.hardware import HostState
 from monitor.core.state.projection import finish_s, pace_s, remaining
 from monitor.core.state.view import RunView
@@ -51,7 +51,7 @@ class HostMemoryConfig(DetectorConfig):
     )
 
 
-@register("host_memory", HostMemoryConfig, Moment.HARDWARE, at_most=Severity.WARNING)
+@register("host_memory", HostMemoryConfig, Family.MEMORY, Moment.HARDWARE, at_most=Severity.WARNING)
 def host_memory(run: RunView, config: HostMemoryConfig) -> Finding | None:
     """It warns of too little memory, and of a leak that would fill the host before the training ends.
 
@@ -72,7 +72,7 @@ def _short(run: RunView, config: HostMemoryConfig, host: HostState) -> Finding |
     used = host.last.training_rss
     own = f"; the training's processes hold {used / GIB:.3g} GiB" if used is not None else ""
     return run.finding(
-        "host_memory", "memory", Severity.WARNING, since=run.at, signal="host_available", value=left,
+        Severity.WARNING, since=run.at, signal="host_available", value=left,
         limit=config.free,
         summary=f"the host is short of memory: {host.last.available / GIB:.3g} GiB of {host.last.total / GIB:.3g} "
         f"are left{own}",
@@ -94,7 +94,7 @@ def _leak(run: RunView, config: HostMemoryConfig, host: HostState) -> Finding | 
     before = "" if ends is None else ", after" if ends < left_s else ", before"
     end = f"{before} the training's end" if before else ""
     return run.finding(
-        "host_memory", "memory", severity, since=run.at, signal="training_rss", value=an_hour,
+        severity, since=run.at, signal="training_rss", value=an_hour,
         limit=config.growth * host.last.total,
         summary=f"the training's processes grow by {an_hour / GIB:.3g} GiB an hour: the host is out of memory in "
         f"{left_s / HOUR_S:.1f} h{end}",
@@ -107,7 +107,7 @@ def _step(run: RunView, config: HostMemoryConfig, host: HostState) -> Finding | 
     if level.over_s is None or run.now_s - level.over_s < STEP_S or over < config.step * host.last.total:
         return None
     return run.finding(
-        "host_memory", "memory", Severity.INFO, since=run.at, signal="training_rss", value=level.held,
+        Severity.INFO, since=run.at, signal="training_rss", value=level.held,
         limit=level.high + config.step * host.last.total,
         summary=f"the training's processes went from {level.high / GIB:.3g} to {level.held / GIB:.3g} GiB",
     )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from monitor.core.detectors import DetectorConfig, Moment, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.model.section import never_reached
 from monitor.core.state.occasions import SCALE
 from monitor.core.state.view import RunView
@@ -51,7 +51,7 @@ class LossScaleConfig(DetectorConfig):
         return self
 
 
-@register("loss_scale", LossScaleConfig, Moment.BATCH, at_most=Severity.WARNING, needs=SCALE)
+@register("loss_scale", LossScaleConfig, Family.LOSS_SCALE, Moment.BATCH, at_most=Severity.WARNING, needs=SCALE)
 def loss_scale(run: RunView, config: LossScaleConfig) -> Finding | None:
     """`falls` within the window, a scale below 1, or a storm of overflows. Dated to the first of them.
 
@@ -67,8 +67,6 @@ def loss_scale(run: RunView, config: LossScaleConfig) -> Finding | None:
         return None
     first = min([*falls, *storm])
     return run.finding(
-        "loss_scale",
-        "loss_scale",
         Severity.WARNING,
         since=run.before(now - first),
         signal="loss_scale",

@@ -7,7 +7,7 @@ import math
 from pydantic import Field, PositiveFloat
 
 from monitor.core.detectors import DetectorConfig, Moment, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.occasions import LOSS_HIGH
 from monitor.core.state.signals import NEAR, SHORT_SAMPLES, Signal
 from monitor.core.state.view import RunView
@@ -60,7 +60,7 @@ class LossSpikeConfig(DetectorConfig):
     )
 
 
-@register("loss_spike", LossSpikeConfig, Moment.BATCH, at_most=Severity.CRITICAL, needs=LOSS_HIGH)
+@register("loss_spike", LossSpikeConfig, Family.LOSS, Moment.BATCH, at_most=Severity.CRITICAL, needs=LOSS_HIGH)
 def loss_spike(run: RunView, config: LossSpikeConfig) -> Finding | None:
     """A jump informs at once, and warns where it is large, lasts, or moved the norm too; it is critical where it stays.
 
@@ -78,8 +78,6 @@ def loss_spike(run: RunView, config: LossSpikeConfig) -> Finding | None:
     severity, how = assessed
     level, now = loss.unscaled(loss.level), loss.unscaled(loss.scaled)
     return run.finding(
-        "loss_spike",
-        "loss",
         severity,
         since=run.before((loss.streak or loss.risen()) - 1),
         signal="loss",

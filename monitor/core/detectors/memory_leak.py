@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from monitor.core.detectors import DetectorConfig, Moment, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.hardware import capacity_bytes
 from monitor.core.state.line import Line
 from monitor.core.state.occasions import MEMORY, MEMORY_64
@@ -42,7 +42,9 @@ class MemoryLeakConfig(DetectorConfig):
     )
 
 
-@register("memory_leak", MemoryLeakConfig, Moment.BATCH, at_most=Severity.WARNING, needs=MEMORY | MEMORY_64)
+@register(
+    "memory_leak", MemoryLeakConfig, Family.MEMORY, Moment.BATCH, at_most=Severity.WARNING, needs=MEMORY | MEMORY_64
+)
 def memory_leak(run: RunView, config: MemoryLeakConfig) -> Finding | None:
     """A line of R squared `fit` through memory rises by `growth` of its level in about 2,000 batches, and goes on.
 
@@ -56,8 +58,6 @@ def memory_leak(run: RunView, config: MemoryLeakConfig) -> Finding | None:
         return None
     pace = f"{1000 * slope / MIB:.3g} MiB every 1,000 batches"
     return run.finding(
-        "memory_leak",
-        "memory",
         Severity.WARNING,
         since=run.before(line.points * LINE_STRIDE - 1),
         signal="memory",

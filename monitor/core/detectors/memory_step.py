@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from monitor.core.detectors import DetectorConfig, Moment, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.occasions import MEMORY, MEMORY_OVER
 from monitor.core.state.view import RunView
 
@@ -35,7 +35,9 @@ class MemoryStepConfig(DetectorConfig):
     )
 
 
-@register("memory_step", MemoryStepConfig, Moment.BATCH, at_most=Severity.INFO, needs=MEMORY | MEMORY_OVER)
+@register(
+    "memory_step", MemoryStepConfig, Family.MEMORY, Moment.BATCH, at_most=Severity.INFO, needs=MEMORY | MEMORY_OVER
+)
 def memory_step(run: RunView, config: MemoryStepConfig) -> Finding | None:
     """Reserved memory lies above its level by `ratio` and `bytes_min` for `batches` batches, dated to the first.
 
@@ -50,8 +52,6 @@ def memory_step(run: RunView, config: MemoryStepConfig) -> Finding | None:
     most = run.batch.instances_max if run.batch else None
     why = f"; the most instances of one image in this batch: {most}" if most is not None else ""
     return run.finding(
-        "memory_step",
-        "memory",
         Severity.INFO,
         since=run.before(memory.over - 1),
         signal="memory_reserved",

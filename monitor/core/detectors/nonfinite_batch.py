@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitor.core.detectors import DetectorConfig, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.view import RunView
 from trainer_hooks.wire.messages import Nonfinite
 
@@ -12,7 +12,7 @@ class NonfiniteBatchConfig(DetectorConfig):
     """The first batch with NaN or infinity of a generation, on each rank; only noted where the guard undid it."""
 
 
-@register("nonfinite_batch", NonfiniteBatchConfig, at_most=Severity.WARNING)
+@register("nonfinite_batch", NonfiniteBatchConfig, Family.NONFINITE, at_most=Severity.WARNING)
 def nonfinite_batch(run: RunView, config: NonfiniteBatchConfig) -> Finding | None:
     """A warning at the first non-finite batch of a generation, on each rank: a healthy training has none.
 
@@ -25,8 +25,6 @@ def nonfinite_batch(run: RunView, config: NonfiniteBatchConfig) -> Finding | Non
     kinds = " and ".join(kind.name.lower() for kind in Nonfinite if run.nonfinite & kind and kind.name)
     skipped = run.batch is not None and run.batch.skipped_by
     return run.finding(
-        "nonfinite_batch",
-        "nonfinite",
         Severity.INFO if run.cured else Severity.WARNING,
         since=run.at,
         signal="nonfinite_batches",

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, PositiveInt, model_validator
 
 from monitor.core.detectors import DetectorConfig, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.model.section import InPreset, Preset, never_reached
 from monitor.core.state.view import RunView
 
@@ -46,7 +46,7 @@ class NonfiniteBurstConfig(DetectorConfig):
         return self
 
 
-@register("nonfinite_burst", NonfiniteBurstConfig, at_most=Severity.CRITICAL)
+@register("nonfinite_burst", NonfiniteBurstConfig, Family.NONFINITE, at_most=Severity.CRITICAL)
 def nonfinite_burst(run: RunView, config: NonfiniteBurstConfig) -> Finding | None:
     """At least `count` of the last `window_batches` were not finite.
 
@@ -56,8 +56,6 @@ def nonfinite_burst(run: RunView, config: NonfiniteBurstConfig) -> Finding | Non
     if bad < config.count:
         return None
     return run.finding(
-        "nonfinite_burst",
-        "nonfinite",
         Severity.CRITICAL,
         since=run.first_nonfinite_within(config.window_batches),
         signal="nonfinite_batches",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from monitor.core.detectors import DetectorConfig, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.view import RunView
 
 
@@ -13,7 +13,7 @@ class NonfiniteComponentConfig(DetectorConfig):
     """Names the component of the loss that is not finite where the others are: it shows where to look."""
 
 
-@register("nonfinite_component", NonfiniteComponentConfig, at_most=Severity.INFO)
+@register("nonfinite_component", NonfiniteComponentConfig, Family.NONFINITE, at_most=Severity.INFO)
 def nonfinite_component(run: RunView, config: NonfiniteComponentConfig) -> Finding | None:
     """Names the components that are not finite where others are: where to look. Silent where all of them are."""
     parts = run.batch.parts if run.batch else ()
@@ -24,8 +24,6 @@ def nonfinite_component(run: RunView, config: NonfiniteComponentConfig) -> Findi
     known = training.part_names if training else ()
     names = ", ".join(known[i] if i < len(known) else f"component {i}" for i in bad)
     return run.finding(
-        "nonfinite_component",
-        "nonfinite",
         Severity.INFO,
         since=run.at,
         signal=names,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitor.core.detectors import DetectorConfig, Moment, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.view import RunView
 from trainer_hooks.wire.messages import NonfiniteSeen
 
@@ -12,7 +12,7 @@ class NonfiniteLayerConfig(DetectorConfig):
     """Names the first tensor that is not finite: it shows where to look."""
 
 
-@register("nonfinite_layer", NonfiniteLayerConfig, Moment.EVENT, at_most=Severity.INFO)
+@register("nonfinite_layer", NonfiniteLayerConfig, Family.NONFINITE, Moment.EVENT, at_most=Severity.INFO)
 def nonfinite_layer(run: RunView, config: NonfiniteLayerConfig) -> Finding | None:
     """Names the rank and the first tensor found non-finite there. Silent where the hooks looked at none."""
     seen = run.event
@@ -20,7 +20,7 @@ def nonfinite_layer(run: RunView, config: NonfiniteLayerConfig) -> Finding | Non
         return None
     cured = ", and was restored" if seen.cured else ""
     return run.finding(
-        "nonfinite_layer", "nonfinite", Severity.INFO, since=run.at, signal=seen.first_bad,
+        Severity.INFO, since=run.at, signal=seen.first_bad,
         value=float(seen.nonfinite), limit=0.0,
         summary=f"epoch {seen.epoch}, batch {seen.batch}, rank {run.rank}: the first non-finite tensor is "
         f"{seen.first_bad}{cured}",

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, PositiveInt, model_validator
 
 from monitor.core.detectors import DetectorConfig, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.model.section import InPreset, Preset, never_reached
 from monitor.core.state.view import RunView
 
@@ -51,7 +51,7 @@ class NonfiniteRateConfig(DetectorConfig):
         return self
 
 
-@register("nonfinite_rate", NonfiniteRateConfig, at_most=Severity.CRITICAL)
+@register("nonfinite_rate", NonfiniteRateConfig, Family.NONFINITE, at_most=Severity.CRITICAL)
 def nonfinite_rate(run: RunView, config: NonfiniteRateConfig) -> Finding | None:
     """At least `rate` of the last `window_batches`, and `count_min` of them, were not finite.
 
@@ -62,8 +62,6 @@ def nonfinite_rate(run: RunView, config: NonfiniteRateConfig) -> Finding | None:
     if bad < config.count_min or bad < config.rate * seen:
         return None
     return run.finding(
-        "nonfinite_rate",
-        "nonfinite",
         Severity.CRITICAL,
         since=run.first_nonfinite_within(config.window_batches),
         signal="nonfinite_batches",

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pydantic import Field
 
 from monitor.core.detectors import DetectorConfig, Moment, register
-from monitor.core.model import EpochStatus, Finding, Severity
+from monitor.core.model import EpochStatus, Family, Finding, Severity
 from monitor.core.state.rows import EpochRow
 from monitor.core.state.view import RunView
 from trainer_hooks.wire.messages import EpochEnded
@@ -40,7 +40,7 @@ class OverfittingConfig(DetectorConfig):
     )
 
 
-@register("overfitting", OverfittingConfig, Moment.EVENT, at_most=Severity.INFO)
+@register("overfitting", OverfittingConfig, Family.VALIDATION, Moment.EVENT, at_most=Severity.INFO)
 def overfitting(run: RunView, config: OverfittingConfig) -> Finding | None:
     """The best place of the curve is `epochs` back, its end is worse by `worse` and by the noise, and the loss falls.
 
@@ -63,7 +63,7 @@ def overfitting(run: RunView, config: OverfittingConfig) -> Finding | None:
         return None
     best, by = found
     return run.finding(
-        "overfitting", "validation", Severity.INFO, since=run.at, signal=name, value=by, limit=config.worse,
+        Severity.INFO, since=run.at, signal=name, value=by, limit=config.worse,
         summary=f"overfitting: the {name} was best in epoch {best.epoch} and is worse by {by:.0%} since, while the "
         "training loss went on falling",
     )  # fmt: skip

@@ -7,7 +7,7 @@ import math
 from pydantic import Field
 
 from monitor.core.detectors import DetectorConfig, Moment, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.occasions import LOSSES_64
 from monitor.core.state.view import RunView
 
@@ -31,7 +31,7 @@ class PlateauConfig(DetectorConfig):
     )
 
 
-@register("plateau", PlateauConfig, Moment.BATCH, at_most=Severity.INFO, needs=LOSSES_64)
+@register("plateau", PlateauConfig, Family.LOSS, Moment.BATCH, at_most=Severity.INFO, needs=LOSSES_64)
 def plateau(run: RunView, config: PlateauConfig) -> Finding | None:
     """After `window_batches` the long mean of the loss is where it started. It only informs: this may be as it should.
 
@@ -44,8 +44,6 @@ def plateau(run: RunView, config: PlateauConfig) -> Finding | None:
         return None
     best = loss.unscaled(loss.best)
     return run.finding(
-        "plateau",
-        "loss",
         Severity.INFO,
         since=run.before(loss.seen - loss.best_seen),
         signal="loss",

@@ -8,7 +8,7 @@ import statistics
 from pydantic import Field
 
 from monitor.core.detectors import DetectorConfig, Moment, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.occasions import EVERY_64
 from monitor.core.state.signals import RING
 from monitor.core.state.view import RunView
@@ -28,7 +28,7 @@ class RankOutlierConfig(DetectorConfig):
     )
 
 
-@register("rank_outlier", RankOutlierConfig, Moment.BATCH, at_most=Severity.WARNING, needs=EVERY_64)
+@register("rank_outlier", RankOutlierConfig, Family.RANK, Moment.BATCH, at_most=Severity.WARNING, needs=EVERY_64)
 def rank_outlier(run: RunView, config: RankOutlierConfig) -> Finding | None:
     """Three of four of this rank's last 64 losses, norms or times are `ratio` times the median of the ranks.
 
@@ -40,8 +40,6 @@ def rank_outlier(run: RunView, config: RankOutlierConfig) -> Finding | None:
     if off < math.log(config.ratio):
         return None
     return run.finding(
-        "rank_outlier",
-        "rank",
         Severity.WARNING,
         since=run.before(RING - 1),
         signal=name,

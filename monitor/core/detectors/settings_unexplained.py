@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitor.core.detectors import DetectorConfig, Moment, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.view import RunView
 from trainer_hooks.wire.messages import SettingChanged
 
@@ -12,15 +12,13 @@ class SettingsUnexplainedConfig(DetectorConfig):
     """A setting changed during training, and no schedule, warm-up, plan or declared boundary explains it."""
 
 
-@register("settings_unexplained", SettingsUnexplainedConfig, Moment.EVENT, at_most=Severity.WARNING)
+@register("settings_unexplained", SettingsUnexplainedConfig, Family.SETTINGS, Moment.EVENT, at_most=Severity.WARNING)
 def settings_unexplained(run: RunView, config: SettingsUnexplainedConfig) -> Finding | None:
     """The trainer reported a change without a reason: neither its schedule, nor its own rules, nor a plan."""
     changed = run.event
     if not isinstance(changed, SettingChanged) or changed.reason:
         return None
     return run.finding(
-        "settings_unexplained",
-        "settings",
         Severity.WARNING,
         since=run.at,
         signal=changed.name,

@@ -7,7 +7,7 @@ import math
 from pydantic import Field
 
 from monitor.core.detectors import DetectorConfig, Moment, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.occasions import TIME, TIMES_16
 from monitor.core.state.pace import BLOCK, explained
 from monitor.core.state.signals import RING
@@ -29,7 +29,7 @@ class StepTimeConfig(DetectorConfig):
     )
 
 
-@register("step_time", StepTimeConfig, Moment.BATCH, at_most=Severity.WARNING, needs=TIME | TIMES_16)
+@register("step_time", StepTimeConfig, Family.SPEED, Moment.BATCH, at_most=Severity.WARNING, needs=TIME | TIMES_16)
 def step_time(run: RunView, config: StepTimeConfig) -> Finding | None:
     """The fast quarter of the last 64 batches is slower by `ratio` than that of any block of batches before.
 
@@ -49,8 +49,6 @@ def step_time(run: RunView, config: StepTimeConfig) -> Finding | None:
         return None
     now, before = math.exp(low), math.exp(times.high)
     return run.finding(
-        "step_time",
-        "speed",
         Severity.WARNING,
         since=run.before(RING - 1),
         signal="batch_s",

@@ -7,7 +7,7 @@ import math
 from pydantic import Field
 
 from monitor.core.detectors import DetectorConfig, Moment, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.occasions import BLOCK_ENDED, TIME
 from monitor.core.state.pace import BLOCK, PERIOD, SLOW_EPOCH, WINDOW, Pace, PaceLevel, explained, mean_level
 from monitor.core.state.view import RunView
@@ -28,7 +28,9 @@ class ThroughputConfig(DetectorConfig):
     )
 
 
-@register("throughput", ThroughputConfig, Moment.BATCH, at_most=Severity.WARNING, needs=TIME | BLOCK_ENDED)
+@register(
+    "throughput", ThroughputConfig, Family.SPEED, Moment.BATCH, at_most=Severity.WARNING, needs=TIME | BLOCK_ENDED
+)
 def throughput(run: RunView, config: ThroughputConfig) -> Finding | None:
     """A window of 256 batches is slower than every one of the last 4,096 to 8,192 batches by `ratio`, in all its parts.
 
@@ -77,7 +79,7 @@ def _finding(
     share = run.signal("wait_share")
     waits = f"; {math.exp(share.quantile(0.5)):.0%} of the time it waits for data" if share and share.warm else ""
     return run.finding(
-        "throughput", "speed", severity, since=run.before(since - 1), signal="batch_s", value=took,
+        severity, since=run.before(since - 1), signal="batch_s", value=took,
         limit=took_before * ratio,
         summary=f"throughput fell by {1.0 - took_before / took:.0%} {texts[0]}: {took:.3g} s a batch, where it took "
         f"{took_before:.3g} s {texts[1]}{waits}",

@@ -7,7 +7,7 @@ import statistics
 from pydantic import Field, model_validator
 
 from monitor.core.detectors import DetectorConfig, Moment, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.model.section import contradiction
 from monitor.core.state.occasions import UPDATE
 from monitor.core.state.updates import UpdateSample
@@ -55,7 +55,7 @@ class UpdateRatioConfig(DetectorConfig):
         return self
 
 
-@register("update_ratio", UpdateRatioConfig, Moment.BATCH, at_most=Severity.WARNING, needs=UPDATE)
+@register("update_ratio", UpdateRatioConfig, Family.UPDATE, Moment.BATCH, at_most=Severity.WARNING, needs=UPDATE)
 def update_ratio(run: RunView, config: UpdateRatioConfig) -> Finding | None:
     """`samples` in a row outside `low` to `high`, or `factor` times off the level of those before, rate for rate.
 
@@ -97,7 +97,7 @@ def _by_rate(sample: UpdateSample) -> float:
 
 def _finding(run: RunView, first: UpdateSample, value: float, limit: float, what: str) -> Finding:
     return run.finding(
-        "update_ratio", "update", Severity.WARNING, since=run.before(run.at.count - first.count),
+        Severity.WARNING, since=run.before(run.at.count - first.count),
         signal="update_ratio", value=value, limit=limit,
         summary=f"{what}: |change| / |weights| is {value:.3g}",
     )  # fmt: skip

@@ -7,7 +7,7 @@ import math
 from pydantic import Field
 
 from monitor.core.detectors import DetectorConfig, Moment, register
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.view import RunView
 from trainer_hooks.wire.messages import EpochEnded
 
@@ -23,7 +23,7 @@ class ValidationConfig(DetectorConfig):
     )
 
 
-@register("validation", ValidationConfig, Moment.EVENT, at_most=Severity.WARNING)
+@register("validation", ValidationConfig, Family.VALIDATION, Moment.EVENT, at_most=Severity.WARNING)
 def validation(run: RunView, config: ValidationConfig) -> Finding | None:
     """A metric that was finite is not any more, or the fitness is zero after it was not: a warning.
 
@@ -46,7 +46,7 @@ def validation(run: RunView, config: ValidationConfig) -> Finding | None:
     else:
         return None
     return run.finding(
-        "validation", "validation", severity, since=run.at, signal=signal, value=value, limit=limit,
+        severity, since=run.at, signal=signal, value=value, limit=limit,
         summary=summary,
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ from typing import Literal
 from monitor.core.diagnosis.onset import CALM, Lead, Reference, first_lasting, lead, reference
 from monitor.core.diagnosis.robust import level
 from monitor.core.diagnosis.signal_samples import LOSS, NORM, Quantity, Read, finite, parts, rates
-from monitor.core.model import EpochStatus, Finding, Incident, Position
+from monitor.core.model import EpochStatus, Family, Finding, Incident, Position
 from monitor.core.model.frameworks import framework_named
 from monitor.core.state.rows import EpochRow
 from monitor.core.state.run import TrainingState
@@ -20,7 +20,7 @@ from trainer_hooks.wire.messages import BatchEnded, Nonfinite, NonfiniteSeen, Tr
 
 BEFORE_BATCHES = 256  # that what came after is held against
 Span = Literal["before", "after", "bad"]
-RISES = ("loss", "gradient")  # families of findings that are about finite numbers
+RISES = (Family.LOSS, Family.GRADIENT)  # findings about finite numbers
 CLIMB_BATCHES = 3  # out of the usual in a row before it is a rise, and no single event (facts: 3 and more)
 TOP_WITHIN_BATCHES = 64  # of the onset: later tops are another timeline
 MOST = 0.7  # of the way up, in log space
@@ -33,7 +33,7 @@ class Case:
     """A trouble: what kind, since which batch, seen on which rank."""
 
     training: TrainingState
-    family: str  # of the finding: "nonfinite", "loss", "memory", ...
+    family: str  # of the finding: a Family
     first: Position  # the first bad batch, as the detectors dated it
     rank: int
     findings: tuple[Finding, ...]

@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 from monitor.core.diagnosis.case import Case
 from monitor.core.diagnosis.evidence import data, memory, rate, rise, speed, state
+from monitor.core.model import Family
 
 Ask = Callable[[Case], str]
-NUMBERS = frozenset({"nonfinite", "loss", "gradient", "loss_scale"})  # families of findings
-VALIDATION = frozenset({"validation"})
+NUMBERS: frozenset[str] = frozenset({Family.NONFINITE, Family.LOSS, Family.GRADIENT, Family.LOSS_SCALE})
+VALIDATION: frozenset[str] = frozenset({Family.VALIDATION})
 
 
 class Item(NamedTuple):
@@ -26,18 +27,18 @@ class Item(NamedTuple):
     ask: Ask
 
 
-class Family(NamedTuple):
+class CauseFamily(NamedTuple):
     """A family of causes."""
 
     name: str
     title: str
-    explains: frozenset[str]  # families of findings it may be the cause of
+    explains: frozenset[str]  # each a Family: findings it may be the cause of
     items: tuple[Item, ...]
     test: str  # the one that would settle it
 
 
 FAMILIES = (
-    Family(
+    CauseFamily(
         "learning_rate", "the learning rate is too high", NUMBERS,
         (
             Item(3.0, rate.rate_jumped),
@@ -53,7 +54,7 @@ FAMILIES = (
         ),
         "Go on from the checkpoint before the onset with half the rate and the same data order: it does not come back.",
     ),
-    Family(
+    CauseFamily(
         "warm_up_end", "the end of warm-up: the rate came to its height too soon", NUMBERS,
         (
             Item(3.0, rate.near_warm_up_end),
@@ -66,8 +67,9 @@ FAMILIES = (
         ),
         "Go on from the checkpoint before the onset with a warm-up twice as long: the onset moves or goes.",
     ),
-    Family(
-        "settings_changed", "a setting was changed by hand", NUMBERS | VALIDATION | {"settings", "memory", "speed"},
+    CauseFamily(
+        "settings_changed", "a setting was changed by hand",
+        NUMBERS | VALIDATION | {Family.SETTINGS, Family.MEMORY, Family.SPEED},
         (
             Item(4.5, rate.changed_by_hand),
             Item(2.0, rate.restarted_otherwise),
@@ -75,7 +77,7 @@ FAMILIES = (
         ),
         "Put the setting back and go on from the checkpoint before the change.",
     ),
-    Family(
+    CauseFamily(
         "amp_overflow", "gradients overflow in mixed precision", NUMBERS,
         (
             Item(1.0, state.scaler_on),
@@ -92,8 +94,8 @@ FAMILIES = (
         ),
         "Replay the saved batch with the saved weights in fp32 and in bf16: it is finite in both.",
     ),
-    Family(
-        "amp_device", "a GPU whose mixed precision gives wrong results", frozenset({"nonfinite"}),
+    CauseFamily(
+        "amp_device", "a GPU whose mixed precision gives wrong results", frozenset({Family.NONFINITE}),
         (
             Item(2.5, state.broken_amp_from_the_start),
             Item(2.0, state.device_known_for_it),
@@ -102,9 +104,9 @@ FAMILIES = (
         ),
         "Start again with amp=False on the same device: it is finite.",
     ),
-    Family(
+    CauseFamily(
         "loss_component", "one component of the loss: its formula, its targets or its branch of the model",
-        frozenset({"nonfinite"}),
+        frozenset({Family.NONFINITE}),
         (
             Item(4.0, rise.one_component),
             Item(0.5, rise.sudden),
@@ -115,7 +117,7 @@ FAMILIES = (
         ),
         "Replay the saved batch and look for log(0), 0/0 and a square root at 0 in that component alone.",
     ),
-    Family(
+    CauseFamily(
         "bad_input", "a bad sample", NUMBERS,
         (
             Item(4.0, data.same_sample),
@@ -131,8 +133,8 @@ FAMILIES = (
         ),
         "Feed the named samples, one at a time, to the checkpoint before the onset: the bad one is not finite.",
     ),
-    Family(
-        "bad_labels", "the labels changed or are gone", frozenset({"loss", "gradient", *VALIDATION}),
+    CauseFamily(
+        "bad_labels", "the labels changed or are gone", frozenset({Family.LOSS, Family.GRADIENT, *VALIDATION}),
         (
             Item(3.0, data.components_part),
             Item(2.0, data.instances_gone),
@@ -142,7 +144,7 @@ FAMILIES = (
         ),
         "Draw the labels of a batch since the onset over its images, and count its instances by class.",
     ),
-    Family(
+    CauseFamily(
         "data_change", "the data changed: another mixture, source or kind of batch", NUMBERS | VALIDATION,
         (
             Item(3.0, rate.boundary_before),
@@ -156,7 +158,7 @@ FAMILIES = (
         ),
         "Feed the state from before the onset batches from before and from after it: only the new ones are bad.",
     ),
-    Family(
+    CauseFamily(
         "missing_clip", "outliers of the gradient that nothing clips", NUMBERS,
         (
             Item(1.5, rate.no_clip),
@@ -169,8 +171,9 @@ FAMILIES = (
         ),
         "Go on from the checkpoint before the onset with gradients clipped at twice their usual norm.",
     ),
-    Family(
-        "stale_moment", "a stale second moment of the optimizer", frozenset({"loss", "gradient", "nonfinite"}),
+    CauseFamily(
+        "stale_moment", "a stale second moment of the optimizer",
+        frozenset({Family.LOSS, Family.GRADIENT, Family.NONFINITE}),
         (
             Item(0.5, rate.adam),  # together below a verdict: norms fall in every training
             Item(1.5, rate.quiet_before),
@@ -182,8 +185,8 @@ FAMILIES = (
         ),
         "Go on from the checkpoint before the onset with beta2 at 0.95: the spike does not come back.",
     ),
-    Family(
-        "batchnorm_ema", "BatchNorm statistics or EMA weights are damaged", VALIDATION | {"nonfinite"},
+    CauseFamily(
+        "batchnorm_ema", "BatchNorm statistics or EMA weights are damaged", VALIDATION | {Family.NONFINITE},
         (
             Item(3.0, state.buffers_left_bad),
             Item(2.5, state.validation_bad),
@@ -194,7 +197,7 @@ FAMILIES = (
         ),
         "Validate the same weights with fresh running statistics (a few batches in train mode, no step): it is good.",
     ),
-    Family(
+    CauseFamily(
         "resume_damage", "the resume: the state it went on from, or how that was read", NUMBERS | VALIDATION,
         (
             Item(3.0, state.right_after_resume),
@@ -206,8 +209,8 @@ FAMILIES = (
         ),
         "Resume again from an older checkpoint, and hold its first loss against the one recorded there.",
     ),
-    Family(
-        "hardware", "a hardware fault", NUMBERS | {"speed", "hang", "rank"},
+    CauseFamily(
+        "hardware", "a hardware fault", NUMBERS | {Family.SPEED, Family.HANG, Family.RANK},
         (
             Item(4.5, state.hardware_errors),
             Item(2.5, state.one_rank),
@@ -218,9 +221,9 @@ FAMILIES = (
         ),
         "Run the same batch with the same weights on another device: it does not come back there.",
     ),
-    Family(
+    CauseFamily(
         "memory_batch", "the fullest batch so far: memory by instances, image size or sequence length",
-        frozenset({"memory"}),
+        frozenset({Family.MEMORY}),
         (
             Item(4.0, memory.fullest_batch),
             Item(0.5, memory.one_step),
@@ -229,8 +232,8 @@ FAMILIES = (
         ),
         "Feed that batch alone in a fresh process: reserved memory goes to the same height.",
     ),
-    Family(
-        "memory_leak", "a leak: memory that nobody gives back", frozenset({"memory"}),
+    CauseFamily(
+        "memory_leak", "a leak: memory that nobody gives back", frozenset({Family.MEMORY}),
         (
             Item(2.5, memory.straight_line),
             Item(2.0, memory.leak_found),
@@ -240,20 +243,20 @@ FAMILIES = (
         ),
         "Hold two snapshots of torch.cuda.memory 1,000 batches apart against each other: the same call site has grown.",
     ),
-    Family(
-        "memory_between_epochs", "validation or saving takes memory of its own", frozenset({"memory"}),
+    CauseFamily(
+        "memory_between_epochs", "validation or saving takes memory of its own", frozenset({Family.MEMORY}),
         (Item(4.5, memory.between_epochs), Item(-4.0, memory.within_an_epoch), Item(-1.5, memory.fullest_batch)),
         "Train two epochs without validation: reserved memory does not rise between them.",
     ),
-    Family(
+    CauseFamily(
         "memory_fragmentation",
         "memory is fragmented: much of what is reserved is in pieces too small to use",
-        frozenset({"memory"}),
+        frozenset({Family.MEMORY}),
         (Item(4.5, memory.fragmented),),
         "Start again with PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True: reserved stays close to allocated.",
     ),
-    Family(
-        "input_bound", "the training waits for its data", frozenset({"speed"}),
+    CauseFamily(
+        "input_bound", "the training waits for its data", frozenset({Family.SPEED}),
         (
             Item(3.5, speed.waits_more),
             Item(3.5, speed.waits_always),
@@ -263,9 +266,9 @@ FAMILIES = (
         ),
         "Train some batches on one cached batch: without the loader it is as fast as before.",
     ),
-    Family(
+    CauseFamily(
         "slow_compute", "a batch computes for longer: clock or heat of the device, somebody else on it, or more to do",
-        frozenset({"speed"}),
+        frozenset({Family.SPEED}),
         (
             Item(3.0, speed.computes_longer),
             Item(2.0, speed.throttled),
@@ -276,8 +279,8 @@ FAMILIES = (
         ),
         "Look at clock, throttle reasons and processes of the GPU, and time one fixed batch on another one.",
     ),
-    Family(
-        "hang", "the training hangs", frozenset({"hang"}),
+    CauseFamily(
+        "hang", "the training hangs", frozenset({Family.HANG}),
         (Item(4.5, speed.stands_still), Item(1.0, speed.one_rank_stands_still)),
         "Read the stacks of every rank: the one that waits elsewhere than the others holds them up.",
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitor.core.diagnosis.case import Case
-from monitor.core.diagnosis.cause_table import FAMILIES, Family
+from monitor.core.diagnosis.cause_table import FAMILIES, CauseFamily
 from monitor.core.model import Cause
 
 SCORE_MIN = 4.0  # one strong piece of evidence, or several weaker ones
@@ -18,7 +18,7 @@ def weigh(case: Case) -> tuple[Cause, ...]:
     return tuple(sorted(found, key=lambda cause: -cause.score)[:CAUSES_MAX])
 
 
-def _weighed(case: Case, family: Family) -> Cause:
+def _weighed(case: Case, family: CauseFamily) -> Cause:
     answers = [(item.weight, text) for item in family.items if (text := item.ask(case))]
     return Cause(
         family=family.name,

@@ -47,7 +47,7 @@ class SendOrder(msgspec.Struct, frozen=True, tag="send_order"):
 
 
 class RaiseAlert(msgspec.Struct, frozen=True, tag="alert"):
-    """Tell people. Stored in the outbox in the same transaction as the input that caused it."""
+    """Alert people. Stored in the outbox in the same transaction as the input that caused it."""
 
     id: str  # stable: the same alert has the same id over restarts
     run: str
@@ -59,14 +59,14 @@ class RaiseAlert(msgspec.Struct, frozen=True, tag="alert"):
     at_s: float
 
 
-class Say(msgspec.Struct, frozen=True, tag="say"):
-    """A line for whoever looks at the run's terminal."""
+class Notify(msgspec.Struct, frozen=True, tag="say"):  # its name on disk since the first version
+    """A line on the run's terminal and in the timeline of the daemon."""
 
     id: str
     run: str
     severity: Severity
     text: str
-    family: str = ""  # of the findings that it speaks of: "nonfinite"; empty: of none, or a finding is told with it
+    family: str = ""  # of the findings that the line is about; empty: of none, or the findings are an output beside it
 
 
 class WriteReport(msgspec.Struct, frozen=True, tag="report"):
@@ -108,7 +108,7 @@ Effect = (
     | WritePlan
     | SendOrder
     | RaiseAlert
-    | Say
+    | Notify
     | WriteReport
     | EndTraining
     | LookAtTraining

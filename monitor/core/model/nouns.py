@@ -5,8 +5,6 @@ from __future__ import annotations
 import msgspec
 
 from trainer_hooks.wire.enums import StrEnum
-from trainer_hooks.wire.messages import Order, TrainingStarted
-from trainer_hooks.wire.runfolder import Change, Plan, Settings
 
 
 class Severity(StrEnum):
@@ -15,6 +13,27 @@ class Severity(StrEnum):
     INFO = "info"
     WARNING = "warning"
     CRITICAL = "critical"
+
+
+class Family(StrEnum):
+    """What a finding is about. Critical findings of one family make one incident."""
+
+    NONFINITE = "nonfinite"
+    LOSS = "loss"
+    GRADIENT = "gradient"
+    LOSS_SCALE = "loss_scale"
+    UPDATE = "update"
+    VALIDATION = "validation"
+    SETTINGS = "settings"
+    CHECKPOINT = "checkpoint"
+    HANG = "hang"
+    SPEED = "speed"
+    RANK = "rank"
+    DEADLINE = "deadline"
+    MEMORY = "memory"
+    DISK = "disk"
+    GPU = "gpu"
+    OPERATOR = "operator"  # of no finding: a person asked for a rollback
 
 
 class Verdict(StrEnum):
@@ -26,33 +45,6 @@ class Verdict(StrEnum):
     SUSPECT = "suspect"  # sound, but saved after the onset of an anomaly, or nothing healthy followed yet
     POISONED = "poisoned"
     UNVERIFIED = "unverified"  # could not be read in full: never clean
-
-
-class IncidentState(StrEnum):
-    """See the table in monitor.core.policy.lifecycle."""
-
-    OPEN = "open"
-    MITIGATING = "mitigating"
-    WATCHING = "watching"
-    RELAPSED = "relapsed"
-    RESOLVED = "resolved"
-    RECOVERED = "recovered"  # by itself
-    GIVEN_UP = "given_up"
-    HANDED_OVER = "handed_over"
-    CLOSED = "closed_with_run"
-    LOST = "lost"
-
-
-class ActionKind(StrEnum):
-    """What the policy does about an incident."""
-
-    NONE = ""  # nothing was done yet
-    WATCH = "watch"  # nothing; see whether it heals by itself
-    WAIT = "wait"  # nothing yet: an action was just taken
-    EXAMINE = "examine"  # have a checkpoint examined, then decide again
-    ADJUST = "adjust"  # change settings in place
-    ROLLBACK = "rollback"  # stop, go back to a checkpoint, start again with other settings
-    STOP = "stop"  # stop for good and keep everything
 
 
 class EpochStatus(StrEnum):
@@ -94,7 +86,7 @@ class Finding(msgspec.Struct, frozen=True):
     """What a detector saw, with the evidence for it."""
 
     detector: str
-    family: str  # findings of one family make one incident: "nonfinite"
+    family: str  # a Family, or the word of an earlier version
     severity: Severity
     rank: int
     at: Position
@@ -103,13 +95,6 @@ class Finding(msgspec.Struct, frozen=True):
     value: float  # what was measured, in the unit `summary` names
     limit: float  # what it was held against
     summary: str  # one sentence
-
-
-class IncidentEntry(msgspec.Struct, frozen=True):
-    """One line of an incident's timeline."""
-
-    at_s: float
-    text: str
 
 
 class Shift(msgspec.Struct, frozen=True):
@@ -147,65 +132,3 @@ class Diagnosis(msgspec.Struct, frozen=True):
     notes: tuple[str, ...]  # whether the rates followed their plan, where in warm-up it lies
     revision: int = 0  # times it was made anew since the incident opened
     memory: str = ""  # what drove memory, in a sentence; empty: it did not rise, or nothing is known
-
-
-class Incident(msgspec.Struct, rename={"timeline": "story", "action": "rung"}):
-    """Everything known about one trouble of a run, from its first finding to its end."""
-
-    id: str  # "<run>-<n>", unique for ever
-    number: int  # within the run, from 1
-    family: str
-    severity: Severity
-    state: IncidentState
-    opened_s: float
-    opened_at: Position
-    onset: Position
-    findings: list[Finding] = []
-    timeline: list[IncidentEntry] = []
-    onset_samples: list[str] = []
-    action: ActionKind = ActionKind.NONE  # what is being tried, or was last: ADJUST, ROLLBACK, STOP; NONE: only watched
-    attempts: int = 0  # actions taken for this incident
-    rollbacks: int = 0
-    order: Order | None = None  # pending or last
-    plan: Plan | None = None
-    training: TrainingStarted | None = None  # of the generation it began in: what the settings were
-    before: Settings | None = None  # in force when it opened: what every attempt is strengthened from
-    settings: Settings | None = None  # of the last attempt
-    changes: list[Change] = []
-    reason: str = ""  # why this action
-    options: list[Option] = []
-    target: str = ""  # digest of the checkpoint rolled back to
-    waiting_for: str = ""  # digest of the checkpoint whose examination decides the next step; empty: none
-    applied_s: float | None = None  # the receipt
-    left_at: Position | None = None  # where the order was obeyed
-    resumed_s: float | None = None  # first batch of the new generation
-    watch_from: int = 0  # Counts.batches of the watched generation when the watch (re)started
-    watch_needed: int = 0  # healthy batches at target that prove the cure
-    watch_seen: int = 0
-    watch_said: int = 0  # quarters of the watch already told
-    samples_left: int | None = None
-    batches_discarded: int = 0
-    nonfinite_at_open: int = 0  # of the run
-    window_nonfinite: int = 0  # between the onset and the opening
-    downtime_s: float = 0.0
-    closed_s: float | None = None
-    outcome: str = ""
-    diagnosis: Diagnosis | None = None  # None: it opened without one (by hand, or by a daemon that made none)
-
-    @property
-    def live(self) -> bool:
-        """True while something may still come of it."""
-        return self.state in (
-            IncidentState.OPEN,
-            IncidentState.MITIGATING,
-            IncidentState.WATCHING,
-            IncidentState.RELAPSED,
-        )
-
-
-class Option(msgspec.Struct, frozen=True):
-    """One thing that could be done when the incident opened, with what it was projected to cost."""
-
-    name: str  # "stop and strengthen", "go on", "adjust in place", "go further back"
-    cost: str  # a sentence with numbers
-    chosen: bool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from monitor.core.model import ActionKind, Incident, IncidentState, Verdict
+from monitor.core.model import ActionKind, Family, Incident, IncidentState, Verdict
 from monitor.core.policy.settings import Policy
 from monitor.core.policy.trust import plausible_ones
 from monitor.core.state.projection import redo_batches
@@ -46,7 +46,7 @@ def choose(run: RunState, training: TrainingState, incident: Incident, policy: P
     if (other := _other_going_back(run, training)) is not None:
         return Action(ActionKind.WAIT, f"training {other.number} of this run goes back, which starts the script again")
     clean = provably_clean(training)
-    adjustable = clean and incident.attempts == 0 and incident.family != "hang"  # which takes no adjustment
+    adjustable = clean and incident.totals.attempts == 0 and incident.family != Family.HANG  # which takes no adjustment
     if adjustable and (unreachable := _relaunch_redoes_other_work(run, training)):
         return Action(ActionKind.ADJUST, unreachable)
     candidates = plausible_ones(training, rules, incident)
@@ -94,7 +94,7 @@ def _why_only_watching(run: RunState, policy: Policy) -> str:
 
 def goes_back(incident: Incident) -> bool:
     """True while its rollback is under way: the next generation starts from its plan."""
-    return incident.state is IncidentState.MITIGATING and incident.action == ActionKind.ROLLBACK
+    return incident.state is IncidentState.MITIGATING and incident.action.kind == ActionKind.ROLLBACK
 
 
 def _other_going_back(run: RunState, training: TrainingState) -> TrainingState | None:
@@ -106,11 +106,10 @@ def _other_going_back(run: RunState, training: TrainingState) -> TrainingState |
 
 
 def _cooling_down(training: TrainingState, cool_down_batches: int) -> bool:
-    leader = training.ranks.get(0)
-    ledger = training.ledger
-    if leader is None or ledger.last_action_generation != training.generation or ledger.last_action_count < 0:
+    leader, last = training.ranks.get(0), training.ledger.last_action
+    if leader is None or last is None or last.generation != training.generation:
         return False
-    return leader.counts.batches - ledger.last_action_count < cool_down_batches
+    return leader.counts.batches - last.count < cool_down_batches
 
 
 def _relaunch_redoes_other_work(run: RunState, training: TrainingState) -> str:

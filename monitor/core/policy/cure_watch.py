@@ -1,8 +1,8 @@
-"""What a batch means to checkpoints and to a live incident: what follows a checkpoint, and what proves a cure. Pure."""
+"""What the policy does at a batch: keeps proven checkpoints, ends an incident after enough healthy batches. Pure."""
 
 from __future__ import annotations
 
-from monitor.core.model import AlertKind, Incident, IncidentState, KeepCheckpoints, Severity
+from monitor.core.model import AlertKind, Family, Incident, IncidentState, KeepCheckpoints, Severity
 from monitor.core.policy import texts
 from monitor.core.policy.diagnosing import diagnosed_again
 from monitor.core.policy.incidents import examine
@@ -17,7 +17,7 @@ from monitor.core.state.run import RankState, TrainingState
 from monitor.core.state.stats import within
 from trainer_hooks.wire.messages import BatchEnded, Nonfinite, SkippedBy
 
-SAID_SINGLY = 12  # bad batches of a generation told one by one; later ones at every doubling
+LISTED_BATCHES = 12  # bad batches of a generation with a line each; then one at every doubling
 
 
 def on_batch(tx: Transaction, batch: BatchEnded, *, new: int, bad: int) -> None:
@@ -53,7 +53,7 @@ def _may_be_proven(training: TrainingState, checkpoint: CheckpointState, needed:
 
 
 def _suspect(tx: Transaction, batch: BatchEnded) -> None:
-    """Tell of it, and have the checkpoint to go back to examined now, so that a rule that fires later need not wait."""
+    """Write a line, and have the checkpoint to go back to examined now: a rule that fires later need not wait."""
     _notify_bad(tx, batch)
     if tx.ledger.suspicion_s is None:
         tx.ledger.suspicion_s = tx.now_s
@@ -63,7 +63,7 @@ def _suspect(tx: Transaction, batch: BatchEnded) -> None:
 
 def _notify_bad(tx: Transaction, batch: BatchEnded) -> None:
     seen = batch.counts.nonfinite_batches
-    if seen > SAID_SINGLY and seen & (seen - 1):
+    if seen > LISTED_BATCHES and seen & (seen - 1):
         return
     kinds = [k.name.lower() for k in Nonfinite if batch.nonfinite & k and k.name]
     what = " and ".join(kinds) or "a batch between two records"
@@ -74,11 +74,11 @@ def _notify_bad(tx: Transaction, batch: BatchEnded) -> None:
     totals = totals_of(tx.training)
     so_far = texts.bad_batches(totals.nonfinite_batches, totals.batches)
     text = f"epoch {batch.epoch} batch {batch.batch}: {what} not finite, {done}{cured}; {so_far}"
-    tx.notify(text, Severity.WARNING, "nonfinite")
+    tx.notify(text, Severity.WARNING, Family.NONFINITE)
 
 
 def _follow_checkpoints(tx: Transaction, new: int) -> None:
-    """Where a checkpoint has just been proven by what followed it, decide anew which copies are worth keeping."""
+    """When enough healthy batches have followed a checkpoint, decide anew which copies are kept."""
     needed = tx.policy.rollback.healthy_batches
     for checkpoint in reversed(tx.training.checkpoints):
         if not _may_be_proven(tx.training, checkpoint, needed + new):
@@ -89,12 +89,12 @@ def _follow_checkpoints(tx: Transaction, new: int) -> None:
 
 
 def keep(tx: Transaction) -> None:
-    """Name the copies worth keeping, where that changed. Every copy that another training has is named with them."""
+    """Send the list of the copies to keep, if it changed: with every copy that another training of the run keeps."""
     digests = to_keep(tx.training, tx.policy.rollback)
-    if digests and digests != tx.ledger.kept:
-        tx.ledger.kept = digests
+    if digests and digests != tx.ledger.copies.kept:
+        tx.ledger.copies.kept = digests
         gone = [c.digest for c in tx.training.checkpoints if c.digest not in digests]
-        tx.ledger.dropped = dict.fromkeys(gone, 1)
+        tx.ledger.copies.dropped = dict.fromkeys(gone, 1)
         others = [each for each in tx.run.trainings.values() if each is not tx.training]
         theirs = [c.digest for each in others for c in each.checkpoints if not each.dropped(c)]
         everything = tuple(dict.fromkeys([*digests, *theirs]))
@@ -114,35 +114,35 @@ def _bad_lately(tx: Transaction, rank: RankState) -> bool:
 
 
 def _progress(tx: Transaction, incident: Incident, batch: BatchEnded, new: int, bad: int) -> None:
-    """Count healthy batches at the new learning rate; end the incident when the exposure is repaid."""
+    """Count healthy batches at the new learning rate; end the incident when there are enough."""
     if bad:
-        incident.watch_seen = 0
+        incident.watch.seen = 0
         return
-    incident.samples_left = batch.onset_samples_left
+    incident.watch.samples_left = batch.onset_samples_left
     if batch.ramp is not None and batch.ramp < 1.0:
         return
-    incident.watch_seen += new
+    incident.watch.seen += new
     _notify_progress(tx, incident)
-    samples_met = not (tx.policy.watch.onset_samples and incident.attempts and batch.onset_samples_left)
-    if incident.watch_seen >= incident.watch_needed and samples_met:
+    samples_met = not (tx.policy.watch.onset_samples and incident.totals.attempts and batch.onset_samples_left)
+    if incident.watch.seen >= incident.watch.needed and samples_met:
         _end(tx, incident)
 
 
 def _notify_progress(tx: Transaction, incident: Incident) -> None:
-    quarter = 4 * incident.watch_seen // incident.watch_needed
-    if incident.attempts and incident.watch_said < quarter < 4:
-        incident.watch_said = quarter
+    quarter = 4 * incident.watch.seen // incident.watch.needed
+    if incident.totals.attempts and incident.watch.notified < quarter < 4:
+        incident.watch.notified = quarter
         tx.record(
             incident,
-            f"watching: {incident.watch_seen} of {incident.watch_needed} healthy batches at the new learning rate",
+            f"watching: {incident.watch.seen} of {incident.watch.needed} healthy batches at the new learning rate",
         )
 
 
 def _end(tx: Transaction, incident: Incident) -> None:
-    acted = incident.attempts > 0
+    acted = incident.totals.attempts > 0
     rate = "at the new learning rate" if acted else "without any action"
-    met = ", with the samples of the first bad batches among them" if acted and incident.samples_left == 0 else ""
-    incident.outcome = f"{incident.watch_seen} healthy batches {rate}{met}"
+    met = ", with the samples of the first bad batches among them" if acted and incident.watch.samples_left == 0 else ""
+    incident.outcome = f"{incident.watch.seen} healthy batches {rate}{met}"
     tx.move(incident, IncidentEvent.PROVEN if acted else IncidentEvent.HEALED)
     tx.ledger.suspicion_s = None
     tx.record(incident, texts.ended_line(tx.run, tx.training, incident, tx.now_s))

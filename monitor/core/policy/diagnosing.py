@@ -1,4 +1,4 @@
-"""Has an incident diagnosed when it opens, and again while it goes on; a defect in it ends neither. Pure."""
+"""Diagnoses an incident when it opens, and again while it is live. A defect in the diagnosis does not end it. Pure."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import traceback
 import msgspec
 
 from monitor.core.diagnosis import diagnose, diagnose_finding
-from monitor.core.model import Finding, Incident, Severity
+from monitor.core.model import Family, Finding, Incident, Severity
 from monitor.core.policy.transaction import Transaction
 
 REVISIONS_MAX = 32  # of one incident: after twice as many batches as the last one, and at each new finding
 FIRST_BATCHES = 8
-SELDOM_INCIDENTS = ("memory", "speed", "hang", "validation")  # of the others more is known when an incident opens
+# Families that open an incident seldom or never; of the others more is known when an incident opens.
+SELDOM_INCIDENTS = (Family.MEMORY, Family.SPEED, Family.HANG, Family.VALIDATION)
 
 
 def diagnosed(tx: Transaction, incident: Incident) -> None:
@@ -26,7 +27,7 @@ def diagnosed_again(tx: Transaction, incident: Incident, *, news: bool = False) 
     It is frozen once something was done, in another generation, and after REVISIONS_MAX.
     """
     known, here = incident.diagnosis, tx.training.position
-    if known is None or here is None or not incident.live or incident.applied_s is not None:
+    if known is None or here is None or not incident.live or incident.action.applied_s is not None:
         return
     if here.generation != incident.onset.generation or known.revision >= REVISIONS_MAX:
         return
@@ -54,7 +55,7 @@ def cause_of(tx: Transaction, finding: Finding) -> str:
         return ""
     try:
         found = diagnose_finding(tx.training, finding)
-    except Exception as error:  # noqa: BLE001 - as above: people are told of the finding all the same
+    except Exception as error:  # noqa: BLE001 - as above: the alert is sent without a cause
         _report_defect(tx, error)
         return ""
     return found.text if found.verdict else ""

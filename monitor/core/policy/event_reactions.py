@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from monitor.core.model import Severity, Verdict
-from monitor.core.policy import incidents, stack_collection, starts_and_ends
+from monitor.core.policy import incidents, order_answers, stack_collection, starts_and_ends
 from monitor.core.policy.cure_watch import keep
+from monitor.core.policy.facts_at_open import SAMPLES_MAX
 from monitor.core.policy.transaction import Transaction
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import RankState
@@ -40,9 +41,9 @@ def on_event(tx: Transaction, rank: RankState, event: Event, saved: CheckpointSt
         case CheckpointSaved():
             _on_checkpoint_saved(tx, event, saved)
         case OrderApplied():
-            incidents.on_answer(tx, event.order_id, event.outcome, event.detail)
+            order_answers.on_answer(tx, event.order_id, event.outcome, event.detail)
         case PlanApplied():
-            incidents.on_plan_applied(tx, event.plan_id, event.when, event.mismatches)
+            order_answers.on_plan_applied(tx, event.plan_id, event.when, event.mismatches)
         case HookTrouble():
             off = "; it is switched off" if event.switched_off else ""
             tx.notify(f"hook {event.hook} failed and training went on: {event.error}{off}", Severity.WARNING)
@@ -51,11 +52,11 @@ def on_event(tx: Transaction, rank: RankState, event: Event, saved: CheckpointSt
 
 
 def _note_samples(tx: Transaction, event: NonfiniteSeen) -> None:
-    """The names of a live incident's first bad batches; later ones are many and add nothing."""
+    """Keep the samples of a live incident's first bad batches; later ones are many and add nothing."""
     incident = tx.training.incident
-    if incident and incident.attempts == 0 and len(incident.onset_samples) < incidents.SAMPLES_MAX:
-        names = dict.fromkeys([*incident.onset_samples, *event.samples])
-        incident.onset_samples = list(names)[: incidents.SAMPLES_MAX]
+    if incident and incident.totals.attempts == 0 and len(incident.at_open.samples) < SAMPLES_MAX:
+        names = dict.fromkeys([*incident.at_open.samples, *event.samples])
+        incident.at_open.samples = list(names)[:SAMPLES_MAX]
 
 
 def _on_checkpoint_saved(tx: Transaction, event: CheckpointSaved, saved: CheckpointState | None) -> None:
@@ -65,15 +66,15 @@ def _on_checkpoint_saved(tx: Transaction, event: CheckpointSaved, saved: Checkpo
             Severity.WARNING,
         )
         return
-    tx.ledger.dropped.pop(saved.digest, None)
+    tx.ledger.copies.dropped.pop(saved.digest, None)
     incidents.examine(tx, saved)
 
 
 def on_examined(tx: Transaction, checkpoint: CheckpointState) -> None:
-    """A verdict arrived: say it, keep what is worth keeping, and go on where a decision waited for it."""
+    """A verdict arrived: write a line, choose the copies to keep, and take the decision that waited for it."""
     ledger = tx.ledger
-    if checkpoint.digest in ledger.examining:
-        ledger.examining.remove(checkpoint.digest)
+    if checkpoint.digest in ledger.copies.examining:
+        ledger.copies.examining.remove(checkpoint.digest)
     reasons = "; ".join(checkpoint.reasons)
     bad = checkpoint.verdict is not Verdict.SOUND
     tx.notify(
@@ -82,5 +83,5 @@ def on_examined(tx: Transaction, checkpoint: CheckpointState) -> None:
     )
     keep(tx)
     incident = tx.training.incident
-    if incident and incident.waiting_for == checkpoint.digest:
+    if incident and incident.action.waiting_for == checkpoint.digest:
         incidents.decide(tx, incident)

@@ -28,7 +28,7 @@ def on_findings(tx: Transaction, found: list[Finding], new: list[Finding]) -> No
 
 def _notify(tx: Transaction, finding: Finding) -> None:
     if finding.severity is Severity.CRITICAL:
-        return  # its incident says it
+        return  # the alert of its incident reports it
     where = f"epoch {finding.at.epoch} batch {finding.at.batch}"
     tx.notify(f"{where}: {finding.summary}", finding.severity)
     if finding.severity is Severity.WARNING:

@@ -1,4 +1,4 @@
-"""The life of an incident: every state, every event, and what comes of each pair.
+"""The states of an incident, the events, and the state that follows each pair.
 
 All rules about states live in this file.
 """
@@ -13,7 +13,7 @@ class IncidentEvent(StrEnum):
     """What can happen to an incident."""
 
     ACTED = "acted"  # the policy starts an action
-    TOLD = "told"  # the policy may only tell
+    ONLY_WATCHED = "only watched"  # the policy may not act
     APPLIED = "applied"  # the action was carried out and read back
     FAILED = "failed"  # order refused or timed out, plan not written, relaunch failed; another action is left
     SPENT = "spent"  # as FAILED or AGAIN, and no action is left (no clean checkpoint, or the budget is gone)
@@ -26,7 +26,7 @@ class IncidentEvent(StrEnum):
 
 
 class Impossible(Exception):
-    """A incident_event that can't occur in this state: a defect of the policy, with the reason from the table."""
+    """An event that can't occur in this state: a defect of the policy, with the reason from the table."""
 
 
 H = IncidentEvent
@@ -35,7 +35,7 @@ _EVERY_LIVE: dict[IncidentEvent, S] = {H.OPERATOR: S.HANDED_OVER, H.RUN_ENDED: S
 TABLE: dict[S, dict[IncidentEvent, S | str]] = {
     S.OPEN: {
         H.ACTED: S.MITIGATING,
-        H.TOLD: S.WATCHING,
+        H.ONLY_WATCHED: S.WATCHING,
         H.SPENT: S.GIVEN_UP,
         H.HEALED: S.RECOVERED,
         H.AGAIN: S.OPEN,  # more of the same while a checkpoint is still being examined
@@ -50,7 +50,7 @@ TABLE: dict[S, dict[IncidentEvent, S | str]] = {
         H.SPENT: S.GIVEN_UP,
         H.AGAIN: S.MITIGATING,  # batches between the order and the boundary
         H.ACTED: "one action at a time",
-        H.TOLD: "an action has begun",
+        H.ONLY_WATCHED: "an action has begun",
         H.HEALED: "an action has begun",
         H.PROVEN: "the action has not been applied yet",
         **_EVERY_LIVE,
@@ -60,15 +60,15 @@ TABLE: dict[S, dict[IncidentEvent, S | str]] = {
         H.PROVEN: S.RESOLVED,
         H.AGAIN: S.RELAPSED,
         H.SPENT: S.GIVEN_UP,
-        H.ACTED: S.MITIGATING,  # a person asks for a rollback, or what only told may act now
-        H.TOLD: S.WATCHING,
+        H.ACTED: S.MITIGATING,  # a person asks for a rollback, or the policy may act now
+        H.ONLY_WATCHED: S.WATCHING,
         H.APPLIED: S.WATCHING,  # the second reading back, at the ramp's end
         H.FAILED: "no action has begun",
         **_EVERY_LIVE,
     },
     S.RELAPSED: {
         H.ACTED: S.MITIGATING,
-        H.TOLD: S.WATCHING,
+        H.ONLY_WATCHED: S.WATCHING,
         H.SPENT: S.GIVEN_UP,
         H.AGAIN: S.RELAPSED,  # cool-down, or a checkpoint is still being examined
         H.FAILED: S.RELAPSED,

@@ -1,4 +1,4 @@
-"""Writes down what the next try starts from: the plan, in absolute values, and the order that names it. Pure."""
+"""Makes the plan of the next action, in absolute values, and the order that names it. Pure."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ def with_plan(order: Order, name: str) -> Order:
 def make_plan(tx: Transaction, incident: Incident, order: Order, target: CheckpointState | None) -> Plan:
     """The plan of a rollback to `target`, or of an adjustment in place (None).
 
-    Raises ValueError where the run has not told its settings yet.
+    Raises ValueError where the run has not reported its settings yet.
     """
     training, policy = tx.training, tx.policy
     started = training.started
     if started is None:
         raise ValueError(f"run {tx.run.spec.run} has not reported its settings yet, so no plan can be made")
-    incident.before = incident.before or current(training, started)
-    user = next((i.before for i in training.ledger.incidents if i.before), incident.before)
+    before = incident.at_open.settings = incident.at_open.settings or current(training, started)
+    user = next((i.at_open.settings for i in training.ledger.incidents if i.at_open.settings), before)
     restart = target is not None
     left = started.epochs - (target.epoch if target else 0)
-    settings = strengthen(incident.before, user, policy.strengthen, started, restart=restart, epochs_left=left)
+    settings = strengthen(before, user, policy.strengthen, started, restart=restart, epochs_left=left)
     best = best_for(target, training) if target else None
     return Plan(
         id=f"{order.id}-plan",
@@ -60,7 +60,7 @@ def make_plan(tx: Transaction, incident: Incident, order: Order, target: Checkpo
         kind=PlanKind.ROLLBACK if restart else PlanKind.ADJUST,
         order=order.id,
         incident=incident.id,
-        reason=incident.reason,
+        reason=incident.action.reason,
         ordinal=started.ordinal,
         arguments_digest=started.arguments_digest,
         save_dir=started.save_dir,
@@ -70,9 +70,9 @@ def make_plan(tx: Transaction, incident: Incident, order: Order, target: Checkpo
         best=_as_file(best),
         start_epoch=target.epoch + 1 if target else (training.position.epoch if training.position else 1),
         settings=settings,
-        changes=changes(incident.before, settings, started),
+        changes=changes(before, settings, started),
         seed_offset=SEED_STEP * training.generation,
-        onset_samples=tuple(incident.onset_samples[:ONSET_SAMPLES_MAX]),
+        onset_samples=tuple(incident.at_open.samples[:ONSET_SAMPLES_MAX]),
         grace_s=policy.rollback.grace_s,
         written_s=tx.now_s,
     )

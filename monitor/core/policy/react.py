@@ -24,7 +24,7 @@ from monitor.core.model import (
     SupervisorChanged,
     Tick,
 )
-from monitor.core.policy import cure_watch, event_reactions, findings, incidents, stack_collection, starts_and_ends
+from monitor.core.policy import cure_watch, event_reactions, findings, order_answers, stack_collection, starts_and_ends
 from monitor.core.policy.transaction import Transaction
 from monitor.core.state.fold import Folded
 
@@ -32,12 +32,12 @@ from monitor.core.state.fold import Folded
 def react(  # noqa: PLR0912 - one case an input
     tx: Transaction, given: Input, folded: Folded, found: list[Finding], new: list[Finding]
 ) -> None:
-    """React to one input. `found`: what the detectors say of it; `new`: what of that they did not say before."""
+    """React to one input. `found`: the detectors' findings; `new`: those that begin a streak or make it worse."""
     match given:
         case RecordArrived():
             _on_record(tx, folded)
         case Tick():
-            incidents.on_tick(tx)
+            order_answers.on_tick(tx)
             stack_collection.on_tick(tx)
         case GenerationStarted():
             starts_and_ends.on_generation_started(tx, news=folded.news)
@@ -50,9 +50,9 @@ def react(  # noqa: PLR0912 - one case an input
         case CheckpointExamined() if folded.checkpoint is not None:
             event_reactions.on_examined(tx, folded.checkpoint)
         case PlanWritten():
-            incidents.on_plan_written(tx, given.plan, given.error)
+            order_answers.on_plan_written(tx, given.plan, given.error)
         case ReceiptFound():
-            incidents.on_receipt(tx, given.receipt)
+            order_answers.on_receipt(tx, given.receipt)
         case StacksTaken():
             stack_collection.on_taken(tx, given)
         case SupervisorChanged() | RunOpened() | HardwareSeen() | AlertSettled() | FramesRefused():
@@ -70,7 +70,7 @@ def _on_record(tx: Transaction, folded: Folded) -> None:
         return  # refused, or a repeat
     if folded.batch is not None and rank.rank == 0:
         if folded.downtime_s and tx.training.incident:
-            tx.training.incident.downtime_s += folded.downtime_s
+            tx.training.incident.totals.downtime_s += folded.downtime_s
         cure_watch.on_batch(tx, folded.batch, new=folded.new_batches, bad=folded.bad_batches)
     elif folded.event is not None:
         event_reactions.on_event(tx, rank, folded.event, folded.checkpoint)

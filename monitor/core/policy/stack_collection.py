@@ -1,8 +1,8 @@
-"""Has the stacks of a hung training taken, and tells what they say. Pure.
+"""Has the stacks of a hung training taken, and reports where each rank stands. Pure.
 
 Each rank is asked over its own socket, which a thread of the hook answers. A rank that doesn't answer within LOOK_S has
-its interpreter held by a call that never returns (or its process is stopped): then somebody outside looks, the
-supervisor where there is one. An incident about a hang, and with it everything that ends the process, waits for
+its interpreter held by a call that never returns (or its process is stopped): then the supervisor, where there is
+one, reads them from outside. An incident about a hang, and with it everything that ends the process, waits for
 the answers, and no longer than WAIT_S.
 """
 
@@ -12,7 +12,16 @@ import sys
 
 import msgspec
 
-from monitor.core.model import AlertKind, Finding, LookAtTraining, RaiseAlert, SendOrder, Severity, StacksTaken
+from monitor.core.model import (
+    AlertKind,
+    Family,
+    Finding,
+    LookAtTraining,
+    RaiseAlert,
+    SendOrder,
+    Severity,
+    StacksTaken,
+)
 from monitor.core.policy import texts
 from monitor.core.policy.planning import order_for
 from monitor.core.policy.transaction import Transaction
@@ -20,11 +29,10 @@ from monitor.core.state.stacks import Standstill, TakenStacks
 from trainer_hooks.wire.messages import StacksSeen
 from trainer_hooks.wire.words import OrderKind
 
-HANG = "hang"  # the detector and its family
-STREAKS_MAX = 10  # of a run: a training that hangs more often has told enough
+STREAKS_MAX = 10  # of a run: more of them would say nothing new
 RANKS_MAX = 64  # asked in one streak; collectives make the others wait in the same place
 AGAIN_S = 1.0
-LOOK_S = 5.0  # a hook answers within a turn of 50 ms, on a machine under load within a second
+LOOK_S = 5.0  # a hook answers within 50 ms, on a machine under load within a second
 WAIT_S = 25.0  # for a look from outside: py-spy has 10 s, and each part after it some seconds
 TAKEN_MAX = 64  # stacks of one rank that are kept: with the two limits below 1 MB of state at the very most
 THREADS_KEPT = 8
@@ -36,14 +44,14 @@ STOOD_FRAMES = 3  # of the main thread, beside its last one, in one line for peo
 
 def acted_on(tx: Transaction, findings: list[Finding]) -> list[Finding]:
     """Have stacks taken where a training hangs; the critical findings that may open an incident by now."""
-    hung = next((f for f in findings if f.detector == HANG), None)
+    hung = next((f for f in findings if f.family == Family.HANG), None)
     if hung is not None:
         _ask(tx, hung)
     critical = [f for f in findings if f.severity is Severity.CRITICAL]
     streak = tx.ledger.stacks.streak
     if streak is None or not streak.waiting:
         return critical
-    return [f for f in critical if f.detector != HANG]
+    return [f for f in critical if f.family != Family.HANG]
 
 
 def _ask(tx: Transaction, finding: Finding) -> None:
@@ -63,14 +71,14 @@ def _ask(tx: Transaction, finding: Finding) -> None:
 
 
 def on_tick(tx: Transaction) -> None:
-    """Ask again, have somebody look, or go on without an answer."""
+    """Ask again, have the stacks read from outside, or continue without an answer."""
     run, streak = tx.run, tx.ledger.stacks.streak
     if streak is None or not streak.waiting:
         return
     waited_s = tx.now_s - streak.began_s
     if streak.generation != tx.training.generation or not run.alive or waited_s > WAIT_S:
         streak.waiting = {}
-        _tell(tx, streak)
+        _report(tx, streak)
         return
     if tx.now_s - streak.sent_s >= AGAIN_S:
         streak.sent_s = tx.now_s
@@ -84,14 +92,14 @@ def on_tick(tx: Transaction) -> None:
 
 
 def on_taken(tx: Transaction, taken: StacksTaken) -> None:
-    """Somebody outside has looked."""
+    """The stacks of a rank were read from outside."""
     for training in tx.run.trainings.values():
         if taken.generation == training.generation:
             on_stacks(tx.of(training), taken.rank, taken.seen)
 
 
 def on_stacks(tx: Transaction, rank: int, seen: StacksSeen) -> None:
-    """A rank, or somebody outside, has answered; what nobody asked for is passed over."""
+    """The stacks of a rank arrived; those that were not asked for are ignored."""
     streak = tx.ledger.stacks.streak
     if streak is None or streak.generation != tx.training.generation:
         return
@@ -104,11 +112,11 @@ def on_stacks(tx: Transaction, rank: int, seen: StacksSeen) -> None:
     tx.ledger.stacks.taken.append(TakenStacks(tx.now_s, tx.training.generation, rank, streak.count, where, _kept(seen)))
     del tx.ledger.stacks.taken[:-TAKEN_MAX]
     if not streak.waiting:
-        _tell(tx, streak)
+        _report(tx, streak)
 
 
 def _kept(seen: StacksSeen) -> StacksSeen:
-    """The main thread and those after it, and the last two, which say what was not possible."""
+    """The main thread and those after it, and the last two, which hold what could not be read."""
     threads = seen.threads
     if len(threads) > THREADS_KEPT:
         threads = (*threads[: THREADS_KEPT - 2], *threads[-2:])
@@ -120,29 +128,29 @@ def _cut(text: str) -> str:
     return f"{name[:TEXT_CHARS_KEPT]}\n{frames[-TEXT_CHARS_KEPT:]}"
 
 
-def _tell(tx: Transaction, streak: Standstill) -> None:
-    """Once, when every rank has answered or the time is over: to people, and to the timeline of a live incident."""
+def _report(tx: Transaction, streak: Standstill) -> None:
+    """Once, when every rank has answered or the time is over: an alert, and a line in a live incident's timeline."""
     run, incident = tx.run, tx.training.incident
-    if streak.told:
+    if streak.reported:
         return
-    streak.told = True
+    streak.reported = True
     taken = [t for t in tx.ledger.stacks.taken if (t.generation, t.count) == (streak.generation, streak.count)]
-    said = _said(taken) or texts.NO_STACKS
-    of_it = incident if incident is not None and incident.family == HANG else None
+    text = _places(taken) or texts.NO_STACKS
+    of_it = incident if incident is not None and incident.family == Family.HANG else None
     if of_it is not None:
-        tx.record(of_it, said, Severity.WARNING)
+        tx.record(of_it, text, Severity.WARNING)
     else:
-        tx.notify(said, Severity.WARNING)
+        tx.notify(text, Severity.WARNING)
     if taken:  # the alert that something hangs is out already
         about = f"{tx.alert_key}/stacks/{streak.generation}/{streak.count}"
         title = f"{tx.name}: training does not progress"
         known = of_it.id if of_it is not None else ""
         tx.effects.append(
-            RaiseAlert(about, run.spec.run, AlertKind.STACKS, Severity.WARNING, known, title, said, tx.now_s)
+            RaiseAlert(about, run.spec.run, AlertKind.STACKS, Severity.WARNING, known, title, text, tx.now_s)
         )
 
 
-def _said(taken: list[TakenStacks]) -> str:
+def _places(taken: list[TakenStacks]) -> str:
     """One line: where each rank's main thread stands, ranks that stand alike together, the fewest first."""
     ranks: dict[str, list[int]] = {}
     for each in taken:

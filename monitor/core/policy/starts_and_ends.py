@@ -7,6 +7,7 @@ from monitor.core.model import (
     AlertKind,
     CommandGiven,
     CommandKind,
+    Family,
     GenerationExited,
     Incident,
     IncidentState,
@@ -18,7 +19,7 @@ from monitor.core.model import (
 from monitor.core.model.outcomes import FAILURES, OUTCOME_TEXT, outcome_of
 from monitor.core.policy import texts
 from monitor.core.policy.choose import goes_back
-from monitor.core.policy.incidents import decide, give_up, send
+from monitor.core.policy.incidents import decide, enter, give_up, send
 from monitor.core.policy.lifecycle import IncidentEvent
 from monitor.core.policy.planning import order_for
 from monitor.core.policy.transaction import Transaction
@@ -30,16 +31,16 @@ from trainer_hooks.wire.words import OrderKind, TrainingEnd
 
 
 def on_generation_started(tx: Transaction, *, news: bool) -> None:
-    """A new generation begins: what was ordered of the one before is of no use any more."""
+    """A new generation begins: orders to the one before are void."""
     if not news:
         return
     for training in tx.run.trainings.values():
         ledger = training.ledger
-        ledger.pending, ledger.last_action_count, ledger.leaving, ledger.answered = None, -1, False, {}
+        ledger.pending, ledger.last_action, ledger.leaving, ledger.answered = None, None, False, {}
 
 
 def on_training_started(tx: Transaction, event: TrainingStarted) -> None:
-    """The trainer said what its settings are. A training that started before in the same process is over."""
+    """The trainer reported its settings. A training that started before in the same process is over."""
     for other in tx.run.trainings.values():
         if other is not tx.training and other.incident and other.over and not goes_back(other.incident):
             end = f"training {other.number} of the script ended"
@@ -102,21 +103,21 @@ def _left(tx: Transaction, event: GenerationExited) -> None:
     tx.ledger.pending = None
     if incident is None:
         return
-    if incident.state is IncidentState.MITIGATING and incident.left_at is None:
-        incident.left_at = training.left_at
-    if event.relaunch and incident.action == ActionKind.ROLLBACK:
-        incident.batches_discarded += training.discarded
+    if incident.state is IncidentState.MITIGATING and incident.action.left_at is None:
+        incident.action.left_at = training.left_at
+    if event.relaunch and incident.action.kind == ActionKind.ROLLBACK:
+        incident.totals.batches_discarded += training.discarded
 
 
 def _has_finished(tx: Transaction) -> bool:
-    """True where the last training of the generation said that it had finished, and none was under way."""
+    """True where the last training of the generation reported that it finished, and none was under way."""
     run, last = tx.run, tx.training
     left = [each for each in run.trainings.values() if each.generation == run.generation and each.started]
     return last.how == TrainingEnd.FINISHED and last.over and all(each.over for each in left)
 
 
 def on_run_ended(tx: Transaction, event: RunEnded) -> None:
-    """The supervisor will start nothing more."""
+    """The supervisor starts no more generations."""
     run, how, detail = tx.run, event.how, event.detail
     for training in tx.run.trainings.values():
         training.ledger.pending = None
@@ -141,8 +142,8 @@ def on_run_ended(tx: Transaction, event: RunEnded) -> None:
 
 def _close(tx: Transaction, incident: Incident, incident_event: IncidentEvent, why: str) -> None:
     seen = (
-        f"{incident.watch_seen} of {incident.watch_needed} healthy batches seen"
-        if incident.watch_needed
+        f"{incident.watch.seen} of {incident.watch.needed} healthy batches seen"
+        if incident.watch.needed
         else "nothing proven"
     )
     incident.outcome = f"{why}; {seen}"
@@ -166,7 +167,7 @@ def on_supervisor_changed(tx: Transaction) -> None:
 
 
 def _on_vanished(tx: Transaction) -> None:
-    """The process is gone, and no supervisor is there to say how."""
+    """The process is gone, and no supervisor can report how it ended."""
     for training in tx.run.trainings.values():
         if training.incident:
             _close(tx.of(training), training.incident, IncidentEvent.RUN_VANISHED, "the training vanished")
@@ -206,13 +207,13 @@ def _stop(tx: Transaction, by: str) -> None:
 def _asked_for(tx: Transaction, command: CommandGiven) -> None:
     at = tx.training.position or Position(tx.training.generation, 1, 0, 0)
     id_, number = tx.incident_id()
-    incident = Incident(id_, number, "operator", Severity.INFO, IncidentState.OPEN, tx.now_s, at, at)
-    tx.ledger.incidents.append(incident)
+    incident = Incident(id_, number, Family.OPERATOR, Severity.INFO, IncidentState.OPEN, tx.now_s, at, at)
+    enter(tx, incident)
     tx.record(incident, f"incident {number}: {command.by} asked for a rollback")
     _roll_back_now(tx, incident)
 
 
 def _roll_back_now(tx: Transaction, incident: Incident) -> None:
     """What a person asks for is not an adjustment: mark the first action as taken."""
-    incident.attempts = max(incident.attempts, 1)
+    incident.totals.attempts = max(incident.totals.attempts, 1)
     decide(tx, incident)

@@ -10,8 +10,8 @@ from monitor.core.model import (
     Finding,
     Incident,
     IncidentEntry,
+    Notify,
     RaiseAlert,
-    Say,
     Severity,
     WriteReport,
 )
@@ -70,7 +70,7 @@ class Transaction:
 
     def notify(self, text: str, severity: Severity = Severity.INFO, family: str = "") -> None:
         """A line for the run's terminal. `family`: of the findings that it speaks of."""
-        self.effects.append(Say(self.effect_id(), self.run.spec.run, severity, text, family))
+        self.effects.append(Notify(self.effect_id(), self.run.spec.run, severity, text, family))
 
     def record(self, incident: Incident, text: str, severity: Severity = Severity.INFO) -> None:
         """A line for the terminal and for the incident's timeline, whose report is rewritten."""
@@ -92,7 +92,7 @@ class Transaction:
         The id is the same for the same event of the same incident.
         """
         about = (
-            f"{incident.id}/{kind}/{incident.attempts}"
+            f"{incident.id}/{kind}/{incident.totals.attempts}"
             if incident
             else f"{self.run.spec.run}/{kind}/{self.run.generation}"
         )

@@ -59,7 +59,7 @@ def plausible_ones(training: TrainingState, rules: Rollback, incident: Incident 
     """Clean ones that could be resumed from and lie further back than what was tried already, newest first."""
     started = training.started
     last = started.epochs if started else 0
-    tried = next((c for c in training.checkpoints if incident and c.digest == incident.target), None)
+    tried = next((c for c in training.checkpoints if incident and c.digest == incident.action.target), None)
     return [
         c
         for c in clean_ones(training, rules)
@@ -89,7 +89,7 @@ def to_keep(training: TrainingState, rules: Rollback) -> tuple[str, ...]:
     newest_sound = [
         c for c in training.checkpoints if not training.dropped(c) and not c.abandoned and c.verdict is Verdict.SOUND
     ][-rules.keep_clean :]
-    needed = {i.target for i in training.ledger.incidents if i.live}
+    needed = {i.action.target for i in training.ledger.incidents if i.live}
     keep = [*clean, *waiting, *newest_sound, *(c for c in training.checkpoints if c.digest in needed)]
     bests = [best for c in keep if (best := best_for(c, training))]
     return tuple(dict.fromkeys(c.digest for c in [*keep, *bests] if c.digest))

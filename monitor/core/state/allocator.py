@@ -1,4 +1,4 @@
-"""What the caching allocator of one rank's device holds back, and how often it ran dry. O(1) a batch. Pure."""
+"""What one rank's caching allocator reserves without use, and how often it retried. O(1) a batch. Pure."""
 
 from __future__ import annotations
 

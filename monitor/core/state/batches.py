@@ -109,14 +109,14 @@ def new_shape(learned: Learned) -> None:
 
 
 def _renew(learned: Learned) -> None:
-    """Batches of the new kind have been learnt: what was best among those of the old one says nothing of them."""
+    """Batches of the new kind have been learnt: the best of the old kind does not compare with them."""
     learned.renewing = False
     for signal in learned.signals.values():
         signal.best, signal.best_seen, signal.drift = signal.slow, signal.seen, 0.0
 
 
 def fold_setting(training: TrainingState, event: SettingChanged) -> None:
-    """A setting changed while training: what it moves is no trouble, for every rank."""
+    """A setting changed while training: levels may move for a reason, on every rank."""
     if event.name in RESHAPING:
         for rank in training.ranks.values():
             new_shape(rank.learned)

@@ -119,7 +119,7 @@ def fold_epoch_end(training: TrainingState, event: EpochEnded, now_s: float) -> 
 
 
 def _after_first_validation(training: TrainingState) -> None:
-    """It takes more memory than training does, and what the allocator got for it stays: that is the level now."""
+    """Validation takes more memory than training, and the allocator keeps it: learn the level anew."""
     for rank in training.ranks.values():
         rank.learned.memory.seen = 0
 

@@ -1,4 +1,4 @@
-"""What detectors have found, and what they go on saying. Pure.
+"""What detectors have found, and which findings continue. Pure.
 
 A streak is one detector that keeps finding the same of one rank: however long it lasts, it is one new finding.
 """
@@ -41,7 +41,7 @@ def _new(training: TrainingState, finding: Finding) -> bool:
 
 
 def going_on(run: RunState, training: TrainingState) -> list[Finding]:
-    """What detectors are saying now: the last new finding of each streak that has not ended, the worst first."""
+    """Findings that continue now: the last new one of each streak that has not ended, the worst first."""
     if run.ended:
         return []
     last = {f"{finding.detector}/{finding.rank}": finding for finding in training.findings}

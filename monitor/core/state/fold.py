@@ -1,6 +1,6 @@
 """The first pass: one input becomes facts. Pure; nothing else in the core writes them.
 
-`fold` says what is new about the input, so that detectors and policy need not find out again.
+`fold` returns what is new about the input, so that detectors and policy need not find out again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ TRAININGS_MAX = 4096  # of one run: a search over settings with a training each
 
 
 class Folded(msgspec.Struct, frozen=True, gc=False):  # nothing refers back to it
-    """What one input changed. The defaults say that it is not that kind of input, or nothing new."""
+    """What one input changed. The defaults stand for an input of another kind, or for nothing new."""
 
     run: RunState
     training: TrainingState
@@ -50,7 +50,6 @@ class Folded(msgspec.Struct, frozen=True, gc=False):  # nothing refers back to i
     batch: BatchEnded | None = None
     new_batches: int = 0  # with this record: lost records before it included
     bad_batches: int = 0  # of them not finite
-    first_batch: bool = False  # of rank 0 in its generation
     downtime_s: float = 0.0  # that ended with it: no process trained since the generation before exited
     event: Event | None = None
     checkpoint: CheckpointState | None = None  # that was saved or examined
@@ -78,7 +77,7 @@ def fold(run: RunState, given: Input, now_s: float) -> Folded:  # noqa: C901, PL
         case Tick():
             for each in run.trainings.values():
                 if run.trains(each):
-                    each.idle_ticks += 1
+                    each.silence.idle_ticks += 1
                     for rank in each.ranks.values():
                         rank.idle_ticks += 1
             return Folded(run, training)
@@ -107,7 +106,7 @@ def fold(run: RunState, given: Input, now_s: float) -> Folded:  # noqa: C901, PL
             key = f"{given.receiver}/{given.outcome}"
             run.alerts[key] = run.alerts.get(key, 0) + 1
         case RunOpened() | PlanWritten() | ReceiptFound() | CommandGiven() | StacksTaken():
-            pass  # nothing that the state must know: the policy alone reacts
+            pass  # no facts: only the policy reacts
     return Folded(run, training)
 
 
@@ -127,7 +126,7 @@ def _record(run: RunState, given: RecordArrived, now_s: float) -> Folded:
             return Folded(run, training)
         taken = training.events_taken.get(given.rank, 0)
         rank = training.ranks[given.rank] = RankState(given.rank, event_seq=taken)
-    training.idle_ticks = rank.idle_ticks = 0
+    training.silence.idle_ticks = rank.idle_ticks = 0
     if isinstance(given.record, BatchEnded):
         return _batch(run, training, rank, given.record, now_s)
     if given.record.seq <= rank.event_seq:
@@ -148,12 +147,11 @@ def _batch(run: RunState, training: TrainingState, rank: RankState, batch: Batch
     if bad and rank.rank == 0:
         fold_bad(training, before, batch.counts.batches)
     down_s = _resume(run, now_s) if first else 0.0
-    return Folded(run, training, False, False, rank, batch, new, bad, first, down_s)
+    return Folded(run, training, False, False, rank, batch, new, bad, down_s)
 
 
 def _resume(run: RunState, now_s: float) -> float:
     """The first batch of a generation: seconds since the exit of the one before; 0 where there was none."""
-    run.resumed_s = now_s
     if run.exited_s is None:
         return 0.0
     down_s = max(now_s - run.exited_s, 0.0)

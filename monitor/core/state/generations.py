@@ -40,7 +40,7 @@ def enter_generation(training: TrainingState, generation: int, now_s: float) -> 
     """The training runs in another generation: after a rollback, from the statistics saved with the checkpoint."""
     training.generation, training.started, training.over, training.phase = generation, None, False, Phase.IDLE
     incident = training.incident
-    plan = incident.plan if incident else None
+    plan = incident.action.plan if incident else None
     goes_back = plan is not None and plan.generation == generation  # else it begins anew, for another one's plan
     target = target_of(training, incident) if incident and goes_back else None
     learned = snapshot_of(target.learned) if target and target.learned else Learned()
@@ -51,11 +51,11 @@ def enter_generation(training: TrainingState, generation: int, now_s: float) -> 
 
 def target_of(training: TrainingState, incident: Incident) -> CheckpointState | None:
     """The checkpoint that the incident rolls back to; None: it has none."""
-    return next((c for c in training.checkpoints if c.digest == incident.target), None)
+    return next((c for c in training.checkpoints if c.digest == incident.action.target), None)
 
 
 def fold_training_started(run: RunState, training: TrainingState, event: TrainingStarted, now_s: float) -> None:
-    """A training says what its settings are, and is about to draw its first batch."""
+    """A training reports its settings, and is about to draw its first batch."""
     run.current = training.number
     for other in run.trainings.values():
         if other is not training and other.over and other.incident is None:
@@ -81,7 +81,7 @@ def fold_exit(run: RunState, event: GenerationExited) -> bool:
     if event.relaunch:
         for training in run.trainings.values():
             incident = training.incident
-            if incident and incident.action == ActionKind.ROLLBACK:
+            if incident and incident.action.kind == ActionKind.ROLLBACK:
                 _abandon(training, incident)
     _close_generation(run)
     run.alive, run.exited_s = False, event.exit.ended_s

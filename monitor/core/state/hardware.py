@@ -1,4 +1,4 @@
-"""What is remembered of host, volumes and GPUs of one run: levels, straight lines and shares of time. O(1). Pure.
+"""What the state keeps of host, volumes and GPUs of one run: levels, straight lines and shares of time. O(1). Pure.
 
 Readings come every few seconds at most and are left out while they don't change, so that everything here goes by time
 and not by how many there were. Nothing of it is rewound with a rollback: the hardware was not.
@@ -23,7 +23,7 @@ GPUS_MAX = 64
 VOLUMES_MAX = 8
 SLOWING_BITS = 0x8 | 0x20 | 0x40 | 0x80  # NVML's clocks event reasons: slowdown, two thermal ones, power brake
 HOT_MARGIN_CELSIUS = 2  # below the temperature at which the device slows itself down
-HOT_CELSIUS = 90  # where it does not tell that temperature
+HOT_CELSIUS = 90  # where it does not report that temperature
 
 
 class LearntLevel(msgspec.Struct):
@@ -174,7 +174,7 @@ def _more(now: int | None, before: int | None) -> int:
 
 
 def _with_counts(gpu: GpuSeen, before: GpuSeen) -> GpuSeen:
-    """A reading that leaves a count out forgets nothing: what it rises by is told when it can be read again."""
+    """Where a reading has no count, keep the last one: a rise is found when it can be read again."""
     ecc = gpu.ecc_uncorrected if gpu.ecc_uncorrected is not None else before.ecc_uncorrected
     rows = gpu.rows_uncorrectable if gpu.rows_uncorrectable is not None else before.rows_uncorrectable
     total = gpu.memory_total if gpu.memory_total is not None else before.memory_total
@@ -189,5 +189,5 @@ def _is_hot(gpu: GpuSeen) -> bool:
 
 
 def capacity_bytes(state: HardwareState) -> int | None:
-    """Memory of the smallest of the run's devices; None: no device tells it."""
+    """Memory of the smallest of the run's devices; None: no device reports it."""
     return min((gpu.last.memory_total for gpu in state.gpus.values() if gpu.last.memory_total), default=None)

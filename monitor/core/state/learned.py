@@ -46,7 +46,7 @@ class Scaler(msgspec.Struct):
     overflows: list[int] = []
 
 
-class Learned(msgspec.Struct, rename={"size_mismatch_streak": "odd_sizes"}):
+class Learned(msgspec.Struct):
     """Rolling statistics of one rank. Snapshotted at each checkpoint, restored when the run rolls back to it."""
 
     signals: dict[str, Signal] = {}

@@ -27,24 +27,42 @@ class RunLedger(msgspec.Struct):
     incidents: int = 0
 
 
+class Counters(msgspec.Struct):
+    """What the metrics count."""
+
+    incidents: dict[str, int] = {}  # "<family>/<severity>"
+    rollbacks: dict[str, int] = {}  # by outcome
+    orders: dict[str, int] = {}  # "<kind>/<outcome>"
+
+
+class Copies(msgspec.Struct):
+    """Digests of checkpoints whose copies the policy examines, keeps or gives up."""
+
+    examining: list[str] = []
+    kept: tuple[str, ...] = ()  # of the last KeepCheckpoints
+    dropped: dict[str, int] = {}  # by digest, as a set: copies that were not kept
+
+
+class ActionPlace(msgspec.Struct, frozen=True):
+    """Where an action was taken."""
+
+    generation: int
+    count: int  # Counts.batches of rank 0
+
+
 class Ledger(msgspec.Struct):
     """Incidents, budgets and plans of one training."""
 
     incidents: list[Incident] = []
-    incidents_opened: dict[str, int] = {}  # "<family>/<severity>"
+    counters: Counters = msgspec.field(default_factory=Counters)
     rollbacks_used: int = 0
-    rollbacks: dict[str, int] = {}  # by outcome
-    orders: dict[str, int] = {}  # "<kind>/<outcome>"
-    last_action_count: int = -1  # Counts.batches of `last_action_generation` at the last action; -1: none
-    last_action_generation: int = 0
+    last_action: ActionPlace | None = None  # what the cool-down is counted from; None: nothing has to cool down
     in_force: Settings | None = None  # strengthened settings, absolute; None: the user's own
     pending: PendingOrder | None = None
     leaving: bool = False  # an order to stop was obeyed: the exit that follows is no failure
     suspicion_s: float | None = None  # when the first non-finite batch of this streak came; None: nothing is suspicious
     answered: dict[int, int] = {}  # by rank: Counts.batches up to which non-finite batches have been acted upon
-    examining: list[str] = []  # digests of the checkpoints that are being examined
-    kept: tuple[str, ...] = ()  # digests of the last KeepCheckpoints
-    dropped: dict[str, int] = {}  # digests of the copies that were not kept: what of them was asked to go
+    copies: Copies = msgspec.field(default_factory=Copies)
     warned: dict[str, tuple[int, int]] = {}  # by detector: generation and Counts.batches of its last alert
     stacks: Stacks = msgspec.field(default_factory=Stacks)
 

@@ -30,7 +30,7 @@ class PaceLevel(msgspec.Struct):
 
 
 class Span(msgspec.Struct):
-    """Between what the windows of one period lay."""
+    """The slowest and the fastest window of one period."""
 
     slowest: PaceLevel
     fastest_log_s: float

@@ -1,6 +1,6 @@
 """What things will cost, from a run's own pace. Pure: the policy decides by these numbers, the report shows them.
 
-Everywhere: seconds, batches as counts, rates as shares of batches; a `None` says that the run has not shown it yet.
+Everywhere: seconds, batches as counts, rates as shares of batches; `None`: not known yet.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from trainer_hooks.wire.words import Phase
 
 
 class Streak(msgspec.Struct):
-    """One detector going on about one rank."""
+    """Findings of one detector about one rank, one after another."""
 
     generation: int
     began: int  # Counts.batches of its first finding
@@ -58,8 +58,8 @@ class LastBatch(msgspec.Struct):
     @property
     def values(self) -> dict[str, float]:
         """By signal: "loss", "grad_norm", "momentum", ...; absent where not known."""
-        told = {name: getattr(self.batch, name) for name in BatchEnded.__struct_fields__}
-        return {name: float(value) for name, value in told.items() if isinstance(value, (int, float))}
+        fields = {name: getattr(self.batch, name) for name in BatchEnded.__struct_fields__}
+        return {name: float(value) for name, value in fields.items() if isinstance(value, (int, float))}
 
     @property
     def parts(self) -> tuple[float, ...]:
@@ -83,6 +83,16 @@ class Totals(msgspec.Struct):
     findings: dict[str, int] = {}  # "<detector>/<severity>"; a streak counts once
 
 
+class Silence(msgspec.Struct):
+    """How long a training is silent between two records, by what it does then: see monitor.core.state.intervals."""
+
+    phase_since_s: float = 0.0
+    longest_s: dict[str, float] = {}  # by phase: the longest wait between batches, or the longest such phase
+    idle_ticks: int = 0  # since the last record
+    pauses: int = 0  # phases other than training since the last batch
+    train_from: int = 0  # Counts.batches of rank 0 when it began in the present generation
+
+
 class TrainingState(msgspec.Struct):
     """One training of a run."""
 
@@ -91,13 +101,9 @@ class TrainingState(msgspec.Struct):
     started: TrainingStarted | None = None  # as the present generation sent it
     starts: list[TrainingStarted] = []  # the first of each generation, bounded
     over: bool = False  # train() has returned or raised in the present generation
-    how: str = ""  # TrainingEnded.how of the last one
+    how: str = ""  # TrainingEnded.how of the last time
     phase: str = Phase.IDLE
-    phase_since_s: float = 0.0
-    longest_s: dict[str, float] = {}  # by phase: the longest wait between batches, or the longest such phase
-    idle_ticks: int = 0  # since the last record
-    pauses: int = 0  # phases other than training since the last batch
-    train_from: int = 0  # Counts.batches of rank 0 when it began in the present generation
+    silence: Silence = msgspec.field(default_factory=Silence)
     ranks: dict[int, RankState] = {}  # of the present generation
     events_taken: dict[int, int] = {}  # by rank, once the process is gone: its last event in the present generation
     last_bad: int = 0  # Counts.batches of rank 0 at its last non-finite batch in the present generation
@@ -127,12 +133,12 @@ class TrainingState(msgspec.Struct):
 
     @property
     def seen(self) -> bool:
-        """True once anything was heard of it."""
+        """True once a record of it arrived."""
         return self.started is not None or bool(self.starts or self.ranks)
 
     def dropped(self, checkpoint: CheckpointState) -> bool:
         """True where the copy was not worth keeping."""
-        return checkpoint.digest in self.ledger.dropped
+        return checkpoint.digest in self.ledger.copies.dropped
 
 
 class RunState(msgspec.Struct):
@@ -147,7 +153,6 @@ class RunState(msgspec.Struct):
     supervisor_pid: int = 0
     alive: bool = False  # the process of the generation is believed to live
     exited_s: float | None = None  # when it exited, until the next one trains
-    resumed_s: float | None = None
     downtime_s: float = 0.0
     ended: str = ""  # RunOutcome; empty: not ended
     ended_detail: str = ""

@@ -31,7 +31,7 @@ STEP_SPREAD = 0.84  # mean absolute deviation of Gaussian noise by the median of
 SPREAD_MIN = 0.02  # 2 %: below it a constant signal would call every rounding an excursion
 FLAG_SPREADS = 6.0  # 4.8 standard deviations of Gaussian noise: nothing is learnt above it
 FLAG_PEAKS = 1.5  # nor below this many times the largest excursion that turned out to be noise
-TOLD_PEAKS = 2.5  # a single jump is worth telling where it is this many times that
+REPORT_PEAKS = 2.5  # a single jump is worth a finding where it is this many times that
 PEAK_DECAY = 1.0 - 1.0 / 20_000
 PEAK_GROWTH = 2.0  # a spike that passed raises what counts as noise by this factor at most
 LEARN_SPREADS = 3.0  # of an excursion that is learnt, at most
@@ -54,7 +54,7 @@ RECENT = (1 << 32) - 1
 CALM = (1 << CALM_SAMPLES) - 1
 
 
-class Signal(msgspec.Struct, rename={"streak": "spell", "short_mean_high": "lifted"}):
+class Signal(msgspec.Struct):
     """What is known of one signal of one rank. `level`, `fast`, `slow`, `best`, `ring` are in scaled (log) space."""
 
     seen: int = 0  # finite samples
@@ -105,7 +105,7 @@ class Signal(msgspec.Struct, rename={"streak": "spell", "short_mean_high": "lift
 
     def jumped(self, spreads: float) -> bool:
         """True where the last sample stands out of any noise there was, or is the second flagged within three."""
-        alone = self.up > max(spreads, TOLD_PEAKS * self.peak)
+        alone = self.up > max(spreads, REPORT_PEAKS * self.peak)
         return alone or (self.warm and (self.recent & NEAR).bit_count() >= 2)
 
     @property

@@ -1,4 +1,4 @@
-"""What is known of a hang: which ranks were asked for their stacks, and what they, or somebody outside, answered."""
+"""What is known of a hang: which ranks were asked for their stacks, and the stacks that arrived. Values only."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Standstill(msgspec.Struct):
     began_s: float
     waiting: dict[int, Order] = {}  # by rank: what is not answered yet
     sent_s: float = 0.0  # when the unanswered ones were last sent
-    looked: bool = False  # somebody outside was asked to look at those that don't answer
-    told: bool = False  # people know what the stacks say
+    looked: bool = False  # the supervisor was asked for the stacks of those that don't answer
+    reported: bool = False
 
 
 class TakenStacks(msgspec.Struct):
@@ -30,9 +30,9 @@ class TakenStacks(msgspec.Struct):
     seen: StacksSeen
 
 
-class Stacks(msgspec.Struct, rename={"streak": "spell"}):
-    """Of one run."""
+class Stacks(msgspec.Struct):
+    """Of one training."""
 
     streak: Standstill | None = None  # the last one
-    spent: int = 0  # streaks of this run
+    spent: int = 0  # standstills whose stacks were asked for
     taken: list[TakenStacks] = []  # bounded, oldest first

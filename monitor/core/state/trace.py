@@ -1,7 +1,7 @@
 """The batches around an onset, and what stood in the batches where memory rose. Bounded, O(1) per batch. Pure.
 
-Statistics say that something is off; what was different can only be told from the batches themselves. So the last ones
-are kept as they came, a few from further back, and every rise of reserved memory with its batch, which survives for as
+Statistics show that something is off; what was different shows only in the batches themselves. So the last ones are
+kept as they came, a few from further back, and every rise of reserved memory with its batch, which survives for as
 long as the generation does: at the end of a night the batch that drove memory is thousands of batches ago.
 """
 
@@ -43,7 +43,7 @@ class MemoryRise(msgspec.Struct, frozen=True):
     """Reserved memory reached a new high in one batch. Bytes; None: not known."""
 
     at: Position
-    phase: str  # of the trainer when the batch was told
+    phase: str  # of the trainer when the batch was recorded
     before: int  # the high until then
     after: int
     allocated: int | None
@@ -54,7 +54,7 @@ class MemoryRise(msgspec.Struct, frozen=True):
 
 
 class Trace(msgspec.Struct):
-    """What one rank of one generation has told lately."""
+    """The last batches of one rank in one generation."""
 
     recent: list[BatchEnded] = []
     far: list[BatchEnded] = []
@@ -67,7 +67,7 @@ class Trace(msgspec.Struct):
 
 
 def take_trace(trace: Trace, batch: BatchEnded, position: Position, phase: str) -> None:
-    """Keep one batch, and what it says about memory."""
+    """Keep one batch, and the rise of memory in it."""
     recent = trace.recent
     last = recent[-1] if recent else batch
     if batch.memory_reserved is not None and (trace.reserved is None or batch.memory_reserved > trace.reserved):
@@ -113,7 +113,7 @@ def _shape(batch: BatchEnded) -> Shape:
 
 
 def _exceeds(batch: BatchEnded, largest: Shape) -> bool:
-    """True where any of it is larger: nearly never, and asked for every batch."""
+    """True where any of it is larger: rare, and asked at every batch."""
     return (
         (batch.instances_max or 0) > (largest.instances_max or 0)
         or (batch.image_size or 0) > (largest.image_size or 0)

@@ -27,7 +27,7 @@ class Updates(msgspec.Struct):
 
 
 def take_update(updates: Updates, batch: BatchEnded) -> None:
-    """Keep a sample, where the batch has one. A non-finite one is passed over: other detectors tell of it."""
+    """Keep a sample, where the batch has one. A non-finite one is ignored: other detectors find it."""
     ratio = batch.update_ratio
     if ratio is None or not math.isfinite(ratio):
         return

@@ -1,4 +1,4 @@
-"""What a detector may see of one rank: it reads, and has no way to change anything."""
+"""What a detector sees of one rank: it reads, and can't change anything."""
 
 from __future__ import annotations
 
@@ -75,18 +75,19 @@ class RunView(msgspec.Struct, frozen=True):
 
     def finding(
         self,
-        detector: str,
-        family: str,
         severity: Severity,
         *,
+        rank: RankState | None = None,
         since: Position,
         signal: str,
         value: float,
         limit: float,
         summary: str,
     ) -> Finding:
-        """A finding at this batch."""
-        return Finding(detector, family, severity, self.rank, self.at, since, signal, value, limit, summary)
+        """A finding at this batch, or at another rank's last one. The core adds the detector's name and family."""
+        at = rank.last.position if rank and rank.last else self.at
+        number = rank.rank if rank else self.rank
+        return Finding("", "", severity, number, at, since, signal, value, limit, summary)
 
 
 def view_of(folded: Folded, now_s: float) -> RunView | None:

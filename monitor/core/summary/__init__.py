@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from monitor.core.format import batch_at, count, minute, percent, plural
-from monitor.core.model import Incident
+from monitor.core.model import Family, Incident
 from monitor.core.state.epoch_lookup import row_of
 from monitor.core.state.epochs import totals_of
 from monitor.core.state.projection import failure_rate
@@ -83,10 +83,10 @@ def what_happened(run: RunState, training: TrainingState, incident: Incident | N
     """The trouble in one sentence, with its numbers."""
     if incident is None:
         return _without_incident(run, training)
-    if incident.family == "operator":
+    if incident.family == Family.OPERATOR:
         return "A person asked for a rollback."
     row = row_of(training, incident.onset)
-    if incident.family == "nonfinite" and row is not None and row.nonfinite and row.batches:
+    if incident.family == Family.NONFINITE and row is not None and row.nonfinite and row.batches:
         rate = percent(failure_rate(row.nonfinite, row.batches))
         counted = f"{count(row.nonfinite)} of {plural(row.batches, 'batch')}"
         return f"{counted} in epoch {row.epoch} gave NaN or infinity ({rate})."
@@ -131,7 +131,7 @@ def _since(run: RunState, incident: Incident | None) -> str:
 
 def likely_cause(incident: Incident | None) -> str:
     """The cause, or that it is not known; empty where nothing needs one."""
-    if incident is None or incident.family == "operator":
+    if incident is None or incident.family == Family.OPERATOR:
         return ""
     found = incident.diagnosis
     if found is None:

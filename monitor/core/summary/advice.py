@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.core.model import Incident, IncidentState
+from monitor.core.model import Family, Incident, IncidentState
 from monitor.core.state.run import RunState
 from trainer_hooks.wire.runfolder import RunOutcome
 
@@ -22,7 +22,7 @@ def to_do(run: RunState, incident: Incident | None) -> str:
 
 
 def _about_live(run: RunState, incident: Incident) -> str:
-    waiting = incident.state in (IncidentState.OPEN, IncidentState.WATCHING) and not incident.attempts
+    waiting = incident.state in (IncidentState.OPEN, IncidentState.WATCHING) and not incident.totals.attempts
     if waiting and not run.spec.act:
         return f"Decide: let it train, or stop it with: trainwarden stop {run.spec.run}. {_see(run)}"
     if incident.state is IncidentState.WATCHING:
@@ -50,7 +50,7 @@ def _after_the_end(run: RunState, incident: Incident | None) -> str:
 
 
 def _how_to_go_on(incident: Incident) -> str:
-    if incident.family == "hang":
+    if incident.family == Family.HANG:
         return "look at where the training stood still, then start it again."
     return "start the training again from a clean checkpoint, with other settings."
 

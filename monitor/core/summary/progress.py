@@ -28,32 +28,33 @@ def done(incident: Incident | None) -> str:
     """The last action; empty where there was nothing to act on."""
     if incident is None:
         return ""
-    if incident.action == ActionKind.STOP:
-        before = f" after {plural(incident.rollbacks, 'rollback')}" if incident.rollbacks else ""
+    if incident.action.kind == ActionKind.STOP:
+        before = f" after {plural(incident.totals.rollbacks, 'rollback')}" if incident.totals.rollbacks else ""
         return f"The training was stopped{before}. Every file was kept."
-    if incident.state is IncidentState.HANDED_OVER and not incident.action:
+    if incident.state is IncidentState.HANDED_OVER and not incident.action.kind:
         return f"{incident.outcome}."
-    if incident.action in (ActionKind.ADJUST, ActionKind.ROLLBACK):
+    if incident.action.kind in (ActionKind.ADJUST, ActionKind.ROLLBACK):
         return _acted(incident)
     return _not_acted(incident)
 
 
 def _not_acted(incident: Incident) -> str:
-    if incident.waiting_for:
+    if incident.action.waiting_for:
         return "Nothing yet. A checkpoint is being examined first."
-    if incident.reason:
-        return f"Nothing: {incident.reason}."
-    chosen = next((option.name for option in incident.options if option.chosen), "")
+    if incident.action.reason:
+        return f"Nothing: {incident.action.reason}."
+    chosen = next((option.name for option in incident.at_open.options if option.chosen), "")
     return f"Nothing yet. The policy chose: {chosen}." if chosen else "Nothing."
 
 
 def _acted(incident: Incident) -> str:
-    changes = ", ".join(f"{c.setting} {c.old} -> {c.new}" for c in incident.changes) or "no setting changed"
-    again = f" (action {incident.attempts} of this incident)" if incident.attempts > 1 else ""
+    action, attempts = incident.action, incident.totals.attempts
+    changes = ", ".join(f"{c.setting} {c.old} -> {c.new}" for c in action.changes) or "no setting changed"
+    again = f" (action {attempts} of this incident)" if attempts > 1 else ""
     verb = _verb(incident)
-    if incident.action == ActionKind.ADJUST:
+    if action.kind == ActionKind.ADJUST:
         return f"The training {verb} changed in place{again}: {changes}."
-    checkpoint = incident.plan.checkpoint if incident.plan else None
+    checkpoint = action.plan.checkpoint if action.plan else None
     back = f" to the end of epoch {checkpoint.epoch}" if checkpoint else ""
     return f"The training {verb} rolled back{back}{again}: {changes}."
 
@@ -61,7 +62,7 @@ def _acted(incident: Incident) -> str:
 def _verb(incident: Incident) -> str:
     if incident.state is IncidentState.MITIGATING:
         return "is being"
-    applied = incident.applied_s is not None or incident.resumed_s is not None
+    applied = incident.action.applied_s is not None or incident.action.resumed_s is not None
     return "was" if applied else "was to be"
 
 
@@ -79,7 +80,7 @@ def _health(run: RunState, training: TrainingState, incident: Incident | None) -
         case IncidentState.RESOLVED | IncidentState.RECOVERED:
             return f"Healthy: {incident.outcome}."
         case IncidentState.GIVEN_UP:
-            return f"Not healthy: {incident.reason or incident.outcome}."
+            return f"Not healthy: {incident.action.reason or incident.outcome}."
         case IncidentState.WATCHING:
             return _watched(incident)
     return HEALTH[incident.state]
@@ -92,12 +93,12 @@ def _without_incident(run: RunState, training: TrainingState) -> str:
 
 
 def _watched(incident: Incident) -> str:
-    if incident.attempts == 0 and not incident.watch_seen:
+    if incident.totals.attempts == 0 and not incident.watch.seen:
         return HEALTH[IncidentState.OPEN]
-    seen = f"{count(incident.watch_seen)} of the {plural(incident.watch_needed, 'healthy batch')}"
-    left = incident.samples_left if incident.attempts else None
+    seen = f"{count(incident.watch.seen)} of the {plural(incident.watch.needed, 'healthy batch')}"
+    left = incident.watch.samples_left if incident.totals.attempts else None
     samples = f" {plural(left, 'sample')} of the first bad batches did not come again yet." if left else ""
-    proof = "that prove the cure" if incident.attempts else "that end the incident"
+    proof = "that prove the cure" if incident.totals.attempts else "that end the incident"
     return f"Not proven healthy yet: {seen} {proof} are done.{samples}"
 
 

@@ -13,17 +13,17 @@ from trainer_hooks.wire.runfolder import RunOutcome
 def going_back(incident: Incident) -> bool:
     """True from the decision to go back until the first batch of the new generation."""
     return (
-        incident.action == ActionKind.ROLLBACK
-        and incident.resumed_s is None
+        incident.action.kind == ActionKind.ROLLBACK
+        and incident.action.resumed_s is None
         and incident.state is IncidentState.MITIGATING
     )
 
 
 def batches_lost(training: TrainingState, incident: Incident) -> int:
     """Batches discarded; while the rollback is under way, those between its checkpoint and where the training left."""
-    if incident.batches_discarded or not going_back(incident):
-        return incident.batches_discarded
-    plan, here = incident.plan, incident.left_at or training.position
+    if incident.totals.batches_discarded or not going_back(incident):
+        return incident.totals.batches_discarded
+    plan, here = incident.action.plan, incident.action.left_at or training.position
     if plan is None or plan.checkpoint is None or here is None or training.started is None:
         return 0
     return redo_batches(plan.checkpoint.epoch, here, training.started.batches_per_epoch)
@@ -34,17 +34,17 @@ def batches_left(training: TrainingState, incident: Incident | None) -> int | No
     started = training.started
     if started is None:
         return None
-    plan = incident.plan if incident is not None and going_back(incident) else None
+    plan = incident.action.plan if incident is not None and going_back(incident) else None
     if plan and plan.checkpoint:
         return max(0, started.epochs - plan.checkpoint.epoch) * started.batches_per_epoch
-    here = training.position or (incident.left_at if incident is not None else None)
+    here = training.position or (incident.action.left_at if incident is not None else None)
     return remaining(here, started.epochs, started.batches_per_epoch).batches if here else None
 
 
 def time_lost(run: RunState, training: TrainingState, incident: Incident | None) -> str:
     """Batches to do again and time without training."""
     lost = batches_lost(training, incident) if incident is not None else training.totals.batches_discarded
-    stood_s = incident.downtime_s if incident is not None else run.downtime_s
+    stood_s = incident.totals.downtime_s if incident is not None else run.downtime_s
     if not lost and not stood_s:
         return f"None.{_skipped(training, incident)}"
     pace = pace_s(training)

@@ -141,7 +141,7 @@ class CheckpointLine(msgspec.Struct, frozen=True):
 
 def incident_of(training: TrainingState, incident: Incident) -> IncidentSummary:
     """The incident in a line."""
-    plan = incident.plan.id if incident.plan else None
+    plan = incident.action.plan.id if incident.action.plan else None
     applied = [one for _, one in training.applied if one.plan_id == plan]
     differ = tuple(sentence for one in applied for sentence in one.mismatches)
     return IncidentSummary(
@@ -155,11 +155,11 @@ def incident_of(training: TrainingState, incident: Incident) -> IncidentSummary:
         closed_s=incident.closed_s,
         onset_epoch=incident.onset.epoch,
         onset_batch=incident.onset.batch,
-        action=incident.action,
-        attempts=incident.attempts,
-        batches_discarded=incident.batches_discarded,
-        watch_seen=incident.watch_seen,
-        watch_needed=incident.watch_needed,
+        action=incident.action.kind,
+        attempts=incident.totals.attempts,
+        batches_discarded=incident.totals.batches_discarded,
+        watch_seen=incident.watch.seen,
+        watch_needed=incident.watch.needed,
         outcome=incident.outcome,
         settings_read_back=not differ and any(one.when == ReadBack.RAMP_END for one in applied),
         settings_differ=differ,

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from monitor.core.detectors import incident_families
 from monitor.core.model import Incident, Severity, Verdict
 from monitor.core.policy import trust
 from monitor.core.policy.settings import Policy
@@ -21,7 +22,6 @@ from trainer_hooks.wire.words import NOT_DONE, OrderKind, OrderOutcome
 
 RANKS_SHOWN = 8  # above it a gauge shows only the lowest and the highest of all ranks
 INFO_LABELS = ("title", "framework", "framework_version", "torch", "device")
-FAMILIES = ("nonfinite",)
 ORDER_KINDS = (OrderKind.STOP, OrderKind.ADJUST)
 ORDER_OUTCOMES = (OrderOutcome.APPLIED, *NOT_DONE)
 ALERT_OUTCOMES = ("delivered", "refused", "expired")
@@ -361,17 +361,23 @@ COUNTERS = (
     Measure("scaler_overflows", "Isolated overflows of mixed precision; they are normal.", _count("scaler_overflows")),
     Measure(
         "orders", "Orders to the trainer that were answered.",
-        _ledger(lambda training: training.ledger.orders, [f"{k}/{o}" for k in ORDER_KINDS for o in ORDER_OUTCOMES]),
+        _ledger(
+            lambda training: training.ledger.counters.orders,
+            [f"{kind}/{outcome}" for kind in ORDER_KINDS for outcome in ORDER_OUTCOMES],
+        ),
         ("kind", "outcome"),
     ),
     Measure(
         "rollbacks", "Rollbacks, by how they ended.",
-        _ledger(lambda training: training.ledger.rollbacks, ("applied", "failed")), ("outcome",),
+        _ledger(lambda training: training.ledger.counters.rollbacks, ("applied", "failed")), ("outcome",),
     ),
     Measure("batches_lost", "Batches thrown away by rollbacks.", _of_run(_discarded)),
     Measure(
         "incidents", "Incidents opened.",
-        _ledger(lambda training: training.ledger.incidents_opened, [f"{f}/{s}" for f in FAMILIES for s in Severity]),
+        _ledger(
+            lambda training: training.ledger.counters.incidents,
+            [f"{family}/{severity}" for family in incident_families() for severity in Severity],
+        ),
         ("family", "severity"),
     ),
     Measure(

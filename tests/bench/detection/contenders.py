@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Protocol
 
 from monitor.core.drive import RunDriver
-from monitor.core.model import Finding, Output, Say, Severity, Tick
+from monitor.core.model import Finding, Notify, Output, Severity, Tick
 from monitor.core.policy.settings import Policy
 from monitor.core.state.finding_log import STREAK_GAP_BATCHES
 from tests.bench.detection.rules import RuleFactory
@@ -133,7 +133,7 @@ class Trainwarden:
         self._note_defects()
         if output.findings:
             return [_alarm(finding) for finding in output.findings]
-        lines = (e for e in output.effects if isinstance(e, Say) and e.severity is not Severity.INFO)
+        lines = (e for e in output.effects if isinstance(e, Notify) and e.severity is not Severity.INFO)
         return [Alarm(AlarmLevel.INFO, "message", NAMED.get(e.family, ()), 0, e.text) for e in islice(lines, 1)]
 
     def _note_defects(self) -> None:

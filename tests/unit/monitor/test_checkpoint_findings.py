@@ -59,7 +59,7 @@ def test_that_no_kept_checkpoint_is_sound_is_a_note() -> None:
     training.checkpoint("a", epoch=1)
     training.checkpoint("b", Verdict.POISONED, epoch=2)
     assert not training.findings("checkpoint_retention")
-    training.run.training.ledger.dropped["a"] = 1
+    training.run.training.ledger.copies.dropped["a"] = 1
     calm(training, 400, draw)
     training.checkpoint("c", Verdict.POISONED, epoch=3)
     (finding,) = training.findings("checkpoint_retention")

@@ -35,7 +35,7 @@ def test_a_night_that_goes_wrong_is_stopped_rolled_back_strengthened_and_finishe
         ("weight decay", "0.0005", "0.001"),
     ]
     assert [a.kind for a in simulation.alerts] == ["incident_opened", "rolled_back", "resolved"]
-    assert incident.batches_discarded == 53
+    assert incident.totals.batches_discarded == 53
     assert {r.status for r in simulation.run.training.epochs if (r.generation, r.epoch) == (1, 4)} == {"discarded"}
 
 
@@ -45,8 +45,8 @@ def test_the_third_bad_batch_fires_and_the_order_is_obeyed_at_that_boundary() ->
     incident = simulation.run.training.ledger.incidents[0]
     assert (incident.onset.epoch, incident.onset.batch) == (4, 32)
     assert (incident.opened_at.epoch, incident.opened_at.batch) == (4, 52)
-    assert incident.left_at is not None
-    assert incident.left_at.count - incident.opened_at.count <= 1
+    assert incident.action.left_at is not None
+    assert incident.action.left_at.count - incident.opened_at.count <= 1
 
 
 def test_a_provably_clean_state_late_in_an_epoch_is_adjusted_in_place() -> None:
@@ -56,7 +56,7 @@ def test_a_provably_clean_state_late_in_an_epoch_is_adjusted_in_place() -> None:
     assert [o.kind for o in simulation.orders] == ["adjust"]
     assert simulation.run.training.ledger.incidents[0].state is IncidentState.RESOLVED
     assert simulation.run.generation == 1
-    assert [c.setting for c in simulation.run.training.ledger.incidents[0].changes] == [
+    assert [c.setting for c in simulation.run.training.ledger.incidents[0].action.changes] == [
         "learning rate (lr0)",
         "gradient clip (max norm)",
     ]
@@ -119,13 +119,12 @@ def test_isolated_bad_batches_open_nothing() -> None:
     assert not simulation.run.training.ledger.incidents
 
 
-def test_a_refused_order_leads_to_the_next_rung() -> None:
+def test_a_refused_order_leads_to_the_next_action() -> None:
     simulation = supervised(policy=NIGHT, fault=until_halved, obey=False)
     simulation.train()
     assert len(simulation.orders) > 1
-    assert (
-        simulation.run.training.ledger.orders["stop/refused"] >= simulation.run.training.ledger.rollbacks["failed"] >= 1
-    )
+    counters = simulation.run.training.ledger.counters
+    assert counters.orders["stop/refused"] >= counters.rollbacks["failed"] >= 1
 
 
 def test_the_journal_replayed_gives_the_same_effects() -> None:

@@ -37,7 +37,7 @@ def test_a_change_of_no_detector_is_refused() -> None:
 def test_a_name_that_is_taken_is_refused() -> None:
     hang = load_all()["hang"]
     with pytest.raises(ValueError, match=r"detector 'hang': monitor\.core\.detectors\.hang and .* rename one"):
-        register("hang", HangConfig, Moment.TICK, at_most=Severity.WARNING)(hang.detector)
+        register("hang", HangConfig, hang.family, Moment.TICK, at_most=Severity.WARNING)(hang.detector)
 
 
 def test_values_of_a_search_that_exclude_each_other_switch_their_detector_off() -> None:

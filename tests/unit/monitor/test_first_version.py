@@ -9,16 +9,29 @@ import msgspec
 import pytest
 
 from monitor.core.model import (
+    ActionKind,
     CommandGiven,
     CommandKind,
+    CureWatch,
     Entry,
+    FactsAtOpen,
     GenerationExited,
     GenerationStarted,
+    Incident,
+    IncidentAction,
+    IncidentEntry,
+    IncidentState,
+    IncidentTotals,
     Input,
+    Option,
+    Position,
     RunEnded,
+    Severity,
     SupervisorChanged,
 )
 from monitor.core.model.outcomes import outcome_of
+from monitor.core.state.ledger import ActionPlace, Counters
+from monitor.core.state.stacks import Stacks, Standstill
 from monitor.history.old_state import run_of
 from trainer_hooks.wire.runfolder import Exit, Generation, GenerationOutcome, RunOutcome, RunOver, read
 
@@ -55,6 +68,27 @@ ENTRIES: list[tuple[str, Input]] = [
         CommandGiven("night", CommandKind.STOP, "ann"),
     ),
 ]
+
+
+AT = Position(1, 1, 3, 4)
+OLD_INCIDENT = Incident(
+    "night-i1",
+    1,
+    "nonfinite",
+    Severity.CRITICAL,
+    IncidentState.WATCHING,
+    opened_s=1.0,
+    opened_at=AT,
+    onset=AT,
+    at_open=FactsAtOpen(samples=["7.png"], nonfinite=4, options=[Option("go on", "nothing", chosen=True)]),
+    action=IncidentAction(
+        ActionKind.ROLLBACK, "epoch 3 is clean", "1b", target="3a", left_at=AT, applied_s=2.0, resumed_s=3.0
+    ),
+    watch=CureWatch(needed=1000, seen=500, notified=2, samples_left=1),
+    totals=IncidentTotals(attempts=2, rollbacks=1, batches_discarded=53, downtime_s=72.0),
+    timeline=[IncidentEntry(1.0, "it began")],
+    outcome="not known",
+)
 
 
 @pytest.mark.parametrize(("data", "given"), ENTRIES)
@@ -111,6 +145,27 @@ def test_a_snapshot_of_the_state() -> None:
         "onset": at,
         "story": [{"at_s": 1.0, "text": "it began"}],
         "rung": "rollback",
+        "reason": "epoch 3 is clean",
+        "attempts": 2,
+        "rollbacks": 1,
+        "batches_discarded": 53,
+        "downtime_s": 72.0,
+        "target": "3a",
+        "waiting_for": "1b",
+        "left_at": at,
+        "applied_s": 2.0,
+        "resumed_s": 3.0,
+        "onset_samples": ["7.png"],
+        "window_nonfinite": 4,
+        "options": [{"name": "go on", "cost": "nothing", "chosen": True}],
+        "watch_from": 1,
+        "watch_needed": 1000,
+        "watch_seen": 500,
+        "watch_said": 2,
+        "samples_left": 1,
+        "nonfinite_at_open": 9,
+        "closed_s": None,
+        "outcome": "not known",
     }
     streak = {"generation": 1, "began": 2, "count": 4, "severity": "critical"}
     run: dict[str, Any] = {
@@ -122,13 +177,20 @@ def test_a_snapshot_of_the_state() -> None:
         "spells": {"nonfinite_batch/0": streak},
         "ranks": {0: {"rank": 0, "learned": {"odd_sizes": 3, "signals": {"loss": {"spell": 5, "lifted": 6}}}}},
     }
+    hang = {"generation": 1, "count": 4, "began_s": 1.0, "told": True}
+    run |= {"last_action_count": 70, "last_action_generation": 1, "kept": ["3a"]}
+    run |= {"longest_s": {"train": 2.0}, "pauses": 1}
+    run["totals"] = {"incidents": {"nonfinite/critical": 2}, "orders": {"stop/applied": 1}}
+    run["stacks"] = {"spell": hang, "spent": 1}
     found = run_of(msgspec.msgpack.encode(run))
     training = found.training
     learned = training.ranks[0].learned
     assert (found.supervisor_pid, learned.size_mismatch_streak) == (22, 3)
     assert (learned.signals["loss"].streak, learned.signals["loss"].short_mean_high) == (5, 6)
-    assert (training.ledger.incidents[0].action, training.ledger.incidents[0].timeline[0].text) == (
-        "rollback",
-        "it began",
-    )
+    assert training.ledger.incidents == [OLD_INCIDENT]
+    assert training.ledger.last_action == ActionPlace(1, 70)
+    assert training.ledger.copies.kept == ("3a",)
+    assert training.ledger.counters == Counters({"nonfinite/critical": 2}, {}, {"stop/applied": 1})
+    assert (training.silence.longest_s, training.silence.pauses) == ({"train": 2.0}, 1)
+    assert training.ledger.stacks == Stacks(Standstill(1, 4, 1.0, reported=True), spent=1)
     assert training.streaks["nonfinite_batch/0"].count == 4

@@ -12,7 +12,7 @@ from monitor.core.policy.lifecycle import TABLE, Impossible, IncidentEvent, afte
 AT = Position(1, 4, 32, 300)
 
 
-def test_every_state_says_what_comes_of_every_happening() -> None:
+def test_every_state_says_what_comes_of_every_event() -> None:
     assert set(TABLE) == set(IncidentState)
     for state, row in TABLE.items():
         assert set(row) == set(IncidentEvent), state
@@ -32,13 +32,13 @@ def test_what_can_not_happen_says_why() -> None:
 
 
 @given(st.lists(st.sampled_from(IncidentEvent), max_size=30))
-def test_an_incident_that_is_over_stays_over(happenings: list[IncidentEvent]) -> None:
+def test_an_incident_that_is_over_stays_over(events: list[IncidentEvent]) -> None:
     """Whatever happens in whatever order, the state is one of the table's, and no way leads out of an end."""
     incident = Incident("r-i1", 1, "nonfinite", Severity.CRITICAL, IncidentState.OPEN, 0.0, AT, AT)
     ended = None
-    for happening in happenings:
+    for event in events:
         try:
-            incident.state = after(incident.state, happening)
+            incident.state = after(incident.state, event)
         except Impossible:
             continue
         assert ended is None

@@ -10,9 +10,20 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from monitor.core.detectors import load_all
 from monitor.core.detectors.hang import HangConfig
 from monitor.core.engine import Core
-from monitor.core.model import Entry, Input, RecordArrived, RunOpened
+from monitor.core.model import (
+    CommandGiven,
+    CommandKind,
+    Entry,
+    Family,
+    Input,
+    RecordArrived,
+    RunOpened,
+    Severity,
+    SupervisorChanged,
+)
 from monitor.core.policy.settings import Detectors, Policy
 from monitor.core.state.run import Fleet
 from monitor.daemon.metrics import exposition
@@ -96,6 +107,21 @@ def test_values_are_those_of_the_state() -> None:
     assert found["alerts_sent_total", (("outcome", "refused"), ("receiver", "ops"), run)] == 0
     assert found["batch_seconds_count", (run,)] == 60
     assert found["up", (run,)] == 1
+
+
+def test_every_family_that_can_open_an_incident_shows_before_the_first() -> None:
+    found = _samples(_exposed(_core(*opening()).fleet))
+    shown = {dict(labels)["family"]: value for (name, labels), value in found.items() if name == "incidents_total"}
+    critical = {one.family for one in load_all().values() if one.at_most is Severity.CRITICAL}
+    assert {"nonfinite", "loss", "gradient", "hang"} <= critical
+    assert shown == dict.fromkeys([*critical, Family.OPERATOR], 0)
+
+
+def test_a_rollback_that_a_person_asks_for_is_counted_as_an_incident() -> None:
+    asked = CommandGiven("night", CommandKind.ROLLBACK, "ann")
+    core = _core(*opening(), SupervisorChanged("night", 22), *batches(5), asked)
+    labels = (("family", "operator"), ("run", "night"), ("severity", "info"))
+    assert _samples(_exposed(core.fleet))["incidents_total", labels] == 1
 
 
 def test_findings_are_counted_by_detector_and_severity_and_show_before_the_first() -> None:

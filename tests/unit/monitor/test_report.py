@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from markdown_it import MarkdownIt
 
-from monitor.core.model import Incident, IncidentState, Option, Position, Severity
+from monitor.core.model import ActionKind, Incident, IncidentState, Option, Position, Severity
 from monitor.core.state.rows import EpochRow
 from monitor.core.state.run import RunState
 from monitor.report import render
@@ -115,7 +115,7 @@ def test_a_setting_that_changed_since_the_last_clean_epoch_is_listed() -> None:
 
 def test_time_lost_is_the_thrown_away_batches_at_the_runs_pace_plus_the_standstill() -> None:
     run, incident = night()
-    incident.batches_discarded, incident.downtime_s, incident.resumed_s = BATCHES_SEEN, 72.0, NOW_S
+    incident.totals.batches_discarded, incident.totals.downtime_s, incident.action.resumed_s = BATCHES_SEEN, 72.0, NOW_S
     incident.state = IncidentState.WATCHING
     told = section(render(run, run.training, incident, NOW_S), "Time lost")
     assert "55 min 1 s in all" in told
@@ -125,7 +125,7 @@ def test_time_lost_is_the_thrown_away_batches_at_the_runs_pace_plus_the_standsti
 
 def test_an_adjustment_in_place_loses_no_batch() -> None:
     run, incident = night()
-    incident.action, incident.plan = "adjust", None
+    incident.action.kind, incident.action.plan = ActionKind.ADJUST, None
     assert "no trained batch was thrown away" in section(render(run, run.training, incident, NOW_S), "Time lost")
 
 
@@ -162,7 +162,7 @@ def test_the_decision_gives_its_reason_and_each_setting_old_and_new(report: str)
 
 def test_the_outcome_follows_the_incident() -> None:
     run, incident = night()
-    incident.state, incident.watch_needed, incident.watch_seen, incident.samples_left = (
+    incident.state, incident.watch.needed, incident.watch.seen, incident.watch.samples_left = (
         IncidentState.WATCHING,
         1000,
         250,
@@ -194,9 +194,9 @@ def _hostile() -> tuple[RunState, Incident]:
     run.training.checkpoints[0].reasons = [HOSTILE]
     run.training.checkpoints[1].saved_s = math.inf
     run.ended, run.ended_detail, run.training.final_metrics = "failed", HOSTILE, {HOSTILE: math.nan}
-    incident.onset_samples = [HOSTILE] * 40
-    incident.reason = incident.outcome = HOSTILE
-    incident.options.append(Option(HOSTILE, HOSTILE, False))
+    incident.at_open.samples = [HOSTILE] * 40
+    incident.action.reason = incident.outcome = HOSTILE
+    incident.at_open.options.append(Option(HOSTILE, HOSTILE, False))
     incident.timeline[0] = msgspec.structs.replace(incident.timeline[0], text=HOSTILE)
     incident.findings[0] = msgspec.structs.replace(incident.findings[0], summary=HOSTILE)
     return run, incident

@@ -9,6 +9,7 @@ import pytest
 
 from monitor.core.drive import RunDriver
 from monitor.core.model import (
+    ActionKind,
     CheckpointExamined,
     ExamineCheckpoint,
     GenerationExited,
@@ -26,6 +27,7 @@ from monitor.core.policy.settings import Policy, Rollback
 from monitor.core.state.checkpoints import CHECKPOINTS_MAX, LEARNED_KEPT
 from monitor.core.state.epochs import totals_of
 from monitor.core.state.fold import RETENTION_S
+from monitor.core.summary.time_cost import going_back
 from monitor.vault.copies import Vault
 from tests.harness.trainer import BATCHES_PER_EPOCH, WALL_S, batch, training_started
 from trainer_hooks.wire.messages import (
@@ -198,7 +200,7 @@ def test_a_copy_that_can_not_be_adopted_is_told_to_the_training_that_saved_it(tm
     training.take(training.driver.feed(result))
     first, second = training.driver.state.trainings.values()
     assert [checkpoint.verdict for checkpoint in second.checkpoints] == [Verdict.UNVERIFIED]
-    assert (first.checkpoints, second.ledger.examining) == ([], [])
+    assert (first.checkpoints, second.ledger.copies.examining) == ([], [])
 
 
 def test_the_same_checkpoint_is_named_where_it_is_of_the_training_itself() -> None:
@@ -317,3 +319,23 @@ def test_memory_is_learnt_anew_after_the_first_validation_of_a_generation_and_on
         seen.append(training.driver.state.training.ranks[0].learned.memory.seen)
     assert seen[0] == 0
     assert seen[1] > 0
+
+
+def test_a_second_action_begins_without_what_is_known_of_the_first() -> None:
+    """The settings are adjusted, that does not help, and a rollback begins: nobody has carried it out yet."""
+    training = Training()
+    training.start()
+    training.batches(BATCHES_PER_EPOCH)
+    examined = training.spooled(1)
+    training.take(training.driver.feed(examined))
+    training.batches(round(0.8 * BATCHES_PER_EPOCH))
+    training.batches(3, bad=True)
+    training.obey()
+    incident = training.driver.state.training.ledger.incidents[0]
+    assert (incident.action.kind, incident.action.applied_s) == (ActionKind.ADJUST, training.driver.now_s)
+    training.batches(COOL_DOWN + 1, bad=True)
+    training.take(training.driver.feed(examined))
+    action = incident.action
+    assert action.kind is ActionKind.ROLLBACK
+    assert (action.left_at, action.applied_s, action.resumed_s) == (None, None, None)
+    assert going_back(incident)

@@ -130,7 +130,7 @@ def test_a_training_that_hangs_again_and_again_is_asked_a_bounded_number_of_time
     training.send(PhaseChanged(0.0, 1, "train"))
     for _ in range(STREAKS_MAX + 3):
         training.go_on(400)
-        training.run.training.longest_s["train"] = 0.3  # or the last standstill is what the next is held against
+        training.run.training.silence.longest_s["train"] = 0.3  # else the next is compared with the last standstill
         training.silent(60)
     assert len(training.wanted) == STREAKS_MAX
 

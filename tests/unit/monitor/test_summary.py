@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from monitor.core.model import Cause, Diagnosis, IncidentState
+from monitor.core.model import ActionKind, Cause, CureWatch, Diagnosis, IncidentAction, IncidentState, IncidentTotals
 from monitor.core.state.run import RunState
 from monitor.core.summary import LABELS, Summary, shown_incident, summary_of
 from monitor.daemon.api.snapshots import detail_of
@@ -65,12 +65,13 @@ def test_a_cause_is_named_only_where_the_diagnosis_names_one() -> None:
 @pytest.mark.parametrize(
     ("changes", "now", "to_do"),
     [
-        ({"state": IncidentState.OPEN, "action": ""}, "Not healthy: the problem is still there.", "automatic"),
-        ({"state": IncidentState.WATCHING, "watch_needed": 1000, "watch_seen": 250, "attempts": 1},
+        ({"state": IncidentState.OPEN, "action": IncidentAction()},
+         "Not healthy: the problem is still there.", "automatic"),
+        ({"state": IncidentState.WATCHING, "watch": CureWatch(needed=1000, seen=250)},
          "Not proven healthy yet: 250 of the 1,000 healthy batches that prove the cure are done.", "An alert follows"),
         ({"state": IncidentState.RELAPSED}, "Not healthy: the problem came back after the change.", "automatic"),
         ({"state": IncidentState.RESOLVED, "outcome": "1000 healthy batches"}, "Healthy: 1000 healthy batches.", "No"),
-        ({"state": IncidentState.GIVEN_UP, "action": "stop", "reason": "no clean checkpoint is left"},
+        ({"state": IncidentState.GIVEN_UP, "action": IncidentAction(ActionKind.STOP, "no clean checkpoint is left")},
          "Not healthy: no clean checkpoint is left.", "start the training again from a clean checkpoint"),
         ({"state": IncidentState.HANDED_OVER}, "Not checked: a person took over.", "Nothing."),
         ({"state": IncidentState.LOST}, "Not known: the training process vanished.", "Nothing."),
@@ -88,8 +89,8 @@ def test_each_state_says_whether_training_is_healthy_and_what_to_do(
 def test_where_nobody_may_act_a_person_has_to_decide() -> None:
     run, incident = night()
     run.supervisor_pid, run.spec = 4711, msgspec.structs.replace(run.spec, act=False)
-    incident.state, incident.action, incident.attempts = IncidentState.WATCHING, "", 0
-    incident.reason = "this run was started to be observed only"
+    incident.state, incident.action.kind, incident.totals.attempts = IncidentState.WATCHING, ActionKind.NONE, 0
+    incident.action.reason = "this run was started to be observed only"
     found = summary_of(run, run.training, incident, NOW_S)
     assert found.done == "Nothing: this run was started to be observed only."
     assert found.to_do.startswith("Decide: let it train, or stop it with: trainwarden stop night-1.")
@@ -109,7 +110,8 @@ def test_the_deadline_is_kept_missed_or_was_not_given(days: int | None, word: st
 
 
 def test_time_lost_is_batches_and_time_without_training() -> None:
-    found = of_night(batches_discarded=BATCHES_SEEN, downtime_s=72.0, resumed_s=NOW_S, state=IncidentState.WATCHING)
+    cost = IncidentTotals(batches_discarded=BATCHES_SEEN, downtime_s=72.0)
+    found = of_night(totals=cost, state=IncidentState.WATCHING)
     assert found.cost == "55 min 1 s: 7,550 batches to train again and 1 min 12 s without training."
 
 

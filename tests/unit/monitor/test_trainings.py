@@ -75,7 +75,7 @@ def test_each_training_has_findings_incidents_and_budgets_of_its_own(way: Callab
     assert [incident.number for incident in script[2].ledger.incidents] == [1]
     assert script[2].totals.findings
     assert [plan.training for plan in script.plans] == [2]
-    assert (script[1].ledger.pending, script[1].ledger.orders) == (None, {})
+    assert (script[1].ledger.pending, script[1].ledger.counters.orders) == (None, {})
 
 
 def _losses(seed: int, level: float, count: int) -> list[float]:

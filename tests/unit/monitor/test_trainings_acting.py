@@ -73,8 +73,8 @@ def test_an_answer_counts_only_from_the_training_that_was_asked() -> None:
     script.answer(2, order, "refused")
     assert script[1].ledger.pending is not None
     script.answer(1, order)
-    assert (script[1].ledger.pending, script[1].ledger.orders) == (None, {"stop/applied": 1})
-    assert script[2].ledger.orders == {}
+    assert (script[1].ledger.pending, script[1].ledger.counters.orders) == (None, {"stop/applied": 1})
+    assert script[2].ledger.counters.orders == {}
 
 
 def test_a_receipt_reaches_the_training_whose_order_it_answers() -> None:
@@ -86,7 +86,7 @@ def test_a_receipt_reaches_the_training_whose_order_it_answers() -> None:
     )  # fmt: skip
     script.take(script.driver.feed(ReceiptFound(RUN, receipt)))
     assert (script[1].ledger.pending, script[1].ledger.leaving) == (None, True)
-    assert script[2].ledger.orders == {}
+    assert script[2].ledger.counters.orders == {}
 
 
 def test_a_relaunch_goes_on_with_the_training_of_the_plan_and_leaves_a_finished_one_alone() -> None:
@@ -99,7 +99,7 @@ def test_a_relaunch_goes_on_with_the_training_of_the_plan_and_leaves_a_finished_
     script.batches(1, 40)
     incident = script[1].incident
     assert incident is not None
-    assert (incident.state, incident.batches_discarded) == (IncidentState.WATCHING, 64)
+    assert (incident.state, incident.totals.batches_discarded) == (IncidentState.WATCHING, 64)
     assert (totals_of(script[1]).batches, totals_of(script[1]).nonfinite_batches) == (204, 4)
     assert [row.status for row in script[1].epochs][:2] == [EpochStatus.ENDED, EpochStatus.DISCARDED]
     assert (totals_of(script[2]).batches, script[2].how, script[2].generation) == (160, "finished", 1)
@@ -138,7 +138,7 @@ def test_the_next_training_of_the_script_does_not_close_an_incident_whose_rollba
     script.relaunch()
     script.resume(1, script.plans[0])
     script.batches(1, 5)
-    assert (incident.state, script[1].ledger.rollbacks) == (IncidentState.WATCHING, {"applied": 1})
+    assert (incident.state, script[1].ledger.counters.rollbacks) == (IncidentState.WATCHING, {"applied": 1})
     assert script[1].ranks[0].learned.signals["loss"].seen > 5, "what was learned comes back with the checkpoint"
 
 
@@ -150,7 +150,7 @@ def test_a_training_that_begins_anew_without_a_plan_learns_anew() -> None:
     script.batches(1, 40)
     script.relaunch()
     assert script[1].incident is not None
-    assert script[1].incident.target, "it went back once"
+    assert script[1].incident.action.target, "it went back once"
     script.start(1)
     script.batches(1, 3)
     assert script[1].ranks[0].learned.signals["loss"].seen == 3
@@ -240,7 +240,7 @@ def test_an_examined_checkpoint_reaches_its_training() -> None:
     for examined in (first, second):
         script.take(script.driver.feed(examined))
     assert [[c.path for c in script[n].checkpoints] for n in (1, 2)] == [[first.path], [second.path]]
-    assert [script[n].ledger.examining for n in (1, 2)] == [[], []]
+    assert [script[n].ledger.copies.examining for n in (1, 2)] == [[], []]
 
 
 def test_a_copy_that_nobody_could_take_is_told_to_the_training_that_waits_for_it() -> None:
@@ -256,7 +256,7 @@ def test_a_copy_that_nobody_could_take_is_told_to_the_training_that_waits_for_it
     nothing = msgspec.structs.replace(lost.manifest, training=asked.training, file="", epoch=0)
     script.take(script.driver.feed(CheckpointExamined(RUN, nothing, "", Verdict.UNVERIFIED, ("gone",), 0.0)))
     assert [len(script[n].checkpoints) for n in (1, 2, 3)] == [0, 1, 0]
-    assert (script[2].checkpoints[0].verdict, script[2].ledger.examining) == (Verdict.UNVERIFIED, [])
+    assert (script[2].checkpoints[0].verdict, script[2].ledger.copies.examining) == (Verdict.UNVERIFIED, [])
 
 
 def test_a_copy_of_a_training_that_was_never_heard_of_is_no_other_ones() -> None:
@@ -329,5 +329,5 @@ def test_actions_are_of_one_training_only() -> None:
     """What is decided for one reads the budget of that one."""
     script, _ = one_going_back()
     assert script[1].incident is not None
-    assert script[1].incident.action is ActionKind.ROLLBACK
+    assert script[1].incident.action.kind is ActionKind.ROLLBACK
     assert (script[1].ledger.rollbacks_used, script[2].ledger.rollbacks_used) == (1, 0)

@@ -80,7 +80,7 @@ def test_a_second_try_goes_further_back_than_the_first() -> None:
     )  # a run that told nothing yet can't be resumed
     training.started = TrainingStarted(0.0, "plain", {}, {}, (), (), (), 50, 1, 100, 1, 1, "", "", 1, "cpu", "")
     assert [c.epoch for c in plausible_ones(training, RULES, training.ledger.incidents[0])] == [3, 2, 1]
-    training.ledger.incidents[0].target = "digest-1-3"
+    training.ledger.incidents[0].action.target = "digest-1-3"
     assert [c.epoch for c in plausible_ones(training, RULES, training.ledger.incidents[0])] == [2, 1]
 
 
@@ -94,7 +94,7 @@ def test_the_best_that_belongs_to_a_state_is_of_its_branch_and_not_later() -> No
 
 def test_the_newest_clean_ones_are_kept_with_their_best_and_the_target_of_a_live_incident() -> None:
     training = training_with(*(checkpoint(epoch, best=epoch == 1) for epoch in range(1, 8)), onset=650)
-    training.ledger.incidents[0].target = "digest-1-2"
+    training.ledger.incidents[0].action.target = "digest-1-2"
     kept = to_keep(training, RULES)
     assert {"digest-1-6", "digest-1-5", "digest-1-4"} <= set(kept)  # clean
     assert {"digest-1-1", "digest-1-2"} <= set(kept)  # the best, the target
@@ -131,7 +131,7 @@ def test_only_checkpoints_of_the_same_training_can_be_resumed_from() -> None:
 
 def test_a_best_that_is_gone_or_was_rolled_back_is_no_longer_one() -> None:
     training = training_with(checkpoint(1, best=True), checkpoint(2))
-    training.ledger.dropped["digest-1-1"] = 1
+    training.ledger.copies.dropped["digest-1-1"] = 1
     assert best_for(training.checkpoints[1], training) is None
     training = training_with(checkpoint(1, best=True), checkpoint(2))
     training.checkpoints[0].abandoned = True

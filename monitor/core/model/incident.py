@@ -1,0 +1,131 @@
+"""An incident: what was found, what is done about it, and how it ends. Values only."""
+
+from __future__ import annotations
+
+import msgspec
+
+from monitor.core.model.nouns import Diagnosis, Finding, Position, Severity
+from trainer_hooks.wire.enums import StrEnum
+from trainer_hooks.wire.messages import Order, TrainingStarted
+from trainer_hooks.wire.runfolder import Change, Plan, Settings
+
+
+class IncidentState(StrEnum):
+    """See the table in monitor.core.policy.lifecycle."""
+
+    OPEN = "open"
+    MITIGATING = "mitigating"
+    WATCHING = "watching"
+    RELAPSED = "relapsed"
+    RESOLVED = "resolved"
+    RECOVERED = "recovered"  # by itself
+    GIVEN_UP = "given_up"
+    HANDED_OVER = "handed_over"
+    CLOSED = "closed_with_run"
+    LOST = "lost"
+
+
+class ActionKind(StrEnum):
+    """What the policy does about an incident."""
+
+    NONE = ""  # nothing was done yet
+    WATCH = "watch"  # nothing; see whether it heals by itself
+    WAIT = "wait"  # nothing yet: an action was just taken
+    EXAMINE = "examine"  # have a checkpoint examined, then decide again
+    ADJUST = "adjust"  # change settings in place
+    ROLLBACK = "rollback"  # stop, go back to a checkpoint, start again with other settings
+    STOP = "stop"  # stop for good and keep everything
+
+
+class IncidentEntry(msgspec.Struct, frozen=True):
+    """One line of an incident's timeline."""
+
+    at_s: float
+    text: str
+
+
+class Option(msgspec.Struct, frozen=True):
+    """One thing that could be done when the incident opened, with what it was projected to cost."""
+
+    name: str  # "stop and strengthen", "go on", "adjust in place", "go further back"
+    cost: str  # a sentence with numbers
+    chosen: bool
+
+
+class FactsAtOpen(msgspec.Struct):
+    """What was known when the incident opened."""
+
+    started: TrainingStarted | None = None  # of the generation it began in: what the settings were
+    settings: Settings | None = None  # in force then: what every action is strengthened from
+    samples: list[str] = []  # names of samples in the first bad batches; more come until something is done
+    nonfinite: int = 0  # batches between the onset and the opening
+    options: list[Option] = []  # what could be done
+
+
+class IncidentAction(msgspec.Struct):
+    """What is being done about the incident, or was done last."""
+
+    kind: ActionKind = ActionKind.NONE  # ADJUST, ROLLBACK or STOP; NONE: it is only watched
+    reason: str = ""  # why this action, or why none
+    waiting_for: str = ""  # digest of the checkpoint whose examination decides the next action; empty: none
+    plan: Plan | None = None
+    order: Order | None = None
+    target: str = ""  # digest of the checkpoint rolled back to
+    left_at: Position | None = None  # where the order was carried out
+    applied_s: float | None = None  # when it was
+    resumed_s: float | None = None  # when the new generation trained its first batch
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """The settings that the plan changes, old and new."""
+        return self.plan.changes if self.plan else ()
+
+
+class CureWatch(msgspec.Struct):
+    """The healthy batches that end the incident. Reset by every action."""
+
+    needed: int = 0  # at the new learning rate; 0: no watch has begun
+    seen: int = 0
+    notified: int = 0  # quarters of the watch that have a line in the timeline
+    samples_left: int | None = None  # samples of the first bad batches that did not come again yet; None: not known
+
+
+class IncidentTotals(msgspec.Struct):
+    """What was done about the incident, and what it cost, over all its actions."""
+
+    attempts: int = 0  # actions
+    rollbacks: int = 0
+    batches_discarded: int = 0
+    downtime_s: float = 0.0
+
+
+class Incident(msgspec.Struct):
+    """Everything known about one problem of a training, from its first finding to its end."""
+
+    id: str  # "<run>-i<n>", unique for ever
+    number: int  # within the run, from 1
+    family: str
+    severity: Severity
+    state: IncidentState
+    opened_s: float
+    opened_at: Position
+    onset: Position
+    findings: list[Finding] = []
+    diagnosis: Diagnosis | None = None  # None: it opened without one (by hand, or by a daemon that made none)
+    at_open: FactsAtOpen = msgspec.field(default_factory=FactsAtOpen)
+    action: IncidentAction = msgspec.field(default_factory=IncidentAction)
+    watch: CureWatch = msgspec.field(default_factory=CureWatch)
+    totals: IncidentTotals = msgspec.field(default_factory=IncidentTotals)
+    timeline: list[IncidentEntry] = []
+    closed_s: float | None = None
+    outcome: str = ""  # how it ended, in a sentence without a full stop
+
+    @property
+    def live(self) -> bool:
+        """True while something may still come of it."""
+        return self.state in (
+            IncidentState.OPEN,
+            IncidentState.MITIGATING,
+            IncidentState.WATCHING,
+            IncidentState.RELAPSED,
+        )

@@ -1,0 +1,149 @@
+"""What the policy does about orders: they go out with their plan, are answered, take effect or fail. Pure."""
+
+from __future__ import annotations
+
+from monitor.core.model import (
+    ActionKind,
+    AlertKind,
+    EndTraining,
+    Incident,
+    IncidentState,
+    SendOrder,
+    Severity,
+)
+from monitor.core.policy import texts
+from monitor.core.policy.incidents import begin_watch, decide, send
+from monitor.core.policy.lifecycle import IncidentEvent
+from monitor.core.policy.transaction import Transaction
+from trainer_hooks.wire.runfolder import Receipt
+from trainer_hooks.wire.words import NOT_DONE, OrderKind, OrderOutcome, ReadBack
+
+ORDER_AGAIN_S = 1.0  # an unanswered order is sent again this often
+ADJUST_TIMEOUT_S = 120.0  # an order waits for the next boundary between batches: validation and saving may take so long
+
+
+def on_plan_written(tx: Transaction, plan: str, error: str) -> None:
+    """The plan is on disk: now the order that names it may go out."""
+    for training in tx.run.trainings.values():
+        incident = training.incident
+        if incident is None or incident.state is not IncidentState.MITIGATING:
+            continue
+        action = incident.action
+        if action.plan is None or action.plan.id != plan or action.order is None:
+            continue
+        if error:
+            failed(tx.of(training), incident, f"the plan could not be written: {error}")
+        else:
+            send(tx.of(training), action.order)
+
+
+def failed(tx: Transaction, incident: Incident, why: str) -> None:
+    """The action came to nothing: on to the next action."""
+    if incident.action.kind == ActionKind.ROLLBACK:
+        tx.ledger.counters.rollbacks[OrderOutcome.FAILED] = tx.ledger.counters.rollbacks.get(OrderOutcome.FAILED, 0) + 1
+    tx.move(incident, IncidentEvent.FAILED)
+    tx.record(incident, f"the action failed: {why}", Severity.CRITICAL)
+    tx.ledger.last_action = None  # nothing was done, so nothing has to cool down
+    decide(tx, incident)
+
+
+def on_receipt(tx: Transaction, receipt: Receipt) -> None:
+    """A receipt lies in the run folder: it answers the order of whichever training it was sent to."""
+    for training in tx.run.trainings.values():
+        if training.ledger.pending and training.ledger.pending.order.id == receipt.order:
+            on_answer(tx.of(training), receipt.order, receipt.outcome, receipt.detail)
+
+
+def on_answer(tx: Transaction, order_id: str, outcome: str, detail: str) -> None:
+    """An order was answered, over the wire or by a receipt; a repeat changes nothing."""
+    incident = tx.training.incident
+    pending = tx.ledger.pending.order if tx.ledger.pending else None
+    if pending is None or pending.id != order_id:
+        return
+    tx.ledger.pending = None
+    tx.ledger.leaving = pending.kind == OrderKind.STOP and outcome not in NOT_DONE
+    key = f"{pending.kind}/{outcome}"
+    tx.ledger.counters.orders[key] = tx.ledger.counters.orders.get(key, 0) + 1
+    if incident is None or incident.action.order is None or incident.action.order.id != order_id:
+        tx.notify(f"the order to {pending.kind} was {outcome}")
+        return
+    if incident.state is not IncidentState.MITIGATING:
+        return
+    if outcome in NOT_DONE:
+        failed(tx, incident, f"the trainer {outcome} the order: {detail}")
+        return
+    incident.action.left_at = tx.training.position
+    incident.action.applied_s = tx.now_s
+    at = tx.training.position
+    where = f"epoch {at.epoch}, batch {at.batch}" if at else "a place between two batches"
+    if pending.kind == OrderKind.ADJUST:
+        _applied(tx, incident, f"settings changed in place at {where}")
+    else:
+        tx.record(incident, f"the training stopped between two batches ({where}; {outcome})")
+
+
+def _applied(tx: Transaction, incident: Incident, text: str) -> None:
+    """The action is in force: from here on the cure has to prove itself."""
+    tx.ledger.in_force = incident.action.plan.settings if incident.action.plan else None
+    tx.answer_nonfinite()
+    tx.ledger.suspicion_s = None
+    tx.move(incident, IncidentEvent.APPLIED)
+    begin_watch(tx, incident)
+    changed = ", ".join(f"{c.setting} {c.old} -> {c.new}" for c in incident.action.changes) or "no setting changed"
+    tx.record(incident, f"{text}; {changed}")
+    kind = AlertKind.ROLLED_BACK if incident.action.kind == ActionKind.ROLLBACK else AlertKind.ADJUSTED
+    tx.alert(
+        kind,
+        f"{tx.name}: {text}",
+        f"Reason: {incident.action.reason}.",
+        Severity.WARNING,
+        incident,
+    )
+
+
+def on_plan_applied(tx: Transaction, plan_id: str, when: str, mismatches: tuple[str, ...]) -> None:
+    """A generation reports the settings that are in force."""
+    incident = tx.training.incident
+    if incident is None or incident.action.plan is None or incident.action.plan.id != plan_id:
+        return
+    if when == ReadBack.FIRST_STEP and incident.state is IncidentState.MITIGATING:
+        _resumed(tx, incident)
+    for sentence in mismatches:
+        tx.record(incident, f"read back at the {when}: {sentence}", Severity.CRITICAL)
+    if mismatches:
+        tx.alert(
+            AlertKind.SETTINGS_DIFFER,
+            f"{tx.name}: settings differ from the plan",
+            f"Settings that differ: {'; '.join(mismatches)}.",
+            Severity.CRITICAL,
+            incident,
+        )
+    elif when == ReadBack.RAMP_END:
+        tx.record(incident, "warm-up ended; every setting read back is the plan's")
+
+
+def _resumed(tx: Transaction, incident: Incident) -> None:
+    plan = incident.action.plan
+    incident.action.resumed_s = tx.now_s
+    started = plan.start_epoch if plan else 0
+    tx.ledger.counters.rollbacks[OrderOutcome.APPLIED] = tx.ledger.counters.rollbacks.get(OrderOutcome.APPLIED, 0) + 1
+    _applied(tx, incident, f"rolled back: generation {tx.training.generation} starts at epoch {started}")
+
+
+def on_tick(tx: Transaction) -> None:
+    """Send an unanswered order again; an adjustment that is never answered has failed."""
+    pending, run, incident = tx.ledger.pending, tx.run, tx.training.incident
+    if pending is None or not run.alive:
+        return
+    order, late = pending.order, tx.now_s - pending.since_s
+    mitigating = incident is not None and incident.state is IncidentState.MITIGATING
+    if order.kind == OrderKind.ADJUST and late > ADJUST_TIMEOUT_S and incident and mitigating:
+        tx.ledger.pending = None
+        failed(tx, incident, f"the training did not answer the order to change settings for {late:.0f} s")
+    elif order.kind == OrderKind.STOP and not order.plan and late > tx.policy.rollback.grace_s and run.supervisor_pid:
+        tx.ledger.pending = None  # with a plan the supervisor watches the clock itself
+        tx.notify(texts.not_obeyed(late), Severity.WARNING)
+        tx.effects.append(EndTraining(tx.effect_id(), run.spec.run))
+    elif tx.now_s - pending.sent_s >= ORDER_AGAIN_S:
+        pending.sent_s = tx.now_s
+        tx.effects.append(SendOrder(order.id, order))
