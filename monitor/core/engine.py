@@ -10,6 +10,7 @@ from __future__ import annotations
 import traceback
 
 import msgspec
+from pydantic import ValidationError
 
 from monitor.core.detectors import (
     Detector,
@@ -43,6 +44,7 @@ from trainer_hooks.wire.messages import BatchEnded, Nonfinite
 
 DAMAGE = int(Nonfinite.PARAMETER | Nonfinite.BUFFER)
 NOTHING = Output()
+POLICIES_MAX = 64  # that are kept read: more than runs train on a host at a time
 Question = tuple[str, Detector, DetectorConfig]
 
 
@@ -85,12 +87,18 @@ class Core:
 
     def _take(self, run: RunState, given: Input) -> Output:
         """The three passes of one input about one run."""
-        policy, now_s, tx = self._policies.get(run.policy) or self._read(run.policy), self.fleet.now_s, None
+        now_s, tx = self.fleet.now_s, None
+        policy = self._policies.get(run.policy)
+        if policy is None:
+            policy, unreadable = self._read(run)
+            if unreadable:
+                tx = Transaction(run, run.training, policy, now_s)
+                tx.notify(unreadable, Severity.CRITICAL)
         try:
             folded = fold(run, given, now_s)
-            if folded.batch is not None and self._is_quiet(policy, folded, folded.batch):
+            if tx is None and folded.batch is not None and self._is_quiet(policy, folded, folded.batch):
                 return NOTHING
-            tx = Transaction(run, folded.training, policy, now_s)
+            tx = tx.of(folded.training) if tx else Transaction(run, folded.training, policy, now_s)
             if isinstance(given, Tick):
                 for training in run.trainings.values():
                     self._ask_and_react(tx.of(training), given, Folded(run, training))
@@ -122,9 +130,24 @@ class Core:
         tx.findings.extend(new)
         react(tx, given, folded, found, new)
 
-    def _read(self, text: str) -> Policy:
-        policy = self._policies[text] = Policy.model_validate_json(text)
-        return policy
+    def _read(self, run: RunState) -> tuple[Policy, str]:
+        """The policy of the run, and what to notify: one that another version stored may say what this one rejects."""
+        unreadable = ""
+        try:
+            policy = Policy.model_validate_json(run.policy)
+        except ValidationError as error:
+            policy = Policy(act=False)
+            run.policy = policy.model_dump_json()
+            problem = error.errors()[0]
+            place = ".".join(map(str, problem["loc"]))
+            unreadable = (
+                f"the stored policy of the run is not valid here ({place}: {problem['msg']}): the run is only watched"
+            )
+        if len(self._policies) >= POLICIES_MAX:
+            self._policies.clear()
+            self._questions.clear()
+        self._policies[run.policy] = policy
+        return policy, unreadable
 
     def _ask(self, tx: Transaction, moment: Moment, view: RunView) -> list[Finding]:
         """The findings of every detector that is asked at this moment. One that raises is switched off, with a line."""

@@ -8,9 +8,11 @@ import msgspec
 import pytest
 
 from monitor.core.drive import RunDriver
+from monitor.core.engine import POLICIES_MAX, Core
 from monitor.core.format import NAME_CHARS_MAX
 from monitor.core.format import name as foreign_name
 from monitor.core.model import (
+    Entry,
     Finding,
     GpuSeen,
     HardwareSeen,
@@ -19,6 +21,7 @@ from monitor.core.model import (
     Position,
     RaiseAlert,
     Severity,
+    Tick,
     VolumeSeen,
 )
 from monitor.core.policy.facts_at_open import SAMPLES_MAX
@@ -225,3 +228,14 @@ def test_checkpoints_that_are_being_examined_are_remembered_up_to_a_limit_and_as
 def test_a_foreign_name_in_a_sentence_is_one_line_and_cut() -> None:
     assert foreign_name("n" * NAME_CHARS_MAX) == "n" * NAME_CHARS_MAX
     assert foreign_name("a\nb\x1b[31m" + "n" * NAME_CHARS_MAX) == "a b [31m" + "n" * (NAME_CHARS_MAX - 9) + "…"
+
+
+def test_the_policies_of_many_runs_are_read_again_rather_than_kept() -> None:
+    core = Core()
+    for number in range(POLICIES_MAX + 8):
+        driver = RunDriver(f"r{number}", now_s=WALL_S, core=core)
+        spec = RunSpec(run=driver.run, argv=("python",), cwd="/", created_s=WALL_S, act=False)
+        driver.open(spec, Policy(watch=Watch(batches_min=100 + number)).model_dump_json())
+        driver.start_generation()
+        assert 1 <= len(core._policies) <= POLICIES_MAX
+    assert core.feed(Entry(core.fleet.seq + 1, WALL_S, Tick())).effects == []

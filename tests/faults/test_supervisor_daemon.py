@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from monitor.client.http import Client, ClientError, run_path
 from monitor.core.model import GenerationExited, GenerationStarted, RunEnded
 from tests.harness.daemon import PlainDaemon
 from tests.harness.supervisor import eventually, folder_of, no_process_left, supervisor
@@ -154,6 +155,15 @@ def serve(listener: socket.socket, answer: bytes | None, kept: list[socket.socke
             connection.sendall(answer)
 
 
+def monitors_the_run(home: Path) -> bool:
+    """True once the daemon answers for the run."""
+    try:
+        detail = Client(home / "run" / "api.sock").get(run_path("r"), dict[str, Any])
+    except ClientError:
+        return False
+    return bool(detail["summary"]["generation"])
+
+
 def test_a_killed_daemon_is_started_again_and_knows_the_run(home: Path) -> None:
     """The real one."""
     process, folder = start(home, daemon_argv=(), port=0)
@@ -162,6 +172,7 @@ def test_a_killed_daemon_is_started_again_and_knows_the_run(home: Path) -> None:
     try:
         os.kill(first, signal.SIGKILL)
         eventually("another daemon", lambda: daemon_pid(home) not in (0, first))
+        eventually("the run in its list", lambda: monitors_the_run(home))  # it may end before the daemon listens
         output = finish(process, folder)
     finally:
         os.kill(daemon_pid(home), signal.SIGTERM)

@@ -165,6 +165,16 @@ def test_a_defect_of_ours_is_told_and_counted_and_the_next_input_is_taken() -> N
     assert any("a defect of trainwarden" in line for line in simulation.messages)
 
 
+@pytest.mark.parametrize("stored", ['{"version": 1, "no_such_section": {}}', '{"version": 99}', "{", ""])
+def test_a_stored_policy_that_is_not_valid_here_leaves_the_run_watched_and_is_notified_once(stored: str) -> None:
+    simulation = supervised(epochs=2, batches_per_epoch=40, fault=lambda at: at.epoch == 2)
+    simulation.run.policy = stored
+    assert simulation.train() == "finished"
+    assert (len(simulation.orders), simulation.run.ledger.defects) == (0, 0)
+    assert simulation.run.training.ledger.counters.incidents == {"nonfinite/critical": 1}
+    assert sum("stored policy of the run is not valid here" in line for line in simulation.messages) == 1
+
+
 def test_an_order_to_stop_that_is_not_obeyed_is_left_to_the_supervisor() -> None:
     """With a plan the supervisor watches the clock itself; an operator's stop has none."""
     simulation = supervised(epochs=1, batches_per_epoch=20, batches_max=10, fault=lambda at: False)

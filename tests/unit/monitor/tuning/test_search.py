@@ -124,7 +124,7 @@ def test_the_knobs_of_a_detector_are_its_numbers_within_what_they_take() -> None
             "loss_spike",
             "enabled",
             1.0,
-            r"loss_spike\.enabled: is not a number that can be tried; loss_spike has",
+            r"loss_spike\.enabled: is not a number that can be tried; loss_spike has spreads",
         ),
         ("loss_spike", "ratio", 0.5, r"loss_spike\.ratio=0\.5: is outside what the setting takes"),
     ],
