@@ -126,8 +126,12 @@ def _after_first_validation(training: TrainingState) -> None:
 
 def totals_of(training: TrainingState) -> Counts:
     """Counts of the whole training: finished generations and the present one. Rank 0 speaks for the job."""
-    leader = training.ranks.get(0)
-    return add_counts(training.totals.counts, leader.counts) if leader else training.totals.counts
+    leader, totals = training.ranks.get(0), training.totals.counts
+    if leader is None:
+        return totals
+    held = training.taken[0].counts if 0 in training.taken else Counts()
+    names = Counts.__struct_fields__
+    return Counts(*(getattr(totals, name) + getattr(leader.counts, name) - getattr(held, name) for name in names))
 
 
 def totals_of_run(run: RunState) -> Counts:

@@ -31,7 +31,7 @@ from monitor.core.state.events import fold_event
 from monitor.core.state.generations import enter_generation, fold_exit, fold_generation_started, fold_run_ended
 from monitor.core.state.hardware import fold_hardware
 from monitor.core.state.rows import CheckpointState
-from monitor.core.state.run import Fleet, RankState, RunState, TrainingState
+from monitor.core.state.run import Fleet, RankState, RunState, Taken, TrainingState
 from trainer_hooks.wire.messages import BatchEnded, CheckpointSaved, Event
 
 RETENTION_S = 24 * 3600.0  # a run's state, and with it its series, leave this long after its end
@@ -124,8 +124,8 @@ def _record(run: RunState, given: RecordArrived, now_s: float) -> Folded:
         if len(training.ranks) >= RANKS_MAX:
             run.frames_refused += 1
             return Folded(run, training)
-        taken = training.events_taken.get(given.rank, 0)
-        rank = training.ranks[given.rank] = RankState(given.rank, event_seq=taken)
+        taken = training.taken.get(given.rank, Taken())
+        rank = training.ranks[given.rank] = RankState(given.rank, taken.counts, taken.event_seq)
     training.silence.idle_ticks = rank.idle_ticks = 0
     if isinstance(given.record, BatchEnded):
         return _batch(run, training, rank, given.record, now_s)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from monitor.core.model import ActionKind, EpochStatus, GenerationExited, GenerationStarted, Incident, RunEnded
 from monitor.core.state.checkpoints import healthy_after
-from monitor.core.state.epochs import add_counts
+from monitor.core.state.epochs import totals_of
 from monitor.core.state.intervals import fold_start
 from monitor.core.state.learned import Learned
 from monitor.core.state.rows import CheckpointState
-from monitor.core.state.run import RankState, RunState, TrainingState
+from monitor.core.state.run import RankState, RunState, Taken, TrainingState
 from monitor.core.state.stats import snapshot_of
 from monitor.core.state.trace import Trace
 from trainer_hooks.wire.messages import TrainingStarted
@@ -45,7 +45,8 @@ def enter_generation(training: TrainingState, generation: int, now_s: float) -> 
     target = target_of(training, incident) if incident and goes_back else None
     learned = snapshot_of(target.learned) if target and target.learned else Learned()
     learned.uncured = 0  # the target was verified
-    training.ranks, training.events_taken = {0: RankState(0, learned=learned)}, {}
+    training.totals.counts = totals_of(training)  # records may have come after the exit
+    training.ranks, training.taken = {0: RankState(0, learned=learned)}, {}
     fold_start(training, now_s)
 
 
@@ -125,9 +126,8 @@ def _close(training: TrainingState) -> None:
     training.left_at = training.position
     for checkpoint in training.checkpoints:
         checkpoint.healthy_longest = healthy_after(training, checkpoint)
-    if 0 in training.ranks:
-        training.totals.counts = add_counts(training.totals.counts, training.ranks[0].counts)
-    training.events_taken |= {number: rank.event_seq for number, rank in training.ranks.items()}
+    training.totals.counts = totals_of(training)
+    training.taken |= {number: Taken(rank.event_seq, rank.counts) for number, rank in training.ranks.items()}
     training.ranks, training.last_bad = {}, 0
     for row in training.epochs:
         if row.generation == training.generation and row.status == EpochStatus.RUNNING:

@@ -49,6 +49,13 @@ class RankState(msgspec.Struct):
     trace: Trace = msgspec.field(default_factory=Trace)  # of the first few ranks; never rewound
 
 
+class Taken(msgspec.Struct, frozen=True):
+    """What had arrived of a rank when its process was gone. Its last records may come later, or once more."""
+
+    event_seq: int = 0
+    counts: Counts = Counts()  # which the totals hold
+
+
 class LastBatch(msgspec.Struct):
     """What the gauges show."""
 
@@ -105,7 +112,7 @@ class TrainingState(msgspec.Struct):
     phase: str = Phase.IDLE
     silence: Silence = msgspec.field(default_factory=Silence)
     ranks: dict[int, RankState] = {}  # of the present generation
-    events_taken: dict[int, int] = {}  # by rank, once the process is gone: its last event in the present generation
+    taken: dict[int, Taken] = {}  # by rank, once the process is gone: what came of the present generation until then
     last_bad: int = 0  # Counts.batches of rank 0 at its last non-finite batch in the present generation
     left_at: Position | None = None  # the last batch of the generation before
     discarded: int = 0  # batches that the last rollback gave up

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from monitor.core.state.run import RunState
+from monitor.core.state.run import RunState, Taken
 from trainer_hooks.wire.enums import StrEnum
 from trainer_hooks.wire.messages import EventSent, Frame, Order, Record, Sender
 
@@ -31,7 +31,7 @@ def last_taken(run: RunState, training: int, rank: int) -> int:
     if found is None or found.generation != run.generation:
         return 0
     known = found.ranks.get(rank)
-    return known.event_seq if known else found.events_taken.get(rank, 0)
+    return known.event_seq if known else found.taken.get(rank, Taken()).event_seq
 
 
 class Standing(StrEnum):

@@ -339,3 +339,29 @@ def test_a_second_action_begins_without_what_is_known_of_the_first() -> None:
     assert action.kind is ActionKind.ROLLBACK
     assert (action.left_at, action.applied_s, action.resumed_s) == (None, None, None)
     assert going_back(incident)
+
+
+def test_batches_that_arrive_after_the_exit_are_counted_once() -> None:
+    """The exit and the records take different ways to the daemon; a record may also come a second time."""
+    training = Training()
+    training.start()
+    training.batches(1, bad=True)
+    training.batches(60)
+    training.batches(1, bad=True)
+    training.batches(60)
+    training.batches(1, bad=True)
+    before_last = training.counts
+    now_s = training.driver.now_s
+    training.take(
+        training.driver.feed(GenerationExited("r", Exit(number=1, code=1, signal=None, ended_s=now_s), relaunch=True))
+    )
+    findings = training.driver.state.training.totals.findings.copy()
+    training.batches(2)
+    training.driver.send(batch(before_last))
+    state = training.driver.state.training
+    assert (totals_of(state).batches, totals_of(state).nonfinite_batches) == (125, 3)
+    assert (state.totals.findings, training.driver.state.alive) == (findings, False)
+    training.driver.start_generation()
+    training.counts = Counts()
+    training.batches(5)
+    assert (totals_of(state).batches, totals_of(state).nonfinite_batches) == (130, 3)
