@@ -37,18 +37,20 @@ class Meter:
 
     def __init__(self) -> None:
         self.batches: dict[str, list[float]] = {"probe": [], "guard": [], METER: []}
+        self.by_call: dict[tuple[str, str], list[float]] = {}  # by part and call: where a part's time goes
         self.calls = 0  # timed so far
-        self._now = dict.fromkeys(self.batches, 0.0)
-        self._stack: list[str] = []
+        self._now: dict[tuple[str, str], float] = {}
+        self._stack: list[tuple[str, str]] = []
         self._mark_s = 0.0
 
     def timed(self, part: str, call: Callable[..., Any]) -> Callable[..., Any]:
         """The same call, timed."""
+        key = (part, call.__name__)
 
         def run(*args: Any, **options: Any) -> Any:
             self.calls += 1
             self._charge()
-            self._stack.append(part)
+            self._stack.append(key)
             try:
                 return call(*args, **options)
             finally:
@@ -59,14 +61,16 @@ class Meter:
 
     def end_batch(self) -> None:
         """What was spent since the last call is one batch."""
-        for part, spent_s in self._now.items():
-            self.batches[part].append(spent_s)
-            self._now[part] = 0.0
+        for part, batches in self.batches.items():
+            batches.append(sum(spent_s for (of, _), spent_s in self._now.items() if of == part))
+        for key, spent_s in self._now.items():
+            self.by_call.setdefault(key, []).append(spent_s)
+        self._now = dict.fromkeys(self._now, 0.0)
 
     def _charge(self) -> None:
         now_s = time.perf_counter()
         if self._stack:
-            self._now[self._stack[-1]] += now_s - self._mark_s
+            self._now[self._stack[-1]] = self._now.get(self._stack[-1], 0.0) + now_s - self._mark_s
         self._mark_s = now_s
 
 
@@ -227,6 +231,10 @@ def measure(folder: Path, options: argparse.Namespace) -> list[tuple[str, str, s
     for part, seconds in meter.batches.items():
         median_us, p99_us = quantiles_us(seconds[WARM_BATCHES:])
         rows.append((f"{part}, per batch", f"{median_us:8.1f} us", f"{p99_us:8.1f} us"))
+    for (part, call), seconds in meter.by_call.items():
+        if part != METER:
+            median_us, p99_us = quantiles_us(seconds[WARM_BATCHES:])
+            rows.append((f"  {part}: {call}", f"{median_us:8.1f} us", f"{p99_us:8.1f} us"))
     rows.append(("calls timed in a batch", f"{meter.calls / len(meter.batches[METER]):8.1f}", ""))
     switch = Switch()
     train(
