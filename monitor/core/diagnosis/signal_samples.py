@@ -48,10 +48,10 @@ COMPUTE = Quantity("compute_s", "the time of a batch without its wait for data",
 WAIT_SHARE = Quantity("wait_share", "the share of a batch's time that waits for data", "", _wait_share)
 LOSS = _of("loss", "the loss")
 NORM = _of("grad_norm", "the gradient norm")
-INSTANCES_MAX = _of("instances_max", "the largest instance count of any one image")
+LARGEST_INSTANCES = _of("instances_max", "the largest instance count of any one image")
 IMAGE_SIZE = _of("image_size", "the image size", "px")
 SEQUENCE_LENGTH = _of("sequence_length", "the sequence length")
-SHAPES = (INSTANCES_MAX, _of("instances", "the instances of a batch"), IMAGE_SIZE, SEQUENCE_LENGTH)
+SHAPES = (LARGEST_INSTANCES, _of("instances", "the instances of a batch"), IMAGE_SIZE, SEQUENCE_LENGTH)
 RESERVED = _of("memory_reserved", "reserved GPU memory", "MiB", MIB)
 PLAIN = (
     LOSS,

@@ -7,7 +7,7 @@ from collections import Counter
 from monitor.core.diagnosis.case import LAST_BATCHES, Case
 from monitor.core.diagnosis.onset import EXCURSION
 from monitor.core.diagnosis.robust import shift
-from monitor.core.diagnosis.signal_samples import INSTANCES_MAX, LOSS, NORM, SHAPES
+from monitor.core.diagnosis.signal_samples import LARGEST_INSTANCES, LOSS, NORM, SHAPES
 from monitor.core.format import batches, name, number
 from trainer_hooks.wire.messages import NonfiniteSeen
 
@@ -120,7 +120,7 @@ def components_part(case: Case) -> str:
 
 def instances_gone(case: Case) -> str:
     """The labels are gone."""
-    known, values = case.numbers(INSTANCES_MAX, "before"), case.numbers(INSTANCES_MAX, "after")
+    known, values = case.numbers(LARGEST_INSTANCES, "before"), case.numbers(LARGEST_INSTANCES, "after")
     if min(len(known), len(values)) < LAST_BATCHES:
         return ""
     before, after = sorted(known)[len(known) // 2], sorted(values)[len(values) // 2]
