@@ -1,0 +1,147 @@
+"""The limits of what the core judges by and reacts to: just at each of them, and one beyond."""
+
+from __future__ import annotations
+
+import math
+import random
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from monitor.core.diagnosis.case import Case
+from monitor.core.diagnosis.evidence.data import CHANCE_MAX, same_sample
+from monitor.core.diagnosis.evidence.rise import SPIKES_SHARE_MAX, spikes_before
+from monitor.core.diagnosis.rates import NEAR_AFTER_MAX, NEAR_BEFORE_MAX, WarmUp
+from monitor.core.diagnosis.shifts import SHIFTS_MAX
+from monitor.core.diagnosis.signal_samples import NORM
+from monitor.core.model import Finding, Position, Severity
+from monitor.core.policy.incidents import FINDINGS_MAX, on_findings
+from monitor.core.policy.settings import Policy, Strengthen
+from monitor.core.policy.stack_collection import RANKS_MAX, STOOD_CHARS_MAX, TAKEN_MAX, stood
+from monitor.core.policy.strengthen import RAMP_SHARE_MAX, strengthen
+from monitor.core.policy.transaction import Transaction
+from monitor.core.state.signals import DRIFT_MAX, DRIFT_STEP, Signal, observe
+from tests.bounds.test_core_bounds import driven
+from tests.harness.simulation import noisy
+from tests.harness.trainer import WALL_S, batch, training_started
+from tests.unit.monitor.diagnosis.test_shifts import storm
+from tests.unit.monitor.test_stacks import hung
+from tests.unit.monitor.test_strengthen import TRAINING, USER
+from trainer_hooks.wire.messages import Counts, NonfiniteSeen
+from trainer_hooks.wire.runfolder import RunFolder
+
+
+@pytest.mark.parametrize("limit", [-NEAR_BEFORE_MAX, NEAR_AFTER_MAX])
+def test_the_end_of_a_long_warm_up_is_near_for_a_limited_number_of_batches(limit: int) -> None:
+    ends = 1_000_000  # its shares are far larger than the limits
+    assert WarmUp(ends + limit, ends).near_end
+    assert not WarmUp(ends + limit + (1 if limit > 0 else -1), ends).near_end
+
+
+def test_a_ramp_takes_a_limited_share_of_what_is_left() -> None:
+    rules = Strengthen()
+    at_limit = rules.warmup_epochs / RAMP_SHARE_MAX
+
+    def ramp(epochs_left: float) -> int:
+        return strengthen(USER, USER, rules, TRAINING, restart=True, epochs_left=epochs_left).ramp_batches
+
+    whole = round(rules.warmup_epochs * TRAINING.batches_per_epoch)
+    assert ramp(at_limit) == ramp(at_limit + 1) == whole
+    shorter = at_limit - 1
+    assert ramp(shorter) == round(shorter * RAMP_SHARE_MAX * TRAINING.batches_per_epoch) < whole
+
+
+def test_ranks_beyond_the_limit_are_not_asked_for_stacks() -> None:
+    training = hung(ranks=RANKS_MAX + 2)
+    assert sorted(order.rank for order in training.wanted.values()) == list(range(RANKS_MAX))
+
+
+def test_stacks_are_kept_up_to_a_limit_the_newest() -> None:
+    training = hung(ranks=RANKS_MAX)
+    stacks, asked = training.run.training.ledger.stacks, []
+    for hang in range(1, 2 + TAKEN_MAX // RANKS_MAX):
+        while stacks.spent < hang:
+            training.silent(1)
+        for order in list(training.wanted.values())[-RANKS_MAX:]:
+            asked.append((stacks.streak.count, order.rank))
+            training.answer(order)
+            assert [(taken.count, taken.rank) for taken in stacks.taken] == asked[-TAKEN_MAX:]
+        training.go_on(20, ranks=RANKS_MAX)
+    assert len(asked) > TAKEN_MAX
+
+
+def test_where_a_thread_stands_is_told_in_a_limited_number_of_characters() -> None:
+    def told(chars: int) -> str:
+        return stood((f"MainThread\n  {'f' * chars}",))
+
+    assert told(STOOD_CHARS_MAX - 1) == "f" * (STOOD_CHARS_MAX - 1)
+    assert told(STOOD_CHARS_MAX) == told(STOOD_CHARS_MAX + 1) == "f" * STOOD_CHARS_MAX
+
+
+@pytest.mark.parametrize("at_once", [1, FINDINGS_MAX - 1, FINDINGS_MAX + 2])
+def test_findings_of_an_incident_are_kept_up_to_a_limit_the_first(at_once: int) -> None:
+    driver = driven()
+    driver.send(batch(Counts(batches=1)))
+    at = Position(1, 1, 0, 1)
+    found = [
+        Finding(f"d{number}", "nonfinite", Severity.CRITICAL, 0, at, at, "loss", 0.0, 0.0, "it says so")
+        for number in range(FINDINGS_MAX + 2)
+    ]
+    tx = Transaction(driver.state, driver.state.training, Policy(act=False), WALL_S)
+    on_findings(tx, found[:at_once])
+    on_findings(tx, found[at_once:])
+    [incident] = tx.ledger.incidents
+    assert incident.findings == found[:FINDINGS_MAX]
+
+
+def test_the_drift_of_a_signal_grows_to_a_limit_and_falls_from_there() -> None:
+    draw, signal = random.Random(1), Signal()
+    for _ in range(300):
+        observe(signal, math.exp(draw.gauss(0.0, 0.1)))
+    reached = []
+    while len(reached) < DRIFT_MAX:
+        observe(signal, math.exp(len(reached)))
+        reached.append(signal.drift)
+    assert max(reached) == reached[-1] == DRIFT_MAX
+    assert reached == sorted(reached)
+    observe(signal, math.exp(-1.0))
+    assert signal.drift < DRIFT_MAX - DRIFT_STEP
+
+
+@pytest.mark.parametrize("fewer", [0, 1])
+def test_a_sample_of_every_bad_batch_is_evidence_unless_chance_explains_it(fewer: int) -> None:
+    driver = driven()
+    started = training_started(RunFolder(Path("/runs/r")))
+    driver.send(msgspec.structs.replace(started, batches_per_epoch=round(1 / CHANCE_MAX) - fewer))
+    for number in range(2):  # the chance is that of one sample: one in an epoch's batches
+        driver.send(NonfiniteSeen(WALL_S, 1, number, 1, None, (), None, True, ("a.jpg",), False, ""))
+    case = Case(driver.state.training, "nonfinite", Position(1, 1, 0, 1), 0, ())
+    assert len(case.seen) == 2
+    assert bool(same_sample(case)) == (not fewer)
+
+
+@pytest.mark.parametrize("settings", [SHIFTS_MAX - 1, SHIFTS_MAX + 4])
+def test_the_settings_that_changed_are_told_up_to_a_limit_the_last(settings: int) -> None:
+    training = noisy(3)
+    training.noisy_batches(300)
+    for number in range(settings):
+        training.setting(f"s{number}", "on", "off", "")
+    training.noisy_batches(20)
+    told = [name for name in storm(training) if name.startswith("setting/")]
+    assert told == [f"setting/s{number}" for number in range(settings)][-SHIFTS_MAX:]
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_spikes_that_passed_are_evidence_up_to_a_limited_share_of_the_batches_before(more: int) -> None:
+    training, before = noisy(1), 256  # as many as are at hand
+    training.noisy_batches(300)
+    spikes = int(SPIKES_SHARE_MAX * before) + more
+    for number in range(before):
+        training.noisy_batch(norm=30.0 if number % 16 == 9 and number // 16 < spikes else 1.0)
+    first = training.run.training.position
+    assert first is not None
+    case = Case(training.run.training, "divergence", first, 0, ())
+    assert len(case.numbers(NORM, "before")) == before
+    told = f"{spikes} single batches before it had more than ten times the usual gradient norm, and passed"
+    assert spikes_before(case) == ("" if more else told)
