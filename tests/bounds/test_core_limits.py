@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from monitor.core.detectors.step_time import PERIOD_MAX
 from monitor.core.diagnosis.case import Case
 from monitor.core.diagnosis.evidence.data import CHANCE_MAX, same_sample
 from monitor.core.diagnosis.evidence.rise import SPIKES_SHARE_MAX, spikes_before
@@ -21,7 +22,7 @@ from monitor.core.policy.settings import Policy, Strengthen
 from monitor.core.policy.stack_collection import RANKS_MAX, STOOD_CHARS_MAX, TAKEN_MAX, stood
 from monitor.core.policy.strengthen import RAMP_SHARE_MAX, strengthen
 from monitor.core.policy.transaction import Transaction
-from monitor.core.state.signals import DRIFT_MAX, DRIFT_STEP, Signal, observe
+from monitor.core.state.signals import DRIFT_MAX, DRIFT_STEP, RING, Signal, observe
 from tests.bounds.test_core_bounds import driven
 from tests.harness.simulation import noisy
 from tests.harness.trainer import WALL_S, batch, training_started
@@ -128,8 +129,12 @@ def test_the_settings_that_changed_are_told_up_to_a_limit_the_last(settings: int
     for number in range(settings):
         training.setting(f"s{number}", "on", "off", "")
     training.noisy_batches(20)
-    told = [name for name in storm(training) if name.startswith("setting/")]
-    assert told == [f"setting/s{number}" for number in range(settings)][-SHIFTS_MAX:]
+    changed = storm(training, batch_size=32)
+    told = [name for name in changed if name.startswith("setting/")]
+    assert "batch_size" in changed
+    assert len(changed) == SHIFTS_MAX
+    kept = [f"setting/s{number}" for number in range(settings)][-SHIFTS_MAX:]
+    assert told == kept[: len(told)]
 
 
 @pytest.mark.parametrize("more", [0, 1])
@@ -145,3 +150,11 @@ def test_spikes_that_passed_are_evidence_up_to_a_limited_share_of_the_batches_be
     assert len(case.numbers(NORM, "before")) == before
     told = f"{spikes} single batches before it had more than ten times the usual gradient norm, and passed"
     assert spikes_before(case) == ("" if more else told)
+
+
+@pytest.mark.parametrize("enough", [True, False])
+def test_a_slower_training_is_told_once_a_limited_part_of_a_long_epoch_was_watched(enough: bool) -> None:
+    training = noisy(1, batches_per_epoch=1_000_000)
+    training.noisy_batches(PERIOD_MAX + 3 * RING if enough else PERIOD_MAX - 3 * RING)
+    training.noisy_batches(2 * RING, compute_s=3.0)
+    assert any(found.startswith("step_time/") for found in training.found) == enough
