@@ -108,7 +108,7 @@ def _unread(path: Path, text: str) -> Unread:
 
 
 def recording(path: Path, mapping: dict[str, Role]) -> ImportedRun | Recording:
-    """The run a file tells of. Raises OSError, or UnreadableLog."""
+    """The run that a file holds. Raises OSError, or UnreadableLog."""
     with path.open("rb") as opened:
         data = opened.read(LOG_BYTES_MAX + 1)
     return read_recording(data, str(path), mapping or None)

@@ -173,7 +173,7 @@ class Supervisor:
         ).until_gone()
 
     def _other_children(self) -> set[int]:
-        """Our children that are no processes of the training: the daemon, if we started it."""
+        """Our children that are not processes of the training: the daemon, if we started it."""
         child = self._announcer.keeper.child
         return {child} if child else set()
 

@@ -1,4 +1,4 @@
-"""How often the detectors cry wolf on labelled logs, and what they find: python -m tests.bench.backtest_logs FOLDER.
+"""False alarms of the detectors on labelled logs, and what they find: python -m tests.bench.backtest_logs FOLDER.
 
 FOLDER holds the logs and an `index.csv` with the columns file, kind, repo, label, subtype, nan_onset_row. The numbers
 belong to that set of logs and are to be given with its name.

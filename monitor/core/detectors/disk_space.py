@@ -12,7 +12,7 @@ from monitor.core.state.view import RunView
 MIB = 1024 * 1024
 HOUR_S = 3600.0
 POINTS_MIN = 40  # ten minutes of readings
-FIT = 0.9  # R squared of the line: checkpoints written and removed are no trend
+FIT = 0.9  # R squared of the line: checkpoints written and removed make it jump
 LAG = 0.8
 CHECKPOINTS_SEEN = 16  # the newest ones: their size is what the next will need
 

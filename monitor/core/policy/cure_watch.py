@@ -68,7 +68,7 @@ def _notify_bad(tx: Transaction, batch: BatchEnded) -> None:
     kinds = [k.name.lower() for k in Nonfinite if batch.nonfinite & k and k.name]
     what = " and ".join(kinds) or "a batch between two records"
     done = {str(SkippedBy.GUARD): "step skipped", str(SkippedBy.SCALER): "step skipped by the scaler"}.get(
-        batch.skipped_by, "no step taken"
+        batch.skipped_by, "no step skipped"
     )
     cured = ", state put back and clean" if batch.cured else ""
     totals = totals_of(tx.training)

@@ -38,12 +38,13 @@ EXAMINING_MAX = 500  # as many as there are checkpoints
 
 
 def on_findings(tx: Transaction, findings: list[Finding]) -> None:
-    """Open an incident, or add to the one that is live."""
+    """Open an incident, or add to the one that is live. A training that is being stopped gets no further one."""
     if not findings:
         return
     incident = tx.training.incident
     if incident is None:
-        _open(tx, findings)
+        if not _is_being_stopped(tx):
+            _open(tx, findings)
         return
     known = {f.detector for f in incident.findings}
     incident.findings.extend(f for f in findings if f.detector not in known and len(incident.findings) < FINDINGS_MAX)
@@ -58,6 +59,11 @@ def on_findings(tx: Transaction, findings: list[Finding]) -> None:
             decide(tx, incident)
         case IncidentState.OPEN | IncidentState.RELAPSED if not incident.action.waiting_for:
             decide(tx, incident)
+
+
+def _is_being_stopped(tx: Transaction) -> bool:
+    """True from an order to stop until its answer: a quick loop takes a few more batches meanwhile."""
+    return tx.ledger.pending is not None and tx.ledger.pending.order.kind == OrderKind.STOP
 
 
 def _open(tx: Transaction, findings: list[Finding]) -> None:

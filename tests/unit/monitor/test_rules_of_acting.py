@@ -365,3 +365,23 @@ def test_batches_that_arrive_after_the_exit_are_counted_once() -> None:
     training.counts = Counts()
     training.batches(5)
     assert (totals_of(state).batches, totals_of(state).nonfinite_batches) == (130, 3)
+
+
+def test_bad_batches_between_an_order_to_stop_and_its_answer_open_no_further_incident() -> None:
+    training = Training()
+    training.start()
+    training.batches(9, bad=True, cured=False)
+    state = training.driver.state.training
+    assert [o.order.kind for o in training.effects if isinstance(o, SendOrder)] == ["stop"]
+    assert [incident.state for incident in state.ledger.incidents] == [IncidentState.GIVEN_UP]
+    assert state.ledger.counters.incidents == {"nonfinite/critical": 1}
+
+
+def test_a_stop_that_is_refused_lets_the_next_bad_batches_open_an_incident() -> None:
+    training = Training()
+    training.start()
+    training.batches(9, bad=True, cured=False)
+    (order,) = [o.order for o in training.effects if isinstance(o, SendOrder)]
+    training.send(OrderApplied(WALL_S, order.id, "refused", "not now", 1, 9, {}))
+    training.batches(9, bad=True, cured=False)
+    assert len(training.driver.state.training.ledger.incidents) == 2
