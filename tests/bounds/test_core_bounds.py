@@ -49,7 +49,7 @@ from monitor.core.state.stats import (
 )
 from tests.harness.trainer import WALL_S, batch, training_started
 from tests.unit.monitor.test_rules_of_acting import Training
-from trainer_hooks.wire.messages import Counts, NonfiniteSeen, SettingChanged
+from trainer_hooks.wire.messages import Counts, NonfiniteSeen, OrderApplied, SettingChanged
 from trainer_hooks.wire.runfolder import RunFolder, RunSpec
 
 
@@ -194,7 +194,11 @@ def test_incidents_are_kept_up_to_a_limit_and_no_id_is_given_twice() -> None:
     training = Training()
     training.start()
     training.batches(10)
-    training.batches(INCIDENTS_MAX + 3, bad=True, cured=False)  # each is given up, and the next opens
+    for _ in range(INCIDENTS_MAX + 3):  # each is given up; the training refuses to stop, and the next opens
+        training.batches(1, bad=True, cured=False)
+        pending = training.driver.state.training.ledger.pending
+        assert pending is not None
+        training.send(OrderApplied(WALL_S, pending.order.id, "refused", "not now", 1, 1, {}))
     numbers = [incident.number for incident in training.driver.state.training.ledger.incidents]
     assert numbers == list(range(4, INCIDENTS_MAX + 4))
     opened = [alert.id for alert in training.asked(RaiseAlert) if alert.kind == "incident_opened"]  # type: ignore[attr-defined]
