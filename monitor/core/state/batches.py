@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 
 from monitor.core.model import Position
+from monitor.core.state import best_level
 from monitor.core.state.allocator import take_allocator
 from monitor.core.state.epochs import fold_epoch
 from monitor.core.state.intervals import fold_interval
@@ -63,9 +64,12 @@ def _learn(learned: Learned, batch: BatchEnded) -> None:
     if not signals:
         signals.update({name: Signal() for name in ("loss", "grad_norm", "batch_s", "wait_share")})
     _follow_settings(learned, batch)
-    observe(signals["loss"], batch.loss, may_be_negative=True)
+    loss = signals["loss"]
+    observe(loss, batch.loss, may_be_negative=True)
+    if not loss.seen % best_level.BLOCK:
+        best_level.take_block(learned.loss_level, loss)
     observe(signals["grad_norm"], batch.grad_norm)
-    if learned.renewing and signals["loss"].warm and not signals["loss"].slack:
+    if learned.renewing and loss.warm and not loss.slack:
         _renew(learned)
     if seconds := batch.batch_s:
         times = signals["batch_s"]
@@ -103,6 +107,8 @@ def new_shape(learned: Learned) -> None:
     """Batches are of another kind from here on: every level may differ."""
     for signal in learned.signals.values():
         boundary(signal)
+    if "loss" in learned.signals:
+        best_level.forget(learned.loss_level, learned.signals["loss"])
     learned.renewing = True
     learned.times.seen = learned.memory.seen = learned.memory.line.points = 0
     learned.pace = Pace()

@@ -6,6 +6,7 @@ import msgspec
 
 from monitor.core.model import Position
 from monitor.core.state.allocator import Allocator
+from monitor.core.state.best_level import BestLevel
 from monitor.core.state.line import Line
 from monitor.core.state.pace import Pace
 from monitor.core.state.signals import Signal
@@ -50,6 +51,7 @@ class Learned(msgspec.Struct):
     """Rolling statistics of one rank. Snapshotted at each checkpoint, restored when the run rolls back to it."""
 
     signals: dict[str, Signal] = {}
+    loss_level: BestLevel = msgspec.field(default_factory=BestLevel)
     nonfinite: NonfiniteWindow = msgspec.field(default_factory=NonfiniteWindow)
     uncured: int = 0  # non-finite parameters or buffers that the guard did not cure, since the last known clean state
     times: Blocks = msgspec.field(default_factory=Blocks)  # of batch_s

@@ -111,12 +111,12 @@ class Signal(msgspec.Struct):
     @property
     def above_all_before(self) -> bool:
         """True where the last sample lies far above everything that is kept from before its streak."""
-        kept = self._newest(RING)
+        kept = self.newest(RING)
         return self.scaled > max(kept[: len(kept) - max(self.streak, 1)], default=math.inf) + EARLY_RECORD
 
     def risen(self) -> int:
         """Samples back to where the short mean began to rise, the last one included."""
-        newest = self._newest(SHORT_SAMPLES)
+        newest = self.newest(SHORT_SAMPLES)
         edge = self.level + LEARN_SPREADS * self.spread
         return len(newest) - next((i for i, scaled in enumerate(newest) if scaled > edge), 0)
 
@@ -126,17 +126,18 @@ class Signal(msgspec.Struct):
 
     def low_of_last(self, samples: int) -> float:
         """The lowest of the last `samples` scaled samples; RING at most."""
-        return min(self._newest(samples))
+        return min(self.newest(samples))
 
     def high_of_last(self, samples: int) -> float:
         """The highest of them."""
-        return max(self._newest(samples))
+        return max(self.newest(samples))
 
     def quantile(self, share: float) -> float:
         """The value below which `share` of the last RING samples lie, scaled."""
         return sorted(self.ring)[int(share * (len(self.ring) - 1))]
 
-    def _newest(self, samples: int) -> list[float]:
+    def newest(self, samples: int) -> list[float]:
+        """The last samples, scaled; RING at most."""
         end = self.seen % RING
         start = end - min(samples, len(self.ring))
         return self.ring[start:end] if start >= 0 else self.ring[start:] + self.ring[:end]

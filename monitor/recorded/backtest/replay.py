@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from monitor.core.drive import RunDriver
 from monitor.core.model import ActionKind, ExamineCheckpoint, Finding, Incident, Input, Output, Position, Severity
-from monitor.core.policy.choose import Action, choose
+from monitor.core.policy.action import Action
+from monitor.core.policy.choose import choose
 from monitor.core.policy.settings import Policy
 from monitor.core.state.run import RunState
 from monitor.recorded.backtest.result import LEVELS, Fired, IncidentDecision, Result
