@@ -150,6 +150,14 @@ class Incident(msgspec.Struct):
     one_event: bool = False  # one event damaged it, and is over
 
     @property
+    def began(self) -> Position:
+        """The onset, dated back to where the state was damaged if that came before the first finding."""
+        damaged = self.damaged_at
+        if damaged is None or damaged.generation != self.onset.generation or damaged.count >= self.onset.count:
+            return self.onset
+        return damaged
+
+    @property
     def tolerated(self) -> bool:
         """True where training goes on although its batches are not finite: the state behind them is clean."""
         return self.action.kind == ActionKind.GO_ON or self.trial.step is TrialStep.SETTLED

@@ -37,3 +37,4 @@ class Case:
     training: TrainingState
     incident: Incident
     policy: Policy
+    found: bool = True  # a critical finding is the occasion; False: some batches have passed since the last decision

@@ -28,9 +28,11 @@ from monitor.core.state.run import RunState, TrainingState
 SAMPLES_NAMED = 3
 
 
-def choose(run: RunState, training: TrainingState, incident: Incident, policy: Policy, *, may_act: bool) -> Action:
-    """The next action."""
-    case = Case(run, training, incident, policy)
+def choose(
+    run: RunState, training: TrainingState, incident: Incident, policy: Policy, *, may_act: bool, found: bool = True
+) -> Action:
+    """The next action. `found`: see Case."""
+    case = Case(run, training, incident, policy, found)
     if not may_act:
         return Action(ActionKind.WATCH, _why_only_watching(run, policy))
     if (other := go_back.other_going_back(case)) is not None:
@@ -39,8 +41,8 @@ def choose(run: RunState, training: TrainingState, incident: Incident, policy: P
         return go_back.to_newest(case, "a person asked for it", StartWith.STRENGTHENED)
     if incident.family == Family.HANG:
         return _hang(case)
-    if found := _from_the_first_batch(case):
-        return found
+    if first := _from_the_first_batch(case):
+        return first
     if (state := damage(training, policy)) is not None:
         return _damaged(case, state)
     return _clean(case)
@@ -111,6 +113,8 @@ def _clean(case: Case) -> Action:
         return _clean_and_finite(case)
     if case.incident.trial.step is TrialStep.SETTLED:
         return _settled(case)
+    if case.incident.trial.goes_on and not case.found:
+        return trial.next_step(case)
     match case.policy.when_clean:
         case WhenClean.GO_ON:
             return Action(ActionKind.GO_ON, "the state is clean, and the policy says when_clean: go_on")
@@ -164,6 +168,8 @@ def _adjusted(case: Case) -> Action:
     seen = bad_batches(case.training, case.incident)
     if tried.step is not TrialStep.NONE:
         return trial.next_step(case)
+    if case.incident.totals.rollbacks and case.incident.action.changes:
+        return Action(ActionKind.GO_ON, "the state is clean, and strengthened settings did not help")
     if seen.count < table.adjust_after:
         return Action(ActionKind.WAIT, f"the state is clean; with {table.adjust_after} bad batches it is decided")
     if seen.share <= table.skip_ok and began_early(case.training, case.incident, table.early_share):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.core.model import Family, Incident, IncidentState, KeepCheckpoints, Severity
+from monitor.core.model import Family, Incident, IncidentState, KeepCheckpoints, Severity, Verdict
 from monitor.core.policy import texts
 from monitor.core.policy.diagnosing import diagnosed_again
 from monitor.core.policy.incidents import end, examine, look_again
@@ -53,11 +53,15 @@ def _may_be_proven(training: TrainingState, checkpoint: CheckpointState, needed:
 
 
 def _suspect(tx: Transaction, batch: BatchEnded) -> None:
-    """Write a line, and have the checkpoint to go back to examined now: a rule that fires later need not wait."""
+    """Write a line, and have the checkpoints to go back to examined now: a rule that fires later need not wait.
+
+    They are the newest clean one, and the newest sound one: that is as good where one event did the damage.
+    """
     _notify_bad(tx, batch)
     if tx.ledger.suspicion_s is None:
         tx.ledger.suspicion_s = tx.now_s
-        for checkpoint in plausible_ones(tx.training, tx.policy.rollback, None)[:1]:
+        newest_sound = [c for c in tx.training.checkpoints if c.verdict is Verdict.SOUND and not c.abandoned][-1:]
+        for checkpoint in [*plausible_ones(tx.training, tx.policy.rollback, None)[:1], *newest_sound]:
             examine(tx, checkpoint)
 
 

@@ -119,7 +119,10 @@ def _spent(case: Case) -> str:
 
 def _what_is_there(case: Case) -> str:
     """No checkpoint can be gone back to: what there is, by its path."""
-    known = clean_ones(case.training, case.policy.rollback)
+    started = case.training.started
+    known = [
+        c for c in clean_ones(case.training, case.policy.rollback) if started is None or c.ordinal == started.ordinal
+    ]
     if not known:
         return f"{NOTHING_CLEAN}: everything is kept as it is, nothing is guessed"
     return f"no clean checkpoint can be gone back to by itself; {resume_by_hand(known[0])}"
@@ -149,6 +152,13 @@ def _costs_too_much(case: Case, found: CheckpointState) -> str:
     others = _relaunch_redoes(case)
     if ordinal <= 1 and not others:
         return ""
+    going_on = [
+        each.number
+        for each in case.run.trainings.values()
+        if each is not case.training and each.started is not None and case.run.trains(each)
+    ]
+    if going_on:
+        return f"a new start of the script would end training {going_on[0]}, which goes on; {resume_by_hand(found)}"
     left = (started.epochs - found.epoch) * started.batches_per_epoch if started else 0
     if 0 < others <= left:
         return ""

@@ -67,7 +67,7 @@ def look_again(tx: Transaction, incident: Incident, *, bad: bool, count: int) ->
     )
     due = bad or count % LOOK_BATCHES == 0
     if waits and due and tx.may_act and not incident.action.waiting_for and not _is_over(tx):
-        decide(tx, incident)
+        decide(tx, incident, found=False)
 
 
 def _only_waits(incident: Incident) -> bool:
@@ -114,13 +114,11 @@ def _open(tx: Transaction, findings: list[Finding]) -> None:
 
 
 def date_back(tx: Transaction, incident: Incident) -> None:
-    """Remember since when the state is damaged, and date the onset back to it where it came before the first finding."""
+    """Remember since when the state is damaged: dated back to an anomaly that still stood at the first bad batch."""
     found = damage(tx.training, tx.policy)
     if found is None or incident.damaged_at is not None:
         return
     incident.damaged_at, incident.one_event = found.since, found.one_event
-    if found.since.generation == incident.onset.generation and found.since.count < incident.onset.count:
-        incident.onset = found.since
 
 
 def enter(tx: Transaction, incident: Incident) -> None:
@@ -131,10 +129,10 @@ def enter(tx: Transaction, incident: Incident) -> None:
     tx.ledger.counters.incidents[key] = tx.ledger.counters.incidents.get(key, 0) + 1
 
 
-def decide(tx: Transaction, incident: Incident) -> None:
-    """Take the next action: act, wait, have a checkpoint examined, go on, or stop."""
+def decide(tx: Transaction, incident: Incident, *, found: bool = True) -> None:
+    """Take the next action: act, wait, have a checkpoint examined, go on, or stop. `found`: see Case."""
     date_back(tx, incident)
-    action = choose(tx.run, tx.training, incident, tx.policy, may_act=tx.may_act)
+    action = choose(tx.run, tx.training, incident, tx.policy, may_act=tx.may_act, found=found)
     incident.action.waiting_for = ""
     match action.kind:
         case ActionKind.WATCH | ActionKind.WAIT:
@@ -168,9 +166,13 @@ def _go_on(tx: Transaction, incident: Incident, action: Action) -> None:
     """The state is clean and nothing more is done: what is saved from here on is as good as what was saved before."""
     if incident.tolerated and incident.state is IncidentState.WATCHING:
         return
-    helped = incident.action.kind == ActionKind.ADJUST and incident.trial.step is TrialStep.ADJUSTED
+    helped = incident.acted_on and incident.trial.step is TrialStep.ADJUSTED
+    refused = incident.tolerated
     incident.trial = trial.after(Case(tx.run, tx.training, incident, tx.policy), action)
-    if not helped and not incident.tolerated:
+    if helped:
+        tx.record(incident, action.reason)
+        return
+    if not refused:
         incident.action = IncidentAction(ActionKind.GO_ON, action.reason, target=incident.action.target)
     if incident.state is not IncidentState.WATCHING:
         tx.move(incident, IncidentEvent.ONLY_WATCHED)

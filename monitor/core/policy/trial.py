@@ -43,7 +43,7 @@ def after(case: Case, action: Action) -> Trial:
     passed, new = _since(case)
     rate = new / max(passed, 1)
     match action.kind, tried.step:
-        case ActionKind.ROLLBACK, _ if action.start_with is not StartWith.STRENGTHENED:
+        case ActionKind.ROLLBACK, _ if case.incident.damaged_at or action.start_with is not StartWith.STRENGTHENED:
             return Trial()
         case ActionKind.ROLLBACK, _:  # the new generation counts from nothing
             return Trial(TrialStep.ADJUSTED, tried.rate or _rate(case))

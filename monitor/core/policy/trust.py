@@ -23,7 +23,7 @@ def judge(checkpoint: CheckpointState, training: TrainingState, rules: Rollback)
         if not _before_onset(checkpoint, incident):
             return (
                 Verdict.SUSPECT,
-                f"saved after the onset of incident {incident.number} at epoch {incident.onset.epoch}",
+                f"saved after the onset of incident {incident.number} at epoch {incident.began.epoch}",
             )
     if checkpoint.level_lost:
         return Verdict.SUSPECT, "the loss was far above its best level when it was saved"

@@ -99,7 +99,7 @@ def _without_incident(run: RunState, training: TrainingState) -> str:
 
 
 def _watched(incident: Incident) -> str:
-    if incident.tolerated:
+    if incident.tolerated and not incident.acted_on:
         return "The state is clean, and the steps of bad batches are skipped."
     if incident.totals.attempts == 0 and not incident.watch.seen:
         return HEALTH[IncidentState.OPEN]
