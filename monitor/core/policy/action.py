@@ -30,7 +30,7 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class Trouble:
     """A training with a live incident."""
 
     run: RunState

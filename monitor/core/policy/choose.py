@@ -9,7 +9,7 @@ from __future__ import annotations
 from monitor.core.format import percent, plural
 from monitor.core.model import ActionKind, Family, Incident, TrialStep
 from monitor.core.policy import go_back, trial
-from monitor.core.policy.action import Action, Case, StartWith
+from monitor.core.policy.action import Action, Trouble, StartWith
 from monitor.core.policy.settings import Policy
 from monitor.core.policy.situation import (
     Damage,
@@ -31,21 +31,21 @@ SAMPLES_NAMED = 3
 def choose(
     run: RunState, training: TrainingState, incident: Incident, policy: Policy, *, may_act: bool, found: bool = True
 ) -> Action:
-    """The next action. `found`: see Case."""
-    case = Case(run, training, incident, policy, found)
+    """The next action. `found`: see Trouble."""
+    trouble = Trouble(run, training, incident, policy, found)
     if not may_act:
         return Action(ActionKind.WATCH, _why_only_watching(run, policy))
-    if (other := go_back.other_going_back(case)) is not None:
+    if (other := go_back.other_going_back(trouble)) is not None:
         return Action(ActionKind.WAIT, f"training {other.number} of this run goes back, which starts the script again")
     if incident.family == Family.OPERATOR:
-        return go_back.to_newest(case, "a person asked for it", StartWith.STRENGTHENED)
+        return go_back.to_newest(trouble, "a person asked for it", StartWith.STRENGTHENED)
     if incident.family == Family.HANG:
-        return _hang(case)
-    if first := _from_the_first_batch(case):
+        return _hang(trouble)
+    if first := _from_the_first_batch(trouble):
         return first
     if (state := damage(training, policy)) is not None:
-        return _damaged(case, state)
-    return _clean(case)
+        return _damaged(trouble, state)
+    return _clean(trouble)
 
 
 def _why_only_watching(run: RunState, policy: Policy) -> str:
@@ -56,33 +56,33 @@ def _why_only_watching(run: RunState, policy: Policy) -> str:
     return "the supervisor of this run is gone: take it over with `trainwarden run --adopt " + run.spec.run + "`"
 
 
-def _hang(case: Case) -> Action:
+def _hang(trouble: Trouble) -> Action:
     """Row 1. A start that hangs again is tried with other settings; then a person must look."""
-    tries, most = case.incident.totals.rollbacks, case.policy.table.hang_tries
+    tries, most = trouble.incident.totals.rollbacks, trouble.policy.table.hang_tries
     if tries >= most:
         return Action(ActionKind.STOP, f"it stood still again after {plural(tries, 'new start')}")
     last = tries + 1 == most
-    return go_back.after_hang(case, StartWith.YOUR_OWN if last else StartWith.AS_BEFORE)
+    return go_back.after_hang(trouble, StartWith.YOUR_OWN if last else StartWith.AS_BEFORE)
 
 
-def _from_the_first_batch(case: Case) -> Action | None:
+def _from_the_first_batch(trouble: Trouble) -> Action | None:
     """Rows 2 and 3: nothing that this training could go back to was better."""
-    table = case.policy.table
-    if (overflows := overflows_in_a_row(case.training)) >= table.overflows:
+    table = trouble.policy.table
+    if (overflows := overflows_in_a_row(trouble.training)) >= table.overflows:
         reason = (
             f"the loss scaler overflowed {overflows} times in a row without a good step, so nothing is left of the "
             "scale: the precision is the cause. To confirm it: train without mixed precision (amp=False)"
         )
         return Action(ActionKind.STOP, reason)
-    bad = all_bad_since_start(case.training)
+    bad = all_bad_since_start(trouble.training)
     if not bad:
         return None
     if bad < table.first_bad:
         return Action(ActionKind.WAIT, f"every batch so far is not finite; after {table.first_bad} it is decided")
-    started = case.training.started
-    if started is not None and started.plan_id and case.incident.totals.rollbacks < 2:
+    started = trouble.training.started
+    if started is not None and started.plan_id and trouble.incident.totals.rollbacks < 2:
         why = f"the first {bad} batches after the rollback are all not finite"
-        return go_back.to_newest(case, why, StartWith.AS_BEFORE)
+        return go_back.to_newest(trouble, why, StartWith.AS_BEFORE)
     return Action(
         ActionKind.STOP,
         f"the first {bad} batches are all not finite, so the cause is the precision, the model or the input, and no "
@@ -91,50 +91,50 @@ def _from_the_first_batch(case: Case) -> Action | None:
     )
 
 
-def _damaged(case: Case, state: Damage) -> Action:
+def _damaged(trouble: Trouble, state: Damage) -> Action:
     """Rows 4, 5, 6 and 12."""
-    waits = case.policy.table.recover_wait_batches
-    position = case.training.position
+    waits = trouble.policy.table.recover_wait_batches
+    position = trouble.training.position
     here = position is not None and position.generation == state.since.generation
     if state.kind is DamageKind.FINITE and not state.one_event and here:
         waited = position.count - state.since.count if position else 0
         if waited < waits:
             return Action(ActionKind.WAIT, f"{state.reason}; it has {plural(waits, 'batch')} to come back by itself")
-    once = state.one_event and case.incident.totals.rollbacks == 0
+    once = state.one_event and trouble.incident.totals.rollbacks == 0
     how = StartWith.AS_BEFORE if once else StartWith.STRENGTHENED
-    return go_back.to_newest(case, f"the state is damaged: {state.reason}", how, damaged=True)
+    return go_back.to_newest(trouble, f"the state is damaged: {state.reason}", how, damaged=True)
 
 
-def _clean(case: Case) -> Action:
+def _clean(trouble: Trouble) -> Action:
     """Rows 7 to 11."""
-    if found := _explained(case):
+    if found := _explained(trouble):
         return found
-    if case.incident.family != Family.NONFINITE:
-        return _clean_and_finite(case)
-    if case.incident.trial.step is TrialStep.SETTLED:
-        return _settled(case)
-    if case.incident.trial.goes_on and not case.found:
-        return trial.next_step(case)
-    match case.policy.when_clean:
+    if trouble.incident.family != Family.NONFINITE:
+        return _clean_and_finite(trouble)
+    if trouble.incident.trial.step is TrialStep.SETTLED:
+        return _settled(trouble)
+    if trouble.incident.trial.goes_on and not trouble.found:
+        return trial.next_step(trouble)
+    match trouble.policy.when_clean:
         case WhenClean.GO_ON:
             return Action(ActionKind.GO_ON, "the state is clean, and the policy says when_clean: go_on")
         case WhenClean.STOP:
             return Action(ActionKind.STOP, "the policy says when_clean: stop")
         case WhenClean.ROLLBACK:
-            return go_back.from_clean(case) or _adjusted(case)
-    return _adjusted(case)
+            return go_back.from_clean(trouble) or _adjusted(trouble)
+    return _adjusted(trouble)
 
 
-def _explained(case: Case) -> Action | None:
+def _explained(trouble: Trouble) -> Action | None:
     """Rows 7 and 8: a sample or one rank gives the bad batches; no setting cures that."""
-    blame, rank = blamed(case.training, case.incident.onset), rank_to_blame(case.training)
+    blame, rank = blamed(trouble.training, trouble.incident.onset), rank_to_blame(trouble.training)
     if blame.explains:
         why = f"the state is clean, and {_named(blame)}; their steps stay skipped"
     elif rank is not None:
         why = f"the state is clean, and all bad batches come from rank {rank}: look at it"
     else:
         return None
-    if case.incident.trial.step is TrialStep.ADJUSTED:  # smaller steps were no cure, and train less
+    if trouble.incident.trial.step is TrialStep.ADJUSTED:  # smaller steps were no cure, and train less
         return Action(ActionKind.UNDO, why, start_with=StartWith.AS_BEFORE)
     return Action(ActionKind.GO_ON, why)
 
@@ -146,33 +146,33 @@ def _named(blame: Blame) -> str:
     return f"{which} in {percent(blame.share)} of the {plural(blame.batches, 'bad batch')}"
 
 
-def _clean_and_finite(case: Case) -> Action:
+def _clean_and_finite(trouble: Trouble) -> Action:
     """A finite incident whose loss is at its level: the settings are adjusted once, and it goes back on a relapse."""
-    if case.incident.totals.attempts == 0 and case.policy.when_clean is not WhenClean.ROLLBACK:
+    if trouble.incident.totals.attempts == 0 and trouble.policy.when_clean is not WhenClean.ROLLBACK:
         return Action(ActionKind.ADJUST, "the state is clean, and smaller steps may calm it")
-    return go_back.from_clean(case) or Action(ActionKind.GO_ON, "the state is clean, and going back did not help")
+    return go_back.from_clean(trouble) or Action(ActionKind.GO_ON, "the state is clean, and going back did not help")
 
 
-def _settled(case: Case) -> Action:
+def _settled(trouble: Trouble) -> Action:
     """Row 11: it was decided to go on, and there are far more bad batches since."""
-    seen = bad_batches(case.training, case.incident)
-    if seen.share > case.policy.table.skip_ok and trial.has_doubled(case):
+    seen = bad_batches(trouble.training, trouble.incident)
+    if seen.share > trouble.policy.table.skip_ok and trial.has_doubled(trouble):
         why = f"{percent(seen.share)} of the batches are not finite, more than twice as many as before"
-        return go_back.from_clean(case, why) or Action(ActionKind.GO_ON, "the state is clean")
-    return Action(ActionKind.GO_ON, case.incident.action.reason)
+        return go_back.from_clean(trouble, why) or Action(ActionKind.GO_ON, "the state is clean")
+    return Action(ActionKind.GO_ON, trouble.incident.action.reason)
 
 
-def _adjusted(case: Case) -> Action:
+def _adjusted(trouble: Trouble) -> Action:
     """Rows 9 and 10."""
-    table, tried = case.policy.table, case.incident.trial
-    seen = bad_batches(case.training, case.incident)
+    table, tried = trouble.policy.table, trouble.incident.trial
+    seen = bad_batches(trouble.training, trouble.incident)
     if tried.step is not TrialStep.NONE:
-        return trial.next_step(case)
-    if case.incident.totals.rollbacks and case.incident.action.changes:
+        return trial.next_step(trouble)
+    if trouble.incident.totals.rollbacks and trouble.incident.action.changes:
         return Action(ActionKind.GO_ON, "the state is clean, and strengthened settings did not help")
     if seen.count < table.adjust_after:
         return Action(ActionKind.WAIT, f"the state is clean; with {table.adjust_after} bad batches it is decided")
-    if seen.share <= table.skip_ok and began_early(case.training, case.incident, table.early_share):
+    if seen.share <= table.skip_ok and began_early(trouble.training, trouble.incident, table.early_share):
         why = f"the state is clean, {percent(seen.share)} of the steps are skipped, and nothing was better before"
         return Action(ActionKind.GO_ON, why)
     return Action(ActionKind.ADJUST, "the state is clean; whether smaller steps help is seen from the next batches")

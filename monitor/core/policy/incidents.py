@@ -20,7 +20,7 @@ from monitor.core.model import (
     WritePlan,
 )
 from monitor.core.policy import texts, trial
-from monitor.core.policy.action import Action, Case
+from monitor.core.policy.action import Action, Trouble
 from monitor.core.policy.choose import choose
 from monitor.core.policy.diagnosing import diagnosed
 from monitor.core.policy.facts_at_open import facts_at_open, first_tensor
@@ -130,7 +130,7 @@ def enter(tx: Transaction, incident: Incident) -> None:
 
 
 def decide(tx: Transaction, incident: Incident, *, found: bool = True) -> None:
-    """Take the next action: act, wait, have a checkpoint examined, go on, or stop. `found`: see Case."""
+    """Take the next action: act, wait, have a checkpoint examined, go on, or stop. `found`: see Trouble."""
     date_back(tx, incident)
     action = choose(tx.run, tx.training, incident, tx.policy, may_act=tx.may_act, found=found)
     incident.action.waiting_for = ""
@@ -168,7 +168,7 @@ def _go_on(tx: Transaction, incident: Incident, action: Action) -> None:
         return
     helped = incident.acted_on and incident.trial.step is TrialStep.ADJUSTED
     refused = incident.tolerated
-    incident.trial = trial.after(Case(tx.run, tx.training, incident, tx.policy), action)
+    incident.trial = trial.after(Trouble(tx.run, tx.training, incident, tx.policy), action)
     if helped:
         tx.record(incident, action.reason)
         return
@@ -197,7 +197,7 @@ def _act(tx: Transaction, incident: Incident, action: Action) -> None:
         tx.move(incident, IncidentEvent.AGAIN)
         tx.record(incident, f"the problem is back: {incident.findings[-1].summary}", Severity.CRITICAL)
     in_place = action.checkpoint is None
-    incident.trial = trial.after(Case(tx.run, tx.training, incident, tx.policy), action)
+    incident.trial = trial.after(Trouble(tx.run, tx.training, incident, tx.policy), action)
     target = action.checkpoint.digest if action.checkpoint else incident.action.target
     taken = incident.action = IncidentAction(action.kind, action.reason, target=target)
     order = order_for(tx, OrderKind.ADJUST if in_place else OrderKind.STOP, action.reason)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from monitor.core.format import percent
 from monitor.core.model import ActionKind, Trial, TrialStep
-from monitor.core.policy.action import Action, Case, StartWith
+from monitor.core.policy.action import Action, Trouble, StartWith
 from monitor.core.policy.situation import bad_batches
 from monitor.core.state.run import TrainingState
 
@@ -19,10 +19,10 @@ WORSE = 2.0
 WORSE_BAD = 8  # bad batches, at least
 
 
-def next_step(case: Case) -> Action:
+def next_step(trouble: Trouble) -> Action:
     """What the batches since the last step say."""
-    tried = case.incident.trial
-    passed, new = _since(case)
+    tried = trouble.incident.trial
+    passed, new = _since(trouble)
     if passed * tried.rate < LOOK_INTERVALS and new < LOOK_BAD:
         return Action(ActionKind.WAIT, "whether the change helps is seen from the next batches")
     rate = new / max(passed, 1)
@@ -37,41 +37,41 @@ def next_step(case: Case) -> Action:
     return Action(ActionKind.GO_ON, "the state is clean, and the settings are not the cause")
 
 
-def after(case: Case, action: Action) -> Trial:
+def after(trouble: Trouble, action: Action) -> Trial:
     """The trial once `action` was chosen."""
-    tried = case.incident.trial
-    passed, new = _since(case)
+    tried = trouble.incident.trial
+    passed, new = _since(trouble)
     rate = new / max(passed, 1)
     match action.kind, tried.step:
-        case ActionKind.ROLLBACK, _ if case.incident.damaged_at or action.start_with is not StartWith.STRENGTHENED:
+        case ActionKind.ROLLBACK, _ if trouble.incident.damaged_at or action.start_with is not StartWith.STRENGTHENED:
             return Trial()
         case ActionKind.ROLLBACK, _:  # the new generation counts from nothing
-            return Trial(TrialStep.ADJUSTED, tried.rate or _rate(case))
+            return Trial(TrialStep.ADJUSTED, tried.rate or _rate(trouble))
         case ActionKind.ADJUST, TrialStep.NONE:
-            return Trial(TrialStep.ADJUSTED, _rate(case), 0.0, *_counts(case.training))
+            return Trial(TrialStep.ADJUSTED, _rate(trouble), 0.0, *_counts(trouble.training))
         case ActionKind.UNDO, _:
-            return Trial(TrialStep.UNDONE, tried.rate, rate, *_counts(case.training))
+            return Trial(TrialStep.UNDONE, tried.rate, rate, *_counts(trouble.training))
         case _:
-            settled = max(rate, tried.rate / LOOK_INTERVALS) if tried.goes_on else _rate(case)
-            return Trial(TrialStep.SETTLED, settled, 0.0, *_counts(case.training))
+            settled = max(rate, tried.rate / LOOK_INTERVALS) if tried.goes_on else _rate(trouble)
+            return Trial(TrialStep.SETTLED, settled, 0.0, *_counts(trouble.training))
 
 
-def has_doubled(case: Case) -> bool:
+def has_doubled(trouble: Trouble) -> bool:
     """True where more than twice as many batches are bad as when the trial was settled."""
-    passed, new = _since(case)
-    return new >= LOOK_BAD and new / max(passed, 1) > WORSE * case.incident.trial.rate
+    passed, new = _since(trouble)
+    return new >= LOOK_BAD and new / max(passed, 1) > WORSE * trouble.incident.trial.rate
 
 
-def _rate(case: Case) -> float:
+def _rate(trouble: Trouble) -> float:
     """Bad batches a batch since the onset."""
-    seen = bad_batches(case.training, case.incident)
+    seen = bad_batches(trouble.training, trouble.incident)
     return seen.count / seen.of
 
 
-def _since(case: Case) -> tuple[int, int]:
+def _since(trouble: Trouble) -> tuple[int, int]:
     """Batches, and bad ones, since this step began."""
-    batches, bad = _counts(case.training)
-    return max(batches - case.incident.trial.from_batch, 0), max(bad - case.incident.trial.from_bad, 0)
+    batches, bad = _counts(trouble.training)
+    return max(batches - trouble.incident.trial.from_batch, 0), max(bad - trouble.incident.trial.from_bad, 0)
 
 
 def _counts(training: TrainingState) -> tuple[int, int]:
