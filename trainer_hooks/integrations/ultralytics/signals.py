@@ -76,6 +76,14 @@ def warmup_batches(trainer: Any, batches_per_epoch: int) -> int:
     return max(round(epochs * batches_per_epoch), WARMUP_BATCHES_MIN) if epochs > 0 else 0
 
 
+def training_samples(trainer: Any) -> int:
+    """Images in the training set; 0: the loader's data set has no length."""
+    try:
+        return len(trainer.train_loader.dataset)
+    except (AttributeError, TypeError):
+        return 0
+
+
 def mixes_images(trainer: Any) -> bool:
     """True: a batch's names cover only part of what is in its images, since mosaic or mixup put several into one."""
     dataset = getattr(trainer.train_loader, "dataset", None)
