@@ -9,7 +9,7 @@ from __future__ import annotations
 from monitor.core.format import percent, plural
 from monitor.core.model import ActionKind, Family, Incident, TrialStep
 from monitor.core.policy import go_back, trial
-from monitor.core.policy.action import Action, Trouble, StartWith
+from monitor.core.policy.action import Action, StartWith, Trouble
 from monitor.core.policy.settings import Policy
 from monitor.core.policy.situation import (
     Damage,

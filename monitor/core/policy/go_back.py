@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monitor.core.format import batches, percent, plural
 from monitor.core.model import ActionKind, Incident, IncidentState, Verdict
-from monitor.core.policy.action import Action, Trouble, StartWith
+from monitor.core.policy.action import Action, StartWith, Trouble
 from monitor.core.policy.situation import batches_left
 from monitor.core.policy.trust import clean_ones, plausible_ones
 from monitor.core.state.epochs import totals_of

@@ -10,9 +10,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass
 
-from monitor.core.model import Family, Finding, Incident, Position, Severity
+from monitor.core.model import Family, Incident, Position
 from monitor.core.policy.settings import Policy
-from monitor.core.state import best_level
+from monitor.core.state.anomalies import onset_of, standing_at
+from monitor.core.state.levels import off_since
 from monitor.core.state.projection import remaining
 from monitor.core.state.run import RankState, TrainingState
 from monitor.core.state.stats import within
@@ -20,7 +21,6 @@ from trainer_hooks.wire.enums import StrEnum
 from trainer_hooks.wire.messages import BatchEnded
 
 WINDOW_BATCHES = 1000  # over which the share of bad batches is taken
-STANDS_BATCHES = 50  # a finite finding that was seen this shortly before a bad batch still stood when it came
 EXPLAINS_RANK_BATCHES = 8  # bad batches, all from one of two ranks, are chance in less than 1 % (2 ** -7)
 
 
@@ -103,10 +103,9 @@ def damage(training: TrainingState, policy: Policy) -> Damage | None:
     if found is None:
         return None
     kind, reason, since = found
-    standing = standing_anomaly(training, since)
-    if standing is None:
-        return Damage(kind, reason, since, one_event=kind is DamageKind.NONFINITE)
-    return Damage(kind, reason, min(since, standing.since, key=_order), one_event=standing.family == Family.SETTINGS)
+    stood = standing_at(training, since)
+    one_event = kind is DamageKind.NONFINITE if stood is None else stood.family == Family.SETTINGS
+    return Damage(kind, reason, onset_of(training, since), one_event)
 
 
 def _nonfinite(training: TrainingState) -> tuple[DamageKind, str, Position] | None:
@@ -136,28 +135,13 @@ def _all_bad(training: TrainingState, most: int) -> tuple[DamageKind, str, Posit
 def _level_lost(training: TrainingState) -> tuple[DamageKind, str, Position] | None:
     """A loss far above its best level. Where its last values are not finite nobody knows."""
     for rank in training.ranks.values():
-        loss, level = rank.learned.signals.get("loss"), rank.learned.loss_level
-        if loss is None or not best_level.is_lost(level, loss):
+        since = off_since(rank.learned)
+        if since is None:
             continue
-        best = loss.unscaled(level.best or 0.0)
-        reason = f"the loss is {loss.last or 0.0:.4g} on finite weights, and was {best:.4g} at its best"
-        limit = loss.unscaled(best_level.limit(level, loss))
-        return DamageKind.FINITE, reason, _high_since(training, rank, limit)
+        loss, best = rank.learned.signals["loss"], rank.learned.loss_blocks.best or 0.0
+        reason = f"the loss is {loss.last or 0.0:.4g} on finite weights, and was {loss.unscaled(best):.4g} at its best"
+        return DamageKind.FINITE, reason, since
     return None
-
-
-def _high_since(training: TrainingState, rank: RankState, limit: float) -> Position:
-    """The first of the batches up to now whose loss was above `limit`; a few below it, or without a loss, end nothing."""
-    first, below = _now(training, rank), 0
-    for batch in reversed(rank.trace.recent):
-        if batch.loss is None or batch.nonfinite:
-            continue
-        below = 0 if batch.loss > limit else below + 1
-        if below >= best_level.NEWEST:
-            break
-        if not below:
-            first = _position(training, batch)
-    return first
 
 
 def _now(training: TrainingState, rank: RankState) -> Position:
@@ -166,30 +150,6 @@ def _now(training: TrainingState, rank: RankState) -> Position:
 
 def _position(training: TrainingState, batch: BatchEnded) -> Position:
     return Position(training.generation, batch.epoch, batch.batch, batch.counts.batches)
-
-
-def standing_anomaly(training: TrainingState, at: Position) -> Finding | None:
-    """The earliest finite finding, or unexplained setting, that still stood at a batch."""
-    standing = [
-        finding
-        for finding in training.findings
-        if finding.family in (Family.LOSS, Family.GRADIENT, Family.SETTINGS)
-        and finding.severity is not Severity.INFO
-        and finding.at.generation == at.generation
-        and finding.since.count <= at.count
-        and _last_seen(training, finding) >= at.count - STANDS_BATCHES
-    ]
-    return min(standing, key=lambda finding: _order(finding.since), default=None)
-
-
-def _last_seen(training: TrainingState, finding: Finding) -> int:
-    streak = training.streaks.get(f"{finding.detector}/{finding.rank}")
-    same = streak is not None and streak.generation == finding.at.generation and streak.began <= finding.at.count
-    return streak.count if streak is not None and same else finding.at.count
-
-
-def _order(position: Position) -> tuple[int, int]:
-    return position.generation, position.count
 
 
 def rank_to_blame(training: TrainingState) -> int | None:

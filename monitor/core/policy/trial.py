@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from monitor.core.format import percent
 from monitor.core.model import ActionKind, Trial, TrialStep
-from monitor.core.policy.action import Action, Trouble, StartWith
+from monitor.core.policy.action import Action, StartWith, Trouble
 from monitor.core.policy.situation import bad_batches
 from monitor.core.state.run import TrainingState
 

@@ -59,8 +59,11 @@ def snapshot_of(learned: Learned) -> Learned:
     copy.nonfinite, copy.scaler, copy.times, copy.memory = NonfiniteWindow(), Scaler(), Blocks(), Memory()
     copy.rate, copy.batch_size, copy.size_mismatch_streak = 0.0, None, 0
     copy.pace, copy.allocator, copy.updates = Pace(), Allocator(), Updates()
+    copy.rate_step, copy.unexplained = None, False
+    copy.loss_blocks.began, copy.loss_blocks.size = None, 0
     for signal in copy.signals.values():
         boundary(signal)
+        signal.closer = 0
     return copy
 
 
