@@ -1,4 +1,6 @@
-"""A training with planted faults, as a few numbers: how far it has come, and what damages it. Played with the real core.
+"""A training with planted faults, as a few numbers: how far it has come, and what damages it.
+
+It is played with the real core.
 
 The loss falls as the steps add up, a step at half the rate counts for 0.84 of one, and a fault makes batches bad,
 weights NaN, or the loss too high. What the policy orders is carried out: the state of the checkpoint is put back, the
@@ -95,6 +97,15 @@ def at_random(life: Life) -> Batch:
     return Batch(bad=life.draw.random() < 0.01)
 
 
+def late_at_random(life: Life) -> Batch:
+    return Batch(bad=life.share > 0.25 and life.draw.random() < 0.03)
+
+
+def scaler_for_ever(life: Life) -> Batch:
+    """In half precision nothing is left from some batch on."""
+    return Batch(overflow=life.state.done > 100)
+
+
 def from_the_first(life: Life) -> Batch:
     return Batch(bad=True)
 
@@ -154,8 +165,9 @@ def rising(life: Life) -> Batch:
 FAULTS: dict[str, Fault] = {
     fault.__name__: fault
     for fault in (
-        one_bad_image, at_random, first_alone, rate_too_high_for_a_while, slow_divergence, weight_hit_once,
-        weight_hit_near_the_end, one_rank, scaler_search, spike_that_heals, caused_by_the_rate, rising,
+        one_bad_image, at_random, late_at_random, first_alone,
+        rate_too_high_for_a_while, slow_divergence, weight_hit_once,
+        weight_hit_near_the_end, one_rank, scaler_search, scaler_for_ever, spike_that_heals, caused_by_the_rate, rising,
     )
 }  # fmt: skip
 
@@ -330,8 +342,17 @@ class Watched:
         self.simulation.checkpoint(digest, Verdict.POISONED if self.life.state.nan else Verdict.SOUND, epoch=epoch)
 
 
+MIXED = sorted(FAULTS.keys() - {"scaler_for_ever"})  # which no training survives
+WORSE_BY = 0.05  # of the loss: what noise and the order of batches make
+
+
+def worse(loss: float, than: float) -> bool:
+    """True where a training ended worse than another; one that ended with NaN can't be beaten downwards."""
+    return not math.isnan(than) and not loss <= than + WORSE_BY
+
+
 def random_mix(number: int) -> tuple[list[str], Fault]:
     """One to three faults, the same for a number every time."""
     draw = random.Random(number)
-    names = draw.sample(sorted(FAULTS), draw.choice([1, 2, 2, 3]))
+    names = draw.sample(MIXED, draw.choice([1, 2, 2, 3]))
     return names, mixed([FAULTS[name] for name in names])

@@ -18,7 +18,6 @@ from monitor.core.policy.situation import (
     bad_batches,
     began_early,
     damage,
-    overflows_in_a_row,
     rank_to_blame,
 )
 from monitor.core.policy.table_settings import WhenClean
@@ -28,7 +27,7 @@ from monitor.core.state.run import RunState, TrainingState
 SAMPLES_NAMED = 3
 
 
-def choose(
+def choose(  # noqa: PLR0911 - a ladder
     run: RunState, training: TrainingState, incident: Incident, policy: Policy, *, may_act: bool, found: bool = True
 ) -> Action:
     """The next action. `found`: see Trouble."""
@@ -68,10 +67,10 @@ def _hang(trouble: Trouble) -> Action:
 def _from_the_first_batch(trouble: Trouble) -> Action | None:
     """Rows 2 and 3: nothing that this training could go back to was better."""
     table = trouble.policy.table
-    if (overflows := overflows_in_a_row(trouble.training)) >= table.overflows:
+    if trouble.incident.family == Family.LOSS_SCALE:
         reason = (
-            f"the loss scaler overflowed {overflows} times in a row without a good step, so nothing is left of the "
-            "scale: the precision is the cause. To confirm it: train without mixed precision (amp=False)"
+            f"{trouble.incident.findings[-1].summary}, so the precision is the cause. To confirm it: train without "
+            "mixed precision (amp=False)"
         )
         return Action(ActionKind.STOP, reason)
     bad = all_bad_since_start(trouble.training)
@@ -105,7 +104,7 @@ def _damaged(trouble: Trouble, state: Damage) -> Action:
     return go_back.to_newest(trouble, f"the state is damaged: {state.reason}", how, damaged=True)
 
 
-def _clean(trouble: Trouble) -> Action:
+def _clean(trouble: Trouble) -> Action:  # noqa: PLR0911 - a ladder
     """Rows 7 to 11."""
     if found := _explained(trouble):
         return found

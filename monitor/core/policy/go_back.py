@@ -15,7 +15,9 @@ from monitor.core.state.run import TrainingState
 NOTHING_CLEAN = "no clean checkpoint is left"
 
 
-def to_newest(trouble: Trouble, why: str, start_with: StartWith, *, damaged: bool = False) -> Action:
+def to_newest(  # noqa: PLR0911 - a ladder
+    trouble: Trouble, why: str, start_with: StartWith, *, damaged: bool = False
+) -> Action:
     """Go back to the newest clean checkpoint; stop where there is none, or where going back is not worth it."""
     found = _target(trouble)
     if found is None and (waiting := _being_examined(trouble)):
@@ -114,7 +116,8 @@ def _holds_nearly_all(trouble: Trouble, checkpoint: CheckpointState) -> str:
 
 
 def _spent(trouble: Trouble) -> str:
-    return f"{plural(trouble.training.ledger.rollbacks_used, 'rollback')} are spent (the budget: {trouble.policy.rollback.budget})"
+    used, budget = trouble.training.ledger.rollbacks_used, trouble.policy.rollback.budget
+    return f"{plural(used, 'rollback')} spent (the budget: {budget})"
 
 
 def _what_is_there(trouble: Trouble) -> str:

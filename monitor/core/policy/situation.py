@@ -16,7 +16,7 @@ from monitor.core.state.anomalies import onset_of, standing_at
 from monitor.core.state.levels import off_since
 from monitor.core.state.projection import remaining
 from monitor.core.state.run import RankState, TrainingState
-from monitor.core.state.stats import within
+from monitor.core.state.stats import in_a_row, within
 from trainer_hooks.wire.enums import StrEnum
 from trainer_hooks.wire.messages import BatchEnded
 
@@ -66,16 +66,6 @@ def bad_batches(training: TrainingState, incident: Incident) -> BadBatches:
     return BadBatches(since, of, in_a_row(counts, now), within(rank.learned.nonfinite, now, window) / window)
 
 
-def in_a_row(counts: list[int], now: int) -> int:
-    """How many batches up to `now` were bad, one after another. counts: Counts.batches of each bad one."""
-    length = 0
-    for place in reversed(counts):
-        if place != now - length:
-            break
-        length += 1
-    return length
-
-
 def _worst_rank(training: TrainingState) -> RankState | None:
     return max(training.ranks.values(), key=lambda rank: rank.counts.nonfinite_batches, default=None)
 
@@ -86,12 +76,6 @@ def all_bad_since_start(training: TrainingState) -> int:
     if rank is None or rank.counts.nonfinite_batches < rank.counts.batches:
         return 0
     return rank.counts.batches
-
-
-def overflows_in_a_row(training: TrainingState) -> int:
-    """How many steps up to the last batch the scaler skipped, one after another, on any rank."""
-    ranks = training.ranks.values()
-    return max((in_a_row(rank.learned.scaler.overflows, rank.counts.batches) for rank in ranks), default=0)
 
 
 def damage(training: TrainingState, policy: Policy) -> Damage | None:

@@ -31,12 +31,6 @@ class DecisionTable(Section):
         "go back to was better. Eight in a row by chance are one in 100 million where a tenth of all batches is bad. "
         "As many in a row later on count as a damaged state.",
     )
-    overflows: PositiveInt = Field(
-        16,
-        le=64,
-        description="A training whose loss scaler overflows this many times in a row without a good step is stopped. "
-        "The scale begins at 65536, which is 2 to the 16th, so sixteen halvings leave nothing of it.",
-    )
     adjust_after: PositiveInt = Field(
         8,
         le=1000,
