@@ -73,13 +73,13 @@ def _from_the_first_batch(trouble: Trouble) -> Action | None:
             "mixed precision (amp=False)"
         )
         return Action(ActionKind.STOP, reason)
-    bad = all_bad_since_start(trouble.training)
-    if not bad:
-        return None
+    bad, started = all_bad_since_start(trouble.training), trouble.training.started
+    again = started is not None and started.plan_id != ""
+    if not bad or (again and any(rank.learned.uncured for rank in trouble.training.ranks.values())):
+        return None  # weights that are not finite make every batch bad: the damage is what counts
     if bad < table.first_bad:
         return Action(ActionKind.WAIT, f"every batch so far is not finite; after {table.first_bad} it is decided")
-    started = trouble.training.started
-    if started is not None and started.plan_id and trouble.incident.totals.rollbacks < 2:
+    if again and trouble.incident.totals.rollbacks < 2:
         why = f"the first {bad} batches after the rollback are all not finite"
         return go_back.to_newest(trouble, why, StartWith.AS_BEFORE)
     return Action(

@@ -195,7 +195,7 @@ def examine(tx: Transaction, checkpoint: CheckpointState) -> None:
 def _act(tx: Transaction, incident: Incident, action: Action) -> None:
     if incident.state is IncidentState.WATCHING and incident.totals.rollbacks and action.kind is ActionKind.ROLLBACK:
         tx.move(incident, IncidentEvent.AGAIN)
-        tx.record(incident, f"the problem is back: {incident.findings[-1].summary}", Severity.CRITICAL)
+        tx.record(incident, "the problem is back", Severity.CRITICAL)
     in_place = action.checkpoint is None
     incident.trial = trial.after(Trouble(tx.run, tx.training, incident, tx.policy), action)
     target = action.checkpoint.digest if action.checkpoint else incident.action.target

@@ -83,7 +83,8 @@ def damage(training: TrainingState, policy: Policy) -> Damage | None:
 
     It is dated back to an anomaly that still stood when it came.
     """
-    found = _nonfinite(training) or _all_bad(training, policy.table.first_bad) or _level_lost(training)
+    most = policy.table.first_bad
+    found = _nonfinite(training) or _all_bad(training, most) or _level_lost(training) or _jump_stands(training)
     if found is None:
         return None
     kind, reason, since = found
@@ -128,6 +129,17 @@ def _level_lost(training: TrainingState) -> tuple[DamageKind, str, Position] | N
     return None
 
 
+def _jump_stands(training: TrainingState) -> tuple[DamageKind, str, Position] | None:
+    """The loss jumped before the last bad batches, and no finite one has come since to show that it is back."""
+    jumped = next((a for a in training.anomalies.standing if a.family == Family.LOSS), None)
+    rank = training.ranks.get(jumped.rank) if jumped else None
+    if jumped is None or rank is None or not rank.learned.nonfinite.counts:
+        return None
+    if jumped.since.generation != training.generation or rank.learned.nonfinite.counts[-1] < jumped.since.count:
+        return None
+    return DamageKind.FINITE, f"{jumped.summary}, and it has not come back since", jumped.since
+
+
 def _now(training: TrainingState, rank: RankState) -> Position:
     return rank.last.position if rank.last else Position(training.generation, 1, 0, rank.counts.batches)
 
@@ -157,6 +169,8 @@ def began_early(training: TrainingState, incident: Incident, share: float) -> bo
 def batches_left(training: TrainingState) -> int | None:
     """Batches to the end of the training; None: not known."""
     position, started = training.position, training.started
-    if position is None or started is None or not started.epochs or not started.batches_per_epoch:
+    if started is None or not started.epochs or not started.batches_per_epoch:
         return None
+    if position is None:  # it is about to train its first batch
+        return max(started.epochs - started.start_epoch + 1, 0) * started.batches_per_epoch
     return remaining(position, started.epochs, started.batches_per_epoch).batches

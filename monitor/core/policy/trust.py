@@ -72,15 +72,19 @@ def clean_ones(training: TrainingState, rules: Rollback) -> list[CheckpointState
 
 
 def plausible_ones(training: TrainingState, rules: Rollback, incident: Incident | None) -> list[CheckpointState]:
-    """Clean ones that could be resumed from and lie further back than what was tried already, newest first."""
+    """Clean ones that could be resumed from and lie no later than what was tried already, newest first.
+
+    What was tried with strengthened settings is not tried again.
+    """
     started = training.started
     last = started.epochs if started else 0
     tried = next((c for c in training.checkpoints if incident and c.digest == incident.action.target), None)
+    again = incident is not None and incident.action.plan is not None and not incident.action.changes
     return [
         c
         for c in clean_ones(training, rules)
         if 0 < c.epoch < last
-        and (tried is None or c.epoch < tried.epoch)
+        and (tried is None or c.epoch < tried.epoch + again)
         and (started is None or c.ordinal == started.ordinal)
     ]
 
