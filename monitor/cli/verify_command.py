@@ -20,8 +20,10 @@ EXIT_UNVERIFIED = 2
 def verify(file: Path, digest: str | None, as_json: bool) -> int:
     """Check a checkpoint file without torch and without running anything that is in it.
 
-    Reports whether every weight, buffer and optimizer value is finite, and whether a framework hid damage by writing
-    zeros over it (a zeroed BatchNorm, weights that are all zero). Exit code 0: sound. 1: poisoned. 2: not verified.
+    Answers two questions. Are the numbers sound: is every weight, buffer and optimizer value finite, and did a
+    framework hide damage by writing zeros over it (a zeroed BatchNorm, weights that are all zero)? And what would
+    loading the file run? Exit code 0: sound. 1: poisoned. 2: not verified, or loading it would run what checkpoints
+    do not need.
     """
     _check_readable(file)
     import msgspec

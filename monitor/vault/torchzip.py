@@ -33,7 +33,7 @@ def read_entries(file: BinaryIO, data: memoryview) -> Mapping[str, memoryview]:
     if not infos or len(infos) > ENTRIES_MAX:
         raise UnreadableError(f"the archive has {len(infos)} entries, expected 1 to {ENTRIES_MAX}")
     entries = {_short_name(info.filename): view for info, view in _checked_views(infos, data)}
-    if len(entries) != len(infos):
+    if len({name.casefold() for name in entries}) != len(infos):  # torch looks entries up without regard to case
         raise UnreadableError("the archive has two entries of one name: which one counts depends on the reader")
     return entries
 

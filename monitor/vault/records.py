@@ -1,0 +1,56 @@
+"""A NaN or an infinity among the plain numbers of a checkpoint: damage, an honest record, or not known. Pure."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple, TypeAlias
+
+from monitor.vault.contents import LooseNumber
+from monitor.vault.roles import Role, is_model, is_record, is_walked_last, role_of
+
+Loose: TypeAlias = LooseNumber
+_RATES = ("_last_lr", "base_lrs")  # of a torch schedule: what it sets the learning rate to next, or counts from
+
+
+class Sorted(NamedTuple):
+    """The loose numbers by what they mean."""
+
+    faults: tuple[Loose, ...]
+    doubtful: tuple[Loose, ...]
+    records: tuple[Loose, ...]
+
+
+def sort_loose(numbers: tuple[Loose, ...], *, is_flat: bool) -> Sorted:
+    """`is_flat`: the file is one state_dict, whose keys lie at the top."""
+    faults, doubtful, records = [], [], []
+    for one in numbers:
+        if _is_fault(one):
+            faults.append(one)
+        elif _is_record(one, is_flat=is_flat):
+            records.append(one)
+        elif not _is_setting(one):
+            doubtful.append(one)
+    return Sorted(tuple(faults), tuple(doubtful), tuple(records))
+
+
+def _is_fault(one: Loose) -> bool:
+    if role_of(one.top) is Role.OPTIMIZER:
+        return not one.is_attribute and ".state." in one.name
+    return "sched" in one.top.lower() and math.isnan(one.value) and any(f".{key}." in one.name for key in _RATES)
+
+
+def _is_setting(one: Loose) -> bool:
+    """A limit that is off is infinite: among the settings of an object or of the optimizer that is usual."""
+    if role_of(one.top) is Role.OPTIMIZER:  # of these a NaN, and an infinite rate, is a fault of its own
+        return ".param_groups." in one.name
+    return one.is_attribute and math.isinf(one.value)
+
+
+def _is_record(one: Loose, *, is_flat: bool) -> bool:
+    if _is_setting(one) or (is_flat and one.name == one.top) or is_model(one.top):
+        return False
+    if is_record(one.name, one.top):
+        return True
+    if one.in_list:
+        return False
+    return one.name == one.top or math.isinf(one.value) or role_of(one.top) is Role.RECORD or is_walked_last(one.top)
