@@ -54,9 +54,9 @@ class Walk:
     def __iter__(self) -> Iterator[Leaf]:
         while self._stack:
             leaf = self._stack.pop()
-            value = leaf.value
+            value = _bytes_of(leaf.value)
             if not isinstance(value, (Node, Persistent, dict, list, tuple)):
-                yield leaf
+                yield leaf._replace(value=value)
                 continue
             if id(value) in self._seen:
                 continue
@@ -79,6 +79,18 @@ def _is_leaf(value: object) -> bool:
     if isinstance(value, Node):
         return is_tensor(value) or is_array(value) or value.is_call_of("torch.storage", "_load_from_bytes")
     return isinstance(value, Persistent)
+
+
+def _bytes_of(value: object) -> object:
+    """The bytes that protocol 2 writes as text; any other value as it is."""
+    if (
+        isinstance(value, Node)
+        and value.is_call_of("_codecs", "encode")
+        and isinstance(value.args, tuple)
+        and value.args
+    ):
+        return str(value.args[0]).encode("latin-1", "replace")
+    return value
 
 
 def _below_object(value: object) -> bool:

@@ -63,6 +63,10 @@ _CALLED = _BUILT_ON | _names(
         "torch.nn.backends.thnn": "_get_thnn_function_backend",  # modules saved by torch before 1.5
         "torch.serialization": "_get_layout",
         "uuid": "UUID",
+        # Members of enums in the training_args.bin of Hugging Face's Trainer.
+        "transformers.trainer_utils": "FSDPOption HubStrategy IntervalStrategy SaveStrategy SchedulerType",
+        "transformers.training_args": "OptimizerNames ParallelMode",
+        "accelerate.utils.dataclasses": "DistributedType",
     }
 )
 _REBUILD = "_rebuild_"  # functions of torch._utils; each only puts a tensor together
@@ -91,6 +95,7 @@ _CLASSES = (
     *("omegaconf", "lightning.fabric.utilities.data", "lightning_fabric.utilities.data"),
     *("lightning.pytorch.utilities.parsing", "pytorch_lightning.utilities.parsing"),
     *("lightning.pytorch.callbacks", "pytorch_lightning.callbacks"),
+    *("transformers.training_args", "transformers.trainer_pt_utils", "accelerate.state"),
 )
 _FUNCTIONS = ("torch.nn.functional", "torch._C._nn")  # activations that a module keeps; named, never called
 _CLASS_NAME = re.compile(r"(_|v8)?[A-Z]\w*")

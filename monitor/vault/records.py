@@ -53,4 +53,6 @@ def _is_record(one: Loose, *, is_flat: bool) -> bool:
         return True
     if one.in_list:
         return False
+    if one.is_attribute:
+        return False
     return one.name == one.top or math.isinf(one.value) or role_of(one.top) is Role.RECORD or is_walked_last(one.top)

@@ -46,16 +46,20 @@ class Examination(msgspec.Struct, frozen=True, kw_only=True):
     tensors: int = 0
     epoch: int | None = None  # the last epoch it holds, from 1; None: not known
     has_optimizer: bool = False
+    has_weights: bool = False
     digest: str = ""  # sha256 of the bytes, hex; empty: they could not be read
     seconds: float = 0.0
 
 
-def examine(path: Path, digest: str | None, timeout_s: float = 120.0, *, seen_saved: bool = False) -> Examination:
+def examine(
+    path: Path, digest: str | None, timeout_s: float = 120.0, *, seen_saved: bool = False, is_part: bool = False
+) -> Examination:
     """Examine `path` in a limited child process; never raises for what is in the file or becomes of the child.
 
     A `digest` (sha256, hex) that differs, a file that can't be read in full, and a child that dies, babbles or is not
     done after `timeout_s` all end as UNVERIFIED with the reason. `seen_saved`: a hook saw the training save the bytes
-    of this digest, so that the script's own classes may be in them; every other file is foreign.
+    of this digest, so that the script's own classes may be in them; every other file is foreign. `is_part`: of a
+    folder of several files, so that it may hold no weights.
     """
     started_s = time.monotonic()
     command = _trainwarden.child_command("monitor.vault.verify", str(path.absolute()))
@@ -63,6 +67,8 @@ def examine(path: Path, digest: str | None, timeout_s: float = 120.0, *, seen_sa
         command += ["--digest", digest]
     if seen_saved:
         command.append("--seen-saved")
+    if is_part:
+        command.append("--part")
     result = run_child(command, timeout_s)
     return msgspec.structs.replace(result, seconds=time.monotonic() - started_s)
 
@@ -148,8 +154,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("file", type=Path)
     parser.add_argument("--digest", help="sha256 that the bytes must have, hex")
     parser.add_argument("--seen-saved", action="store_true", help="the training was seen to save this file")
+    parser.add_argument("--part", action="store_true", help="it is one file of several, and may hold no weights")
     chosen = parser.parse_args(arguments)
-    found = _examine_here(chosen.file, chosen.digest, seen_saved=chosen.seen_saved)
+    found = _examine_here(chosen.file, chosen.digest, seen_saved=chosen.seen_saved, is_part=chosen.part)
     sys.stdout.buffer.write(msgspec.json.encode(found))
     return 0
 
@@ -170,7 +177,7 @@ def limit_process(file_bytes: int, cpu_s: int = CPU_S_MAX) -> None:
         resource.setrlimit(kind, (lower, lower))
 
 
-def _examine_here(path: Path, digest: str | None, *, seen_saved: bool) -> Examination:
+def _examine_here(path: Path, digest: str | None, *, seen_saved: bool, is_part: bool) -> Examination:
     started_s = time.monotonic()
     try:
         # Not blocking: a named pipe in the file's place would hold us for ever.
@@ -179,7 +186,7 @@ def _examine_here(path: Path, digest: str | None, *, seen_saved: bool) -> Examin
             if not stat.S_ISREG(status.st_mode):
                 return _unverified("not a regular file")
             limit_process(status.st_size)
-            result = examine_file(file, digest, seen_saved=seen_saved)
+            result = examine_file(file, digest, seen_saved=seen_saved, is_part=is_part)
     except OSError as error:
         return _unverified(f"the file can't be read: {error.strerror}")
     except MemoryError:
@@ -187,7 +194,7 @@ def _examine_here(path: Path, digest: str | None, *, seen_saved: bool) -> Examin
     return msgspec.structs.replace(result, seconds=time.monotonic() - started_s)
 
 
-def examine_file(file: BinaryIO, digest: str | None, *, seen_saved: bool = False) -> Examination:
+def examine_file(file: BinaryIO, digest: str | None, *, seen_saved: bool = False, is_part: bool = False) -> Examination:
     """Examine an open file in this process, without any limit: what the child does. `seconds` is left at 0."""
     # Here and not above: they bring numpy, which the child alone needs and which is a fifth of the daemon's start.
     from monitor.vault.contents import read_contents  # noqa: PLC0415
@@ -207,7 +214,11 @@ def examine_file(file: BinaryIO, digest: str | None, *, seen_saved: bool = False
     except RecursionError:
         return _unverified("the file nests its values deeper than any checkpoint does", found)
     findings = judge(contents)
-    unknown = (*contents.unreadable, *findings.unjudged, *_missing(findings, len(contents.tensors)))
+    unknown = (
+        *contents.unreadable,
+        *findings.unjudged,
+        *(() if is_part else _missing(findings, len(contents.tensors))),
+    )
     remarks = [*findings.remarks, *([STRIPPED] if findings.stripped else [])]
     if digest is None and not contents.has_checksums:
         remarks.append("this format carries no checksum and no digest was given: a changed number would not be noticed")
@@ -226,6 +237,7 @@ def examine_file(file: BinaryIO, digest: str | None, *, seen_saved: bool = False
         tensors=len(contents.tensors),
         epoch=findings.epoch,
         has_optimizer=findings.has_optimizer,
+        has_weights=findings.has_weights,
         digest=found,
     )
 

@@ -1,4 +1,4 @@
-"""What loading a checkpoint would run is named, whatever its numbers are; the script's own classes pass in its own saves."""
+"""What loading a checkpoint would run is named, whatever its numbers are. A script's own saves may hold its classes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ NAMES: dict[str, tuple[bytes, str]] = {
     "a class of a package nobody knows": (named("some_package", "Thing") + b")\x81", "some_package.Thing"),
     "a loader of torch": (called("torch", "load", text("x")), "torch.load"),
     "a pickle within the pickle": (called("torch.storage", "_load_from_bytes", text("x")), "_load_from_bytes"),
-    "a graph that is compiled": (called("torch.fx.graph_module", "reduce_graph_module", text("x")), "reduce_graph_module"),
+    "a graph that is compiled": (
+        called("torch.fx.graph_module", "reduce_graph_module", text("x")),
+        "torch.fx.graph_module.reduce_graph_module",
+    ),
     "a model's __init__, which evaluates text": (
         called("ultralytics.nn.tasks", "DetectionModel", mapping(activation=text("print()"))),
         "ultralytics.nn.tasks.DetectionModel",
@@ -61,7 +64,10 @@ NAMES: dict[str, tuple[bytes, str]] = {
         called("numpy.random._pickle", "__randomstate_ctor", text("x"), called("operator", "attrgetter", text("y"))),
         "__randomstate_ctor",
     ),
-    "a result called": (called("operator", "attrgetter", text("y")) + b"(" + text("x") + b"tR", "another call returned"),
+    "a result called": (
+        called("operator", "attrgetter", text("y")) + b"(" + text("x") + b"tR",
+        "call what another call returned",
+    ),
     "a result made anew": (called("functools", "partial", named("torch", "Size")) + b")\x81", "another call returned"),
     "a result given a state": (called("logging", "getLogger", text("x")) + text("y") + b"b", "logging.getLogger"),
     "a result filled": (called("logging", "getLogger", text("x")) + text("y") + text("z") + b"s", "logging.getLogger"),
@@ -114,7 +120,7 @@ def needed() -> dict[str, Any]:
         "spaces": types.SimpleNamespace(a=1),
         "table": defaultdict(list, a=[1]),
         "ordered": OrderedDict(a=1),
-        "when": datetime.datetime(2026, 1, 1),
+        "when": datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc),
         "rng": (np.random.default_rng(1).bit_generator.state, random.getstate(), torch.get_rng_state()),
         "random_state": np.random.RandomState(1),
         "dtype": torch.float16,
@@ -216,7 +222,7 @@ def test_a_function_of_the_script_is_never_passed_over(script: Any, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "module, name", [("os", "system"), ("subprocess", "Popen"), ("pip", "Main"), ("torch", "Load")]
+    ("module", "name"), [("os", "system"), ("subprocess", "Popen"), ("pip", "Main"), ("torch", "Load")]
 )
 def test_what_runs_something_is_named_in_a_file_the_training_was_seen_to_save_too(
     module: str, name: str, tmp_path: Path
