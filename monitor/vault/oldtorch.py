@@ -6,6 +6,7 @@ keys of the storages.
 
 from __future__ import annotations
 
+import tarfile
 from collections.abc import Mapping
 
 from monitor.vault.inert import PICKLE_BYTES_MAX, Pickle, UnreadableError, read_pickle
@@ -24,6 +25,8 @@ def looks_like_old_torch(data: memoryview) -> bool:
 
 def read_old_torch(data: memoryview) -> tuple[Pickle, Mapping[str, memoryview]]:
     """The content's pickle, and the storages named as in a zip archive. Raises UnreadableError for a file cut off."""
+    if _is_tar(data):  # torch would read it as one
+        raise UnreadableError("a file of the old format that is a tar archive as well: not read here")
     at = 2 + len(_MAGIC)
     protocol, at = _next(data, at, _HEAD_BYTES)
     machine, at = _next(data, at, _HEAD_BYTES)
@@ -33,9 +36,17 @@ def read_old_torch(data: memoryview) -> tuple[Pickle, Mapping[str, memoryview]]:
         raise UnreadableError("the file is big-endian: not read here")
     content, at = _next(data, at, PICKLE_BYTES_MAX)
     keys, at = _next(data, at, PICKLE_BYTES_MAX)
-    if not isinstance(keys.root, list) or protocol.nodes or machine.nodes or keys.nodes:
+    if not isinstance(keys.root, list) or protocol.names or machine.names or keys.names:
         raise UnreadableError("the list of storages is damaged")
     return content, _storages(data, at, keys.root, _number_bytes(content))
+
+
+def _is_tar(data: memoryview) -> bool:
+    try:
+        tarfile.TarInfo.frombuf(bytes(data[: tarfile.BLOCKSIZE]), "ascii", "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
 
 
 def _next(data: memoryview, at: int, size_max: int) -> tuple[Pickle, int]:

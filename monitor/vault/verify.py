@@ -140,8 +140,8 @@ def _remedy(examination: Examination) -> str:
         return "do not resume from this file; use an older checkpoint."
     if examination.loading:
         return (
-            "load it only if you trust whoever made it. To load the numbers alone, use torch.load(..., "
-            "weights_only=True) or convert the file to safetensors."
+            "load it only if you trust whoever made it. If a run of yours saved it, `trainwarden checkpoints RUN` says "
+            "whether that copy is sound. To load the numbers alone, use torch.load(..., weights_only=True)."
         )
     if examination.verdict is Verdict.UNVERIFIED:
         return "do not rely on this file before you know why; an older checkpoint may be sound."

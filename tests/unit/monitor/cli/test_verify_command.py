@@ -106,6 +106,6 @@ def test_both_answers_are_printed_and_what_to_do(tmp_path: Path, capsys: pytest.
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("unverified: 1 tensors")
     assert lines[1].startswith("  Numbers: sound.")
-    assert lines[2].startswith("  Loading: it would import or call")
+    assert lines[2].startswith("  Loading: it would")
     assert "monitor.core.model.nouns.Verdict" in lines[3]
     assert lines[4].startswith("  What to do: load it only if you trust whoever made it.")

@@ -71,6 +71,23 @@ NAMES: dict[str, tuple[bytes, str]] = {
     "a result made anew": (called("functools", "partial", named("torch", "Size")) + b")\x81", "another call returned"),
     "a result given a state": (called("logging", "getLogger", text("x")) + text("y") + b"b", "logging.getLogger"),
     "a result filled": (called("logging", "getLogger", text("x")) + text("y") + text("z") + b"s", "logging.getLogger"),
+    "a function that puts a tensor together, replaced": (
+        called("torch._tensor", "_rebuild_from_type_v2", named("copyreg", "_reconstructor"), b"N", b")", b"N"),
+        "torch._tensor._rebuild_from_type_v2",
+    ),
+    "a call that an object keeps": (
+        called("functools", "partial", named("ultralytics.nn.tasks", "DetectionModel"), mapping(activation=text("x"))),
+        "functools.partial",
+    ),
+    "a call that an object keeps, as its state": (
+        called("functools", "partial", named("torch.nn.modules.linear", "Linear"))
+        + b"(" + named("copyreg", "__newobj__") + b")NNtb",
+        "functools.partial",
+    ),
+    "an item for an object that is no container": (
+        called("argparse", "Namespace") + mapping(append=named("torch", "Size")) + b"b" + text("x") + b"a",
+        "change what argparse.Namespace returned",
+    ),
     "a tensor given a state": (good() + b")b", "_rebuild_tensor_v2"),
     "__setstate__ replaced": (
         called("argparse", "Namespace") + PUT + mapping(__setstate__=named("torch", "Size")) + b"b", "__setstate__"
@@ -108,6 +125,7 @@ def needed() -> dict[str, Any]:
     """What checkpoints of many trainers hold beside weights."""
     import argparse
     import datetime
+    import functools
     import pathlib
     import random
 
@@ -125,6 +143,8 @@ def needed() -> dict[str, Any]:
         "random_state": np.random.RandomState(1),
         "dtype": torch.float16,
         "size": torch.Size([1, 2]),
+        "norm": functools.partial(torch.nn.LayerNorm, eps=1e-6),
+        "activation": torch.nn.functional.relu,
         "device": torch.device("cpu"),
         "set": {1, 2},
         "array": np.arange(3.0),

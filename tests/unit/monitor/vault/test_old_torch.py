@@ -88,6 +88,14 @@ def big_endian(data: bytes) -> bytes:
     return data.replace(b"little_endian", b"little_endiaN", 1)
 
 
+def tar_as_well(data: bytes) -> bytes:
+    """Torch looks for a tar archive first: a file that is both would be loaded from the tar's own pickle."""
+    block = bytearray(data[:512].ljust(512, b"\0"))
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block) + data[512:]
+
+
 def huge_storage(data: bytes) -> bytes:
     at = data.rindex((4).to_bytes(8, "little"))
     return data[:at] + (2**60).to_bytes(8, "little") + data[at + 8 :]
@@ -98,7 +106,9 @@ def negative_storage(data: bytes) -> bytes:
     return data[:at] + (-4).to_bytes(8, "little", signed=True) + data[at + 8 :]
 
 
-@pytest.mark.parametrize("damage", [cut, longer, other_protocol, big_endian, huge_storage, negative_storage])
+@pytest.mark.parametrize(
+    "damage", [cut, longer, other_protocol, big_endian, huge_storage, negative_storage, tar_as_well]
+)
 def test_a_damaged_old_file_is_unverified(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
     data = save({"w": torch.ones(2, 2)}, tmp_path / "x.pth")
     assert damage(data) != data
