@@ -102,7 +102,7 @@ def _bytes(data: object) -> bytes:
         try:
             return data.encode("latin-1")
         except UnicodeEncodeError as error:
-            raise UnreadableError("a numpy array whose bytes are no bytes") from error
+            raise UnreadableError("a numpy array whose bytes are written as other text") from error
     if isinstance(data, (bytes, bytearray)):
         return bytes(data)
     raise UnreadableError("a numpy array whose bytes are not in the file")

@@ -16,7 +16,7 @@ from monitor.vault.inert import Node, Persistent, Pickle, UnreadableError, read_
 from monitor.vault.leaves import Leaf, Walk
 from monitor.vault.loading import Loading, what_loading_runs
 from monitor.vault.oldtorch import looks_like_old_torch, read_old_torch
-from monitor.vault.roles import Role, role_of
+from monitor.vault.roles import KeyRole, role_of
 from monitor.vault.safetensors import looks_like_safetensors, read_safetensors
 from monitor.vault.tensors import Tensor, TorchTensors
 from monitor.vault.torchzip import read_entries
@@ -120,7 +120,9 @@ class _Collector:
                 in_list = bool(leaf.path) and leaf.path[-1].isdigit()
                 self.loose.append(LooseNumber(leaf.name, leaf.top, value, leaf.is_attribute, in_list))
         elif (
-            isinstance(value, (bytes, bytearray)) and len(value) >= _BLOB_BYTES and role_of(leaf.top) is not Role.RECORD
+            isinstance(value, (bytes, bytearray))
+            and len(value) >= _BLOB_BYTES
+            and role_of(leaf.top) is not KeyRole.RECORD
         ):
             self._unreadable.append(f"{shown(leaf.name)}: {len(value)} bytes, which may be numbers")
         if len(self.tensors) + len(self._unreadable) > TENSORS_MAX:

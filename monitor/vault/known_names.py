@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from monitor.core.model.frameworks import checkpoint_keys
+
 Name = tuple[str, str]  # module, name
 
 
@@ -18,6 +20,7 @@ def _names(table: dict[str, str]) -> frozenset[Name]:
 
 _PATHS = "Path PosixPath PurePath PurePosixPath PureWindowsPath WindowsPath"
 _GENERATORS = "__bit_generator_ctor __generator_ctor __randomstate_ctor"
+_NAMESPACES = {module: name for keys in checkpoint_keys() for module, name in keys.namespaces}
 BUILT_ON = _names(  # may be called, and what comes out may be given a state
     {
         "argparse": "Namespace",
@@ -33,8 +36,7 @@ BUILT_ON = _names(  # may be called, and what comes out may be given a state
         "random": "Random",
         "torch": "Generator",
         "types": "SimpleNamespace",
-        "ultralytics.utils": "IterableSimpleNamespace",
-        "ultralytics.yolo.utils": "IterableSimpleNamespace",
+        **_NAMESPACES,
     }
 )
 CALLED = BUILT_ON | _names(
@@ -81,12 +83,11 @@ IMPORTED = _names(  # may be named as a value, and is never called
     }
 )
 # Packages whose classes are made without a call of their __init__, which pickle never makes. Calling one is not
-# harmless: a DetectionModel evaluates text of its configuration.
+# harmless: some evaluate text of their configuration.
 CLASSES = (
     *("torch.nn", "torch.optim", "torch.amp", "torch.ao.nn", "torch.cuda.amp"),
     *("torch.ao.quantization.fake_quantize", "torch.ao.quantization.observer", "torch.ao.quantization.qconfig"),
-    *("ultralytics.nn", "ultralytics.utils.loss", "ultralytics.utils.tal"),
-    *("ultralytics.yolo.utils.loss", "ultralytics.yolo.utils.tal"),
+    *(package for keys in checkpoint_keys() for package in keys.class_packages),
     *("omegaconf", "lightning.fabric.utilities.data", "lightning_fabric.utilities.data"),
     *("lightning.pytorch.utilities.parsing", "pytorch_lightning.utilities.parsing"),
     *("lightning.pytorch.callbacks", "pytorch_lightning.callbacks"),

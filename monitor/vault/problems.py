@@ -15,8 +15,8 @@ import numpy as np
 
 from monitor.core.model.frameworks import checkpoint_keys
 from monitor.vault.contents import Contents, Scalar, shown
-from monitor.vault.records import Loose, sort_loose
-from monitor.vault.roles import Role, is_record, is_walked_last, role_of
+from monitor.vault.loose_numbers import Loose, sort_loose
+from monitor.vault.roles import KeyRole, is_record, is_walked_last, role_of
 from monitor.vault.tensors import Tensor
 
 _LIGHTNING = "pytorch-lightning_version"  # no integration describes it, and its files are verified all the same
@@ -57,9 +57,9 @@ def judge(contents: Contents) -> Findings:
     """Look at every number of the weights, the buffers and the optimizer state once."""
     with np.errstate(invalid="ignore"):  # a signalling NaN is a NaN: counted, not warned about
         counted = [_Counted(tensor, _census(tensor)) for tensor in contents.tensors if tensor.is_float]
-    weights = [one for one in counted if _role(one.tensor) is Role.WEIGHTS]
-    optimizer = [one for one in counted if _role(one.tensor) is Role.OPTIMIZER]
-    records = [one for one in counted if _role(one.tensor) is Role.RECORD]
+    weights = [one for one in counted if _role(one.tensor) is KeyRole.WEIGHTS]
+    optimizer = [one for one in counted if _role(one.tensor) is KeyRole.OPTIMIZER]
+    records = [one for one in counted if _role(one.tensor) is KeyRole.RECORD]
     is_flat = any(one.tensor.name == one.tensor.top for one in weights)
     honest = [one for one in records if _is_honest(one.tensor, is_flat=is_flat)]
     doubtful = [one for one in records if not _is_honest(one.tensor, is_flat=is_flat)]
@@ -86,7 +86,7 @@ def judge(contents: Contents) -> Findings:
         ),
         stripped=_is_stripped(contents.scalars),
         has_optimizer=any(
-            role_of(name.partition(".")[0]) is Role.OPTIMIZER and "." in name
+            role_of(name.partition(".")[0]) is KeyRole.OPTIMIZER and "." in name
             for name in (*_names(contents), *contents.scalars)
         ),
         has_weights=bool(weights),
@@ -98,12 +98,12 @@ def _names(contents: Contents) -> Iterator[str]:
     return (tensor.name for tensor in contents.tensors)
 
 
-def _role(tensor: Tensor) -> Role:
+def _role(tensor: Tensor) -> KeyRole:
     """What the key at the top says; a number or a row of them under the name of a record is one wherever it lies."""
     role = role_of(tensor.top)
-    if role is not Role.WEIGHTS or not is_walked_last(tensor.top) or "." in tensor.top or tensor.is_parameter:
+    if role is not KeyRole.WEIGHTS or not is_walked_last(tensor.top) or "." in tensor.top or tensor.is_parameter:
         return role
-    return Role.RECORD if len(tensor.shape) < 2 and is_record(tensor.name, tensor.top) else role
+    return KeyRole.RECORD if len(tensor.shape) < 2 and is_record(tensor.name, tensor.top) else role
 
 
 def _is_honest(tensor: Tensor, *, is_flat: bool) -> bool:

@@ -8,7 +8,7 @@ from monitor.core.model.frameworks import checkpoint_keys
 from trainer_hooks.wire.enums import StrEnum
 
 
-class Role(StrEnum):
+class KeyRole(StrEnum):
     """What lies below one key at the top of a checkpoint."""
 
     WEIGHTS = "weights"  # or anything that is not known to be something else
@@ -40,17 +40,17 @@ _MODEL = re.compile(
 )
 
 
-def role_of(top: str) -> Role:
+def role_of(top: str) -> KeyRole:
     """The role by the key at the top. A flat state_dict has "loss.weight" there, which is a weight."""
     key = top.lower()
     if key.startswith("optim"):
-        return Role.OPTIMIZER
-    return Role.RECORD if key in _RECORDS else Role.WEIGHTS
+        return KeyRole.OPTIMIZER
+    return KeyRole.RECORD if key in _RECORDS else KeyRole.WEIGHTS
 
 
 def is_walked_last(top: str) -> bool:
     """True for a key whose numbers are judged less strictly: what another key holds too is judged as the other's."""
-    return role_of(top) is Role.RECORD or bool(_RECORD_WORD.search(top.lower()))
+    return role_of(top) is KeyRole.RECORD or bool(_RECORD_WORD.search(top.lower()))
 
 
 def is_model(top: str) -> bool:

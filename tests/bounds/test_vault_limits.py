@@ -102,6 +102,7 @@ def test_an_index_over_its_size_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: int, listed: str
 ) -> None:
     """The real limit is lowered."""
+    assert folder._INDEX_BYTES_MAX > 1_000_000
     data = b'{"weight_map":{"w":"a.bin"}}'
     monkeypatch.setattr(folder, "_INDEX_BYTES_MAX", len(data) - more)
     (tmp_path / "x.index.json").write_bytes(data)

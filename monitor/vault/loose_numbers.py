@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple, TypeAlias
 
 from monitor.vault.contents import LooseNumber
-from monitor.vault.roles import Role, is_model, is_record, is_walked_last, role_of
+from monitor.vault.roles import KeyRole, is_model, is_record, is_walked_last, role_of
 
 Loose: TypeAlias = LooseNumber
 _RATES = ("_last_lr", "base_lrs")  # of a torch schedule: what it sets the learning rate to next, or counts from
@@ -34,14 +34,14 @@ def sort_loose(numbers: tuple[Loose, ...], *, is_flat: bool) -> Sorted:
 
 
 def _is_fault(one: Loose) -> bool:
-    if role_of(one.top) is Role.OPTIMIZER:
+    if role_of(one.top) is KeyRole.OPTIMIZER:
         return not one.is_attribute and ".state." in one.name
     return "sched" in one.top.lower() and math.isnan(one.value) and any(f".{key}." in one.name for key in _RATES)
 
 
 def _is_setting(one: Loose) -> bool:
     """A limit that is off is infinite: among the settings of an object or of the optimizer that is usual."""
-    if role_of(one.top) is Role.OPTIMIZER:  # of these a NaN, and an infinite rate, is a fault of its own
+    if role_of(one.top) is KeyRole.OPTIMIZER:  # of these a NaN, and an infinite rate, is a fault of its own
         return ".param_groups." in one.name
     return one.is_attribute and math.isinf(one.value)
 
@@ -55,4 +55,4 @@ def _is_record(one: Loose, *, is_flat: bool) -> bool:
         return False
     if one.is_attribute:
         return False
-    return one.name == one.top or math.isinf(one.value) or role_of(one.top) is Role.RECORD or is_walked_last(one.top)
+    return one.name == one.top or math.isinf(one.value) or role_of(one.top) is KeyRole.RECORD or is_walked_last(one.top)
