@@ -115,16 +115,13 @@ class _Collector:
             except UnreadableError as error:
                 self._unreadable.append(f"{shown(leaf.name)}: {error}")
         elif value is None or isinstance(value, (str, int, float)):
-            self.scalars[leaf.name] = value
-            if isinstance(value, float) and not math.isfinite(value):
+            if _is_finite(self.scalars.get(leaf.name)):  # two may have one name: the bad one counts
+                self.scalars[leaf.name] = value
+            if isinstance(value, float) and not _is_finite(value):
                 in_list = bool(leaf.path) and leaf.path[-1].isdigit()
                 self.loose.append(LooseNumber(leaf.name, leaf.top, value, leaf.is_attribute, in_list))
-        elif (
-            isinstance(value, (bytes, bytearray))
-            and len(value) >= _BLOB_BYTES
-            and role_of(leaf.top) is not KeyRole.RECORD
-        ):
-            self._unreadable.append(f"{shown(leaf.name)}: {len(value)} bytes, which may be numbers")
+        elif _may_be_numbers(value) and role_of(leaf.top) is not KeyRole.RECORD:
+            self._unreadable.append(f"{shown(leaf.name)}: bytes, which may be numbers")
         if len(self.tensors) + len(self._unreadable) > TENSORS_MAX:
             raise UnreadableError(f"more than {TENSORS_MAX} tensors")
 
@@ -144,6 +141,14 @@ class _Collector:
         more = len(self._unreadable) - _REASONS_MAX
         rest = [f"and {more} more tensors that could not be read"] if more > 0 else []
         return (*self._unreadable[:_REASONS_MAX], *rest)
+
+
+def _is_finite(value: object) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _may_be_numbers(value: object) -> bool:
+    return isinstance(value, (bytes, bytearray)) and len(value) >= _BLOB_BYTES
 
 
 def shown(name: str) -> str:

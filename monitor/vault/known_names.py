@@ -95,7 +95,7 @@ CLASSES = (
 )
 _FUNCTIONS = ("torch.nn.functional", "torch._C._nn")  # activations that a module keeps; named, never called
 PARTIALS = ("torch.nn.modules", "torch.nn.functional", "torch.ao.quantization", "torch._C._nn")
-CLASS_NAME = re.compile(r"(_|v8)?[A-Z]\w*")
+CLASS_NAME = re.compile(r"(_|v\d+)?[A-Z]\w*")
 OWN_CLASS_NAME = re.compile(r"(_*[A-Z]\w*\.)*_*[A-Z]\w*")
 INSTALLERS = ("pip", "setuptools", "pkg_resources", "ensurepip")
 BASES = ("object", "dict", "list", "set", "frozenset", "tuple", "str", "int", "float", "bytes")

@@ -91,20 +91,18 @@ class _Judge:
 
     def may_import(self, name: Name) -> bool:
         """True for what may be named without being used."""
-        return name in IMPORTED or self.may_call(*name) or self._is_class(*name) or is_value(*name)
+        return name in IMPORTED or self.may_call(*name) or self._is_known_class(*name) or is_value(*name)
+
+    def _is_known_class(self, module: str, name: str) -> bool:
+        return self._is_trusted(module) and bool(CLASS_NAME.fullmatch(name))
 
     def may_make(self, module: str, name: str) -> bool:
         """True for a class whose objects may be made without its __init__: only a class can be used like that."""
-        return (
-            (module, name) in IMPORTED
-            or (module, name) in BUILT_ON
-            or self.is_own(module)
-            or self._is_class(module, name)
-        )
+        on_the_list = (module, name) in IMPORTED or (module, name) in BUILT_ON
+        return on_the_list or self.is_own(module) or (name.isidentifier() and self._is_trusted(module))
 
-    def _is_class(self, module: str, name: str) -> bool:
-        is_class = bool(CLASS_NAME.fullmatch(name))
-        return is_class and (is_in(module, CLASSES) or (self._seen_saved and is_in(module, ("torch",))))
+    def _is_trusted(self, module: str) -> bool:
+        return is_in(module, CLASSES) or (self._seen_saved and is_in(module, ("torch",)))
 
     def may_call(self, module: str, name: str) -> bool:
         """True for what may be called with any arguments."""

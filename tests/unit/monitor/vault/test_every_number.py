@@ -89,6 +89,15 @@ BAD: dict[str, Callable[[], Any]] = {
         "optimizer": {"state": {0: {"step": NAN}}, "param_groups": []},
     },
     "the next rate of a schedule": lambda: {"model": weights(), "lr_scheduler": {"_last_lr": [NAN]}},
+    "a rate in a file that is an optimizer's": lambda: {"state": {0: weights()}, "param_groups": [{"lr": NAN}]},
+    "a rate far down": lambda: {"model": weights(), "trainer": {"optimizer": {"param_groups": [{"lr": NAN}]}}},
+    "a rate that another key hides": lambda: {
+        "model": weights(),
+        "optimizer": {"param_groups": [{"lr": NAN}]},
+        "optimizer.param_groups.0.lr": 0.1,
+    },
+    "weights among the metrics, as a list": lambda: {"model": weights(), "metrics": {"weights": [NAN]}},
+    "a list of vectors that sound like a record": lambda: {"model": weights(), "time_embed": [torch.full((4,), NAN)]},
     "a rate that is a tensor": lambda: {
         "model": weights(),
         "optimizer": {"state": {}, "param_groups": [{"lr": torch.tensor(NAN)}]},
@@ -112,6 +121,7 @@ HONEST: dict[str, Callable[[], Any]] = {
     "the best so far": lambda: {"model": weights(), "best_loss": INF, "best_acc": NAN, "epoch": 3},
     "the best so far, as a tensor": lambda: {"model": weights(), "best_loss": torch.tensor(INF)},
     "a history": lambda: {"model": weights(), "history": {"train_loss": [NAN], "val_loss": np.array([1.0, NAN])}},
+    "a history of norms": lambda: {"model": weights(), "history": {"grad_norm": [1.0, INF], "lr": [0.1, NAN]}},
     "a schedule that waits": lambda: {
         "model": weights(),
         "scheduler": torch.optim.lr_scheduler.ReduceLROnPlateau(torch.optim.SGD([torch.ones(1)], 0.1)).state_dict(),
