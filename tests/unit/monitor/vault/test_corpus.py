@@ -16,6 +16,7 @@ import torch
 
 from monitor.core.model import Verdict
 from monitor.vault.verify import examine
+from tests.unit.monitor.vault.conftest import examined
 from tests.unit.monitor.vault.crafted import (
     archive,
     called,
@@ -266,13 +267,14 @@ ALL: dict[str, bytes] = {
 
 def test_the_honest_file_of_which_the_others_are_made_is_sound(tmp_path: Path) -> None:
     (tmp_path / "x.pt").write_bytes(HONEST)
-    assert examine(tmp_path / "x.pt", None).verdict is Verdict.SOUND
+    assert examined(tmp_path / "x.pt").verdict is Verdict.SOUND
 
 
 @pytest.mark.parametrize("case", ALL)
 def test_a_file_of_the_corpus_is_answered_and_never_sound(case: str, tmp_path: Path) -> None:
     (tmp_path / "x.pt").write_bytes(ALL[case])
-    found = examine(tmp_path / "x.pt", None, timeout_s=TIME_S)
+    in_a_child = case.startswith("pickle")  # where the limits of its process may matter
+    found = examine(tmp_path / "x.pt", None, timeout_s=TIME_S) if in_a_child else examined(tmp_path / "x.pt")
     assert found.verdict is not Verdict.SOUND, found
     assert not any(word in found.reasons[0] for word in ("died", "not done", "Traceback")), found
     assert found.seconds < TIME_S
@@ -295,7 +297,7 @@ PLACES: dict[str, Callable[[torch.Tensor], object]] = {
 def test_a_number_that_is_not_finite_is_found_in_every_format_and_place(name: str, place: str, tmp_path: Path) -> None:
     bad = torch.tensor([0.5, torch.nan, 0.25, 1.0]).to(getattr(torch, name))
     torch.save(PLACES[place](bad), tmp_path / "x.pt")
-    found = examine(tmp_path / "x.pt", None)
+    found = examined(tmp_path / "x.pt")
     assert found.verdict is Verdict.POISONED, found
 
 
@@ -312,6 +314,6 @@ def test_a_number_that_is_not_finite_is_found_in_every_format_and_place(name: st
 )
 def test_numbers_that_are_not_read_are_named(made: Callable[[], object], tmp_path: Path) -> None:
     torch.save({"model": {"fine": torch.ones(2, 2), "hidden": made()}}, tmp_path / "x.pt")
-    found = examine(tmp_path / "x.pt", None)
+    found = examined(tmp_path / "x.pt")
     assert found.verdict is Verdict.UNVERIFIED
     assert any("model.hidden" in reason for reason in found.reasons), found

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from monitor.core.model import Verdict
-from monitor.vault.verify import examine, examine_file
+from tests.unit.monitor.vault.conftest import examined
 
 NAN, INF = float("nan"), float("inf")
 
@@ -109,8 +109,7 @@ BAD: dict[str, Callable[[], Any]] = {
 def test_a_bad_number_is_never_sound(case: str, tmp_path: Path) -> None:
     torch.save(BAD[case](), tmp_path / "x.pt")
     for seen_saved in (False, True):
-        with (tmp_path / "x.pt").open("rb") as file:
-            found = examine_file(file, None, seen_saved=seen_saved)
+        found = examined(tmp_path / "x.pt", seen_saved=seen_saved)
         assert found.numbers in (Verdict.POISONED, Verdict.UNVERIFIED), found
         assert found.verdict is found.numbers
         assert found.reasons
@@ -139,14 +138,13 @@ HONEST: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("case", HONEST)
 def test_an_honest_record_leaves_a_file_sound(case: str, tmp_path: Path) -> None:
     torch.save(HONEST[case](), tmp_path / "x.pt")
-    with (tmp_path / "x.pt").open("rb") as file:
-        found = examine_file(file, None, seen_saved=True)
+    found = examined(tmp_path / "x.pt", seen_saved=True)
     assert found.verdict is Verdict.SOUND, found
 
 
 def test_a_record_of_a_nan_is_named(tmp_path: Path) -> None:
     torch.save(HONEST["losses, one of them NaN"](), tmp_path / "x.pt")
-    (reason,) = examine(tmp_path / "x.pt", None).reasons
+    (reason,) = examined(tmp_path / "x.pt").reasons
     assert (
         reason == "1 number is NaN or infinite outside of tensors, first losses.1: nan: a record, no part of the model"
     )

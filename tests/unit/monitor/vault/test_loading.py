@@ -18,7 +18,8 @@ import pytest
 import torch
 
 from monitor.core.model import Verdict
-from monitor.vault.verify import _LISTED_MAX, describe, examine
+from monitor.vault.verify import _LISTED_MAX, describe
+from tests.unit.monitor.vault.conftest import examined
 from tests.unit.monitor.vault.crafted import archive, called, good, mapping, text, whole_pickle
 from tests.unit.monitor.vault.test_hostile import STORAGE
 
@@ -99,7 +100,7 @@ NAMES: dict[str, tuple[bytes, str]] = {
 def test_what_checkpoints_do_not_need_is_named_beside_sound_numbers(case: str, tmp_path: Path) -> None:
     evil, expected = NAMES[case]
     (tmp_path / "x.pt").write_bytes(beside(evil))
-    found = examine(tmp_path / "x.pt", None)
+    found = examined(tmp_path / "x.pt")
     assert (found.verdict, found.numbers) == (Verdict.UNVERIFIED, Verdict.SOUND), found
     assert any(expected in sentence for sentence in found.loading), found.loading
     assert set(found.loading) <= set(found.reasons)
@@ -110,13 +111,13 @@ def test_names_of_python_2_are_replaced_up_to_protocol_2_only(tmp_path: Path) ->
     (tmp_path / "x.pt").write_bytes(
         archive(b"\x80\x03" + named("commands", "Popen") + b"0" + mapping(model=good()) + b".", STORAGE)
     )
-    assert "commands.Popen" in examine(tmp_path / "x.pt", None).loading[0]
+    assert "commands.Popen" in examined(tmp_path / "x.pt").loading[0]
 
 
 def test_more_names_than_the_limit_are_counted(tmp_path: Path) -> None:
     many = b"".join(named("some_package", f"name_{number:02}") + b"0" for number in range(_LISTED_MAX + 3))
     (tmp_path / "x.pt").write_bytes(archive(whole_pickle(many + mapping(model=good())), STORAGE))
-    found = examine(tmp_path / "x.pt", None)
+    found = examined(tmp_path / "x.pt")
     assert len(found.loading) == _LISTED_MAX + 1
     assert found.loading[-1] == "and 3 more"
 
@@ -155,7 +156,7 @@ def needed() -> dict[str, Any]:
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_what_checkpoints_need_is_passed_over_in_every_protocol(protocol: int, tmp_path: Path) -> None:
     torch.save(needed(), tmp_path / "x.pt", pickle_protocol=protocol)
-    found = examine(tmp_path / "x.pt", None)
+    found = examined(tmp_path / "x.pt")
     assert (found.verdict, found.loading) == (Verdict.SOUND, ()), found
 
 
@@ -216,11 +217,11 @@ def test_own_classes_are_sound_in_a_file_the_training_was_seen_to_save_and_unver
     case: str, script: Any, tmp_path: Path
 ) -> None:
     torch.save({"model": torch.nn.Linear(2, 2).state_dict(), "extra": OWN[case](script)}, tmp_path / "x.pt")
-    seen = examine(tmp_path / "x.pt", None, seen_saved=True)
+    seen = examined(tmp_path / "x.pt", seen_saved=True)
     assert (seen.verdict, seen.loading) == (Verdict.SOUND, ()), seen
     assert any("users_script." in reason for reason in seen.reasons)
     assert all(name.startswith("users_script.") for name in seen.own_classes)
-    foreign = examine(tmp_path / "x.pt", None)
+    foreign = examined(tmp_path / "x.pt")
     assert (foreign.verdict, foreign.numbers) == (Verdict.UNVERIFIED, Verdict.SOUND)
     assert any("users_script." in sentence for sentence in foreign.loading)
 
@@ -236,7 +237,7 @@ def test_a_function_of_the_script_is_never_passed_over(script: Any, tmp_path: Pa
     for number, extra in enumerate((Built(), script.activation)):
         path = tmp_path / f"{number}.pt"
         torch.save({"model": torch.nn.Linear(2, 2).state_dict(), "extra": extra}, path)
-        found = examine(path, None, seen_saved=True)
+        found = examined(path, seen_saved=True)
         assert found.verdict is Verdict.UNVERIFIED
         assert "users_script." in found.loading[0]
 
@@ -248,12 +249,12 @@ def test_what_runs_something_is_named_in_a_file_the_training_was_seen_to_save_to
     module: str, name: str, tmp_path: Path
 ) -> None:
     (tmp_path / "x.pt").write_bytes(beside(called(module, name, text("touch x"))))
-    assert examine(tmp_path / "x.pt", None, seen_saved=True).verdict is Verdict.UNVERIFIED
+    assert examined(tmp_path / "x.pt", seen_saved=True).verdict is Verdict.UNVERIFIED
 
 
 def test_a_poisoned_file_that_would_run_something_says_both(tmp_path: Path) -> None:
     torch.save({"model": {"w": torch.full((2, 2), torch.nan)}, "x": Shell(str(tmp_path / "ran"))}, tmp_path / "x.pt")
-    found = examine(tmp_path / "x.pt", None)
+    found = examined(tmp_path / "x.pt")
     assert (found.verdict, found.numbers) == (Verdict.POISONED, Verdict.POISONED)
     assert "posix.system" in found.loading[0]
     shown = describe(found)
@@ -276,4 +277,4 @@ def test_entries_that_differ_by_case_alone_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(buffer, "a") as file:
         file.writestr("x/DATA.pkl", pickle.dumps(Shell("x"), 2))
     (tmp_path / "x.pt").write_bytes(buffer.getvalue())
-    assert "two entries of one name" in examine(tmp_path / "x.pt", None).reasons[0]
+    assert "two entries of one name" in examined(tmp_path / "x.pt").reasons[0]

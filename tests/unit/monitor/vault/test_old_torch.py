@@ -12,7 +12,8 @@ import torch
 
 from monitor.core.model import Verdict
 from monitor.vault.contents import read_contents
-from monitor.vault.verify import describe, examine
+from monitor.vault.verify import describe
+from tests.unit.monitor.vault.conftest import examined
 from tests.unit.monitor.vault.crafted import called, text
 
 
@@ -36,7 +37,7 @@ def test_an_old_file_is_sound_and_its_numbers_are_those_of_torch(protocol: int, 
     content["model"]["half"] = torch.arange(6).half().reshape(2, 3).t()
     content["model"]["part"] = torch.arange(10.0)[3:5]
     save(content, tmp_path / "x.pth", protocol)
-    found = examine(tmp_path / "x.pth", None)
+    found = examined(tmp_path / "x.pth")
     assert found.verdict is Verdict.SOUND, found
     assert found.has_optimizer
     assert "no checksum" in found.reasons[0]
@@ -49,14 +50,14 @@ def test_an_old_file_is_sound_and_its_numbers_are_those_of_torch(protocol: int, 
 def test_a_whole_module_of_an_old_file_is_sound(tmp_path: Path) -> None:
     """Old files name the class of each module with its source."""
     save({"model": model()}, tmp_path / "x.pth")
-    assert examine(tmp_path / "x.pth", None).verdict is Verdict.SOUND
+    assert examined(tmp_path / "x.pth").verdict is Verdict.SOUND
 
 
 def test_a_nan_in_an_old_file_is_found(tmp_path: Path) -> None:
     content = checkpoint()
     content["model"]["0.weight"][1, 1] = torch.nan
     save(content, tmp_path / "x.pth")
-    found = examine(tmp_path / "x.pth", None)
+    found = examined(tmp_path / "x.pth")
     assert found.verdict is Verdict.POISONED
     assert "first model.0.weight: 1 of 6 numbers" in describe(found)
 
@@ -67,7 +68,7 @@ def test_what_an_old_file_would_run_is_named(tmp_path: Path) -> None:
     evil = b"\x80\x02" + called("commands", "getoutput", text("touch x")) + b"0"
     (tmp_path / "x.pth").write_bytes(data[:at] + evil + data[at + 2 :])
     assert torch.load(tmp_path / "x.pth", weights_only=False)["w"].sum() == 4  # the file works, and has run it
-    found = examine(tmp_path / "x.pth", None)
+    found = examined(tmp_path / "x.pth")
     assert (found.verdict, found.numbers) == (Verdict.UNVERIFIED, Verdict.SOUND)
     assert "subprocess.getoutput" in found.loading[0]
 
@@ -113,15 +114,13 @@ def test_a_damaged_old_file_is_unverified(damage: Callable[[bytes], bytes], tmp_
     data = save({"w": torch.ones(2, 2)}, tmp_path / "x.pth")
     assert damage(data) != data
     (tmp_path / "x.pth").write_bytes(damage(data))
-    found = examine(tmp_path / "x.pth", None)
+    found = examined(tmp_path / "x.pth")
     assert found.verdict is Verdict.UNVERIFIED
-    assert "died" not in found.reasons[0]
 
 
 def test_an_old_file_cut_anywhere_is_unverified(tmp_path: Path) -> None:
     data = save(checkpoint(), tmp_path / "x.pth")
     for at in range(1, len(data), max(1, len(data) // 40)):
         (tmp_path / "x.pth").write_bytes(data[:at])
-        found = examine(tmp_path / "x.pth", None)
+        found = examined(tmp_path / "x.pth")
         assert found.verdict is Verdict.UNVERIFIED, at
-        assert "died" not in found.reasons[0], found
