@@ -1,32 +1,41 @@
-"""What a checkpoint file holds, as names, numbers and tensors: the same picture of torch archives and of safetensors.
+"""What a checkpoint file holds, as names, numbers and tensors: the same picture of torch's files and of safetensors.
 
 One file is opened and mapped; nothing in it is executed, and nothing of it is copied but what a scan looks at.
 """
 
 from __future__ import annotations
 
+import math
 import mmap
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import BinaryIO, NamedTuple
 
-from monitor.vault.calls import unexpected_calls
-from monitor.vault.inert import Node, Persistent, UnreadableError, read_pickle
+from monitor.vault.arrays import is_array, read_array
+from monitor.vault.formats import describe_unknown
+from monitor.vault.inert import Node, Persistent, Pickle, UnreadableError, read_pickle
+from monitor.vault.leaves import Leaf, Walk
+from monitor.vault.loading import Loading, what_loading_runs
+from monitor.vault.oldtorch import looks_like_old_torch, read_old_torch
+from monitor.vault.roles import KeyRole, role_of
 from monitor.vault.safetensors import looks_like_safetensors, read_safetensors
-from monitor.vault.tensors import Tensor, TorchTensors, is_tensor
+from monitor.vault.tensors import Tensor, TorchTensors
 from monitor.vault.torchzip import read_entries
 
-DEPTH_MAX = 200  # keys from the root to a number; a DetectionModel needs 12
 TENSORS_MAX = 1_000_000
 _REASONS_MAX = 8  # unreadable tensors reported one by one
-_MODULE_PARTS = (
-    "_parameters",
-    "_buffers",
-    "_modules",
-)  # torch.nn.Module keeps its members in these; names leave them out
-_LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch/serialization.py, MAGIC_NUMBER pickled
+_BLOB_BYTES = 1024  # of bytes that may be numbers; tokens, dates and digests are shorter
 
-Path = tuple[str, ...]
 Scalar = str | int | float | bool | None
+
+
+class LooseNumber(NamedTuple):
+    """A NaN or an infinity that is kept outside of tensors and arrays."""
+
+    name: str
+    top: str
+    value: float
+    is_attribute: bool  # True: of an object
+    in_list: bool
 
 
 class Contents(NamedTuple):
@@ -34,29 +43,34 @@ class Contents(NamedTuple):
 
     tensors: tuple[Tensor, ...]
     scalars: dict[str, Scalar]  # by dotted name
-    unreadable: tuple[str, ...]  # sentences: what could not be read or trusted; empty: nothing
+    unreadable: tuple[str, ...]  # sentences: what could not be read; empty: nothing
     has_checksums: bool  # the format carries checksums, and they were right
+    loose: tuple[LooseNumber, ...] = ()
+    loading: Loading = Loading((), ())
 
 
-def read_contents(file: BinaryIO) -> Contents:
-    """The content of an open checkpoint. Raises UnreadableError for a file that can't be read as a whole."""
+def read_contents(file: BinaryIO, *, seen_saved: bool = False) -> Contents:
+    """The content of an open checkpoint. Raises UnreadableError for a file that can't be read as a whole.
+
+    `seen_saved`: a hook saw the training save this very file, so it may hold objects of the script's own classes.
+    """
     try:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except ValueError as error:
         raise UnreadableError("the file is empty") from error
     data = memoryview(mapped)
     if bytes(data[:4]) == b"PK\x03\x04":
-        return _read_torch(file, data)
-    if bytes(data[: len(_LEGACY_MAGIC)]) == _LEGACY_MAGIC:
-        raise UnreadableError(
-            "a torch file of the old format (before 1.6): save it with torch.save's zip format to have it verified"
-        )
+        pickle, entries = _open_zip(file, data)
+        return _collect(pickle, entries, seen_saved=seen_saved)
+    if looks_like_old_torch(data):
+        pickle, entries = read_old_torch(data)
+        return _collect(pickle, entries, seen_saved=seen_saved)._replace(has_checksums=False)
     if looks_like_safetensors(data):
         return Contents(read_safetensors(data), {}, (), has_checksums=False)
-    raise UnreadableError("neither a torch archive nor a safetensors file")
+    raise UnreadableError(describe_unknown(data))
 
 
-def _read_torch(file: BinaryIO, data: memoryview) -> Contents:
+def _open_zip(file: BinaryIO, data: memoryview) -> tuple[Pickle, Mapping[str, memoryview]]:
     entries = read_entries(file, data)
     if "constants.pkl" in entries:
         raise UnreadableError("a TorchScript archive, which holds code: not read here")
@@ -65,98 +79,76 @@ def _read_torch(file: BinaryIO, data: memoryview) -> Contents:
     if bytes(entries.get("byteorder", b"little")) != b"little":
         raise UnreadableError("the archive is big-endian: not read here")
     # A copy of the pickle: at most PICKLE_BYTES_MAX, which read_pickle refuses before it looks at it.
-    pickle = read_pickle(bytes(entries["data.pkl"]))
-    contents = _collect(pickle.root, TorchTensors(entries))
-    unexpected = list(unexpected_calls(pickle.calls))[:_REASONS_MAX]
-    return contents._replace(unreadable=(*unexpected, *contents.unreadable))
+    return read_pickle(bytes(entries["data.pkl"])), entries
 
 
-def _collect(root: object, builder: TorchTensors) -> Contents:
-    tensors: list[Tensor] = []
-    scalars: dict[str, Scalar] = {}
-    unreadable: list[str] = []
-    for path, leaf in _leaves(root):
-        name = ".".join(path)
-        if isinstance(leaf, (Node, Persistent)):
-            try:
-                tensors.append(_tensor(name, leaf, builder))
-            except UnreadableError as error:
-                unreadable.append(f"{shown(name)}: {error}")
-        elif leaf is None or isinstance(leaf, (str, int, float)):
-            scalars[name] = leaf
-        if len(tensors) + len(unreadable) > TENSORS_MAX:
-            raise UnreadableError(f"more than {TENSORS_MAX} tensors")
-    if len(unreadable) > _REASONS_MAX:
-        unreadable[_REASONS_MAX:] = [f"and {len(unreadable) - _REASONS_MAX} more tensors that could not be read"]
-    return Contents(tuple(tensors), scalars, tuple(unreadable), has_checksums=True)
-
-
-def _tensor(name: str, leaf: Node | Persistent, builder: TorchTensors) -> Tensor:
-    if isinstance(leaf, Persistent):
-        raise UnreadableError("a bare storage, whose numbers have no shape")
-    if leaf.is_call_of("torch.storage", "_load_from_bytes"):
-        raise UnreadableError("a storage pickled inside the pickle")
-    return builder.build(name, leaf)
-
-
-def _leaves(root: object) -> Iterator[tuple[Path, object]]:
-    """Every tensor, storage and scalar with its path, each container once: shared and endless ones end the same way."""
-    seen: set[int] = set()
-    stack: list[tuple[Path, object]] = [((), root)]
-    while stack:
-        path, value = stack.pop()
-        if not isinstance(value, (Node, Persistent, dict, list, tuple)):
-            yield path, value
-            continue
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
-        if len(path) > DEPTH_MAX:
-            raise UnreadableError(f"the pickle nests deeper than {DEPTH_MAX} levels")
-        if isinstance(value, Persistent) or (isinstance(value, Node) and _is_leaf(value)):
-            yield path, value
-        else:
-            stack.extend(reversed([((*path, *extra), child) for extra, child in _children(value)]))
-
-
-def _is_leaf(node: Node) -> bool:
-    return is_tensor(node) or node.is_call_of("torch.storage", "_load_from_bytes")
-
-
-def _children(value: object) -> Iterator[tuple[Path, object]]:
-    """What a container holds, each with the names that lead to it: none, one or two."""
-    if isinstance(value, dict):
-        yield from (((_named(key),), child) for key, child in value.items())
-    elif isinstance(value, (list, tuple)):
-        yield from (((str(index),), child) for index, child in enumerate(value))
-    elif isinstance(value, Node):
-        yield from _state(value.state)
-        yield from _children(value.items)
-        yield from _children(value.members)
-        if value.args:
-            yield ("args",), value.args
-
-
-def _state(state: object) -> Iterator[tuple[Path, object]]:
-    """An object's attributes. The members of a torch.nn.Module come without the names of the dicts that hold them."""
-    if isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], dict):  # __dict__ and __slots__
-        yield from _state(state[0])
-        yield from _state(state[1])
-    elif not isinstance(state, dict):
-        if state is not None:
-            yield ("state",), state
-    elif "_parameters" in state:
-        for part in _MODULE_PARTS:
-            yield (), state.get(part)
-        yield from (((_named(key),), child) for key, child in state.items() if key not in _MODULE_PARTS)
-    else:
-        yield from _children(state)
-
-
-def _named(key: object) -> str:
-    return (
-        key if isinstance(key, str) else repr(key)[:100] if isinstance(key, (int, float, tuple, bytes, bool)) else "?"
+def _collect(pickle: Pickle, entries: Mapping[str, memoryview], *, seen_saved: bool) -> Contents:
+    collector = _Collector(TorchTensors(entries))
+    walk = Walk(pickle.root)
+    for leaf in walk:
+        collector.take(leaf, walk)
+    return Contents(
+        tuple(collector.tensors),
+        collector.scalars,
+        collector.reasons(),
+        has_checksums=True,
+        loose=tuple(collector.loose),
+        loading=what_loading_runs(pickle, seen_saved=seen_saved),
     )
+
+
+class _Collector:
+    """Takes every leaf of a checkpoint and keeps what is to be judged."""
+
+    def __init__(self, builder: TorchTensors) -> None:
+        self.tensors: list[Tensor] = []
+        self.scalars: dict[str, Scalar] = {}
+        self.loose: list[LooseNumber] = []
+        self._unreadable: list[str] = []
+        self._builder = builder
+
+    def take(self, leaf: Leaf, walk: Walk) -> None:
+        value = leaf.value
+        if isinstance(value, (Node, Persistent)):
+            try:
+                self._take_numbers(leaf, value, walk)
+            except UnreadableError as error:
+                self._unreadable.append(f"{shown(leaf.name)}: {error}")
+        elif value is None or isinstance(value, (str, int, float)):
+            if _is_finite(self.scalars.get(leaf.name)):  # two may have one name: the bad one counts
+                self.scalars[leaf.name] = value
+            if isinstance(value, float) and not _is_finite(value):
+                in_list = bool(leaf.path) and leaf.path[-1].isdigit()
+                self.loose.append(LooseNumber(leaf.name, leaf.top, value, leaf.is_attribute, in_list))
+        elif _may_be_numbers(value) and role_of(leaf.top) is not KeyRole.RECORD:
+            self._unreadable.append(f"{shown(leaf.name)}: bytes, which may be numbers")
+        if len(self.tensors) + len(self._unreadable) > TENSORS_MAX:
+            raise UnreadableError(f"more than {TENSORS_MAX} tensors")
+
+    def _take_numbers(self, leaf: Leaf, value: Node | Persistent, walk: Walk) -> None:
+        if isinstance(value, Persistent):
+            raise UnreadableError("a bare storage, whose numbers have no shape")
+        if value.is_call_of("torch.storage", "_load_from_bytes"):
+            raise UnreadableError("a storage pickled inside the pickle")
+        found = read_array(leaf.name, value) if is_array(value) else self._builder.build(leaf.name, value)
+        if isinstance(found, Tensor):
+            self.tensors.append(found._replace(top=leaf.top))
+        elif found is not None:
+            walk.push(leaf.path, found)
+
+    def reasons(self) -> tuple[str, ...]:
+        """What could not be read: the first ones, and how many more."""
+        more = len(self._unreadable) - _REASONS_MAX
+        rest = [f"and {more} more tensors that could not be read"] if more > 0 else []
+        return (*self._unreadable[:_REASONS_MAX], *rest)
+
+
+def _is_finite(value: object) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _may_be_numbers(value: object) -> bool:
+    return isinstance(value, (bytes, bytearray)) and len(value) >= _BLOB_BYTES
 
 
 def shown(name: str) -> str:

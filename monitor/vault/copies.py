@@ -84,7 +84,8 @@ class Vault:
                 ),
             )
         else:
-            found = _against_manifest(verify.examine(path, manifest.digest), manifest)
+            found = verify.examine(path, manifest.digest, seen_saved=True)  # a manifest is what a hook wrote at a save
+            found = _against_manifest(found, manifest)
         return CheckpointExamined(
             run=run,
             manifest=manifest,

@@ -1,12 +1,14 @@
 """A pickle read as data: a tree of values comes out, and nothing the pickle names is imported, called or changed. Pure.
 
 The standard library's `pickletools` splits the bytes into opcodes; the machine here only moves values on a stack.
-Where a pickle wants a class or a call, the tree gets a `Global` or a `Node` that records the wish.
+Where a pickle wants a class or a call, the tree gets a `Global` or a `Node` that records the wish, by the name that
+Python would import: up to protocol 2 pickle replaces the names of Python 2.
 """
 
 from __future__ import annotations
 
 import pickletools
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -42,11 +44,14 @@ class Persistent:
 class Node:
     """An object the pickle wanted built: what it would have called, with which arguments, state, items and members."""
 
-    __slots__ = ("args", "items", "made_by", "members", "state")
+    __slots__ = ("args", "has_state", "is_filled", "is_new", "items", "made_by", "members", "state")
 
-    def __init__(self, made_by: object, args: object) -> None:
+    def __init__(self, made_by: object, args: object, *, is_new: bool = False) -> None:
         self.made_by = made_by
         self.args = args
+        self.is_new = is_new  # True: made by a class's __new__ alone; False: called
+        self.has_state = False  # True: it was to be given a state afterwards
+        self.is_filled = False  # True: it was to be given items or members afterwards
         self.state: object = None
         self.items: dict[Any, object] = {}
         self.members: list[object] = []
@@ -62,9 +67,11 @@ class Pickle(NamedTuple):
     """What a pickle says."""
 
     root: object
-    calls: frozenset[
-        tuple[str, str]
-    ]  # (module, name) of all it would call on loading, also where the result is dropped
+    names: frozenset[tuple[str, str]]  # (module, name) of all it would import on loading, used or not
+    nodes: tuple[Node, ...]  # all it would make or call on loading, also where the result is dropped
+    storages: tuple[tuple[object, ...], ...]  # its persistent ids
+    sets_setstate: bool  # it would put something of its own in the place of an object's __setstate__
+    end: int  # the first byte after it
 
 
 def read_pickle(data: bytes) -> Pickle:
@@ -72,14 +79,16 @@ def read_pickle(data: bytes) -> Pickle:
     if len(data) > PICKLE_BYTES_MAX:
         raise UnreadableError(f"the pickle has {len(data)} bytes, the limit is {PICKLE_BYTES_MAX}")
     machine = _Machine()
+    last = 0
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+        for count, (opcode, argument, position) in enumerate(pickletools.genops(data)):
             if count >= OPCODES_MAX:
                 raise UnreadableError(f"the pickle has more than {OPCODES_MAX} opcodes")
             machine.step(opcode.name, argument)
+            last = position or 0
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UnreadableError(f"the pickle is damaged: {type(error).__name__}: {str(error)[:120]}") from error
-    return machine.result()
+    return machine.result(last + 1)
 
 
 class _Machine:
@@ -89,7 +98,11 @@ class _Machine:
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []  # the stacks under each open mark
         self.memo: dict[int, object] = {}
-        self.calls: set[tuple[str, str]] = set()
+        self.protocol = 0
+        self.names: set[tuple[str, str]] = set()
+        self.nodes: list[Node] = []
+        self.storages: list[tuple[object, ...]] = []
+        self.sets_setstate = False
 
     def step(self, name: str, argument: Any) -> None:
         if name in _CONSTANTS:
@@ -105,10 +118,15 @@ class _Machine:
         elif name not in _IGNORED:
             raise UnreadableError(f"the pickle uses the opcode {name}, which torch.save never writes")
 
-    def result(self) -> Pickle:
+    def result(self, end: int) -> Pickle:
         if len(self.stack) != 1 or self.below:
             raise UnreadableError(f"the pickle is damaged: it ends with {len(self.stack)} values instead of one")
-        return Pickle(self.stack[0], frozenset(self.calls))
+        return Pickle(
+            self.stack[0], frozenset(self.names), tuple(self.nodes), tuple(self.storages), self.sets_setstate, end
+        )
+
+    def set_protocol(self, number: int) -> None:
+        self.protocol = number
 
     def mark(self, _: Any) -> None:
         self.below.append(self.stack)
@@ -164,7 +182,10 @@ class _Machine:
         items = target.items if isinstance(target, Node) else target
         if not isinstance(items, dict) or len(values) % 2:
             raise TypeError("items for something that is not a mapping")
+        if isinstance(target, Node):
+            target.is_filled = True
         for key, value in zip(values[::2], values[1::2], strict=True):
+            self.sets_setstate |= key == "__setstate__"
             items[_checked_key(key)] = value
 
     def append(self, _: Any) -> None:
@@ -180,41 +201,58 @@ class _Machine:
         members = target.members if isinstance(target, Node) else target
         if not isinstance(members, list):
             raise TypeError("members for something that is not a list")
+        if isinstance(target, Node):
+            target.is_filled = True
         members.extend(values)
 
     def name_global(self, argument: str) -> None:
         module, _, name = argument.partition(" ")
+        self.push_global(module, name)
+
+    def push_global(self, module: str, name: str) -> None:
+        if self.protocol < 3:
+            module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
+        self.names.add((module, name))
         self.stack.append(Global(module, name))
 
     def name_stack_global(self, _: Any) -> None:
         name, module = self.stack.pop(), self.stack.pop()
         if not isinstance(name, str) or not isinstance(module, str):
             raise TypeError("a global whose name is not text")
-        self.stack.append(Global(module, name))
+        self.push_global(module, name)
 
     def call(self, _: Any) -> None:
         args, made_by = self.stack.pop(), self.stack.pop()
-        self.record(Node(made_by, args))
+        self.push_node(Node(made_by, args))
 
-    def call_with_keywords(self, _: Any) -> None:
+    def new(self, _: Any) -> None:
+        args, made_by = self.stack.pop(), self.stack.pop()
+        self.push_node(Node(made_by, args, is_new=True))
+
+    def new_with_keywords(self, _: Any) -> None:
         keywords, args, made_by = self.stack.pop(), self.stack.pop(), self.stack.pop()
-        self.record(Node(made_by, (args, keywords)))
+        self.push_node(Node(made_by, (args, keywords), is_new=True))
 
-    def record(self, node: Node) -> None:
-        wanted = node.made_by
-        self.calls.add((wanted.module, wanted.name) if isinstance(wanted, Global) else ("?", "what it computed itself"))
+    def push_node(self, node: Node) -> None:
+        self.nodes.append(node)
         self.stack.append(node)
 
     def build(self, _: Any) -> None:
         state, target = self.stack.pop(), self.stack[-1]
         if not isinstance(target, Node):
             raise TypeError("a state for something that is not an object")
-        if target.state is not None:
+        if target.has_state:
             raise TypeError("a second state for one object")
-        target.state = state
+        target.state, target.has_state = state, True
 
     def persistent(self, _: Any) -> None:
-        self.stack.append(Persistent(self.stack.pop()))
+        key = self.stack.pop()
+        if isinstance(key, tuple) and len(key) > 1 and key[0] == "module" and isinstance(key[1], Global):
+            self.stack.append(key[1])  # torch before 1.6: a class with its source, which is only compared
+            return
+        if isinstance(key, tuple):
+            self.storages.append(key)
+        self.stack.append(Persistent(key))
 
 
 _SCALARS = (str, int, float, bool, bytes, type(None))
@@ -238,8 +276,9 @@ _ARGUMENTS = frozenset(
 )
 _GETS = frozenset(("GET", "BINGET", "LONG_BINGET"))
 _PUTS = frozenset(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"))
-_IGNORED = frozenset(("PROTO", "FRAME", "STOP"))
+_IGNORED = frozenset(("FRAME", "STOP"))
 _OPCODES: dict[str, Callable[[_Machine, Any], None]] = {
+    "PROTO": _Machine.set_protocol,
     "MARK": _Machine.mark,
     "POP": _Machine.pop,
     "POP_MARK": lambda machine, _: machine.since_mark().clear(),
@@ -262,8 +301,8 @@ _OPCODES: dict[str, Callable[[_Machine, Any], None]] = {
     "GLOBAL": _Machine.name_global,
     "STACK_GLOBAL": _Machine.name_stack_global,
     "REDUCE": _Machine.call,
-    "NEWOBJ": _Machine.call,
-    "NEWOBJ_EX": _Machine.call_with_keywords,
+    "NEWOBJ": _Machine.new,
+    "NEWOBJ_EX": _Machine.new_with_keywords,
     "BUILD": _Machine.build,
     "BINPERSID": _Machine.persistent,
 }

@@ -7,6 +7,7 @@ of -inf, fresh zero weights, dead BatchNorm channels) is a remark at most: a fal
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -14,20 +15,14 @@ import numpy as np
 
 from monitor.core.model.frameworks import checkpoint_keys
 from monitor.vault.contents import Contents, Scalar, shown
+from monitor.vault.loose_numbers import Loose, sort_loose
+from monitor.vault.roles import KeyRole, is_record, is_walked_last, role_of
 from monitor.vault.tensors import Tensor
 
-# Top-level keys that hold neither weights nor optimizer state: a NaN there may be an honest record of one.
-_ELSEWHERE = frozenset(
-    (
-        *("args", "config", "hparams", "hyper_parameters"),
-        *("callbacks", "loops", "lr_scheduler", "lr_schedulers", "scaler", "scheduler", "schedulers"),
-        *("loss", "losses", "metrics"),
-        *("cuda_rng_state", "rng_state", "rng_states"),
-        *(key for keys in checkpoint_keys() for key in keys.records),
-    )
-)
 _LIGHTNING = "pytorch-lightning_version"  # no integration describes it, and its files are verified all the same
 _NEVER_NEGATIVE = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "max_exp_avg_sqs")  # running means of squares
+_NO_MASKS = (".weight", ".bias", ".kernel")
+_EXTREMUM = re.compile(r"(^|[._])a?(?P<which>min|max)(_val|imum)?s?$")  # the last part of a name
 _ZERO_SHARE = 0.5  # with more all-zero weights it is not an initialisation: LoRA starts with exactly half of them
 
 
@@ -35,6 +30,7 @@ class Findings(NamedTuple):
     """The result of judging one checkpoint's numbers."""
 
     faults: tuple[str, ...]  # any: poisoned
+    unjudged: tuple[str, ...]  # numbers that are not finite and may or may not matter; any: not sound
     remarks: tuple[str, ...]  # worth knowing, no fault
     stripped: bool  # the optimizer was taken out after training: nothing can resume from it
     has_optimizer: bool
@@ -61,9 +57,13 @@ def judge(contents: Contents) -> Findings:
     """Look at every number of the weights, the buffers and the optimizer state once."""
     with np.errstate(invalid="ignore"):  # a signalling NaN is a NaN: counted, not warned about
         counted = [_Counted(tensor, _census(tensor)) for tensor in contents.tensors if tensor.is_float]
-    weights = [one for one in counted if _role(one.tensor.name) == "weights"]
-    optimizer = [one for one in counted if _role(one.tensor.name) == "optimizer"]
-    others = [one for one in counted if _role(one.tensor.name) == ""]
+    weights = [one for one in counted if _role(one.tensor) is KeyRole.WEIGHTS]
+    optimizer = [one for one in counted if _role(one.tensor) is KeyRole.OPTIMIZER]
+    records = [one for one in counted if _role(one.tensor) is KeyRole.RECORD]
+    is_flat = any(one.tensor.name == one.tensor.top for one in weights)
+    honest = [one for one in records if _is_honest(one.tensor, is_flat=is_flat)]
+    doubtful = [one for one in records if not _is_honest(one.tensor, is_flat=is_flat)]
+    loose = sort_loose(contents.loose, is_flat=is_flat)
     faults = [
         *_nonfinite(weights, "weight and buffer"),
         *_batch_norms(weights),
@@ -71,14 +71,23 @@ def judge(contents: Contents) -> Findings:
         *_nonfinite(optimizer, "optimizer"),
         *_negative_squares(optimizer),
         *_scalar_faults(contents.scalars),
+        *_loose(loose.faults, "of the optimizer's state or of the schedule"),
     ]
-    remarks = [*_dead_channels(weights), *(f"{text}: not judged" for text in _nonfinite(others, "other"))]
     return Findings(
         faults=tuple(faults),
-        remarks=tuple(remarks),
+        unjudged=(
+            *(f"{text}: not judged" for text in _nonfinite(doubtful, "other")),
+            *(f"{text}: not judged" for text in _loose(loose.doubtful, "outside of tensors")),
+        ),
+        remarks=(
+            *_dead_channels(weights),
+            *(f"{text}: a record, no part of the model" for text in _nonfinite(honest, "recorded")),
+            *(f"{text}: a record, no part of the model" for text in _loose(loose.records, "outside of tensors")),
+        ),
         stripped=_is_stripped(contents.scalars),
         has_optimizer=any(
-            _role(name) == "optimizer" and "." in name for name in (*_names(contents), *contents.scalars)
+            role_of(name.partition(".")[0]) is KeyRole.OPTIMIZER and "." in name
+            for name in (*_names(contents), *contents.scalars)
         ),
         has_weights=bool(weights),
         epoch=_epoch(contents.scalars),
@@ -89,12 +98,26 @@ def _names(contents: Contents) -> Iterator[str]:
     return (tensor.name for tensor in contents.tensors)
 
 
-def _role(name: str) -> str:
-    """What the key at the top says a tensor is: "weights", "optimizer", or "" for anything else."""
-    top = name.partition(".")[0].lower()
-    if top.startswith("optim"):
-        return "optimizer"
-    return "" if top in _ELSEWHERE else "weights"
+def _role(tensor: Tensor) -> KeyRole:
+    """What the key at the top says; a number or a row of them under the name of a record is one wherever it lies."""
+    role = role_of(tensor.top)
+    if role is not KeyRole.WEIGHTS or not is_walked_last(tensor.top) or "." in tensor.top or tensor.is_parameter:
+        return role
+    return KeyRole.RECORD if len(tensor.shape) < 2 and is_record(tensor.name, tensor.top) else role
+
+
+def _is_honest(tensor: Tensor, *, is_flat: bool) -> bool:
+    """True for a record that may hold a NaN. Beside weights at the top of a file no name is proof of one."""
+    if len(tensor.shape) >= 2 or tensor.is_parameter or (is_flat and tensor.name == tensor.top):
+        return False
+    return is_record(tensor.name, tensor.top)
+
+
+def _loose(numbers: tuple[Loose, ...], where: str) -> Iterator[str]:
+    if numbers:
+        first = numbers[0]
+        verb = "number is" if len(numbers) == 1 else "numbers are"
+        yield f"{len(numbers)} {verb} NaN or infinite {where}, first {shown(first.name)}: {first.value}"
 
 
 def _census(tensor: Tensor) -> _Census:
@@ -106,9 +129,11 @@ def _census(tensor: Tensor) -> _Census:
         bad = chunk.size - int(np.count_nonzero(np.isfinite(chunk)))
         nonfinite += bad
         minus_inf += int(np.count_nonzero(np.isneginf(chunk))) if bad else 0
-    mask = len(tensor.shape) >= 2 and nonfinite == minus_inf == negative and positive == 0 and minus_inf < elements
+    all_minus = nonfinite == minus_inf == negative and positive == 0 and minus_inf < elements
+    mask = all_minus and len(tensor.shape) >= 2 and not tensor.is_parameter and not tensor.name.endswith(_NO_MASKS)
     # torch.ao's observers and running minima and maxima start at +inf and -inf, one number each.
-    extremum = elements == 1 and not tensor.is_parameter and positive + negative == 1
+    found = _EXTREMUM.search(tensor.name.lower()) if elements == 1 and not tensor.is_parameter else None
+    extremum = found is not None and (positive if found["which"] == "min" else negative) == 1
     return _Census(elements, nonfinite, positive, negative, harmless=bool(nonfinite) and (mask or extremum))
 
 
@@ -194,7 +219,9 @@ def _negative_squares(optimizer: list[_Counted]) -> Iterator[str]:
 def _scalar_faults(scalars: dict[str, Scalar]) -> Iterator[str]:
     """Settings of the parameter groups, and the loss scale."""
     floats = {name: value for name, value in scalars.items() if isinstance(value, float)}
-    groups = {name: value for name, value in floats.items() if ".param_groups." in name and _role(name) == "optimizer"}
+    groups = {
+        name: value for name, value in floats.items() if ".param_groups." in name and name.lower().startswith("optim")
+    }
 
     def is_bad(name: str, value: float) -> bool:
         return math.isnan(value) or (math.isinf(value) and name.endswith((".lr", ".initial_lr")))

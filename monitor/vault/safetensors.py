@@ -12,7 +12,7 @@ import numpy as np
 
 from monitor.vault.dtypes import BY_SAFETENSORS
 from monitor.vault.inert import UnreadableError
-from monitor.vault.tensors import Tensor
+from monitor.vault.tensors import DIMENSIONS_MAX, Tensor
 
 HEADER_BYTES_MAX = 100_000_000  # the reference implementation's own limit
 
@@ -61,10 +61,11 @@ def _tensor(name: str, entry: _Entry, payload: memoryview) -> Tensor:
         raise UnreadableError(f"numbers of a format that is not read here ({entry.dtype[:60]})")
     start, end = entry.data_offsets
     if (
-        min(entry.shape, default=0) < 0
+        len(entry.shape) > DIMENSIONS_MAX
+        or min(entry.shape, default=0) < 0
         or end - start != math.prod(entry.shape) * dtype.raw.itemsize
         or end > len(payload)
     ):
         raise UnreadableError("a tensor of the safetensors file whose size does not match its shape")
     raw = np.frombuffer(payload[start:end], dtype=dtype.raw) if end > start else np.empty(0, dtype=dtype.raw)
-    return Tensor(name, dtype, entry.shape, raw, is_parameter=False)
+    return Tensor(name, dtype, entry.shape, raw, is_parameter=False, top=name)

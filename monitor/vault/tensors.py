@@ -12,7 +12,7 @@ from monitor.vault.dtypes import BY_NAME, BY_STORAGE, Array, Dtype
 from monitor.vault.inert import Global, Node, Persistent, UnreadableError
 
 _CHUNK_ELEMENTS = 128 * 1024  # 1 MB as float64: one step of a scan stays in the processor's cache
-_DIMENSIONS_MAX = 64  # torch's own limit for a tensor
+DIMENSIONS_MAX = 64  # torch's own limit for a tensor
 
 
 class Tensor(NamedTuple):
@@ -23,6 +23,7 @@ class Tensor(NamedTuple):
     shape: tuple[int, ...]
     raw: Array  # its numbers in any order; a number that the tensor repeats (stride 0) is there once
     is_parameter: bool  # True where the file says so; a state_dict does not
+    top: str = ""  # the key at the top of the checkpoint below which it lies; empty: the checkpoint is this tensor
 
     @property
     def is_float(self) -> bool:
@@ -69,10 +70,12 @@ class TorchTensors:
 
     def _dense(self, name: str, args: tuple[object, ...], dtype_name: object, is_parameter: bool) -> Tensor:
         storage, offset, size, stride = args[:4]
-        if not isinstance(storage, Persistent) or not isinstance(storage.key, tuple) or len(storage.key) != 5:
+        if not isinstance(storage, Persistent) or not isinstance(storage.key, tuple) or len(storage.key) not in (5, 6):
             raise UnreadableError("a tensor whose storage is not in the archive")
-        _, storage_type, key, _, declared = storage.key
-        dtype = _dtype(storage_type, dtype_name)
+        _, storage_type, key, _, declared = storage.key[:5]
+        if len(storage.key) == 6 and storage.key[5] is not None:
+            raise UnreadableError("a tensor whose storage is a part of another one")
+        dtype = storage_dtype(storage_type, dtype_name)
         shape, strides = _whole(size), _whole(stride)
         start = _whole((offset,))[0]
         if len(shape) != len(strides):
@@ -84,7 +87,7 @@ class TorchTensors:
         entry = self._entries.get(f"data/{key}") if isinstance(key, str) else None
         if entry is None:
             raise UnreadableError("a tensor whose storage is not in the archive")
-        unit_bytes = _dtype(storage_type, None).raw.itemsize
+        unit_bytes = storage_dtype(storage_type, None).raw.itemsize
         if not isinstance(declared, int) or declared * unit_bytes != len(entry) or len(entry) % dtype.raw.itemsize:
             raise UnreadableError(
                 f"storage {str(key)[:20]!r} declares {declared} numbers, the archive has {len(entry)} bytes"
@@ -123,7 +126,8 @@ def _inner(made_by: object, args: object) -> Node:
     return node
 
 
-def _dtype(storage_type: object, dtype_name: object) -> Dtype:
+def storage_dtype(storage_type: object, dtype_name: object) -> Dtype:
+    """The format of a storage's numbers. Raises UnreadableError for one that is not read here."""
     found = None
     if isinstance(dtype_name, Global):
         found = BY_NAME.get(dtype_name.name) if dtype_name.module == "torch" else None
@@ -144,7 +148,7 @@ def _whole(values: object) -> tuple[int, ...]:
         and values.args
     ):
         values = values.args[0]
-    if not isinstance(values, (tuple, list)) or len(values) > _DIMENSIONS_MAX:
+    if not isinstance(values, (tuple, list)) or len(values) > DIMENSIONS_MAX:
         raise UnreadableError("a tensor whose shape is not a list of numbers")
     if not all(type(value) is int and 0 <= value < 2**62 for value in values):
         raise UnreadableError("a tensor whose shape or offset is negative or no number")

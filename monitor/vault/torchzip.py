@@ -14,6 +14,7 @@ from typing import BinaryIO
 from monitor.vault.inert import UnreadableError
 
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # APPNOTE.TXT 4.3.7: signature ... name length, extra length
+_END = struct.Struct("<4s4H2IH")  # 4.3.16: signature, disks, entries on this one and in all, size, offset, comment
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
 _CRC_CHUNK_BYTES = 16 * 1024 * 1024
 ENTRIES_MAX = 500_000  # one per storage; a 70 B model with its optimizer has some 3,000
@@ -32,8 +33,11 @@ def read_entries(file: BinaryIO, data: memoryview) -> Mapping[str, memoryview]:
         raise UnreadableError(f"no whole zip archive, the file is cut off or damaged: {error}") from error
     if not infos or len(infos) > ENTRIES_MAX:
         raise UnreadableError(f"the archive has {len(infos)} entries, expected 1 to {ENTRIES_MAX}")
+    end = data[-_END.size :]  # without a comment: torch writes none
+    if bytes(end[:4]) == b"PK\x05\x06" and _END.unpack(end)[4] != min(len(infos), 0xFFFF):
+        raise UnreadableError("the archive's directory has another number of entries than its end says")
     entries = {_short_name(info.filename): view for info, view in _checked_views(infos, data)}
-    if len(entries) != len(infos):
+    if len({name.casefold() for name in entries}) != len(infos):  # torch looks entries up without regard to case
         raise UnreadableError("the archive has two entries of one name: which one counts depends on the reader")
     return entries
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from monitor.vault.contents import _REASONS_MAX, DEPTH_MAX, read_contents
+from monitor.vault.contents import _REASONS_MAX, read_contents
 from monitor.vault.copies import _MANIFEST_BYTES_MAX, VaultError, _read_manifest
 from monitor.vault.inert import PICKLE_BYTES_MAX, UnreadableError, read_pickle
+from monitor.vault.leaves import DEPTH_MAX
 from monitor.vault.safetensors import HEADER_BYTES_MAX, read_safetensors
-from monitor.vault.tensors import _DIMENSIONS_MAX
+from monitor.vault.tensors import DIMENSIONS_MAX
 from tests.unit.monitor.vault.crafted import archive, mapping, storage, tensor, whole_pickle
 
 
@@ -50,7 +51,7 @@ def test_tensors_that_can_not_be_read_are_told_up_to_a_limit_and_counted_beyond(
     assert reasons[-1] == f"and {more} more tensors that could not be read"
 
 
-@pytest.mark.parametrize(("dimensions", "read"), [(_DIMENSIONS_MAX, True), (_DIMENSIONS_MAX + 1, False)])
+@pytest.mark.parametrize(("dimensions", "read"), [(DIMENSIONS_MAX, True), (DIMENSIONS_MAX + 1, False)])
 def test_a_tensor_has_as_many_dimensions_as_torch_allows(tmp_path: Path, dimensions: int, read: bool) -> None:
     ones = (1,) * dimensions
     data = archive(whole_pickle(mapping(w=tensor("0", 1, 0, ones, ones))), {"data/0": bytes(4)})

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from monitor.vault import contents, inert, torchzip
+from monitor.core.model import Verdict
+from monitor.vault import contents, folder, inert, torchzip
 from monitor.vault.inert import UnreadableError, read_pickle
 from monitor.vault.verify import CPU_S_MAX, FILES_MAX, MEMORY_BYTES_MAX
 from tests.bounds.test_vault_bounds import contents_of
@@ -80,3 +81,30 @@ def test_the_process_that_reads_a_checkpoint_is_limited_in_time_files_and_memory
     own, cpu_s, files, memory = json.loads(done.stdout)
     assert (cpu_s, files) == (CPU_S_MAX, FILES_MAX)
     assert abs(memory - own - MEMORY_BYTES_MAX) < 32 * 1024 * 1024
+
+
+def test_a_folder_is_examined_up_to_a_number_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real limit is lowered: the same code, without a thousand files."""
+    assert folder.FILES_MAX >= 100
+    for number in range(3):
+        data = archive(whole_pickle(mapping(a=tensor("0", 1, 0, (1,), (1,)))), {"data/0": bytes(4)})
+        (tmp_path / f"{number}.pt").write_bytes(data)
+    monkeypatch.setattr(folder, "FILES_MAX", 3)
+    assert folder.verdict_of(folder.examine_folder(tmp_path)) is Verdict.SOUND
+    monkeypatch.setattr(folder, "FILES_MAX", 2)
+    found = folder.examine_folder(tmp_path)
+    assert found["1 more files"].reasons == ("only the first 2 files are examined",)
+    assert folder.verdict_of(found) is Verdict.UNVERIFIED
+
+
+@pytest.mark.parametrize(("more", "listed"), [(0, "a.bin"), (1, "what x.index.json lists, which can't be read")])
+def test_an_index_over_its_size_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: int, listed: str
+) -> None:
+    """The real limit is lowered."""
+    assert folder._INDEX_BYTES_MAX > 1_000_000
+    data = b'{"weight_map":{"w":"a.bin"}}'
+    monkeypatch.setattr(folder, "_INDEX_BYTES_MAX", len(data) - more)
+    (tmp_path / "x.index.json").write_bytes(data)
+    (found,) = folder._listed(tmp_path / "x.index.json")
+    assert found.startswith(listed)

@@ -36,6 +36,8 @@ class CheckpointKeys(msgspec.Struct, frozen=True, kw_only=True):
     arguments: str  # the trainer's arguments
     identifying: tuple[str, ...]  # a dict with all of these was saved by this framework
     records: tuple[str, ...]  # keys that hold neither weights nor optimizer state: a NaN there is an honest record
+    class_packages: tuple[str, ...] = ()  # whose classes a checkpoint needs; made without a call of their __init__
+    namespaces: tuple[tuple[str, str], ...] = ()  # (module, name) of classes that only hold attributes: may be called
 
 
 class SettingNames(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,7 +22,10 @@ def checkpoint_verdict(run: RunView, config: CheckpointVerdictConfig) -> Finding
     A format that can't be read is reported once: further unverified checkpoints of this training are no news.
     """
     if isinstance(run.event, CheckpointSaved) and run.event.torn:
-        what = f"the checkpoint of epoch {run.event.epoch} is torn: it was rewritten during each try to copy it"
+        what = (
+            f"the copy of the checkpoint of epoch {run.event.epoch} is torn: the file was rewritten before a copy was "
+            "complete. The file itself may be whole"
+        )
         return _finding(run, what, run.event.epoch, "torn")
     checkpoint = run.examined
     if checkpoint is None or checkpoint.verdict not in BAD:

@@ -45,6 +45,14 @@ FRAMEWORK = Framework(
         arguments="train_args",
         identifying=("best_fitness", "updates", "date"),
         records=("train_args", "train_metrics", "train_results"),
+        class_packages=(  # as named by releases of today, and by those before 8.1
+            "ultralytics.nn", "ultralytics.utils.loss", "ultralytics.utils.tal",
+            "ultralytics.yolo.utils.loss", "ultralytics.yolo.utils.tal",
+        ),
+        namespaces=(
+            ("ultralytics.utils", "IterableSimpleNamespace"),
+            ("ultralytics.yolo.utils", "IterableSimpleNamespace"),
+        ),
     ),
     clip_norm=10.0,  # max_norm, hard-coded in BaseTrainer.optimizer_step
     images_are_bytes=True,

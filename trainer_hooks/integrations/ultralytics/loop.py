@@ -28,7 +28,13 @@ from trainer_hooks.recorder.recorder import Recorder
 from trainer_hooks.updates import UpdateSampler, steps_between
 from trainer_hooks.wire.runfolder import Plan
 
-WRAPPED = ("optimizer_step", "preprocess_batch", "_handle_nan_recovery")  # methods of a trainer, one instance at a time
+WRAPPED = (  # methods of a trainer, one instance at a time
+    "optimizer_step",
+    "preprocess_batch",
+    "final_eval",
+    "_handle_nan_recovery",
+)
+LAST_COPY_S = 10.0  # nothing trains any more; a copy of 500 MB takes about a second
 
 
 class Loop:
@@ -74,7 +80,9 @@ class Loop:
         watch_clipping()
         self.recorder.watch_steps(self.before_optimizer, self.after_optimizer)
         for name, ours in zip(
-            WRAPPED, (functools.partial(self.optimizer_step, trainer), self.preprocess_batch, None), strict=True
+            WRAPPED,
+            (functools.partial(self.optimizer_step, trainer), self.preprocess_batch, self.final_eval, None),
+            strict=True,
         ):
             original = getattr(trainer, name, None)
             if original is None:  # a release that has no such method
@@ -134,6 +142,14 @@ class Loop:
             self._fail_open.run("batch shape", signals.contents_after, contents, prepared)
             self._contents = contents
         return prepared
+
+    def final_eval(self, original: Any) -> Any:
+        """In place of the trainer's final_eval, which strips the last file: its copy is made first.
+
+        Whatever ended the training comes here, also a callback that ran after the save.
+        """
+        self._fail_open.run("last copy", self._probe.copied, LAST_COPY_S)
+        return original()
 
     def optimizer_step(self, trainer: Any, original: Any) -> Any:
         """In place of the trainer's optimizer_step, be it Ultralytics' or the user's own."""

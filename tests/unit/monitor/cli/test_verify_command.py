@@ -52,3 +52,60 @@ def test_json_is_the_whole_examination(tmp_path: Path, capsys: pytest.CaptureFix
 def test_a_folder_is_no_checkpoint_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["verify", str(tmp_path)]) == 2
     assert "can't be read (Is a directory)" in capsys.readouterr().err
+
+
+def trainer_folder(folder: Path) -> Path:
+    """As the Trainer of Hugging Face writes a checkpoint: weights in parts, and the optimizer in a file of its own."""
+    folder.mkdir()
+    layer = torch.nn.Linear(4, 4)
+    for number, (name, tensor) in enumerate(layer.state_dict().items(), 1):
+        torch.save({name: tensor}, folder / f"pytorch_model-0000{number}-of-00002.bin")
+    torch.save(torch.optim.Adam(layer.parameters()).state_dict(), folder / "optimizer.pt")
+    torch.save({"base_lrs": [0.1], "last_epoch": 3}, folder / "scheduler.pt")
+    index = {"weight": "pytorch_model-00001-of-00002.bin", "bias": "pytorch_model-00002-of-00002.bin"}
+    (folder / "pytorch_model.bin.index.json").write_bytes(msgspec.json.encode({"metadata": {}, "weight_map": index}))
+    return folder
+
+
+def test_a_folder_of_checkpoint_files_is_checked_file_by_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = trainer_folder(tmp_path / "checkpoint-500")
+    assert execute(["verify", str(folder)]) == 0
+    assert capsys.readouterr().out.count(": sound: ") == 4
+    (folder / "pytorch_model-00002-of-00002.bin").unlink()
+    assert execute(["verify", str(folder)]) == 2
+    assert "the file is missing: pytorch_model.bin.index.json lists it" in capsys.readouterr().out
+    torch.save({"bias": torch.full((4,), torch.nan)}, folder / "pytorch_model-00002-of-00002.bin")
+    assert execute(["verify", str(folder)]) == 1
+    assert execute(["verify", "--json", str(folder)]) == 1
+    found = msgspec.json.decode(capsys.readouterr().out.splitlines()[-1], type=dict[str, Examination])
+    assert found["pytorch_model-00002-of-00002.bin"].verdict is Verdict.POISONED
+
+
+def test_a_folder_without_weights_is_not_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"base_lrs": [0.1]}, tmp_path / "scheduler.pt")
+    assert execute(["verify", str(tmp_path)]) == 2
+    assert "no weights found in any of its files" in capsys.readouterr().out
+
+
+def test_a_pointer_of_git_lfs_is_called_one_and_says_how_to_get_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "last.pt"
+    file.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\nsize 6534387\n")
+    assert execute(["verify", str(file)]) == 2
+    out = capsys.readouterr().out
+    assert "a git-LFS pointer, not the checkpoint: the file itself has 6534387 bytes. Run `git lfs pull`" in out
+    assert "Loading: not known" in out
+
+
+def test_both_answers_are_printed_and_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"model": {"w": torch.ones(2, 2)}, "hook": Verdict.SOUND}, tmp_path / "x.pt")
+    assert execute(["verify", str(tmp_path / "x.pt")]) == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("unverified: 1 tensors")
+    assert lines[1].startswith("  Numbers: sound.")
+    assert lines[2].startswith("  Loading: it would")
+    assert "monitor.core.model.nouns.Verdict" in lines[3]
+    assert lines[4].startswith("  What to do: load it only if you trust whoever made it.")

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from monitor.vault.verify import Examination, examine_file
+
 TRAIN = """
 from pathlib import Path
 import ultralytics
@@ -88,6 +90,12 @@ def damaged(saved: Path, tmp_path: Path) -> Callable[[Damage], Path]:
         return tmp_path / "damaged.pt"
 
     return write
+
+
+def examined(path: Path, *, seen_saved: bool = False) -> Examination:
+    """What the child would find, without the child: ten times as fast."""
+    with path.open("rb") as file:
+        return examine_file(file, None, seen_saved=seen_saved)
 
 
 def sha256(path: Path) -> str:

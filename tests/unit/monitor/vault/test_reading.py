@@ -120,7 +120,6 @@ def test_shared_and_endless_containers_are_walked_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        ("legacy", "old format"),
         ("torchscript", "holds code"),
         ("sparse", "_rebuild_sparse_tensor"),
         ("quantized", "_rebuild_qtensor"),
@@ -130,9 +129,7 @@ def test_shared_and_endless_containers_are_walked_once(tmp_path: Path) -> None:
 )
 def test_what_is_not_read_says_so(kind: str, expected: str, tmp_path: Path) -> None:
     path = tmp_path / "x.pt"
-    if kind == "legacy":
-        torch.save({"w": torch.ones(2)}, path, _use_new_zipfile_serialization=False)
-    elif kind == "torchscript":
+    if kind == "torchscript":
         path.write_bytes(archive(b"N.", {"constants.pkl": b"N."}))
     elif kind == "sparse":
         torch.save({"w": torch.eye(3).to_sparse()}, path)

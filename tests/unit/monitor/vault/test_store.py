@@ -84,6 +84,28 @@ def test_a_real_copy_is_adopted_and_found_sound(folder: RunFolder, spool: Spool,
     assert vault.adopted() == [(result.manifest, path)]
 
 
+class KeptByTheScript:
+    """A user's own class, an object of which is pickled into every checkpoint."""
+
+
+def test_a_copy_that_holds_the_scripts_own_classes_is_sound_and_names_them(
+    folder: RunFolder, spool: Spool, tmp_path: Path
+) -> None:
+    """A hook saw this training save it: else a script that patches its model would have nothing to go back to."""
+    torch.save({"model": {"w": torch.ones(2, 2)}, "patch": KeptByTheScript()}, tmp_path / "own.pt")
+    name = spool(tmp_path / "own.pt")
+    result = Vault(folder).examine(name, sha256(tmp_path / "own.pt"), "r")
+    assert result.verdict is Verdict.SOUND
+    assert "KeptByTheScript" in result.reasons[-1]
+
+
+def test_a_copy_that_would_run_a_function_is_unverified(folder: RunFolder, spool: Spool, tmp_path: Path) -> None:
+    torch.save({"model": {"w": torch.ones(2, 2)}, "patch": os.getcwd}, tmp_path / "own.pt")
+    result = Vault(folder).examine(spool(tmp_path / "own.pt"), sha256(tmp_path / "own.pt"), "r")
+    assert result.verdict is Verdict.UNVERIFIED
+    assert "posix.getcwd" in result.reasons[0]
+
+
 def test_adopting_again_returns_the_same_copy(folder: RunFolder, spool: Spool, small: Callable[[int], Path]) -> None:
     name = spool(small(1))
     first = Vault(folder).adopt(name)
