@@ -8,6 +8,7 @@ from typing import Any
 from trainer_hooks.parameter_groups import RELATIVE_TOLERANCE, Reading
 from trainer_hooks.recorder.settings import ChangeEvents, SettingChange
 from trainer_hooks.wire.messages import SettingChanged
+from trainer_hooks.wire.words import OUT_OF_MEMORY
 
 _PLAIN = ("warm-up", "batch_size", "accumulate", "epochs", "image_size", "clip_norm", "mosaic")
 
@@ -119,6 +120,6 @@ def _reason(name: str, warming: bool, trainer: Any) -> str:
     if name == "accumulate" and warming:
         return "warm-up"
     if name in ("batch_size", "accumulate") and int(getattr(trainer, "_oom_retries", 0)) > 0:
-        return "out of memory"
+        return OUT_OF_MEMORY
     timed = getattr(trainer.args, "time", None) is not None
     return "time budget" if name == "epochs" and timed else ""
