@@ -109,6 +109,13 @@ def test_every_setting_of_the_trainer_is_told_with_the_reason_it_gives(driven: D
     assert told(driven.batch(6)) == [("weight_decay/weight", "")]
 
 
+def test_a_batch_that_is_halved_before_any_batch_ended_is_told_too() -> None:
+    driven = Driven()
+    driven.watch.begin(driven.trainer)
+    driven.trainer.batch_size, driven.trainer._oom_retries = 8, 1
+    assert told(driven.batch()) == [("batch_size", "out of memory")]
+
+
 def test_closing_mosaic_is_told_with_its_reason(driven: Driven) -> None:
     for _ in range(4):
         driven.next_epoch()

@@ -24,6 +24,10 @@ class TrainerSettingsWatch:
         self._bases: list[float] = []  # of the schedule, at the last call
         self._events = ChangeEvents()
 
+    def begin(self, trainer: Any) -> None:
+        """Before the first batch: it may already be too large for the memory."""
+        self._plain = tuple(trainer.batch_size if name == "batch_size" else None for name in _PLAIN)
+
     def changes(
         self,
         trainer: Any,
