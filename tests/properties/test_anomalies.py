@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.core.model import Position
@@ -24,8 +24,13 @@ STEPS = st.lists(
     ),
     max_size=8,
 )
+BAD_BATCHES = st.lists(
+    st.tuples(st.integers(1, 5), st.integers(0, 19), st.sets(st.integers(0, 159), min_size=1, max_size=32))
+)
+SLOW = settings(deadline=None, max_examples=60)
 
 
+@SLOW
 @given(STEPS, st.integers(0, 1000))
 def test_an_onset_is_never_after_the_first_bad_batch_and_never_after_what_stands(
     steps: list[tuple[int, float, str, float]], seed: int
@@ -51,9 +56,8 @@ def test_an_onset_is_never_after_the_first_bad_batch_and_never_after_what_stands
     assert training.run.training.anomalies == before
 
 
-@given(
-    st.lists(st.tuples(st.integers(1, 5), st.integers(0, 19), st.sets(st.integers(0, 159), min_size=1, max_size=32)))
-)
+@SLOW
+@given(BAD_BATCHES)
 def test_who_is_blamed_was_in_the_bad_batches_of_its_share(bad: list[tuple[int, int, set[int]]]) -> None:
     training = DataSet().training()
     for epoch, batch, images in bad:
