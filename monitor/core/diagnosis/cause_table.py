@@ -126,6 +126,7 @@ FAMILIES = (
         "bad_input", "a bad sample", NUMBERS,
         (
             Item(10.0, data.same_sample),
+            Item(4.0, data.suspected_sample),
             Item(1.0, data.named_sample),
             Item(2.0, data.extreme_shape),
             Item(1.5, rise.sudden),

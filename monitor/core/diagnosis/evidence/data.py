@@ -12,6 +12,7 @@ from monitor.core.format import batches, name, number
 from monitor.core.state.blame import Blame
 from trainer_hooks.wire.messages import NonfiniteSeen
 
+SELDOM = 0.05  # by chance: below it a sample in every bad batch is suspected
 NAMED = 3  # samples that a sentence names
 MIX_SHIFT, MIX_DELTA = 2.0, 0.6  # spreads, and Cliff's delta: batches of another kind
 MIX_BATCHES = 16
@@ -30,6 +31,17 @@ def named_sample(case: Case) -> str:
     """A sample is in more of the bad batches than chance allows, but not in most of them."""
     found = case.blame
     return _blamed(found) if found.samples and not found.explains else ""
+
+
+def suspected_sample(case: Case) -> str:
+    """One is in every bad batch, which chance seldom does, but it is not proven yet."""
+    found = case.blame
+    if not found.suspect or found.by_chance > SELDOM:
+        return ""
+    return (
+        f"sample {name(found.suspect)} was in each of the {found.batches} bad batches whose samples are known: "
+        f"chance alone puts one there in {100.0 * found.by_chance:.2g} % of such cases"
+    )
 
 
 def which_samples(case: Case) -> str:

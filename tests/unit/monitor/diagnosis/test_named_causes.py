@@ -68,6 +68,16 @@ def test_a_sample_of_all_bad_batches_is_named_although_the_data_changed_before()
     assert f"sample {BROKEN} was in each of the 6 bad batches whose samples are known" in found.causes[0].speaks_for
 
 
+def test_the_data_is_not_to_blame_while_one_sample_is_suspected() -> None:
+    training = noisy(2, batches_per_epoch=20)
+    training.noisy_batches(80)
+    training.setting("mosaic", "on", "off", "mosaic closed")
+    once_an_epoch_it_is_bad(training, 3, an_epoch=20)
+    found = diagnosis(training)
+    assert found.verdict in ("", "bad_input")
+    assert any("chance alone" in text for cause in found.causes for text in cause.speaks_for)
+
+
 def test_a_sample_of_few_bad_batches_is_mentioned_and_is_no_verdict() -> None:
     training = noisy(3, batches_per_epoch=150)
     training.noisy_batches(300)
