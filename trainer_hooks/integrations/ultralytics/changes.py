@@ -65,6 +65,8 @@ class TrainerSettingsWatch:
             pairs += self._group_pairs(groups, now, warming=warming)
             if not warming:
                 pairs += self._rate_pairs(groups, now, None if same_epoch else _scheduled(trainer, bases))
+            elif bases and bases != self._bases:  # a warm-up goes to the height of its schedule
+                pairs += self._rate_pairs(groups, now, None)
         reason = "plan" if planned else ""
         changes = (
             SettingChange(name, old, new, reason or _reason(name, warming, trainer))
