@@ -62,6 +62,7 @@ class CheckpointState(msgspec.Struct):
     healthy_longest: int = 0  # most healthy batches in a row that followed, up to the last bad one; see healthy_after
     examined_s: float = 0.0
     abandoned: bool = False  # a rollback went back to before it
+    level_lost: bool = False  # the loss was far above its best level at the save
     learned: Learned | None = None  # as it was at the save
     manifest: Manifest | None = None
 

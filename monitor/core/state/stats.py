@@ -44,6 +44,16 @@ def within(flags: NonfiniteWindow, now_count: int, window_batches: int) -> int:
     return len(flags.counts) - bisect_right(flags.counts, now_count - window_batches)
 
 
+def in_a_row(counts: list[int], now: int) -> int:
+    """How many batches up to `now` were bad, one after another. counts: Counts.batches of each bad one."""
+    length = 0
+    for place in reversed(counts):
+        if place != now - length:
+            break
+        length += 1
+    return length
+
+
 def first_within(flags: NonfiniteWindow, now_count: int, window_batches: int) -> Position:
     """The first bad batch within the window. Raises IndexError where there is none."""
     return flags.positions[len(flags.positions) - within(flags, now_count, window_batches)]
