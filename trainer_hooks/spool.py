@@ -37,6 +37,7 @@ class Save:
     is_best: bool
     fitness: float | None = None
     state_finding: str = ""  # what the guard found in the state right before; empty: nothing bad
+    resumed: bool = False  # True: it was not saved by this training, which was resumed from it
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +182,7 @@ class Spool:
             state_finding=save.state_finding,
             fitness=save.fitness,
             training=self._identity.training,
+            resumed=save.resumed,
         )
 
     def _evict(self, newest: str) -> None:

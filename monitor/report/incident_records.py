@@ -34,9 +34,14 @@ def checkpoint_table(run: RunState, training: TrainingState, targets: set[str]) 
 
 
 def _cells(training: TrainingState, checkpoint: CheckpointState, targets: set[str]) -> list[str]:
-    chosen = checkpoint.digest in targets
-    marks = ["gone back to"] * chosen + ["best"] * checkpoint.is_best + ["deleted"] * training.dropped(checkpoint)
-    return [str(checkpoint.epoch), str(checkpoint.generation), when(checkpoint.saved_s), ", ".join(marks)]
+    marks = {
+        "gone back to": checkpoint.digest in targets,
+        "resumed from": checkpoint.resumed,
+        "best": checkpoint.is_best,
+        "deleted": training.dropped(checkpoint),
+    }
+    holds = ", ".join(mark for mark, so in marks.items() if so)
+    return [str(checkpoint.epoch), str(checkpoint.generation), when(checkpoint.saved_s), holds]
 
 
 def samples(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 
 from monitor.core.detectors.step_time import PERIOD_MAX
 from monitor.core.diagnosis.case import Case
-from monitor.core.diagnosis.evidence.data import CHANCE_MAX, same_sample
+from monitor.core.diagnosis.evidence.data import same_sample
 from monitor.core.diagnosis.evidence.rise import SPIKES_SHARE_MAX, spikes_before
 from monitor.core.diagnosis.rates import NEAR_AFTER_MAX, NEAR_BEFORE_MAX, WarmUp
 from monitor.core.diagnosis.shifts import SHIFTS_MAX
@@ -22,6 +22,7 @@ from monitor.core.policy.settings import Policy, Strengthen
 from monitor.core.policy.stack_collection import RANKS_MAX, STOOD_CHARS_MAX, TAKEN_MAX, stood
 from monitor.core.policy.strengthen import RAMP_SHARE_MAX, strengthen
 from monitor.core.policy.transaction import Transaction
+from monitor.core.state.blame import ALPHA
 from monitor.core.state.signals import DRIFT_MAX, DRIFT_STEP, RING, Signal, observe
 from tests.bounds.test_core_bounds import driven
 from tests.harness.simulation import noisy
@@ -112,11 +113,12 @@ def test_the_drift_of_a_signal_grows_to_a_limit_and_falls_from_there() -> None:
 
 @pytest.mark.parametrize("fewer", [0, 1])
 def test_a_sample_of_every_bad_batch_is_evidence_unless_chance_explains_it(fewer: int) -> None:
+    """Once in each of two epochs: N samples, each with a chance of 1 / N squared, must be rarer than ALPHA / 6."""
     driver = driven()
     started = training_started(RunFolder(Path("/runs/r")))
-    driver.send(msgspec.structs.replace(started, batches_per_epoch=round(1 / CHANCE_MAX) - fewer))
-    for number in range(2):  # the chance is that of one sample: one in an epoch's batches
-        driver.send(NonfiniteSeen(WALL_S, 1, number, 1, None, (), None, True, ("a.jpg",), False, ""))
+    driver.send(msgspec.structs.replace(started, samples=round(6 / ALPHA) + 1 - 2 * fewer))
+    for epoch in (1, 2):
+        driver.send(NonfiniteSeen(WALL_S, epoch, 0, 1, None, (), None, True, ("a.jpg",), False, ""))
     case = Case(driver.state.training, "nonfinite", Position(1, 1, 0, 1), 0, ())
     assert len(case.seen) == 2
     assert bool(same_sample(case)) == (not fewer)

@@ -222,14 +222,16 @@ class SimulatedRun:
         self.send(SettingChanged(self.now_s, epoch, batch, name, old, new, reason))
 
     def checkpoint(
-        self, digest: str, verdict: Verdict = Verdict.SOUND, *, epoch: int = 1, size: int = 1000, is_best: bool = False
-    ) -> None:
-        """The trainer has saved, and the vault examines it."""
+        self, digest: str, verdict: Verdict = Verdict.SOUND, *, epoch: int = 1, size: int = 1000, is_best: bool = False,
+        resumed: bool = False,
+    ) -> None:  # fmt: skip
+        """The trainer has saved (or was `resumed` from it), and the vault examines it."""
         counts = self.counts.get(0, NO_COUNTS)
         self.verdicts[digest] = verdict
         self.manifests[digest] = Manifest(
             run=RUN, generation=self.generation, rank=0, ordinal=1, serial=epoch, file=f"{digest}.pt",
             source="/runs/night/weights/last.pt", digest=digest, size=size, epoch=epoch, batches=counts.batches,
             nonfinite_batches=counts.nonfinite_batches, is_best=is_best, saved_s=self.now_s,
+            resumed=resumed,
         )  # fmt: skip
         self.send(CheckpointSaved(self.now_s, f"{digest}.json", epoch, digest))

@@ -215,6 +215,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     state_finding: str = ""  # what a scan of the live model found just before the save; empty: nothing
     fitness: float | None = None
     training: int = 1
+    resumed: bool = False  # True: this training did not save it, it was resumed from it
 
 
 class TrainingClaim(msgspec.Struct, frozen=True, kw_only=True):

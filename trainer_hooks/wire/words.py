@@ -60,3 +60,6 @@ class TrainingEnd(StrEnum):
     ORDER = "order"  # it carried out an order to stop
     EXCEPTION = "exception"
     INTERRUPTED = "interrupted"  # Ctrl-C
+
+
+OUT_OF_MEMORY = "out of memory"  # SettingChanged.reason: the trainer took smaller batches after an error

@@ -33,7 +33,7 @@ def checkpoint_verdict(run: RunView, config: CheckpointVerdictConfig) -> Finding
     if checkpoint.verdict is Verdict.UNVERIFIED and _so_was_the_last(run, checkpoint):
         return None
     why = "; ".join(checkpoint.reasons) or "no reason was given"
-    what = f"the checkpoint of epoch {checkpoint.epoch} is {checkpoint.verdict}: {why}"
+    what = f"the {checkpoint.title} is {checkpoint.verdict}: {why}"
     return _finding(run, what, checkpoint.epoch, str(checkpoint.verdict))
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from monitor.core.detectors import DetectorConfig, Moment, register
+from monitor.core.format import times
 from monitor.core.model import Family, Finding, Severity
+from monitor.core.state.rate_steps import loosens
 from monitor.core.state.view import RunView
 from trainer_hooks.wire.messages import SettingChanged
 
@@ -18,13 +20,16 @@ def settings_unexplained(run: RunView, config: SettingsUnexplainedConfig) -> Fin
     changed = run.event
     if not isinstance(changed, SettingChanged) or changed.reason:
         return None
+    old, new = _number(changed.old), _number(changed.new)
+    ratio = f" ({times(new / old)})" if old > 0.0 and new > 0.0 else ""
+    closer = ". Loss and gradient norm are watched more closely now" if loosens(changed) else ""
     return run.finding(
         Severity.WARNING,
         since=run.at,
         signal=changed.name,
-        value=_number(changed.new),
-        limit=_number(changed.old),
-        summary=f"{changed.name} changed from {changed.old} to {changed.new}, and nothing explains it",
+        value=new,
+        limit=old,
+        summary=f"{changed.name} changed from {changed.old} to {changed.new}{ratio}, and nothing explains it{closer}",
     )
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import msgspec
 
 from monitor.core.diagnosis.case import Case, case_of, case_of_finding
-from monitor.core.diagnosis.position_text import where
+from monitor.core.diagnosis.position_text import distance, where
 from monitor.core.diagnosis.remarks import memory, remarks
 from monitor.core.diagnosis.shifts import shifts
 from monitor.core.diagnosis.verdict import cause_text, verdict, weigh
-from monitor.core.format import batches, number
+from monitor.core.format import number
 from monitor.core.model import Diagnosis, Finding, Incident
 from monitor.core.state.run import TrainingState
 
@@ -56,7 +56,7 @@ def _of(case: Case) -> Diagnosis:
 def _dated(case: Case) -> str:
     if case.lead is not None:
         found = case.lead
-        earlier = f"{batches(found.earlier)} before the first bad one"
+        earlier = f"{distance(found.earlier, case.an_epoch)} before the first bad batch"
         away = f"{number(found.spreads)} spreads above its level"
         return f"It began at {where(case.onset)}, {earlier}: {found.quantity.label} was {away}."
     if case.thin:

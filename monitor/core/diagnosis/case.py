@@ -12,6 +12,7 @@ from monitor.core.diagnosis.robust import level
 from monitor.core.diagnosis.signal_samples import LOSS, NORM, Quantity, Read, finite, parts, rates
 from monitor.core.model import EpochStatus, Family, Finding, Incident, Position
 from monitor.core.model.frameworks import framework_named
+from monitor.core.state.blame import Blame, blamed
 from monitor.core.state.rows import EpochRow
 from monitor.core.state.run import TrainingState
 from monitor.core.state.trace import Trace
@@ -210,6 +211,11 @@ class Case:
         log = self.training.nonfinite_log
         return [s for generation, s in log if generation == self.first.generation and (s.epoch, s.batch) >= first]
 
+    @cached_property
+    def blame(self) -> Blame:
+        """The samples that explain the bad batches since the first one."""
+        return blamed(self.training, self.first)
+
     def found(self, *detectors: str) -> list[Finding]:
         """What these detectors reported about this time."""
         return [f for f in (*self.findings, *self.training.findings) if f.detector in detectors and self._about(f)]
@@ -218,9 +224,14 @@ class Case:
         same = finding.at.generation == self.first.generation
         return same and finding.at.count >= self.onset.count - FINDINGS_BACK
 
+    @property
+    def an_epoch(self) -> int:
+        """Its batches; 0: not known."""
+        return self.started.batches_per_epoch if self.started else 0
+
     def count_of(self, epoch: int, batch: int) -> int:
         """Counts.batches at a batch of this generation; dropped frames may make it a little off."""
-        away = (epoch - self.first.epoch) * (self.started.batches_per_epoch if self.started else 0)
+        away = (epoch - self.first.epoch) * self.an_epoch
         return self.first.count + away + batch - self.first.batch
 
     @cached_property

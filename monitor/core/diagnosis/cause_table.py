@@ -3,7 +3,8 @@
 Sources: the signatures measured on Ultralytics 8.4.190 (a NaN pixel dirties every BatchNorm layer at once, a high
 rate rises over 3 steps and more before it overflows, bad labels never give NaN), its check_amp and warm-up code,
 the public logs of BLOOM-176B, OPT-175B, GLM-130B, PaLM (arXiv 2204.02311) and Marin 32B, and the taxonomies of
-TrainCheck and ByteRobust. Weights are ours: 4 is what one finding is worth that hardly anything else explains.
+TrainCheck and ByteRobust. Weights are ours: 4 is what one finding is worth that hardly anything else explains; 10 and
+20 are proofs, which win whatever else speaks for another cause.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class CauseFamily(NamedTuple):
     explains: frozenset[str]  # each a Family: findings it may be the cause of
     items: tuple[Item, ...]
     test: str  # the one that would settle it
+    names: Ask | None = None  # whom or what of the family it is, for its title
 
 
 FAMILIES = (
@@ -71,11 +73,13 @@ FAMILIES = (
         "settings_changed", "a setting was changed by hand",
         NUMBERS | VALIDATION | {Family.SETTINGS, Family.MEMORY, Family.SPEED},
         (
+            Item(20.0, rate.set_loose),
             Item(4.5, rate.changed_by_hand),
             Item(2.0, rate.restarted_otherwise),
             Item(-4.0, rate.nothing_changed_by_hand),
         ),
         "Put the setting back and go on from the checkpoint before the change.",
+        rate.who_changed,
     ),
     CauseFamily(
         "amp_overflow", "gradients overflow in mixed precision", NUMBERS,
@@ -116,11 +120,14 @@ FAMILIES = (
             Item(-1.0, rise.rose),
         ),
         "Replay the saved batch and look for log(0), 0/0 and a square root at 0 in that component alone.",
+        rise.which_components,
     ),
     CauseFamily(
         "bad_input", "a bad sample", NUMBERS,
         (
-            Item(4.0, data.same_sample),
+            Item(10.0, data.same_sample),
+            Item(4.0, data.suspected_sample),
+            Item(1.0, data.named_sample),
             Item(2.0, data.extreme_shape),
             Item(1.5, rise.sudden),
             Item(0.5, rise.isolated),
@@ -132,6 +139,7 @@ FAMILIES = (
             Item(-0.5, data.whole_bytes),
         ),
         "Feed the named samples, one at a time, to the checkpoint before the onset: the bad one is not finite.",
+        data.which_samples,
     ),
     CauseFamily(
         "bad_labels", "the labels changed or are gone", frozenset({Family.LOSS, Family.GRADIENT, *VALIDATION}),

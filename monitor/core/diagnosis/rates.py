@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from monitor.core.diagnosis.case import Case
 from monitor.core.diagnosis.signal_samples import Quantity
+from monitor.core.format import batches
 from trainer_hooks.wire.messages import BatchEnded
 
 JUMP = 1.5  # times the batch before, and times what a straight line asks for
@@ -15,7 +16,8 @@ JUMP_BACK_BATCHES = 64
 HIGH = 10.0  # times the base rate: MuSGD's groups differ by 3, the biases of a warm-up by hundreds
 NEAR_BEFORE, NEAR_AFTER = 0.02, 0.05  # of the warm-up: where its end counts as near
 NEAR_BEFORE_MAX, NEAR_AFTER_MAX = 200, 1000  # batches
-NEAR_LEAST = 50
+NEAR_LEAST = 50  # batches before it, and twice as many after, unless that is much of the warm-up
+SHORT_BEFORE, SHORT_AFTER = 0.1, 0.25  # of the warm-up: as much is much
 OFF_PLAN = 0.05  # of a rate, from one batch to the next, that no schedule asks for
 
 
@@ -80,10 +82,15 @@ class WarmUp:
 
     @property
     def near_end(self) -> bool:
-        """Within 2 % before and 5 % after it, and never further than a thousand batches."""
-        before = max(NEAR_LEAST, min(NEAR_BEFORE * self.ends, NEAR_BEFORE_MAX))
-        after = max(2 * NEAR_LEAST, min(NEAR_AFTER * self.ends, NEAR_AFTER_MAX))
+        """Within 2 % before and 5 % after it (10 and 25 % of a short one), and never further than 1,000 batches."""
+        before = max(min(NEAR_LEAST, SHORT_BEFORE * self.ends), min(NEAR_BEFORE * self.ends, NEAR_BEFORE_MAX))
+        after = max(min(2 * NEAR_LEAST, SHORT_AFTER * self.ends), min(NEAR_AFTER * self.ends, NEAR_AFTER_MAX))
         return -before <= self.done - self.ends <= after
+
+
+def share_of_warm_up(count: int, ends: int) -> str:
+    """So many batches, as a share of a warm-up of `ends` batches."""
+    return f"{100.0 * count / ends:.2g} % of its length ({batches(count)})"
 
 
 def warm_up(case: Case) -> WarmUp | None:

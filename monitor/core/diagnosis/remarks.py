@@ -6,13 +6,18 @@ import math
 
 from monitor.core.diagnosis.case import Case
 from monitor.core.diagnosis.evidence.memory import main_rise, record, rise_text, steady_rises
-from monitor.core.diagnosis.rates import followed_plan, high_groups, warm_up
-from monitor.core.format import batches, name, number
+from monitor.core.diagnosis.position_text import where
+from monitor.core.diagnosis.rates import followed_plan, high_groups, share_of_warm_up, warm_up
+from monitor.core.format import name, number
+from monitor.core.model import Position
+from trainer_hooks.wire.words import OUT_OF_MEMORY
+
+ENDS_HERE = "Warm-up ended in the batch of the onset."
 
 
 def remarks(case: Case) -> tuple[str, ...]:
     """Sentences; none where nothing is known."""
-    return tuple(text for ask in (_plan, _biases, _warm_up) if (text := ask(case)))
+    return tuple(text for ask in (_plan, _biases, _warm_up, _out_of_memory) if (text := ask(case)))
 
 
 def memory(case: Case) -> str:
@@ -51,7 +56,22 @@ def _warm_up(case: Case) -> str:
     if place is None or place.ends <= 0:
         return ""
     if place.done >= place.ends:
-        return f"Warm-up had ended {batches(place.done - place.ends)} before the onset."
-    share = 100.0 * place.done / place.ends
-    left = batches(place.ends - place.done)
-    return f"The onset lies {share:.0f} % into warm-up, {left} before its end: its end is not the cause."
+        after = place.done - place.ends
+        return f"Warm-up had ended {share_of_warm_up(after, place.ends)} before the onset." if after else ENDS_HERE
+    left = f"{share_of_warm_up(place.ends - place.done, place.ends)} before its end"
+    near = "" if place.near_end else ": its end is not the cause"
+    return f"The onset lies {100.0 * place.done / place.ends:.0f} % into warm-up, {left}{near}."
+
+
+def _out_of_memory(case: Case) -> str:
+    """The trainer itself took smaller batches."""
+    halved = [
+        change
+        for generation, change in case.training.settings_log
+        if generation == case.first.generation and change.name == "batch_size" and change.reason == OUT_OF_MEMORY
+    ]
+    if not halved:
+        return ""
+    sizes = " -> ".join(name(size) for size in (halved[0].old, *(change.new for change in halved)))
+    at = where(Position(0, halved[-1].epoch, halved[-1].batch, 0))
+    return f"The trainer halved the batch size after an out-of-memory error: {sizes}, at {at}."

@@ -11,6 +11,7 @@ from monitor.core.diagnosis.evidence.memory import MIB, main_rise
 from monitor.core.diagnosis.evidence.rate import changes_before
 from monitor.core.diagnosis.evidence.rise import all_components
 from monitor.core.diagnosis.evidence.state import first_tensor, hardware_errors, one_rank, right_after_resume
+from monitor.core.diagnosis.position_text import before_onset
 from monitor.core.diagnosis.rates import jump
 from monitor.core.diagnosis.robust import SHARP, median, shift
 from monitor.core.diagnosis.signal_samples import LOSS, PLAIN, RESERVED, Quantity
@@ -103,8 +104,8 @@ def _of_rates(case: Case) -> list[Shift]:
     found = jump(case)
     if found is None:
         return []
-    earlier = batches(case.onset.count - found.batch.counts.batches)
-    text = f"{_capital(found.quantity.label)} jumped {times(found.new / found.old)}, {earlier} before the onset."
+    earlier = before_onset(case.onset.count - found.batch.counts.batches, case.an_epoch)
+    text = f"{_capital(found.quantity.label)} jumped {times(found.new / found.old)}, {earlier}."
     return [Shift(found.quantity.name, number(found.old), number(found.new), SHARP, 1.0, text)]
 
 
@@ -127,9 +128,9 @@ def _of_settings(case: Case) -> list[Shift]:
     found = []
     for change in changes_before(case):
         why = name(change.reason) or "nothing explains it"
-        earlier = batches(max(case.onset.count - case.count_of(change.epoch, change.batch), 0))
+        earlier = before_onset(case.onset.count - case.count_of(change.epoch, change.batch), case.an_epoch)
         old, new = name(change.old), name(change.new)
-        text = f"Setting {name(change.name)} went from {old} to {new}, {earlier} before the onset ({why})."
+        text = f"Setting {name(change.name)} went from {old} to {new}, {earlier} ({why})."
         effect = SHARP if not change.reason else SHARP / 2.0
         found.append(Shift(f"setting/{name(change.name)}", old, new, effect, 1.0, text))
     return found[-SHIFTS_MAX:]

@@ -20,9 +20,10 @@ def weigh(case: Case) -> tuple[Cause, ...]:
 
 def _weighed(case: Case, family: CauseFamily) -> Cause:
     answers = [(item.weight, text) for item in family.items if (text := item.ask(case))]
+    who = family.names(case) if family.names is not None else ""
     return Cause(
         family=family.name,
-        title=family.title,
+        title=f"{family.title}: {who}" if who else family.title,
         score=sum(weight for weight, _ in answers),
         speaks_for=tuple(text for weight, text in answers if weight > 0),
         speaks_against=tuple(text for weight, text in answers if weight < 0),

@@ -9,6 +9,7 @@ import msgspec
 from monitor.core.diagnosis import diagnose, diagnose_finding
 from monitor.core.model import Family, Finding, Incident, Severity
 from monitor.core.policy.transaction import Transaction
+from monitor.core.state.anomalies import unexplained_setting
 
 REVISIONS_MAX = 32  # of one incident: after twice as many batches as the last one, and at each new finding
 FIRST_BATCHES = 8
@@ -51,7 +52,7 @@ def _diagnose(tx: Transaction, incident: Incident, revision: int = 0) -> None:
 
 def cause_of(tx: Transaction, finding: Finding) -> str:
     """The likely cause of a finding that opens no incident, in a sentence; empty: not enough evidence."""
-    if finding.family not in SELDOM_INCIDENTS:
+    if finding.family not in SELDOM_INCIDENTS and not _follows_a_change(tx, finding):
         return ""
     try:
         found = diagnose_finding(tx.training, finding)
@@ -59,6 +60,12 @@ def cause_of(tx: Transaction, finding: Finding) -> str:
         _report_defect(tx, error)
         return ""
     return found.text if found.verdict else ""
+
+
+def _follows_a_change(tx: Transaction, finding: Finding) -> bool:
+    """True where a setting changed that nothing explains: it is named beside what came after it."""
+    changed = unexplained_setting(tx.training)
+    return changed is not None and changed.detector != finding.detector
 
 
 def _report_defect(tx: Transaction, error: Exception) -> None:

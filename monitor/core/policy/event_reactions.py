@@ -78,7 +78,7 @@ def on_examined(tx: Transaction, checkpoint: CheckpointState) -> None:
     reasons = "; ".join(checkpoint.reasons)
     bad = checkpoint.verdict is not Verdict.SOUND
     tx.notify(
-        f"checkpoint of epoch {checkpoint.epoch}: {checkpoint.verdict} ({reasons})",
+        f"{checkpoint.title}: {checkpoint.verdict} ({reasons})",
         Severity.WARNING if bad else Severity.INFO,
     )
     keep(tx)

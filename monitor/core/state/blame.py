@@ -35,6 +35,8 @@ class Blame(msgspec.Struct, frozen=True):
     samples: tuple[str, ...] = ()  # the worst first; samples that are always in the same batches stand together
     share: float = 0.0  # of the bad batches whose samples are known: those with one of these samples
     batches: int = 0  # bad batches whose samples are known; the newest BATCHES_MAX
+    suspect: str = ""  # where nobody is blamed yet: a sample that is in every one of them; empty: there is none
+    by_chance: float = 1.0  # samples that would be in as many of them by chance alone, on average
 
     @property
     def explains(self) -> bool:
@@ -64,7 +66,12 @@ def blamed(training: TrainingState, since: Position | None = None) -> Blame:
             break
         names.extend(worst[: NAMES_MAX - len(names)])
         rest = [bad for bad in rest if worst[0] not in bad.samples]
-    return Blame(tuple(names), (looked_at - len(rest)) / looked_at if looked_at else 0.0, looked_at)
+    if names or not looked_at or not of_all:
+        return Blame(tuple(names), (looked_at - len(rest)) / looked_at if looked_at else 0.0, looked_at)
+    first = next(iter(_most_frequent(rest)), "")
+    everywhere = bool(first) and all(first in bad.samples for bad in rest)
+    by_chance = of_all * _chance(rest, first, of_all, batch_size) if everywhere else 1.0
+    return Blame((), 0.0, looked_at, first if everywhere else "", by_chance)
 
 
 def samples_at(training: TrainingState, at: Position) -> frozenset[str]:

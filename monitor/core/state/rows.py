@@ -66,6 +66,16 @@ class CheckpointState(msgspec.Struct):
     learned: Learned | None = None  # as it was at the save
     manifest: Manifest | None = None
 
+    @property
+    def resumed(self) -> bool:
+        """True: the training did not save it, it was resumed from it."""
+        return self.manifest is not None and self.manifest.resumed
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return f"checkpoint of epoch {self.epoch}{' (resumed from)' if self.resumed else ''}"
+
 
 class Anomaly(msgspec.Struct):
     """Something finite that is out of the usual, from its first batch until it is over."""

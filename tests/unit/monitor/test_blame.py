@@ -106,6 +106,19 @@ def test_bad_batches_before_the_onset_are_left_out() -> None:
     assert blamed(training, Position(1, 6, 0, 1)).share == 1.0
 
 
+def test_a_sample_in_every_bad_batch_is_suspected_before_it_is_proven() -> None:
+    training = DataSet().training()
+    for epoch in (1, 2, 3):
+        found = blamed(training)
+        assert found.suspect == ("7" if epoch == 3 else "")
+        training.nonfinite_log.append((1, bad_batch(epoch, 3, {7, *range(20 * epoch, 20 * epoch + 7)})))
+    found = blamed(training)
+    assert (found.samples, found.suspect) == ((), "7")
+    assert found.by_chance == pytest.approx(160 * (8 / 160) ** 3)
+    training.nonfinite_log.append((1, bad_batch(4, 3, {8, 9})))
+    assert blamed(training).suspect == ""
+
+
 def test_nothing_is_known_of_a_training_without_bad_batches() -> None:
     training = DataSet().training()
     assert blamed(training).samples == ()

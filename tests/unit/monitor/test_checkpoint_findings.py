@@ -34,6 +34,16 @@ def test_a_poisoned_checkpoint_is_a_warning_that_names_it_why_and_what_is_left()
     assert not training.run.training.ledger.incidents
 
 
+def test_a_poisoned_checkpoint_that_the_training_was_resumed_from_is_said_at_the_start_and_training_goes_on() -> None:
+    training, draw = Simulation(start_epoch=4, act=True, detectors=ONLY), random.Random(1)
+    training.checkpoint("a", Verdict.POISONED, epoch=3, resumed=True)
+    calm(training, 100, draw)
+    (finding,) = training.findings("checkpoint_verdict")
+    assert finding.summary.startswith("the checkpoint of epoch 3 (resumed from) is poisoned")
+    assert any("checkpoint of epoch 3 (resumed from): poisoned" in line for line in training.messages)
+    assert not training.orders
+
+
 def test_a_sound_checkpoint_is_no_news() -> None:
     training, _ = calm_training()
     training.checkpoint("a")

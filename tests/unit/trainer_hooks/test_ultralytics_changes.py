@@ -84,6 +84,22 @@ def test_rates_whose_base_in_the_schedule_was_multiplied_are_unexplained_once(dr
     assert told(driven.batch()) == []
 
 
+def test_so_are_those_of_a_warm_up(driven: Driven) -> None:
+    def climb() -> None:
+        for group in driven.optimizer.param_groups:
+            group["lr"] += 0.1 * group["initial_lr"]
+
+    climb()
+    assert told(driven.batch(1, warming=True)) == [("warm-up", "warm-up began")]
+    driven.scheduler.base_lrs = [30 * rate for rate in driven.scheduler.base_lrs]
+    for group in driven.optimizer.param_groups:
+        group["initial_lr"] *= 30
+    climb()
+    assert told(driven.batch(2, warming=True)) == [(f"learning_rate/{name}", "") for name in GROUPS]
+    climb()
+    assert told(driven.batch(3, warming=True)) == []
+
+
 def test_a_rate_that_moves_within_an_epoch_is_unexplained_and_within_the_warm_up_is_not(driven: Driven) -> None:
     for group in driven.optimizer.param_groups:
         group["lr"] *= 1.5
@@ -107,6 +123,13 @@ def test_every_setting_of_the_trainer_is_told_with_the_reason_it_gives(driven: D
     assert told(driven.batch(5)) == [("momentum/weight", "")]
     driven.optimizer.param_groups[0]["weight_decay"] = 0.1
     assert told(driven.batch(6)) == [("weight_decay/weight", "")]
+
+
+def test_a_batch_that_is_halved_before_any_batch_ended_is_told_too() -> None:
+    driven = Driven()
+    driven.watch.begin(driven.trainer)
+    driven.trainer.batch_size, driven.trainer._oom_retries = 8, 1
+    assert told(driven.batch()) == [("batch_size", "out of memory")]
 
 
 def test_closing_mosaic_is_told_with_its_reason(driven: Driven) -> None:

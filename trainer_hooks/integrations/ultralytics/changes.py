@@ -8,6 +8,7 @@ from typing import Any
 from trainer_hooks.parameter_groups import RELATIVE_TOLERANCE, Reading
 from trainer_hooks.recorder.settings import ChangeEvents, SettingChange
 from trainer_hooks.wire.messages import SettingChanged
+from trainer_hooks.wire.words import OUT_OF_MEMORY
 
 _PLAIN = ("warm-up", "batch_size", "accumulate", "epochs", "image_size", "clip_norm", "mosaic")
 
@@ -22,6 +23,10 @@ class TrainerSettingsWatch:
         self._epoch = -1
         self._bases: list[float] = []  # of the schedule, at the last call
         self._events = ChangeEvents()
+
+    def begin(self, trainer: Any) -> None:
+        """Before the first batch: it may already be too large for the memory."""
+        self._plain = tuple(trainer.batch_size if name == "batch_size" else None for name in _PLAIN)
 
     def changes(
         self,
@@ -60,6 +65,8 @@ class TrainerSettingsWatch:
             pairs += self._group_pairs(groups, now, warming=warming)
             if not warming:
                 pairs += self._rate_pairs(groups, now, None if same_epoch else _scheduled(trainer, bases))
+            elif bases and bases != self._bases:  # a warm-up goes to the height of its schedule
+                pairs += self._rate_pairs(groups, now, None)
         reason = "plan" if planned else ""
         changes = (
             SettingChange(name, old, new, reason or _reason(name, warming, trainer))
@@ -119,6 +126,6 @@ def _reason(name: str, warming: bool, trainer: Any) -> str:
     if name == "accumulate" and warming:
         return "warm-up"
     if name in ("batch_size", "accumulate") and int(getattr(trainer, "_oom_retries", 0)) > 0:
-        return "out of memory"
+        return OUT_OF_MEMORY
     timed = getattr(trainer.args, "time", None) is not None
     return "time budget" if name == "epochs" and timed else ""

@@ -78,6 +78,7 @@ class Loop:
     def attach(self, trainer: Any, recover: Callable[[Any, Any, int], bool]) -> None:
         """Come between the trainer and its steps, its batches and its own recovery from NaN."""
         watch_clipping()
+        self._changes.begin(trainer)
         self.recorder.watch_steps(self.before_optimizer, self.after_optimizer)
         for name, ours in zip(
             WRAPPED,

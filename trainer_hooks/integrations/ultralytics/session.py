@@ -53,11 +53,20 @@ class Session:
         plan = self.training.plan
         if plan is None:
             self._bind(trainer)
+            self.fail_open.run("resumed checkpoint", self._offer_resumed, trainer)
             return
         start.check_epoch(plan, trainer)
         start.fail_closed("taking up the training", lambda: self._bind(trainer))
         start.fail_closed("applying the settings", lambda: self.put_in_force(plan, trainer))
         start.fail_closed("seeding the loader", lambda: start.draw_other_batches(plan, trainer))
+
+    def _offer_resumed(self, trainer: Any) -> None:
+        """The file that the training goes on from is examined like one that it saves; nothing waits for that."""
+        source = getattr(trainer.args, "resume", None)
+        if self._rank or int(trainer.start_epoch) <= 0 or not isinstance(source, str | Path):
+            return
+        save = Save(int(trainer.start_epoch), self.training.ordinal, 0, 0, is_best=False, resumed=True)
+        self.probe.checkpoint(Path(source).absolute(), save)
 
     def _bind(self, trainer: Any) -> None:
         self.loop = Loop(

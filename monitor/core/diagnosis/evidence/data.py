@@ -9,9 +9,11 @@ from monitor.core.diagnosis.onset import EXCURSION
 from monitor.core.diagnosis.robust import shift
 from monitor.core.diagnosis.signal_samples import LARGEST_INSTANCES, LOSS, NORM, SHAPES
 from monitor.core.format import batches, name, number
+from monitor.core.state.blame import Blame
 from trainer_hooks.wire.messages import NonfiniteSeen
 
-CHANCE_MAX = 0.01  # that one sample meets that many bad batches by chance
+SELDOM = 0.05  # by chance: below it a sample in every bad batch is suspected
+NAMED = 3  # samples that a sentence names
 MIX_SHIFT, MIX_DELTA = 2.0, 0.6  # spreads, and Cliff's delta: batches of another kind
 MIX_BATCHES = 16
 GONE = 0.2  # of the instances before
@@ -20,15 +22,43 @@ UNREPEATED_MIN = 4
 
 
 def same_sample(case: Case) -> str:
-    """One sample was in every bad batch whose samples are known, and that is no chance."""
-    named = _named(case)
-    if len(named) < 2:
+    """A sample, or some, explain the bad batches, and that is no chance."""
+    found = case.blame
+    return _blamed(case.blame) if found.explains else ""
+
+
+def named_sample(case: Case) -> str:
+    """A sample is in more of the bad batches than chance allows, but not in most of them."""
+    found = case.blame
+    return _blamed(found) if found.samples and not found.explains else ""
+
+
+def suspected_sample(case: Case) -> str:
+    """One is in every bad batch, which chance seldom does, but it is not proven yet."""
+    found = case.blame
+    if not found.suspect or found.by_chance > SELDOM:
         return ""
-    counts = Counter(sample for seen in named for sample in set(seen.samples))
-    sample, times = counts.most_common(1)[0]
-    if times < len(named) or _chance(case, named) > CHANCE_MAX:
-        return ""
-    return f"sample {name(sample)} was in each of the {len(named)} bad batches whose samples are known"
+    return (
+        f"sample {name(found.suspect)} was in each of the {found.batches} bad batches whose samples are known: "
+        f"chance alone puts one there in {100.0 * found.by_chance:.2g} % of such cases"
+    )
+
+
+def which_samples(case: Case) -> str:
+    """The names of the samples that explain the bad batches."""
+    return _names(case.blame) if case.blame.explains else ""
+
+
+def _names(found: Blame) -> str:
+    more = f" and {len(found.samples) - NAMED} more" if len(found.samples) > NAMED else ""
+    return ", ".join(name(sample) for sample in found.samples[:NAMED]) + more
+
+
+def _blamed(found: Blame) -> str:
+    hit = round(found.share * found.batches)
+    where = f"each of the {found.batches}" if hit == found.batches else f"{hit} of the {found.batches}"
+    which = f"one of the samples {_names(found)}" if len(found.samples) > 1 else f"sample {_names(found)}"
+    return f"{which} was in {where} bad batches whose samples are known"
 
 
 def other_samples(case: Case) -> str:
@@ -42,13 +72,6 @@ def other_samples(case: Case) -> str:
 
 def _named(case: Case) -> list[NonfiniteSeen]:
     return [seen for seen in case.seen if seen.samples]
-
-
-def _chance(case: Case, named: list[NonfiniteSeen]) -> float:
-    """The expected number of samples that would be in all of them if batches were drawn at random."""
-    drawn = max(len(seen.samples) for seen in named)
-    an_epoch = max(case.started.batches_per_epoch if case.started else 1, 1)
-    return float(drawn * (1.0 / an_epoch) ** (len(named) - 1))
 
 
 def extreme_shape(case: Case) -> str:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 
 from monitor.core.diagnosis.case import Case
-from monitor.core.diagnosis.position_text import where
-from monitor.core.diagnosis.rates import high_groups, jump, warm_up
+from monitor.core.diagnosis.position_text import before_onset, distance, where
+from monitor.core.diagnosis.rates import high_groups, jump, share_of_warm_up, warm_up
 from monitor.core.diagnosis.signal_samples import NORM
-from monitor.core.format import batches, name, number, times
+from monitor.core.format import name, number, times
 from monitor.core.model import Position
+from monitor.core.state.rate_steps import loosens
 from trainer_hooks.wire.messages import SettingChanged
 
 BY_HAND_BATCHES = 200  # before the onset: what changed
-SOON_BATCHES = 64  # before it: what may have caused it
+SOON_BATCHES = 64  # before it, and in short epochs one epoch: what may have caused it
+SOON_LEAST = 16
 OFTEN = 3  # changes of one setting: a user's own scheduler changes a rate all the time
 TRIFLE = 0.1  # of a number
 BOUNDARIES = ("boundary", "mosaic", "mixup", "copy_paste", "data")
@@ -28,9 +30,9 @@ def rate_jumped(case: Case) -> str:
     found = jump(case)
     if found is None:
         return ""
-    before = batches(case.onset.count - found.batch.counts.batches)
+    before = before_onset(case.onset.count - found.batch.counts.batches, case.an_epoch)
     ratio = times(found.new / found.old)
-    return f"{found.quantity.label} jumped from {number(found.old)} to {number(found.new)} ({ratio}) {before} before it"
+    return f"{found.quantity.label} jumped from {number(found.old)} to {number(found.new)} ({ratio}) {before}"
 
 
 def group_is_high(case: Case) -> str:
@@ -44,8 +46,8 @@ def near_warm_up_end(case: Case) -> str:
     place = warm_up(case)
     if place is not None and place.near_end:
         off = place.done - place.ends
-        side = f"{batches(abs(off))} {'after' if off >= 0 else 'before'}"
-        return f"warm-up ended {'right there' if off == 0 else 'close by'}: the onset is {side} its end"
+        side = f"{share_of_warm_up(abs(off), place.ends)} {'after' if off >= 0 else 'before'}"
+        return f"the onset is {side} the end of warm-up" if off else "warm-up ended in the batch of the onset"
     ended = [c for c in changes_before(case) if c.reason == "warm-up ended"] if place is None else []
     return (
         f"the trainer reported that warm-up ended at batch {ended[-1].batch:,} of epoch {ended[-1].epoch}"
@@ -60,7 +62,8 @@ def far_from_warm_up_end(case: Case) -> str:
     if place is None or place.near_end:
         return ""
     off = place.done - place.ends
-    return f"warm-up {'ended' if off > 0 else 'ends'} {batches(abs(off))} {'before' if off > 0 else 'after'} the onset"
+    share = share_of_warm_up(abs(off), place.ends)
+    return f"warm-up {'ended' if off > 0 else 'ends'} {share} {'before' if off > 0 else 'after'} the onset"
 
 
 def rate_at_its_highest(case: Case) -> str:
@@ -111,8 +114,25 @@ def quiet_before(case: Case) -> str:
 
 def changed_by_hand(case: Case) -> str:
     """A setting changed shortly before, and the trainer gives no reason."""
-    changes = [c for c in changes_before(case, SOON_BATCHES) if _news(case, c) and c.name not in BOUNDARIES]
+    changes = [c for c in changes_before(case, _soon(case)) if _news(case, c) and c.name not in BOUNDARIES]
     return "; ".join(_sentence(c) for c in changes[-3:])
+
+
+def set_loose(case: Case) -> str:
+    """The same, of a change by which a training may come apart, right before: it explains what came, whatever else."""
+    changes = [c for c in changes_before(case, _soon(case)) if _news(case, c) and loosens(c)]
+    return f"right before it {_sentence(changes[-1])}, and nothing explains it" if changes else ""
+
+
+def who_changed(case: Case) -> str:
+    """The last setting that changed unexplained, with its values."""
+    changes = [c for c in changes_before(case, _soon(case)) if _news(case, c) and c.name not in BOUNDARIES]
+    loose = [c for c in changes if loosens(c)]
+    return _sentence((loose or changes)[-1]) if changes else ""
+
+
+def _soon(case: Case) -> int:
+    return min(SOON_BATCHES, max(case.an_epoch, SOON_LEAST)) if case.an_epoch else SOON_BATCHES
 
 
 def _news(case: Case, change: SettingChanged) -> bool:
@@ -131,7 +151,7 @@ def _trifle(old: str, new: str) -> bool:
 
 def rate_changed_by_hand(case: Case) -> str:
     """The same, of a learning rate."""
-    changes = [c for c in changes_before(case, SOON_BATCHES) if _news(case, c) and c.name.startswith(RATE)]
+    changes = [c for c in changes_before(case, _soon(case)) if _news(case, c) and c.name.startswith(RATE)]
     return f"somebody changed the rate: {_sentence(changes[-1])}" if changes else ""
 
 
@@ -139,7 +159,7 @@ def nothing_changed_by_hand(case: Case) -> str:
     """No setting did."""
     if changed_by_hand(case) or restarted_otherwise(case):
         return ""
-    return f"no setting changed unexplained within {SOON_BATCHES} batches before the onset"
+    return f"no setting changed unexplained within {distance(_soon(case), case.an_epoch)} before the onset"
 
 
 def restarted_otherwise(case: Case) -> str:

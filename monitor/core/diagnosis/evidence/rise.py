@@ -146,6 +146,11 @@ def one_component(case: Case) -> str:
     return f"only {', '.join(names)} of the loss was not finite, each time" if names else ""
 
 
+def which_components(case: Case) -> str:
+    """Their names."""
+    return ", ".join(case_components(case)) if len(case.has(Nonfinite.LOSS)) > 1 else ""
+
+
 def all_components(case: Case) -> str:
     """Every component was not finite: what they share is."""
     bad = case.has(Nonfinite.LOSS)

@@ -40,7 +40,9 @@ def test_a_setting_that_changed_is_told_with_its_reason_and_distance() -> None:
     training.setting("mosaic", "on", "off", "mosaic closed")
     training.noisy_batches(20)
     text = storm(training)["setting/mosaic"].text
-    assert text == "Setting mosaic went from on to off, 22 batches before the onset (mosaic closed)."
+    assert (
+        text == "Setting mosaic went from on to off, 2.2 % of an epoch (22 batches) before the onset (mosaic closed)."
+    )
 
 
 def test_versions_and_settings_that_differ_between_two_starts_are_told() -> None:
