@@ -23,6 +23,7 @@ from monitor.core.policy.stack_collection import RANKS_MAX, STOOD_CHARS_MAX, TAK
 from monitor.core.policy.strengthen import RAMP_SHARE_MAX, strengthen
 from monitor.core.policy.transaction import Transaction
 from monitor.core.state.signals import DRIFT_MAX, DRIFT_STEP, RING, Signal, observe
+from monitor.report.what_happened import what_happened
 from tests.bounds.test_core_bounds import driven
 from tests.harness.simulation import noisy
 from tests.harness.trainer import WALL_S, batch, training_started
@@ -94,6 +95,9 @@ def test_findings_of_an_incident_are_kept_up_to_a_limit_the_first(at_once: int) 
     on_findings(tx, found[at_once:])
     [incident] = tx.ledger.incidents
     assert incident.findings == found[:FINDINGS_MAX]
+    assert incident.findings_left_out == 2
+    told = what_happened(driver.state, driver.state.training, incident, WALL_S)
+    assert told[-1] == "- And 2 more findings of other detectors."
 
 
 def test_the_drift_of_a_signal_grows_to_a_limit_and_falls_from_there() -> None:

@@ -11,18 +11,18 @@ import pytest
 
 from monitor.core.state.run import Fleet
 from monitor.daemon.hardware.nvml import EVENTS_MAX, _Events
-from monitor.daemon.hardware.poll import SENTENCES_MAX, Hardware
+from monitor.daemon.hardware.poll import LAST, SENTENCES_MAX, Hardware
 from monitor.daemon.hardware.probe import LINE_BYTES_MAX, GpuProbe, PollIntervals, ProbeFailed
 from monitor.daemon.hardware.reading import Device
 
 
-def test_different_sentences_beyond_the_limit_are_told_to_nobody() -> None:
+def test_of_more_different_sentences_than_the_limit_one_says_that_they_are_not_shown() -> None:
     told: list[str] = []
     hardware = Hardware(Fleet, lambda _run, _severity, text: told.append(text), lambda _: None)
     for number in range(SENTENCES_MAX + 2):
         hardware._notify_once(str(number))
         hardware._notify_once(str(number))
-    assert told == [str(number) for number in range(SENTENCES_MAX)]
+    assert told == [*(str(number) for number in range(SENTENCES_MAX)), LAST]
 
 
 @pytest.mark.parametrize("beyond", [0, 1])

@@ -119,6 +119,7 @@ class Incident(msgspec.Struct):
     timeline: list[IncidentEntry] = []
     closed_s: float | None = None
     outcome: str = ""  # how it ended, in a sentence without a full stop
+    findings_left_out: int = 0  # beyond those that are kept
 
     @property
     def live(self) -> bool:

@@ -32,7 +32,7 @@ from monitor.core.state.rows import CheckpointState
 from trainer_hooks.wire.messages import Order
 from trainer_hooks.wire.words import OrderKind
 
-FINDINGS_MAX = 64  # of one incident; the first of each detector is what counts
+FINDINGS_MAX = 64  # of one incident; the first of each detector is what counts. Those beyond are counted
 INCIDENTS_MAX = 1000  # of one training
 EXAMINING_MAX = 500  # as many as there are checkpoints
 
@@ -47,7 +47,7 @@ def on_findings(tx: Transaction, findings: list[Finding]) -> None:
             _open(tx, findings)
         return
     known = {f.detector for f in incident.findings}
-    incident.findings.extend(f for f in findings if f.detector not in known and len(incident.findings) < FINDINGS_MAX)
+    _add(incident, [f for f in findings if f.detector not in known])
     match incident.state:
         case IncidentState.WATCHING if incident.totals.attempts == 0:
             incident.watch.seen = 0
@@ -59,6 +59,12 @@ def on_findings(tx: Transaction, findings: list[Finding]) -> None:
             decide(tx, incident)
         case IncidentState.OPEN | IncidentState.RELAPSED if not incident.action.waiting_for:
             decide(tx, incident)
+
+
+def _add(incident: Incident, findings: list[Finding]) -> None:
+    room = FINDINGS_MAX - len(incident.findings)
+    incident.findings += findings[:room]
+    incident.findings_left_out += len(findings[room:])
 
 
 def _is_being_stopped(tx: Transaction) -> bool:
@@ -79,9 +85,9 @@ def _open(tx: Transaction, findings: list[Finding]) -> None:
         opened_s=tx.now_s,
         opened_at=first.at,
         onset=onset,
-        findings=findings[:FINDINGS_MAX],
         at_open=facts_at_open(tx.training, onset.count),
     )
+    _add(incident, findings)
     diagnosed(tx, incident)
     enter(tx, incident)
     incident.at_open.options = options_at(tx, incident)
