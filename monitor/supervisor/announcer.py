@@ -112,8 +112,10 @@ class Announcer:
             if isinstance(given, (GenerationStarted, GenerationExited)):
                 self._generation = given
             with self._queue_changes:
-                if self._queue[0] is given:  # else it gave way to a newer one meanwhile
+                if self._queue[0] is given:
                     self._queue.popleft()
+                else:  # it gave way to a newer one meanwhile, and arrived all the same
+                    self._given_up -= 1
 
     def _post(self, given: SupervisorInput) -> None:
         try:
