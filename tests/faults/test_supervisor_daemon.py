@@ -20,7 +20,7 @@ import pytest
 from monitor.client.http import Client, ClientError, run_path
 from monitor.core.model import GenerationExited, GenerationStarted, RunEnded
 from tests.harness.daemon import PlainDaemon
-from tests.harness.supervisor import eventually, folder_of, no_process_left, supervisor
+from tests.harness.supervisor import eventually, folder_of, no_process_left, output_until, supervisor
 from trainer_hooks.wire.runfolder import Generation, GenerationOutcome, RunFolder, RunOutcome, read
 
 WAITS = """
@@ -167,16 +167,18 @@ def monitors_the_run(home: Path) -> bool:
 def test_a_killed_daemon_is_started_again_and_knows_the_run(home: Path) -> None:
     """The real one."""
     process, folder = start(home, daemon_argv=(), port=0)
+    output = output_until(process, "The daemon monitors run r")
     begun(folder)
     first = daemon_pid(home)
+    assert first
     try:
         os.kill(first, signal.SIGKILL)
-        eventually("another daemon", lambda: daemon_pid(home) not in (0, first))
-        eventually("the run in its list", lambda: monitors_the_run(home))  # it may end before the daemon listens
-        output = finish(process, folder)
+        output += output_until(process, "The daemon is back and monitors run r")
+        assert daemon_pid(home) not in (0, first)
+        assert monitors_the_run(home)
+        output += finish(process, folder)
     finally:
         os.kill(daemon_pid(home), signal.SIGTERM)
-    assert "The daemon is back" in output
     assert len(re.findall("monitors run r", output)) == 2
     assert "run finished" in output  # the new daemon's own word
 
