@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,11 +39,13 @@ class Away(Announcer):
 
 
 @pytest.fixture
-def announcer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Away:
+def announcer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Away]:
     monkeypatch.setenv(ENV_HOME, str(tmp_path / "home"))
     made = Away("r", TerminalOutput(tmp_path / "output.log"), port=0, daemon_argv=("false",))
     made.pauses = []
-    return made
+    yield made
+    if made.keeper._process is not None:
+        made.keeper._process.wait()
 
 
 def receipt(number: int) -> ReceiptFound:
