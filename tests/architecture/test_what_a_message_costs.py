@@ -73,7 +73,7 @@ EFFECT = (
         "    id: str\n    run: str\n\n\n",
     ),
     Edit(EFFECTS, "    | KeepState\n)", "    | RingBell\n"),
-    Edit(POLICY, "from monitor.core.policy import texts\n", "from monitor.core.model.effects import RingBell\n"),
+    Edit(POLICY, "from monitor.core.model import (\n", "from monitor.core.model.effects import RingBell\n"),
     Edit(POLICY, "\n\ndef decide(", "    tx.effects.append(RingBell(tx.effect_id(), tx.run.spec.run))\n"),
     Edit(CARRY_OUT, "from monitor.core.model import (\n", "from monitor.core.model.effects import RingBell\n"),
     Edit(
