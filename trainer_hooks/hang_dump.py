@@ -28,7 +28,7 @@ from trainer_hooks.wire.dumps import parse_dump
 from trainer_hooks.wire.runfolder import HANG_DUMP_FILE, HangDumpFile
 
 HEARTBEAT_BYTES = mmap.PAGESIZE  # the heartbeat has the first page; what faulthandler writes comes after it
-WORKERS_MAX = 8  # asked one after the other
+WORKERS_MAX = 8  # asked one after the other; how many more there are is said
 WORKER_S = 0.5
 POLL_S = 0.02
 DUMP_BYTES_MAX = 32 * 1024
@@ -62,7 +62,9 @@ class Heartbeat:
         For a training that stands still because of them: the signal reaches whatever they do.
         """
         workers = [pid for pid in _children() if self._armed(pid)]
-        return [f"worker process {pid}\n{dump}" for pid in workers[:WORKERS_MAX] if (dump := self._dump_of(pid))]
+        asked = [f"worker process {pid}\n{dump}" for pid in workers[:WORKERS_MAX] if (dump := self._dump_of(pid))]
+        more = len(workers) - WORKERS_MAX
+        return [*asked, f"and {more} more worker processes, which were not asked"] if more > 0 else asked
 
     def _armed(self, pid: int) -> bool:
         """False for a child that runs another program, or has closed what it inherited."""

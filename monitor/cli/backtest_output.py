@@ -14,7 +14,7 @@ from monitor.core.model import ActionKind, Severity
 from monitor.recorded.backtest import LEVELS, BacktestTotals, Fired, IncidentDecision, Result, Unread, totals
 from monitor.recorded.backtest.labelled_runs import Label, LabelTotals, Score, labelled, score, wrong
 
-LINES_MAX = 12  # alarms shown of one run; --json has them all
+LINES_MAX = 12  # alarms shown of one run, and decisions; --json has them all
 NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd]")
 FREE = "costs nothing"
 COST: dict[str, str] = {ActionKind.STOP: FREE, ActionKind.ADJUST: FREE}  # what a rollback costs is counted
@@ -49,6 +49,8 @@ class Report:
             return []
         least = Severity(self.fail_on)
         lines = [_fired_line(f).strip() for f in result.fired if LEVELS[f.severity] >= LEVELS[least]]
+        if least is Severity.INFO:
+            lines += _more(result.infos_left_out)
         if self.labels is None:
             return lines
         label = self.labels.get(result.path)
@@ -85,10 +87,14 @@ def result_lines(result: Result, label: str = "") -> list[str]:
     state = plural(len(alarms), "alarm") if alarms else "quiet"
     lines = [f"{result.path}: {state} ({result.kind}, {result.rows} {unit}{restarts}{short}{label})"]
     lines.extend(_fired_line(fired) for fired in alarms[:LINES_MAX])
-    if len(alarms) > LINES_MAX:
-        lines.append(f"  ... and {len(alarms) - LINES_MAX} more")
+    lines.extend(_more(len(alarms) - LINES_MAX))
     lines.extend(_decision_line(decision) for decision in result.decisions[:LINES_MAX])
-    return lines
+    return [*lines, *_more(len(result.decisions) - LINES_MAX, "decisions of the policy")]
+
+
+def _more(left_out: int, of: str = "") -> list[str]:
+    """The line after those that are shown; none where all of them are."""
+    return [f"  ... and {left_out} more {of}".rstrip()] if left_out > 0 else []
 
 
 def _fired_line(fired: Fired) -> str:

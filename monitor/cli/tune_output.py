@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from monitor.core.policy.settings import Policy
 from monitor.recorded.tuning.counts import Aim, Counted
 from monitor.recorded.tuning.picture import text_picture
-from monitor.recorded.tuning.search import Tuned
+from monitor.recorded.tuning.search import PASSES_MAX, Tuned
 from monitor.recorded.tuning.search_space import turned
 
 HEADER = (
@@ -25,6 +25,11 @@ def tuned_lines(tuned: Tuned, aim: Aim) -> list[str]:
         *(
             ["The search ended early: it reached its largest number of policies. Allow more with --points."]
             if tuned.spent
+            else []
+        ),
+        *(
+            [f"The search still found better settings in its last pass, pass {PASSES_MAX}: search again from these."]
+            if tuned.unsettled
             else []
         ),
         "",

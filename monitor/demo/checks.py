@@ -122,7 +122,8 @@ def _undamaged(evidence: Evidence) -> Check:
 
 def _alerted(evidence: Evidence) -> Check:
     holds = set(ALERTS) <= set(evidence.alerts)
-    return Check("the webhook received the alerts", holds, ", ".join(evidence.alerts) or "nothing arrived")
+    refused = f" ({evidence.alerts_refused} refused: too long, or no alerts)" if evidence.alerts_refused else ""
+    return Check("the webhook received the alerts", holds, (", ".join(evidence.alerts) or "nothing arrived") + refused)
 
 
 def _metrics_agree(evidence: Evidence) -> Check:

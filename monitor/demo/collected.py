@@ -69,6 +69,7 @@ class Evidence:
     alerts: tuple[str, ...]
     report_path: Path
     report: str
+    alerts_refused: int = 0  # posts to the webhook that were too long, or no alerts
 
 
 def gather(scene: Scene, exit_code: int, receiver: AlertReceiver) -> Evidence:
@@ -88,6 +89,7 @@ def gather(scene: Scene, exit_code: int, receiver: AlertReceiver) -> Evidence:
         alerts=alerts,
         report_path=report,
         report=report.read_text(encoding="utf-8") if report.exists() else "",
+        alerts_refused=receiver.refused,
     )
 
 

@@ -10,7 +10,7 @@ from types import TracebackType
 import msgspec
 from typing_extensions import Self
 
-BODY_BYTES_MAX = 1 << 20  # an alert is about 1 kB
+BODY_BYTES_MAX = 1 << 20  # an alert is about 1 kB; a longer one is refused and counted, like one that is no alert
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -23,6 +23,7 @@ class AlertReceiver:
     """Answers 204 to every alert that is posted to `url` and remembers what kind it was."""
 
     def __init__(self) -> None:
+        self.refused = 0  # posts that were too long, or no alerts
         self._kinds: list[str] = []
         self._arrived = threading.Condition()
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -39,6 +40,11 @@ class AlertReceiver:
         with self._arrived:
             self._kinds.append(kind)
             self._arrived.notify_all()
+
+    def refuse(self) -> None:
+        """Count a post that was not taken."""
+        with self._arrived:
+            self.refused += 1
 
     def kinds(self, awaited: Collection[str] = (), timeout_s: float = 0.0) -> tuple[str, ...]:
         """What has arrived, in order; waits until every kind of `awaited` is there or the time is up."""
@@ -61,12 +67,20 @@ class AlertReceiver:
 def _handler(receiver: AlertReceiver) -> type[http.server.BaseHTTPRequestHandler]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            try:
-                receiver.take(self.rfile.read(min(int(self.headers.get("Content-Length", 0)), BODY_BYTES_MAX)))
-                self.send_response(http.HTTPStatus.NO_CONTENT)
-            except (msgspec.DecodeError, ValueError):
-                self.send_response(http.HTTPStatus.BAD_REQUEST)
+            self.send_response(self._answer())
             self.end_headers()
+
+        def _answer(self) -> http.HTTPStatus:
+            try:
+                size = int(self.headers.get("Content-Length", 0))
+                if size > BODY_BYTES_MAX:
+                    receiver.refuse()
+                    return http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+                receiver.take(self.rfile.read(max(size, 0)))
+            except (msgspec.DecodeError, ValueError):
+                receiver.refuse()
+                return http.HTTPStatus.BAD_REQUEST
+            return http.HTTPStatus.NO_CONTENT
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
             """Print nothing: the terminal belongs to the training."""

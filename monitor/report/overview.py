@@ -19,7 +19,7 @@ from monitor.report.text import safe, table
 from monitor.report.top_lines import top_lines
 from monitor.report.what_happened import epoch_table
 
-METRICS_MAX = 24
+METRICS_MAX = 24  # in one line, by name
 LEVELS = {Severity.CRITICAL: "critical", Severity.WARNING: "warning", Severity.INFO: "info"}
 
 
@@ -133,7 +133,9 @@ def _budget(run: RunState) -> int:
 
 
 def _metrics(metrics: dict[str, float]) -> str:
-    return ", ".join(f"{safe(name)} {value(number)}" for name, number in sorted(metrics.items())[:METRICS_MAX])
+    shown = [f"{safe(name)} {value(number)}" for name, number in sorted(metrics.items())[:METRICS_MAX]]
+    more = len(metrics) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
 def settings(report_input: ReportInput) -> list[str]:

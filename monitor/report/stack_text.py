@@ -27,7 +27,9 @@ def of_incident(run: RunState, training: TrainingState, incident: Incident, now_
 
 def of_run(report_input: ReportInput) -> list[str]:
     """The last standstills of a run."""
-    return _section(report_input.training.ledger.stacks.taken)
+    stacks = report_input.training.ledger.stacks
+    lines = _section(stacks.taken)
+    return [*lines, "", f"Stacks of before that were not kept: {count(stacks.dropped)}."] if stacks.dropped else lines
 
 
 def _section(taken: list[TakenStacks]) -> list[str]:

@@ -12,7 +12,7 @@ from monitor.report.epoch_rows import clean_row, onset_row, part_means, part_nam
 from monitor.report.text import safe, table
 
 EPOCHS_BEFORE = 3  # shown ahead of the one it began in
-EPOCHS_MAX = 12
+EPOCHS_MAX = 12  # side by side: up to the one it began in, and the latest
 SAME_BATCH = 1  # two maxima this many batches apart are one event: memory is read after the batch that took it
 
 
@@ -33,7 +33,8 @@ def what_happened(run: RunState, training: TrainingState, incident: Incident, no
     )
     lines.append(f"- {_kinds(training)}")
     lines += [f"- {safe(finding.detector)}: {safe(finding.summary)}" for finding in incident.findings]
-    return lines
+    more = incident.findings_left_out
+    return [*lines, f"- And {plural(more, 'more finding')} of other detectors."] if more else lines
 
 
 def _kinds(training: TrainingState) -> str:
@@ -54,7 +55,12 @@ def epochs(run: RunState, training: TrainingState, incident: Incident, now_s: fl
     first = (incident.onset.generation, incident.onset.epoch)
     before = [row for row in training.epochs if (row.generation, row.epoch) < first][-EPOCHS_BEFORE:]
     after = [row for row in training.epochs if (row.generation, row.epoch) >= first]
-    return epoch_table(training, "## Epochs side by side", (before + after)[:EPOCHS_MAX])
+    shown = [*before, *after[:1]]
+    latest = after[1:][len(shown) - EPOCHS_MAX :]
+    left_out = len(after[1:]) - len(latest)
+    lines = epoch_table(training, "## Epochs side by side", [*shown, *latest])
+    between = f"{plural(left_out, 'row')} between them left out; the report of the whole run has more."
+    return [*lines, "", between] if left_out else lines
 
 
 def epoch_table(training: TrainingState, title: str, rows: list[EpochRow]) -> list[str]:

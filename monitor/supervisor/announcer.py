@@ -21,7 +21,7 @@ RETRY_S = 5.0
 RETRY_MAX_S = 60.0  # a daemon that can't stay up must not fill the machine with starts
 HEARTBEAT_S = 2.0
 POST_S = 5.0  # a commit takes 0.05 s; a daemon on a full disk must not hold up the end of the run
-QUEUE_MAX = 200  # inputs kept for a daemon that is away: some fifty generations
+QUEUE_MAX = 200  # inputs kept for a daemon that is away: some fifty generations. The oldest give way, and are counted
 
 
 class Announcer:
@@ -36,7 +36,9 @@ class Announcer:
         self._port = port
         self.keeper = DaemonKeeper(port, daemon_argv)
         self._client = Client(control_socket(), POST_S)
-        self._queue: deque[SupervisorInput] = deque(maxlen=QUEUE_MAX)
+        self._queue: deque[SupervisorInput] = deque()
+        self._queue_changes = threading.Lock()
+        self._given_up = 0  # inputs that no daemon will get
         self._generation: GenerationStarted | GenerationExited | None = None  # the last such input that was taken
         self._known: tuple[int, float] | None = None  # pid and start of the daemon that knows of the run
         self._wake = threading.Event()
@@ -55,7 +57,11 @@ class Announcer:
 
     def send(self, given: SupervisorInput) -> None:
         """Queue it, in order. Returns at once."""
-        self._queue.append(given)
+        with self._queue_changes:
+            self._queue.append(given)
+            if len(self._queue) > QUEUE_MAX:
+                self._queue.popleft()
+                self._given_up += 1
         self._wake.set()
 
     def close(self, timeout_s: float = 5.0) -> bool:
@@ -105,7 +111,11 @@ class Announcer:
             self._post(given)
             if isinstance(given, (GenerationStarted, GenerationExited)):
                 self._generation = given
-            self._queue.popleft()
+            with self._queue_changes:
+                if self._queue[0] is given:
+                    self._queue.popleft()
+                else:  # it gave way to a newer one meanwhile, and arrived all the same
+                    self._given_up -= 1
 
     def _post(self, given: SupervisorInput) -> None:
         try:
@@ -122,6 +132,13 @@ class Announcer:
         self._down = False
         begin = "The daemon is back and monitors" if again else "The daemon monitors"
         self._output.notify(f"{begin} run {self._run}. Metrics: http://127.0.0.1:{health.port}/metrics{other}")
+        if self._given_up:
+            self._output.notify(
+                f"The daemon was away for so long that it does not get the oldest {self._given_up} messages about this "
+                "run. Its generations and exits stand in the run folder.",
+                Severity.WARNING,
+            )
+            self._given_up = 0
 
     def _lost(self, error: Exception) -> None:
         if not self._down and not self._closing.is_set():

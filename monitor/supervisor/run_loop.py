@@ -224,7 +224,7 @@ class Supervisor:
             )
         self._announcer.send(RunEnded(self._spec.run, how, decision.detail))
         delivered = self._announcer.close()
-        self._timeline.close()
-        if not delivered:  # else the daemon's timeline has printed it
+        printed = self._timeline.close()
+        if not (delivered and printed):  # else the daemon's timeline has said it
             self._output.notify(f"Run {self._spec.run}: {how}")
         self._inbox.close()

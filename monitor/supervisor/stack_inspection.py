@@ -29,6 +29,7 @@ HEARTBEAT_S = 0.5  # ten turns of the hook's thread
 DUMP_S = 5.0
 POLL_S = 0.05
 DUMP_BYTES_MAX = 64 * 1024
+LEFT_OUT = "\n  ... {:,} more bytes of the dump were left out\n"
 THREADS_MAX = 12
 TEXT_CHARS_MAX = 2_000  # of one thread: all of them fit into one request to the daemon
 
@@ -55,7 +56,7 @@ def look(folder: RunFolder, generation: int, rank: int, order: str, training: in
     for name, method in (("py-spy", _pyspy), ("faulthandler", _faulthandler)):
         if not found.threads:
             try:
-                found.threads += method(hang_dump)[:THREADS_MAX]
+                found.threads += _first(method(hang_dump))
                 found.methods.append(name)
             except (OSError, _Refused) as error:
                 found.failures.append(f"{name}: {error}")
@@ -66,6 +67,11 @@ def look(folder: RunFolder, generation: int, rank: int, order: str, training: in
     if found.failures:
         found.threads.append("\n  ".join(["methods that could not be used", *found.failures])[:TEXT_CHARS_MAX])
     return StacksSeen(time.time(), order, "", 0.0, ", ".join(found.methods), tuple(found.threads))
+
+
+def _first(threads: list[str]) -> list[str]:
+    more = len(threads) - THREADS_MAX
+    return [*threads[:THREADS_MAX], *([f"and {more} more threads"] if more > 0 else [])]
 
 
 def _check(hang_dump: HangDumpFile) -> None:
@@ -103,7 +109,8 @@ def _pyspy(hang_dump: HangDumpFile) -> list[str]:
 def _innermost_last(lines: list[str]) -> str:
     """In the form of the hook's own stacks: py-spy writes `function (file:line)`, innermost first."""
     frames = [re.sub(r"^\s*(.+) \((.+)\)$", r"  \2 \1", line) for line in lines[1:] if line.strip()]
-    return "\n".join([lines[0], *reversed(frames)])[:TEXT_CHARS_MAX]
+    room = TEXT_CHARS_MAX - len(lines[0][:TEXT_CHARS_MAX]) - 1
+    return f"{lines[0][:TEXT_CHARS_MAX]}\n{chr(10).join(reversed(frames))[-room:] if room > 0 else ''}"
 
 
 def _faulthandler(hang_dump: HangDumpFile) -> list[str]:
@@ -133,7 +140,8 @@ def _written_after(path: Path, size: int) -> str:
         time.sleep(POLL_S)
         now = _read(path)[size:]
         if now and now == seen:
-            return now[:DUMP_BYTES_MAX].decode(errors="replace")
+            left_out = max(len(now) - DUMP_BYTES_MAX, 0)
+            return now[:DUMP_BYTES_MAX].decode(errors="replace") + (LEFT_OUT.format(left_out) if left_out else "")
         seen = now
     raise _Refused(f"it wrote nothing within {DUMP_S:.0f} s")
 

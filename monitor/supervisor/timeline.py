@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from monitor.client.http import Client, ClientError, run_path
 from monitor.core.model.channel import TimelineLine
@@ -14,6 +15,7 @@ ANSWER_S = POLL_S + 5.0
 RETRY_S = 1.0
 LAST_S = 0.5  # for the lines that the end of the run brings
 LAST_POLLS = 20
+LEAVE_S = 0.05  # between two tries to end a long poll: the thread may be about to begin one
 
 
 class Timeline:
@@ -26,37 +28,46 @@ class Timeline:
         self._skip = from_now
         self._after = 0
         self._client = Client(control_socket(), ANSWER_S)
+        self._last_client = Client(control_socket(), ANSWER_S)  # nobody interrupts it
+        self._left_polling = threading.Event()
+        self._printed_all = False
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="timeline", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
-    def close(self, timeout_s: float = 3.0) -> None:
-        """Print what is left, within the time."""
+    def close(self, timeout_s: float = 3.0) -> bool:
+        """Print what is left, within the time. True: every line that the daemon has was printed."""
         self._closing.set()
-        self._client.interrupt()
-        self._thread.join(timeout_s)
+        ends_s = time.monotonic() + timeout_s
+        while not self._left_polling.wait(LEAVE_S) and time.monotonic() < ends_s:
+            self._client.interrupt()
+        self._thread.join(max(ends_s - time.monotonic(), 0.0))
+        return self._printed_all
 
     def _work(self) -> None:
         while not self._closing.is_set():
             try:
-                self._poll(0.0 if self._skip else POLL_S)
+                self._poll(self._client, 0.0 if self._skip else POLL_S)
             except ClientError:  # the announcer reports it, and brings the daemon back
                 self._closing.wait(RETRY_S)
-        self._print_the_rest()
+        self._left_polling.set()
+        self._printed_all = self._print_the_rest()
 
-    def _print_the_rest(self) -> None:
+    def _print_the_rest(self) -> bool:
+        """True: there was nothing more."""
         for _ in range(LAST_POLLS):
             try:
-                if not self._poll(LAST_S):
-                    return
+                if not self._poll(self._last_client, LAST_S):
+                    return True
             except ClientError:  # the daemon is gone: the reports in the run folder hold everything
-                return
+                return False
+        return False
 
-    def _poll(self, wait_s: float) -> int:
+    def _poll(self, client: Client, wait_s: float) -> int:
         """Print the new lines; how many there were. Raises ClientError."""
-        lines = self._client.get(self._path, list[TimelineLine], after=self._after, wait_s=f"{wait_s:g}")
+        lines = client.get(self._path, list[TimelineLine], after=self._after, wait_s=f"{wait_s:g}")
         for line in lines:
             self._after = max(self._after, line.n)
             if not self._skip:

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+WATCHING_ONLY = ROOT / "tests" / "contracts" / "watching_only"
+WATCHING_LINES_MAX = 150
 PACKAGES = ("monitor", "trainer_hooks", "alerts", "tests")
 BLOCK = re.compile(r"```python\n# (?P<path>[\w/]+\.py)(?:, (?P<place>[^\n]+))?\n(?P<code>.*?)```", re.DOTALL)
 
@@ -75,6 +77,8 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(ROOT / "pyproject.toml", root)
     for path, place, code in shown():
         change(root, path, place, code)
+    shutil.copytree(WATCHING_ONLY / "rounds", root / "trainer_hooks" / "integrations" / "rounds")
+    shutil.copy(WATCHING_ONLY / "sample.py", root / "tests" / "contracts" / "samples" / "integration_rounds.py")
     return root
 
 
@@ -122,6 +126,16 @@ def test_a_log_format_is_one_file_and_keeps_the_contract_of_importers(changed: P
 def test_a_notifier_is_one_file_and_keeps_the_contract_of_notifiers(changed: Path) -> None:
     assert files_of("alerts") == {"alerts/notifiers/plain_text.py"}
     assert re.search(r"\b\d\d passed", contract(changed, "test_notifiers", "plain_text"))
+
+
+def test_an_integration_that_only_watches_is_a_small_folder_and_keeps_the_contract_of_integrations(
+    changed: Path,
+) -> None:
+    files = sorted((WATCHING_ONLY / "rounds").glob("*.py"))
+    assert [file.name for file in files] == ["__init__.py", "framework.py", "watcher.py"]
+    assert sum(len(file.read_text().splitlines()) for file in files) <= WATCHING_LINES_MAX
+    pytest.importorskip("torch")
+    assert re.search(r"\b\d passed", contract(changed, "test_integrations", "rounds"))
 
 
 def test_every_file_that_the_table_names_is_there() -> None:

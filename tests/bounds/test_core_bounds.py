@@ -14,6 +14,7 @@ from monitor.core.format import name as foreign_name
 from monitor.core.model import (
     Entry,
     Finding,
+    GenerationExited,
     GpuSeen,
     HardwareSeen,
     Incident,
@@ -27,7 +28,7 @@ from monitor.core.model import (
 from monitor.core.policy.facts_at_open import SAMPLES_MAX
 from monitor.core.policy.incidents import EXAMINING_MAX, INCIDENTS_MAX, examine
 from monitor.core.policy.planning import ONSET_SAMPLES_MAX
-from monitor.core.policy.settings import Policy, Watch
+from monitor.core.policy.settings import DecisionTable, Policy, Watch
 from monitor.core.policy.transaction import NAME_MAX, TIMELINE_MAX, Transaction
 from monitor.core.state.allocator import RETRIES_MAX, Allocator, take_allocator
 from monitor.core.state.epochs import EPOCH_ROWS_MAX
@@ -49,8 +50,8 @@ from monitor.core.state.stats import (
 )
 from tests.harness.trainer import WALL_S, batch, training_started
 from tests.unit.monitor.test_rules_of_acting import Training
-from trainer_hooks.wire.messages import Counts, NonfiniteSeen, OrderApplied, SettingChanged
-from trainer_hooks.wire.runfolder import RunFolder, RunSpec
+from trainer_hooks.wire.messages import Counts, NonfiniteSeen, SettingChanged
+from trainer_hooks.wire.runfolder import Exit, RunFolder, RunSpec
 
 
 def driven(title: str = "") -> RunDriver:
@@ -192,13 +193,14 @@ def test_retries_of_the_allocator_are_remembered_up_to_a_limit() -> None:
 def test_incidents_are_kept_up_to_a_limit_and_no_id_is_given_twice() -> None:
     """An alert with the id of an older one would be taken for a repeat, and told to nobody."""
     training = Training()
-    training.start()
-    training.batches(10)
-    for _ in range(INCIDENTS_MAX + 3):  # each is given up; the training refuses to stop, and the next opens
-        training.batches(1, bad=True, cured=False)
-        pending = training.driver.state.training.ledger.pending
-        assert pending is not None
-        training.send(OrderApplied(WALL_S, pending.order.id, "refused", "not now", 1, 1, {}))
+    for _ in range(INCIDENTS_MAX + 3):  # each is given up; somebody starts the training again, and the next opens
+        training.start()
+        training.batches(8)
+        training.batches(4, bad=True, cured=False)
+        over = Exit(number=training.driver.state.generation, code=1, signal=None, ended_s=WALL_S)
+        training.take(training.driver.feed(GenerationExited("r", over, relaunch=False)))
+        training.driver.start_generation()
+        training.counts = Counts()
     numbers = [incident.number for incident in training.driver.state.training.ledger.incidents]
     assert numbers == list(range(4, INCIDENTS_MAX + 4))
     opened = [alert.id for alert in training.asked(RaiseAlert) if alert.kind == "incident_opened"]  # type: ignore[attr-defined]
@@ -206,7 +208,7 @@ def test_incidents_are_kept_up_to_a_limit_and_no_id_is_given_twice() -> None:
 
 
 def test_samples_of_an_onset_are_kept_up_to_a_limit_and_fewer_go_into_a_plan() -> None:
-    training = Training(Policy(watch=Watch(batches_min=10)))
+    training = Training(Policy(watch=Watch(batches_min=10), table=DecisionTable(adjust_after=3, early_share=0.0)))
     training.start()
     training.batches(60)
     for number in range(61, 64):

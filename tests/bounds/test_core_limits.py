@@ -9,28 +9,34 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from monitor.core.detectors import load_all
+from monitor.core.detectors.overfitting import NEAR, ROWS_MAX, STRIDE
 from monitor.core.detectors.step_time import PERIOD_MAX
 from monitor.core.diagnosis.case import Case
+from monitor.core.diagnosis.cause_table import CauseFamily, Item
 from monitor.core.diagnosis.evidence.data import same_sample
 from monitor.core.diagnosis.evidence.rise import SPIKES_SHARE_MAX, spikes_before
 from monitor.core.diagnosis.rates import NEAR_AFTER_MAX, NEAR_BEFORE_MAX, WarmUp
-from monitor.core.diagnosis.shifts import SHIFTS_MAX
+from monitor.core.diagnosis.shifts import SHIFTS_MAX, _of_generations
 from monitor.core.diagnosis.signal_samples import NORM
-from monitor.core.model import Finding, Position, Severity
+from monitor.core.diagnosis.verdict import CAUSES_MAX, weigh
+from monitor.core.model import EpochStatus, Finding, Position, Severity
 from monitor.core.policy.incidents import FINDINGS_MAX, on_findings
 from monitor.core.policy.settings import Policy, Strengthen
 from monitor.core.policy.stack_collection import RANKS_MAX, STOOD_CHARS_MAX, TAKEN_MAX, stood
 from monitor.core.policy.strengthen import RAMP_SHARE_MAX, strengthen
 from monitor.core.policy.transaction import Transaction
 from monitor.core.state.blame import ALPHA
+from monitor.core.state.rows import EpochRow
 from monitor.core.state.signals import DRIFT_MAX, DRIFT_STEP, RING, Signal, observe
+from monitor.report.what_happened import what_happened
 from tests.bounds.test_core_bounds import driven
-from tests.harness.simulation import noisy
+from tests.harness.simulation import Simulation, calm, noisy
 from tests.harness.trainer import WALL_S, batch, training_started
 from tests.unit.monitor.diagnosis.test_shifts import storm
 from tests.unit.monitor.test_stacks import hung
 from tests.unit.monitor.test_strengthen import TRAINING, USER
-from trainer_hooks.wire.messages import Counts, NonfiniteSeen
+from trainer_hooks.wire.messages import Counts, EpochEnded, NonfiniteSeen
 from trainer_hooks.wire.runfolder import RunFolder
 
 
@@ -95,6 +101,9 @@ def test_findings_of_an_incident_are_kept_up_to_a_limit_the_first(at_once: int) 
     on_findings(tx, found[at_once:])
     [incident] = tx.ledger.incidents
     assert incident.findings == found[:FINDINGS_MAX]
+    assert incident.findings_left_out == 2
+    told = what_happened(driver.state, driver.state.training, incident, WALL_S)
+    assert told[-1] == "- And 2 more findings of other detectors."
 
 
 def test_the_drift_of_a_signal_grows_to_a_limit_and_falls_from_there() -> None:
@@ -137,6 +146,62 @@ def test_the_settings_that_changed_are_told_up_to_a_limit_the_last(settings: int
     assert len(changed) == SHIFTS_MAX
     kept = [f"setting/s{number}" for number in range(settings)][-SHIFTS_MAX:]
     assert told == kept[: len(told)]
+
+
+@pytest.mark.parametrize("settings", [SHIFTS_MAX - 1, SHIFTS_MAX + 4])
+def test_settings_that_differ_from_the_start_before_are_told_up_to_a_limit_in_their_order(settings: int) -> None:
+    names = [f"s{number:02}" for number in range(settings)]
+    training = noisy(4, batches_per_epoch=200, settings=dict.fromkeys(names, "on"))
+    training.noisy_batches(400)
+    training.restart(start_epoch=3, **dict.fromkeys(names, "off"))
+    training.noisy_batches(120)
+    case = Case(training.run.training, "nonfinite", Position(2, 3, 120, 120), 0, ())
+    assert [each.name for each in _of_generations(case)] == [f"setting/{name}" for name in names[:SHIFTS_MAX]]
+    changed = storm(training)
+    assert len(changed) <= SHIFTS_MAX
+    assert sum(name.startswith("setting/") for name in changed) >= SHIFTS_MAX - 4
+
+
+def test_causes_are_kept_up_to_a_limit_the_likeliest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table has fewer families for each kind of trouble than would show it: more are put into it."""
+    families = [
+        CauseFamily(f"f{number}", "a title", frozenset({"nonfinite"}), (Item(float(number), lambda _: "so"),), "a test")
+        for number in range(1, CAUSES_MAX + 3)
+    ]
+    case = Case(driven().state.training, "nonfinite", Position(1, 1, 0, 1), 0, ())
+    for kept in (CAUSES_MAX, CAUSES_MAX + 2):
+        monkeypatch.setitem(weigh.__globals__, "FAMILIES", families[:kept])
+        assert [cause.family for cause in weigh(case)] == [
+            f"f{number}" for number in range(kept, kept - CAUSES_MAX, -1)
+        ]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "best", "found"),
+    [
+        (ROWS_MAX, 1, True),
+        (ROWS_MAX + STRIDE, 1, False),  # it is too far back
+        (ROWS_MAX + STRIDE, 20, True),
+        (ROWS_MAX - 1, 20, True),
+        (ROWS_MAX + STRIDE - 1, 20, False),  # this epoch is not looked at, the next one is
+    ],
+)
+def test_of_a_long_training_the_last_epochs_are_looked_at_and_only_every_tenth(
+    epochs: int, best: int, found: bool
+) -> None:
+    training = Simulation(detectors={"overfitting": load_all()["overfitting"]})
+    calm(training, 1, random.Random(1))
+    training.run.training.epochs[:] = [
+        EpochRow(
+            1, number, 1000, 0.0, status=EpochStatus.ENDED, loss_sum=1.0 if number > epochs - 3 else 2.0, loss_count=1,
+            fitness=0.9 if best <= number < best + NEAR else 0.5,
+        )
+        for number in range(1, epochs + 1)
+    ]  # fmt: skip
+    training.send(EpochEnded(0.0, epochs, 1.0, (), {}, 0.5))
+    assert [each.summary.split(" and ")[0] for each in training.findings("overfitting")] == [
+        f"overfitting: the fitness was best in epoch {best}"
+    ] * found
 
 
 @pytest.mark.parametrize("more", [0, 1])

@@ -1,28 +1,40 @@
-"""The limits of what the daemon takes from the hardware: just at each of them, and one beyond."""
+"""The limits of what the daemon takes from the hardware and answers, and of those who ask it."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import httpx
 import pynvml
 import pytest
 
+from monitor.client import http
 from monitor.core.state.run import Fleet
+from monitor.daemon.api.routes import WAIT_MAX_S, Api, application
 from monitor.daemon.hardware.nvml import EVENTS_MAX, _Events
-from monitor.daemon.hardware.poll import SENTENCES_MAX, Hardware
+from monitor.daemon.hardware.poll import LAST, SENTENCES_MAX, Hardware
 from monitor.daemon.hardware.probe import LINE_BYTES_MAX, GpuProbe, PollIntervals, ProbeFailed
 from monitor.daemon.hardware.reading import Device
+from monitor.demo.receiver import BODY_BYTES_MAX, AlertReceiver
+from monitor.history.recall import FILE_NAME, open_history
+from tests.bounds.test_core_bounds import driven
+from tests.harness.clock import FakeClock
+from tests.harness.daemon import PlainDaemon
+from tests.harness.supervisor import eventually
 
 
-def test_different_sentences_beyond_the_limit_are_told_to_nobody() -> None:
+def test_of_more_different_sentences_than_the_limit_one_says_that_they_are_not_shown() -> None:
     told: list[str] = []
     hardware = Hardware(Fleet, lambda _run, _severity, text: told.append(text), lambda _: None)
     for number in range(SENTENCES_MAX + 2):
         hardware._notify_once(str(number))
         hardware._notify_once(str(number))
-    assert told == [str(number) for number in range(SENTENCES_MAX)]
+    assert told == [*(str(number) for number in range(SENTENCES_MAX)), LAST]
 
 
 @pytest.mark.parametrize("beyond", [0, 1])
@@ -60,3 +72,70 @@ def test_a_storm_of_gpu_events_is_taken_up_to_a_limit_in_one_period(
     monkeypatch.setattr(pynvml, "nvmlEventSetWait", wait)
     assert _Events([None]).wait(1.0) == {0: list(range(EVENTS_MAX))}
     assert len(left) == beyond
+
+
+async def got(app: Any, path: str) -> httpx.Response:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://trainwarden") as client:
+        return await client.get(path)
+
+
+@pytest.mark.parametrize(("asked_s", "waits_s"), [(WAIT_MAX_S - 1, WAIT_MAX_S - 1), (1e9, WAIT_MAX_S)])
+def test_a_long_poll_is_answered_after_a_limited_time_whatever_it_asks_for(
+    tmp_path: Path, asked_s: float, waits_s: float
+) -> None:
+    store, _ = open_history(tmp_path)
+    store.close()
+    clock, waited = FakeClock(), []
+
+    async def wait_for_timeline(seconds: float) -> None:
+        waited.append(seconds)
+        clock.advance(seconds / 2)  # another run's timeline grew
+        if len(waited) > 60:
+            clock.advance(seconds)
+
+    driver = driven()
+    pipeline: Any = SimpleNamespace(core=driver.core, wait_for_timeline=wait_for_timeline)
+    nothing: Any = None
+    api = Api(pipeline, nothing, clock, tmp_path / FILE_NAME, nothing, nothing, nothing)
+    api.ready = True
+    began_s = clock.now_s()
+    answer = asyncio.run(got(application(api.reads()), f"/api/v1/runs/r/timeline?after=0&wait_s={asked_s}"))
+    assert answer.json() == []
+    assert waited[0] == pytest.approx(waits_s)
+    assert clock.now_s() - began_s == pytest.approx(waits_s)
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_an_answer_of_the_daemon_is_read_up_to_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beyond: int
+) -> None:
+    """The real limit is lowered: the same code, without an answer of 64 MiB."""
+    assert http.ANSWER_BYTES_MAX > 10_000_000
+    monkeypatch.setattr(http, "ANSWER_BYTES_MAX", 1000)
+    with PlainDaemon(tmp_path) as daemon:
+        daemon.health = {"text": "x" * (1000 + beyond - len('{"text": ""}'))}
+        client = http.Client(tmp_path / "run" / "api.sock")
+        if beyond:
+            with pytest.raises(http.DeclinedError, match=r"health: the answer is larger than 1000 bytes"):
+                client.text("/api/v1/health")
+        else:
+            assert len(client.text("/api/v1/health")) == 1000
+
+
+def test_a_foreign_answer_is_quoted_up_to_a_limit() -> None:
+    """What listens on the socket may be no daemon of ours."""
+    assert http._sentence("/x", 500, b"y" * http.TEXT_MAX) == f"/x: the daemon answered 500 {'y' * http.TEXT_MAX!r}"
+    assert http._sentence("/x", 500, b"y" * 9999) == f"/x: the daemon answered 500 {'y' * http.TEXT_MAX!r}"
+
+
+def test_an_alert_longer_than_the_demos_receiver_takes_is_refused_and_counted() -> None:
+    most = b'{"type":"a","pad":"' + b"x" * (BODY_BYTES_MAX - 21) + b'"}'
+    assert len(most) == BODY_BYTES_MAX
+    with AlertReceiver() as receiver:
+        assert httpx.post(receiver.url, content=most).status_code == 204
+        with contextlib.suppress(httpx.TransportError):  # it need not read what it refuses
+            assert httpx.post(receiver.url, content=most + b" ").status_code == 413
+        eventually("the count", lambda: receiver.refused == 1)
+        assert httpx.post(receiver.url, content=b"nonsense").status_code == 400
+        assert receiver.refused == 2
+        assert receiver.kinds() == ("a",)

@@ -104,8 +104,10 @@ def test_where_a_hang_is_acted_on_the_stacks_are_taken_before_the_training_is_en
         assert standing.said.index("stands in") < standing.said.index("given up")
         assert STANDS["gil"] in standing.said
         assert standing.process.wait(60) != 0
-        report = (standing.folder.reports / "1.md").read_text()
-        assert "## Where training stood still" in report
+        written = standing.folder.reports / "1.md"
+        title = "## Where training stood still"
+        eventually("the report", lambda: written.exists() and title in written.read_text())
+        report = written.read_text()
         assert "read by faulthandler" in report or "read by py-spy" in report
     finally:
         standing.end()

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ import pytest
 
 from monitor.client.http import Client, ClientError, run_path
 from monitor.core.model import GenerationExited, GenerationStarted, RunEnded
+from monitor.supervisor.terminal import TerminalOutput
+from monitor.supervisor.timeline import POLL_S, Timeline
 from tests.harness.daemon import PlainDaemon
-from tests.harness.supervisor import eventually, folder_of, no_process_left, supervisor
+from tests.harness.supervisor import eventually, folder_of, no_process_left, output_until, supervisor
 from trainer_hooks.wire.runfolder import Generation, GenerationOutcome, RunFolder, RunOutcome, read
 
 WAITS = """
@@ -167,16 +170,18 @@ def monitors_the_run(home: Path) -> bool:
 def test_a_killed_daemon_is_started_again_and_knows_the_run(home: Path) -> None:
     """The real one."""
     process, folder = start(home, daemon_argv=(), port=0)
+    output = output_until(process, "The daemon monitors run r")
     begun(folder)
     first = daemon_pid(home)
+    assert first
     try:
         os.kill(first, signal.SIGKILL)
-        eventually("another daemon", lambda: daemon_pid(home) not in (0, first))
-        eventually("the run in its list", lambda: monitors_the_run(home))  # it may end before the daemon listens
-        output = finish(process, folder)
+        output += output_until(process, "The daemon is back and monitors run r")
+        assert daemon_pid(home) not in (0, first)
+        assert monitors_the_run(home)
+        output += finish(process, folder)
     finally:
         os.kill(daemon_pid(home), signal.SIGTERM)
-    assert "The daemon is back" in output
     assert len(re.findall("monitors run r", output)) == 2
     assert "run finished" in output  # the new daemon's own word
 
@@ -184,3 +189,33 @@ def test_a_killed_daemon_is_started_again_and_knows_the_run(home: Path) -> None:
 def daemon_pid(home: Path) -> int:
     path = home / "run" / "daemon.json"
     return int(json.loads(path.read_text())["pid"]) if path.exists() else 0
+
+
+class Late(Timeline):
+    """Its thread begins a long poll just after the run has ended, as on a slow machine."""
+
+    def _poll(self, client: Client, wait_s: float) -> int:
+        if wait_s == POLL_S:
+            self._closing.wait()
+            time.sleep(0.2)  # what ends long polls comes in this time
+        return super()._poll(client, wait_s)
+
+
+def test_a_long_poll_that_begins_as_the_run_ends_does_not_hold_up_its_last_lines(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAINWARDEN_HOME", str(home))
+    with PlainDaemon(home):
+        timeline = Late("r", TerminalOutput(tmp_path / "output.log"), from_now=True)
+        timeline.start()
+        eventually("the lines of before", lambda: not timeline._skip)
+        assert timeline.close(POLL_S - 5.0)
+
+
+def test_where_the_daemon_is_gone_at_the_end_the_timeline_says_that_it_has_not_printed_all(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAINWARDEN_HOME", str(home))
+    timeline = Timeline("r", TerminalOutput(tmp_path / "output.log"), from_now=False)
+    timeline.start()
+    assert timeline.close(20.0) is False

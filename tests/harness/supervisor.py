@@ -186,6 +186,23 @@ def supervisor(
     )
 
 
+def output_until(process: subprocess.Popen[str], text: str, timeout_s: float = WAIT_S) -> str:
+    """What a supervisor with piped output prints up to `text`, as it comes; `communicate` returns what comes after."""
+    assert process.stdout is not None
+    descriptor, printed = process.stdout.fileno(), b""
+
+    def shown() -> bool:
+        nonlocal printed
+        if select.select([descriptor], [], [], 0)[0]:
+            data = os.read(descriptor, 65536)
+            assert data, f"it ended without saying {text!r}; it printed: {printed.decode(errors='replace')}"
+            printed += data
+        return text.encode() in printed
+
+    eventually(f"{text!r} in the output", shown, timeout_s)
+    return printed.decode(errors="replace")
+
+
 def folder_of(home: Path, run: str) -> RunFolder:
     return RunFolder(home / "runs" / run)
 

@@ -115,7 +115,7 @@ def _of(source: Source, node: ast.AST) -> Iterator[Change]:
         case ast.Constant(value=int() | float() as value):
             for other in (value + 1, value - 1):
                 yield source.change(*source.span(node), repr(other))
-        case ast.Return(value=ast.expr()):
+        case ast.Return(value=ast.expr() as value) if getattr(value, "value", "") is not None:  # else it is no change
             yield source.change(*source.span(node), "return None")
         case ast.Expr(value=ast.Constant()):
             return

@@ -31,9 +31,9 @@ class Named:
 NAMED = (
     Named(
         "the cool-down is ignored",
-        "monitor/core/policy/choose.py",
-        "return leader.counts.batches - last.count < cool_down_batches",
-        "return False",
+        "monitor/core/policy/go_back.py",
+        "if leader.counts.batches - last.count >= pause:",
+        "if True:",
         (f"{UNIT}test_rules_of_acting.py",),
     ),
     Named(

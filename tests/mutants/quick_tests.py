@@ -5,10 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 ROOMS = {  # by the beginning of a file's path: folders and files of quick tests
-    "monitor/vault/": ("tests/bounds/test_vault_bounds.py", "tests/unit/monitor/vault"),
-    "monitor/core/diagnosis/": ("tests/unit/monitor/diagnosis",),
-    "monitor/core/detectors/": ("tests/unit/monitor",),
-    "monitor/core/": ("tests/unit/monitor", "tests/properties", "tests/bounds/test_core_bounds.py"),
+    "monitor/vault/": (
+        "tests/bounds/test_vault_bounds.py",
+        "tests/bounds/test_vault_limits.py",
+        "tests/unit/monitor/vault",
+    ),
+    "monitor/core/diagnosis/": ("tests/unit/monitor/diagnosis", "tests/bounds/test_core_limits.py"),
+    "monitor/core/detectors/": ("tests/unit/monitor", "tests/bounds/test_core_limits.py"),
+    "monitor/core/": (
+        "tests/unit/monitor",
+        "tests/properties",
+        "tests/bounds/test_core_bounds.py",
+        "tests/bounds/test_core_limits.py",
+    ),
 }
 ALWAYS = (  # of monitor/core
     "tests/unit/monitor/test_rules_of_acting.py",

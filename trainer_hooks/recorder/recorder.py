@@ -31,7 +31,7 @@ from trainer_hooks.tensors import NO_MEMORY, DelayedRead, is_away, memory, read
 from trainer_hooks.updates import UpdateSampler
 from trainer_hooks.wire.messages import BatchEnded, Counts, NonfiniteSeen, PhaseChanged, TrainingEnded
 
-DELAYED_MAX = 64  # batches whose scalars may be on their way at once; beyond it the oldest goes unrecorded
+DELAYED_MAX = 64  # batches whose scalars may be on their way at once; beyond it the oldest is counted as dropped
 EVIDENCE_MAX = 256  # NonfiniteSeen events of one training in a generation; after that they are only counted
 
 
@@ -78,6 +78,7 @@ class Recorder:
         self._reads_at_once = waits or not self._on_cuda
         self._evidence = evidence
         self._delayed: deque[tuple[PendingBatch, list[Number], DelayedRead]] = deque(maxlen=DELAYED_MAX)
+        self._overtaken = 0  # batches that went unrecorded: DELAYED_MAX newer ones came before their scalars did
         self._hooks: list[Removable] = []
 
     # --- at an optimizer step ----------------------------------------------------------------------------------------
@@ -132,6 +133,7 @@ class Recorder:
         if not away:
             return self._finish(pending, read(pending.scalars))
         near: list[Number] = [each if is_away(each) else read([each])[0] for each in pending.scalars]
+        self._overtaken += len(self._delayed) == DELAYED_MAX
         self._delayed.append((pending, near, DelayedRead(away)))
         self.read_delayed()
         return None
@@ -157,7 +159,7 @@ class Recorder:
 
     def _record_of(self, pending: PendingBatch, assessed: BatchAssessment, totals: Totals) -> BatchEnded:
         """On the sender's thread: what the probe has lost by then belongs to the record as well."""
-        counts = Counts(*totals, self.probe.hook_errors, self.probe.dropped)
+        counts = Counts(*totals, self.probe.hook_errors, self.probe.dropped + self._overtaken)
         return batch_ended(pending, assessed, counts)
 
     def send_evidence(self, evidence: NonfiniteSeen) -> None:

@@ -35,7 +35,7 @@ from monitor.core.state.rows import CheckpointState
 from trainer_hooks.wire.messages import Order
 from trainer_hooks.wire.words import OrderKind
 
-FINDINGS_MAX = 64  # of one incident; the first of each detector is what counts
+FINDINGS_MAX = 64  # of one incident; the first of each detector is what counts. Those beyond are counted
 INCIDENTS_MAX = 1000  # of one training
 EXAMINING_MAX = 500  # as many as there are checkpoints
 LOOK_BATCHES = 8  # a decision to wait is looked at again this often, and at each bad batch
@@ -76,7 +76,10 @@ def _only_waits(incident: Incident) -> bool:
 
 def _add(incident: Incident, findings: list[Finding]) -> None:
     known = {f.detector for f in incident.findings}
-    incident.findings.extend(f for f in findings if f.detector not in known and len(incident.findings) < FINDINGS_MAX)
+    new = [f for f in findings if f.detector not in known]
+    room = FINDINGS_MAX - len(incident.findings)
+    incident.findings += new[:room]
+    incident.findings_left_out += len(new[room:])
 
 
 def _is_over(tx: Transaction) -> bool:
@@ -99,9 +102,9 @@ def _open(tx: Transaction, findings: list[Finding]) -> None:
         opened_s=tx.now_s,
         opened_at=first.at,
         onset=onset,
-        findings=findings[:FINDINGS_MAX],
         at_open=facts_at_open(tx.training, onset.count),
     )
+    _add(incident, findings)
     date_back(tx, incident)
     diagnosed(tx, incident)
     enter(tx, incident)

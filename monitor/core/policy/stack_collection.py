@@ -12,6 +12,7 @@ import sys
 
 import msgspec
 
+from monitor.core.format import plural
 from monitor.core.model import (
     AlertKind,
     Family,
@@ -30,7 +31,7 @@ from trainer_hooks.wire.messages import StacksSeen
 from trainer_hooks.wire.words import OrderKind
 
 STREAKS_MAX = 10  # of a run: more of them would say nothing new
-RANKS_MAX = 64  # asked in one streak; collectives make the others wait in the same place
+RANKS_MAX = 64  # asked in one streak, and the rest is counted; collectives make the others wait in the same place
 AGAIN_S = 1.0
 LOOK_S = 5.0  # a hook answers within 50 ms, on a machine under load within a second
 WAIT_S = 25.0  # for a look from outside: py-spy has 10 s, and each part after it some seconds
@@ -64,9 +65,10 @@ def _ask(tx: Transaction, finding: Finding) -> None:
     if stacks.spent >= STREAKS_MAX:
         return
     stacks.spent += 1
-    ranks = sorted(tx.training.ranks)[:RANKS_MAX]
-    orders = {rank: order_for(tx, OrderKind.STACKS, finding.summary, rank) for rank in ranks}
-    stacks.streak = Standstill(tx.training.generation, count, tx.now_s, orders, tx.now_s)
+    ranks = sorted(tx.training.ranks)
+    unasked = len(ranks[RANKS_MAX:])
+    orders = {rank: order_for(tx, OrderKind.STACKS, finding.summary, rank) for rank in ranks[:RANKS_MAX]}
+    stacks.streak = Standstill(tx.training.generation, count, tx.now_s, orders, tx.now_s, unasked=unasked)
     tx.effects.extend(SendOrder(order.id, order) for order in orders.values())
 
 
@@ -110,6 +112,7 @@ def on_stacks(tx: Transaction, rank: int, seen: StacksSeen) -> None:
     at = tx.training.position
     where = f"epoch {at.epoch}, batch {at.batch}" if at else "before the first batch"
     tx.ledger.stacks.taken.append(TakenStacks(tx.now_s, tx.training.generation, rank, streak.count, where, _kept(seen)))
+    tx.ledger.stacks.dropped += len(tx.ledger.stacks.taken[:-TAKEN_MAX])
     del tx.ledger.stacks.taken[:-TAKEN_MAX]
     if not streak.waiting:
         _report(tx, streak)
@@ -136,6 +139,7 @@ def _report(tx: Transaction, streak: Standstill) -> None:
     streak.reported = True
     taken = [t for t in tx.ledger.stacks.taken if (t.generation, t.count) == (streak.generation, streak.count)]
     text = _places(taken) or texts.NO_STACKS
+    text += f"; not asked: {plural(streak.unasked, 'more rank')}" if streak.unasked else ""
     of_it = incident if incident is not None and incident.family == Family.HANG else None
     if of_it is not None:
         tx.record(of_it, text, Severity.WARNING)

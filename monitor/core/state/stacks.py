@@ -17,6 +17,7 @@ class Standstill(msgspec.Struct):
     sent_s: float = 0.0  # when the unanswered ones were last sent
     looked: bool = False  # the supervisor was asked for the stacks of those that don't answer
     reported: bool = False
+    unasked: int = 0  # ranks beyond those that are asked
 
 
 class TakenStacks(msgspec.Struct):
@@ -36,3 +37,4 @@ class Stacks(msgspec.Struct):
     streak: Standstill | None = None  # the last one
     spent: int = 0  # standstills whose stacks were asked for
     taken: list[TakenStacks] = []  # bounded, oldest first
+    dropped: int = 0  # older ones, which gave way

@@ -22,6 +22,7 @@ from monitor.daemon.hardware.probe import GpuProbe, PollIntervals, ProbeFailed
 from monitor.daemon.hardware.reading import Device, RunHardware
 
 SENTENCES_MAX = 64  # different sentences in a daemon's life: what repeats every 5 s must not fill timeline and log
+LAST = "there are more such messages; none of them is shown until the daemon is started again"
 NO_GPU = ("cpu", "mps", "xpu", "xla", "hpu", "npu", "meta")  # devices of torch that NVML knows nothing of
 
 Asked = TypeVar("Asked")
@@ -140,7 +141,9 @@ class Hardware:
         return RunHardware(memory, self._gpus.of(known.visible) if known else (), self._up)
 
     def _notify_once(self, text: str) -> None:
-        if text not in self._notified and len(self._notified) < SENTENCES_MAX:
+        if text not in self._notified and len(self._notified) >= SENTENCES_MAX:
+            text = LAST
+        if text not in self._notified:
             log.warning("%s", text)
             self._notified.add(text)
             self._notify("", Severity.WARNING, text)

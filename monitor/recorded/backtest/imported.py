@@ -66,7 +66,8 @@ def _steps(run: ImportedRun, policy: Policy, answers: dict[str, Input]) -> Itera
 def _checkpoint_epochs(rows: list[Row]) -> frozenset[tuple[int, int]]:
     """Evenly spread epochs at whose end a checkpoint is supposed."""
     ends = [(row.generation, row.epoch) for row in rows if row.epoch_ends]
-    return frozenset(ends[:: max(len(ends) // CHECKPOINTS_MAX, 1)])
+    kept = min(len(ends), CHECKPOINTS_MAX)
+    return frozenset(ends[number * len(ends) // kept] for number in range(kept))
 
 
 def supposed(run: str, row: Row, digest: str, count: int, *, sound: bool) -> CheckpointExamined:

@@ -21,7 +21,7 @@ from monitor.recorded.importers.imported_run import Row
 from trainer_hooks.wire.messages import BatchEnded, Event
 
 Sent = BatchEnded | Event
-FIRED_MAX = 200  # kept of one run; the counts hold the rest
+INFOS_MAX = 200  # kept of one run, the first; the rest is counted. Every alarm is kept: one a streak, fewer than rows
 
 
 class NewGeneration(NamedTuple):
@@ -123,6 +123,7 @@ class _Replay:
         state, rows = self.state, self.rows
         fired = [*self.fired, *(_of_the_log(row, at) for row in rows if row.events for at in range(len(row.events)))]
         fired.sort(key=lambda f: (f.row, -LEVELS[f.severity], f.source))
+        left_out = {id(f) for f in [f for f in fired if f.severity is Severity.INFO][INFOS_MAX:]}
         return Result(
             path=self.source.path,
             kind=self.source.kind,
@@ -130,10 +131,11 @@ class _Replay:
             rows=len(rows),
             generations=rows[-1].generation if rows else 0,
             nonfinite_rows=sum(bool(row.nonfinite) and not row.overflow for row in rows),
-            fired=fired[:FIRED_MAX],
+            fired=[f for f in fired if id(f) not in left_out],
             decisions=[self._decision(*chosen) for chosen in self.chosen],
             truncated=self.source.truncated,
             defects=state.ledger.defects + len(state.switched_off) if state else 0,
+            infos_left_out=len(left_out),
         )
 
     def _fired(self, finding: Finding) -> Fired:

@@ -45,10 +45,11 @@ class Result(msgspec.Struct, frozen=True):
     rows: int
     generations: int
     nonfinite_rows: int
-    fired: list[Fired]
+    fired: list[Fired]  # every alarm, and of the infos the first
     decisions: list[IncidentDecision]
     truncated: str
     defects: int = 0  # inputs that raised in the core, and detectors that were switched off: our own faults
+    infos_left_out: int = 0  # infos that fired and are not in `fired`
 
     @property
     def worst(self) -> Severity | None:

@@ -45,6 +45,7 @@ class Tuned(msgspec.Struct, frozen=True):
     groups: int
     seed: int
     spent: bool  # True: the search ended because it may try no more points
+    unsettled: bool = False  # True: it still got better in the last of its passes
 
 
 class Evaluator:
@@ -54,6 +55,7 @@ class Evaluator:
         self._evaluate, self._points_max = evaluate, points_max
         self.known: dict[Point, Mapping[str, RunAlarms]] = {}
         self.spent = False
+        self.unsettled = False
 
     def seen(self, point: Point) -> Mapping[str, RunAlarms] | None:
         """What every run came to at the point; None: it may not be tried any more."""
@@ -108,6 +110,7 @@ def tune(
         groups=len({label.group or run for run, label in labels.items()}),
         seed=seed,
         spent=evaluator.spent,
+        unsettled=evaluator.unsettled,
     )
 
 
@@ -135,6 +138,8 @@ def _climb(
                     best = point
         if best == before:
             break
+    else:
+        evaluator.unsettled = True
     return list(visited)
 
 

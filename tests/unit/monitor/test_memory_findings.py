@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 import random
 
+import pytest
+
 from monitor.core.detectors.memory_leak import MemoryLeakConfig
-from monitor.core.model import GpuSeen, Severity
+from monitor.core.diagnosis.evidence.memory import rise_text
+from monitor.core.model import GpuSeen, Position, Severity
 from monitor.core.policy.settings import Detectors, Policy
+from monitor.core.state.allocator import GAP_READINGS, GAP_STRIDE, Allocator, take_allocator
+from monitor.core.state.trace import MemoryRise, Shape
 from tests.harness.simulation import Simulation, calm
-from trainer_hooks.wire.messages import EpochEnded
+from trainer_hooks.wire.messages import BatchEnded, Counts, EpochEnded
 
 GIB = 1 << 30
 
@@ -101,3 +106,31 @@ def test_retries_of_the_allocator_are_a_warning_and_one_for_the_longest_batch_is
         calm(training, 100, draw, reserved=4 * GIB, alloc_retries=retries)
     assert training.found == {"alloc_retries/warning": 1}
     assert training.findings("alloc_retries")[0].since.count == 3001
+
+
+def test_a_rise_of_memory_is_told_in_mebibytes() -> None:
+    at = Position(1, 4, 31, 100)
+    rise = MemoryRise(at, "train", 4096 * 1024 * 1024, 4608 * 1024 * 1024, None, None, None, Shape(), Shape())
+    assert rise_text(rise).startswith("reserved memory went from 4,096 to 4,608 MiB at ")
+
+
+def test_the_gap_of_an_allocator_is_the_mean_of_its_first_readings_and_then_follows_slowly() -> None:
+    allocator, shares = Allocator(), [0.4, 0.8, 0.6]
+    for number in range(len(shares) * GAP_STRIDE):
+        share = shares[number // GAP_STRIDE]
+        take_allocator(allocator, _reserving(number + 1, 1000.0, share))
+    assert allocator.gap == pytest.approx(sum(shares) / len(shares), abs=1e-3)
+    for number in range(100 * GAP_STRIDE):
+        take_allocator(allocator, _reserving(number + 100, 1000.0, 0.5))
+    before = allocator.gap
+    for number in range(GAP_STRIDE):
+        take_allocator(allocator, _reserving(number + 9999, 1000.0, 0.9))
+    assert allocator.gap - before == pytest.approx(0.4 / GAP_READINGS, abs=1e-3)
+
+
+def _reserving(count: int, peak: float, gap: float) -> BatchEnded:
+    """A batch whose allocator holds back that share of what it reserves."""
+    reserved = round(peak / (1.0 - gap))
+    return BatchEnded(
+        0.0, 0.0, 1, count, 9999, Counts(batches=count), memory_reserved=reserved, memory_peak=round(peak)
+    )

@@ -138,6 +138,7 @@ def test_no_second_action_is_taken_before_the_first_had_its_chance() -> None:
     acted_at = training.counts.batches
     while training.counts.batches < acted_at + COOL_DOWN - 1:
         training.batches(1, bad=True)
+        assert training.driver.state.training.ledger.incidents[-1].state is not IncidentState.GIVEN_UP, "it waits"
     assert len(training.asked(WritePlan)) == 1
     training.batches(2, bad=True)
     assert training.driver.state.training.ledger.incidents[-1].state is IncidentState.GIVEN_UP, "it never ends"

@@ -7,8 +7,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from monitor.core.model import ActionKind, Cause, CureWatch, Diagnosis, IncidentAction, IncidentState, IncidentTotals
-from monitor.core.state.run import RunState
+from monitor.core.model import (
+    ActionKind,
+    Cause,
+    CureWatch,
+    Diagnosis,
+    IncidentAction,
+    IncidentState,
+    IncidentTotals,
+    Severity,
+)
+from monitor.core.state.run import RunState, Streak
 from monitor.core.summary import LABELS, Summary, shown_incident, summary_of
 from monitor.daemon.api.snapshots import detail_of
 from monitor.report import render
@@ -154,3 +163,20 @@ def test_report_status_and_alert_begin_with_the_same_lines() -> None:
         for line in summary_of(simulation.run, simulation.run.training, incident, closed.at_s).lines()
         if line not in closed.text
     ] == []
+
+
+def test_other_findings_that_continue_are_named_and_those_of_the_incident_itself_are_not() -> None:
+    """With an incident and without one."""
+    run, incident = night()
+    training = run.training
+    [own, *_] = incident.findings
+    other = msgspec.structs.replace(own, detector="loss_spike", family="loss", severity=Severity.WARNING)
+    training.findings = [own, other]
+    training.streaks = {
+        f"{f.detector}/{f.rank}": Streak(f.at.generation, f.at.count, f.at.count, f.severity) for f in (own, other)
+    }
+    training.ranks[0].counts = msgspec.structs.replace(training.ranks[0].counts, batches=own.at.count)
+    named = summary_of(run, training, incident, NOW_S).now
+    assert "Other findings now: loss_spike (warning)." in named
+    alone = summary_of(run, training, None, NOW_S).now
+    assert f"Other findings now: {own.detector} (critical), loss_spike (warning)." in alone

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from monitor.core.model import Position
 from monitor.core.state.trace import (
@@ -11,6 +12,7 @@ from monitor.core.state.trace import (
     FAR_STRIDE,
     HELD_BATCHES,
     RISES,
+    STREAK_GAP_BATCHES,
     TRACED_RANKS,
     Shape,
     Trace,
@@ -96,3 +98,13 @@ def test_only_the_first_ranks_are_traced_and_a_new_generation_begins_an_empty_on
     assert [len(r.trace.recent) for r in training.run.training.ranks.values()] == [1] * TRACED_RANKS + [0]
     training.restart()
     assert training.run.training.ranks[0].trace == Trace()
+
+
+@pytest.mark.parametrize(("gap", "of_one_streak"), [(STREAK_GAP_BATCHES, True), (STREAK_GAP_BATCHES + 1, False)])
+def test_bad_batches_that_are_far_apart_are_streaks_of_their_own(gap: int, of_one_streak: bool) -> None:
+    assert STREAK_GAP_BATCHES == 1000, "a rate is found up to a thousand batches after its onset"
+    trace = Trace()
+    for count in range(1, 12 + gap):
+        take(trace, count, bad=count in (10, 10 + gap))
+    assert [batch.counts.batches for batch in trace.bad] == ([10, 10 + gap] if of_one_streak else [10 + gap])
+    assert trace.held[-1].counts.batches == (9 if of_one_streak else 9 + gap)

@@ -24,6 +24,8 @@ class Box:
         self.seen = count
         if not self.open and count >= self.size:
             return True
+        if count < 0:
+            return None
         return count in (1, 2) or "ü" == str(count)
 '''
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from monitor.core.diagnosis.robust import SHARP
 from monitor.core.model import Shift
 from tests.harness.noise import FORWARD, HEALTHY
 from tests.harness.simulation import Simulation, noisy
@@ -39,10 +40,10 @@ def test_a_setting_that_changed_is_told_with_its_reason_and_distance() -> None:
     training.noisy_batches(300)
     training.setting("mosaic", "on", "off", "mosaic closed")
     training.noisy_batches(20)
-    text = storm(training)["setting/mosaic"].text
-    assert (
-        text == "Setting mosaic went from on to off, 2.2 % of an epoch (22 batches) before the onset (mosaic closed)."
-    )
+    shift = storm(training)["setting/mosaic"]
+    assert shift.effect == SHARP / 2, "what has a reason is less of a news than what has none"
+    expected = "Setting mosaic went from on to off, 2.2 % of an epoch (22 batches) before the onset (mosaic closed)."
+    assert shift.text == expected
 
 
 def test_versions_and_settings_that_differ_between_two_starts_are_told() -> None:

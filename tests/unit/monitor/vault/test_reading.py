@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from monitor.core.model import Verdict
 from monitor.vault.contents import Contents, read_contents
 from monitor.vault.inert import UnreadableError
 from monitor.vault.problems import judge
 from monitor.vault.tensors import Tensor
-from monitor.vault.verify import examine
+from monitor.vault.verify import examine, run_child
 from tests.unit.monitor.vault.conftest import sha256
 from tests.unit.monitor.vault.crafted import archive, safetensors
 
@@ -169,3 +170,9 @@ def test_safetensors_without_a_digest_say_that_nothing_vouches_for_their_bytes(t
     path.write_bytes(safetensors({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, bytes(4)))
     assert "no checksum" in examine(path, None).reasons[0]
     assert examine(path, sha256(path)).reasons == ()
+
+
+def test_an_examination_that_cannot_be_started_leaves_the_file_unverified_and_says_why(tmp_path: Path) -> None:
+    found = run_child([str(tmp_path / "no-such-program")], 5.0)
+    assert found.verdict is Verdict.UNVERIFIED
+    assert found.reasons == ("the examination could not be started: No such file or directory",)
