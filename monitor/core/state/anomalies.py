@@ -69,7 +69,10 @@ def note(training: TrainingState, finding: Finding) -> None:
             known.last = finding.at
             return
     since = finding.since
-    if finding.family == Family.LOSS and rank and (rose := off_since(rank.learned)) is not None:
+    rose = off_since(rank.learned) if rank is not None and finding.family == Family.LOSS else None
+    if finding.family == Family.LOSS and rose is None and _well_before(since, finding.at):
+        return  # a slow rise, and the loss is no higher than in many healthy trainings: from scratch, after a restart
+    if rose is not None:
         since = max(since, rose, key=_order)  # a detector dates a slow rise to its lowest mean, long before it
         stood = [each.since for each in training.anomalies.standing if each.family == Family.LOSS]
         since = next((each for each in stood if not _well_before(since, each)), since)

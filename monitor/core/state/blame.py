@@ -22,7 +22,7 @@ ALPHA = 0.01  # chance of a wrong name in the whole life of a training
 EXPLAINS = 0.7  # share of the bad batches: below it the sample is only named
 BATCHES_MAX = 64  # the newest bad batches that are looked at: older ones add nothing, and the sums cost their square
 NAMES_MAX = 16
-MIXED_BATCHES = 8  # Ultralytics draws the partners of a mosaic from the images of its last eight batches
+MIXED_BATCHES = 8  # the partners of a mix are drawn from the images of so few batches: each comes again soon
 MIXED_IMAGES = 4.0  # images in one of a mosaic
 LOSS = int(Nonfinite.LOSS)
 

@@ -67,7 +67,9 @@ class LossBlocks(msgspec.Struct, omit_defaults=True):
     began: Position | None = None  # the first batch of the block that is not full yet
     size: int = 0  # losses in it
     blocks: list[LossBlock] = []
-    best: float | None = None  # the lowest median since the last boundary; None: no block is full yet
+    best: float | None = None  # the lowest median since the loss has had a level; None: it has none yet
+    peak: float | None = None  # until then: the highest median so far
+    since_peak: int = 0  # blocks that came no higher
 
 
 class RateStep(msgspec.Struct):

@@ -18,6 +18,7 @@ NEWEST = 8  # losses whose median is the present level: one spike in them says n
 OFF_RATIO = 1.5  # times the level: below it a loss is at its level, whatever its noise
 OFF_SPREADS = 3.0  # of the loss: a noisy one must be as far away
 BEGAN = 1.0 / 3.0  # of that distance: where a block lies so high, the rise had begun
+FLAT_BLOCKS = 4  # no higher than the highest before: a loss that does not fall has its level
 
 
 def take_loss(blocks: LossBlocks, loss: Signal, at: Position) -> None:
@@ -34,13 +35,26 @@ def take_loss(blocks: LossBlocks, loss: Signal, at: Position) -> None:
         began = blocks.began
         blocks.blocks.append(LossBlock(began.generation, began.epoch, began.batch, began.count, median))
         del blocks.blocks[:-BLOCKS_MAX]
-        blocks.best = median if blocks.best is None else min(blocks.best, median)
         blocks.began, blocks.size = None, 0
+        if blocks.best is None:
+            _find_level(blocks, median, BEGAN * margin(loss))
+        else:
+            blocks.best = min(blocks.best, median)
+
+
+def _find_level(blocks: LossBlocks, median: float, step: float) -> None:
+    """Many healthy losses rise at first, from scratch or after a restart: the level is where they fall or stay."""
+    peak = median if blocks.peak is None else blocks.peak
+    blocks.since_peak = 0 if median > peak + step or blocks.peak is None else blocks.since_peak + 1
+    blocks.peak = max(peak, median)
+    if median < blocks.peak - step or blocks.since_peak >= FLAT_BLOCKS:
+        blocks.best = median
 
 
 def begin_anew(blocks: LossBlocks) -> None:
     """Losses before do not compare with those that come."""
     blocks.began, blocks.size, blocks.blocks, blocks.best = None, 0, [], None
+    blocks.peak, blocks.since_peak = None, 0
 
 
 def margin(loss: Signal) -> float:

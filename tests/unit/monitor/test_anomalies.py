@@ -151,6 +151,20 @@ def test_a_slow_divergence_is_dated_back_to_where_it_left_the_best_level() -> No
     assert not at_level(training.state)
 
 
+def test_a_loss_that_rises_at_first_and_falls_later_is_at_its_level() -> None:
+    """As of a detector that is trained from scratch: three times as high after two epochs, and higher at its end."""
+    training = Rated(batches_per_epoch=20)
+    for batches, growth in ((40, 1.0), (60, 1.02), (300, 0.998), (300, 0.9995)):
+        for _ in range(batches):
+            training.batches(1, growth=growth)
+            assert at_level(training.state)
+    assert training.level > 1.4
+    assert onset_of(training.state, training.position) == training.position
+    training.level *= 3.0
+    training.batches(10)
+    assert not at_level(training.state)
+
+
 def test_a_spike_that_heals_is_over_and_the_state_after_it_is_not_suspected() -> None:
     training = Rated()
     training.batches(500)
