@@ -169,6 +169,8 @@ def _adjusted(trouble: Trouble) -> Action:
         return trial.next_step(trouble)
     if trouble.incident.totals.rollbacks and trouble.incident.action.changes:
         return Action(ActionKind.GO_ON, "the state is clean, and strengthened settings did not help")
+    if (suspect := blamed(trouble.training, trouble.incident.onset).suspect) and seen.share <= table.skip_ok:
+        return Action(ActionKind.WAIT, f"the state is clean, and {suspect} may explain every bad batch")
     if seen.count < table.adjust_after:
         return Action(ActionKind.WAIT, f"the state is clean; with {table.adjust_after} bad batches it is decided")
     if seen.share <= table.skip_ok and began_early(trouble.training, trouble.incident, table.early_share):
