@@ -10,6 +10,8 @@ from monitor.core.state.intervals import LOOP_PHASES, TRAIN, awaited, longest_of
 from monitor.core.state.run import RankState, TrainingState
 from monitor.core.state.view import RunView
 
+RELAUNCH_TIMES = 3.0  # the first batch after our own new start takes no longer than so many times the first start ...
+RELAUNCH_S = 300.0  # ... and at least this is waited for
 TICKS_MIN = 3  # without a record: a daemon that was asleep sees one tick before the records that wait for it
 BEHIND_BATCHES = 10  # a rank that is this far behind rank 0 and silent; collectives let none be one ahead
 
@@ -18,9 +20,10 @@ class HangConfig(DetectorConfig):
     """No batch comes any more; the stacks of every rank are collected to show where it stands still."""
 
     act: bool = Field(
-        False,
-        description="With true a hang opens an incident, and the training is ended and started again; with false it "
-        "only warns. The default is false because a very long but healthy pause would cost a restart.",
+        True,
+        description="With true a silence that is long enough opens an incident where the stacks are the same at two "
+        "looks, and the training is started again from its newest clean checkpoint; with false it only warns. The "
+        "default is true because hours of standing still are worth more than one start.",
     )
     floor_s: PositiveFloat = Field(
         30.0,
@@ -32,6 +35,22 @@ class HangConfig(DetectorConfig):
         ge=2,
         description="A silence is reported when it is this many times as long as the longest one of the same phase so "
         "far. Five leaves room for a slow disk or a larger validation.",
+    )
+    act_floor_s: PositiveFloat = Field(
+        900.0,
+        description="No silence shorter than this many seconds is acted on. A quarter of an hour is longer than slow "
+        "disks and networks take to come back.",
+    )
+    act_intervals: float = Field(
+        20.0,
+        ge=2,
+        description="A silence is acted on when it is this many times as long as the longest one of the same phase so "
+        "far. Twenty leave no room for a slow but healthy one.",
+    )
+    first_s: PositiveFloat = Field(
+        3600.0,
+        description="The first batch of a training, and a phase that was never seen to end, may take this many "
+        "seconds before they are acted on. An hour is enough for kernels to be compiled.",
     )
     unknown_s: PositiveFloat = Field(
         2700.0,
@@ -45,6 +64,7 @@ def hang(run: RunView, config: HangConfig) -> Finding | None:
     """Nothing for longer than `intervals` times the longest silence of this kind, and never sooner than `floor_s`.
 
     A kind that was never seen to end (the first batch with its compilation, the first validation) gets `unknown_s`.
+    It is critical much later: see `act_floor_s`, `act_intervals` and `first_s`.
     Where rank 0 continues, it names the ranks that don't: a job whose ranks wait for each other stops as a whole.
     """
     training = run.training
@@ -56,16 +76,28 @@ def hang(run: RunView, config: HangConfig) -> Finding | None:
     waited = run.now_s - silent_since_s(training, leader)
     longest = longest_of(training, awaited(training, leader))
     limit = config.unknown_s if longest is None else max(config.floor_s, config.intervals * longest)
+    act_limit = _act_limit(training, leader, longest, config)
+    limit = min(limit, act_limit)
     if waited < limit:
         return None
     return run.finding(
-        Severity.CRITICAL if config.act else Severity.WARNING,
+        Severity.CRITICAL if config.act and waited >= act_limit else Severity.WARNING,
         since=run.at,
         signal="batch_s",
         value=waited,
         limit=limit,
         summary=f"nothing for {waited:.0f} s in phase {training.phase!r} of the trainer (the rule: {limit:.0f} s)",
     )
+
+
+def _act_limit(training: TrainingState, leader: RankState, longest: float | None, config: HangConfig) -> float:
+    """Seconds of silence after which something is done."""
+    started = training.started
+    if leader.last_batch_s is None and longest is not None and started is not None and started.plan_id:
+        return max(RELAUNCH_S, RELAUNCH_TIMES * longest)
+    if leader.last_batch_s is None or longest is None:
+        return config.first_s
+    return max(config.act_floor_s, config.act_intervals * longest)
 
 
 def _began(training: TrainingState, leader: RankState) -> bool:

@@ -34,6 +34,8 @@ STREAKS_MAX = 10  # of a run: more of them would say nothing new
 RANKS_MAX = 64  # asked in one streak, and the rest is counted; collectives make the others wait in the same place
 AGAIN_S = 1.0
 LOOK_S = 5.0  # a hook answers within 50 ms, on a machine under load within a second
+LOOKS_APART_S = 10.0  # between the first look, at the warning, and the next ones, when something is to be done
+LOOKS_MAX = 6  # of one standstill: where it moves each time, it does not stand still
 WAIT_S = 25.0  # for a look from outside: py-spy has 10 s, and each part after it some seconds
 TAKEN_MAX = 64  # stacks of one training that are kept: with the two limits below 1 MB of state at the very most
 THREADS_KEPT = 8
@@ -49,10 +51,25 @@ def acted_on(tx: Transaction, findings: list[Finding]) -> list[Finding]:
     if hung is not None:
         _ask(tx, hung)
     critical = [f for f in findings if f.severity is Severity.CRITICAL]
+    if hung in critical and not _stands_in_the_same_place(tx):
+        critical.remove(hung)
+    return critical
+
+
+def _stands_in_the_same_place(tx: Transaction) -> bool:
+    """True where two looks saw the main thread of every rank in the same place.
+
+    A long step that goes on is somewhere else. Where no look showed anything nobody knows, and nothing is done.
+    """
     streak = tx.ledger.stacks.streak
-    if streak is None or not streak.waiting:
-        return critical
-    return [f for f in critical if f.family != Family.HANG]
+    if streak is None or streak.waiting:
+        return False
+    if streak.looks > 1 and streak.places and len(streak.still) == len(streak.places):
+        return True
+    if streak.looks < LOOKS_MAX and tx.now_s - streak.began_s >= LOOKS_APART_S:
+        streak.looks, streak.looked = streak.looks + 1, False
+        _send(tx, streak, "a second look shows whether it stands in the same place")
+    return False
 
 
 def _ask(tx: Transaction, finding: Finding) -> None:
@@ -65,11 +82,17 @@ def _ask(tx: Transaction, finding: Finding) -> None:
     if stacks.spent >= STREAKS_MAX:
         return
     stacks.spent += 1
-    ranks = sorted(tx.training.ranks)
-    unasked = len(ranks[RANKS_MAX:])
-    orders = {rank: order_for(tx, OrderKind.STACKS, finding.summary, rank) for rank in ranks[:RANKS_MAX]}
-    stacks.streak = Standstill(tx.training.generation, count, tx.now_s, orders, tx.now_s, unasked=unasked)
-    tx.effects.extend(SendOrder(order.id, order) for order in orders.values())
+    streak = stacks.streak = Standstill(tx.training.generation, count, tx.now_s)
+    streak.unasked = len(tx.training.ranks) - RANKS_MAX if len(tx.training.ranks) > RANKS_MAX else 0
+    _send(tx, streak, finding.summary)
+
+
+def _send(tx: Transaction, streak: Standstill, reason: str) -> None:
+    """Ask every rank now, up to RANKS_MAX."""
+    ranks = sorted(tx.training.ranks)[:RANKS_MAX]
+    streak.waiting = {rank: order_for(tx, OrderKind.STACKS, reason, rank) for rank in ranks}
+    streak.began_s = streak.sent_s = tx.now_s
+    tx.effects.extend(SendOrder(order.id, order) for order in streak.waiting.values())
 
 
 def on_tick(tx: Transaction) -> None:
@@ -109,6 +132,7 @@ def on_stacks(tx: Transaction, rank: int, seen: StacksSeen) -> None:
     if order is None or order.id != seen.order_id:
         return
     del streak.waiting[rank]
+    _compare(streak, rank, seen)
     at = tx.training.position
     where = f"epoch {at.epoch}, batch {at.batch}" if at else "before the first batch"
     tx.ledger.stacks.taken.append(TakenStacks(tx.now_s, tx.training.generation, rank, streak.count, where, _kept(seen)))
@@ -116,6 +140,18 @@ def on_stacks(tx: Transaction, rank: int, seen: StacksSeen) -> None:
     del tx.ledger.stacks.taken[:-TAKEN_MAX]
     if not streak.waiting:
         _report(tx, streak)
+
+
+def _compare(streak: Standstill, rank: int, seen: StacksSeen) -> None:
+    """Whether the rank's main thread stands where it stood at the look before."""
+    if not seen.threads:
+        return
+    place = _cut(seen.threads[0])
+    if rank in streak.still:
+        streak.still.remove(rank)
+    if streak.places.get(rank) == place:
+        streak.still.append(rank)
+    streak.places[rank] = place
 
 
 def _kept(seen: StacksSeen) -> StacksSeen:

@@ -18,6 +18,9 @@ class Standstill(msgspec.Struct):
     looked: bool = False  # the supervisor was asked for the stacks of those that don't answer
     reported: bool = False
     unasked: int = 0  # ranks beyond those that are asked
+    looks: int = 1  # times they were asked
+    places: dict[int, str] = {}  # by rank: the stack of its main thread at the last look that showed one
+    still: list[int] = []  # ranks whose main thread stood in the same place at the look before
 
 
 class TakenStacks(msgspec.Struct):

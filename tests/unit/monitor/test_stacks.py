@@ -7,7 +7,7 @@ import random
 from monitor.core.detectors.hang import HangConfig
 from monitor.core.model import Entry, LookAtTraining, SendOrder, StacksTaken, Tick
 from monitor.core.policy.settings import Detectors, Policy
-from monitor.core.policy.stack_collection import STREAKS_MAX
+from monitor.core.policy.stack_collection import LOOKS_MAX, STREAKS_MAX
 from tests.harness.simulation import Simulation
 from trainer_hooks.wire.messages import Order, PhaseChanged, StacksSeen
 
@@ -45,11 +45,12 @@ class Standstill(Simulation):
 
 
 def hung(ranks: int = 1, *, act: bool = False) -> Standstill:
-    training = Standstill(policy=Policy(detectors=Detectors(hang=HangConfig(act=act))))
+    config = HangConfig(act=act, act_floor_s=60.0, act_intervals=5.0)
+    training = Standstill(policy=Policy(detectors=Detectors(hang=config)))
     training.send(PhaseChanged(0.0, 1, "train"))
     training.go_on(ranks=ranks)
     training.silent(31)
-    assert training.found == ({"hang/critical": 1} if act else {"hang/warning": 1})
+    assert training.found == {"hang/warning": 1}
     return training
 
 
@@ -108,21 +109,39 @@ def test_an_answer_that_nobody_asked_for_is_passed_over() -> None:
     assert len(training.run.training.ledger.stacks.taken) == 1
 
 
-def test_an_incident_about_a_hang_waits_for_the_stacks_and_tells_them_in_its_story() -> None:
+def test_a_hang_is_acted_on_where_two_looks_see_the_same_stacks() -> None:
     training = hung(act=True)
-    assert not training.run.training.ledger.incidents
     [order] = training.wanted.values()
     training.answer(order)
-    training.silent(4)
+    training.silent(28)
+    assert len(training.wanted) == 1
+    training.silent(2)  # a minute now
+    assert not training.run.training.ledger.incidents
+    second = training.wanted.keys() - {order.id}
+    training.answer(training.wanted[second.pop()])
+    training.silent(2)
     [incident] = training.run.training.ledger.incidents
     assert incident.family == "hang"
     assert "stands in threading.py:327 Condition.wait" in "".join(training.messages)
 
 
-def test_an_incident_about_a_hang_does_not_wait_for_ever() -> None:
+def test_a_long_step_that_goes_on_is_looked_at_a_few_times_and_left_alone() -> None:
+    """Its stack is another one at every look."""
     training = hung(act=True)
-    training.silent(30)
-    assert [incident.family for incident in training.run.training.ledger.incidents] == ["hang"]
+    answered: set[str] = set()
+    for look in range(200):
+        for id_ in training.wanted.keys() - answered:
+            answered.add(id_)
+            training.answer(training.wanted[id_], (f"MainThread\n  model.py:{look} forward",))
+        training.silent(5)
+    assert len(training.wanted) == LOOKS_MAX
+    assert not training.run.training.ledger.incidents
+
+
+def test_a_hang_whose_stacks_nobody_can_take_is_not_acted_on() -> None:
+    training = hung(act=True)
+    training.silent(600)
+    assert not training.run.training.ledger.incidents
 
 
 def test_a_training_that_hangs_again_and_again_is_asked_a_bounded_number_of_times() -> None:
