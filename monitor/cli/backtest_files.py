@@ -8,6 +8,7 @@ import sqlite3
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from monitor.core.state.journal import Journal
 from monitor.history.journals import MAGIC, journals
 from monitor.history.recall import FILE_NAME
 from monitor.recorded.backtest import Result, Unread, backtest
-from monitor.recorded.importers import LOG_BYTES_MAX, read_recording
+from monitor.recorded.importers import read_recording
+from monitor.recorded.importers.content import Content
 from monitor.recorded.importers.imported_run import ImportedRun, NotALog, Recording, Role, UnreadableLog
 
 SUFFIXES = frozenset(
@@ -109,9 +111,7 @@ def _unread(path: Path, text: str) -> Unread:
 
 def recording(path: Path, mapping: dict[str, Role]) -> ImportedRun | Recording:
     """The run that a file holds. Raises OSError, or UnreadableLog."""
-    with path.open("rb") as opened:
-        data = opened.read(LOG_BYTES_MAX + 1)
-    return read_recording(data, str(path), mapping or None)
+    return read_recording(Content(partial(path.open, "rb")), str(path), mapping or None)
 
 
 def _is_history(path: Path) -> bool:

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from monitor.recorded.importers import register
+from monitor.recorded.importers.content import Content
 from monitor.recorded.importers.documents import DEPTH_MAX, flat, parsed
 from monitor.recorded.importers.imported_run import Log, Sample, UnreadableLog
 
@@ -16,10 +17,10 @@ BEGINS = re.compile(rb'\s*(?:\{\s*"|\[\s*\{)')
 
 
 @register("json_history", rank=90, recognises=lambda head, _: bool(BEGINS.match(head)))
-def json_history(data: bytes, name: str) -> Log:
+def json_history(content: Content, name: str) -> Log:
     """The first object that holds lists of numbers with a loss among them, or a list of objects."""
     try:
-        document = parsed(data)
+        document = parsed(content.whole())
     except (ValueError, RecursionError) as error:
         raise UnreadableLog(name, f"is neither JSON lines nor one whole JSON document ({error})") from error
     samples = _objects(document) or _series(document, 0)

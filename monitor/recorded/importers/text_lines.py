@@ -1,29 +1,34 @@
-"""Lines of text with names and numbers: llm.c, nanoGPT, Megatron, Swin, MMDetection, the print() of any script."""
+"""Lines of text with names and numbers: llm.c, nanoGPT, Swin, MMDetection, OLMo, Coqui, nnU-Net, the print() of any script.
+
+A line that names only where the training is (`--> STEP: 12/200`, `epoch: 3`) holds for the lines that follow.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from monitor.recorded.importers import register
+from monitor.recorded.importers.content import Content
 from monitor.recorded.importers.imported_run import Log, Role, Sample
+from monitor.recorded.importers.words import ANY_NUMBER, number_of
 
-WORD = re.compile(rb"loss|nll", re.IGNORECASE)
+WORD = re.compile(rb"loss|nll|norm|epoch|step|iter", re.IGNORECASE)
+NAME = r"[A-Za-z_][\w@/]*(?: (?:loss|norm|rate|scale|mem))?"  # at most two words: "lm loss", "grad norm"
 PAIR = re.compile(
-    r"(?P<name>[A-Za-z_][\w@/]*(?: (?:loss|norm|rate|scale|mem))?)"  # at most two words: "lm loss", "grad norm"
-    r"(?:\s*[:=]\s*|\s+)"
-    r"(?P<value>[-+]?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|\.\d+|nan|inf(?:inity)?))"
-    r"(?![\w.]*[A-Za-z]{3})(?=$|[^\d])",
-    re.IGNORECASE,
+    rf"(?P<name>{NAME})(?:\s*[:=]\s*|\s+)(?P<value>{ANY_NUMBER})(?![\w.]*[A-Za-z]{{3}})(?=$|[^\d])", re.IGNORECASE
 )
 COUNTED = re.compile(
     r"\b(epoch|train|iter|iteration|step)s?(?:\(train\))?:?\s*\[?\s*(\d+)(?:/\d+)?\](?:\s*\[\s*(\d+)\s*/\s*\d+\s*\])?",
     re.IGNORECASE,
 )
-FRACTION = re.compile(r"\b(epoch|iter|iteration|step):?\s*(\d+)\s*/\s*\d+", re.IGNORECASE)
+FRACTION = re.compile(r"\b(epoch|iter|iteration|step)s?[:=]?\s*(\d+)\s*/\s*\d+", re.IGNORECASE)
 VALIDATION = re.compile(r"(?<![a-z])(?:val|valid|validation|eval|evaluation|test(?:ing)?)(?![a-z])", re.IGNORECASE)
 TRAINING = re.compile(r"(?<![a-z])(?:train|training)(?![a-z])", re.IGNORECASE)
 VAL_PAIR = re.compile(r"(?<![a-z])(?:val|valid|validation|eval|test)[ _/.-](?:\w*loss)", re.IGNORECASE)
+COLOUR = re.compile(rb"\x1b\[[0-9;]*[A-Za-z]")
 STEPS = ("step", "iter", "iteration")
+PLACES = frozenset({*STEPS, "epoch", "global_step"})
 LINE_CHARS_MAX = 4000  # a training line has a few hundred
 TIMES = {"time": Role.BATCH_S, "data_time": Role.DATA_S, "data": Role.DATA_S}
 
@@ -33,18 +38,25 @@ def _text(head: bytes, _: str) -> bool:
 
 
 @register("text", rank=100, recognises=_text)
-def text_lines(data: bytes, _: str) -> Log:
+def text_lines(content: Content, _: str) -> Log:
     """Each line that names a step, iteration or epoch and has a loss or, after the first such line, a norm."""
-    samples: list[Sample] = []
+    return Log(_samples(content), TIMES)
+
+
+def _samples(content: Content) -> Iterator[Sample]:
     indexed = False
-    for number, line in enumerate(data.replace(b"\r", b"\n").replace(b"\0", b"").splitlines(), 1):
-        if len(line) > LINE_CHARS_MAX or not (WORD.search(line) or (indexed and b"norm" in line)):
+    for number, line in enumerate(content.lines(), 1):
+        if len(line) > LINE_CHARS_MAX or not WORD.search(line):
+            continue
+        if b"\x1b" in line or b"\0" in line:
+            line = COLOUR.sub(b"", line).replace(b"\0", b"")
+        lower = line.lower()
+        if not (b"loss" in lower or b"nll" in lower or (indexed and b"norm" in lower)):
             continue
         values = numbers_of(line.decode("utf-8", "replace"))
-        if len(values) > 1 and any(name in values for name in (*STEPS, "epoch")):
+        if len(values) > 1 and not PLACES.isdisjoint(values):
             indexed = True
-            samples.append((number, values))
-    return Log(samples, {name: role for name, role in TIMES.items() if any(name in v for _, v in samples)})
+            yield number, values
 
 
 def numbers_of(line: str) -> dict[str, float]:
@@ -52,8 +64,8 @@ def numbers_of(line: str) -> dict[str, float]:
     values: dict[str, float] = {}
     for found in PAIR.finditer(line):
         name = found["name"].lower()
-        if name != "of":  # "number of nan iterations: 0"
-            values.setdefault({"iteration": "iter"}.get(name, name), float(found["value"]))
+        if name != "of" and (number := number_of(found["value"])) is not None:  # "number of nan iterations: 0"
+            values.setdefault({"iteration": "iter"}.get(name, name), number)
     for found in FRACTION.finditer(line):
         values[{"iteration": "iter"}.get(found[1].lower(), found[1].lower())] = float(found[2])
     for found in COUNTED.finditer(line):

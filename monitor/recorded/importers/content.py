@@ -1,0 +1,137 @@
+"""The bytes of a log as importers read them: unpacked, in UTF-8, line by line, as often as asked. Opens what it is given."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import zlib
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
+from typing import BinaryIO, cast
+
+HEAD_BYTES = 256 * 1024  # what recognition may look at; some logs begin with the source code of their script
+LOG_BYTES_MAX = 512 * 1024 * 1024  # unpacked; a log of a million rows has about 200 MB
+LINE_BYTES_MAX = 16 * 1024 * 1024  # a longer line is read in pieces: it is no line of a log
+GZIP = b"\x1f\x8b"
+UTF_16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+WIDE_SHARE = 0.9  # of every second byte is zero in UTF-16 without a mark
+
+
+class ContentError(Exception):
+    """The bytes can't be unpacked, or there are too many of them. Says why, and what to do."""
+
+
+class Content:
+    """A log. `opens` begins at its first byte each time."""
+
+    def __init__(self, opens: Callable[[], BinaryIO]) -> None:
+        self._opens = opens
+
+    @classmethod
+    def of(cls, data: bytes) -> Content:
+        """Bytes that are in memory."""
+        return cls(partial(io.BytesIO, data))
+
+    def open(self) -> BinaryIO:
+        """A stream of the unpacked bytes."""
+        raw = self._opens()
+        if raw.read(len(GZIP)) != GZIP:
+            raw.seek(0)
+            return raw
+        raw.seek(0)
+        return cast("BinaryIO", gzip.GzipFile(fileobj=raw))
+
+    @cached_property
+    def head(self) -> bytes:
+        """How the text begins. Raises ContentError."""
+        with _unpacking(), self.open() as opened:
+            begins = _read(opened, HEAD_BYTES)
+        encoding, mark = _encoding(begins)
+        return begins[mark:].decode(encoding, "replace").encode() if encoding else begins[mark:]
+
+    def lines(self) -> Iterator[bytes]:
+        """Every line without its end; a carriage return, which rewrites a progress bar, ends one too."""
+        for line, _ in self.ended_lines():
+            yield line
+
+    def ended_lines(self) -> Iterator[tuple[bytes, bool]]:
+        """Every line, and whether it has its end: the last line of a log that is being written may have none."""
+        size = 0
+        with _unpacking(), self.open() as opened:
+            for line in _raw_lines(opened):
+                size += len(line)
+                if size > LOG_BYTES_MAX:
+                    raise ContentError(f"has more than {LOG_BYTES_MAX} bytes, which is the limit: split it")
+                ended = line.endswith((b"\n", b"\r"))
+                if b"\r" in line:
+                    for piece in line.splitlines():
+                        yield piece, ended
+                else:
+                    yield line[:-1] if ended else line, ended
+
+    def whole(self) -> bytes:
+        """All of the text, for a document that has no lines. Raises ContentError."""
+        with _unpacking(), self.open() as opened:
+            data = _read(opened, LOG_BYTES_MAX + 1)
+        if len(data) > LOG_BYTES_MAX:
+            raise ContentError(f"has more than {LOG_BYTES_MAX} bytes, which is the limit: split it")
+        encoding, mark = _encoding(data[:HEAD_BYTES])
+        return data[mark:].decode(encoding, "replace").encode() if encoding else data[mark:]
+
+
+class _unpacking:
+    """What gzip raises becomes ContentError."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, (gzip.BadGzipFile, zlib.error)):
+            raise ContentError(f"is a gzip file that is damaged ({error}); unpack or copy it again") from error
+
+
+def _encoding(begins: bytes) -> tuple[str, int]:
+    """The encoding where it is not UTF-8, and how many bytes mark it."""
+    if begins.startswith(codecs.BOM_UTF8):
+        return "", len(codecs.BOM_UTF8)
+    if begins[:2] in UTF_16:
+        return UTF_16[begins[:2]], 2
+    for wide, narrow, encoding in ((1, 0, "utf-16-le"), (0, 1, "utf-16-be")):
+        zeros, others = begins[wide::2], begins[narrow::2]
+        if b"\n" in others and zeros.count(0) > WIDE_SHARE * len(zeros) and others.count(0) < len(others) / 100:
+            return encoding, 0
+    return "", 0
+
+
+def _raw_lines(opened: BinaryIO) -> Iterator[bytes]:
+    """Lines with their ends, in UTF-8. A gzip file that ends early ends as any file does that is being written."""
+    encoding, mark = _encoding(_read(opened, HEAD_BYTES))
+    opened.seek(mark)
+    if not encoding:
+        yield from _until_cut(iter(partial(opened.readline, LINE_BYTES_MAX), b""))
+        return
+    text = io.TextIOWrapper(opened, encoding, "replace", newline="\n")
+    for line in iter(partial(text.readline, LINE_BYTES_MAX), ""):
+        yield line.encode("utf-8", "replace")
+
+
+def _read(opened: BinaryIO, limit: int) -> bytes:
+    """The first `limit` bytes; fewer where the file, or what is packed in it, ends before."""
+    if not isinstance(opened, gzip.GzipFile):
+        return opened.read(limit)
+    pieces, left = [], limit
+    try:
+        while left > 0 and (piece := opened.read1(left)):
+            pieces.append(piece)
+            left -= len(piece)
+    except EOFError:
+        pass
+    return b"".join(pieces)
+
+
+def _until_cut(lines: Iterator[bytes]) -> Iterator[bytes]:
+    try:
+        yield from lines
+    except EOFError:
+        return
