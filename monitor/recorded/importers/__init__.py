@@ -10,7 +10,7 @@ from functools import cache
 import msgspec
 
 from monitor.recorded.importers.assemble import assemble
-from monitor.recorded.importers.content import HEAD_BYTES, Content, ContentError
+from monitor.recorded.importers.content import Content, ContentError
 from monitor.recorded.importers.imported_run import ImportedRun, Log, NotALog, Recording, Role, UnreadableLog
 from monitor.recorded.stream import StreamError, is_stream, read_stream
 
@@ -19,7 +19,7 @@ Reads = Callable[[Content, str], Log]
 
 
 class Importer(msgspec.Struct, frozen=True):
-    """One kind of log. `reads` takes the file and its name, and raises UnreadableLog, while its samples are read as well."""
+    """One kind of log. `reads` takes the file and its name; it and its samples may raise UnreadableLog."""
 
     kind: str
     rank: int  # importers are asked in this order: what is more particular comes first

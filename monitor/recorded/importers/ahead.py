@@ -1,4 +1,4 @@
-"""What comes next in a log: is a step that goes back another writer, and is a loss that is missing gone for good? Pure."""
+"""What comes next in a log: is a step that goes back another writer's, is a loss that is missing gone? Pure."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from monitor.recorded.importers.imported_run import Sample
 
 AHEAD_SAMPLES_MAX = 256  # what may be looked at before a row is assessed
-CATCH_UP_ROWS = 8  # another writer is this far behind at most; a restart redoes more, or does not repeat itself
-WRITERS_SAMPLES = 32  # after the step went back: in them it does so again, or is repeated
+CATCH_UP_ROWS = 8  # another writer is this many rows behind at most
+WRITERS_SAMPLES = 32  # after the step went back; in them it does so again
+REPEATED_MIN = 3  # times: restarts do not follow each other so closely
+
+Place = tuple[float, float]  # epoch and step
 ROWS_BEFORE_MIN = 5  # with a loss, before one can be missed
 GONE_SAMPLES_MIN = 3  # without a loss, where every row before had one
 
@@ -46,28 +49,28 @@ class Ahead:
             yield self._next[at][1]
 
 
-def catches_up(steps: Iterable[tuple[float, float]], back: tuple[float, float], reached: tuple[float, float]) -> bool:
-    """True where the place in the log (epoch and step) that went back from `reached` to `back` is another writer's.
+def catches_up(places: Iterable[Place], reached: Place, *, known: bool) -> bool:
+    """True where a place in the log (epoch and step) that is before `reached` is another writer's.
 
-    It is, where the place gets there again at once, and then repeats itself or goes back again.
+    It is, where the places get there again at once, and then fall behind and catch up again and again.
 
     Args:
-        steps: the places of the samples that follow.
-        back: the place that is earlier than `reached`.
+        places: of the samples that follow.
         reached: the latest place so far.
+        known: other writers were found in this log before: catching up once will do, and the log may end before.
     """
-    caught, before, seen = False, back, {back, reached}
-    for at, now in enumerate(steps):
-        if not caught:
-            if now >= reached:
-                caught = True
-            elif at + 1 >= CATCH_UP_ROWS:
+    behind, caught = 1, 0
+    for place in places:
+        if place < reached:
+            behind += 1
+            if behind > CATCH_UP_ROWS:
                 return False
-        elif now < before or (now in seen and now > reached):
+            continue
+        caught += behind > 0
+        if caught >= (1 if known else REPEATED_MIN):
             return True
-        before = now
-        seen.add(now)
-    return False
+        reached, behind = place, 0
+    return known
 
 
 class Gaps:

@@ -139,7 +139,7 @@ class ReadAnew(Sequence[Row]):
 def _no_loss(word: str, log: Log, names: Sequence[str]) -> str:
     there = [name for name in names if log.roles.get(name) is not Role.STEP]
     if not there:
-        return "no line has a number with a name; print the loss as `step 10 loss 2.5`, or write it as CSV"
+        return "no column is a training loss: no line has a number with a name; print `step 10 loss 2.5`, or write CSV"
     return f"no {word} is a training loss (found: {_some(there)}); name it with --map loss={_quoted(there[-1])}"
 
 
@@ -164,7 +164,7 @@ def _columns(log: Log, samples: list[Sample], roles: dict[str, Role]) -> Columns
         by_role.setdefault(role, []).append(name)
     one = {role: found[0] for role, found in by_role.items()}
     step, epoch = one.get(Role.STEP, ""), one.get(Role.EPOCH, "")
-    columns = Columns(
+    return Columns(
         loss=one.get(Role.LOSS, ""),
         parts=tuple(by_role.get(Role.PART, ())[:PARTS_MAX]),
         rates=tuple(by_role.get(Role.RATE, ())),
@@ -183,7 +183,6 @@ def _columns(log: Log, samples: list[Sample], roles: dict[str, Role]) -> Columns
         grad_measured=_ever_finite(samples, one.get(Role.GRAD_NORM)),
         step_begins_anew=bool(step) and not epoch and step_begins_anew(samples, step, one.get(Role.LOSS, "")),
     )
-    return columns
 
 
 def _ever_finite(samples: list[Sample], name: str | None) -> bool:

@@ -1,4 +1,4 @@
-"""The bytes of a log as importers read them: unpacked, in UTF-8, line by line, as often as asked. Opens what it is given."""
+"""The bytes of a log as importers read them: unpacked, in UTF-8, line by line, as often as asked. Reads files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import BinaryIO, cast
 
@@ -80,15 +81,13 @@ class Content:
         return data[mark:].decode(encoding, "replace").encode() if encoding else data[mark:]
 
 
-class _unpacking:
+@contextmanager
+def _unpacking() -> Iterator[None]:
     """What gzip raises becomes ContentError."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, (gzip.BadGzipFile, zlib.error)):
-            raise ContentError(f"is a gzip file that is damaged ({error}); unpack or copy it again") from error
+    try:
+        yield
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise ContentError(f"is a gzip file that is damaged ({error}); unpack or copy it again") from error
 
 
 def _encoding(begins: bytes) -> tuple[str, int]:

@@ -70,7 +70,7 @@ def first_object(head: bytes, wanted: frozenset[str]) -> dict[str, Any]:
 
 
 def flat(value: dict[str, Any], prefix: str = "", depth: int = 0) -> dict[str, float]:
-    """The numbers of an object by their path, `a/b`; lists and texts are left out, but a text that is a number is one."""
+    """The numbers of an object by their path, `a/b`, those that are written as texts included; lists are left out."""
     values: dict[str, float] = {}
     for key, item in value.items():
         if not key:

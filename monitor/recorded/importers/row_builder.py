@@ -46,12 +46,6 @@ class Columns:
     step_begins_anew: bool  # with each epoch, and the log names no epochs
 
 
-def rows_of(samples: Iterable[Sample], columns: Columns) -> Iterator[Row]:
-    """The training rows of a log, one behind: a row is complete when the next one begins."""
-    ahead = Ahead(samples)
-    return Follower(columns, ahead).rows(ahead)
-
-
 @dataclass(slots=True)
 class Follower:
     """Makes rows of samples."""
@@ -68,6 +62,7 @@ class Follower:
     _before: Mapping[str, float] = field(default_factory=dict)  # the training row before
     _gaps: Gaps = field(default_factory=Gaps)
     _vanishing: bool = False
+    _writers: bool = False  # more than one writes into this file
     _grad_bad: bool = False
     _bad_index: int = -STREAK_ROWS  # the last row that was not finite
 
@@ -81,9 +76,8 @@ class Follower:
             vanished = loss is None and not metrics and not skipped and self._vanished(values)
             if loss is not None or vanished or skipped:
                 events, before = self._move(values), self._last
-                self._last = self._row(
-                    line, values, math.nan if vanished else loss, parts, events, skipped=skipped, vanished=vanished
-                )
+                loss = math.nan if vanished else loss
+                self._last = self._row(line, values, loss, parts, events, skipped=skipped, vanished=vanished)
                 if before is not None:
                     yield before
                 if not vanished:
@@ -193,7 +187,9 @@ class Follower:
             for values in self.ahead.peek(WRITERS_SAMPLES)
             if columns.step in values or columns.epoch in values
         )
-        return catches_up(places, _place(epoch, step), _place(self._epoch, self._step))
+        found = catches_up(places, _place(self._epoch, self._step), known=self._writers)
+        self._writers = self._writers or found
+        return found
 
     def _bits(self, loss: float | None, parts: tuple[float, ...], grad: float | None) -> tuple[int, bool]:
         """Nonfinite bits of a row, and whether it is no more than a scaler's ordinary skip."""

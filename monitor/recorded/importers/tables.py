@@ -48,7 +48,7 @@ def table_of(head: bytes, rows_min: int = 1) -> Table | None:
         : HEADER_LINES_MAX + ROWS_LOOKED_AT
     ]
     for at, (number, line) in enumerate(there[:HEADER_LINES_MAX]):
-        rows = [row for _, row in there[at + 1 :]][:ROWS_LOOKED_AT]
+        rows = [row for _, row in there[at + 1 : at + 1 + ROWS_LOOKED_AT]]
         if at > 0 and "loss" not in line.lower():  # something else stands above the table
             continue
         if found := _headed(line, number, rows, rows_min if at == 0 else 2):
@@ -85,11 +85,10 @@ def _bare(lines: list[str]) -> Table | None:
     delimiter = _delimiter(lines[0])
     count = len(_cells(lines[0], delimiter))
     comma = delimiter != "," and any(DECIMAL_COMMA.fullmatch(c) for row in lines for c in _cells(row, delimiter))
-    if len(lines) < 2 or not all(
+    bare = len(lines) > 1 and all(
         _all_numbers(_cells(line, delimiter), count, least=count, comma=comma) for line in lines
-    ):
-        return None
-    return Table(tuple(map(str, range(count))), delimiter, comma, 0)
+    )
+    return Table(tuple(map(str, range(count))), delimiter, comma, 0) if bare else None
 
 
 def _all_numbers(cells: Sequence[str], count: int, *, least: float = 1, comma: bool = False) -> bool:

@@ -1,4 +1,4 @@
-"""How logs write numbers: every spelling of NaN and infinity that C, Windows, Java, JavaScript and Python have. Pure."""
+"""How logs write numbers: NaN and infinity as C, Windows, Java, JavaScript and Python spell them. Pure."""
 
 from __future__ import annotations
 
