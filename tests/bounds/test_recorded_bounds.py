@@ -10,7 +10,7 @@ import pytest
 from monitor.policyfile.load import DEPTH_MAX as POLICY_DEPTH_MAX
 from monitor.policyfile.load import NODES_MAX, POLICY_CHARS_MAX, PolicyFileError, policy_from_text
 from monitor.policyfile.messages import VALUE_CHARS_MAX
-from monitor.recorded.importers import LOG_BYTES_MAX, read_log
+from monitor.recorded.importers import read_log
 from monitor.recorded.importers.assemble import PARTS_MAX
 from monitor.recorded.importers.documents import DEPTH_MAX, flat
 from monitor.recorded.importers.imported_run import UnreadableLog

@@ -25,6 +25,7 @@ from monitor.recorded.importers.imported_run import (
 )
 from monitor.recorded.importers.resets import step_begins_anew
 from monitor.recorded.importers.row_builder import Columns, rows_of
+from monitor.recorded.importers.several_runs import without_other_runs
 
 KEPT_SAMPLES_MAX = 50_000  # about 20 MB: of a longer log only the first ones are
 PARTS_MAX = 64
@@ -54,7 +55,8 @@ def assemble(read: Read, kind: str, path: str, mapping: Mapping[str, Role] | Non
     word = NAME_OF_COLUMN.get(kind, "column")
     if missing := [name for name in mapping or {} if name not in names]:
         raise UnreadableLog(path, f"has no {word} {missing[0]!r}; {_nearest(missing[0], names)}")
-    columns = _columns(log, samples.first, roles_of(names, {**log.roles, **(mapping or {})}))
+    roles = without_other_runs(path, roles_of(names, {**log.roles, **(mapping or {})}), mapping)
+    columns = _columns(log, samples.first, roles)
     rows, extents = _rows(samples, columns)
     extent = extents.extent()
     if extent is None:

@@ -16,6 +16,7 @@ COUNTED = re.compile(
     r"\b(epoch|train|iter|iteration|step)s?(?:\(train\))?:?\s*\[?\s*(\d+)(?:/\d+)?\](?:\s*\[\s*(\d+)\s*/\s*\d+\s*\])?",
     re.IGNORECASE,
 )
+OF_EPOCH = re.compile(r"\b(?:epoch|train(?:ing)?)s?:?\s*(\d+)\s*\[\s*(\d+)\s*/\s*\d+", re.IGNORECASE)
 FRACTION = re.compile(r"\b(epoch|iter|iteration|step)s?[:=]?\s*(\d+)\s*/\s*\d+", re.IGNORECASE)
 BATCH = re.compile(r"(?<![\w/])batch\s*[:=]?\s*\[?\s*(?:\d+-)?(\d+)\s*(?:/\s*\d+)?\]?(?![\w.])", re.IGNORECASE)
 VALIDATION = re.compile(r"(?<![a-z])(?:val|valid|validation|eval|evaluation|test(?:ing)?)(?![a-z])", re.IGNORECASE)
@@ -48,6 +49,8 @@ def numbers_of(line: str) -> dict[str, float]:
         values["epoch" if outer in ("epoch", "train") else "iter"] = float(found[2])
         if found[3]:
             values["iter"] = float(found[3])
+    if found := OF_EPOCH.search(line):  # "Train Epoch: 1 [640/60000 (1%)]"
+        values["epoch"], values["iter"] = float(found[1]), float(found[2])
     if found := BATCH.search(line):
         values["batch"] = float(found[1])
     if "train" in values and PLACES.isdisjoint(values) and values["train"].is_integer():

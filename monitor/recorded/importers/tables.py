@@ -14,6 +14,7 @@ from monitor.recorded.importers.words import number_of
 DELIMITERS = ";\t,"  # a table that has both semicolons and commas has decimal commas
 HEADER_LINES_MAX = 20  # above it, comments and what a script printed before
 ROWS_LOOKED_AT = 5
+LINES_LOOKED_AT = 60  # empty ones among them
 NAME_CHARS_MAX = 200
 QUOTED_LINES_MAX = 100  # of one row: a text in it may hold line ends
 DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+(?:[eE][-+]?\d+)?\s*")
@@ -41,12 +42,9 @@ def table_of(head: bytes, rows_min: int = 1) -> Table | None:
         head: of the file.
         rows_min: as many rows of numbers must follow the header.
     """
-    lines = head.decode("utf-8-sig", "replace").splitlines()
-    if len(head) >= HEAD_BYTES:
-        lines = lines[:-1]
-    there = [(number, line) for number, line in enumerate(lines, 1) if line.strip()][
-        : HEADER_LINES_MAX + ROWS_LOOKED_AT
-    ]
+    whole = head if len(head) < HEAD_BYTES else head.rpartition(b"\n")[0]
+    begins = b"\n".join(whole.split(b"\n", LINES_LOOKED_AT)[:LINES_LOOKED_AT]).decode("utf-8-sig", "replace")
+    there = [(number, line) for number, line in enumerate(begins.splitlines(), 1) if line.strip()]
     for at, (number, line) in enumerate(there[:HEADER_LINES_MAX]):
         rows = [row for _, row in there[at + 1 : at + 1 + ROWS_LOOKED_AT]]
         if at > 0 and "loss" not in line.lower():  # something else stands above the table
@@ -68,7 +66,7 @@ def _headed(line: str, number: int, rows: list[str], rows_min: int) -> Table | N
     words = [name for name in names if any(c.isalpha() for c in name)]
     if not names or len(words) <= len(names) / 2 or max(map(len, names)) >= NAME_CHARS_MAX:
         return None
-    if any(number_of(name) is not None for name in words) or len(set(names)) < len(names):
+    if any("=" in name or number_of(name) is not None for name in words) or len(set(names)) < len(names):
         return None
     if not delimiter:
         needed = 2 if len(names) == 1 else 1
@@ -77,7 +75,8 @@ def _headed(line: str, number: int, rows: list[str], rows_min: int) -> Table | N
         return Table(names, "", decimal_comma=False, header_line=number) if fits else None
     comma = delimiter != "," and any(DECIMAL_COMMA.fullmatch(c) for row in rows for c in _cells(row, delimiter))
     good = [row for row in rows if _all_numbers(_cells(row, delimiter), len(names), comma=comma)]
-    return Table(names, delimiter, comma, number) if len(good) >= rows_min else None
+    alike = [row for row in rows if len(_cells(row.rstrip(delimiter), delimiter)) <= len(names)]
+    return Table(names, delimiter, comma, number) if len(good) >= rows_min and 2 * len(alike) >= len(rows) else None
 
 
 def _bare(lines: list[str]) -> Table | None:
