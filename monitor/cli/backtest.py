@@ -83,9 +83,10 @@ def backtest(
     from monitor.cli.backtest_output import Report, junit_text
     from monitor.cli.policy import read_policy
 
+    mapping = _mapping(maps)
     files, known = _files(paths, run, labels)
     policy = read_policy(policy_name)[1].model_dump_json() if policy_name else None
-    found = list(outcomes(files, How(policy, _mapping(maps), run), jobs))
+    found = list(outcomes(files, How(policy, mapping, run), jobs))
     results = [result for outcome in found for result in outcome.results]
     errors = [error for outcome in found for error in outcome.errors] + without_logs(files, found)
     report = Report(results, errors, known, fail_on)

@@ -8,7 +8,6 @@ import sqlite3
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -144,7 +143,7 @@ def _unread(path: Path, text: str) -> Unread:
 
 def recording(path: Path, mapping: dict[str, Role]) -> ImportedRun | Recording:
     """The run that a file holds. Raises OSError, or UnreadableLog."""
-    content = Content.of(mlflow_bytes(path)) if path.is_dir() and is_mlflow(path) else Content(partial(path.open, "rb"))
+    content = Content.of(mlflow_bytes(path)) if path.is_dir() and is_mlflow(path) else Content(lambda: path.open("rb"))
     return read_recording(content, str(path), mapping or None)
 
 

@@ -130,7 +130,7 @@ def test_garbled_bytes_are_read_or_refused(importer: Importer) -> None:
         for _ in range(GARBLED_TRIES):
             garbled = bytearray(data)
             for _ in range(draw.randint(1, 8)):
-                at = draw.randrange(len(garbled))
+                at = draw.randrange(len(garbled) + 1)
                 garbled[at : at + draw.choice([0, 1, 1, 40])] = draw.randbytes(draw.choice([0, 1, 1, 40]))
             run = read(bytes(garbled))
             if run is not None:

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from monitor.core.drive import RunDriver
 from monitor.core.model import CheckpointExamined, Input, RunEnded, RunOpened, Verdict
 from monitor.core.policy.settings import Policy
-from monitor.recorded.backtest.replay import BEFORE, NewGeneration, Source, Step
+from monitor.recorded.backtest.replay import NewGeneration, Source, Step
+from monitor.recorded.backtest.row_index import BEFORE
 from monitor.recorded.importers.imported_run import ImportedRun, Row
 from monitor.recorded.importers.records import GenerationBegins, records
 from trainer_hooks.wire.messages import BatchEnded, CheckpointSaved

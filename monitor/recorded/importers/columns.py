@@ -27,6 +27,12 @@ STEPS = (
     "num_updates",
     "_step",
     "batch",
+    "it",
+    "itr",
+    "iters",
+    "update",
+    "updates",
+    "round",
 )
 EPOCHS = ("epoch", "train/epoch", "current_epoch")
 MEMORY = ("memory", "max_mem", "memory_used", "mem", "peak mem", "gpu_mem")

@@ -24,10 +24,10 @@ class ContentError(Exception):
 
 
 class Content:
-    """A log. `opens` begins at its first byte each time."""
+    """A log. `opens` begins at its first byte each time; more than `bytes_max` are refused."""
 
-    def __init__(self, opens: Callable[[], BinaryIO]) -> None:
-        self._opens = opens
+    def __init__(self, opens: Callable[[], BinaryIO], bytes_max: int = LOG_BYTES_MAX) -> None:
+        self._opens, self._bytes_max = opens, bytes_max
 
     @classmethod
     def of(cls, data: bytes) -> Content:
@@ -62,8 +62,8 @@ class Content:
         with _unpacking(), self.open() as opened:
             for line in _raw_lines(opened):
                 size += len(line)
-                if size > LOG_BYTES_MAX:
-                    raise ContentError(f"has more than {LOG_BYTES_MAX} bytes, which is the limit: split it")
+                if size > self._bytes_max:
+                    raise self._too_long()
                 ended = line.endswith((b"\n", b"\r"))
                 if b"\r" in line:
                     for piece in line.splitlines():
@@ -74,11 +74,14 @@ class Content:
     def whole(self) -> bytes:
         """All of the text, for a document that has no lines. Raises ContentError."""
         with _unpacking(), self.open() as opened:
-            data = _read(opened, LOG_BYTES_MAX + 1)
-        if len(data) > LOG_BYTES_MAX:
-            raise ContentError(f"has more than {LOG_BYTES_MAX} bytes, which is the limit: split it")
+            data = _read(opened, self._bytes_max + 1)
+        if len(data) > self._bytes_max:
+            raise self._too_long()
         encoding, mark = _encoding(data[:HEAD_BYTES])
         return data[mark:].decode(encoding, "replace").encode() if encoding else data[mark:]
+
+    def _too_long(self) -> ContentError:
+        return ContentError(f"has more than {self._bytes_max} bytes, which is the limit: split it")
 
 
 @contextmanager

@@ -49,10 +49,10 @@ def numbers_of(line: str) -> dict[str, float]:
         values["epoch" if outer in ("epoch", "train") else "iter"] = float(found[2])
         if found[3]:
             values["iter"] = float(found[3])
-    if found := OF_EPOCH.search(line):  # "Train Epoch: 1 [640/60000 (1%)]"
-        values["epoch"], values["iter"] = float(found[1]), float(found[2])
-    if found := BATCH.search(line):
-        values["batch"] = float(found[1])
+    if of_epoch := OF_EPOCH.search(line):  # "Train Epoch: 1 [640/60000 (1%)]"
+        values["epoch"], values["iter"] = float(of_epoch[1]), float(of_epoch[2])
+    if batch := BATCH.search(line):
+        values["batch"] = float(batch[1])
     if "train" in values and PLACES.isdisjoint(values) and values["train"].is_integer():
         values["step"] = values.pop("train")  # "Train 100, loss: 0.5"
     loss = re.search("loss", line, re.IGNORECASE)
