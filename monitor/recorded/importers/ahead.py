@@ -77,21 +77,20 @@ class Gaps:
     """How many samples without a loss there are between two rows: more than ever, and the loss is gone."""
 
     def __init__(self) -> None:
-        self.rows, self.longest, self._now = 0, 0, 0
+        self.rows = self.longest = self.now = 0
 
-    def row(self) -> None:
-        """A row with a loss."""
-        self.rows += 1
-        self.longest, self._now = max(self.longest, self._now), 0
+    def end(self) -> None:
+        """A row with a loss ends a gap."""
+        self.longest, self.now = max(self.longest, self.now), 0
 
     def missing(self) -> None:
         """A sample that is like a row, but has no loss."""
-        self._now += 1
+        self.now += 1
 
     @property
     def may_be_gone(self) -> bool:
         """The first of its gap, after rows enough to know how long a gap is."""
-        return self._now == 1 and self.rows >= ROWS_BEFORE_MIN
+        return self.now == 1 and self.rows >= ROWS_BEFORE_MIN
 
     @property
     def needed(self) -> int:

@@ -75,7 +75,7 @@ def _rows(samples: Samples, columns: Columns) -> tuple[Sequence[Row], Extents]:
         for row in rows:
             extents.add(row)
         return rows, extents
-    for row in rows_of(samples, columns):
+    for row in rows_of(samples, columns, places_only=True):
         extents.add(row)
     return ReadAnew(lambda: rows_of(samples, columns), extents.rows), extents
 

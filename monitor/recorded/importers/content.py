@@ -14,6 +14,7 @@ from typing import BinaryIO, cast
 HEAD_BYTES = 256 * 1024  # what recognition may look at; some logs begin with the source code of their script
 LOG_BYTES_MAX = 512 * 1024 * 1024  # unpacked; a log of a million rows has about 200 MB
 LINE_BYTES_MAX = 16 * 1024 * 1024  # a longer line is read in pieces: it is no line of a log
+BLOCK_BYTES = 256 * 1024
 GZIP = b"\x1f\x8b"
 UTF_16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 WIDE_SHARE = 0.9  # of every second byte is zero in UTF-16 without a mark
@@ -28,6 +29,7 @@ class Content:
 
     def __init__(self, opens: Callable[[], BinaryIO], bytes_max: int = LOG_BYTES_MAX) -> None:
         self._opens, self._bytes_max = opens, bytes_max
+        self.cut = False  # once all lines are read: the last one has no end, it may still be written
 
     @classmethod
     def of(cls, data: bytes) -> Content:
@@ -53,23 +55,24 @@ class Content:
 
     def lines(self) -> Iterator[bytes]:
         """Every line without its end; a carriage return, which rewrites a progress bar, ends one too."""
-        for line, _ in self.ended_lines():
-            yield line
-
-    def ended_lines(self) -> Iterator[tuple[bytes, bool]]:
-        """Every line, and whether it has its end: the last line of a log that is being written may have none."""
-        size = 0
+        rest, size = b"", 0
         with _unpacking(), self.open() as opened:
-            for line in _raw_lines(opened):
-                size += len(line)
+            for block in _blocks(opened):
+                size += len(block)
                 if size > self._bytes_max:
                     raise self._too_long()
-                ended = line.endswith((b"\n", b"\r"))
-                if b"\r" in line:
-                    for piece in line.splitlines():
-                        yield piece, ended
+                lines = (rest + block).split(b"\n")
+                rest = lines.pop()
+                if b"\r" in block or b"\r" in rest:
+                    for line in lines:
+                        yield from line.splitlines() or [line]
                 else:
-                    yield line[:-1] if ended else line, ended
+                    yield from lines
+                if len(rest) > LINE_BYTES_MAX:
+                    yield rest
+                    rest = b""
+        self.cut = bool(rest)
+        yield from rest.splitlines()
 
     def whole(self) -> bytes:
         """All of the text, for a document that has no lines. Raises ContentError."""
@@ -106,16 +109,16 @@ def _encoding(begins: bytes) -> tuple[str, int]:
     return "", 0
 
 
-def _raw_lines(opened: BinaryIO) -> Iterator[bytes]:
-    """Lines with their ends, in UTF-8. A gzip file that ends early ends as any file does that is being written."""
+def _blocks(opened: BinaryIO) -> Iterator[bytes]:
+    """The text in UTF-8. What is packed and ends early ends as any file does that is being written."""
     encoding, mark = _encoding(_read(opened, HEAD_BYTES))
     opened.seek(mark)
     if not encoding:
-        yield from _until_cut(iter(partial(opened.readline, LINE_BYTES_MAX), b""))
+        yield from iter(partial(_read, opened, BLOCK_BYTES), b"")
         return
-    text = io.TextIOWrapper(opened, encoding, "replace", newline="\n")
-    for line in iter(partial(text.readline, LINE_BYTES_MAX), ""):
-        yield line.encode("utf-8", "replace")
+    decode = codecs.getincrementaldecoder(encoding)("replace").decode
+    for block in iter(partial(_read, opened, BLOCK_BYTES), b""):
+        yield decode(block).encode("utf-8", "replace")
 
 
 def _read(opened: BinaryIO, limit: int) -> bytes:
@@ -130,10 +133,3 @@ def _read(opened: BinaryIO, limit: int) -> bytes:
     except EOFError:
         pass
     return b"".join(pieces)
-
-
-def _until_cut(lines: Iterator[bytes]) -> Iterator[bytes]:
-    try:
-        yield from lines
-    except EOFError:
-        return

@@ -133,38 +133,46 @@ class _Rows:
         Raises EndsEarly where the last row is cut.
         """
         names, delimiter, first = self.names, self.delimiter, self.table.header_line
-        plain = bool(delimiter) and not self.table.decimal_comma and "" not in names
-        lines = enumerate(self.content.ended_lines(), 1)
-        for number, (line, ended) in lines:
-            if number <= first or not line:
-                continue
+        plain, count = bool(delimiter) and not self.table.decimal_comma and "" not in names, len(names)
+        lines = enumerate(self.content.lines(), 1)
+        short: Sample | None = None
+        for number, line in lines:
             cells = line.split(delimiter)
-            if len(cells) < len(names) and not ended:
-                raise EndsEarly(f"line {number} ends in the middle")
-            if plain:
-                try:
+            if short is not None:
+                yield short
+                short = None
+            try:
+                if plain and len(cells) >= count and number > first:
                     yield number, dict(zip(names, map(float, cells), strict=False))
                     continue
-                except ValueError:
-                    pass
+            except ValueError:
+                pass
+            if number <= first or not line:
+                continue
             texts = self._texts(line, cells, lines)
             values = self._numbers(names, texts)
-            if values:
+            if values and len(cells) < count:
+                short = number, values
+            elif values:
                 yield number, values
             elif set(names).intersection(texts):
                 names = self._header(texts)
+        if short is not None and self.content.cut:
+            raise EndsEarly(f"line {short[0]} ends in the middle")
+        if short is not None:
+            yield short
 
     def _header(self, texts: list[str]) -> list[str]:
         return [text.strip().lstrip("#").strip() for text in texts]
 
-    def _texts(self, line: bytes, cells: list[bytes], lines: Iterator[tuple[int, tuple[bytes, bool]]]) -> list[str]:
+    def _texts(self, line: bytes, cells: list[bytes], lines: Iterator[tuple[int, bytes]]) -> list[str]:
         """The cells of a row whose cells may be quoted, and may hold line ends then."""
         if b'"' not in line or not self.delimiter:
             return [cell.decode("utf-8", "replace") for cell in cells]
         for _ in range(QUOTED_LINES_MAX):
             if line.count(b'"') % 2 == 0:
                 break
-            _, (more, _) = next(lines, (0, (b'"', True)))
+            _, more = next(lines, (0, b'"'))
             line += b"\n" + more
         return _cells(line.decode("utf-8", "replace"), self.table.delimiter)
 
