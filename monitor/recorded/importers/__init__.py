@@ -62,7 +62,9 @@ def recognise(head: bytes, name: str) -> Importer:
     for importer in load_all().values():
         if importer.recognises(head, name):
             return importer
-    raise NotALog(name, "is not a log of a known kind (neither text nor a TensorBoard event file)")
+    raise NotALog(
+        name, "is not a log of a known kind (neither text nor a TensorBoard event file); unpack it, or export it as CSV"
+    )
 
 
 def read_recording(

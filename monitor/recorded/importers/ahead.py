@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from monitor.recorded.importers.imported_run import Sample
 
 AHEAD_SAMPLES_MAX = 256  # what may be looked at before a row is assessed
-CATCH_UP_ROWS = 8  # another writer is this many rows behind at most
-WRITERS_SAMPLES = 32  # after the step went back; in them it does so again
-REPEATED_MIN = 3  # times: restarts do not follow each other so closely
+WRITERS_SAMPLES = 32  # after the step went back, in which other writers are seen again
+BEHIND_PLACES_MAX = 3  # as many logged steps another writer is behind at most
+AGAIN_MIN = 3  # rows beside the first that are no step forward; a restart that redoes a row has one
+ADVANCED_MIN = 2
 
 Place = tuple[float, float]  # epoch and step
 ROWS_BEFORE_MIN = 5  # with a loss, before one can be missed
@@ -49,28 +50,27 @@ class Ahead:
             yield self._next[at][1]
 
 
-def catches_up(places: Iterable[Place], reached: Place, *, known: bool) -> bool:
-    """True where a place in the log (epoch and step) that is before `reached` is another writer's.
+def others_write(places: Iterable[Place], tops: Iterable[Place], *, known: bool) -> bool:
+    """True where a place in the log (epoch and step) that goes back is that of another process which writes too.
 
-    It is, where the places get there again at once, and then fall behind and catch up again and again.
+    It is, where no place is far behind, the places go on, and they repeat themselves or go back again and again.
 
     Args:
-        places: of the samples that follow.
-        reached: the latest place so far.
-        known: other writers were found in this log before: catching up once will do, and the log may end before.
+        places: the one that goes back, and those that follow.
+        tops: the latest places before it, each later than the one before.
+        known: other writers were found in this log before; then the log may end before they are seen again.
     """
-    behind, caught = 1, 0
+    highest = deque(tops, maxlen=BEHIND_PLACES_MAX + 1)
+    again = advanced = 0
     for place in places:
-        if place < reached:
-            behind += 1
-            if behind > CATCH_UP_ROWS:
-                return False
-            continue
-        caught += behind > 0
-        if caught >= (1 if known else REPEATED_MIN):
-            return True
-        reached, behind = place, 0
-    return known
+        if place > highest[-1]:
+            highest.append(place)
+            advanced += 1
+        elif place < highest[0] and len(highest) > BEHIND_PLACES_MAX:
+            return False
+        else:
+            again += 1
+    return (again > AGAIN_MIN and advanced >= ADVANCED_MIN) or (known and advanced < ADVANCED_MIN)
 
 
 class Gaps:

@@ -87,8 +87,12 @@ class Samples:
         self.log, self.truncated = read(), ""
         self.first: list[Sample] = []
         self._read = read
-        samples = iter(self._noting_the_end(self.log.samples))
-        self.first.extend(islice(samples, KEPT_SAMPLES_MAX))
+        samples = iter(self.log.samples)
+        try:
+            self.first.extend(islice(samples, KEPT_SAMPLES_MAX))
+        except EndsEarly as ends:
+            self.truncated = str(ends)
+        samples = self._noting_the_end(samples)
         names: dict[str, None] = dict.fromkeys(self.log.names)
         more = next(samples, None)
         self.all_kept = more is None

@@ -121,7 +121,10 @@ PRINTED = (
 
 
 def _reads(console: Console, content: Content, _: str) -> Log:
-    line, pair = re.compile(console.line), re.compile(rf"{console.pair}\s*(?P<value>{ANY_NUMBER})", re.IGNORECASE)
+    line, pair = (
+        re.compile(console.line, re.IGNORECASE),
+        re.compile(rf"{console.pair}\s*(?P<value>{ANY_NUMBER})", re.IGNORECASE),
+    )
     read = partial(_samples, line=line, pair=pair if console.pair else None)
     begins = Content.of(content.head.rpartition(b"\n")[0] or content.head)
     names = dict.fromkeys(name for _, values in read(begins) for name in values if name not in console.roles)
@@ -159,7 +162,7 @@ def _known(pattern: re.Pattern[str], head: bytes, _: str) -> bool:
 
 
 for _console in CONSOLES:
-    _by_line = partial(_known, re.compile(_console.line))
+    _by_line = partial(_known, re.compile(_console.line, re.IGNORECASE))
     register(_console.kind, rank=92, recognises=_by_line)(partial(_reads, _console))
 for _printed in PRINTED:
     _by_words = partial(_known, re.compile(_printed.known_by))

@@ -36,14 +36,17 @@ class Content:
         """Bytes that are in memory."""
         return cls(partial(io.BytesIO, data))
 
-    def open(self) -> BinaryIO:
+    @contextmanager
+    def open(self) -> Iterator[BinaryIO]:
         """A stream of the unpacked bytes."""
-        raw = self._opens()
-        if raw.read(len(GZIP)) != GZIP:
+        with self._opens() as raw:
+            packed = raw.read(len(GZIP)) == GZIP
             raw.seek(0)
-            return raw
-        raw.seek(0)
-        return cast("BinaryIO", gzip.GzipFile(fileobj=raw))
+            if not packed:
+                yield raw
+                return
+            with gzip.GzipFile(fileobj=raw) as unpacked:
+                yield cast("BinaryIO", unpacked)
 
     @cached_property
     def head(self) -> bytes:

@@ -6,12 +6,21 @@ Pure. Each sample is assessed by those before it, as a daemon that watched the r
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 
 import msgspec
 
-from monitor.recorded.importers.ahead import WRITERS_SAMPLES, Ahead, Gaps, catches_up, stays_away
+from monitor.recorded.importers.ahead import (
+    BEHIND_PLACES_MAX,
+    WRITERS_SAMPLES,
+    Ahead,
+    Gaps,
+    others_write,
+    stays_away,
+)
 from monitor.recorded.importers.imported_run import LogEvent, Row, Sample
 from trainer_hooks.wire.messages import Nonfinite
 
@@ -65,6 +74,7 @@ class Follower:
     _gaps: Gaps = field(default_factory=Gaps)
     _vanishing: bool = False
     _writers: bool = False  # more than one writes into this file
+    _tops: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=BEHIND_PLACES_MAX + 1))
     _grad_bad: bool = False
     _bad_index: int = -STREAK_ROWS  # the last row that was not finite
 
@@ -175,6 +185,8 @@ class Follower:
         elif now > was:
             self._end_epoch()
             self._batch = 0
+        if step != self._step or epoch != self._epoch:
+            self._tops.append((epoch, step))
         self._step, self._epoch = step, epoch
         return ()
 
@@ -185,19 +197,21 @@ class Follower:
         self._generation += 1
         self._end_epoch()
         self._batch, self._step, self._epoch = 0, step, epoch
+        self._tops.clear()
+        self._tops.append((epoch, step))
         return (LogEvent("restart", f"the log goes back, {gone}: a restart, judged afresh"),)
 
     def _another_writer(self, epoch: float, step: float) -> bool:
-        """The place goes back, and catches up at once, again and again."""
+        """Another process writes into the same file, a little behind."""
         columns = self.columns
         places = (
-            _place(values.get(columns.epoch, epoch), values.get(columns.step, step))
+            _place(values.get(columns.epoch, self._epoch), values.get(columns.step, self._step))
             for values in self.ahead.peek(WRITERS_SAMPLES)
             if columns.step in values or columns.epoch in values
         )
-        found = catches_up(places, _place(self._epoch, self._step), known=self._writers)
-        self._writers = self._writers or found
-        return found
+        tops = (_place(*top) for top in self._tops)
+        self._writers = others_write(chain((_place(epoch, step),), places), tops, known=self._writers)
+        return self._writers
 
     def _bits(self, loss: float | None, parts: tuple[float, ...], grad: float | None) -> tuple[int, bool]:
         """Nonfinite bits of a row, and whether it is no more than a scaler's ordinary skip."""

@@ -16,6 +16,7 @@ from monitor.recorded.importers.line_numbers import PLACES, TRAINING, VALIDATION
 
 LOSS = re.compile(rb"loss|nll", re.IGNORECASE)
 LIKE_A_LOSS = re.compile(rb"perplexity|ppl|cross[-_ ]?entropy|xent|\bcost\b|\bm[sa]e\b|\brmse\b", re.IGNORECASE)
+NUMBER = re.compile(rb"\d")
 BESIDE = re.compile(rb"norm|\blr\b|learning[ _]rate|scale", re.IGNORECASE)  # on lines of their own, beside a loss
 OVERFLOW = re.compile(rb"overflow", re.IGNORECASE)
 PLACE = re.compile(rb"epoch|step|iter|train|eval|valid", re.IGNORECASE)
@@ -39,12 +40,19 @@ def text_lines(content: Content, _: str) -> Log:
 def text_samples(content: Content) -> Iterator[Sample]:
     """The numbers of each training step. Where no line says where the training is, each line with a loss is one."""
     lines = [line for line in content.head.splitlines() if len(line) <= LINE_CHARS_MAX]
-    stands_in = not any(map(LOSS.search, lines)) and any(
-        LIKE_A_LOSS.search(line) and _has_place(line) for line in lines
-    )
-    loss = LIKE_A_LOSS if stands_in else LOSS
+    loss = _words_of_a_loss(lines)
     placed = any(_has_place(line) for line in lines if loss.search(line) or PLACE.search(line))
     return _Reader(loss, placed=placed).samples(content)
+
+
+def _words_of_a_loss(lines: list[bytes]) -> re.Pattern[bytes]:
+    """What a line with a loss has: the word; else what may stand for it; else any number, for --map to name it."""
+    if any(map(LOSS.search, lines)):
+        return LOSS
+    placed = [line for line in lines if NUMBER.search(line) and _has_place(line)]
+    if any(map(LIKE_A_LOSS.search, placed)):
+        return LIKE_A_LOSS
+    return NUMBER if placed else LOSS
 
 
 def _has_place(line: bytes) -> bool:
