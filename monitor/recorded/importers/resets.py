@@ -11,7 +11,7 @@ from monitor.recorded.importers.imported_run import Sample
 
 RESETS_MIN = 2  # one may be a restart
 LENGTH_SHARE = 0.05  # by which the lengths of epochs may differ
-END_ROWS = 3  # whose median is the loss at an end of a stretch
+END_ROWS = 3  # whose median is the loss at an end of a stretch; fewer of a short one
 
 
 @dataclass(slots=True)
@@ -58,11 +58,12 @@ def _stretches(samples: Iterable[Sample], step: str, loss: str) -> list[_Stretch
 
 def _loss_goes_on(stretches: list[_Stretch]) -> bool:
     """True where an epoch begins nearer to the end of the one before than to the beginning of the first."""
-    told = [stretch for stretch in stretches if stretch.losses]
-    if len(told) < 2:
+    known = [stretch for stretch in stretches if stretch.losses]
+    if len(known) < 2:
         return True
-    begins = [statistics.median(stretch.losses[:END_ROWS]) for stretch in told]
-    ends = [statistics.median(stretch.losses[-END_ROWS:]) for stretch in told]
+    rows = max(1, min(END_ROWS, *(len(stretch.losses) // 2 for stretch in known)))
+    begins = [statistics.median(stretch.losses[:rows]) for stretch in known]
+    ends = [statistics.median(stretch.losses[-rows:]) for stretch in known]
     from_before = [abs(begin - end) for begin, end in zip(begins[1:], ends, strict=False)]
     from_first = [abs(begin - begins[0]) for begin in begins[1:]]
     return statistics.median(from_before) <= statistics.median(from_first)

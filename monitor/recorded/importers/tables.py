@@ -93,8 +93,8 @@ def _bare(lines: list[str]) -> Table | None:
 def _all_numbers(cells: Sequence[str], count: int, *, least: float = 1, comma: bool = False) -> bool:
     """True where there are `count` cells, `least` of them numbers."""
     cells = cells[:-1] if len(cells) == count + 1 and not cells[-1].strip() else cells
-    said = [number_of(cell.replace(",", ".") if comma else cell) for cell in cells]
-    return len(cells) == count and sum(number is not None for number in said) >= least
+    values = [number_of(cell.replace(",", ".") if comma else cell) for cell in cells]
+    return len(cells) == count and sum(value is not None for value in values) >= least
 
 
 def _delimiter(line: str) -> str:
