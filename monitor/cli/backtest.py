@@ -75,9 +75,9 @@ def backtest(
 ) -> int:  # fmt: skip
     """Test a policy on recorded runs, as if they were live.
 
-    Reads the history of a daemon, recorded streams, logs of Ultralytics, Hugging Face, Lightning, Keras, OpenMMLab,
-    Detectron2, W&B and TensorBoard, CSV, JSON lines and printed text. In a folder it reads every log. Exit code 0:
-    nothing fired. 1: something fired. 2: a file could not be read.
+    Reads the history of a daemon, recorded streams, logs of Ultralytics, Hugging Face, Lightning, Keras, XGBoost and
+    some thirty others, W&B, MLflow and TensorBoard, tables, JSON lines and printed text (docs/backtest.md lists them).
+    In a folder it reads every log. Exit code 0: nothing fired. 1: something fired. 2: a file could not be read.
     """
     from monitor.cli.backtest_files import How, outcomes, without_logs
     from monitor.cli.backtest_output import Report, junit_text

@@ -8,7 +8,7 @@ from monitor.recorded.importers.words import ANY_NUMBER, NUMBER, number_of
 
 NAME = r"[A-Za-z_][\w@/]*(?: (?:loss|norm|rate|scale|mem))?"  # at most two words: "lm loss", "grad norm"
 PAIR = re.compile(
-    rf"(?P<name>{NAME})(?:\s*[:=]\s*|\s+)(?:(?:tensor|array)\(\[*)?(?P<value>{ANY_NUMBER})"
+    rf"(?P<name>{NAME})(?:[\"']?\s*[:=]\s*|\s+)(?:(?:tensor|array)\(\[*)?(?P<value>{ANY_NUMBER})"
     r"(?![\w.]*[A-Za-z]{3})(?=$|[^\d])",
     re.IGNORECASE,
 )

@@ -198,6 +198,20 @@ PERPLEXITY = (
     "global step 2200 learning rate 0.5000 step-time 0.52 perplexity 149.80\n"
 )
 
+TUTORIAL = (
+    "Epoch 1\n-------------------------------\n"
+    "loss: 2.303494  [   64/60000]\nloss: 2.203494  [ 6464/60000]\n"
+    "Test Error: \n Accuracy: 44.7%, Avg loss: 2.150000 \n\n"
+    "Epoch 2\n-------------------------------\nloss: 2.103494  [   64/60000]\n"
+)
+JSON_BEHIND_WORDS = 'INFO:root:{"step": 1, "loss": 2.3100}\nINFO:root:{"step": 2, "loss": 2.2100}\n'
+CAFFE = (
+    "I0101 10:00:00.1 1 solver.cpp:228] Iteration 0, loss = 2.3300\n"
+    "I0101 10:00:00.1 1 solver.cpp:244]     Train net output #0: loss = 2.3300 (* 1 = 2.33 loss)\n"
+    "I0101 10:00:10.1 1 solver.cpp:228] Iteration 100, loss = 2.2200\n"
+)
+TENSORS_IN_A_DICT = "{'loss': tensor(2.3100), 'acc': 0.1}\n{'loss': tensor(nan), 'acc': 0.1}\n"
+
 # text, the kind it must be recognised as, and how many training rows it has
 ALL = {
     "keras bars": (KERAS_BARS, "keras_console", 2),
@@ -234,4 +248,8 @@ ALL = {
     "tensors": (TENSORS, "text", 2),
     "no steps": (NO_STEPS, "text", 2),
     "perplexity": (PERPLEXITY, "text", 2),
+    "tutorial": (TUTORIAL, "text", 3),
+    "json behind words": (JSON_BEHIND_WORDS, "text", 2),
+    "caffe": (CAFFE, "text", 2),
+    "tensors in a dict": (TENSORS_IN_A_DICT, "hf_stdout", 2),
 }

@@ -33,6 +33,8 @@ def run_of(text: str) -> ImportedRun:
         ("train n", [0.5123, 0.4123]),
         ("chinese", [1.98, 1.9]), ("coloured", [8.1, 7.9]), ("tensors", [0.5312, None]), ("no steps", [0.5312, 0.4312]),
         ("perplexity", [151.84, 149.8]),
+        ("tutorial", [2.303494, 2.203494, 2.103494]), ("json behind words", [2.31, 2.21]), ("caffe", [2.33, 2.22]),
+        ("tensors in a dict", [2.31, None]),
     ],
 )  # fmt: skip
 def test_the_loss_of_each_row_is_that_of_the_training(name: str, losses: list[float | None]) -> None:
@@ -70,6 +72,7 @@ def test_a_validation_is_no_training_row(name: str, metrics: dict[str, float]) -
 def test_a_validation_that_is_printed_in_blocks_belongs_to_the_row_before() -> None:
     assert run_of(logs.COQUI).rows[-1].metrics == {"val/avg_loss": 2.7}
     assert run_of(logs.FAIRSEQ_JSON).rows[-1].metrics["valid_loss"] == 9.1
+    assert run_of(logs.TUTORIAL).rows[1].metrics == {"val/accuracy": 44.7, "val/avg loss": 2.15}
 
 
 def test_norms_rates_and_times_are_read_beside_the_loss() -> None:
