@@ -8,7 +8,7 @@ from monitor.recorded.importers.words import ANY_NUMBER, NUMBER, number_of
 
 NAME = r"[A-Za-z_][\w@/]*(?: (?:loss|norm|rate|scale|mem))?"  # at most two words: "lm loss", "grad norm"
 PAIR = re.compile(
-    rf"(?P<name>{NAME})(?:[\"']?\s*[:=]\s*|\s+)(?:(?:tensor|array)\(\[*)?(?P<value>{ANY_NUMBER})"
+    rf"(?P<name>{NAME})(?:[\"']?\s*[:=]\s*|\s+)(?=[-+.\dnita\u221e])(?:(?:tensor|array)\(\[*)?(?P<value>{ANY_NUMBER})"
     r"(?![\w.]*[A-Za-z]{3})(?=$|[^\d])",
     re.IGNORECASE,
 )
@@ -42,16 +42,16 @@ def numbers_of(line: str) -> dict[str, float]:
         name = found["name"].lower()
         if name != "of" and (number := number_of(found["value"])) is not None:  # "number of nan iterations: 0"
             values.setdefault(SAME.get(name, name), number)
-    for found in FRACTION.finditer(line):
+    for found in FRACTION.finditer(line) if "/" in line else ():
         values[SAME.get(found[1].lower(), found[1].lower())] = float(found[2])
-    for found in COUNTED.finditer(line):
+    for found in COUNTED.finditer(line) if "]" in line else ():
         outer = found[1].lower()
         values["epoch" if outer in ("epoch", "train") else "iter"] = float(found[2])
         if found[3]:
             values["iter"] = float(found[3])
-    if of_epoch := OF_EPOCH.search(line):  # "Train Epoch: 1 [640/60000 (1%)]"
+    if "[" in line and (of_epoch := OF_EPOCH.search(line)):  # "Train Epoch: 1 [640/60000 (1%)]"
         values["epoch"], values["iter"] = float(of_epoch[1]), float(of_epoch[2])
-    if batch := BATCH.search(line):
+    if ("atch" in line or "ATCH" in line) and (batch := BATCH.search(line)):
         values["batch"] = float(batch[1])
     if "train" in values and PLACES.isdisjoint(values) and values["train"].is_integer():
         values["step"] = values.pop("train")  # "Train 100, loss: 0.5"
