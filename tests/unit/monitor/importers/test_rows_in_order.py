@@ -10,8 +10,8 @@ import random
 import pytest
 
 from monitor.recorded.importers import read_log
-from monitor.recorded.importers.assemble import KEPT_SAMPLES_MAX
 from monitor.recorded.importers.imported_run import ImportedRun
+from monitor.recorded.importers.samples import KEPT_SAMPLES_MAX
 
 SEED = 11
 
