@@ -75,19 +75,21 @@ def backtest(
 ) -> int:  # fmt: skip
     """Test a policy on recorded runs, as if they were live.
 
-    Reads the history of a daemon, recorded streams, logs of Ultralytics, Hugging Face, Lightning, Keras, OpenMMLab,
-    Detectron2, W&B and TensorBoard, CSV, JSON lines and printed text. In a folder it reads every log. Exit code 0:
-    nothing fired. 1: something fired. 2: a file could not be read.
+    Reads the history of a daemon, recorded streams, logs of Ultralytics, Hugging Face, Lightning, Keras, XGBoost and
+    some thirty others, W&B, MLflow and TensorBoard, tables, JSON lines and printed text (docs/backtest.md lists them).
+    In a folder it reads every log. Exit code 0: nothing fired. 1: something fired. 2: a file could not be read.
     """
-    from monitor.cli.backtest_files import How, outcomes
+    from monitor.cli.backtest_files import How, outcomes, without_logs
     from monitor.cli.backtest_output import Report, junit_text
     from monitor.cli.policy import read_policy
 
+    mapping = _mapping(maps)
     files, known = _files(paths, run, labels)
     policy = read_policy(policy_name)[1].model_dump_json() if policy_name else None
-    found = list(outcomes(files, How(policy, _mapping(maps), run), jobs))
+    found = list(outcomes(files, How(policy, mapping, run), jobs))
     results = [result for outcome in found for result in outcome.results]
-    report = Report(results, [error for outcome in found for error in outcome.errors], known, fail_on)
+    errors = [error for outcome in found for error in outcome.errors] + without_logs(files, found)
+    report = Report(results, errors, known, fail_on)
     click.echo(report.json_text() if as_json else "\n".join(report.lines()))
     for error in report.errors:
         click.echo(f"trainwarden: {error.text}", err=True)
@@ -110,6 +112,8 @@ def _files(paths: tuple[str, ...], run: str | None, labels: str | None) -> tuple
     if run is not None and not paths:
         paths = (str(state_home() / FILE_NAME),)
     files = expanded(paths)
+    if not files and paths:
+        raise Failure(f"{', '.join(paths)}: no file in it has the name of a log; name the file itself", EXIT_USAGE)
     if labels is None:
         return files, None
     known = labels_by_path(Path(labels), [str(file.path) for file in files] if paths else None)

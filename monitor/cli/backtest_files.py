@@ -20,8 +20,11 @@ from monitor.core.state.journal import Journal
 from monitor.history.journals import MAGIC, journals
 from monitor.history.recall import FILE_NAME
 from monitor.recorded.backtest import Result, Unread, backtest
-from monitor.recorded.importers import LOG_BYTES_MAX, read_recording
+from monitor.recorded.importers import read_recording
+from monitor.recorded.importers.content import Content
 from monitor.recorded.importers.imported_run import ImportedRun, NotALog, Recording, Role, UnreadableLog
+from monitor.recorded.importers.mlflow import joined
+from monitor.recorded.importers.several_runs import SeveralRuns
 
 SUFFIXES = frozenset(
     {".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".log", ".txt", ".out", ".err"}
@@ -34,6 +37,7 @@ class File(msgspec.Struct, frozen=True):
 
     path: Path
     named: bool  # False: it was found in a folder, and may be no log at all
+    found_in: str = ""  # the folder or pattern
 
 
 class How(msgspec.Struct, frozen=True):
@@ -49,29 +53,44 @@ class Outcome(msgspec.Struct, frozen=True):
 
     results: list[Result]
     errors: list[Unread]
+    passed_by: Unread | None = None  # it was found in a folder, and is no log
 
 
 def expanded(paths: Iterable[str]) -> list[File]:
     """Every file that is meant by the paths, folders and patterns. Raises Failure for a pattern nothing matches."""
-    found: dict[Path, bool] = {}
+    found: dict[Path, File] = {}
     for path in paths:
         named = Path(path)
         if named.is_dir() and (named / FILE_NAME).is_file():
-            found[named / FILE_NAME] = True
+            found[named / FILE_NAME] = File(named / FILE_NAME, named=True)
         elif named.is_dir():
-            found.update((file, False) for file in sorted(named.rglob("*")) if _may_be_a_log(file) if file not in found)
+            for file in [named, *sorted(named.rglob("*"))]:
+                if _may_be_a_log(file):
+                    found.setdefault(file, File(file, named=False, found_in=path))
         elif named.exists() or not glob.has_magic(path):
-            found[named] = True
+            found[named] = File(named, named=True)
         else:
             matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - absolute patterns, which pathlib refuses
             if not matches:
                 raise Failure(f"{path}: no file matches", EXIT_USAGE)
-            found.update((Path(match), False) for match in matches if Path(match).is_file())
-    return [File(path, named) for path, named in found.items()]
+            for match in map(Path, matches):
+                if match.is_file():
+                    found.setdefault(match, File(match, named=False, found_in=path))
+    return list(found.values())
 
 
 def _may_be_a_log(file: Path) -> bool:
-    return file.is_file() and (file.suffix.lower() in SUFFIXES or "tfevents" in file.name or file.name == FILE_NAME)
+    if file.is_dir():
+        return is_mlflow(file)
+    ends = [suffix.lower() for suffix in file.suffixes[-2:] if suffix.lower() != ".gz"][-1:]
+    return file.is_file() and (bool(SUFFIXES.intersection(ends)) or "tfevents" in file.name or file.name == FILE_NAME)
+
+
+def without_logs(files: Sequence[File], found: Sequence[Outcome]) -> list[Unread]:
+    """Every file of a folder or pattern in which there was no log at all; the folder itself where it has no file."""
+    read = {file.found_in for file, outcome in zip(files, found, strict=True) if outcome.passed_by is None}
+    passed_by = [(file, outcome.passed_by) for file, outcome in zip(files, found, strict=True)]
+    return [unread for file, unread in passed_by if unread is not None and file.found_in not in read]
 
 
 def outcomes(files: Sequence[File], how: How, jobs: int, what: str = "backtest") -> Iterator[Outcome]:
@@ -96,11 +115,26 @@ def outcome(file: File, how: How) -> Outcome:
         policy = Policy() if how.policy is None else Policy.model_validate_json(how.policy)
         return Outcome([backtest(recording(file.path, how.mapping), policy)], [])
     except NotALog as error:
-        return Outcome([], [_unread(file.path, str(error))] if file.named else [])
+        unread = _unread(file.path, str(error))
+        return Outcome([], [unread]) if file.named else Outcome([], [], unread)
+    except SeveralRuns as error:
+        return _of_several(file, how, error)
     except UnreadableLog as error:
         return Outcome([], [_unread(file.path, str(error))])
     except OSError as error:
         return Outcome([], [_unread(file.path, f"{file.path}: can't be read ({error.strerror}); check the path")])
+
+
+def _of_several(file: File, how: How, several: SeveralRuns) -> Outcome:
+    """Each run of a table by itself."""
+    hows = [msgspec.structs.replace(how, mapping={**how.mapping, loss: Role.LOSS}) for loss in several.losses.values()]
+    found = [outcome(file, one) for one in hows]
+    results = [
+        msgspec.structs.replace(result, path=f"{result.path}#{run}")
+        for run, one in zip(several.losses, found, strict=True)
+        for result in one.results
+    ]
+    return Outcome(results, [error for one in found for error in one.errors])
 
 
 def _unread(path: Path, text: str) -> Unread:
@@ -109,12 +143,24 @@ def _unread(path: Path, text: str) -> Unread:
 
 def recording(path: Path, mapping: dict[str, Role]) -> ImportedRun | Recording:
     """The run that a file holds. Raises OSError, or UnreadableLog."""
-    with path.open("rb") as opened:
-        data = opened.read(LOG_BYTES_MAX + 1)
-    return read_recording(data, str(path), mapping or None)
+    content = Content.of(mlflow_bytes(path)) if path.is_dir() and is_mlflow(path) else Content(lambda: path.open("rb"))
+    return read_recording(content, str(path), mapping or None)
+
+
+def is_mlflow(folder: Path) -> bool:
+    """True for the `metrics` folder of a run of MLflow."""
+    return folder.name == "metrics" and (folder.parent / "meta.yaml").is_file()
+
+
+def mlflow_bytes(folder: Path) -> bytes:
+    """Every metric of a run of MLflow. Raises OSError."""
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+    return joined({str(file.relative_to(folder)): file.read_bytes() for file in files})
 
 
 def _is_history(path: Path) -> bool:
+    if path.is_dir():
+        return False
     with path.open("rb") as opened:
         return opened.read(len(MAGIC)) == MAGIC
 

@@ -21,7 +21,7 @@ PATH = re.compile(r"`((?:monitor|trainer_hooks|alerts|tests|docs|deploy)/[\w/.*-
 COMMAND = re.compile(r"\btrainwarden ((?:[a-z]+)(?: [^`\n#|]*)?)")
 TARGET = re.compile(r"(?:^|`)make ([a-z-]+)", re.MULTILINE)
 MODULE = re.compile(r"python -m ((?:monitor|tests)[\w.]*)")
-EXAMPLES = {"seven.py", "xgboost_stdout.py", "plain_text.py", "notifier_plain_text.py"}  # of CONTRIBUTING.md
+EXAMPLES = {"seven.py", "fasttext_stdout.py", "plain_text.py", "notifier_plain_text.py"}  # of CONTRIBUTING.md
 
 
 def text_of(document: str) -> str:

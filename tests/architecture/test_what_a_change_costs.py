@@ -119,8 +119,8 @@ def test_a_get_route_is_two_files(answers: dict[str, object]) -> None:
 
 
 def test_a_log_format_is_one_file_and_keeps_the_contract_of_importers(changed: Path) -> None:
-    assert files_of("importers") == {"monitor/recorded/importers/xgboost_stdout.py"}
-    assert re.search(r"\b\d\d passed", contract(changed, "test_importers", "xgboost_stdout"))
+    assert files_of("importers") == {"monitor/recorded/importers/fasttext_stdout.py"}
+    assert re.search(r"\b\d\d passed", contract(changed, "test_importers", "fasttext_stdout"))
 
 
 def test_a_notifier_is_one_file_and_keeps_the_contract_of_notifiers(changed: Path) -> None:

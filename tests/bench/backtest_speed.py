@@ -35,6 +35,7 @@ class Taken:
     rows: int
     cpu_s: float
     wall_s: float
+    peak_mib: float  # of the largest process so far
 
 
 def numbers(seed: int, steps: int) -> Iterator[tuple[int, int, float, float, float]]:
@@ -99,7 +100,7 @@ def measured(kind: str, files: int, steps: int, jobs: int) -> Taken:
         after, wall_s = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - began_s
     assert told["totals"]["runs"] == files, told["errors"]
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Taken(kind, files, told["totals"]["rows"], cpu_s, wall_s)
+    return Taken(kind, files, told["totals"]["rows"], cpu_s, wall_s, after.ru_maxrss / 1024)
 
 
 def main() -> None:
@@ -111,12 +112,13 @@ def main() -> None:
     parser.add_argument("--kind", choices=list(KINDS), action="append", help="else all of them")
     given = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before, Python {sys.version.split()[0]}\n")
-    print("| logs | files | rows | processes | CPU | wall clock | a row |\n|---|---|---|---|---|---|---|")
+    print("| logs | files | rows | processes | CPU | wall clock | a row | memory |\n|---|---|---|---|---|---|---|---|")
     for kind in given.kind or KINDS:
         one = measured(kind, given.files, given.steps, given.jobs)
         row = f"{one.cpu_s / one.rows * 1e6:.1f} us"
         print(
-            f"| {kind} | {one.files} | {one.rows} | {given.jobs} | {one.cpu_s:.1f} s | {one.wall_s:.1f} s | {row} |",
+            f"| {kind} | {one.files} | {one.rows} | {given.jobs} | {one.cpu_s:.1f} s | {one.wall_s:.1f} s | {row} "
+            f"| {one.peak_mib:.0f} MiB |",
             flush=True,
         )
 

@@ -2,35 +2,94 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import struct
+from functools import partial
 
 import pytest
 
+from monitor.core.model import Position
 from monitor.policyfile.load import DEPTH_MAX as POLICY_DEPTH_MAX
 from monitor.policyfile.load import NODES_MAX, POLICY_CHARS_MAX, PolicyFileError, policy_from_text
 from monitor.policyfile.messages import VALUE_CHARS_MAX
-from monitor.recorded.importers import LOG_BYTES_MAX, read_log
+from monitor.recorded.backtest.row_index import RECENT_ROWS_MAX, RowIndex
+from monitor.recorded.importers import read_log, recognise
+from monitor.recorded.importers.ahead import AHEAD_SAMPLES_MAX, BEHIND_PLACES_MAX, Ahead, others_write
 from monitor.recorded.importers.assemble import PARTS_MAX
+from monitor.recorded.importers.content import LOG_BYTES_MAX, Content
 from monitor.recorded.importers.documents import DEPTH_MAX, flat
-from monitor.recorded.importers.imported_run import UnreadableLog
+from monitor.recorded.importers.imported_run import Row, UnreadableLog
 from monitor.recorded.importers.row_builder import WHOLE_MAX
+from monitor.recorded.importers.tables import HEADER_LINES_MAX, NAME_CHARS_MAX, QUOTED_LINES_MAX
 from monitor.recorded.importers.tensorboard import CHECKED_BYTES_MAX, SKIPPED_BYTES_MAX, masked_crc
-from monitor.recorded.importers.text_lines import LINE_CHARS_MAX
+from monitor.recorded.importers.text_lines import HEADING_CHARS_MAX, LINE_CHARS_MAX
 from monitor.supervisor.run_documents import NAME_MAX, new_run_id
 from tests.unit.monitor.importers.test_tensorboard import FILE, record
 
 
-class TooLong(bytes):
-    """Says that it is longer than any log may be."""
+def test_a_log_over_its_size_is_refused() -> None:
+    """Unpacked: a small gzip file may hold any number of zeros."""
+    assert LOG_BYTES_MAX == 512 * 1024 * 1024
+    lines = b"step,loss\n" + b"1,2.5\n" * 165
+    assert len(read_log(Content(partial(io.BytesIO, lines), 1000), "x.csv").rows) == 165
+    more = lines + b"2,2.5\n"
+    for data in (more, gzip.compress(more), b'{"loss": [1.0, 2.0' + b" " * 1000 + b"]}"):
+        with pytest.raises(UnreadableLog, match="more than 1000 bytes, which is the limit: split it"):
+            read_log(Content(partial(io.BytesIO, data), 1000), "x.csv")
 
-    def __len__(self) -> int:
-        return LOG_BYTES_MAX + 1
+
+def test_a_header_is_looked_for_in_the_first_lines() -> None:
+    table = "step,loss\n1,2.5\n2,2.4\n3,2.3\n"
+    for lines, kind in ((HEADER_LINES_MAX - 1, "csv"), (HEADER_LINES_MAX, "text")):
+        assert recognise(("Started worker\n" * lines + table).encode(), "x").kind == kind
 
 
-def test_a_log_over_its_size_is_refused_before_it_is_looked_at() -> None:
-    with pytest.raises(UnreadableLog, match=f"the limit is {LOG_BYTES_MAX}: split it"):
-        read_log(TooLong(b"epoch,loss\n1,2\n"), "x.csv")
+def test_a_name_of_a_column_has_a_length() -> None:
+    for length, kind in ((NAME_CHARS_MAX - 1, "csv"), (NAME_CHARS_MAX, "text")):
+        assert recognise(f"{'n' * length},loss\n1,2.5\n2,2.4\n".encode(), "x").kind == kind
+
+
+def test_a_quoted_cell_goes_over_a_number_of_lines() -> None:
+    """One whose quote is never closed must not take the rest of the file."""
+
+    def rows(lines: int, end: str) -> list[float | None]:
+        text = 'step,loss,note\n1,2.5,a\n2,2.4,"' + "line\n" * lines + end + "3,2.3,b\n"
+        return [row.loss for row in read_log(text.encode(), "x.csv").rows]
+
+    assert rows(QUOTED_LINES_MAX, '"\n') == [2.5, 2.4, 2.3]
+    assert rows(QUOTED_LINES_MAX + 1, "")[-1] == 2.3
+
+
+def test_a_heading_is_a_short_line() -> None:
+    """A long line that happens to name an epoch is none."""
+    for length, epoch in ((HEADING_CHARS_MAX, 7), (HEADING_CHARS_MAX + 1, 1)):
+        text = "iter 1 loss 2.5\n" + "Epoch 7/9 ".ljust(length, ".") + "\niter 2 loss 2.4\n"
+        assert read_log(text.encode(), "x.log").rows[-1].epoch == epoch
+
+
+def test_a_look_ahead_has_an_end() -> None:
+    """A gap that is longer than what may be looked at is never said to be a loss that is gone."""
+    ahead = Ahead((number, {"step": float(number)}) for number in range(2 * AHEAD_SAMPLES_MAX))
+    assert sum(1 for _ in ahead.peek(10 * AHEAD_SAMPLES_MAX)) == AHEAD_SAMPLES_MAX
+    assert [number for number, _ in ahead] == list(range(2 * AHEAD_SAMPLES_MAX)), "what was looked at still comes"
+
+
+def test_a_writer_that_is_further_behind_is_a_restart() -> None:
+    for behind, others in ((BEHIND_PLACES_MAX, True), (BEHIND_PLACES_MAX + 1, False)):
+        tops = [(0.0, float(step)) for step in range(10)]
+        places = [(0.0, float(step)) for step in (9 - behind, 9, 9 - behind, 10, 9, 11, 10, 12)]
+        assert others_write(places, tops, known=False) is others
+
+
+def test_a_finding_of_a_row_that_is_long_past_names_the_last_one() -> None:
+    index = RowIndex()
+    for number in range(RECENT_ROWS_MAX + 1):
+        index.add(Row(index=number, line=number + 1, generation=1, epoch=1, batch=number, step=number), number + 1)
+    newest, oldest, past = (Position(1, 1, 0, count) for count in (RECENT_ROWS_MAX + 1, 2, 1))
+    assert (index.row(newest).step, index.row(oldest).step) == (RECENT_ROWS_MAX, 1)
+    assert (index.row(past).step, index.index(past)) == (RECENT_ROWS_MAX, 0)
 
 
 def test_components_of_the_loss_beyond_the_limit_are_passed_over() -> None:

@@ -6,12 +6,13 @@ spread ones), sound unless its last row was not finite.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from monitor.core.drive import RunDriver
 from monitor.core.model import CheckpointExamined, Input, RunEnded, RunOpened, Verdict
 from monitor.core.policy.settings import Policy
 from monitor.recorded.backtest.replay import NewGeneration, Source, Step
+from monitor.recorded.backtest.row_index import BEFORE
 from monitor.recorded.importers.imported_run import ImportedRun, Row
 from monitor.recorded.importers.records import GenerationBegins, records
 from trainer_hooks.wire.messages import BatchEnded, CheckpointSaved
@@ -39,10 +40,10 @@ def without(policy: Policy, *detectors: str) -> Policy:
 
 
 def _steps(run: ImportedRun, policy: Policy, answers: dict[str, Input]) -> Iterator[Step]:
-    first, last = run.rows[0], run.rows[-1]
+    last = run.extent.last
     spec = RunSpec(run=RUN, title=run.path, argv=(), cwd="", created_s=0.0, act=True)
-    yield Step(first, 0.0, RunOpened(spec, policy.model_dump_json()))
-    keep = _checkpoint_epochs(run.rows)
+    yield Step(BEFORE, 0.0, RunOpened(spec, policy.model_dump_json()))
+    keep = _checkpoint_epochs(run.extent.epoch_ends)
     count = 0
     for row, record in records(run):
         at_s = float(row.index)
@@ -63,9 +64,8 @@ def _steps(run: ImportedRun, policy: Policy, answers: dict[str, Input]) -> Itera
     yield Step(last, float(last.index), RunEnded(RUN, RunOutcome.FINISHED, ""))
 
 
-def _checkpoint_epochs(rows: list[Row]) -> frozenset[tuple[int, int]]:
+def _checkpoint_epochs(ends: Sequence[tuple[int, int]]) -> frozenset[tuple[int, int]]:
     """Evenly spread epochs at whose end a checkpoint is supposed."""
-    ends = [(row.generation, row.epoch) for row in rows if row.epoch_ends]
     kept = min(len(ends), CHECKPOINTS_MAX)
     return frozenset(ends[number * len(ends) // kept] for number in range(kept))
 

@@ -18,7 +18,8 @@ from monitor.core.policy.settings import Policy
 from monitor.core.state.journal import Journal
 from monitor.core.state.run import Fleet
 from monitor.recorded.backtest.imported import supposed, without
-from monitor.recorded.backtest.replay import BEFORE, NewGeneration, Source, Step
+from monitor.recorded.backtest.replay import NewGeneration, Source, Step
+from monitor.recorded.backtest.row_index import BEFORE
 from monitor.recorded.importers.imported_run import Recording, Row
 from monitor.recorded.stream import Recorded, Stream
 from trainer_hooks.wire.messages import BatchEnded, CheckpointSaved, Event, EventSent, Nonfinite, SkippedBy

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from monitor.core.drive import RunDriver
-from monitor.core.model import ActionKind, ExamineCheckpoint, Finding, Incident, Input, Output, Position, Severity
+from monitor.core.model import ActionKind, ExamineCheckpoint, Finding, Incident, Input, Output, Severity
 from monitor.core.policy.action import Action
 from monitor.core.policy.choose import choose
 from monitor.core.policy.settings import Policy
 from monitor.core.state.run import RunState
 from monitor.recorded.backtest.result import LEVELS, Fired, IncidentDecision, Result
+from monitor.recorded.backtest.row_index import RowIndex
 from monitor.recorded.importers.imported_run import Row
 from trainer_hooks.wire.messages import BatchEnded, Event
 
@@ -68,8 +69,8 @@ class _Replay:
 
     source: Source
     policy: Policy
-    rows: list[Row] = field(default_factory=list)
-    by_count: dict[tuple[int, int], Row] = field(default_factory=dict)  # by generation and Counts.batches
+    rows: RowIndex = field(default_factory=RowIndex)
+    nonfinite_rows: int = 0
     fired: list[Fired] = field(default_factory=list)
     chosen: list[tuple[Row, Incident, Action]] = field(default_factory=list)
     incidents: int = 0
@@ -78,8 +79,10 @@ class _Replay:
         """One step; what it led to is collected, and what it asks of the vault is answered."""
         row, at_s, given, batches, rank = step
         if batches:
-            self.rows.append(row)
-            self.by_count[row.generation, batches] = row
+            self.rows.add(row, batches)
+            self.nonfinite_rows += bool(row.nonfinite) and not row.overflow
+            if row.events:
+                self.fired.extend(_of_the_log(row, at) for at in range(len(row.events)))
         driver = self.source.driver
         driver.now_s = at_s
         if isinstance(given, BatchEnded) or isinstance(given, Sent):  # noqa: SIM101 - a union of many takes longer
@@ -121,16 +124,16 @@ class _Replay:
     def result(self) -> Result:
         """Everything collected."""
         state, rows = self.state, self.rows
-        fired = [*self.fired, *(_of_the_log(row, at) for row in rows if row.events for at in range(len(row.events)))]
+        fired = self.fired
         fired.sort(key=lambda f: (f.row, -LEVELS[f.severity], f.source))
         left_out = {id(f) for f in [f for f in fired if f.severity is Severity.INFO][INFOS_MAX:]}
         return Result(
             path=self.source.path,
             kind=self.source.kind,
             granularity=self.source.granularity,
-            rows=len(rows),
-            generations=rows[-1].generation if rows else 0,
-            nonfinite_rows=sum(bool(row.nonfinite) and not row.overflow for row in rows),
+            rows=rows.count,
+            generations=rows.last.generation if rows.count else 0,
+            nonfinite_rows=self.nonfinite_rows,
             fired=[f for f in fired if id(f) not in left_out],
             decisions=[self._decision(*chosen) for chosen in self.chosen],
             truncated=self.source.truncated,
@@ -139,28 +142,21 @@ class _Replay:
         )
 
     def _fired(self, finding: Finding) -> Fired:
-        row, since = self._row(finding.at), self._row(finding.since)
-        return _fired(finding.severity, finding.detector, row, since.index, finding.summary)
-
-    def _row(self, at: Position) -> Row:
-        """The row of a position; the first of the recording for a position before any row."""
-        return self.by_count.get((at.generation, at.count)) or (self.rows[0] if self.rows else BEFORE)
+        row, since_row = self.rows.row(finding.at), self.rows.index(finding.since)
+        return _fired(finding.severity, finding.detector, row, since_row, finding.summary)
 
     def _decision(self, row: Row, incident: Incident, action: Action) -> IncidentDecision:
         target = action.checkpoint if action.kind is ActionKind.ROLLBACK else None
-        saved = self.by_count.get((target.generation, target.count)) if target else None
+        saved_row = self.rows.find(target.generation, target.count) if target else None
         return IncidentDecision(
             row.index,
             row.step,
             action.kind,
             action.reason,
-            rows_after=len(self.rows) - 1 - row.index,
-            onset_row=self._row(incident.onset).index,
-            redone_rows=row.index - saved.index if saved else 0,
+            rows_after=self.rows.count - 1 - row.index,
+            onset_row=self.rows.index(incident.onset),
+            redone_rows=0 if saved_row is None else row.index - saved_row,
         )
-
-
-BEFORE = Row(index=0, line=1, generation=1, epoch=1, batch=0, step=0)  # stands for the time before the first row
 
 
 def _fired(severity: Severity, source: str, row: Row, since_row: int, summary: str) -> Fired:

@@ -1,4 +1,4 @@
-"""Foreign logs, one file a kind, recognised by content. An importer is a function of bytes: it opens nothing itself."""
+"""Foreign logs, one file a kind, recognised by content. An importer reads a Content: it opens nothing itself."""
 
 from __future__ import annotations
 
@@ -10,18 +10,16 @@ from functools import cache
 import msgspec
 
 from monitor.recorded.importers.assemble import assemble
+from monitor.recorded.importers.content import Content, ContentError
 from monitor.recorded.importers.imported_run import ImportedRun, Log, NotALog, Recording, Role, UnreadableLog
 from monitor.recorded.stream import StreamError, is_stream, read_stream
 
-HEAD_BYTES = 256 * 1024  # what recognition may look at; some logs begin with the source code of their script
-LOG_BYTES_MAX = 512 * 1024 * 1024  # a log of a million rows has about 200 MB
-
 Recognises = Callable[[bytes, str], bool]
-Reads = Callable[[bytes, str], Log]
+Reads = Callable[[Content, str], Log]
 
 
 class Importer(msgspec.Struct, frozen=True):
-    """One kind of log. `reads` takes the whole file and its name, and raises UnreadableLog."""
+    """One kind of log. `reads` takes the file and its name; it and its samples may raise UnreadableLog."""
 
     kind: str
     rank: int  # importers are asked in this order: what is more particular comes first
@@ -64,36 +62,38 @@ def recognise(head: bytes, name: str) -> Importer:
     for importer in load_all().values():
         if importer.recognises(head, name):
             return importer
-    raise NotALog(name, "is not a log of a known kind (neither text nor a TensorBoard event file)")
+    raise NotALog(
+        name, "is not a log of a known kind (neither text nor a TensorBoard event file); unpack it, or export it as CSV"
+    )
 
 
-def read_recording(data: bytes, name: str, mapping: Mapping[str, Role] | None = None) -> ImportedRun | Recording:
+def read_recording(
+    given: bytes | Content, name: str, mapping: Mapping[str, Role] | None = None
+) -> ImportedRun | Recording:
     """As read_log, for a stream of our own (see monitor.recorded.stream) too. Raises UnreadableLog as read_log does."""
-    if not is_stream(data[:HEAD_BYTES]):
-        return read_log(data, name, mapping)
-    _refuse_too_long(data, name)
+    content = given if isinstance(given, Content) else Content.of(given)
     try:
-        return Recording("stream", name, read_stream(data))
-    except StreamError as error:
+        if not is_stream(content.head):
+            return read_log(content, name, mapping)
+        return Recording("stream", name, read_stream(content.whole()))
+    except (ContentError, StreamError) as error:
         raise UnreadableLog(name, str(error)) from error
 
 
-def _refuse_too_long(data: bytes, name: str) -> None:
-    if len(data) > LOG_BYTES_MAX:
-        raise UnreadableLog(name, f"has {len(data)} bytes; the limit is {LOG_BYTES_MAX}: split it")
-
-
-def read_log(data: bytes, name: str, mapping: Mapping[str, Role] | None = None) -> ImportedRun:
-    """The run that a log's bytes describe.
+def read_log(given: bytes | Content, name: str, mapping: Mapping[str, Role] | None = None) -> ImportedRun:
+    """The run that a log describes.
 
     Args:
-        data: the whole file.
+        given: the whole file, or how it is opened.
         name: of the file, for recognition and errors.
         mapping: column name to role, where the user knows better; see monitor.recorded.importers.columns.
 
     Raises:
         UnreadableLog: which file, why, and the remedy.
     """
-    _refuse_too_long(data, name)
-    importer = recognise(data[:HEAD_BYTES], name)
-    return assemble(importer.reads(data, name), importer.kind, name, mapping)
+    content = given if isinstance(given, Content) else Content.of(given)
+    try:
+        importer = recognise(content.head, name)
+        return assemble(lambda: importer.reads(content, name), importer.kind, name, mapping)
+    except ContentError as error:
+        raise UnreadableLog(name, str(error)) from error

@@ -11,7 +11,10 @@ VALIDATION = re.compile(
     r"(?:^|[/_. -])(?:val|valid|validation|eval|evaluation|test|dev|metrics)(?:[/_. -]|$)|^metrics/"
 )
 RATE = re.compile(r"(?:^|[/_. -])(?:lr|learning[_ -]?rate)(?:[/_. -]?[a-z]*\d*)*$")
-GRAD = re.compile(r"(?:^|[/_. ])(?:global[_ ])?(?:grad(?:ient)?[_ ]?norm|norm)(?:[_ ](?:val|avg|total|before_clip))?$")
+GRAD = re.compile(
+    r"(?:^|[/_. ])(?:global[_ ])?(?:grad(?:ient)?[_ ]?norm|gnorm|norm)(?:[_ ](?:val|avg|total|before_clip))?$"
+)
+SCORES = re.compile(r"/ap(?:\d+|[sml]|-.*)?$")  # of detections, as Detectron2 has them
 NOT_A_LOSS = re.compile(r"scale|weight|ratio|coef|best|min_|max_|_min|_max|std|lambda")
 STEPS = (
     "global_step",
@@ -21,7 +24,15 @@ STEPS = (
     "current_steps",
     "iteration",
     "iter",
+    "num_updates",
     "_step",
+    "batch",
+    "it",
+    "itr",
+    "iters",
+    "update",
+    "updates",
+    "round",
 )
 EPOCHS = ("epoch", "train/epoch", "current_epoch")
 MEMORY = ("memory", "max_mem", "memory_used", "mem", "peak mem", "gpu_mem")
@@ -32,15 +43,22 @@ LOSSES = (
     "train/total_loss", "loss_step", "train_loss_step", "train/loss_step", "loss_value", "loss_val", "loss_epoch",
     "train_loss_epoch", "train/loss_epoch", "loss_avg",
 )  # fmt: skip
+# what stands for the loss where nothing is called one
+STAND_INS = (
+    "nll", "xent", "cross-entropy", "cross_entropy", "crossentropy", "logloss", "multiclass", "mlogloss", "cost",
+    "objective", "rmse", "mse", "mae", "error", "train_error", "perplexity", "ppl",
+)  # fmt: skip
 
 
 def roles_of(names: Iterable[str], known: Mapping[str, Role]) -> dict[str, Role]:
     """The role of every column of a file. `known` wins over what the names say."""
     names = list(names)
-    lower = {name: name.strip().lower() for name in names}
+    lower = {name: name.strip().lower().rpartition(" - ")[2] for name in names}  # W&B exports: "run - train/loss"
     roles = {name: known.get(name) or _by_name(lower[name], set(lower.values())) for name in names}
     for role, wanted in ((Role.STEP, STEPS), (Role.EPOCH, EPOCHS), (Role.MEMORY, MEMORY), (Role.LOSS, LOSSES)):
         _choose_one(roles, lower, role, wanted, known)
+    if not {Role.LOSS, Role.PART, Role.OVERFLOW}.intersection(roles.values()):
+        _choose_one(roles, lower, Role.LOSS, STAND_INS, known)
     _choose_grad_norm(roles, lower)
     return roles
 
@@ -49,7 +67,8 @@ def _by_name(name: str, others: set[str]) -> Role:
     """The role one name suggests by itself."""
     if name in SCALES:
         return Role.LOSS_SCALE
-    if VALIDATION.search(name) and not (name.startswith(("loss_", "grad_norm_")) and name.endswith("_val")):
+    running = name.startswith(("loss_", "grad_norm_")) and name.endswith("_val")
+    if SCORES.search(name) or (VALIDATION.search(name) and not running):
         return Role.METRIC
     if RATE.search(name) or name.startswith(("x/lr", "lr-", "lr/")):
         return Role.RATE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monitor.recorded.importers import register
+from monitor.recorded.importers.content import Content
 from monitor.recorded.importers.documents import first_object, lines_of, samples_of
 from monitor.recorded.importers.imported_run import Log, Role
 
@@ -14,9 +15,6 @@ def _detectron2(head: bytes, _: str) -> bool:
 
 
 @register("d2_metrics", rank=10, recognises=_detectron2)
-def d2_metrics(data: bytes, _: str) -> Log:
+def d2_metrics(content: Content, _: str) -> Log:
     """Box and mask scores (`bbox/AP`) and `validation_loss` are evaluations; the rest is training."""
-    objects, truncated = lines_of(data)
-    samples = samples_of(objects)
-    scores = {key for _, values in samples for key in values if "/AP" in key or key.startswith("validation")}
-    return Log(samples, {**ROLES, **dict.fromkeys(scores, Role.METRIC)}, "batch", truncated)
+    return Log(samples_of(lines_of(content)), ROLES, "batch")

@@ -3,34 +3,45 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 
-from monitor.recorded.importers.imported_run import Sample
+from monitor.recorded.importers.content import Content
+from monitor.recorded.importers.imported_run import EndsEarly, Sample
+from monitor.recorded.importers.words import number_of
 
-NONFINITE_NUMBERS = {"nan": float("nan"), "inf": float("inf"), "infinity": float("inf"), "-inf": float("-inf")}
-NONFINITE_NUMBERS["-infinity"] = NONFINITE_NUMBERS["-inf"]
 DEPTH_MAX = 4
+BARE = re.compile(rb"([:\[,]\s*)([-+]?(?:nan(?:\([\w-]*\))?|inf(?:inity)?|1\.?#\w+))(?=\s*[,}\]])", re.IGNORECASE)
+_decode = msgspec.json.Decoder().decode
 
 
 def parsed(text: bytes | str) -> Any:
-    """A JSON value; NaN and Infinity, which Python and JavaScript loggers write, are taken too. Raises ValueError."""
+    """A JSON value; NaN and infinity, however a logger writes them, are taken too. Raises ValueError."""
     try:
-        return msgspec.json.decode(text)
+        return _decode(text)
     except msgspec.DecodeError:
+        pass
+    try:
         return json.loads(text)  # slower, and takes NaN
+    except ValueError:
+        data = text.encode() if isinstance(text, str) else text
+        quoted = BARE.sub(rb'\1"\2"', data)
+        if quoted == data:
+            raise
+        return json.loads(quoted)
 
 
-def lines_of(data: bytes) -> tuple[list[tuple[int, dict[str, Any]]], str]:
-    """Every JSON object of a file of one an line with its line number, and why the last was left out (empty: not).
+def lines_of(content: Content) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Every JSON object of a file of one a line, with its line number. Raises EndsEarly for a last line that is cut.
 
     Lines that are not JSON objects are passed over: loggers print between them.
     """
-    found: list[tuple[int, dict[str, Any]]] = []
     wrong, last = 0, 0
-    for number, line in enumerate(data.splitlines(), 1):
-        if not line.strip():
+    for number, line in enumerate(content.lines(), 1):
+        if not line or line.isspace():
             continue
         last = number
         try:
@@ -39,8 +50,9 @@ def lines_of(data: bytes) -> tuple[list[tuple[int, dict[str, Any]]], str]:
             wrong = number
             continue
         if isinstance(value, dict):
-            found.append((number, value))
-    return found, f"line {last} ends in the middle" if wrong and wrong == last else ""
+            yield number, value
+    if wrong and wrong == last:
+        raise EndsEarly(f"line {last} ends in the middle")
 
 
 def first_object(head: bytes, wanted: frozenset[str]) -> dict[str, Any]:
@@ -58,16 +70,21 @@ def first_object(head: bytes, wanted: frozenset[str]) -> dict[str, Any]:
 
 
 def flat(value: dict[str, Any], prefix: str = "", depth: int = 0) -> dict[str, float]:
-    """The numbers of an object by their path, `a/b`; lists and texts are left out, but "NaN" is a number."""
+    """The numbers of an object by their path, `a/b`, those that are written as texts included; lists are left out."""
     values: dict[str, float] = {}
     for key, item in value.items():
         if not key:
             continue
-        if isinstance(item, (int, float)) and not isinstance(item, bool):
+        kind = type(item)
+        if kind is float:
+            values[prefix + key] = item
+        elif kind is int:
             values[prefix + key] = _float(item)
-        elif isinstance(item, str) and item.lower() in NONFINITE_NUMBERS:
-            values[prefix + key] = NONFINITE_NUMBERS[item.lower()]
-        elif isinstance(item, dict) and depth < DEPTH_MAX:
+        elif kind is str:
+            number = number_of(item)
+            if number is not None:
+                values[prefix + key] = number
+        elif kind is dict and depth < DEPTH_MAX:
             values.update(flat(item, f"{prefix}{key}/", depth + 1))
     return values
 
@@ -79,6 +96,6 @@ def _float(number: float) -> float:
         return float("inf")
 
 
-def samples_of(objects: list[tuple[int, dict[str, Any]]]) -> list[Sample]:
+def samples_of(objects: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[Sample]:
     """The numbers of every object."""
-    return [(line, flat(value)) for line, value in objects]
+    return ((line, flat(value)) for line, value in objects)

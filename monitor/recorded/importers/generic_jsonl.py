@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monitor.recorded.importers import register
+from monitor.recorded.importers.content import Content
 from monitor.recorded.importers.documents import first_object, flat, lines_of, samples_of
 from monitor.recorded.importers.imported_run import Log
 
@@ -12,7 +13,6 @@ def _objects(head: bytes, _: str) -> bool:
 
 
 @register("jsonl", rank=80, recognises=_objects)
-def generic_jsonl(data: bytes, _: str) -> Log:
+def generic_jsonl(content: Content, _: str) -> Log:
     """Nested objects are read as `outer/inner`."""
-    objects, truncated = lines_of(data)
-    return Log(samples_of(objects), truncated=truncated)
+    return Log(samples_of(lines_of(content)))

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from monitor.recorded.importers import register
+from monitor.recorded.importers.content import Content
 from monitor.recorded.importers.imported_run import Log, Role, Sample
+from monitor.recorded.importers.words import ANY_NUMBER, number_of
 
 PRINTED = re.compile(rb"\{[^{}\n]{0,40}['\"](?:eval_)?loss['\"]: [^{}\n]*\}")
-PAIR = re.compile(r"['\"]([\w/ .-]+)['\"]:\s*['\"]?([-+]?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|nan|inf))\b")
+PAIR = re.compile(
+    rf"['\"](?P<name>[\w/ .-]+)['\"]:\s*(?:(?:tensor|array)\(\[*)?['\"]?(?P<value>{ANY_NUMBER})(?![A-Za-z])",
+    re.IGNORECASE,
+)
 
 
 @register("hf_stdout", rank=40, recognises=lambda head, _: b"'loss': " in head and bool(PRINTED.search(head)))
-def hf_stdout(data: bytes, _: str) -> Log:
+def hf_stdout(content: Content, _: str) -> Log:
     """Every printed dict that has a loss. It has no step, so its place in the file is the row."""
-    samples: list[Sample] = []
-    for number, line in enumerate(data.splitlines(), 1):
+    return Log(_samples(content), {"loss": Role.LOSS}, "batch")
+
+
+def _samples(content: Content) -> Iterator[Sample]:
+    for number, line in enumerate(content.lines(), 1):
         for found in PRINTED.finditer(line):
-            pairs = PAIR.findall(found.group().decode("utf-8", "replace"))
-            samples.append((number, {key: float(value) for key, value in pairs}))
-    return Log(samples, {"loss": Role.LOSS}, "batch")
+            text = found.group().decode("utf-8", "replace")
+            pairs = [(pair["name"], number_of(pair["value"])) for pair in PAIR.finditer(text)]
+            yield number, {name: value for name, value in pairs if value is not None}

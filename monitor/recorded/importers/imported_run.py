@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import msgspec
 
 from monitor.recorded.stream import Stream
@@ -22,6 +24,10 @@ class NotALog(UnreadableLog):
     """The file can be read, and nothing in it is a training loss: found in a folder, it is passed by."""
 
 
+class EndsEarly(Exception):
+    """The samples of a log are at their end, and the end of the file could not be read: says why."""
+
+
 class Role(StrEnum):
     """What a column means to the core."""
 
@@ -35,18 +41,19 @@ class Role(StrEnum):
     BATCH_S = "batch_s"
     DATA_S = "data_s"
     LOSS_SCALE = "loss_scale"
+    OVERFLOW = "overflow"  # not 0: the scaler skipped this step by itself
     METRIC = "metric"  # of a validation
     NONE = "none"
 
 
 class Log(msgspec.Struct, frozen=True):
-    """A parsed file: its samples in file order, and what its importer knows about it for sure."""
+    """A file that is being read: its samples in file order, and what its importer knows about it for sure."""
 
-    samples: list[Sample]
+    samples: Iterable[Sample]  # read once, and only as far as needed; raises EndsEarly after the last one
     roles: dict[str, Role] = {}  # columns whose meaning this kind fixes; the others are known by their names
     granularity: str = ""  # "batch" or "epoch"; empty: the columns show which
-    truncated: str = ""  # why the end of the file could not be read; empty: all of it was
     memory_unit_bytes: float = 1024.0 * 1024.0  # most loggers print MB
+    names: tuple[str, ...] = ()  # of all columns, where a header says it; empty: only the samples show
 
 
 class LogEvent(msgspec.Struct, frozen=True):
@@ -83,6 +90,16 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     events: tuple[LogEvent, ...] = ()
 
 
+class Extent(msgspec.Struct, frozen=True):
+    """How far a log goes: what is known of a run only at its end."""
+
+    rows: int
+    epochs: int  # the highest
+    batches_per_epoch: int  # the most rows that an epoch has
+    last: Row
+    epoch_ends: tuple[tuple[int, int], ...]  # generation and epoch of every epoch's last row
+
+
 class ImportedRun(msgspec.Struct, frozen=True):
     """A foreign log in the words of the core."""
 
@@ -91,7 +108,8 @@ class ImportedRun(msgspec.Struct, frozen=True):
     granularity: str  # "batch": a row is a logged step; "epoch": a row is an epoch
     part_names: tuple[str, ...]
     group_names: tuple[str, ...]
-    rows: list[Row]
+    rows: Sequence[Row]  # of a long log they are read anew each time
+    extent: Extent
     truncated: str = ""
 
 

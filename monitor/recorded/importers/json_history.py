@@ -6,8 +6,9 @@ import re
 from typing import Any
 
 from monitor.recorded.importers import register
+from monitor.recorded.importers.content import Content
 from monitor.recorded.importers.documents import DEPTH_MAX, flat, parsed
-from monitor.recorded.importers.imported_run import Log, Sample, UnreadableLog
+from monitor.recorded.importers.imported_run import Log, NotALog, Sample, UnreadableLog
 
 LENGTH_MIN = 2
 
@@ -16,15 +17,15 @@ BEGINS = re.compile(rb'\s*(?:\{\s*"|\[\s*\{)')
 
 
 @register("json_history", rank=90, recognises=lambda head, _: bool(BEGINS.match(head)))
-def json_history(data: bytes, name: str) -> Log:
+def json_history(content: Content, name: str) -> Log:
     """The first object that holds lists of numbers with a loss among them, or a list of objects."""
     try:
-        document = parsed(data)
+        document = parsed(content.whole())
     except (ValueError, RecursionError) as error:
         raise UnreadableLog(name, f"is neither JSON lines nor one whole JSON document ({error})") from error
-    samples = _objects(document) or _series(document, 0)
+    samples = _objects(document) or _series(document, 0, "loss") or _series(document, 0, "")
     if not samples:
-        raise UnreadableLog(name, "holds no list of numbers that is called a loss")
+        raise NotALog(name, "no key is a training loss: the document holds no list of numbers")
     return Log(samples)
 
 
@@ -35,17 +36,24 @@ def _objects(document: Any) -> list[Sample]:
     return [(i, flat(row)) for i, row in enumerate(document, 1) if isinstance(row, dict)]
 
 
-def _series(node: Any, depth: int) -> list[Sample]:
-    """Lists side by side as rows: the i-th numbers belong together; shorter lists (validations) end earlier."""
+def _series(node: Any, depth: int, word: str) -> list[Sample]:
+    """Lists side by side as rows, where one has the word in its name: the i-th numbers belong together.
+
+    Shorter lists (validations) end earlier.
+    """
     if not isinstance(node, dict) or depth > DEPTH_MAX:
         return []
     lists = {key: value for key, value in node.items() if isinstance(value, list) and len(value) >= LENGTH_MIN}
-    longest = max((len(v) for k, v in lists.items() if "loss" in k.lower()), default=0)
+    longest = max((len(v) for k, v in lists.items() if word in k.lower() and (word or _numbers(v))), default=0)
     if longest:
         return [
             (i + 1, flat({key: value[i] for key, value in lists.items() if i < len(value)})) for i in range(longest)
         ]
     for value in node.values():
-        if found := _series(value, depth + 1):
+        if found := _series(value, depth + 1, word):
             return found
     return []
+
+
+def _numbers(values: list[Any]) -> bool:
+    return any(isinstance(value, (int, float)) for value in values[:LENGTH_MIN])

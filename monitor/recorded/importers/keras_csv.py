@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from monitor.recorded.importers import register
+from monitor.recorded.importers.content import Content
 from monitor.recorded.importers.imported_run import Log, Role
-from monitor.recorded.importers.tables import header_of, read_table
+from monitor.recorded.importers.tables import header_of, table_log
 
 
 def _keras(head: bytes, _: str) -> bool:
@@ -13,7 +14,6 @@ def _keras(head: bytes, _: str) -> bool:
 
 
 @register("keras_csv", rank=30, recognises=_keras)
-def keras_csv(data: bytes, name: str) -> Log:
+def keras_csv(content: Content, _: str) -> Log:
     """The metrics of training go by their own names, those of validation by `val_` and the name."""
-    samples, truncated = read_table(data, name)
-    return Log(samples, {"epoch": Role.EPOCH, "loss": Role.LOSS}, "epoch", truncated)
+    return table_log(content, {"epoch": Role.EPOCH, "loss": Role.LOSS}, "epoch")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from monitor.recorded.importers import register
+from monitor.recorded.importers.content import Content
 from monitor.recorded.importers.imported_run import Log, Role
-from monitor.recorded.importers.tables import header_of, read_table
+from monitor.recorded.importers.tables import header_of, table_log
 
 
 def _lightning(head: bytes, _: str) -> bool:
@@ -13,7 +14,6 @@ def _lightning(head: bytes, _: str) -> bool:
 
 
 @register("lightning_csv", rank=20, recognises=_lightning)
-def lightning_csv(data: bytes, name: str) -> Log:
+def lightning_csv(content: Content, _: str) -> Log:
     """`metrics.csv`: `step` counts optimizer steps, and a validation carries the step it was made at."""
-    samples, truncated = read_table(data, name)
-    return Log(samples, {"epoch": Role.EPOCH, "step": Role.STEP}, "", truncated)
+    return table_log(content, {"epoch": Role.EPOCH, "step": Role.STEP})

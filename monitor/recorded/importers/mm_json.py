@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from monitor.recorded.importers import register
+from monitor.recorded.importers.content import Content
 from monitor.recorded.importers.documents import first_object, flat, lines_of
-from monitor.recorded.importers.imported_run import Log, Role
+from monitor.recorded.importers.imported_run import Log, Role, Sample
 
 TIMES = {"time": Role.BATCH_S, "data_time": Role.DATA_S}
 OWN = frozenset({"data_time", "mode", "env_info"})
@@ -16,15 +19,16 @@ def _openmmlab(head: bytes, _: str) -> bool:
 
 
 @register("mm_json", rank=20, recognises=_openmmlab)
-def mm_json(data: bytes, _: str) -> Log:
+def mm_json(content: Content, _: str) -> Log:
     """A row is a mean over the logging interval. `mode` marks a validation; in mmengine its row has no `loss`."""
-    objects, truncated = lines_of(data)
-    samples = []
-    for line, value in objects:
+    return Log(_samples(content), TIMES, "batch")
+
+
+def _samples(content: Content) -> Iterator[Sample]:
+    for line, value in lines_of(content):
         numbers = flat(value)
         if value.get("mode") == "val":
             numbers = {f"val/{key}": number for key, number in numbers.items() if key not in ("epoch", "iter", "lr")}
         elif "loss" not in value and "mode" not in value:  # mmengine's validation: only metrics and a step
             numbers.pop("step", None)
-        samples.append((line, numbers))
-    return Log(samples, TIMES, "batch", truncated)
+        yield line, numbers

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from monitor.recorded.importers import register
+from monitor.recorded.importers.content import Content
 from monitor.recorded.importers.imported_run import Log, Sample
 
 LINE = re.compile(
@@ -21,14 +23,16 @@ def _blocks(head: bytes, _: str) -> bool:
 
 
 @register("printed_table", rank=55, recognises=_blocks)
-def printed_table(data: bytes, _: str) -> Log:
+def printed_table(content: Content, _: str) -> Log:
     """One row a block."""
-    samples: list[Sample] = []
+    return Log(_samples(content))
+
+
+def _samples(content: Content) -> Iterator[Sample]:
     block: dict[str, float] = {}
-    for number, line in enumerate(data.splitlines(), 1):
+    for number, line in enumerate(content.lines(), 1):
         if found := LINE.match(line):
             block[found[1].decode("utf-8", "replace")] = float(found[2])
         elif RULER.match(line) and block:
-            samples.append((number, block))
+            yield number, block
             block = {}
-    return Log(samples)

@@ -29,8 +29,7 @@ ImportedRecord = GenerationBegins | BatchEnded | EpochEnded
 
 def records(run: ImportedRun) -> Iterator[tuple[Row, ImportedRecord]]:
     """Every record of the run with the row it stands for. `wall_s` is the row's index: a log's clock is not trusted."""
-    per_epoch = max(row.batch for row in run.rows) + 1
-    epochs = max(row.epoch for row in run.rows)
+    per_epoch, epochs = run.extent.batches_per_epoch, run.extent.epochs
     counts, generation = Counts(), 0
     metrics: dict[str, float] = {}
     for row in run.rows:

@@ -1,79 +1,191 @@
-"""Delimited tables (CSV, TSV) as samples; the dialects build on it. Pure."""
+"""Tables of numbers, with a header or without one, as samples; the dialects build on it. Pure."""
 
 from __future__ import annotations
 
 import csv
-import io
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-from monitor.recorded.importers.imported_run import Sample, UnreadableLog
+from monitor.recorded.importers.content import HEAD_BYTES, Content
+from monitor.recorded.importers.imported_run import EndsEarly, Log, Role, Sample
+from monitor.recorded.importers.words import number_of
 
-DELIMITERS = ",;\t"
+DELIMITERS = ";\t,"  # a table that has both semicolons and commas has decimal commas
+HEADER_LINES_MAX = 20  # above it, comments and what a script printed before
+ROWS_LOOKED_AT = 5
+LINES_LOOKED_AT = 60  # empty ones among them
+NAME_CHARS_MAX = 200
+QUOTED_LINES_MAX = 100  # of one row: a text in it may hold line ends
+DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+(?:[eE][-+]?\d+)?\s*")
+
+
+class Table(NamedTuple):
+    """How a table is written."""
+
+    names: tuple[str, ...]  # of its columns; their numbers from 0 where it has no header
+    delimiter: str  # empty: white space, or a single column
+    decimal_comma: bool
+    header_line: int  # from 1; 0: it has none
 
 
 def header_of(head: bytes) -> tuple[str, ...]:
     """The column names of a table, stripped; empty for bytes that do not begin like one."""
-    line = head.decode("utf-8-sig", "replace").lstrip().partition("\n")[0].strip()
-    delimiter = _delimiter(line)
-    if not delimiter or line.startswith(("{", "[", "|")):
-        return ()
-    names = tuple(name.strip().strip('"') for name in line.split(delimiter))
+    found = table_of(head, rows_min=0)
+    return found.names if found and found.header_line else ()
+
+
+def table_of(head: bytes, rows_min: int = 1) -> Table | None:
+    """How the table is written that the text begins with; None: it begins like no table.
+
+    Args:
+        head: of the file.
+        rows_min: as many rows of numbers must follow the header.
+    """
+    whole = head if len(head) < HEAD_BYTES else head.rpartition(b"\n")[0]
+    begins = b"\n".join(whole.split(b"\n", LINES_LOOKED_AT)[:LINES_LOOKED_AT]).decode("utf-8-sig", "replace")
+    there = [(number, line) for number, line in enumerate(begins.splitlines(), 1) if line.strip()]
+    for at, (number, line) in enumerate(there[:HEADER_LINES_MAX]):
+        rows = [row for _, row in there[at + 1 : at + 1 + ROWS_LOOKED_AT]]
+        if at > 0 and "loss" not in line.lower():  # something else stands above the table
+            continue
+        if found := _headed(line, number, rows, rows_min if at == 0 else 2):
+            return found
+        if at == 0 and (bare := _bare([line, *rows])):
+            return bare
+    return None
+
+
+def _headed(line: str, number: int, rows: list[str], rows_min: int) -> Table | None:
+    """The table whose header is `line`."""
+    header = line.strip().lstrip("#").strip()
+    if header.startswith(("{", "[", "|")):
+        return None
+    delimiter = _delimiter(header)
+    names = tuple(name.strip().strip('"') for name in _cells(header, delimiter))
     words = [name for name in names if any(c.isalpha() for c in name)]
-    return names if len(words) > len(names) / 2 and max(map(len, names)) < 200 else ()
+    if not names or len(words) <= len(names) / 2 or max(map(len, names)) >= NAME_CHARS_MAX:
+        return None
+    if any("=" in name or number_of(name) is not None for name in words) or len(set(names)) < len(names):
+        return None
+    if not delimiter:
+        needed = 2 if len(names) == 1 else 1
+        good = [row for row in rows if _all_numbers(_cells(row, ""), len(names), least=len(names) / 2)]
+        fits = len(good) == len(rows) >= needed and (len(names) == 1 or any("loss" in name.lower() for name in names))
+        return Table(names, "", decimal_comma=False, header_line=number) if fits else None
+    comma = delimiter != "," and any(DECIMAL_COMMA.fullmatch(c) for row in rows for c in _cells(row, delimiter))
+    good = [row for row in rows if _all_numbers(_cells(row, delimiter), len(names), comma=comma)]
+    alike = [row for row in rows if len(_cells(row.rstrip(delimiter), delimiter)) <= len(names)]
+    return Table(names, delimiter, comma, number) if len(good) >= rows_min and 2 * len(alike) >= len(rows) else None
 
 
-def begins_like_a_table(head: bytes) -> bool:
-    """True where a header is followed by a line of as many cells, one of them a number."""
-    names = header_of(head)
-    lines = [line for line in head.decode("utf-8-sig", "replace").split("\n") if line.strip()][:2]
-    if len(names) < 2 or len(lines) < 2 or not _delimiter(lines[0]):
-        return False
-    cells = lines[1].split(_delimiter(lines[0]))
-    return len(cells) == len(names) and bool(numbers(list(names), cells)) and not numbers(list(names), list(names))
+def _bare(lines: list[str]) -> Table | None:
+    """A table without a header: every line has as many numbers."""
+    delimiter = _delimiter(lines[0])
+    count = len(_cells(lines[0], delimiter))
+    comma = delimiter != "," and any(DECIMAL_COMMA.fullmatch(c) for row in lines for c in _cells(row, delimiter))
+    bare = len(lines) > 1 and all(
+        _all_numbers(_cells(line, delimiter), count, least=count, comma=comma) for line in lines
+    )
+    return Table(tuple(map(str, range(count))), delimiter, comma, 0) if bare else None
+
+
+def _all_numbers(cells: Sequence[str], count: int, *, least: float = 1, comma: bool = False) -> bool:
+    """True where there are `count` cells, `least` of them numbers."""
+    cells = cells[:-1] if len(cells) == count + 1 and not cells[-1].strip() else cells
+    values = [number_of(cell.replace(",", ".") if comma else cell) for cell in cells]
+    return len(cells) == count and sum(value is not None for value in values) >= least
 
 
 def _delimiter(line: str) -> str:
-    return max(DELIMITERS, key=line.count) if any(d in line for d in DELIMITERS) else ""
+    return next((d for d in DELIMITERS if d in line), "")
 
 
-def read_table(data: bytes, name: str) -> tuple[list[Sample], str]:
-    """The numbers of every line by column, and why the last line was left out (empty: it was not).
-
-    Cells that are empty or no number are left out; a header in the middle (an appended restart) begins a new table.
-    """
-    text = data.decode("utf-8-sig", "replace")
-    lines = csv.reader(io.StringIO(text.lstrip(), newline=""), delimiter=_delimiter(text.lstrip().partition("\n")[0]))
-    samples: list[Sample] = []
-    header: list[str] = []
-    cells: list[str] = []
+def _cells(line: str, delimiter: str) -> list[str]:
+    if not delimiter:
+        return line.split()
     try:
-        for cells in lines:
-            if not header or cells == header:
-                header = header or list(cells)
-                names = [cell.strip().strip('"') for cell in header]
-            elif cells:
-                samples.append((lines.line_num, numbers(names, cells)))
-    except csv.Error as error:
-        raise UnreadableLog(name, f"line {lines.line_num} is not CSV ({error})") from error
-    if samples and not text.endswith("\n") and len(cells) < len(header):
-        samples.pop()
-        return samples, f"line {lines.line_num} ends in the middle"
-    return samples, ""
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:
+        return []
 
 
-def numbers(names: list[str], cells: list[str]) -> dict[str, float]:
-    """The cells that are numbers, NaN and infinity included, by their column; one without a name is an index."""
-    try:
-        return {name: float(cell) for name, cell in zip(names, cells, strict=False) if cell and name}
-    except ValueError:  # a word is among them
-        return _numbers_among_words(names, cells)
+def table_log(content: Content, roles: dict[str, Role] | None = None, granularity: str = "") -> Log:
+    """The rows of a table; `roles` of the columns whose meaning is fixed."""
+    table = table_of(content.head, rows_min=0)
+    if table is None:  # recognised by its header alone
+        return Log([], roles or {}, granularity)
+    samples = _Rows(content, table).samples()
+    return Log(samples, roles or {}, granularity, names=tuple(name for name in table.names if name))
 
 
-def _numbers_among_words(names: list[str], cells: list[str]) -> dict[str, float]:
-    values = {}
-    for name, cell in zip(names, cells, strict=False):
-        if cell and name and not cell.isspace():
+class _Rows:
+    """Reads the rows of a table."""
+
+    def __init__(self, content: Content, table: Table) -> None:
+        self.content, self.table, self.names = content, table, list(table.names)
+        self.delimiter = table.delimiter.encode() or None
+
+    def samples(self) -> Iterator[Sample]:
+        """The numbers of every row by column.
+
+        Cells that are empty or no number are left out; a header in the middle (an appended restart) begins a new table.
+        Raises EndsEarly where the last row is cut.
+        """
+        names, delimiter, first = self.names, self.delimiter, self.table.header_line
+        plain, count = bool(delimiter) and not self.table.decimal_comma and "" not in names, len(names)
+        lines = enumerate(self.content.lines(), 1)
+        short: Sample | None = None
+        for number, line in lines:
+            cells = line.split(delimiter)
+            if short is not None:
+                yield short
+                short = None
             try:
-                values[name] = float(cell)
-            except ValueError:  # a word, and not a number
+                if plain and len(cells) >= count and number > first:
+                    yield number, dict(zip(names, map(float, cells), strict=False))
+                    continue
+            except ValueError:
+                pass
+            if number <= first or not line:
                 continue
-    return values
+            texts = self._texts(line, cells, lines)
+            values = self._numbers(names, texts)
+            if values and len(cells) < count:
+                short = number, values
+            elif values:
+                yield number, values
+            elif set(names).intersection(texts):
+                names = self._header(texts)
+        if short is not None and self.content.cut:
+            raise EndsEarly(f"line {short[0]} ends in the middle")
+        if short is not None:
+            yield short
+
+    def _header(self, texts: list[str]) -> list[str]:
+        return [text.strip().lstrip("#").strip() for text in texts]
+
+    def _texts(self, line: bytes, cells: list[bytes], lines: Iterator[tuple[int, bytes]]) -> list[str]:
+        """The cells of a row whose cells may be quoted, and may hold line ends then."""
+        if b'"' not in line or not self.delimiter:
+            return [cell.decode("utf-8", "replace") for cell in cells]
+        for _ in range(QUOTED_LINES_MAX):
+            if line.count(b'"') % 2 == 0:
+                break
+            _, more = next(lines, (0, b'"'))
+            line += b"\n" + more
+        return _cells(line.decode("utf-8", "replace"), self.table.delimiter)
+
+    def _numbers(self, names: list[str], texts: list[str]) -> dict[str, float]:
+        """The cells that are numbers, by their column; one without a name is an index."""
+        comma, values = self.table.decimal_comma, {}
+        for name, text in zip(names, texts, strict=False):
+            if not text or not name:
+                continue
+            try:
+                values[name] = float(text)
+            except ValueError:
+                number = number_of(text.strip("\0 ").replace(",", ".") if comma else text.strip("\0 "))
+                if number is not None:
+                    values[name] = number
+        return values

@@ -6,7 +6,8 @@ import struct
 from collections.abc import Iterator
 
 from monitor.recorded.importers import register
-from monitor.recorded.importers.imported_run import Log, Role, Sample, UnreadableLog
+from monitor.recorded.importers.content import Content
+from monitor.recorded.importers.imported_run import EndsEarly, Log, Role, Sample, UnreadableLog
 
 CHECKED_BYTES_MAX = 64 * 1024  # a record with scalars is far smaller; the checksum of an image would cost seconds
 SKIPPED_BYTES_MAX = 256 * 1024
@@ -41,52 +42,64 @@ def _events(head: bytes, _: str) -> bool:
 
 
 @register("tensorboard", rank=0, recognises=_events)
-def tensorboard(data: bytes, name: str) -> Log:
+def tensorboard(content: Content, name: str) -> Log:
     """A row a step: the scalars of one step, whichever tag they were written under.
 
     Raises:
         UnreadableLog: a checksum in the middle is wrong. A file that ends in the middle of a record is only truncated.
     """
-    samples: list[Sample] = []
-    step, values, number, first, why = None, dict[str, float](), 0, 0, ""
+    return Log(_samples(content, name), {"step": Role.STEP}, "batch")
+
+
+def _samples(content: Content, name: str) -> Iterator[Sample]:
+    step, values, number, first, ends = None, dict[str, float](), 0, 0, None
     try:
-        for number, record in enumerate(_records(data, name), 1):
+        for number, record in enumerate(_records(content, name), 1):
             at, scalars = _event(record)
             if not scalars:
                 continue
             if at != step or scalars.keys() & values.keys():
-                samples.extend([(first, values)] if values else [])
+                if values:
+                    yield first, values
                 step, values, first = at, {"step": float(at)}, number
             values.update(scalars)
-    except _EndsEarly as error:
-        why = str(error)
+    except EndsEarly as error:
+        ends = error
     except (struct.error, IndexError) as error:
         raise UnreadableLog(name, f"record {number} is not an event ({error})") from error
-    samples.extend([(first, values)] if values else [])
-    return Log(samples, {"step": Role.STEP}, "batch", why)
+    if values:
+        yield first, values
+    if ends is not None:
+        raise ends
 
 
-class _EndsEarly(Exception):
-    pass
-
-
-def _records(data: bytes, name: str) -> Iterator[bytes]:
+def _records(content: Content, name: str) -> Iterator[bytes]:
     """The payload of each record, checksums verified."""
     at = 0
-    while at < len(data):
-        if len(data) - at < 12:
-            raise _EndsEarly(f"the last {len(data) - at} bytes are the beginning of a record")
-        length, length_crc = struct.unpack_from("<QI", data, at)
-        if masked_crc(data[at : at + 8]) != length_crc:
-            raise UnreadableLog(name, f"the checksum of the record at byte {at} is wrong: the file is damaged")
-        if len(data) - at < 16 + length:
-            raise _EndsEarly(f"the record at byte {at} ends early")
-        payload = data[at + 12 : at + 12 + length]
-        if length <= CHECKED_BYTES_MAX and masked_crc(payload) != struct.unpack_from("<I", data, at + 12 + length)[0]:
-            raise UnreadableLog(name, f"the checksum of the data at byte {at + 12} is wrong: the file is damaged")
-        at += 16 + length
-        if length <= SKIPPED_BYTES_MAX:
-            yield payload
+    with content.open() as opened:
+        while head := opened.read(12):
+            if len(head) < 12:
+                raise EndsEarly(f"the last {len(head)} bytes are the beginning of a record")
+            length, length_crc = struct.unpack("<QI", head)
+            if masked_crc(head[:8]) != length_crc:
+                raise UnreadableLog(name, f"the checksum of the record at byte {at} is wrong: the file is damaged")
+            if length > SKIPPED_BYTES_MAX:
+                opened.seek(at + 12 + length)
+                payload = b""
+            else:
+                payload = opened.read(length)
+            checksum = opened.read(4)
+            if len(checksum) < 4:
+                raise EndsEarly(f"the record at byte {at} ends early")
+            if (
+                len(payload) <= CHECKED_BYTES_MAX
+                and payload
+                and masked_crc(payload) != struct.unpack("<I", checksum)[0]
+            ):
+                raise UnreadableLog(name, f"the checksum of the data at byte {at + 12} is wrong: the file is damaged")
+            at += 16 + length
+            if payload:
+                yield payload
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, bytes | int]]:

@@ -1,31 +1,30 @@
-"""Lines of text with names and numbers: llm.c, nanoGPT, Megatron, Swin, MMDetection, the print() of any script."""
+"""Lines of text with names and numbers: llm.c, nanoGPT, Swin, MMDetection, fairseq, the print() of any script.
+
+A line that says only where the training is (`--> STEP: 12/200`, `epoch: 3`) holds for the lines below it.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from monitor.recorded.importers import register
+from monitor.recorded.importers.content import Content
 from monitor.recorded.importers.imported_run import Log, Role, Sample
+from monitor.recorded.importers.line_numbers import PLACES, TRAINING, VALIDATION, numbers_of, overflow_in
 
-WORD = re.compile(rb"loss|nll", re.IGNORECASE)
-PAIR = re.compile(
-    r"(?P<name>[A-Za-z_][\w@/]*(?: (?:loss|norm|rate|scale|mem))?)"  # at most two words: "lm loss", "grad norm"
-    r"(?:\s*[:=]\s*|\s+)"
-    r"(?P<value>[-+]?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|\.\d+|nan|inf(?:inity)?))"
-    r"(?![\w.]*[A-Za-z]{3})(?=$|[^\d])",
-    re.IGNORECASE,
-)
-COUNTED = re.compile(
-    r"\b(epoch|train|iter|iteration|step)s?(?:\(train\))?:?\s*\[?\s*(\d+)(?:/\d+)?\](?:\s*\[\s*(\d+)\s*/\s*\d+\s*\])?",
-    re.IGNORECASE,
-)
-FRACTION = re.compile(r"\b(epoch|iter|iteration|step):?\s*(\d+)\s*/\s*\d+", re.IGNORECASE)
-VALIDATION = re.compile(r"(?<![a-z])(?:val|valid|validation|eval|evaluation|test(?:ing)?)(?![a-z])", re.IGNORECASE)
-TRAINING = re.compile(r"(?<![a-z])(?:train|training)(?![a-z])", re.IGNORECASE)
-VAL_PAIR = re.compile(r"(?<![a-z])(?:val|valid|validation|eval|test)[ _/.-](?:\w*loss)", re.IGNORECASE)
-STEPS = ("step", "iter", "iteration")
+LOSS = re.compile(rb"loss|nll", re.IGNORECASE)
+LIKE_A_LOSS = re.compile(rb"perplexity|ppl|cross[-_ ]?entropy|xent|\bcost\b|\bm[sa]e\b|\brmse\b", re.IGNORECASE)
+NUMBER = re.compile(rb"\d")
+BESIDE = re.compile(rb"norm|\blr\b|learning[ _]rate|scale", re.IGNORECASE)  # on lines of their own, beside a loss
+OVERFLOW = re.compile(rb"overflow", re.IGNORECASE)
+PLACE = re.compile(rb"epoch|step|iter|train|eval|valid|test", re.IGNORECASE)
+COLOUR = re.compile(rb"\x1b\[[0-9;]*[A-Za-z]")
 LINE_CHARS_MAX = 4000  # a training line has a few hundred
+HEADING_CHARS_MAX = 120
 TIMES = {"time": Role.BATCH_S, "data_time": Role.DATA_S, "data": Role.DATA_S}
+ROLES = {**TIMES, "overflow": Role.OVERFLOW}
 
 
 def _text(head: bytes, _: str) -> bool:
@@ -33,36 +32,115 @@ def _text(head: bytes, _: str) -> bool:
 
 
 @register("text", rank=100, recognises=_text)
-def text_lines(data: bytes, _: str) -> Log:
-    """Each line that names a step, iteration or epoch and has a loss or, after the first such line, a norm."""
-    samples: list[Sample] = []
-    indexed = False
-    for number, line in enumerate(data.replace(b"\r", b"\n").replace(b"\0", b"").splitlines(), 1):
-        if len(line) > LINE_CHARS_MAX or not (WORD.search(line) or (indexed and b"norm" in line)):
-            continue
-        values = numbers_of(line.decode("utf-8", "replace"))
-        if len(values) > 1 and any(name in values for name in (*STEPS, "epoch")):
-            indexed = True
-            samples.append((number, values))
-    return Log(samples, {name: role for name, role in TIMES.items() if any(name in v for _, v in samples)})
+def text_lines(content: Content, _: str) -> Log:
+    """Each line that has a loss or, after the first such line, a norm; and each step that a loss scaler skipped."""
+    return Log(text_samples(content), ROLES)
 
 
-def numbers_of(line: str) -> dict[str, float]:
-    """The named numbers of one line. Those of a line about validation go by `val/` and their name."""
-    values: dict[str, float] = {}
-    for found in PAIR.finditer(line):
-        name = found["name"].lower()
-        if name != "of":  # "number of nan iterations: 0"
-            values.setdefault({"iteration": "iter"}.get(name, name), float(found["value"]))
-    for found in FRACTION.finditer(line):
-        values[{"iteration": "iter"}.get(found[1].lower(), found[1].lower())] = float(found[2])
-    for found in COUNTED.finditer(line):
-        outer = found[1].lower()
-        values["epoch" if outer in ("epoch", "train") else "iter"] = float(found[2])
-        if found[3]:
-            values["iter"] = float(found[3])
-    loss = re.search("loss", line, re.IGNORECASE)
-    before = line[: loss.start()] if loss else line
-    if VALIDATION.search(before) and not TRAINING.search(line) and not VAL_PAIR.search(line):
-        return {name if name in (*STEPS, "epoch") else f"val/{name}": number for name, number in values.items()}
-    return values
+def text_samples(content: Content) -> Iterator[Sample]:
+    """The numbers of each training step. Where no line says where the training is, each line with a loss is one."""
+    lines = [line for line in content.head.splitlines() if len(line) <= LINE_CHARS_MAX]
+    loss = _words_of_a_loss(lines)
+    placed = any(_has_place(line) for line in lines if loss.search(line) or PLACE.search(line))
+    return _Reader(loss, placed=placed).samples(content)
+
+
+def _words_of_a_loss(lines: list[bytes]) -> re.Pattern[bytes]:
+    """What a line with a loss has: the word; else what may stand for it; else any number, for --map to name it."""
+    if any(map(LOSS.search, lines)):
+        return LOSS
+    placed = [line for line in lines if NUMBER.search(line) and _has_place(line)]
+    if any(map(LIKE_A_LOSS.search, placed)):
+        return LIKE_A_LOSS
+    return NUMBER if placed else LOSS
+
+
+def _has_place(line: bytes) -> bool:
+    return not PLACES.isdisjoint(numbers_of(_plain(line)))
+
+
+def _plain(line: bytes) -> str:
+    """The text without colours, and without the zeros that a crash leaves."""
+    if b"\x1b" in line or b"\0" in line:
+        line = COLOUR.sub(b"", line).replace(b"\0", b"")
+    return line.decode("utf-8", "replace")
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Reads line after line, and keeps where the training is."""
+
+    loss: re.Pattern[bytes]
+    placed: bool  # some line says where the training is
+    _epoch: dict[str, float] = field(default_factory=dict)  # of the heading above, where there is one
+    _place: dict[str, float] = field(default_factory=dict)
+    _block: dict[str, float] = field(default_factory=dict)  # the numbers below it, so far
+    _block_line: int = 0
+    _block_has_loss: bool = False
+    _indexed: bool = False  # there was a line with a loss
+    _validating: bool = False
+
+    def samples(self, content: Content) -> Iterator[Sample]:
+        """Every sample of the file."""
+        for number, raw in enumerate(content.lines(), 1):
+            line = raw.replace(b"\0", b"") if b"\0" in raw else raw
+            if len(line) > LINE_CHARS_MAX:
+                continue
+            if OVERFLOW.search(line) and (scale := overflow_in(_plain(line))):
+                yield from self._ended_block()
+                yield number, {**scale, **numbers_of_place(_plain(line))}
+            elif self.loss.search(line):
+                yield from self._with_loss(number, numbers_of(_plain(line)))
+            elif self._indexed and b"norm" in line.lower() and not self._block:
+                values = numbers_of(_plain(line))
+                if not PLACES.isdisjoint(values):
+                    yield number, {**self._epoch, **values}
+            elif self._place and BESIDE.search(line):
+                self._add(number, numbers_of(_plain(line)))
+            elif len(line) <= HEADING_CHARS_MAX and PLACE.search(line):
+                yield from self._heading(_plain(line))
+        yield from self._ended_block()
+
+    def _with_loss(self, number: int, values: dict[str, float]) -> Iterator[Sample]:
+        own = PLACES.intersection(values)
+        if own or not self.placed:
+            yield from self._ended_block()
+            if len(values) > len(own) and (len(values) > 1 or not self.placed):
+                self._indexed = True
+                yield number, ({**self._epoch, **values} if own else values)
+        elif self._place and values:
+            if not self._block.keys().isdisjoint(values):
+                yield from self._ended_block()
+            self._add(number, values)
+            self._block_has_loss = True
+
+    def _add(self, number: int, values: dict[str, float]) -> None:
+        """Numbers that belong to the heading above."""
+        if self._validating:
+            values = {name if name.startswith("val") else f"val/{name}": value for name, value in values.items()}
+        if self._place and values and PLACES.isdisjoint(values):
+            self._block_line = self._block_line or number
+            self._block.update({name: value for name, value in values.items() if name not in self._block})
+
+    def _heading(self, line: str) -> Iterator[Sample]:
+        places = numbers_of_place(line)
+        if places:
+            yield from self._ended_block()
+            if "epoch" in places:
+                self._epoch, self._validating = {"epoch": places["epoch"]}, False
+            self._place = {**self._epoch, **places}
+        elif TRAINING.search(line):
+            self._validating = False
+        elif VALIDATION.search(line):
+            yield from self._ended_block()
+            self._validating = True
+
+    def _ended_block(self) -> Iterator[Sample]:
+        if self._block_has_loss:
+            yield self._block_line, {**self._place, **self._block}
+        self._block, self._block_line, self._block_has_loss = {}, 0, False
+
+
+def numbers_of_place(line: str) -> dict[str, float]:
+    """Only where the training is."""
+    return {name: value for name, value in numbers_of(line).items() if name in PLACES}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monitor.recorded.importers import register
+from monitor.recorded.importers.content import Content
 from monitor.recorded.importers.documents import first_object, flat, lines_of
 from monitor.recorded.importers.imported_run import Log
 
@@ -14,8 +15,6 @@ def _wandb(head: bytes, _: str) -> bool:
 
 
 @register("wandb_history", rank=10, recognises=_wandb)
-def wandb_history(data: bytes, _: str) -> Log:
+def wandb_history(content: Content, _: str) -> Log:
     """System statistics, which some exports mix in, are left out."""
-    objects, truncated = lines_of(data)
-    samples = [(line, flat(value)) for line, value in objects if value.get("_kind") != "stats"]
-    return Log(samples, truncated=truncated)
+    return Log((line, flat(value)) for line, value in lines_of(content) if value.get("_kind") != "stats")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from monitor.recorded.importers import register
+from monitor.recorded.importers.content import Content
 from monitor.recorded.importers.imported_run import Log, Role, Sample
 
 NUMBER = r"(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|nan|inf)"
@@ -22,21 +24,25 @@ def _yolo(head: bytes, _: str) -> bool:
 
 
 @register("yolo_stdout", rank=50, recognises=_yolo)
-def yolo_stdout(data: bytes, _: str) -> Log:
+def yolo_stdout(content: Content, _: str) -> Log:
     """A row an epoch: the last bar of each, since a bar shows the mean so far (a NaN in it stays)."""
+    return Log(_samples(content), {"epoch": Role.EPOCH, "memory": Role.MEMORY}, "epoch", memory_unit_bytes=1.0)
+
+
+def _samples(content: Content) -> Iterator[Sample]:
     names: tuple[str, ...] = OLD_NAMES
-    samples: list[Sample] = []
-    for number, line in enumerate(LINES.split(data), 1):
+    bar_before: Sample | None = None
+    for number, line in enumerate(content.lines(), 1):
         text = line.decode("utf-8", "replace")
         if found := HEADER.search(text):
             names = tuple(found[1].split())
         elif "/" in text[:24] and (bar := BAR.match(text)):
             values = _values(bar, names)
-            if samples and samples[-1][1]["epoch"] == values["epoch"]:
-                samples[-1] = (number, values)
-            else:
-                samples.append((number, values))
-    return Log(samples, {"epoch": Role.EPOCH, "memory": Role.MEMORY}, "epoch", memory_unit_bytes=1.0)
+            if bar_before is not None and bar_before[1]["epoch"] != values["epoch"]:
+                yield bar_before
+            bar_before = (number, values)
+    if bar_before is not None:
+        yield bar_before
 
 
 def _values(bar: re.Match[str], names: tuple[str, ...]) -> dict[str, float]:

@@ -113,13 +113,13 @@ def test_a_hang_is_acted_on_where_two_looks_see_the_same_stacks() -> None:
     training = hung(act=True)
     [order] = training.wanted.values()
     training.answer(order)
-    training.silent(28)
+    training.silent(20)
     assert len(training.wanted) == 1
-    training.silent(2)  # a minute now
+    training.silent(12)  # more than a minute now
     assert not training.run.training.ledger.incidents
     second = training.wanted.keys() - {order.id}
     training.answer(training.wanted[second.pop()])
-    training.silent(2)
+    training.silent(4)
     [incident] = training.run.training.ledger.incidents
     assert incident.family == "hang"
     assert "stands in threading.py:327 Condition.wait" in "".join(training.messages)

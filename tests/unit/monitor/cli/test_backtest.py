@@ -17,7 +17,7 @@ from trainer_hooks.wire.messages import BatchEnded, Counts
 
 CALM = "epoch,loss,val_loss\n" + "".join(f"{i},{1 - i / 100},1.1\n" for i in range(40))
 BAD = "epoch,loss,val_loss\n" + "".join(f"{i},{'nan' if i > 30 else 1 - i / 100},1.1\n" for i in range(40))
-ODD = "it,nll\n" + "".join(f"{i},{1 - i / 100}\n" for i in range(40))
+ODD = "it,objfn\n" + "".join(f"{i},{1 - i / 100}\n" for i in range(40))
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_columns_can_be_mapped_by_hand(tmp_path: Path, capsys: pytest.CaptureFix
     log.write_text(ODD)
     assert execute(["backtest", str(log)]) == 2
     assert "name it with --map loss=" in capsys.readouterr().err
-    assert execute(["backtest", "--map", "loss=nll", "--map", "step=it", str(log)]) == 0
+    assert execute(["backtest", "--map", "loss=objfn", "--map", "step=it", str(log)]) == 0
     assert "odd.csv: quiet (csv, 40 rows)" in capsys.readouterr().out
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 
+from tests.contracts.samples import logs
+
 ULTRALYTICS = """\
 epoch,time,train/box_loss,train/cls_loss,train/dfl_loss,metrics/mAP50(B),val/box_loss,lr/pg0,lr/pg1,lr/pg2
 1,10.5,1.5,2.5,1.1,0.1,1.4,0.01,0.001,0.001
@@ -170,8 +172,9 @@ ALL = {
     "printed table": (PRINTED_TABLE, "printed_table", 2),
     "llm.c": (LLMC, "text", 2),
     "nanogpt": (NANOGPT, "text", 2),
-    "megatron": (MEGATRON, "text", 3),
+    "megatron": (MEGATRON, "megatron", 3),
     "swin": (SWIN, "text", 2),
     "mmdetection text": (MM_TEXT, "text", 2),
     "prints": (PRINTS, "text", 2),
+    **logs.ALL,
 }
