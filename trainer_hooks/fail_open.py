@@ -40,6 +40,10 @@ class FailOpen:
             self._failed(hook, error)
             return None
 
+    def is_off(self, hook: str) -> bool:
+        """True: the hook failed too often, and is not run any more."""
+        return hook in self._off
+
     def _failed(self, hook: str, error: Exception) -> None:
         self.errors += 1
         count = self._errors_of[hook] = self._errors_of.get(hook, 0) + 1

@@ -172,6 +172,10 @@ def batch_ended(pending: PendingBatch, assessed: BatchAssessment, counts: Counts
     )
 
 
+def _gradient(name: str) -> str:
+    return f"the gradient of {name}" if name else ""
+
+
 def evidence_of(pending: PendingBatch, assessed: BatchAssessment) -> NonfiniteSeen:
     """What is known of a bad batch."""
     return NonfiniteSeen(
@@ -185,5 +189,5 @@ def evidence_of(pending: PendingBatch, assessed: BatchAssessment) -> NonfiniteSe
         cured=assessed.cured,
         samples=pending.contents.samples,
         samples_partial=pending.contents.samples_partial,
-        first_bad=pending.report.bad_buffer or assessed.first_bad,
+        first_bad=pending.report.bad_buffer or assessed.first_bad or _gradient(pending.report.bad_gradient),
     )
