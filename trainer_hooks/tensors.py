@@ -76,8 +76,13 @@ def gradients(parameters: Iterable[torch.Tensor]) -> list[torch.Tensor] | None:
             continue
         if type(grad) is not torch.Tensor:  # sharded, for one: to read it, every rank would have to take part
             return None
-        found.append(grad if grad.layout == torch.strided else grad._values())
+        found.append(dense(grad))
     return found
+
+
+def dense(grad: torch.Tensor) -> torch.Tensor:
+    """The values that a gradient holds, be it a sparse one."""
+    return grad if grad.layout == torch.strided else grad._values()
 
 
 def total_norm(parameters: Iterable[torch.Tensor]) -> torch.Tensor | None:

@@ -148,8 +148,8 @@ class Guard:
         return self._loss is None or math.isfinite(self._loss.item())
 
     def _heal(self, report: StepReport) -> None:
-        if report.skipped_by != SkippedBy.GUARD:  # else it is done
-            report.bad_buffer = report.bad_buffer or self._state.heal(always=not self._loss_is_finite())
+        done = report.skipped_by == SkippedBy.GUARD  # but a closure may have gone through the model since
+        report.note_buffer(self._state.heal(always=not (done or self._loss_is_finite())))
 
     def _may_update(self) -> bool:
         return self._fail_open.run("guard average", self._before_average) is not False

@@ -121,8 +121,8 @@ class GradientJudge:
         if (self._scaler.on and not norm.is_cpu) or _capturing(parameters):
             return  # the scaler waits for the device after this, and decides
         value = report.norm_value = norm.item()
-        if not scaled and not report.bad_gradient and not math.isfinite(value):
-            report.bad_gradient = self._state.bad_gradient(parameters)
+        if not scaled and not math.isfinite(value):
+            self._name(parameters)
 
     def _admits(self, optimizer: Any, *, has_closure: bool) -> bool:
         report = self.begin() if self.report.settled else self.report  # settled: nobody announced this step
@@ -148,9 +148,15 @@ class GradientJudge:
         value = None if norm is None else float(norm)
         if report.norm is None:
             report.norm, report.norm_value = norm, value
-        if not (planned or report.bad_gradient or _finite(value)):
-            report.bad_gradient = self._state.bad_gradient(parameters)
+        if not (planned or _finite(value)):
+            self._name(parameters)
         return value
+
+    def _name(self, parameters: list[torch.Tensor]) -> None:
+        """A look that only bad steps pay for, and whose failure decides nothing."""
+        if not self.report.bad_gradient:
+            found = self._fail_open.run("guard name", self._state.bad_gradient, parameters)
+            self.report.bad_gradient = found or ""
 
     def _is_bad(self, parameters: list[torch.Tensor]) -> bool:
         """A norm may be too large for its type where every gradient is finite; without any to look at, none is bad."""
@@ -161,7 +167,7 @@ class GradientJudge:
         if not self._acts:
             return False
         self.report.skipped_by = SkippedBy.GUARD
-        self.report.bad_buffer = self.report.bad_buffer or self._state.heal(always=True)
+        self.report.note_buffer(self._state.heal(always=True))
         return True
 
     def _evaluated(self, optimizer: Any) -> None:
@@ -174,7 +180,7 @@ class GradientJudge:
             return
         if self._evaluations == 1:
             self.report.skipped_by = SkippedBy.GUARD
-        self.report.bad_buffer = self.report.bad_buffer or self._state.heal(always=True)
+        self.report.note_buffer(self._state.heal(always=True))
         self._away = [(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
         for parameter, _ in self._away:
             parameter.grad = None

@@ -25,6 +25,10 @@ class StepReport(msgspec.Struct):
     bad_gradient: str = ""  # the parameter whose gradient was the first non-finite one that the backward pass came to
     called: bool = False  # the optimizer's step was called, whatever became of it
 
+    def note_buffer(self, bad: str) -> None:
+        """The first name that is found counts."""
+        self.bad_buffer = self.bad_buffer or bad
+
     def read_norm(self) -> float | None:
         """The norm, which is read where it still lies on the device."""
         if self.norm_value is None and self.norm is not None:

@@ -9,7 +9,7 @@ import torch
 
 from trainer_hooks.guard.average import GuardedAverage
 from trainer_hooks.guard.report import Examination
-from trainer_hooks.tensors import StatisticsBackup, any_nonfinite, first_nonfinite, largest, unwrap
+from trainer_hooks.tensors import StatisticsBackup, any_nonfinite, dense, first_nonfinite, largest, unwrap
 
 STATISTICS_EVERY_STEPS = 20  # one flat copy and scan costs 0.1 ms; statistics 20 steps old are as good as new ones
 PENDING_MAX = 4  # measures on their way to the host; more only if nobody reads them any more
@@ -80,5 +80,5 @@ class GuardedState:
     def bad_gradient(self, parameters: Sequence[torch.Tensor]) -> str:
         """Whose gradient is the first non-finite one of the backward pass, which starts at the last layer."""
         names = {id(parameter): name for name, parameter in self._model.named_parameters()}
-        named = [(names.get(id(p), "another parameter"), p.grad) for p in parameters if p.grad is not None]
+        named = [(names.get(id(p), "another parameter"), dense(p.grad)) for p in parameters if p.grad is not None]
         return first_nonfinite(reversed(named))

@@ -290,7 +290,6 @@ def test_after_its_end_a_watch_leaves_nothing_on_the_optimizer(tmp_path: Path) -
         loop.end()
         assert probe.retired
     assert "step" not in vars(optimizer)
-    assert not optimizer._optimizer_step_pre_hooks
 
 
 def test_a_watch_that_has_ended_records_nothing_more(tmp_path: Path) -> None:
