@@ -42,7 +42,7 @@ def largest(tensors: Iterable[torch.Tensor]) -> torch.Tensor | None:
 def any_nonfinite(tensors: Iterable[torch.Tensor]) -> bool:
     """True: some value is non-finite. Waits for the device."""
     measure = largest(tensors)
-    return measure is not None and not math.isfinite(float(measure))
+    return measure is not None and not math.isfinite(measure.item())
 
 
 def first_nonfinite(named: Iterable[tuple[str, torch.Tensor]]) -> str:

@@ -34,6 +34,7 @@ class Guard:
         self.acts = acts
         self._fail_open = fail_open
         self._loss: torch.Tensor | None = None
+        self._thread = 0  # that the present step is taken in
         self._scaler = ScalerWatch(scaler)
         self._average = GuardedAverage(self._may_update)
         self._state = GuardedState(model, self._average, acts=acts)
@@ -65,18 +66,26 @@ class Guard:
         """Use this limit in place of the trainer's own; None: the trainer's own holds."""
         self._judge.clip_norm = norm
 
-    def enter(self, loss: torch.Tensor | None, average: Any) -> None:
-        """The trainer is about to take an optimizer step in this thread; `loss` is what it just differentiated."""
+    def enter(self, loss: torch.Tensor | None, average: Any, *, own_step: bool = False) -> None:
+        """The trainer is about to take an optimizer step in this thread; `loss` is what it just differentiated.
+
+        `own_step`: code of the script's own takes it, which may move the weights itself.
+        """
         self._judge.begin()
         self._loss = loss  # with its graph, which the trainer holds as well until its next batch; see `take`
         self._scaler.enter()
         self._average.bind(average)
-        clipping.active[get_ident()] = self._judge
+        self._thread = get_ident()
+        clipping.active[self._thread] = self._judge
+        if own_step and self.acts and not self._loss_is_finite():
+            self._state.hold()
 
     def leave(self) -> None:
         """The step is over, or has raised."""
-        clipping.active.pop(get_ident(), None)
+        clipping.active.pop(self._thread, None)
         self._scaler.leave()
+        if self._state.held:
+            self._fail_open.run("guard weights", self._state.put_back)
 
     def bind(self, average: Any) -> None:
         """Come between the trainer and its moving average, which a recovery may have built anew."""
@@ -89,7 +98,7 @@ class Guard:
 
     def settle(self) -> None:
         """Assess the step that was just taken or left out, before the average sees its result. Once per step."""
-        report = self.report
+        report = self._judge.report
         if report.settled:
             return
         report.settled = True

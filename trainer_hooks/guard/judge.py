@@ -109,32 +109,38 @@ class GradientJudge:
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _is_ours(self, parameters: list[torch.Tensor]) -> bool:
-        return any(id(parameter) in self._owned for parameter in parameters)
+        owned = self._owned
+        return bool(parameters) and (id(parameters[0]) in owned or any(id(each) in owned for each in parameters))
 
     def _note(self, parameters: list[torch.Tensor], norm: torch.Tensor, limit: float, *, scaled: bool) -> None:
         report = self.report
         report.clip_norm = limit
         if report.norm is not None:
             norm = torch.linalg.vector_norm(torch.stack([report.norm, norm]))
-        report.norm, report.norm_value = norm.detach(), None
+        report.norm, report.norm_value = norm.detach() if norm.requires_grad else norm, None
         self._clipped += len(parameters)
-        if (self._scaler.on and not norm.is_cpu) or _capturing(parameters):
+        if not norm.is_cpu and (self._scaler.on or _capturing()):
             return  # the scaler waits for the device after this, and decides
         value = report.norm_value = norm.item()
         if not scaled and not math.isfinite(value):
             self._name(parameters)
 
     def _admits(self, optimizer: Any, *, has_closure: bool) -> bool:
-        report = self.begin() if self.report.settled else self.report  # settled: nobody announced this step
+        report = self.report
+        if report.settled:  # nobody announced this step
+            report = self.begin()
+            self._scaler.look()
         report.called = True
         if getattr(optimizer, "grad_scale", None) is not None or (self._scaler.on and not self._scaler.passed_by):
             return True  # the scaler has looked, or a fused optimizer unscales and looks by itself
         parameters = self._parameters if optimizer is self._optimizers[0] else parameters_of(optimizer)
         current = _which(parameters)
-        if not current or (has_closure and current == self._used_up) or _capturing(parameters):
+        if not current or (has_closure and current == self._used_up) or (parameters[0].is_cuda and _capturing()):
             return True
+        norm = report.norm_value
         covered = self._clipped >= len(parameters) and len(self._optimizers) == 1 and current == self._seen
-        norm = report.norm_value if covered and report.norm_value is not None else self._measure(parameters)
+        if norm is None or not covered:
+            norm = self._measure(parameters)
         return _finite(norm) or not self._is_bad(parameters) or not self._leave_out()
 
     def _measure(self, parameters: list[torch.Tensor]) -> float | None:
@@ -174,7 +180,7 @@ class GradientJudge:
         self._evaluations += 1
         parameters = parameters_of(optimizer)
         built_on_others = len(steps.optimizers_within(optimizer)) > 1
-        if self._scaler.on or built_on_others or _capturing(parameters):
+        if self._scaler.on or built_on_others or (parameters[0].is_cuda and _capturing()):
             return
         if _finite(self._measure(parameters)) or not self._is_bad(parameters) or not self._acts:
             return
@@ -188,14 +194,22 @@ class GradientJudge:
 
 def _which(parameters: Sequence[torch.Tensor]) -> Gradients:
     """Tells these gradients from those of another moment, by the first and the last one. Empty: there are none."""
-    first = next((p.grad for p in parameters if p.grad is not None), None)
-    last = next((p.grad for p in reversed(parameters) if p.grad is not None), None)
-    return () if first is None or last is None else (id(first), first._version, id(last), last._version)
+    for parameter in parameters:
+        first = parameter.grad
+        if first is not None:
+            break
+    else:
+        return ()
+    for parameter in reversed(parameters):
+        last = parameter.grad
+        if last is not None:
+            return id(first), first._version, id(last), last._version
+    return ()
 
 
-def _capturing(parameters: Sequence[torch.Tensor]) -> bool:
+def _capturing() -> bool:
     """True: a CUDA graph is being recorded, in which nothing can be read."""
-    return bool(parameters) and parameters[0].is_cuda and torch.cuda.is_current_stream_capturing()
+    return bool(torch.cuda.is_current_stream_capturing())
 
 
 def _finite(value: float | None) -> bool:

@@ -25,15 +25,16 @@ class ScalerWatch:
 
     def __init__(self, scaler: Scaler | None) -> None:
         self._scaler: Any = scaler
+        self.on = False  # it is there and switched on, as of the present step
         self.scale: float | None = None  # after the batch before
         self.called = False  # its step was, since `enter`
         self._within = False  # of a step that was announced
         self._own: Any = None  # what the scaler itself, not its class, had for `step`
+        self.look()
 
-    @property
-    def on(self) -> bool:
-        """True: it is there and switched on."""
-        return self._scaler is not None and bool(self._scaler.is_enabled())
+    def look(self) -> None:
+        """A training may switch it on or off between two steps."""
+        self.on = self._scaler is not None and bool(self._scaler.is_enabled())
 
     @property
     def passed_by(self) -> bool:
@@ -43,6 +44,7 @@ class ScalerWatch:
     def enter(self) -> None:
         """An announced step begins."""
         self.called = False
+        self.look()
         if self.on and not self._within:
             self._within = True
             self._own = vars(self._scaler).get("step")

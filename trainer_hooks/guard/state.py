@@ -25,6 +25,7 @@ class GuardedState:
         self._average = average
         self._acts = acts
         self._backup = StatisticsBackup(model)
+        self.held: list[tuple[torch.Tensor, torch.Tensor]] = []  # parameters, and what they were
         self._good_steps = 0
         self.refresh()
 
@@ -46,6 +47,25 @@ class GuardedState:
         if self._acts and (dirty or always):
             self._backup.restore()
         return bad
+
+    def hold(self) -> None:
+        """Keep the parameters, in host memory, through a step that begins with a loss that is not finite.
+
+        A script that moves the weights by their gradients before it calls the optimizer (SAM) ruins them by itself.
+        Not for one of several ranks: the others do not know of its loss.
+        """
+        alone = not (torch.distributed.is_available() and torch.distributed.is_initialized())
+        parameters = [*self._model.parameters()]
+        if alone and not any_nonfinite(parameters):
+            self.held = [(each, each.detach().to("cpu", copy=True)) for each in parameters]
+
+    def put_back(self) -> None:
+        """The step is over: give the parameters that are not finite any more what they were."""
+        held, self.held = self.held, []
+        with torch.no_grad():
+            if any_nonfinite(parameter for parameter, _ in held):
+                for parameter, before in held:
+                    parameter.copy_(before)
 
     def examine(self) -> Examination:
         """Look at everything, and restore what it can. Takes milliseconds."""

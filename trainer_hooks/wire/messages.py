@@ -225,6 +225,9 @@ class HookTrouble(msgspec.Struct, frozen=True, array_like=True, tag=29):
     hook: str
     error: str
     switched_off: bool
+    lost: str = (
+        ""  # what is not done any more, where that is part of the watch itself; empty: it is switched on, or minor
+    )
 
 
 class StacksSeen(msgspec.Struct, frozen=True, array_like=True, tag=30):

@@ -67,11 +67,13 @@ class Loop:
         self._means_before: Any = None  # trainer.tloss as the batch found it
         self._last_loss: float | None = None  # finite
         self._clip_norm: float | None = None
+        self._own_step = False  # the optimizer step is the script's, not Ultralytics'
         self._replaced: dict[str, tuple[bool, Any]] = {}  # by name: was it the instance's own, and what it was
 
     def attach(self, trainer: Any, recover: Callable[[Any, Any, int], bool]) -> None:
         """Come between the trainer and its steps, its batches and its own recovery from NaN."""
         watch_clipping()
+        self._own_step = not getattr(trainer.optimizer_step, "__module__", "").startswith("ultralytics.")
         self.recorder.watch_steps(self.before_optimizer, self.after_optimizer)
         for name, ours in zip(
             WRAPPED, (functools.partial(self.optimizer_step, trainer), self.preprocess_batch, None), strict=True
@@ -138,7 +140,7 @@ class Loop:
 
     def optimizer_step(self, trainer: Any, original: Any) -> Any:
         """In place of the trainer's optimizer_step, be it Ultralytics' or the user's own."""
-        self._fail_open.run("guard enter", self.guard.enter, trainer.loss, trainer.ema)
+        self._fail_open.run("guard enter", self.guard.enter, trainer.loss, trainer.ema, own_step=self._own_step)
         try:
             return original()
         finally:

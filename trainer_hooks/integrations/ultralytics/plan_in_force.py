@@ -38,12 +38,12 @@ class PlanInForce:
         apply(self.plan, trainer)
 
     def before_step(self, optimizer: Any) -> None:
-        """Optimizer step pre-hook."""
+        """A step of the optimizer is about to be taken."""
         if self._ramp is not None:
             self._ramp.before_step(optimizer)
 
     def after_step(self, optimizer: Any) -> None:
-        """Optimizer step post-hook."""
+        """It was taken."""
         if self._ramp is not None:
             self._ramp.after_step(optimizer)
 
