@@ -26,7 +26,7 @@ from typing import Any
 import _trainwarden
 
 GUARD_CALLS = ("enter", "leave", "settle", "measures", "resolve", "take")
-JUDGE_CALLS = ("found", "clipped", "admits")
+JUDGE_CALLS = ("found", "admits")
 PROBE_CALLS = ("on_train_batch_start", "on_train_batch_end")
 METER = "meter"  # what timing one call that does nothing reads
 BLOCK_BATCHES = 5  # with hooks, then without: both halves see the same weather

@@ -17,30 +17,30 @@ class GuardedAverage:
 
     def __init__(self, may_update: Callable[[], bool]) -> None:
         self._may_update = may_update
-        self._average: Any = None
+        self.bound: Any = None  # None: there is none
         self._own_update: Any = None  # what the average itself, not its class, had there
 
     def bind(self, average: Any) -> None:
         """To this average, which a recovery may have built anew. None: the one before stays bound."""
-        if average is None or average is self._average:
+        if average is None or average is self.bound:
             return
         self.unbind()
-        self._average, self._own_update = average, vars(average).get("update")
+        self.bound, self._own_update = average, vars(average).get("update")
         average.update = functools.partial(self._update, average.update)
 
     def unbind(self) -> None:
         """Leave the average alone again, unless somebody else has come between since."""
-        update = vars(self._average).get("update") if self._average is not None else None
+        update = vars(self.bound).get("update") if self.bound is not None else None
         if not isinstance(update, functools.partial) or update.func != self._update:
             return
         if self._own_update is None:
-            del self._average.update
+            del self.bound.update
         else:
-            self._average.update = self._own_update
+            self.bound.update = self._own_update
 
     def heal(self, model: torch.nn.Module, *, acts: bool) -> str:
         """Restore its statistics from the model's; the name of what stays bad."""
-        average = getattr(self._average, "ema", None)
+        average = getattr(self.bound, "ema", None)
         if average is None or not any_nonfinite(chain(average.parameters(), average.buffers())):
             return ""
         if acts:

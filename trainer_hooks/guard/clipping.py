@@ -26,11 +26,7 @@ class Clipping(Protocol):
         ...
 
     def found(self, parameters: list[torch.Tensor], norm: torch.Tensor, limit: float, *, scaled: bool) -> None:
-        """The norm before clipping. `scaled`: the gradients are clipped by it already."""
-        ...
-
-    def clipped(self) -> None:
-        """The gradients are clipped now."""
+        """The norm before clipping. `scaled`: they are clipped by it already; else they will be, in one write each."""
         ...
 
 
@@ -73,7 +69,6 @@ def _second_half(half: Callable[..., None]) -> Any:
         limit = training.limit(listed, max_norm)
         training.found(listed, total_norm, limit, scaled=False)
         half(listed, limit, total_norm, *rest, **options)
-        training.clipped()
 
     return between
 
@@ -88,7 +83,6 @@ def _whole(clip: Callable[..., torch.Tensor]) -> Any:
         limit = training.limit(listed, max_norm)
         norm = clip(listed, limit, *rest, **options)
         training.found(listed, norm, limit, scaled=True)
-        training.clipped()
         return norm
 
     return clip_grad_norm_

@@ -71,19 +71,22 @@ class Guard:
 
         `own_step`: code of the script's own takes it, which may move the weights itself.
         """
-        self._judge.begin()
+        judge = self._judge
+        judge.begin()
         self._loss = loss  # with its graph, which the trainer holds as well until its next batch; see `take`
         self._scaler.enter()
-        self._average.bind(average)
+        if average is not self._average.bound:
+            self._average.bind(average)
         self._thread = get_ident()
-        clipping.active[self._thread] = self._judge
+        clipping.active[self._thread] = judge
         if own_step and self.acts and not self._loss_is_finite():
             self._state.hold()
 
     def leave(self) -> None:
         """The step is over, or has raised."""
         clipping.active.pop(self._thread, None)
-        self._scaler.leave()
+        if self._scaler.on:
+            self._scaler.leave()
         if self._state.held:
             self._fail_open.run("guard weights", self._state.put_back)
 
@@ -102,6 +105,11 @@ class Guard:
         if report.settled:
             return
         report.settled = True
+        norm = report.norm_value
+        if report.called and not report.skipped_by and not self._scaler.on and (norm is None or math.isfinite(norm)):
+            report.stepped = True  # what follows would come to this too, but takes longer
+            self._state.good_step()
+            return
         if report.skipped_by != SkippedBy.GUARD:
             report.skipped_by = self._skipped_by(report)
         report.stepped = report.called or report.skipped_by != SkippedBy.NOBODY

@@ -75,17 +75,13 @@ class GradientJudge:
     def found(self, parameters: list[torch.Tensor], norm: torch.Tensor, limit: float, *, scaled: bool) -> None:
         """Take note of the norm, and before the gradients are scaled by a bad one, of the gradient that is bad."""
         if self._is_ours(parameters):
-            self._fail_open.run("guard clip", self._note, parameters, norm, limit, scaled=scaled)
-
-    def clipped(self) -> None:
-        """What was noted is of these gradients."""
-        self._seen = self._fail_open.run("guard clip", _which, self._parameters) or ()
+            self._fail_open.run("guard clip", self._note, parameters, norm, limit, scaled)
 
     # --- at each step (Judge) ----------------------------------------------------------------------------------------
 
     def admits(self, optimizer: Any, *, has_closure: bool) -> bool:
         """False: a gradient is not finite."""
-        return self._fail_open.run("guard step", self._admits, optimizer, has_closure=has_closure) is not False
+        return self._fail_open.run("guard step", self._admits, optimizer, has_closure) is not False
 
     def evaluating(self, optimizer: Any, closure: Callable[..., Any]) -> Callable[..., Any]:
         """The closure, and a look at what it made."""
@@ -112,20 +108,21 @@ class GradientJudge:
         owned = self._owned
         return bool(parameters) and (id(parameters[0]) in owned or any(id(each) in owned for each in parameters))
 
-    def _note(self, parameters: list[torch.Tensor], norm: torch.Tensor, limit: float, *, scaled: bool) -> None:
+    def _note(self, parameters: list[torch.Tensor], norm: torch.Tensor, limit: float, scaled: bool) -> None:
         report = self.report
         report.clip_norm = limit
         if report.norm is not None:
             norm = torch.linalg.vector_norm(torch.stack([report.norm, norm]))
         report.norm, report.norm_value = norm.detach() if norm.requires_grad else norm, None
         self._clipped += len(parameters)
+        self._seen = _which(self._parameters, writes=0 if scaled else 1)
         if not norm.is_cpu and (self._scaler.on or _capturing()):
             return  # the scaler waits for the device after this, and decides
         value = report.norm_value = norm.item()
         if not scaled and not math.isfinite(value):
             self._name(parameters)
 
-    def _admits(self, optimizer: Any, *, has_closure: bool) -> bool:
+    def _admits(self, optimizer: Any, has_closure: bool) -> bool:
         report = self.report
         if report.settled:  # nobody announced this step
             report = self.begin()
@@ -192,8 +189,11 @@ class GradientJudge:
             parameter.grad = None
 
 
-def _which(parameters: Sequence[torch.Tensor]) -> Gradients:
-    """Tells these gradients from those of another moment, by the first and the last one. Empty: there are none."""
+def _which(parameters: Sequence[torch.Tensor], writes: int = 0) -> Gradients:
+    """Tells these gradients, after so many more writes to them, from those of another moment. Empty: there are none.
+
+    By the first and the last one.
+    """
     for parameter in parameters:
         first = parameter.grad
         if first is not None:
@@ -203,7 +203,7 @@ def _which(parameters: Sequence[torch.Tensor]) -> Gradients:
     for parameter in reversed(parameters):
         last = parameter.grad
         if last is not None:
-            return id(first), first._version, id(last), last._version
+            return id(first), first._version + writes, id(last), last._version + writes
     return ()
 
 
