@@ -66,13 +66,13 @@ class Guard:
         """Use this limit in place of the trainer's own; None: the trainer's own holds."""
         self._judge.clip_norm = norm
 
-    def enter(self, loss: torch.Tensor | None, average: Any, *, own_step: bool = False) -> None:
+    def enter(self, loss: torch.Tensor | None, average: Any, *, own_step: bool = True) -> None:
         """The trainer is about to take an optimizer step in this thread; `loss` is what it just differentiated.
 
         `own_step`: code of the script's own takes it, which may move the weights itself.
         """
         judge = self._judge
-        judge.begin()
+        judge.begin(nothing_between=not own_step)
         self._loss = loss  # with its graph, which the trainer holds as well until its next batch; see `take`
         self._scaler.enter()
         if average is not self._average.bound:

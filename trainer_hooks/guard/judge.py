@@ -37,6 +37,7 @@ class GradientJudge:
         self._owned: frozenset[int] = frozenset()
         self._parameters: list[torch.Tensor] = []  # of the first optimizer
         self._clipped = 0  # parameters that were clipped in this step
+        self._nothing_between = False  # of clip and step: what was clipped is what is used
         self._seen: Gradients = ()  # what the norm that was found is of
         self._used_up: Gradients = ()  # bad ones that a step with a closure has left behind
         self._away: list[tuple[torch.Tensor, torch.Tensor]] = []  # taken away from a step with a closure
@@ -61,9 +62,9 @@ class GradientJudge:
             watched.judge = None if watched.judge is self else watched.judge
             steps.release(optimizer)
 
-    def begin(self) -> StepReport:
-        """A step is about to be taken, or was left out without a word; nothing is known of it yet."""
-        self._clipped, self.report = 0, StepReport()
+    def begin(self, *, nothing_between: bool = False) -> StepReport:
+        """A step is about to be taken. `nothing_between`: nothing touches the gradients between clip and step."""
+        self._clipped, self._nothing_between, self.report = 0, nothing_between, StepReport()
         return self.report
 
     # --- at each clip (Clipping) -------------------------------------------------------------------------------------
@@ -115,7 +116,8 @@ class GradientJudge:
             norm = torch.linalg.vector_norm(torch.stack([report.norm, norm]))
         report.norm, report.norm_value = norm.detach() if norm.requires_grad else norm, None
         self._clipped += len(parameters)
-        self._seen = _which(self._parameters, writes=0 if scaled else 1)
+        if not self._nothing_between:
+            self._seen = _which(self._parameters, writes=0 if scaled else 1)
         if not norm.is_cpu and (self._scaler.on or _capturing()):
             return  # the scaler waits for the device after this, and decides
         value = report.norm_value = norm.item()
@@ -128,15 +130,17 @@ class GradientJudge:
             report = self.begin()
             self._scaler.look()
         report.called = True
+        clipped = self._clipped >= len(self._parameters) and len(self._optimizers) == 1
+        norm = report.norm_value
+        if clipped and self._nothing_between and norm is not None and math.isfinite(norm):
+            return True
         if getattr(optimizer, "grad_scale", None) is not None or (self._scaler.on and not self._scaler.passed_by):
             return True  # the scaler has looked, or a fused optimizer unscales and looks by itself
         parameters = self._parameters if optimizer is self._optimizers[0] else parameters_of(optimizer)
         current = _which(parameters)
         if not current or (has_closure and current == self._used_up) or (parameters[0].is_cuda and _capturing()):
             return True
-        norm = report.norm_value
-        covered = self._clipped >= len(parameters) and len(self._optimizers) == 1 and current == self._seen
-        if norm is None or not covered:
+        if norm is None or not (clipped and (self._nothing_between or current == self._seen)):
             norm = self._measure(parameters)
         return _finite(norm) or not self._is_bad(parameters) or not self._leave_out()
 

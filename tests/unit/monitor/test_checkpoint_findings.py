@@ -37,7 +37,7 @@ def test_a_poisoned_checkpoint_is_a_warning_that_names_it_why_and_what_is_left()
 def test_two_poisoned_checkpoints_in_a_row_are_critical_whatever_the_batches_say() -> None:
     training, draw = calm_training()
     training.checkpoint("a", epoch=3)
-    for number, epoch in enumerate((4, 5, 6)):
+    for number, epoch in enumerate((4, 5)):
         calm(training, 100, draw)
         training.checkpoint(f"b{epoch}", Verdict.POISONED, epoch=epoch)
         assert training.found["checkpoint_verdict/warning"] == 1

@@ -406,3 +406,26 @@ def test_under_a_scheduler_that_came_later_a_released_step_idles_and_is_used_aga
     watched.add(calls.append, lambda _: None)
     optimizer.step()
     assert calls == [optimizer]
+
+
+@pytest.mark.parametrize("acts", [True, False])
+def test_weights_that_a_script_moves_by_a_bad_gradient_before_it_calls_the_optimizer_are_put_back(acts: bool) -> None:
+    """SAM in a trainer's own optimizer_step: to NaN and back is NaN."""
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    guard = Guard(model, optimizer, None, FailOpen(lambda _: None), acts=acts)
+    before = model.weight.detach().clone()
+    loss = model(torch.tensor([[1.0, NAN]])).sum()
+    loss.backward()
+    guard.enter(loss, None)
+    for sign in (1, -1):
+        with torch.no_grad():
+            for parameter in model.parameters():
+                assert parameter.grad is not None
+                parameter.add_(parameter.grad, alpha=0.05 * sign)
+    assert bool(model.weight.isnan().any()), "the script sees what it did"
+    optimizer.step()
+    guard.leave()
+    guard.settle()
+    assert torch.equal(model.weight, before) == acts
+    assert guard.examine().clean == acts
