@@ -36,6 +36,7 @@ class GradientJudge:
         self._optimizers: list[Any] = []
         self._owned: frozenset[int] = frozenset()
         self._parameters: list[torch.Tensor] = []  # of the first optimizer
+        self._on_cpu = False
         self._clipped = 0  # parameters that were clipped in this step
         self._nothing_between = False  # of clip and step: what was clipped is what is used
         self._seen: Gradients = ()  # what the norm that was found is of
@@ -50,6 +51,7 @@ class GradientJudge:
         self.release()
         self._optimizers = steps.optimizers_within(optimizer)
         self._parameters = parameters_of(optimizer)
+        self._on_cpu = bool(self._parameters) and self._parameters[0].is_cpu
         self._owned = frozenset(id(p) for each in self._optimizers for p in parameters_of(each))
         for each in self._optimizers:
             steps.watched_step(each).judge = self
@@ -114,11 +116,11 @@ class GradientJudge:
         report.clip_norm = limit
         if report.norm is not None:
             norm = torch.linalg.vector_norm(torch.stack([report.norm, norm]))
-        report.norm, report.norm_value = norm.detach() if norm.requires_grad else norm, None
+        report.norm, report.norm_value = norm, None  # torch computes it without a graph
         self._clipped += len(parameters)
         if not self._nothing_between:
             self._seen = _which(self._parameters, writes=0 if scaled else 1)
-        if not norm.is_cpu and (self._scaler.on or _capturing()):
+        if not self._on_cpu and (self._scaler.on or _capturing()):
             return  # the scaler waits for the device after this, and decides
         value = report.norm_value = norm.item()
         if not scaled and not math.isfinite(value):
@@ -213,7 +215,7 @@ def _which(parameters: Sequence[torch.Tensor], writes: int = 0) -> Gradients:
 
 def _capturing() -> bool:
     """True: a CUDA graph is being recorded, in which nothing can be read."""
-    return bool(torch.cuda.is_current_stream_capturing())
+    return torch.cuda.is_available() and bool(torch.cuda.is_current_stream_capturing())
 
 
 def _finite(value: float | None) -> bool:
