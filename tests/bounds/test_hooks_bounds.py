@@ -121,7 +121,8 @@ def test_names_of_samples_in_one_event_are_kept_whole_up_to_a_limit(tmp_path: Pa
     """A text that is cut to fit looks like another one with the same beginning."""
     probe, optimizer, counted = RecordingProbe(tmp_path), optimizer_over((2, 2)), Counted()
     recorder = Recorder(
-        probe, FailOpen(probe.event), optimizer, torch.device("cpu"), WatchingAssessor(counted), counted, evidence=True,
+        probe, FailOpen(probe.event), optimizer, torch.device("cpu"),
+        WatchingAssessor(counted, lambda: look_at(torch.nn.Linear(1, 1))), counted, evidence=True,
         updates=UpdateSampler(optimizer, 0),
     )  # fmt: skip
     names = tuple(f"{number:0128d}" for number in range(SAMPLES_CHARS_MAX // 128 + 1))
