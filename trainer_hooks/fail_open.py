@@ -11,6 +11,18 @@ from trainer_hooks.wire.messages import HookTrouble
 
 ERRORS_MAX = 3  # of one hook: twice may be a bad moment, three times is a bug, and every try costs training time
 
+LOST = {  # what a hook that is switched off no longer does, for those without which a training is not watched
+    "guard step": "a step with a non-finite gradient is not skipped any more",
+    "guard enter": "the gradient norm is not noted any more, and the EMA is not kept from a bad batch",
+    "guard average": "the EMA is not kept from a bad batch any more",
+    "guard settle": "BatchNorm is not restored after a bad batch any more",
+    "batch": "the batches of this training are not recorded any more",
+    "before step": "the settings and the gradient norm of the steps are not read any more",
+    "checkpoint": "checkpoints are not examined any more",
+    "on_model_save": "checkpoints are not examined any more",
+    "on_train_batch_end": "the batches of this training are not recorded any more, and no order is carried out",
+}
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -40,6 +52,10 @@ class FailOpen:
             self._failed(hook, error)
             return None
 
+    def is_off(self, hook: str) -> bool:
+        """True: the hook failed too often, and is not run any more."""
+        return hook in self._off
+
     def _failed(self, hook: str, error: Exception) -> None:
         self.errors += 1
         count = self._errors_of[hook] = self._errors_of.get(hook, 0) + 1
@@ -50,6 +66,6 @@ class FailOpen:
             _log.warning("hook %s failed, training goes on without it: %r", hook, error, exc_info=error)
         text = f"{type(error).__name__}: {error}"
         try:
-            self._report(HookTrouble(time.time(), hook, text, switched_off))
+            self._report(HookTrouble(time.time(), hook, text, switched_off, LOST.get(hook, "") if switched_off else ""))
         except Exception as failure:  # noqa: BLE001 - reporting an error must not raise one
             _log.warning("trouble of hook %s could not be told: %r", hook, failure)

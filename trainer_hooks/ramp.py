@@ -46,7 +46,7 @@ class Ramp:
         return tuple(_capped(group, factor) for group in self.settings.groups)
 
     def before_step(self, optimizer: Any, *_: object) -> None:
-        """Optimizer step pre-hook."""
+        """A step of the optimizer is about to be taken."""
         if not self.governs:
             self._hand_over(optimizer)
             return
@@ -57,7 +57,7 @@ class Ramp:
             set_momentum(group, self.settings.momentum)
 
     def after_step(self, optimizer: Any, *_: object) -> None:
-        """Optimizer step post-hook."""
+        """It was taken."""
         before, self._before = self._before, None
         if before is None:
             return

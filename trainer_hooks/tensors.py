@@ -39,6 +39,12 @@ def largest(tensors: Iterable[torch.Tensor]) -> torch.Tensor | None:
         return torch.stack(torch._foreach_norm(floating, math.inf)).amax()
 
 
+def any_nonfinite(tensors: Iterable[torch.Tensor]) -> bool:
+    """True: some value is non-finite. Waits for the device."""
+    measure = largest(tensors)
+    return measure is not None and not math.isfinite(measure.item())
+
+
 def first_nonfinite(named: Iterable[tuple[str, torch.Tensor]]) -> str:
     """The name of the first tensor with a non-finite value; empty: all are finite. Waits for the device."""
     for name, tensor in named:
@@ -61,16 +67,39 @@ def read(scalars: Sequence[torch.Tensor | float]) -> list[float]:
     return [next(arrived) if is_away(scalar) else float(scalar) for scalar in scalars]
 
 
-def total_norm(optimizer: torch.optim.Optimizer) -> torch.Tensor | None:
-    """The L2 norm of all gradients that the optimizer would use, as a 0-dim tensor.
+def gradients(parameters: Iterable[torch.Tensor]) -> list[torch.Tensor] | None:
+    """The gradients that a step would use, of sparse ones their values. None: one is of a kind that can't be read."""
+    found = []
+    for parameter in parameters:
+        grad = parameter.grad
+        if grad is None:
+            continue
+        if type(grad) is not torch.Tensor:  # sharded, for one: to read it, every rank would have to take part
+            return None
+        found.append(dense(grad))
+    return found
 
-    None: there are none, or they are not plain tensors of one device.
-    """
-    grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    if not grads or not all(type(grad) is torch.Tensor and grad.device == grads[0].device for grad in grads):
+
+def dense(grad: torch.Tensor) -> torch.Tensor:
+    """The values that a gradient holds, be it a sparse one."""
+    return grad if grad.layout == torch.strided else grad._values()
+
+
+def total_norm(parameters: Iterable[torch.Tensor]) -> torch.Tensor | None:
+    """The L2 norm of all gradients together, as a 0-dim tensor. None: there are none, or they can't be read here."""
+    grads = gradients(parameters)
+    if not grads:
         return None
+    first = grads[0].device
     with torch.no_grad():
-        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+        if all(grad.device == first for grad in grads):
+            return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+        return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(grad).to(first) for grad in grads]))
+
+
+def parameters_of(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    """All that its groups hold now."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 class Memory(NamedTuple):
@@ -174,9 +203,9 @@ class StatisticsBackup:
         flat, counters = self._good
         with torch.no_grad():
             parts = [part.view_as(live) for part, live in zip(flat.split(self._sizes), self._live, strict=True)]
-            torch._foreach_copy_(self._live, parts)
+            _copy(self._live, parts)
             if counters is not None:
-                torch._foreach_copy_(self._counters, list(counters.unbind()))
+                _copy(self._counters, counters.unbind())
         return True
 
     def first_bad(self) -> str:
@@ -186,3 +215,9 @@ class StatisticsBackup:
     def _flat(self) -> torch.Tensor:
         with torch.no_grad():
             return torch.cat([tensor.flatten() for tensor in self._live])
+
+
+def _copy(into: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> None:
+    """Only after a bad batch: torch's copy of many at once, which is quicker, is missing before torch 2.1."""
+    for tensor, value in zip(into, values, strict=True):
+        tensor.copy_(value)

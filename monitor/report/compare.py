@@ -74,7 +74,7 @@ def _bad(report_input: ReportInput) -> str:
 
 def _skipped(report_input: ReportInput) -> str:
     counts = totals_of(report_input.training)
-    return count(counts.skipped_by_guard + counts.skipped_by_scaler)
+    return count(counts.skipped)
 
 
 def _memory(report_input: ReportInput) -> str:

@@ -96,7 +96,7 @@ def in_numbers(report_input: ReportInput) -> list[str]:
 def _batches(training: TrainingState) -> str:
     counts = totals_of(training)
     rate = percent(failure_rate(counts.nonfinite_batches, counts.batches))
-    skipped = plural(counts.skipped_by_guard + counts.skipped_by_scaler, "step")
+    skipped = plural(counts.skipped, "step")
     where = plural(training.generation, "generation")
     return (
         f"{count(counts.batches)} in {where}, {count(counts.nonfinite_batches)} not finite ({rate}), {skipped} skipped"

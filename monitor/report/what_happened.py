@@ -88,7 +88,7 @@ def _epoch_cells(row: EpochRow, parts: int) -> list[str]:
         row.status,
         took,
         nan,
-        count(row.skipped_by_guard + row.skipped_by_scaler),
+        count(row.skipped),
         _memory_span(row),
         *means,
         *["-"] * (parts - len(means)),
@@ -107,11 +107,12 @@ def skips(run: RunState, training: TrainingState, incident: Incident, now_s: flo
     row = onset_row(training, incident)
     if row is None or not row.nonfinite:
         return []
-    skipped = row.skipped_by_guard + row.skipped_by_scaler
+    skipped = row.skipped
     lines = ["## NaN batches and skipped steps", ""]
+    by_script = f", {count(row.skipped_by_script)} by the script" if row.skipped_by_script else ""
     lines.append(
         f"Epoch {row.epoch}: {plural(row.nonfinite, 'NaN batch')}, {plural(skipped, 'skipped step')} "
-        f"({count(row.skipped_by_guard)} by the guard, {count(row.skipped_by_scaler)} by the scaler)."
+        f"({count(row.skipped_by_guard)} by the guard, {count(row.skipped_by_scaler)} by the scaler{by_script})."
     )
     lines += [f"- {reason}" for reason in _why_they_differ(training, row, skipped)]
     if row.samples_lost:
@@ -138,8 +139,7 @@ def _why_they_differ(training: TrainingState, row: EpochRow, skipped: int) -> li
         )
     elif fewer > 0:
         reasons.append(
-            f"{plural(fewer, 'NaN batch')} had no step to skip: the loss was NaN, but the gradients were not, or the "
-            "batch took no optimizer step."
+            f"{plural(fewer, 'NaN batch')} cost no step: it was taken all the same, or the batch had none to take."
         )
     if fewer < 0:
         reasons.append(

@@ -25,7 +25,8 @@ from typing import Any
 
 import _trainwarden
 
-GUARD_CALLS = ("enter", "leave", "settle", "_normed", "_measure_unclipped", "measures", "resolve", "take")
+GUARD_CALLS = ("enter", "leave", "settle", "measures", "resolve", "take")
+JUDGE_CALLS = ("found", "admits")
 PROBE_CALLS = ("on_train_batch_start", "on_train_batch_end")
 METER = "meter"  # what timing one call that does nothing reads
 BLOCK_BATCHES = 5  # with hooks, then without: both halves see the same weather
@@ -83,6 +84,8 @@ def instrument(meter: Meter, trainer: Any) -> None:
     assert loop is not None
     for name in GUARD_CALLS:
         setattr(loop.guard, name, meter.timed("guard", getattr(loop.guard, name)))
+    for name in JUDGE_CALLS:
+        setattr(loop.guard._judge, name, meter.timed("guard", getattr(loop.guard._judge, name)))
     for name in PROBE_CALLS:
         setattr(session, name, meter.timed("probe", getattr(session, name)))
     loop._prepare_step = meter.timed("probe", loop._prepare_step)  # type: ignore[method-assign]
@@ -118,10 +121,9 @@ class Switch:
     def _take_off(self, trainer: Any) -> None:
         from trainer_hooks.integrations.ultralytics import attachment
 
-        before, after = trainer.optimizer._optimizer_step_pre_hooks, trainer.optimizer._optimizer_step_post_hooks
-        self._taken = {"session": attachment._sessions.pop(id(trainer)), "before": dict(before), "after": dict(after)}
-        before.clear()
-        after.clear()
+        ours = trainer.optimizer.step
+        self._taken = {"session": attachment._sessions.pop(id(trainer)), "step": ours}
+        trainer.optimizer.step = ours.__func__._replaced  # the scheduler's
         for name in ("optimizer_step", "preprocess_batch"):
             self._taken[name] = trainer.__dict__.pop(name)
 
@@ -130,8 +132,7 @@ class Switch:
 
         taken, self._taken = self._taken, {}
         attachment._sessions[id(trainer)] = taken["session"]
-        trainer.optimizer._optimizer_step_pre_hooks.update(taken["before"])
-        trainer.optimizer._optimizer_step_post_hooks.update(taken["after"])
+        trainer.optimizer.step = taken["step"]
         for name in ("optimizer_step", "preprocess_batch"):
             setattr(trainer, name, taken[name])
 

@@ -18,7 +18,9 @@ from tests.harness.recorder import RecordingProbe
 from tests.harness.records import batch, identity, order, phase
 from tests.unit.trainer_hooks.test_probe import Desk
 from trainer_hooks.fail_open import ERRORS_MAX, FailOpen
-from trainer_hooks.guard import StepReport
+from trainer_hooks.guard import STATISTICS_EVERY_STEPS, StepReport, look_at
+from trainer_hooks.guard.average import GuardedAverage
+from trainer_hooks.guard.state import PENDING_MAX, GuardedState
 from trainer_hooks.identity import GENERATIONS_TRIED_MAX, IdentityError, _take_generation
 from trainer_hooks.link import MESSAGES_READ_MAX, Alarm, Link
 from trainer_hooks.orders import ORDER_IDS_MAX, ORDER_NAME_CHARS_MAX, OrderInbox
@@ -103,7 +105,8 @@ def test_a_training_stops_trying_for_a_number_that_is_taken_each_time(tmp_path: 
 def test_bad_batches_are_told_with_their_samples_up_to_a_limit_and_counted_beyond(tmp_path: Path) -> None:
     probe, optimizer, counted = RecordingProbe(tmp_path), optimizer_over((2, 2)), Counted()
     recorder = Recorder(
-        probe, FailOpen(probe.event), optimizer, torch.device("cpu"), WatchingAssessor(counted), counted,
+        probe, FailOpen(probe.event), optimizer, torch.device("cpu"),
+        WatchingAssessor(counted, lambda: look_at(torch.nn.Linear(1, 1))), counted,
         updates=UpdateSampler(optimizer, 0), evidence=True,
     )  # fmt: skip
     for _ in range(EVIDENCE_MAX + 3):
@@ -118,7 +121,8 @@ def test_names_of_samples_in_one_event_are_kept_whole_up_to_a_limit(tmp_path: Pa
     """A text that is cut to fit looks like another one with the same beginning."""
     probe, optimizer, counted = RecordingProbe(tmp_path), optimizer_over((2, 2)), Counted()
     recorder = Recorder(
-        probe, FailOpen(probe.event), optimizer, torch.device("cpu"), WatchingAssessor(counted), counted, evidence=True,
+        probe, FailOpen(probe.event), optimizer, torch.device("cpu"),
+        WatchingAssessor(counted, lambda: look_at(torch.nn.Linear(1, 1))), counted, evidence=True,
         updates=UpdateSampler(optimizer, 0),
     )  # fmt: skip
     names = tuple(f"{number:0128d}" for number in range(SAMPLES_CHARS_MAX // 128 + 1))
@@ -330,3 +334,12 @@ def test_complaints_in_the_users_log_and_answers_to_orders_for_stacks_are_bounde
     answered = {r.body.order_id for r in records if isinstance(r, EventSent) and isinstance(r.body, StacksSeen)}
     assert answered == {f"s{number}" for number in range(DUMPS_MAX)}
     assert sum("refused our records" in record.getMessage() for record in caplog.records) == COMPLAINTS_MAX
+
+
+def test_measures_that_nobody_reads_are_no_more_than_their_limit_and_those_there_are_can_still_be_read() -> None:
+    state = GuardedState(torch.nn.BatchNorm1d(2), GuardedAverage(lambda: True), acts=True)
+    for _ in range((PENDING_MAX + 3) * STATISTICS_EVERY_STEPS):
+        state.good_step()
+    assert len(state.pending) == PENDING_MAX
+    assert state.resolve([float(measure) for _, measure in state.pending])
+    assert state.pending == []

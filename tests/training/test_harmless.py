@@ -14,6 +14,7 @@ from torch.nn.utils import clip_grad_norm_ as clip_of_my_own
 from tests.harness import plans
 from tests.harness.recorder import RecordingProbe
 from tests.harness.yolo import Ended, Faults, Lab, faults_of, train
+from trainer_hooks.guard.clipping import HALF
 from trainer_hooks.integrations.ultralytics.plan_settings import group_names
 from trainer_hooks.updates import ENV_EVERY
 from trainer_hooks.wire.messages import HookTrouble, OrderApplied, SettingChanged
@@ -99,7 +100,8 @@ def test_a_users_own_optimizer_step_keeps_working_and_is_guarded(
     assert (bad.skipped_by, bad.cured) == ("guard", True)
     assert all(record.grad_norm is not None for record in probe.batches)
     clip = {record.clip_norm for record in probe.batches}
-    assert clip == ({3.0} if subclass is with_own_step else {None})
+    seen = subclass is with_own_step or hasattr(torch.nn.utils.clip_grad, HALF)  # older torch: only by its public name
+    assert clip == ({3.0} if seen else {None})
 
 
 def test_a_receipt_that_cant_be_written_does_not_stop_the_training(

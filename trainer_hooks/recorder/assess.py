@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from trainer_hooks.guard import Guard, StepReport
+import msgspec
+
+from trainer_hooks.guard import Examination, Guard, StepReport
 from trainer_hooks.recorder.batch import BatchAssessment, PendingBatch, assessment_of
 from trainer_hooks.wire.messages import Counts, Nonfinite, SkippedBy
 
-Totals: TypeAlias = tuple[int, int, int, int, int, int, int, int, int, int, int]
+Totals: TypeAlias = tuple[int, int, int, int, int, int, int, int, int, int, int, int]
 
 
 @dataclass(slots=True)
@@ -28,10 +31,11 @@ class Counted:
     skipped_by_scaler: int = 0
     scaler_overflows: int = 0
     samples_lost: int = 0
+    skipped_by_script: int = 0
     evidence: int = 0  # NonfiniteSeen events sent; no part of Counts
 
     def totals(self) -> Totals:
-        """The totals now, in the order of Counts, as far as they are counted here."""
+        """The totals now, for `counts_of`."""
         return (
             self.batches,
             self.steps,
@@ -44,11 +48,12 @@ class Counted:
             self.skipped_by_scaler,
             self.scaler_overflows,
             self.samples_lost,
+            self.skipped_by_script,
         )
 
     def counts(self, hook_errors: int, records_dropped: int) -> Counts:
         """The totals now, as they go on the wire."""
-        return Counts(*self.totals(), hook_errors, records_dropped)
+        return counts_of(self.totals(), hook_errors, records_dropped)
 
     def add(self, bits: Nonfinite, skipped_by: SkippedBy, *, stepped: bool, overflow: bool) -> None:
         """One batch more."""
@@ -63,6 +68,16 @@ class Counted:
         self.scaler_overflows += overflow
         self.skipped_by_guard += skipped_by == SkippedBy.GUARD
         self.skipped_by_scaler += skipped_by == SkippedBy.SCALER
+        self.skipped_by_script += skipped_by == SkippedBy.SCRIPT
+
+
+def counts_of(totals: Totals, hook_errors: int, records_dropped: int) -> Counts:
+    """The totals as they go on the wire, with what the probe counts."""
+    *first, by_script = totals
+    counts = Counts(*first)
+    return msgspec.structs.replace(
+        counts, hook_errors=hook_errors, records_dropped=records_dropped, skipped_by_script=by_script
+    )
 
 
 class Assessor(Protocol):
@@ -74,11 +89,16 @@ class Assessor(Protocol):
 
 
 class WatchingAssessor:
-    """Where nothing guards the steps: what the scalars say by themselves. A scale that falls is a skipped step."""
+    """Where nothing guards the steps: what the scalars say by themselves. A scale that falls is a skipped step.
 
-    def __init__(self, counted: Counted) -> None:
+    `examine` looks at the state, after a bad batch: a step that was taken on NaN is damage.
+    """
+
+    def __init__(self, counted: Counted, examine: Callable[[], Examination]) -> None:
         self._counted = counted
+        self._examine = examine
         self._scale: float | None = None  # after the batch before
+        self._steps = StepRhythm()
 
     def assess(self, pending: PendingBatch, values: list[float]) -> BatchAssessment:
         """See Assessor."""
@@ -95,8 +115,34 @@ class WatchingAssessor:
             assessed.bits |= Nonfinite.GRADIENT
         if not finite(assessed.update):
             assessed.update = None
-        self._counted.add(assessed.bits, report.skipped_by, stepped=report.stepped or fell, overflow=overflow)
+        left_out = self._steps.left_out(stepped=report.stepped or fell, bad=bool(assessed.bits))
+        if assessed.bits:
+            _add_found(assessed, self._examine())
+        if left_out and Nonfinite.PARAMETER not in assessed.bits:  # else a step was taken, by a way that we do not see
+            report.skipped_by = SkippedBy.SCRIPT
+        stepped = report.stepped or fell or left_out
+        self._counted.add(assessed.bits, report.skipped_by, stepped=stepped, overflow=overflow)
         return assessed
+
+
+class StepRhythm:
+    """After how many batches a loop takes a step, learned from the steps before: it shows a step that is left out."""
+
+    def __init__(self) -> None:
+        self._every = 0  # batches from one step to the next; 0: no step was taken yet
+        self._since = 0  # batches since the last one
+        self._bad = False  # one of them
+
+    def left_out(self, *, stepped: bool, bad: bool) -> bool:
+        """A batch has ended. True: a step was due, and the loop did not take it because of a bad batch."""
+        self._since += 1
+        self._bad |= bad
+        if stepped:
+            self._every = self._since
+        elif not (self._bad and self._every and self._since >= self._every):
+            return False
+        self._since, self._bad = 0, False
+        return not stepped
 
 
 class GuardedAssessor:
@@ -138,6 +184,8 @@ class GuardedAssessor:
             assessed.bits |= Nonfinite.BUFFER
         if assessed.bits or not quiet or not norm_finite:
             self._examine(assessed)
+        if report.skipped_by == SkippedBy.SCRIPT and Nonfinite.PARAMETER in assessed.bits:
+            report.skipped_by = SkippedBy.NOBODY  # a step was taken by a way that we do not see, or the script did it
         self._counted.add(assessed.bits, report.skipped_by, stepped=report.stepped, overflow=overflow)
         self._remember(pending, assessed, overflow)
         return assessed
@@ -148,11 +196,8 @@ class GuardedAssessor:
         return skipped and report.scale_healthy and not report.bad_buffer and not self._bad_before
 
     def _examine(self, assessed: BatchAssessment) -> None:
-        found = assessed.examination = self._guard.examine()
-        if found.parameter or found.average:
-            assessed.bits |= Nonfinite.PARAMETER
-        if found.buffer:
-            assessed.bits |= Nonfinite.BUFFER
+        found = self._guard.examine()
+        _add_found(assessed, found)
         assessed.cured = bool(assessed.bits) and found.clean and self._guard.protects
 
     def _remember(self, pending: PendingBatch, assessed: BatchAssessment, overflow: bool) -> None:
@@ -164,6 +209,14 @@ class GuardedAssessor:
         if pending.report.skipped_by and not overflow:
             self._counted.samples_lost += self._good_samples
         self._bad_before, self._good_samples = False, 0
+
+
+def _add_found(assessed: BatchAssessment, found: Examination) -> None:
+    assessed.examination = found
+    if found.parameter or found.average:
+        assessed.bits |= Nonfinite.PARAMETER
+    if found.buffer:
+        assessed.bits |= Nonfinite.BUFFER
 
 
 def finite(value: float | None) -> bool:

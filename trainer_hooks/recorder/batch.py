@@ -173,6 +173,10 @@ def batch_ended(pending: PendingBatch, assessed: BatchAssessment, counts: Counts
     )
 
 
+def _gradient(name: str) -> str:
+    return f"the gradient of {name}" if name else ""
+
+
 def evidence_of(pending: PendingBatch, assessed: BatchAssessment) -> NonfiniteSeen:
     """What is known of a bad batch, with as many of its samples' names as an event may hold."""
     contents = pending.contents
@@ -188,7 +192,7 @@ def evidence_of(pending: PendingBatch, assessed: BatchAssessment) -> NonfiniteSe
         cured=assessed.cured,
         samples=samples,
         samples_partial=contents.samples_partial or len(samples) < len(contents.samples),
-        first_bad=pending.report.bad_buffer or assessed.first_bad,
+        first_bad=pending.report.bad_buffer or assessed.first_bad or _gradient(pending.report.bad_gradient),
     )
 
 

@@ -10,14 +10,15 @@ import functools
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any
 
 import torch
 
+from trainer_hooks import steps
 from trainer_hooks.fail_open import FailOpen
 from trainer_hooks.guard import StepReport
 from trainer_hooks.parameter_groups import GroupReader, Reading
-from trainer_hooks.recorder.assess import Assessor, Counted, Totals
+from trainer_hooks.recorder.assess import Assessor, Counted, Totals, counts_of
 from trainer_hooks.recorder.batch import (
     BatchAssessment,
     BatchContents,
@@ -29,16 +30,10 @@ from trainer_hooks.recorder.batch import (
 from trainer_hooks.recorder.probe_like import ProbeLike
 from trainer_hooks.tensors import NO_MEMORY, DelayedRead, is_away, memory, read
 from trainer_hooks.updates import UpdateSampler
-from trainer_hooks.wire.messages import BatchEnded, Counts, NonfiniteSeen, PhaseChanged, TrainingEnded
+from trainer_hooks.wire.messages import BatchEnded, NonfiniteSeen, PhaseChanged, TrainingEnded
 
 DELAYED_MAX = 64  # batches whose scalars may be on their way at once; beyond it the oldest is counted as dropped
 EVIDENCE_MAX = 256  # NonfiniteSeen events of one training in a generation; after that they are only counted
-
-
-class Removable(Protocol):
-    """A hook's handle, as torch gives it."""
-
-    def remove(self) -> None: ...
 
 
 class Recorder:
@@ -79,19 +74,25 @@ class Recorder:
         self._evidence = evidence
         self._delayed: deque[tuple[PendingBatch, list[Number], DelayedRead]] = deque(maxlen=DELAYED_MAX)
         self._overtaken = 0  # batches that went unrecorded: DELAYED_MAX newer ones came before their scalars did
-        self._hooks: list[Removable] = []
+        self._watching: list[Callable[[Any], None]] = []
 
     # --- at an optimizer step ----------------------------------------------------------------------------------------
 
-    def watch_steps(self, before: Callable[..., None], after: Callable[..., None]) -> None:
-        """Have these called around each step of the optimizer, until `release`."""
-        self._hooks.append(self._optimizer.register_step_pre_hook(before))
-        self._hooks.append(self._optimizer.register_step_post_hook(after))
+    def watch_steps(self, before: Callable[[Any], None], after: Callable[[Any], None]) -> None:
+        """Have these called with the optimizer around each step that is taken, until `release`. Neither may raise."""
+        steps.watched_step(self._optimizer).add(before, after)
+        self._watching.append(before)
 
     def release(self) -> None:
-        """Take every hook off the optimizer."""
-        while self._hooks:
-            self._hooks.pop().remove()
+        """Leave the optimizer as it was."""
+        while self._watching:
+            steps.watched_step(self._optimizer).remove(self._watching.pop())
+        steps.release(self._optimizer)
+
+    @property
+    def step_has_closure(self) -> bool:
+        """True: the step that is being taken makes its gradients itself."""
+        return steps.watched_step(self._optimizer).has_closure
 
     def read_settings(self) -> None:
         """The step is about to be taken: what its groups are set to now is what it uses."""
@@ -159,7 +160,7 @@ class Recorder:
 
     def _record_of(self, pending: PendingBatch, assessed: BatchAssessment, totals: Totals) -> BatchEnded:
         """On the sender's thread: what the probe has lost by then belongs to the record as well."""
-        counts = Counts(*totals, self.probe.hook_errors, self.probe.dropped + self._overtaken)
+        counts = counts_of(totals, self.probe.hook_errors, self.probe.dropped + self._overtaken)
         return batch_ended(pending, assessed, counts)
 
     def send_evidence(self, evidence: NonfiniteSeen) -> None:

@@ -30,6 +30,7 @@ class SkippedBy(StrEnum):
     NOBODY = ""
     GUARD = "guard"
     SCALER = "scaler"
+    SCRIPT = "script"  # the training's own code found it and took no step
 
 
 class Counts(msgspec.Struct, frozen=True, array_like=True):
@@ -50,6 +51,12 @@ class Counts(msgspec.Struct, frozen=True, array_like=True):
     records_dropped: int = 0
     messages_refused: int = 0  # of the daemon: unreadable, for another process, or an order whose id is not a file name
     copies_lost: int = 0  # of checkpoints: a newer one came before it was copied, or nobody adopted the copy in time
+    skipped_by_script: int = 0  # steps that the training's own code left out after a non-finite batch
+
+    @property
+    def skipped(self) -> int:
+        """Optimizer steps left out, by whomever."""
+        return self.skipped_by_guard + self.skipped_by_scaler + self.skipped_by_script
 
 
 class BatchEnded(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -131,7 +138,7 @@ class NonfiniteSeen(msgspec.Struct, frozen=True, array_like=True, tag=21):
     cured: bool
     samples: tuple[str, ...]  # names of the batch's samples, as the framework gives them
     samples_partial: bool  # True where the names cover only part of the batch (mosaic, mixup)
-    first_bad: str  # the first parameter or buffer found non-finite; empty: none looked at or none bad
+    first_bad: str  # the first buffer, parameter or gradient found non-finite; empty: none looked at or none bad
 
 
 class SettingChanged(msgspec.Struct, frozen=True, array_like=True, tag=22):
@@ -219,6 +226,9 @@ class HookTrouble(msgspec.Struct, frozen=True, array_like=True, tag=29):
     hook: str
     error: str
     switched_off: bool
+    lost: str = (
+        ""  # what is not done any more, where that is part of the watch itself; empty: it is switched on, or minor
+    )
 
 
 class StacksSeen(msgspec.Struct, frozen=True, array_like=True, tag=30):

@@ -12,14 +12,16 @@ BAD = (Verdict.POISONED, Verdict.UNVERIFIED)
 
 
 class CheckpointVerdictConfig(DetectorConfig):
-    """A checkpoint holds non-finite values, was torn while it was written, or cannot be verified."""
+    """A checkpoint holds non-finite values, was torn, or cannot be verified; two poisoned in a row are critical."""
 
 
-@register("checkpoint_verdict", CheckpointVerdictConfig, Family.CHECKPOINT, Moment.EVENT, at_most=Severity.WARNING)
+@register("checkpoint_verdict", CheckpointVerdictConfig, Family.CHECKPOINT, Moment.EVENT, at_most=Severity.CRITICAL)
 def checkpoint_verdict(run: RunView, config: CheckpointVerdictConfig) -> Finding | None:
     """Names the checkpoint, what is wrong with it, and the newest sound one that is left.
 
-    A format that can't be read is reported once: further unverified checkpoints of this training are no news.
+    Two poisoned ones in a row are critical, whatever the batches say: what is trained from there is lost, and a guard
+    that failed may be why no batch showed it. A format that can't be read is reported once: further unverified
+    checkpoints of this training are no news.
     """
     if isinstance(run.event, CheckpointSaved) and run.event.torn:
         what = (
@@ -34,14 +36,19 @@ def checkpoint_verdict(run: RunView, config: CheckpointVerdictConfig) -> Finding
         return None
     why = "; ".join(checkpoint.reasons) or "no reason was given"
     what = f"the {checkpoint.title} is {checkpoint.verdict}: {why}"
-    return _finding(run, what, checkpoint.epoch, str(checkpoint.verdict))
+    again = checkpoint.verdict is Verdict.POISONED and _so_was_the_last(run, checkpoint, later=True)
+    if again:
+        what = f"the second checkpoint in a row is poisoned: {what}"
+    return _finding(
+        run, what, checkpoint.epoch, str(checkpoint.verdict), Severity.CRITICAL if again else Severity.WARNING
+    )
 
 
-def _finding(run: RunView, what: str, epoch: int, verdict: str) -> Finding:
+def _finding(run: RunView, what: str, epoch: int, verdict: str, severity: Severity = Severity.WARNING) -> Finding:
     sound = next((c for c in reversed(run.kept_checkpoints()) if _sound(c)), None)
     left = f"the newest sound one is of epoch {sound.epoch}" if sound else "no sound one is left"
     return run.finding(
-        Severity.WARNING, since=run.at, signal=verdict, value=float(epoch),
+        severity, since=run.at, signal=verdict, value=float(epoch),
         limit=float(sound.epoch if sound else 0), summary=f"{what}; {left}",
     )  # fmt: skip
 
@@ -50,7 +57,9 @@ def _sound(checkpoint: CheckpointState) -> bool:
     return checkpoint.verdict is Verdict.SOUND and not checkpoint.abandoned
 
 
-def _so_was_the_last(run: RunView, checkpoint: CheckpointState) -> bool:
-    """Of the checkpoints examined before, the one saved last was unverified too."""
+def _so_was_the_last(run: RunView, checkpoint: CheckpointState, *, later: bool = False) -> bool:
+    """Of those examined before, the one saved last has the same verdict; `later`: this one is of a later batch."""
     others = [c for c in run.training.checkpoints if c is not checkpoint and c.verdict is not Verdict.WAITING]
-    return bool(others) and others[-1].verdict is Verdict.UNVERIFIED
+    if later:
+        others = [c for c in others if c.count != checkpoint.count or c.generation != checkpoint.generation]
+    return bool(others) and others[-1].verdict is checkpoint.verdict and not others[-1].abandoned

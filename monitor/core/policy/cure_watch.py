@@ -71,9 +71,11 @@ def _notify_bad(tx: Transaction, batch: BatchEnded) -> None:
         return
     kinds = [k.name.lower() for k in Nonfinite if batch.nonfinite & k and k.name]
     what = " and ".join(kinds) or "a batch between two records"
-    done = {str(SkippedBy.GUARD): "step skipped", str(SkippedBy.SCALER): "step skipped by the scaler"}.get(
-        batch.skipped_by, "no step skipped"
-    )
+    done = {
+        str(SkippedBy.GUARD): "step skipped",
+        str(SkippedBy.SCALER): "step skipped by the scaler",
+        str(SkippedBy.SCRIPT): "step skipped by the script",
+    }.get(batch.skipped_by, "step taken" if batch.nonfinite & Nonfinite.PARAMETER else "no step skipped")
     cured = ", state put back and clean" if batch.cured else ""
     totals = totals_of(tx.training)
     so_far = texts.bad_batches(totals.nonfinite_batches, totals.batches)

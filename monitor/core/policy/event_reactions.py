@@ -46,7 +46,9 @@ def on_event(tx: Transaction, rank: RankState, event: Event, saved: CheckpointSt
             order_answers.on_plan_applied(tx, event.plan_id, event.when, event.mismatches)
         case HookTrouble():
             off = "; it is switched off" if event.switched_off else ""
-            tx.notify(f"hook {event.hook} failed and training went on: {event.error}{off}", Severity.WARNING)
+            lost = f": {event.lost}" if event.lost else ""
+            severity = Severity.CRITICAL if event.lost else Severity.WARNING
+            tx.notify(f"hook {event.hook} failed and training went on: {event.error}{off}{lost}", severity)
         case _:
             pass  # facts alone: settings, phases
 

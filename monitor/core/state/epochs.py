@@ -57,6 +57,8 @@ def fold_epoch(training: TrainingState, before: Counts, batch: BatchEnded, now_s
         row.skipped_by_guard += counts.skipped_by_guard - before.skipped_by_guard
     if counts.skipped_by_scaler > before.skipped_by_scaler:
         row.skipped_by_scaler += counts.skipped_by_scaler - before.skipped_by_scaler
+    if counts.skipped_by_script > before.skipped_by_script:
+        row.skipped_by_script += counts.skipped_by_script - before.skipped_by_script
     if counts.scaler_overflows > before.scaler_overflows:
         row.overflows += counts.scaler_overflows - before.scaler_overflows
     if counts.samples_lost > before.samples_lost:

@@ -41,6 +41,12 @@ class EpochRow(msgspec.Struct):
     metrics: dict[str, float] = {}
     fitness: float | None = None
     status: EpochStatus = EpochStatus.RUNNING
+    skipped_by_script: int = 0
+
+    @property
+    def skipped(self) -> int:
+        """Optimizer steps left out, by whomever."""
+        return self.skipped_by_guard + self.skipped_by_scaler + self.skipped_by_script
 
 
 class CheckpointState(msgspec.Struct):

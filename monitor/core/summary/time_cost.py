@@ -58,7 +58,7 @@ def time_lost(run: RunState, training: TrainingState, incident: Incident | None)
 
 def _skipped(training: TrainingState, incident: Incident | None) -> str:
     row = row_of(training, incident.onset) if incident is not None else None
-    steps = row.skipped_by_guard + row.skipped_by_scaler if row is not None else 0
+    steps = row.skipped if row is not None else 0
     return f" {plural(steps, 'optimizer step')} of epoch {row.epoch} were skipped." if row is not None and steps else ""
 
 

@@ -184,7 +184,7 @@ def run_summary_of(run: RunState) -> RunSummary:
         batches_per_epoch=started.batches_per_epoch if started else None,
         batches=counts.batches,
         nonfinite=counts.nonfinite_batches,
-        skipped=counts.skipped_by_guard + counts.skipped_by_scaler,
+        skipped=counts.skipped,
         opened_s=run.opened_s,
         ended_s=run.ended_s,
         last_batch_s=_last_batch_s(run),

@@ -356,7 +356,7 @@ COUNTERS = (
     ),
     Measure(
         "skipped_steps", "Optimizer steps dropped, by whom.",
-        _counts({"guard": "skipped_by_guard", "scaler": "skipped_by_scaler"}), ("by",),
+        _counts({"guard": "skipped_by_guard", "scaler": "skipped_by_scaler", "script": "skipped_by_script"}), ("by",),
     ),
     Measure("scaler_overflows", "Isolated overflows of mixed precision; they are normal.", _count("scaler_overflows")),
     Measure(

@@ -31,4 +31,4 @@ def train(connect: Callable[[Any], Any], folder: Path) -> tuple[int, int]:
             torch.save(model.state_dict(), folder / "last.pt")
             loop.saved(folder / "last.pt", epoch=epoch)
     loop.end()
-    return trained, len(optimizer._optimizer_step_pre_hooks) + len(optimizer._optimizer_step_post_hooks)
+    return trained, len(optimizer._optimizer_step_pre_hooks) + ("step" in vars(optimizer))

@@ -44,6 +44,29 @@ def test_a_poisoned_checkpoint_that_the_training_was_resumed_from_is_said_at_the
     assert not training.orders
 
 
+def test_two_poisoned_checkpoints_in_a_row_are_critical_whatever_the_batches_say() -> None:
+    training, draw = calm_training()
+    training.checkpoint("a", epoch=3)
+    for number, epoch in enumerate((4, 5)):
+        calm(training, 100, draw)
+        training.checkpoint(f"b{epoch}", Verdict.POISONED, epoch=epoch)
+        assert training.found["checkpoint_verdict/warning"] == 1
+        assert training.found.get("checkpoint_verdict/critical", 0) == number
+    assert "the second checkpoint in a row is poisoned" in training.findings("checkpoint_verdict")[-1].summary
+    assert len(training.run.training.ledger.incidents) == 1
+
+
+def test_two_poisoned_files_of_one_moment_and_two_with_a_sound_one_between_are_not_two_in_a_row() -> None:
+    training, draw = calm_training()
+    training.checkpoint("last", Verdict.POISONED, epoch=3)
+    training.checkpoint("best", Verdict.POISONED, epoch=3)
+    for name, verdict in (("a", Verdict.SOUND), ("b", Verdict.POISONED), ("c", Verdict.SOUND)):
+        calm(training, 100, draw)
+        training.checkpoint(name, verdict, epoch=4)
+    assert "checkpoint_verdict/critical" not in training.found
+    assert not training.run.training.ledger.incidents
+
+
 def test_a_sound_checkpoint_is_no_news() -> None:
     training, _ = calm_training()
     training.checkpoint("a")

@@ -16,6 +16,7 @@ from tests.harness.records import order
 from trainer_hooks.integrations.plain import watch
 from trainer_hooks.integrations.plain.loop import Loop
 from trainer_hooks.orders import LeaveTraining
+from trainer_hooks.steps import MARK
 from trainer_hooks.trainings import TrainingName
 from trainer_hooks.wire.messages import (
     BatchEnded,
@@ -107,7 +108,7 @@ def test_a_batch_that_is_not_finite_is_told_at_once_and_counted(tmp_path: Path) 
     bench = Bench(tmp_path)
     bench.step()
     bench.step(bad=True)
-    assert bench.last.nonfinite == Nonfinite.LOSS | Nonfinite.GRADIENT
+    assert bench.last.nonfinite == Nonfinite.LOSS | Nonfinite.GRADIENT | Nonfinite.PARAMETER, "the step was taken"
     assert bench.probe.urgent == [bench.last]
     assert (bench.last.counts.batches, bench.last.counts.nonfinite_batches) == (2, 1)
 
@@ -285,11 +286,10 @@ def test_after_its_end_a_watch_leaves_nothing_on_the_optimizer(tmp_path: Path) -
     for _ in range(5):
         probe = RecordingProbe(tmp_path)
         loop = watch(model, optimizer, epochs=1, batches_per_epoch=1, connect=lambda name, probe=probe: probe)
-        assert len(optimizer._optimizer_step_pre_hooks) == len(optimizer._optimizer_step_post_hooks) == 1
+        assert hasattr(optimizer.step, MARK)
         loop.end()
         assert probe.retired
-    assert not optimizer._optimizer_step_pre_hooks
-    assert not optimizer._optimizer_step_post_hooks
+    assert "step" not in vars(optimizer)
 
 
 def test_a_watch_that_has_ended_records_nothing_more(tmp_path: Path) -> None:

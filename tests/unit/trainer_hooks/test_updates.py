@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from trainer_hooks.steps import watched_step
 from trainer_hooks.updates import ENV_EVERY, EVERY_STEPS, TENSORS_MAX, VALUES_MAX, UpdateSampler, sample, steps_between
 
 
@@ -12,8 +13,7 @@ def trained(model: torch.nn.Module, rate: float, steps: int, every: int) -> list
     """The ratio taken after each step of plain gradient descent."""
     optimizer = torch.optim.SGD(model.parameters(), lr=rate)
     sampler = UpdateSampler(optimizer, every)
-    optimizer.register_step_pre_hook(lambda *_: sampler.before() if sampler.due() else None)
-    optimizer.register_step_post_hook(lambda *_: sampler.after())
+    watched_step(optimizer).add(lambda _: sampler.before() if sampler.due() else None, lambda _: sampler.after())
     taken = []
     for _ in range(steps):
         optimizer.zero_grad()

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from trainer_hooks.fail_open import FailOpen
-from trainer_hooks.guard import StepReport
+from trainer_hooks.guard import StepReport, look_at
 from trainer_hooks.integrations.plain.framework import FRAMEWORK
 from trainer_hooks.orders import LeaveTraining
 from trainer_hooks.probe import open_training
@@ -31,7 +31,7 @@ from trainer_hooks.recorder.recorder import Recorder
 from trainer_hooks.recorder.settings import LoopSettings, SettingsWatch
 from trainer_hooks.recorder.started import TrainingFacts, training_started
 from trainer_hooks.spool import Save
-from trainer_hooks.tensors import total_norm
+from trainer_hooks.tensors import parameters_of, total_norm
 from trainer_hooks.trainings import TrainingName, call_site, digest_of
 from trainer_hooks.updates import UpdateSampler, steps_between
 from trainer_hooks.wire.messages import Order
@@ -76,7 +76,7 @@ def watch(
     )
     updates = UpdateSampler(optimizer, steps_between() if update_every is None else update_every)
     loop = Loop(optimizer, SettingsWatch(optimizer, scheduler), scaler, measure_norm)
-    loop.start(connect, facts, updates, next(model.parameters()).device)
+    loop.start(connect, facts, updates, model)
     return loop
 
 
@@ -97,23 +97,22 @@ class Loop:
         connect: Callable[[TrainingName], ProbeLike],
         facts: TrainingFacts,
         updates: UpdateSampler,
-        device: torch.device,
+        model: torch.nn.Module,
     ) -> None:
         """Connect, and report the training."""
         try:
+            device = next(model.parameters()).device
             probe = connect(TrainingName(call_site(), facts.arguments_digest))
             facts = dataclasses.replace(facts, ordinal=probe.identity.ordinal)
             probe.event(training_started(facts, self._optimizer, device, probe.identity))
             self._fail_open = FailOpen(probe.event)
             counted = Counted()
-            recorder = Recorder(
-                probe, self._fail_open, self._optimizer, device, WatchingAssessor(counted), counted,
-                updates=updates,
-            )  # fmt: skip
+            assessor = WatchingAssessor(counted, lambda: look_at(model))
+            recorder = Recorder(probe, self._fail_open, self._optimizer, device, assessor, counted, updates=updates)
             recorder.batches_per_epoch = facts.batches_per_epoch
             recorder.watch_steps(
-                lambda *_: self._fail_open.run("before step", self._before_step, recorder),
-                lambda *_: self._fail_open.run("after step", updates.after),
+                lambda _: self._fail_open.run("before step", self._before_step, recorder),
+                lambda _: self._fail_open.run("after step", self._after_step, recorder),
             )
         except Exception as error:  # noqa: BLE001 - the edge between us and somebody else's training
             _log.warning("this training is not watched: %s: %s", type(error).__name__, error)
@@ -207,7 +206,12 @@ class Loop:
             recorder.updates.before()
         recorder.read_settings()
         if self._measure_norm and getattr(self._optimizer, "grad_scale", None) is None:
-            self._norm = total_norm(self._optimizer)
+            self._norm = None if recorder.step_has_closure else total_norm(parameters_of(self._optimizer))
+
+    def _after_step(self, recorder: Recorder) -> None:
+        recorder.updates.after()
+        if self._measure_norm and recorder.step_has_closure:  # its gradients came into being within it
+            self._norm = total_norm(parameters_of(self._optimizer))
 
     def _ended(
         self,

@@ -73,12 +73,14 @@ class Loop:
         self._means_before: Any = None  # trainer.tloss as the batch found it
         self._last_loss: float | None = None  # finite
         self._clip_norm: float | None = None
+        self._own_step = False  # the optimizer step is the script's, not Ultralytics'
         self._replaced: dict[str, tuple[bool, Any]] = {}  # by name: was it the instance's own, and what it was
 
     def attach(self, trainer: Any, recover: Callable[[Any, Any, int], bool]) -> None:
         """Come between the trainer and its steps, its batches and its own recovery from NaN."""
         watch_clipping()
         self._changes.begin(trainer)
+        self._own_step = not getattr(trainer.optimizer_step, "__module__", "").startswith("ultralytics.")
         self.recorder.watch_steps(self.before_optimizer, self.after_optimizer)
         for name, ours in zip(
             WRAPPED,
@@ -109,6 +111,7 @@ class Loop:
         recorder.batch, recorder.epoch = -1, trainer.epoch + 1
         recorder.batches_per_epoch = len(trainer.train_loader)
         recorder.ended_s = time.monotonic()
+        self.guard.follow(trainer.optimizer)
         self._warmup_batches = signals.warmup_batches(trainer, recorder.batches_per_epoch)
 
     def warming(self, trainer: Any) -> bool:
@@ -154,24 +157,24 @@ class Loop:
 
     def optimizer_step(self, trainer: Any, original: Any) -> Any:
         """In place of the trainer's optimizer_step, be it Ultralytics' or the user's own."""
-        self._fail_open.run("guard.enter", self.guard.enter, trainer.loss, trainer.ema)
+        self._fail_open.run("guard enter", self.guard.enter, trainer.loss, trainer.ema, own_step=self._own_step)
         try:
             return original()
         finally:
             self.guard.leave()
             if not self.guard.report.settled:
-                self._fail_open.run("guard.settle", self.guard.settle)
+                self._fail_open.run("guard settle", self.guard.settle)
             if self.guard.report.skipped_by:
-                self._fail_open.run("progress bar", self._clear_means, trainer)
+                self._fail_open.run("step left out", self._step_left_out, trainer)
 
-    def before_optimizer(self, optimizer: Any, *_: object) -> None:
-        """Optimizer step pre-hook, after the guard's: the last look before the values are used."""
+    def before_optimizer(self, optimizer: Any) -> None:
+        """A step is about to be taken: the last look before the values are used."""
         self._fail_open.run("ramp", self._prepare_step, optimizer)
         if self.recorder.updates.due():
             self._fail_open.run("update ratio", self.recorder.updates.before)
 
-    def after_optimizer(self, optimizer: Any, *_: object) -> None:
-        """Optimizer step post-hook."""
+    def after_optimizer(self, optimizer: Any) -> None:
+        """A step was taken."""
         if self.recorder.updates.sampling:
             self._fail_open.run("update ratio", self.recorder.updates.after)
         if self.in_force is not None:
@@ -182,10 +185,14 @@ class Loop:
             self.in_force.before_step(optimizer)
         self.recorder.read_settings()
 
-    def _clear_means(self, trainer: Any) -> None:
-        """Take a bad batch out of the running means before the progress bar prints them. It can't print none at all."""
+    def _step_left_out(self, trainer: Any) -> None:
+        """Read what the step would have used, and take a bad batch out of the running means of the progress bar."""
+        if not self.recorder.used:
+            self._prepare_step(trainer.optimizer)
+            if self.in_force is not None:
+                self.in_force.after_step(trainer.optimizer)
         if self.guard.acts and self._means_before is not None and not math.isfinite(float(trainer.loss.detach())):
-            trainer.tloss = self._means_before
+            trainer.tloss = self._means_before  # None in an epoch's first batch: the bar can't print that
 
     # --- after a batch -----------------------------------------------------------------------------------------------
 
@@ -222,8 +229,7 @@ class Loop:
         pending = self.recorder.pending(contents, report, clip_norm=self._clip_norm, data_wait_s=self._data_wait_s)
         parts = signals.parts(trainer.loss_items)
         scale = signals.scale_tensor(trainer) if self.guard.scales else None
-        measures = self.guard.measures() if self.guard.looking else ()
-        pending.line_up(trainer.loss, parts, scale, self.recorder.updates.take(), measures)
+        pending.line_up(trainer.loss, parts, scale, self.recorder.updates.take(), self.guard.measures())
         if self.in_force is not None:
             pending.ramp = self.in_force.ramp_fraction
             pending.onset_samples_left = self.in_force.samples_left(contents.samples)

@@ -28,9 +28,9 @@ class PlanInForce:
     def apply(self, trainer: Any, guard: Guard, warming: Callable[[], bool]) -> dict[str, str]:
         """Set everything; get what it reads afterwards. Raises PlanError, with nothing changed."""
         read_back = apply(self.plan, trainer)
-        guard.clip_norm = self.plan.settings.clip_norm
+        guard.clip_to(self.plan.settings.clip_norm)
         self._ramp = Ramp(self.plan.settings, lambda: float(trainer.lf(trainer.epoch)), warming)
-        self._read_back = read_back | {"clip_norm": format(guard.clip_norm, ".6g")}
+        self._read_back = read_back | {"clip_norm": format(self.plan.settings.clip_norm, ".6g")}
         return self._read_back
 
     def apply_again(self, trainer: Any) -> None:
@@ -38,12 +38,12 @@ class PlanInForce:
         apply(self.plan, trainer)
 
     def before_step(self, optimizer: Any) -> None:
-        """Optimizer step pre-hook."""
+        """A step of the optimizer is about to be taken."""
         if self._ramp is not None:
             self._ramp.before_step(optimizer)
 
     def after_step(self, optimizer: Any) -> None:
-        """Optimizer step post-hook."""
+        """It was taken."""
         if self._ramp is not None:
             self._ramp.after_step(optimizer)
 

@@ -1,0 +1,88 @@
+"""Notes the gradient norm that a training's own clipping finds, and passes everything on unchanged.
+
+`torch.nn.utils.clip_grad_norm_` discards the norm for most trainings. It has two halves: one finds the total norm, the
+other scales the gradients by it. We come between the two where torch has them as two functions: there only the bad
+gradient is NaN, after the second half all are. Older releases have one function, and all of it is wrapped.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable
+from threading import get_ident
+from typing import Any, Protocol
+
+import torch
+
+HALF = "_clip_grads_with_norm_"  # the private name of the second half, from torch 2.6 on
+
+
+class Clipping(Protocol):
+    """Whose optimizer step is running; told of each clip in it."""
+
+    def limit(self, parameters: list[torch.Tensor], asked: float) -> float:
+        """The limit to clip to instead of the one that was asked for."""
+        ...
+
+    def found(self, parameters: list[torch.Tensor], norm: torch.Tensor, limit: float, *, scaled: bool) -> None:
+        """The norm before clipping. `scaled`: they are clipped by it already; else they will be, in one write each."""
+        ...
+
+
+active: dict[int, Clipping] = {}  # by thread
+original: Callable[..., torch.Tensor] = torch.nn.utils.clip_grad.clip_grad_norm_
+
+
+def watch_clipping() -> None:
+    """Come between every training and its clipping. Done once; outside of a guarded step nothing is different."""
+    module: Any = importlib.import_module("torch.nn.utils.clip_grad")
+    if getattr(module.clip_grad_norm_, "_trainwarden", False) or hasattr(getattr(module, HALF, None), "_trainwarden"):
+        return
+    if _has_halves(module):
+        setattr(module, HALF, _marked(_second_half(getattr(module, HALF))))
+        return
+    whole = _marked(_whole(module.clip_grad_norm_))
+    for each in (torch.nn.utils, module):  # both, so that a pickled reference finds what it named
+        each.clip_grad_norm_ = whole
+
+
+def _has_halves(module: Any) -> bool:
+    """True: clip_grad_norm_ looks the second half up by its name each time it is called."""
+    code = getattr(getattr(module.clip_grad_norm_, "__wrapped__", module.clip_grad_norm_), "__code__", None)
+    return hasattr(module, HALF) and code is not None and HALF in code.co_names
+
+
+def _marked(function: Any) -> Any:
+    function._trainwarden = True
+    return function
+
+
+def _second_half(half: Callable[..., None]) -> Any:
+    @functools.wraps(half)
+    def between(parameters: Any, max_norm: float, total_norm: torch.Tensor, *rest: Any, **options: Any) -> None:
+        training = active.get(get_ident())
+        if training is None:
+            half(parameters, max_norm, total_norm, *rest, **options)
+            return
+        listed = [parameters] if isinstance(parameters, torch.Tensor) else list(parameters)
+        limit = training.limit(listed, max_norm)
+        training.found(listed, total_norm, limit, scaled=False)
+        half(listed, limit, total_norm, *rest, **options)
+
+    return between
+
+
+def _whole(clip: Callable[..., torch.Tensor]) -> Any:
+    @functools.wraps(clip)
+    def clip_grad_norm_(parameters: Any, max_norm: float, *rest: Any, **options: Any) -> torch.Tensor:
+        training = active.get(get_ident())
+        if training is None:
+            return clip(parameters, max_norm, *rest, **options)
+        listed = [parameters] if isinstance(parameters, torch.Tensor) else list(parameters)
+        limit = training.limit(listed, max_norm)
+        norm = clip(listed, limit, *rest, **options)
+        training.found(listed, norm, limit, scaled=True)
+        return norm
+
+    return clip_grad_norm_

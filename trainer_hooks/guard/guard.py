@@ -1,0 +1,190 @@
+"""The guard of one training, as an integration sees it: told when a step begins and ends, asked what came of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from threading import get_ident
+from typing import Any
+
+import torch
+
+from trainer_hooks.fail_open import FailOpen
+from trainer_hooks.guard import clipping
+from trainer_hooks.guard.average import GuardedAverage
+from trainer_hooks.guard.judge import GradientJudge
+from trainer_hooks.guard.report import Examination, StepReport
+from trainer_hooks.guard.scaling import Scaler, ScalerWatch
+from trainer_hooks.guard.state import GuardedState
+from trainer_hooks.wire.messages import SkippedBy
+
+
+class Guard:
+    """`acts=False` only looks and reports."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scaler: Scaler | None,
+        fail_open: FailOpen,
+        *,
+        acts: bool = True,
+    ) -> None:
+        self.acts = acts
+        self._fail_open = fail_open
+        self._loss: torch.Tensor | None = None
+        self._thread = 0  # that the present step is taken in
+        self._scaler = ScalerWatch(scaler)
+        self._average = GuardedAverage(self._may_update)
+        self._state = GuardedState(model, self._average, acts=acts)
+        self._judge = GradientJudge(self._state, self._scaler, fail_open, acts=acts)
+        self._judge.follow(optimizer)
+
+    @property
+    def report(self) -> StepReport:
+        """Of the present batch."""
+        return self._judge.report
+
+    @property
+    def scales(self) -> bool:
+        """True: a gradient scaler is on."""
+        return self._scaler.on
+
+    @property
+    def protects(self) -> bool:
+        """True: a non-finite gradient reaches no parameter, whether we leave its step out or the scaler does."""
+        return (self.acts and not self._fail_open.is_off("guard step")) or self._scaler.on
+
+    # --- around the trainer's step -----------------------------------------------------------------------------------
+
+    def follow(self, optimizer: Any) -> None:
+        """The trainer steps with this optimizer, which it may have built anew."""
+        self._judge.follow(optimizer)
+
+    def clip_to(self, norm: float | None) -> None:
+        """Use this limit in place of the trainer's own; None: the trainer's own holds."""
+        self._judge.clip_norm = norm
+
+    def enter(self, loss: torch.Tensor | None, average: Any, *, own_step: bool = True) -> None:
+        """The trainer is about to take an optimizer step in this thread; `loss` is what it just differentiated.
+
+        `own_step`: code of the script's own takes it, which may move the weights itself.
+        """
+        judge = self._judge
+        judge.begin(nothing_between=not own_step)
+        self._loss = loss  # with its graph, which the trainer holds as well until its next batch; see `take`
+        self._scaler.enter()
+        if average is not self._average.bound:
+            self._average.bind(average)
+        self._thread = get_ident()
+        clipping.active[self._thread] = judge
+        if own_step and self.acts and not self._loss_is_finite():
+            self._state.hold()
+
+    def leave(self) -> None:
+        """The step is over, or has raised."""
+        clipping.active.pop(self._thread, None)
+        if self._scaler.on:
+            self._scaler.leave()
+        if self._state.held:
+            self._fail_open.run("guard weights", self._state.put_back)
+
+    def bind(self, average: Any) -> None:
+        """Come between the trainer and its moving average, which a recovery may have built anew."""
+        self._average.bind(average)
+
+    def release(self) -> None:
+        """The training is over: leave optimizer and average as they were."""
+        self._judge.release()
+        self._average.unbind()
+
+    def settle(self) -> None:
+        """Assess the step that was just taken or left out, before the average sees its result. Once per step."""
+        report = self._judge.report
+        if report.settled:
+            return
+        report.settled = True
+        norm = report.norm_value
+        if report.called and not report.skipped_by and not self._scaler.on and (norm is None or math.isfinite(norm)):
+            report.stepped = True  # what follows would come to this too, but takes longer
+            self._state.good_step()
+            return
+        if report.skipped_by != SkippedBy.GUARD:
+            report.skipped_by = self._skipped_by(report)
+        report.stepped = report.called or report.skipped_by != SkippedBy.NOBODY
+        if report.skipped_by or not _finite(report.norm_value):
+            self._heal(report)
+        elif report.called:
+            self._state.good_step()
+
+    # --- at a batch's end --------------------------------------------------------------------------------------------
+
+    def take(self) -> StepReport:
+        """The report of the batch that has just ended; the next one starts empty."""
+        report, self._judge.report = self._judge.report, StepReport(settled=True)
+        self._loss = None
+        return report
+
+    def measures(self) -> list[torch.Tensor]:
+        """Scalars to be read with the batch's own, in one copy, and handed to `resolve` in the same order.
+
+        Most batches have none.
+        """
+        pending = self._state.pending
+        return [measure for _, measure in pending] if pending else []
+
+    def resolve(self, values: Sequence[float]) -> bool:
+        """Take in what `measures` turned out to be. False: something is non-finite, `examine` finds out what."""
+        return self._state.resolve(values) if values else True
+
+    def note_scale(self, scale: float | None) -> None:
+        """The loss scale after this batch: the next one shows whether the scaler has skipped."""
+        self._scaler.scale = scale
+
+    def examine(self) -> Examination:
+        """Look at everything, and restore what it can. Takes milliseconds: for bad batches, saves and validations."""
+        return self._state.examine()
+
+    def refresh(self) -> None:
+        """The state was replaced from outside, by a recovery. Waits for the device."""
+        self._state.refresh()
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _skipped_by(self, report: StepReport) -> SkippedBy:
+        """Who left the step out, where it was not us."""
+        if self._scaler.on and (report.called or self._scaler.called):
+            return self._scaler.skipped(report)
+        return SkippedBy.NOBODY if report.called or self._looks_finite(report) else SkippedBy.SCRIPT
+
+    def _looks_finite(self, report: StepReport) -> bool:
+        return _finite(report.read_norm()) and self._loss_is_finite()
+
+    def _loss_is_finite(self) -> bool:
+        return self._loss is None or math.isfinite(self._loss.item())
+
+    def _heal(self, report: StepReport) -> None:
+        done = report.skipped_by == SkippedBy.GUARD  # but a closure may have gone through the model since
+        report.note_buffer(self._state.heal(always=not (done or self._loss_is_finite())))
+
+    def _may_update(self) -> bool:
+        return self._fail_open.run("guard average", self._before_average) is not False
+
+    def _before_average(self) -> bool:
+        """The average is about to follow the model. False: it must not, this batch left no step to follow."""
+        report = self.report
+        if not (
+            report.called or self._scaler.called or report.settled
+        ):  # the script leaves its step out, or takes it later
+            if not self._looks_finite(report):
+                self._heal(report)
+            return True
+        self.settle()
+        if report.skipped_by == SkippedBy.SCALER:
+            return not report.bad_buffer and self._loss_is_finite()  # a scaler that looks for its range is no fault
+        return report.skipped_by != SkippedBy.GUARD
+
+
+def _finite(value: float | None) -> bool:
+    return value is None or math.isfinite(value)

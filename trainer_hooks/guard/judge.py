@@ -1,0 +1,222 @@
+"""Decides about the steps of one training: looks at the gradients when a step is called, and leaves out a bad one.
+
+Without a closure a bad step is simply not taken: the gradients stay as they are. With a closure the gradients come into
+being within the step, so they are looked at after each evaluation, and bad ones are taken away from the step until it
+has returned: every optimizer of torch passes over parameters without a gradient. An optimizer that is built on another
+one (SAM) moves the weights in between and moves them back by the gradients, so there only the inner step is left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from trainer_hooks import steps
+from trainer_hooks.fail_open import FailOpen
+from trainer_hooks.guard import clipping
+from trainer_hooks.guard.report import StepReport
+from trainer_hooks.guard.scaling import ScalerWatch
+from trainer_hooks.guard.state import GuardedState
+from trainer_hooks.tensors import any_nonfinite, gradients, parameters_of, total_norm
+from trainer_hooks.wire.messages import SkippedBy
+
+Gradients = tuple[int, ...]  # which gradients these are, and how often they were written to
+
+
+class GradientJudge:
+    """`acts=False` only looks."""
+
+    def __init__(self, state: GuardedState, scaler: ScalerWatch, fail_open: FailOpen, *, acts: bool) -> None:
+        self.report = StepReport(settled=True)
+        self.clip_norm: float | None = None  # replaces the trainer's own limit; None: the trainer's own holds
+        self._state, self._scaler, self._fail_open, self._acts = state, scaler, fail_open, acts
+        self._optimizers: list[Any] = []
+        self._owned: frozenset[int] = frozenset()
+        self._parameters: list[torch.Tensor] = []  # of the first optimizer
+        self._on_cpu = False
+        self._clipped = 0  # parameters that were clipped in this step
+        self._nothing_between = False  # of clip and step: what was clipped is what is used
+        self._seen: Gradients = ()  # what the norm that was found is of
+        self._used_up: Gradients = ()  # bad ones that a step with a closure has left behind
+        self._away: list[tuple[torch.Tensor, torch.Tensor]] = []  # taken away from a step with a closure
+        self._evaluations = 0
+
+    def follow(self, optimizer: Any) -> None:
+        """Judge the steps of this optimizer, and of those that it is built on. The same again does nothing."""
+        if self._optimizers and self._optimizers[0] is optimizer:
+            return
+        self.release()
+        self._optimizers = steps.optimizers_within(optimizer)
+        self._parameters = parameters_of(optimizer)
+        self._on_cpu = bool(self._parameters) and self._parameters[0].is_cpu
+        self._owned = frozenset(id(p) for each in self._optimizers for p in parameters_of(each))
+        for each in self._optimizers:
+            steps.watched_step(each).judge = self
+
+    def release(self) -> None:
+        """Leave the optimizers as they were."""
+        while self._optimizers:
+            optimizer = self._optimizers.pop()
+            watched = steps.watched_step(optimizer)
+            watched.judge = None if watched.judge is self else watched.judge
+            steps.release(optimizer)
+
+    def begin(self, *, nothing_between: bool = False) -> StepReport:
+        """A step is about to be taken. `nothing_between`: nothing touches the gradients between clip and step."""
+        self._clipped, self._nothing_between, self.report = 0, nothing_between, StepReport()
+        return self.report
+
+    # --- at each clip (Clipping) -------------------------------------------------------------------------------------
+
+    def limit(self, parameters: list[torch.Tensor], asked: float) -> float:
+        """Parameters that are not ours are clipped as asked."""
+        return self.clip_norm if self.clip_norm is not None and self._is_ours(parameters) else asked
+
+    def found(self, parameters: list[torch.Tensor], norm: torch.Tensor, limit: float, *, scaled: bool) -> None:
+        """Take note of the norm, and before the gradients are scaled by a bad one, of the gradient that is bad."""
+        if self._is_ours(parameters):
+            self._fail_open.run("guard clip", self._note, parameters, norm, limit, scaled)
+
+    # --- at each step (Judge) ----------------------------------------------------------------------------------------
+
+    def admits(self, optimizer: Any, *, has_closure: bool) -> bool:
+        """False: a gradient is not finite."""
+        return self._fail_open.run("guard step", self._admits, optimizer, has_closure) is not False
+
+    def evaluating(self, optimizer: Any, closure: Callable[..., Any]) -> Callable[..., Any]:
+        """The closure, and a look at what it made."""
+        self._evaluations = 0
+
+        def evaluate(*args: Any, **options: Any) -> Any:
+            loss = closure(*args, **options)
+            self._fail_open.run("guard closure", self._evaluated, optimizer)
+            return loss
+
+        return evaluate
+
+    def taken(self, optimizer: Any) -> None:
+        """Give back what was taken away from the step."""
+        away, self._away = self._away, []
+        for parameter, grad in away:
+            if parameter.grad is None:
+                parameter.grad = grad
+        self._used_up = _which(parameters_of(optimizer)) if away else ()
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _is_ours(self, parameters: list[torch.Tensor]) -> bool:
+        owned = self._owned
+        return bool(parameters) and (id(parameters[0]) in owned or any(id(each) in owned for each in parameters))
+
+    def _note(self, parameters: list[torch.Tensor], norm: torch.Tensor, limit: float, scaled: bool) -> None:
+        report = self.report
+        report.clip_norm = limit
+        if report.norm is not None:
+            norm = torch.linalg.vector_norm(torch.stack([report.norm, norm]))
+        report.norm, report.norm_value = norm, None  # torch computes it without a graph
+        self._clipped += len(parameters)
+        if not self._nothing_between:
+            self._seen = _which(self._parameters, writes=0 if scaled else 1)
+        if not self._on_cpu and (self._scaler.on or _capturing()):
+            return  # the scaler waits for the device after this, and decides
+        value = report.norm_value = norm.item()
+        if not scaled and not math.isfinite(value):
+            self._name(parameters)
+
+    def _admits(self, optimizer: Any, has_closure: bool) -> bool:
+        report = self.report
+        if report.settled:  # nobody announced this step
+            report = self.begin()
+            self._scaler.look()
+        report.called = True
+        clipped = self._clipped >= len(self._parameters) and len(self._optimizers) == 1
+        norm = report.norm_value
+        if clipped and self._nothing_between and norm is not None and math.isfinite(norm):
+            return True
+        if getattr(optimizer, "grad_scale", None) is not None or (self._scaler.on and not self._scaler.passed_by):
+            return True  # the scaler has looked, or a fused optimizer unscales and looks by itself
+        parameters = self._parameters if optimizer is self._optimizers[0] else parameters_of(optimizer)
+        current = _which(parameters)
+        if not current or (has_closure and current == self._used_up) or (parameters[0].is_cuda and _capturing()):
+            return True
+        if norm is None or not (clipped and (self._nothing_between or current == self._seen)):
+            norm = self._measure(parameters)
+        return _finite(norm) or not self._is_bad(parameters) or not self._leave_out()
+
+    def _measure(self, parameters: list[torch.Tensor]) -> float | None:
+        """The norm of what the step is about to use; under a plan a training that clips nothing is clipped here."""
+        report, planned = self.report, self.clip_norm is not None and self.report.clip_norm is None
+        if planned:
+            report.clip_norm = self.clip_norm
+            norm: torch.Tensor | None = clipping.original(parameters, self.clip_norm)
+        else:
+            norm = total_norm(parameters)
+        value = None if norm is None else float(norm)
+        if report.norm is None:
+            report.norm, report.norm_value = norm, value
+        if not (planned or _finite(value)):
+            self._name(parameters)
+        return value
+
+    def _name(self, parameters: list[torch.Tensor]) -> None:
+        """A look that only bad steps pay for, and whose failure decides nothing."""
+        if not self.report.bad_gradient:
+            found = self._fail_open.run("guard name", self._state.bad_gradient, parameters)
+            self.report.bad_gradient = found or ""
+
+    def _is_bad(self, parameters: list[torch.Tensor]) -> bool:
+        """A norm may be too large for its type where every gradient is finite; without any to look at, none is bad."""
+        grads = gradients(parameters)
+        return bool(grads) and any_nonfinite(grads or ())
+
+    def _leave_out(self) -> bool:
+        if not self._acts:
+            return False
+        self.report.skipped_by = SkippedBy.GUARD
+        self.report.note_buffer(self._state.heal(always=True))
+        return True
+
+    def _evaluated(self, optimizer: Any) -> None:
+        self._evaluations += 1
+        parameters = parameters_of(optimizer)
+        built_on_others = len(steps.optimizers_within(optimizer)) > 1
+        if self._scaler.on or built_on_others or (parameters[0].is_cuda and _capturing()):
+            return
+        if _finite(self._measure(parameters)) or not self._is_bad(parameters) or not self._acts:
+            return
+        if self._evaluations == 1:
+            self.report.skipped_by = SkippedBy.GUARD
+        self.report.note_buffer(self._state.heal(always=True))
+        self._away = [(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
+        for parameter, _ in self._away:
+            parameter.grad = None
+
+
+def _which(parameters: Sequence[torch.Tensor], writes: int = 0) -> Gradients:
+    """Tells these gradients, after so many more writes to them, from those of another moment. Empty: there are none.
+
+    By the first and the last one.
+    """
+    for parameter in parameters:
+        first = parameter.grad
+        if first is not None:
+            break
+    else:
+        return ()
+    for parameter in reversed(parameters):
+        last = parameter.grad
+        if last is not None:
+            return id(first), first._version + writes, id(last), last._version + writes
+    return ()
+
+
+def _capturing() -> bool:
+    """True: a CUDA graph is being recorded, in which nothing can be read."""
+    return torch.cuda.is_available() and bool(torch.cuda.is_current_stream_capturing())
+
+
+def _finite(value: float | None) -> bool:
+    return value is None or math.isfinite(value)

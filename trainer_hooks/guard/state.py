@@ -1,0 +1,104 @@
+"""The state that a step leaves behind: looked at now and then, examined after a bad batch, restored where it can be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+
+from trainer_hooks.guard.average import GuardedAverage
+from trainer_hooks.guard.report import Examination
+from trainer_hooks.tensors import StatisticsBackup, any_nonfinite, dense, first_nonfinite, largest, unwrap
+
+STATISTICS_EVERY_STEPS = 20  # one flat copy and scan costs 0.1 ms; statistics 20 steps old are as good as new ones
+PENDING_MAX = 4  # measures on their way to the host; more only if nobody reads them any more
+PARAMETERS_EVERY_STEPS = 500  # a scan costs 1 to 10 ms: below 0.02 % of 500 steps
+
+
+class GuardedState:
+    """Parameters, running statistics and moving average of one training. `acts=False`: nothing is restored."""
+
+    def __init__(self, model: torch.nn.Module, average: GuardedAverage, *, acts: bool) -> None:
+        self.pending: list[tuple[Callable[[float], bool], torch.Tensor]] = []
+        self._model = unwrap(model)
+        self._average = average
+        self._acts = acts
+        self._backup = StatisticsBackup(model)
+        self.held: list[tuple[torch.Tensor, torch.Tensor]] = []  # parameters, and what they were
+        self._good_steps = 0
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Back up now, waiting for the device: the state is new, or was replaced from outside by a recovery."""
+        self.pending.clear()
+        measure = self._backup.begin()
+        if measure is not None:
+            self._backup.commit(float(measure))
+
+    def heal(self, *, always: bool = False) -> str:
+        """Put the running statistics back if they are non-finite (or `always`); the name of the first bad one.
+
+        Waits for the device.
+        """
+        measure = self._backup.measure()
+        dirty = measure is not None and not math.isfinite(float(measure))
+        bad = self._backup.first_bad() if dirty else ""
+        if self._acts and (dirty or always):
+            self._backup.restore()
+        return bad
+
+    def hold(self) -> None:
+        """Keep the parameters, in host memory, through a step that begins with a loss that is not finite.
+
+        A script that moves the weights by their gradients before it calls the optimizer (SAM) ruins them by itself.
+        Not for one of several ranks: the others do not know of its loss.
+        """
+        alone = not (torch.distributed.is_available() and torch.distributed.is_initialized())
+        parameters = [*self._model.parameters()]
+        if alone and not any_nonfinite(parameters):
+            self.held = [(each, each.detach().to("cpu", copy=True)) for each in parameters]
+
+    def put_back(self) -> None:
+        """The step is over: give the parameters that are not finite any more what they were."""
+        held, self.held = self.held, []
+        with torch.no_grad():
+            if any_nonfinite(parameter for parameter, _ in held):
+                for parameter, before in held:
+                    parameter.copy_(before)
+
+    def examine(self) -> Examination:
+        """Look at everything, and restore what it can. Takes milliseconds."""
+        buffer = self.heal()
+        parameters = self._model.parameters()
+        parameter = first_nonfinite(self._model.named_parameters()) if any_nonfinite(parameters) else ""
+        average = self._average.heal(self._model, acts=self._acts)
+        still = self._backup.first_bad() if buffer else ""
+        return Examination(buffer, parameter, average, clean=not (parameter or average or still))
+
+    def good_step(self) -> None:
+        """A step was taken. Every so many, start looking at what no bad batch has announced."""
+        self._good_steps += 1
+        statistics_due = self._good_steps % STATISTICS_EVERY_STEPS == 0
+        if len(self.pending) >= PENDING_MAX or not (statistics_due or self._good_steps % PARAMETERS_EVERY_STEPS == 0):
+            return
+        if statistics_due:
+            statistics = self._backup.begin()
+            if statistics is not None:
+                self.pending.append((self._backup.commit, statistics))
+        if self._good_steps % PARAMETERS_EVERY_STEPS == 0:
+            parameters = largest(self._model.parameters())
+            if parameters is not None:
+                self.pending.append((math.isfinite, parameters))
+
+    def resolve(self, values: Sequence[float]) -> bool:
+        """Take in what the oldest pending measures turned out to be. False: something is non-finite."""
+        pending, self.pending = self.pending[: len(values)], self.pending[len(values) :]
+        accepted = [accept(value) for (accept, _), value in zip(pending, values, strict=True)]  # each gets its value
+        return all(accepted)
+
+    def bad_gradient(self, parameters: Sequence[torch.Tensor]) -> str:
+        """Whose gradient is the first non-finite one of the backward pass, which starts at the last layer."""
+        names = {id(parameter): name for name, parameter in self._model.named_parameters()}
+        named = [(names.get(id(p), "another parameter"), dense(p.grad)) for p in parameters if p.grad is not None]
+        return first_nonfinite(reversed(named))

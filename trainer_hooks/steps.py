@@ -1,0 +1,136 @@
+"""Comes between a training and the `step` of one optimizer, on any torch: there a step is judged, read and measured.
+
+The step is replaced on the optimizer itself, as torch's own schedulers do it, and not through torch's step hooks or in
+the class. Hooks can't keep a step from being taken, torch 1.13 has none, and those of others would see what ours did. A
+changed class would be in the way of every other optimizer of the process. So a step that is not taken looks to the
+training exactly like one that a GradScaler leaves out: `step` was not called, and the gradients are as they were.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+
+MARK = "_trainwarden_step"  # on our function, and on what others wrap around it with functools.wraps
+
+_compiling: Callable[[], bool] = getattr(getattr(torch, "compiler", None), "is_compiling", None) or (lambda: False)
+
+
+class Judge(Protocol):
+    """Decides whether a step may be taken. None of these may raise."""
+
+    def admits(self, optimizer: Any, *, has_closure: bool) -> bool:
+        """False: this step must not be taken."""
+        ...
+
+    def evaluating(self, optimizer: Any, closure: Callable[..., Any]) -> Callable[..., Any]:
+        """The closure to give to the step instead: it also looks at each new gradient."""
+        ...
+
+    def taken(self, optimizer: Any) -> None:
+        """The step has returned, or has raised."""
+        ...
+
+
+class WatchedStep:
+    """The step of one optimizer. Holds no reference to it."""
+
+    def __init__(self) -> None:
+        self.judge: Judge | None = None
+        self._around: list[tuple[Callable[[Any], None], Callable[[Any], None]]] = []
+        self.has_closure = False  # the step that is being taken, or was taken last
+        self._within = False  # a step that is made up of others is one step
+
+    def add(self, before: Callable[[Any], None], after: Callable[[Any], None]) -> None:
+        """Have these called with the optimizer around each step that is taken. Neither may raise."""
+        self._around.append((before, after))
+
+    def remove(self, before: Callable[[Any], None]) -> None:
+        """Undo `add`."""
+        self._around = [pair for pair in self._around if pair[0] != before]
+
+    @property
+    def used(self) -> bool:
+        """True: somebody watches."""
+        return bool(self._around) or self.judge is not None
+
+    def run(self, optimizer: Any, step: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Take the step, or leave it out."""
+        if self._within or not self.used:
+            return step(*args, **options)
+        self._within = True
+        try:
+            closure = args[0] if args else options.get("closure")
+            self.has_closure = callable(closure)
+            return self._run(optimizer, step, args, options, closure if self.has_closure else None)
+        finally:
+            self._within = False
+
+    def _run(
+        self,
+        optimizer: Any,
+        step: Callable[..., Any],
+        args: tuple[Any, ...],
+        options: dict[str, Any],
+        closure: Callable[..., Any] | None,
+    ) -> Any:
+        judge = self.judge
+        if judge is not None and not judge.admits(optimizer, has_closure=closure is not None):
+            return None if closure is None else closure()  # its caller wants the loss
+        for before, _ in self._around:
+            before(optimizer)
+        if judge is None or closure is None:
+            result = step(*args, **options)
+        else:
+            evaluate = judge.evaluating(optimizer, closure)
+            try:
+                result = step(evaluate, *args[1:], **options) if args else step(**{**options, "closure": evaluate})
+            finally:
+                judge.taken(optimizer)
+        for _, after in self._around:
+            after(optimizer)
+        return result
+
+
+def watched_step(optimizer: Any) -> WatchedStep:
+    """The watched step of this optimizer, which has one from now on until `release`."""
+    inner = optimizer.step
+    found = getattr(inner, MARK, None)
+    if isinstance(found, WatchedStep):
+        return found
+    watched = WatchedStep()
+    own = getattr(inner, "__self__", None) is optimizer  # a reference to the optimizer would keep its memory
+    function = inner.__func__ if own else inner
+
+    @functools.wraps(function)  # with the marks of schedulers, which look for them
+    def step(self: Any, *args: Any, **options: Any) -> Any:
+        bound = function.__get__(self) if own else function
+        return bound(*args, **options) if _compiling() else watched.run(self, bound, args, options)
+
+    setattr(step, MARK, watched)
+    step._replaced = vars(optimizer).get("step")  # type: ignore[attr-defined]
+    optimizer.step = types.MethodType(step, optimizer)
+    return watched
+
+
+def release(optimizer: Any) -> None:
+    """Leave the optimizer as it was, once nobody watches its steps. Under what others have put around it ours idles."""
+    ours = vars(optimizer).get("step")
+    watched = getattr(ours, MARK, None)
+    if not isinstance(watched, WatchedStep) or watched.used or not isinstance(ours, types.MethodType):
+        return
+    replaced = ours.__func__._replaced  # type: ignore[attr-defined]
+    if replaced is None:
+        del optimizer.step
+    else:
+        optimizer.step = replaced
+
+
+def optimizers_within(optimizer: Any) -> list[Any]:
+    """The optimizer, and those that it is built on (SAM, Lookahead and the like keep one under some name)."""
+    inner = [each for each in vars(optimizer).values() if isinstance(each, torch.optim.Optimizer)]
+    return [optimizer, *(each for each in inner if each is not optimizer)]
