@@ -9,7 +9,7 @@ import click
 from monitor.cli.command import Command
 from monitor.cli.deadline_option import parse_deadline
 from monitor.cli.failure import EXIT_USAGE, Failure
-from monitor.cli.policy import read_policy
+from monitor.cli.policy import read_policy, require_secrets
 from monitor.client.port import DEFAULT_PORT
 
 
@@ -73,6 +73,8 @@ def run(
     """
     _check_command(command, adopt)
     text, policy = read_policy(policy_name)
+    if adopt is None:
+        require_secrets(policy, policy_name)
     from monitor.supervisor.supervise import RunOptions
     from monitor.supervisor.supervise import run as supervise
 

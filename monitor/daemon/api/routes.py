@@ -131,10 +131,10 @@ class Api:
         run = self._run(request).spec.run
         after = int(_number(request, "after", 0))
         left_s = min(_number(request, "wait_s", 0), WAIT_MAX_S)
-        ends_s = self._clock.now_s() + left_s
+        ends_s = asyncio.get_running_loop().time() + left_s
         while True:
             lines = await asyncio.to_thread(reads.timeline, self._history, run, after)
-            left_s = ends_s - self._clock.now_s()
+            left_s = ends_s - asyncio.get_running_loop().time()
             if lines or left_s <= 0 or not self.ready:
                 return _json(lines)
             await self._pipeline.wait_for_timeline(left_s)

@@ -53,7 +53,11 @@ class Listener:
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self._socket.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
-        self._socket.bind(f"ipc://{self._path}")
+        try:
+            self._socket.bind(f"ipc://{self._path}")
+        except zmq.ZMQError as error:
+            self.__exit__()
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
         self._path.chmod(0o600)
         return self
 
@@ -121,7 +125,7 @@ class Listener:
 
     def _open(self, frame: Frame) -> None:
         run, now_s = frame.sender.run, self._clock.now_s()
-        if self._unknown_until.get(run, 0.0) > now_s:
+        if 0.0 < self._unknown_until.get(run, 0.0) - now_s <= UNKNOWN_FOR_S:
             raise RunFolderError(f"run {run[:64]!r}: is not known")
         if len(self._unknown_until) > REFUSALS_MAX:
             self._unknown_until.clear()
