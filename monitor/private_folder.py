@@ -17,9 +17,8 @@ def private_folder(folder: Path) -> Path:
         _check(folder)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         why = getattr(error, "strerror", None) or str(error)
-        raise FolderUnsafe(
-            f"{folder}: can't be used as a folder ({why}); set {runfolder.ENV_HOME} to another"
-        ) from error
+        remedy = f"set {runfolder.ENV_HOME} to another"
+        raise FolderUnsafe(f"{folder}: can't be used as a folder ({why}); {remedy}") from error
     return folder
 
 

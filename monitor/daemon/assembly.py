@@ -25,6 +25,7 @@ from monitor.core.state.run import Fleet, RunState
 from monitor.daemon import catch_up
 from monitor.daemon.api import server
 from monitor.daemon.api.routes import Api, application
+from monitor.daemon.api.token import token_in
 from monitor.daemon.carry_out import Effects
 from monitor.daemon.clock import SystemClock
 from monitor.daemon.hardware.poll import Hardware
@@ -156,7 +157,7 @@ class Assembly:
         catch_up.catch_up(run, self._pipeline.offer, self._unreadable)
 
     def _applications(self) -> list[ASGIApp]:
-        public = server.ReadsOnly(application(self._api.reads()), self._port)
+        public = server.ReadsOnly(application(self._api.reads()), self._port, token_in(self._runtime))
         return [public, application([*self._api.changes(), *self._api.reads()])]
 
     def _publish(self) -> None:

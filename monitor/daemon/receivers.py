@@ -46,5 +46,10 @@ def _receiver(hook: Webhook) -> Receiver:
     secrets: tuple[Secret, ...] = ()
     if hook.secret_file:
         secrets = read_secrets(hook.secret_file)
-    config = WebhookConfig(url=Secret(hook.url.get_secret_value()), secrets=secrets, timeout_s=hook.timeout_s)
+    config = WebhookConfig(
+        url=Secret(hook.url.get_secret_value()),
+        secrets=secrets,
+        timeout_s=hook.timeout_s,
+        link_local=hook.allow_link_local,
+    )
     return Receiver(name=hook.name, kind="webhook", config=config)

@@ -29,7 +29,7 @@ def only_daemon() -> Iterator[Path]:
     """
     runtime, home = runfolder.runtime_folder(), runfolder.state_home()
     with contextlib.ExitStack() as held:
-        for folder in dict.fromkeys((runtime, home)):
+        for folder in dict.fromkeys((home, runtime)):
             held.callback(os.close, _lock(private_folder(folder)))
         for socket_path in (runfolder.records_socket(), runfolder.control_socket()):
             _remove_stale_socket(socket_path)
@@ -41,9 +41,8 @@ def _lock(folder: Path) -> int:
     try:
         descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise FolderUnsafe(
-            f"{folder / LOCK_NAME}: can't be opened ({error.strerror}); remove it, or free space"
-        ) from error
+        why = f"{folder / LOCK_NAME}: can't be opened ({error.strerror}); remove it, or free space"
+        raise FolderUnsafe(why) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -26,6 +26,7 @@ from monitor.history.witness import Witness
 
 JOURNAL_KEPT = 300_000  # entries, for a backtest: hours of a fast training, at most about 150 MB
 SNAPSHOTS_KEPT = 2  # the newest, and the one before it for the day the newest can't be read
+WHOLE_MAX = 2**63 - 1  # of SQLite
 BUSY_S = 5.0  # a reader of ours never holds the write lock; a person's sqlite3 shell may
 LOST_CODES = {Code.IOERR, Code.CORRUPT, Code.NOTADB, Code.READONLY, Code.CANTOPEN}
 BROKEN_CODES = {Code.CORRUPT, Code.NOTADB}
@@ -110,7 +111,7 @@ class Store:
 
     def _write(self, commit: Commit) -> None:
         self._write_journal(commit.entries)
-        self._write_samples([sample for entry in commit.entries if (sample := sample_of(entry))])
+        self._write_samples([sample for entry in commit.entries if (sample := sample_of(entry)) and _fits(sample)])
         self._write_effects(commit)
         self._db.executemany(
             schema.INSERT_ALERT,
@@ -177,6 +178,11 @@ class Store:
     def close(self) -> None:
         self._db.close()
         self.witness.close()
+
+
+def _fits(sample: Sample) -> bool:
+    """A forged batch may hold whole numbers that SQLite has no place for: it has no place in a chart either."""
+    return all(abs(value) <= WHOLE_MAX for value in msgspec.structs.astuple(sample) if isinstance(value, int))
 
 
 def _sample_row(sample: Sample) -> tuple[object, ...]:

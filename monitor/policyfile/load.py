@@ -6,6 +6,7 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import TypeGuard
 
 from pydantic import ValidationError
 from ruamel.yaml import YAML
@@ -102,9 +103,8 @@ def _parse(text: str, name: str) -> object:
         what = f"key {key[1]!r} is there twice" if key else "a key is there twice"
         raise PolicyFileError([f"{name}:{_at(error)}: {what}; keep one of the two"]) from None
     except MarkedYAMLError as error:
-        raise PolicyFileError(
-            [f"{name}:{_at(error)}: is not YAML ({error.problem}); check indentation and quotes"]
-        ) from None
+        why = str(error.problem)[:PROBLEM_CHARS_MAX]
+        raise PolicyFileError([f"{name}:{_at(error)}: is not YAML ({why}); check indentation and quotes"]) from None
     except YAMLError:
         raise PolicyFileError(
             [f"{name}: holds characters that YAML does not allow; save it as plain UTF-8 text"]
@@ -121,6 +121,7 @@ def _at(error: MarkedYAMLError) -> str:
 
 
 DEPTH_MAX = 8  # a policy has three levels
+PROBLEM_CHARS_MAX = 200  # of the library's own words, which may quote the file
 WHOLE_MAX = 2**53  # beyond it a number is no longer exact where it is a float; no setting comes near
 NODES_MAX = 10_000  # aliases can make few lines stand for billions of values
 
@@ -143,19 +144,27 @@ def _plain(tree: object) -> tuple[object, list[Problem]]:
             return None
         if isinstance(node, CommentedMap):
             problems.extend(
-                Problem(loc, f"{_shown(key)} is not a key; keys are words") for key in node if not isinstance(key, str)
+                Problem(loc, f"{_shown(key)} is not a key; keys are words") for key in node if not _is_text(key)
             )
-            return {key: walk(value, (*loc, key)) for key, value in node.items() if isinstance(key, str)}
+            return {key: walk(value, (*loc, key)) for key, value in node.items() if _is_text(key)}
         if isinstance(node, CommentedSeq):
             return [walk(value, (*loc, index)) for index, value in enumerate(node)]
         if isinstance(node, float) and not -1e300 < node < 1e300:
             problems.append(Problem(loc, f"{node} is not a finite number; write a finite one"))
+        if isinstance(node, str) and not _is_text(node):
+            problems.append(Problem(loc, "the text holds half of a character (a lone surrogate); write it whole"))
+            return None
         if isinstance(node, int) and abs(node) > WHOLE_MAX:
             problems.append(Problem(loc, f"is a whole number above {WHOLE_MAX}; write a smaller one"))
             return None
         return node if isinstance(node, (bool, int, float, str)) or node is None else str(node)
 
     return walk(tree, ()), problems
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    """A text that can be stored: half of a character (U+D800 to U+DFFF) can't."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _shown(key: object) -> str:

@@ -390,7 +390,7 @@ def read(path: Path, kind: type[Document]) -> Document:
 
 
 def read_bytes(path: Path) -> bytes:
-    """A file's bytes. Raises RunFolderError where it can't be read, is no plain file (a pipe blocks), or is too long."""
+    """A file's bytes. Raises RunFolderError where it is missing, no plain file (a pipe blocks), or too long."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:

@@ -21,7 +21,7 @@ from monitor.daemon.pipeline import Pipeline
 from monitor.daemon.receivers import Receivers
 from monitor.policyfile.load import PolicyFileError
 from trainer_hooks.wire.codec import FRAME_BYTES_MAX, WireError, decode_frame, encode
-from trainer_hooks.wire.messages import Downlink, EventsSeen, Frame, Order, Refused
+from trainer_hooks.wire.messages import Downlink, EventsSeen, Frame, Order, Refused, Sender
 from trainer_hooks.wire.runfolder import RunFolderError, run_folder
 
 OUTGOING_MAX = 10_000  # messages on their way down: acks and orders of every rank of a large job
@@ -121,7 +121,16 @@ class Listener:
                 found = standing(sender, runs.get(sender.run))
         except (RunFolderError, PolicyFileError) as error:
             return str(error)
-        return "" if found is Standing.CURRENT else str(found)
+        return self._not_a_rank(frame.sender) if found is Standing.CURRENT else str(found)
+
+    def _not_a_rank(self, sender: Sender) -> str:
+        """Why no rank of the training has this number. A size of 1 is also what a script sends that knows of none."""
+        training = self._pipeline.core.fleet.runs[sender.run].trainings.get(sender.training)
+        started = training.started if training and training.generation == sender.generation else None
+        size = started.world_size if started else 0
+        if sender.rank < 0 or (size > 1 and sender.rank >= size):
+            return f"rank {sender.rank}: the training has {size} ranks, from 0"
+        return ""
 
     def _open(self, frame: Frame) -> None:
         run, now_s = frame.sender.run, self._clock.now_s()
