@@ -271,7 +271,7 @@ def test_the_port_reads_only_and_answers_only_to_its_own_name(daemon: DaemonProc
     key = {"authorization": f"Bearer {(daemon.home / 'run' / TOKEN_NAME).read_text().strip()}"}
     named = {"host": f"localhost:{port}"}
     assert httpx.get(f"{address}/api/v1/runs", headers=named | key).status_code == 200
-    for wrong in ({}, {"authorization": "Bearer "}, {"authorization": f"Bearer {'0' * 64}"}, {"authorization": "x"}):
+    for wrong in ({}, {"authorization": "Bearer"}, {"authorization": f"Bearer {'0' * 64}"}, {"authorization": "x"}):
         for path in ("runs", "health", "runs/night", "runs/night/curves", "runs/night/timeline", "nothing"):
             refused = httpx.get(f"{address}/api/v1/{path}", headers=named | wrong)
             assert refused.status_code == 401

@@ -145,10 +145,8 @@ class ReadsOnly:
         elif scope["method"] not in {"GET", "HEAD"}:
             await _refuse(send, 403, "nothing can be changed over TCP; use the trainwarden command, or the Unix socket")
         elif scope["path"] not in OPEN and not self._knows_token(scope):
-            await _refuse(
-                send, 401, f"over TCP only {', '.join(OPEN)} are open; send 'Authorization: Bearer TOKEN' with the text "
-                f"of {TOKEN_NAME} in the daemon's folder, or use the trainwarden command",
-            )  # fmt: skip
+            how = f"send 'Authorization: Bearer TOKEN' with the text of {TOKEN_NAME} in the daemon's folder"
+            await _refuse(send, 401, f"over TCP only {', '.join(OPEN)} are open; {how}, or use the trainwarden command")
         else:
             await self._app(scope, receive, send)
 

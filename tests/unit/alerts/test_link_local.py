@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import threading
+import subprocess
+import sys
 
 import httpcore
 import pytest
@@ -40,9 +41,7 @@ def test_other_addresses_and_names_are_not(host: str) -> None:
     assert not is_link_local(host)
 
 
-@pytest.mark.parametrize(
-    "host", ["169.254.169.254", "2852039166", "0xA9FEA9FE", "0251.0376.0251.0376", "169.254.43518", "[fe80::1]"]
-)
+@pytest.mark.parametrize("host", ["169.254.169.254", "2852039166", "0xA9FEA9FE", "169.254.43518", "[fe80::1]"])
 def test_an_address_is_refused_however_it_is_written(host: str) -> None:
     """`socket.getaddrinfo` reads what `inet_aton` does."""
     with pytest.raises(TransportError, match="link-local"):
@@ -53,9 +52,8 @@ def test_a_name_is_judged_by_what_it_resolves_to(monkeypatch: pytest.MonkeyPatch
     """One of its addresses is enough: the next connection may use it."""
 
     def both(host: object, port: int, *_: object, **__: object) -> list[object]:
-        found = (
-            ("169.254.169.254", "127.0.0.1") if host in ("innocent.example", b"innocent.example") else ("127.0.0.1",)
-        )
+        assert host in ("innocent.example", b"innocent.example")
+        found = ("127.0.0.1", "169.254.169.254")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in found]
 
     monkeypatch.setattr(socket, "getaddrinfo", both)  # the world's name servers, not our code
@@ -74,10 +72,8 @@ def test_a_redirect_to_a_link_local_address_is_not_followed(httpserver: HTTPServ
 
 def test_a_policy_may_allow_it() -> None:
     """Nobody answers there; what matters is that it is tried."""
-    try:
+    with pytest.raises(TransportError, match=r"could not connect|no answer|could not be sent"):
         post("http://169.254.1.1:9/hook", link_local=True)
-    except TransportError as error:
-        assert "link-local" not in str(error)
 
 
 def test_the_proxy_of_the_environment_is_still_used(httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,21 +98,28 @@ def test_every_address_of_a_name_is_tried() -> None:
         asyncio.run(opened())
 
 
-def test_the_first_alert_does_not_hold_up_the_loop(httpserver: HTTPServer) -> None:
-    """The client is imported and made in a thread: the loop takes the records of every run meanwhile."""
-    httpserver.expect_request("/hook").respond_with_data("", 204)
-    made: list[str] = []
+WHO_IMPORTS = """
+import asyncio, sys, threading
+from alerts.http import Http, TransportError
+from alerts.secret import Secret
 
-    class Noting(Http):
-        async def _client(self, link_local: bool):  # type: ignore[no-untyped-def]
-            client = await super()._client(link_local)
-            made.append(threading.current_thread().name)
-            return client
+class Noting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "httpx":
+            print(threading.current_thread() is threading.main_thread())
 
-    async def once() -> None:
-        async with Noting() as http:
-            await asyncio.gather(*(http.post(Secret(httpserver.url_for("/hook")), b"", {}, 3.0) for _ in range(3)))
-            assert len(http._clients) == 1
+async def once():
+    async with Http() as http:
+        await asyncio.gather(*(http.post(Secret("http://127.0.0.1:1/"), b"", {}, 3.0) for _ in range(3)),
+                             return_exceptions=True)
+        print(len(http._clients))
 
-    asyncio.run(once())
-    assert len(made) == 3
+sys.meta_path.insert(0, Noting())
+asyncio.run(once())
+"""
+
+
+def test_the_first_alert_does_not_hold_up_the_loop() -> None:
+    """The client is imported in a thread, and made once: the loop takes the records of every run meanwhile."""
+    done = subprocess.run([sys.executable, "-c", WHO_IMPORTS], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "1"]
