@@ -35,5 +35,5 @@ def _moment_s(text: str) -> float:
         raise ValueError(f"{text[:40]!r} has a day but no hour: {RULE}")
     try:
         return moment.timestamp()
-    except (OverflowError, OSError) as error:
+    except (ValueError, OverflowError, OSError) as error:
         raise ValueError(f"{text[:40]!r} is not a time this computer knows: {RULE}") from error
