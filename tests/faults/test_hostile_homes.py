@@ -54,16 +54,8 @@ def _no_folder_can_be_made(home: Path) -> None:
     home.symlink_to("/proc/self/fdinfo/none")
 
 
-HOMES = (
-    _file,
-    _dangling,
-    _loop,
-    _below_a_file,
-    _of_others,
-    _of_the_group,
-    _link_to_one_of_others,
-    _no_folder_can_be_made,
-)
+OF_OTHERS = (_of_others, _of_the_group, _link_to_one_of_others)
+HOMES = (_file, _dangling, _loop, _below_a_file, _no_folder_can_be_made, *OF_OTHERS)
 
 
 def started(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -102,10 +94,8 @@ def test_a_link_of_ones_own_to_a_folder_of_ones_own_is_a_home(tmp_path: Path) ->
 def test_a_read_only_or_full_disk_is_said_without_a_traceback(tmp_path: Path, how: str) -> None:
     home = tmp_path / "above" / "home"
     home.mkdir(parents=True, mode=0o700)
-    options = "size=64k,mode=700"
-    if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "none", home], check=False, capture_output=True
-    ).returncode:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "none", str(home)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("mounting is not allowed here")
     try:
         if how == "ro":
