@@ -58,6 +58,12 @@ class Endpoint(msgspec.Struct, frozen=True):
     started_s: float
 
 
+def most_of(troubles: list[str]) -> list[str]:
+    """As many as a person reads, and how many more there are."""
+    more = len(troubles) - TROUBLES_MAX
+    return troubles if more <= 0 else [*troubles[:TROUBLES_MAX], f"{more} more parts could not be read"]
+
+
 class Assembly:
     """One daemon. `idle_exit_s`: None, and it never leaves by itself."""
 
@@ -138,7 +144,7 @@ class Assembly:
 
     def _catch_up(self, recalled: Recalled) -> None:
         """First the unfinished effects of the history, then what the run folders hold."""
-        for trouble in self._most_of(recalled.troubles):
+        for trouble in most_of(recalled.troubles):
             log.error("%s", trouble)
             self._pipeline.notify("", "critical", trouble)
         for effect in recalled.effects:
@@ -147,11 +153,6 @@ class Assembly:
             self._catch_up_with(run)
             for effect in catch_up.unreported_checkpoints(run, recalled.effects, self._unreadable):
                 self._effects.start(effect)
-
-    def _most_of(self, troubles: list[str]) -> list[str]:
-        """As many as a person reads, and how many there are."""
-        more = len(troubles) - TROUBLES_MAX
-        return troubles if more <= 0 else [*troubles[:TROUBLES_MAX], f"{more} more parts could not be read"]
 
     def _catch_up_with(self, run: RunState) -> None:
         catch_up.catch_up(run, self._pipeline.offer, self._unreadable)

@@ -34,7 +34,7 @@ from trainer_hooks.wire.runfolder import (
     run_folder,
 )
 
-SAID_MAX = 100  # files that are named; a folder full of rubbish must not fill the timeline
+FILES_NAMED_MAX = 100  # files that are named; a folder full of rubbish must not fill the timeline
 
 log = logging.getLogger("trainwarden.daemon")
 
@@ -69,19 +69,19 @@ class Unreadable:
     """What is said of files of run folders that can't be read: each once, as long as this process lives."""
 
     def __init__(self, notify: Callable[[str, str, str], None]) -> None:
-        self._notify = notify
-        self._said: set[str] = set()
+        self._add_line = notify
+        self._named: set[str] = set()
 
     @property
     def count(self) -> int:
-        return len(self._said)
+        return len(self._named)
 
-    def say(self, run: str, error: Exception) -> None:
+    def notify(self, run: str, error: Exception) -> None:
         text = printable(f"{error}; this file is passed over")
-        if text not in self._said and len(self._said) < SAID_MAX:
-            self._said.add(text)
+        if text not in self._named and len(self._named) < FILES_NAMED_MAX:
+            self._named.add(text)
             log.warning("run %s: %s", run, text)
-            self._notify(run, "warning", text)
+            self._add_line(run, "warning", text)
 
 
 def printable(text: str) -> str:
@@ -99,7 +99,7 @@ def catch_up(run: RunState, offer: Callable[[Input], None], unreadable: Unreadab
             try:
                 started[number] = run_registration.generation(run.spec.run, number)
             except RunFolderError as error:
-                unreadable.say(run.spec.run, error)
+                unreadable.notify(run.spec.run, error)
             else:
                 numbers.append(number)
     over = _read(run, folder.ended, RunOver, unreadable)
@@ -154,7 +154,7 @@ def _read(run: RunState, path: Path, kind: type[Document], unreadable: Unreadabl
     try:
         return runfolder.read(path, kind) if os.path.lexists(path) else None
     except RunFolderError as error:
-        unreadable.say(run.spec.run, error)
+        unreadable.notify(run.spec.run, error)
         return None
 
 

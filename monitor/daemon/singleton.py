@@ -9,8 +9,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from monitor.client.private_folder import private_folder
 from monitor.errors import FolderUnsafe, StateFolderTaken
-from monitor.private_folder import private_folder
 from trainer_hooks.wire import runfolder
 
 LOCK_NAME = "daemon.lock"

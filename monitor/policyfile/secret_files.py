@@ -17,7 +17,9 @@ def read_secrets(name: str) -> tuple[Secret, ...]:
         path = Path(name).expanduser()
         found = path.stat()
         if not stat.S_ISREG(found.st_mode) or found.st_size > SECRET_FILE_BYTES_MAX:
-            raise SecretError(f"{name}: is no small text file; write the secret into one, e.g. `openssl rand -hex 24`")
+            raise SecretError(
+                f"{name}: must be a text file of 64 kB at most; write the secret into one, e.g. `openssl rand -hex 24`"
+            )
         return secrets_in(path.read_text(encoding="utf-8"), name)
     except OSError as error:
         raise SecretError(f"{name}: can't be read ({error.strerror}); create it or correct the path") from error

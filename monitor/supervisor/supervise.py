@@ -7,8 +7,8 @@ import signal
 import time
 from pathlib import Path
 
+from monitor.client.private_folder import private_folder
 from monitor.errors import EXIT_CONFIG, FolderUnsafe
-from monitor.private_folder import private_folder
 from monitor.supervisor.launch import with_hooks
 from monitor.supervisor.posix_signals import die_of
 from monitor.supervisor.preflight import check
