@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -87,6 +89,7 @@ def test_a_link_of_ones_own_to_a_folder_of_ones_own_is_a_home(tmp_path: Path) ->
     home.symlink_to(tmp_path / "disk")
     done = started(home, *RUN)
     assert (done.returncode, (tmp_path / "started").exists()) == (0, True), done.stderr
+    os.kill(json.loads((home / "run" / "daemon.json").read_bytes())["pid"], signal.SIGTERM)
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mount") is None, reason="only root can mount a file system")
