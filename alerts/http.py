@@ -1,7 +1,9 @@
 """The one file that opens a URL. Time and size are capped; no error or repr shows a URL or a secret.
 
 Loopback and private addresses are allowed, and so is plain http: a URL comes only from the user's own policy file,
-never from a run, a record or the API, so it can reach nothing that its author could not reach anyway.
+never from a run, a record or the API, so it can reach nothing that its author could not reach anyway. Link-local ones
+(169.254.0.0/16, fe80::/10) are refused unless the policy lists them: a cloud machine's keys are had there. The address
+is judged when it is connected to, so that a name which changes its address leads nowhere else.
 """
 
 from __future__ import annotations
@@ -11,11 +13,14 @@ from collections.abc import Mapping
 from ssl import SSLContext, SSLError
 from types import TracebackType
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import anyio
+import anyio.to_thread
 import msgspec
 from typing_extensions import Self
 
+from alerts.link_local import LinkLocalRefusedError, is_link_local
 from alerts.secret import Secret
 
 if TYPE_CHECKING:
@@ -39,12 +44,13 @@ class TransportError(Exception):
 class Http:
     """A client, open within `async with`. Follows no redirect. Uses the proxy the environment names, if any.
 
-    httpx is imported for the first alert: that takes a fifth of a daemon's start, and most daemons send none.
+    httpx is imported for the first alert: that takes a fifth of a daemon's start, and most daemons send none. It is
+    imported in a thread: 0.1 s is long for a loop that takes the records of every run.
     """
 
     def __init__(self, verify: SSLContext | bool = True) -> None:
         self._verify = verify
-        self._client: httpx.AsyncClient | None = None
+        self._clients: dict[bool, httpx.AsyncClient] = {}  # by whether link-local addresses are allowed
         self._open = False
 
     async def __aenter__(self) -> Self:
@@ -57,31 +63,58 @@ class Http:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open = False
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
+        clients, self._clients = self._clients, {}
+        for client in clients.values():
+            await client.aclose()
 
-    async def post(self, url: Secret, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Reply:
+    async def post(
+        self, url: Secret, body: bytes, headers: Mapping[str, str], timeout_s: float, *, link_local: bool = False
+    ) -> Reply:
         """The server's status. Raises TransportError where none came within `timeout_s` over all, connecting included.
+
+        `link_local`: the policy allows this URL to lead to a link-local address.
 
         The answer's body is left unread: at most the 64 KiB that arrive with its header are held, then it is closed.
         """
         assert self._open, "use it within `async with`"
         assert len(body) <= BODY_BYTES_MAX, f"{len(body)} bytes to send: the limit is {BODY_BYTES_MAX}"
+        if not link_local and is_link_local(urlsplit(url.reveal()).hostname or ""):  # also where a proxy connects
+            raise TransportError(str(LinkLocalRefusedError()))
+        client = await self._client(link_local)
         import httpx  # noqa: PLC0415 - see above
 
-        if self._client is None:
-            self._client = httpx.AsyncClient(verify=self._verify, follow_redirects=False)
         try:
             with anyio.fail_after(timeout_s):
                 async with (
-                    self._client.stream(
+                    client.stream(
                         "POST", url.reveal(), content=body, headers=dict(headers), timeout=timeout_s
                     ) as response,
                 ):
                     return Reply(response.status_code, response.headers.get("retry-after", "")[:HEADER_CHARS_MAX])
+        except LinkLocalRefusedError as error:
+            raise TransportError(str(error)) from None
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError) as error:
             raise TransportError(_what_happened(error, timeout_s)) from None  # the cause holds the URL
+
+    async def _client(self, link_local: bool) -> httpx.AsyncClient:
+        if link_local not in self._clients:
+            made = await anyio.to_thread.run_sync(_make_client, self._verify, link_local)
+            if link_local in self._clients:  # two first alerts at once
+                await made.aclose()
+            else:
+                self._clients[link_local] = made
+        return self._clients[link_local]
+
+
+def _make_client(verify: SSLContext | bool, link_local: bool) -> httpx.AsyncClient:
+    import httpx  # noqa: PLC0415 - see above
+
+    from alerts.guarded_transport import GuardedTransport  # noqa: PLC0415 - it imports httpx
+
+    client = httpx.AsyncClient(verify=verify, follow_redirects=False)
+    if not link_local:  # not by `transport=`: with it httpx looks at no proxy of the environment
+        client._transport = GuardedTransport(verify)
+    return client
 
 
 def _what_happened(error: Exception, timeout_s: float) -> str:

@@ -39,6 +39,7 @@ class WebhookConfig(msgspec.Struct, frozen=True, kw_only=True):
     url: Secret
     secrets: tuple[Secret, ...] = ()  # the newest first; empty: not signed
     timeout_s: float = 10.0  # for a whole try
+    link_local: bool = False  # the URL may lead to a link-local address
 
 
 @register("webhook", WebhookConfig)
@@ -48,7 +49,7 @@ async def webhook(alert: Alert, config: WebhookConfig, http: Http, now_s: float)
     headers = {"content-type": "application/json", "user-agent": "trainwarden"}
     headers |= signature_headers(alert.id, payload, config.secrets, int(now_s))
     try:
-        reply = await http.post(config.url, payload, headers, config.timeout_s)
+        reply = await http.post(config.url, payload, headers, config.timeout_s, link_local=config.link_local)
     except TransportError as error:
         return Sent(Outcome.RETRY, str(error))
     return Sent.of_status(reply.status, reply.retry_after, now_s)

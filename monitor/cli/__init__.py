@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 
@@ -75,6 +76,9 @@ def commands() -> None:
 
 def main() -> None:
     """Carry out the command line of this process and leave with its exit code."""
+    for stream in (sys.stdout, sys.stderr):  # a file name may hold bytes that are no text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     raise SystemExit(execute(sys.argv[1:] or ["--help"]))
 
 

@@ -30,7 +30,7 @@ def policy() -> None:
 @click.argument("file")
 def check(file: str) -> None:
     """Check a policy file and list every error."""
-    read_policy(file)
+    require_secrets(read_policy(file)[1], file)
     click.echo(f"{file}: this policy is valid")
 
 
@@ -83,6 +83,14 @@ def read_policy(name: str) -> tuple[str, Policy]:
         raise Failure(str(error), EXIT_CONFIG) from error
 
 
+def require_secrets(policy: Policy, name: str) -> None:
+    """Raises Failure where a webhook's secret can't be used: its alerts could not be sent."""
+    from monitor.policyfile.secret_files import secret_problems
+
+    if problems := secret_problems(policy):
+        raise Failure("\n".join(f"{name}: {problem}" for problem in problems), EXIT_CONFIG)
+
+
 def _policy_text(name: str) -> str:
     from monitor.policyfile.load import PRESETS, preset
 
@@ -93,5 +101,5 @@ def _policy_text(name: str) -> str:
     except FileNotFoundError as error:
         hint = nearest(name, PRESETS) or f"; the presets are {', '.join(PRESETS)}"
         raise Failure(f"policy {name!r}: this is neither a preset nor a file{hint}", EXIT_CONFIG) from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a NUL in the name
         raise Failure(f"{name}: can't be read as text ({error}); name a YAML file", EXIT_CONFIG) from error

@@ -9,7 +9,7 @@ import click
 from monitor.cli.command import Command
 from monitor.cli.deadline_option import parse_deadline
 from monitor.cli.failure import EXIT_USAGE, Failure
-from monitor.cli.policy import read_policy
+from monitor.cli.policy import read_policy, require_secrets
 from monitor.client.port import DEFAULT_PORT
 
 
@@ -72,7 +72,10 @@ def run(
     The script needs no change. Its output, keys and exit code stay the same.
     """
     _check_command(command, adopt)
+    _check_texts(title, *command)
     text, policy = read_policy(policy_name)
+    if adopt is None:
+        require_secrets(policy, policy_name)
     from monitor.supervisor.supervise import RunOptions
     from monitor.supervisor.supervise import run as supervise
 
@@ -87,6 +90,18 @@ def run(
         port=port,
     )
     return supervise(options)
+
+
+def _check_texts(*texts: str) -> None:
+    """The documents of a run are JSON, which can't hold bytes that are no text."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise Failure(
+                f"run: {text[:80]!r} holds bytes that are not UTF-8. Rename the file, or start it from a script",
+                EXIT_USAGE,
+            ) from error
 
 
 def _check_command(command: tuple[str, ...], adopt: str | None) -> None:

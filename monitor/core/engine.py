@@ -35,6 +35,7 @@ from monitor.core.policy.cure_watch import is_quiet
 from monitor.core.policy.react import react
 from monitor.core.policy.settings import Policy
 from monitor.core.policy.transaction import Transaction
+from monitor.core.state import clock_steps
 from monitor.core.state.finding_log import log_findings
 from monitor.core.state.fold import Folded, fold, forget_ended, open_run
 from monitor.core.state.occasions import EVERYTHING, occasions
@@ -66,7 +67,10 @@ class Core:
         if entry.seq <= fleet.seq:
             return NOTHING
         fleet.seq = entry.seq
-        fleet.now_s = max(fleet.now_s, entry.now_s)
+        now_s = clock_steps.later(fleet.now_s, entry.now_s)
+        went_back, fleet.now_s = now_s < fleet.now_s, now_s
+        if went_back:
+            clock_steps.put_back(fleet)
         if not isinstance(given, RecordArrived):  # nearly all of them are records
             if isinstance(given, RunOpened):
                 open_run(fleet, given)
@@ -75,6 +79,11 @@ class Core:
                 return self._tick(given)
         run = fleet.runs.get(given.run)
         return NOTHING if run is None else self._take(run, given)
+
+    def check_policies(self) -> list[str]:
+        """Replace what another version stored and this one rejects: such a run is only watched. Returns what to say."""
+        found = ((name, self._read(run)[1]) for name, run in self.fleet.runs.items())
+        return [f"run {name}: {unreadable}" for name, unreadable in found if unreadable]
 
     def _tick(self, tick: Tick) -> Output:
         forget_ended(self.fleet)

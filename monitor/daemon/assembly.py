@@ -21,10 +21,11 @@ from alerts.outbox import OutboxRow, Settled
 from monitor.core.engine import Core
 from monitor.core.model import AlertSettled, Tick
 from monitor.core.model.channel import Health
-from monitor.core.state.run import Fleet
+from monitor.core.state.run import Fleet, RunState
 from monitor.daemon import catch_up
 from monitor.daemon.api import server
 from monitor.daemon.api.routes import Api, application
+from monitor.daemon.api.token import token_in
 from monitor.daemon.carry_out import Effects
 from monitor.daemon.clock import SystemClock
 from monitor.daemon.hardware.poll import Hardware
@@ -38,9 +39,11 @@ from monitor.history.recall import Recalled, open_history
 from trainer_hooks.wire import runfolder
 
 TICK_S = 0.25  # while a run is live
+ASLEEP_S = 5.0  # a longer gap between two ticks: the machine was suspended, or this process was stopped
 IDLE_TICK_S = 15.0  # ended runs leave the state after their retention
 RESTART_S = 1.0  # before a part that failed is started again
 EFFECTS_LEFT_S = 2.0  # for effects that have begun when the daemon leaves; the rest is carried out at the next start
+TROUBLES_MAX = 20  # sentences about what could not be read at the start; a damaged disk has thousands
 SERVERS_LEFT_S = 3.0  # for requests that have begun
 
 log = logging.getLogger("trainwarden.daemon")
@@ -53,6 +56,12 @@ class Endpoint(msgspec.Struct, frozen=True):
     port: int
     version: str
     started_s: float
+
+
+def most_of(troubles: list[str]) -> list[str]:
+    """As many as a person reads, and how many more there are."""
+    more = len(troubles) - TROUBLES_MAX
+    return troubles if more <= 0 else [*troubles[:TROUBLES_MAX], f"{more} more parts could not be read"]
 
 
 class Assembly:
@@ -68,11 +77,13 @@ class Assembly:
         store, recalled = open_history(runfolder.state_home())
         with contextlib.closing(store), ThreadPoolExecutor(1, "history") as writer:
             self._clock = SystemClock(max([recalled.fleet.now_s, *(entry.now_s for entry in recalled.entries[-1:])]))
-            self._started_s = self._busy_s = self._clock.now_s()
+            self._started_s = self._clock.now_s()
             self._timings, self._receivers = exposition.Timings(), Receivers()
             self._core = Core(recalled.fleet)
             catch_up.replay(self._core, recalled)
-            catch_up.learn_receivers(self._core.fleet, self._receivers)
+            unread = self._core.check_policies() + catch_up.learn_receivers(self._core.fleet, self._receivers)
+            recalled.troubles += unread
+            self._set_aside = recalled.set_aside + len(unread)
             self._pipeline = Pipeline(
                 self._core, store, writer, recalled, self._clock,
                 receivers=self._receivers.names,
@@ -85,6 +96,7 @@ class Assembly:
 
     def _make_parts(self, history: Path, recalled: Recalled) -> None:
         pipeline, clock, receivers = self._pipeline, self._clock, self._receivers
+        self._unreadable = catch_up.Unreadable(pipeline.notify)
         self._listener = Listener(runfolder.records_socket(), pipeline, receivers, clock)
         self._processes = Processes(self._fleet, clock, pipeline.offer, self._feed_missed)
         self._effects = Effects(
@@ -92,7 +104,12 @@ class Assembly:
         )
         self._deliverer = Deliverer(pipeline.outbox, receivers.of, clock.now_s, self._on_settled)
         self._hardware = Hardware(self._fleet, pipeline.notify, pipeline.offer)
-        self._begun_anew = recalled.begun_anew
+        if clock.stepped_s:
+            recalled.troubles.append(
+                f"the clock was {-clock.stepped_s:.0f} s ahead when the history was written; stamps of before are wrong"
+            )
+            pipeline.outbox.clock_stepped(clock.stepped_s)
+        self._begun_anew, self._shortened = recalled.begun_anew, recalled.shortened
         self._api = Api(pipeline, receivers, clock, history, self._health, self._surroundings, self._timings)
 
     async def _live(self, recalled: Recalled) -> int:
@@ -127,23 +144,29 @@ class Assembly:
 
     def _catch_up(self, recalled: Recalled) -> None:
         """First the unfinished effects of the history, then what the run folders hold."""
-        for trouble in recalled.troubles:
+        for trouble in most_of(recalled.troubles):
             log.error("%s", trouble)
             self._pipeline.notify("", "critical", trouble)
         for effect in recalled.effects:
             self._effects.start(effect)
         for run in catch_up.live_runs(self._fleet()):
-            catch_up.catch_up(run, self._pipeline.offer)
-            for effect in catch_up.unreported_checkpoints(run, recalled.effects):
+            self._catch_up_with(run)
+            for effect in catch_up.unreported_checkpoints(run, recalled.effects, self._unreadable):
                 self._effects.start(effect)
 
+    def _catch_up_with(self, run: RunState) -> None:
+        catch_up.catch_up(run, self._pipeline.offer, self._unreadable)
+
     def _applications(self) -> list[ASGIApp]:
-        public = server.ReadsOnly(application(self._api.reads()), self._port)
+        public = server.ReadsOnly(application(self._api.reads()), self._port, token_in(self._runtime))
         return [public, application([*self._api.changes(), *self._api.reads()])]
 
     def _publish(self) -> None:
         endpoint = Endpoint(os.getpid(), self._port, self._version, self._started_s)
-        runfolder.write(self._runtime / "daemon.json", endpoint)
+        try:
+            runfolder.write(self._runtime / "daemon.json", endpoint)
+        except OSError as error:  # a full disk: those that look for us ask the socket
+            log.error("%s can't be written: %s", self._runtime / "daemon.json", error)  # noqa: TRY400
         self._api.ready = True
         log.info("daemon %d of %s: http://127.0.0.1:%d/metrics", os.getpid(), runfolder.state_home(), self._port)
 
@@ -178,19 +201,30 @@ class Assembly:
         return asyncio.create_task(keep(), name=part.__qualname__)
 
     async def _tick(self) -> None:
-        ticked_s = 0.0
+        loop_s = asyncio.get_running_loop().time
+        busy_s, ticked_s, looked_s = loop_s(), float("-inf"), self._clock.now_s()
         while True:
-            now_s, live = self._clock.now_s(), self._runs_live()
-            if self._fleet().runs and (live or now_s - ticked_s >= IDLE_TICK_S):
-                self._pipeline.offer(Tick())
+            live, gap_s = self._runs_live(), self._gap_s(looked_s)
+            looked_s = self._clock.now_s()
+            if self._fleet().runs and (live or gap_s or loop_s() - ticked_s >= IDLE_TICK_S):
+                self._pipeline.offer(Tick(gap_s))
                 self._processes.look()
-                ticked_s = now_s
+                ticked_s = loop_s()
             if live or len(self._pipeline.outbox):
-                self._busy_s = now_s
-            if self._idle_exit_s is not None and now_s - self._busy_s >= self._idle_exit_s:
+                busy_s = loop_s()
+            if self._idle_exit_s is not None and loop_s() - busy_s >= self._idle_exit_s:
                 log.info("nothing left to do for %.0f s: leaving", self._idle_exit_s)
                 self._leaving.set()
             await asyncio.sleep(TICK_S)
+
+    def _gap_s(self, looked_s: float) -> float:
+        """Seconds since the last look in which nobody looked; nearly always 0. A clock that is put right counts too."""
+        stepped_s = self._clock.follow()
+        if stepped_s:
+            log.warning("the wall clock has differed from ours by %.0f s for a while: its time is taken", stepped_s)
+            self._pipeline.outbox.clock_stepped(stepped_s)
+        gap_s = self._clock.now_s() - looked_s
+        return gap_s - TICK_S if gap_s > ASLEEP_S else 0.0
 
     # --- what the parts ask -----------------------------------------------------------------------------------------
 
@@ -211,6 +245,8 @@ class Assembly:
             alerts_pending=self._pipeline.outbox.pending(),
             receivers=frozenset(self._receivers.all_names()),
             histories_lost=int(self._begun_anew),
+            histories_shortened=int(self._shortened),
+            set_aside=self._set_aside + self._unreadable.count,
             downlinks_undelivered=self._listener.undelivered,
             hardware=self._hardware.readings(),
         )
@@ -219,4 +255,4 @@ class Assembly:
         self._pipeline.offer(AlertSettled(row.lane, row.alert.id, row.receiver, str(outcome)))
 
     def _feed_missed(self, name: str) -> None:
-        catch_up.catch_up(self._fleet().runs[name], self._pipeline.offer)
+        self._catch_up_with(self._fleet().runs[name])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from trainer_hooks.wire import runfolder
 from trainer_hooks.wire.eventfile import events_of, read_events
 from trainer_hooks.wire.messages import EventSent
 from trainer_hooks.wire.runfolder import (
+    Document,
     Exit,
     Manifest,
     Receipt,
@@ -31,6 +33,8 @@ from trainer_hooks.wire.runfolder import (
     RunOver,
     run_folder,
 )
+
+FILES_NAMED_MAX = 100  # files that are named; a folder full of rubbish must not fill the timeline
 
 log = logging.getLogger("trainwarden.daemon")
 
@@ -46,29 +50,66 @@ def live_runs(fleet: Fleet) -> list[RunState]:
     return [run for run in fleet.runs.values() if not run.ended]
 
 
-def learn_receivers(fleet: Fleet, receivers: Receivers) -> None:
-    """Read the receivers of every run again: the journal holds them without their secrets."""
-    for run in fleet.runs.values():
-        path = run_folder(run.spec.run).policy
+def learn_receivers(fleet: Fleet, receivers: Receivers) -> list[str]:
+    """Read the receivers of every run again: the journal holds them without their secrets. Returns what can't be."""
+    troubles = []
+    for name, run in fleet.runs.items():
         try:
+            path = run_folder(name).policy
             if path.exists():
-                receivers.learn_or_log(run.spec.run, load_policy(path))
-        except PolicyFileError as error:
-            log.error("run %s: its alerts wait until its policy can be read: %s", run.spec.run, error)  # noqa: TRY400
+                receivers.learn_or_log(name, load_policy(path))
+        except (PolicyFileError, RunFolderError, OSError) as error:
+            troubles.append(f"run {name}: its policy can't be read, and its alerts wait until it can: {error}")
+            if run.ended:
+                log.warning("%s", troubles.pop())
+    return troubles
 
 
-def catch_up(run: RunState, offer: Callable[[Input], None]) -> None:
+class Unreadable:
+    """What is said of files of run folders that can't be read: each once, as long as this process lives."""
+
+    def __init__(self, notify: Callable[[str, str, str], None]) -> None:
+        self._add_line = notify
+        self._named: set[str] = set()
+
+    @property
+    def count(self) -> int:
+        return len(self._named)
+
+    def notify(self, run: str, error: Exception) -> None:
+        text = printable(f"{error}; this file is passed over")
+        if text not in self._named and len(self._named) < FILES_NAMED_MAX:
+            self._named.add(text)
+            log.warning("run %s: %s", run, text)
+            self._add_line(run, "warning", text)
+
+
+def printable(text: str) -> str:
+    """Without the lone surrogates that stand for bytes of a file name: neither SQLite nor a log file can hold them."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def catch_up(run: RunState, offer: Callable[[Input], None], unreadable: Unreadable) -> None:
     """Feed what the folder of a live run holds and the core does not know, from its generations to its end."""
     folder = run_folder(run.spec.run)
-    first = max(run.generation, 1)
-    for number in range(first, folder.last_generation() + 1):
-        try:
-            if number > run.generation:
-                offer(run_registration.generation(run.spec.run, number))
-            for missed in _missed(run, folder, number):
-                offer(missed)
-        except RunFolderError as error:
-            log.warning("run %s: generation %d is passed over: %s", run.spec.run, number, error)
+    numbers = [run.generation] if run.generation else []
+    started: dict[int, Input] = {}
+    for number in folder.generations():
+        if number > run.generation:
+            try:
+                started[number] = run_registration.generation(run.spec.run, number)
+            except RunFolderError as error:
+                unreadable.notify(run.spec.run, error)
+            else:
+                numbers.append(number)
+    over = _read(run, folder.ended, RunOver, unreadable)
+    for number in numbers:
+        if number in started:
+            offer(started[number])
+        for missed in _missed(run, folder, number, over if number == numbers[-1] else None, unreadable):
+            offer(missed)
+    if over and numbers and not run.ended:
+        offer(RunEnded(run.spec.run, over.how, over.detail))
 
 
 def missed_events(run: RunState, folder: RunFolder) -> Iterator[RecordArrived]:
@@ -88,48 +129,44 @@ def _events(path: Path) -> list[EventSent]:
     try:
         return read_events(path)
     except OSError as error:  # its process removes it once every event is acknowledged
-        log.info("%s: %s", path, error.strerror)
+        log.info("%s: %s", printable(str(path)), error.strerror)
         return []
 
 
-def _missed(run: RunState, folder: RunFolder, number: int) -> Iterator[Input]:
-    """Of one generation, in the order it must have happened: events, receipts, and last the exit and the run's end."""
+def _missed(
+    run: RunState, folder: RunFolder, number: int, over: RunOver | None, unreadable: Unreadable
+) -> Iterator[Input]:
+    """Of one generation, in the order it must have happened: events, receipts, and last the exit."""
     yield from list(missed_events(run, folder))
     for path in sorted(folder.root.glob("applied-*.json")):
-        receipt = runfolder.read(path, Receipt)
-        if receipt.generation == number:
+        receipt = _read(run, path, Receipt, unreadable)
+        if receipt and receipt.generation == number:
             yield ReceiptFound(run.spec.run, receipt)
-    over = _over(folder, number)
-    if run.alive and folder.exit(number).exists():
-        ended = runfolder.read(folder.exit(number), Exit)
+    ended = _read(run, folder.exit(number), Exit, unreadable) if run.alive else None
+    if ended:
         stopped = over is not None and over.how is RunOutcome.STOPPED  # an older supervisor wrote this, and no outcome
         ended = msgspec.structs.replace(ended, outcome=outcome_of(ended, order_obeyed=stopped))
         yield GenerationExited(run.spec.run, ended, relaunch=folder.plan(number + 1).exists())
-    if over and not run.ended:
-        yield RunEnded(run.spec.run, over.how, over.detail)
 
 
-def _over(folder: RunFolder, number: int) -> RunOver | None:
-    """How the run ended with generation `number`; None: it did not."""
-    if number != folder.last_generation() or not folder.ended.exists():
+def _read(run: RunState, path: Path, kind: type[Document], unreadable: Unreadable) -> Document | None:
+    """The document; None where there is none, or none that can be read."""
+    try:
+        return runfolder.read(path, kind) if os.path.lexists(path) else None
+    except RunFolderError as error:
+        unreadable.notify(run.spec.run, error)
         return None
-    return runfolder.read(folder.ended, RunOver)
 
 
-def unreported_checkpoints(run: RunState, pending: list[Effect]) -> list[ExamineCheckpoint]:
+def unreported_checkpoints(run: RunState, pending: list[Effect], unreadable: Unreadable) -> list[ExamineCheckpoint]:
     """Copies in the spool whose save nobody reported: the hook died between the copy and the event."""
     folder = run_folder(run.spec.run)
     known = {c.manifest_name for training in run.trainings.values() for c in training.checkpoints}
     known |= {effect.manifest for effect in pending if isinstance(effect, ExamineCheckpoint)}
     found = []
     for name in Vault(folder).waiting():
-        if name in known:
-            continue
-        try:
-            manifest = runfolder.read(folder.spool / name, Manifest)
-        except RunFolderError as error:
-            log.warning("run %s: a checkpoint copy is passed over: %s", run.spec.run, error)
-        else:
+        manifest = None if name in known else _read(run, folder.spool / name, Manifest, unreadable)
+        if manifest:
             id_ = f"{run.spec.run}/unreported/{name}"
             found.append(ExamineCheckpoint(id_, run.spec.run, name, manifest.digest, manifest.training))
     return found

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import logging.handlers
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -50,13 +51,19 @@ def main(options: DaemonOptions) -> int:
     except runfolder.RunFolderError as error:
         sys.stderr.write(f"trainwarden: {error}\n")
         return EXIT_SOFTWARE
+    except (OSError, sqlite3.Error) as error:  # a disk that is full, or fails, or was taken away
+        where = getattr(error, "filename", None) or runfolder.state_home()
+        sys.stderr.write(f"trainwarden: {where}: {error}; free the disk or the file, then start again\n")
+        return EXIT_SOFTWARE
 
 
 def _log_to(path: Path | None) -> None:
     """Everything of ours to the file, or to the terminal. The file is bounded: nobody watches it."""
     handler: logging.Handler = logging.StreamHandler()
     if path:
-        handler = logging.handlers.RotatingFileHandler(path, maxBytes=LOG_BYTES_MAX, backupCount=LOG_FILES - 1)
+        handler = logging.handlers.RotatingFileHandler(
+            path, maxBytes=LOG_BYTES_MAX, backupCount=LOG_FILES - 1, encoding="utf-8", errors="backslashreplace"
+        )
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     for name, level in (("trainwarden", logging.INFO), ("uvicorn", logging.WARNING), ("asyncio", logging.WARNING)):
         logging.getLogger(name).addHandler(handler)

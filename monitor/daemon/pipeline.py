@@ -147,6 +147,7 @@ class Pipeline:
 
     def _add_line(self, run: str, severity: str, text: str, at_s: float) -> None:
         self._timeline += 1
+        text = text.encode(errors="backslashreplace").decode()  # SQLite can't hold a lone surrogate
         self._pending.timeline.append(TimelineLine(self._timeline, run, at_s, str(severity), text))
 
     # --- behind it --------------------------------------------------------------------------------------------------
@@ -199,7 +200,7 @@ class Pipeline:
         """The state as it is now, where one is due: by time, and whenever an alert goes out or an incident moves."""
         now_s = self._clock.now_s()
         moved = commit.alerts or any(isinstance(effect, WriteReport) for effect in acts)
-        if not moved and now_s < self._snapshot_s + SNAPSHOT_S:
+        if not moved and 0.0 <= now_s - self._snapshot_s < SNAPSHOT_S:  # a clock that was put right may go back
             return None
         self._snapshot_s = now_s
         fleet = self.core.fleet

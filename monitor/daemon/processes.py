@@ -106,8 +106,8 @@ class Processes:
             return False
         try:
             descriptor = os.pidfd_open(pid)
-        except OSError as error:
-            log.info("process %d can't be watched: %s", pid, error.strerror)
+        except (OSError, OverflowError) as error:  # OverflowError: no process has such a number
+            log.info("process %d can't be watched: %s", pid, error)
             self._gone[pid] = False
             return False
         self._watched[pid] = descriptor

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 from alerts.deliver import Receiver
 from alerts.notifiers.webhook import WebhookConfig
 from alerts.outbox import OutboxRow
-from alerts.secret import Secret, SecretError, secrets_in
+from alerts.secret import Secret, SecretError
 from monitor.core.policy.settings import Policy, Webhook
+from monitor.policyfile.secret_files import read_secrets
 
 log = logging.getLogger("trainwarden.daemon")
 
@@ -21,14 +21,14 @@ class Receivers:
         self._of_run: dict[str, dict[str, Receiver]] = {}
 
     def learn(self, run: str, policy: Policy) -> None:
-        """From now on the run's alerts go where `policy` says. Raises SecretError or OSError for a secret file."""
+        """From now on the run's alerts go where `policy` says. Raises SecretError for a secret file."""
         self._of_run[run] = {hook.name: _receiver(hook) for hook in policy.webhooks}
 
     def learn_or_log(self, run: str, policy: Policy) -> None:
         """As `learn`; where a secret can't be used, the run goes on without its receivers and the log says so."""
         try:
             self.learn(run, policy)
-        except (SecretError, OSError) as error:
+        except SecretError as error:
             log.error("run %s: its alerts wait until its webhook's secret can be used: %s", run, error)  # noqa: TRY400 - no traceback
 
     def names(self, run: str) -> tuple[str, ...]:
@@ -45,6 +45,11 @@ class Receivers:
 def _receiver(hook: Webhook) -> Receiver:
     secrets: tuple[Secret, ...] = ()
     if hook.secret_file:
-        secrets = secrets_in(Path(hook.secret_file).expanduser().read_text(), hook.secret_file)
-    config = WebhookConfig(url=Secret(hook.url.get_secret_value()), secrets=secrets, timeout_s=hook.timeout_s)
+        secrets = read_secrets(hook.secret_file)
+    config = WebhookConfig(
+        url=Secret(hook.url.get_secret_value()),
+        secrets=secrets,
+        timeout_s=hook.timeout_s,
+        link_local=hook.allow_link_local,
+    )
     return Receiver(name=hook.name, kind="webhook", config=config)

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from monitor.client.private_folder import private_folder
 from monitor.errors import FolderUnsafe, StateFolderTaken
 from trainer_hooks.wire import runfolder
 
@@ -28,39 +29,29 @@ def only_daemon() -> Iterator[Path]:
     """
     runtime, home = runfolder.runtime_folder(), runfolder.state_home()
     with contextlib.ExitStack() as held:
-        for folder in dict.fromkeys((runtime, home)):
+        for folder in dict.fromkeys((home, runtime)):
             held.callback(os.close, _lock(private_folder(folder)))
         for socket_path in (runfolder.records_socket(), runfolder.control_socket()):
             _remove_stale_socket(socket_path)
         yield runtime
 
 
-def private_folder(folder: Path) -> Path:
-    """The folder, made if need be, ours alone. Raises FolderUnsafe where it is not and can't be made so."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise FolderUnsafe(
-            f"{folder}: must be a folder of user {os.geteuid()}, and is not; remove it or set {runfolder.ENV_HOME}"
-        )
-    if found.st_mode & 0o022:
-        raise FolderUnsafe(f"{folder}: others may write to it (mode {found.st_mode & 0o777:o}); run chmod 700 on it")
-    if found.st_mode & 0o077:
-        folder.chmod(0o700)
-    return folder
-
-
 def _lock(folder: Path) -> int:
     """The descriptor that holds the lock for as long as it is open; the kernel drops it with the process."""
-    descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        why = f"{folder / LOCK_NAME}: can't be opened ({error.strerror}); remove it, or free space"
+        raise FolderUnsafe(why) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         owner = os.pread(descriptor, 20, 0).strip()
         os.close(descriptor)
         raise StateFolderTaken(folder, int(owner) if owner.isdigit() else 0) from error
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    with contextlib.suppress(OSError):  # a full disk: the lock is held all the same, and only the number is not told
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
 
 

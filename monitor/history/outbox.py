@@ -63,6 +63,12 @@ class DurableOutbox:
         """They are on disk now and may leave."""
         self._rows.update((row.id, row) for row in rows)
 
+    def clock_stepped(self, by_s: float) -> None:
+        """The clock was put right: what waits has waited, and goes on waiting, as long as before."""
+        for id_, row in self._rows.items():
+            moved = msgspec.structs.replace(row, created_s=row.created_s + by_s, next_s=row.next_s + by_s)
+            self._rows[id_] = moved
+
     def due(self, now_s: float) -> list[OutboxRow]:
         heads: dict[tuple[str, str], OutboxRow] = {}
         for row in self._rows.values():

@@ -12,10 +12,16 @@ from monitor.core.model.channel import TimelineLine
 TIMELINE_LINES_MAX = 500
 
 
+def lenient(text: bytes) -> str:
+    """A text column: a damaged byte in one row must not make every row unreadable."""
+    return text.decode(errors="backslashreplace")
+
+
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection that can only read. Raises sqlite3.Error where there is no history, or none that can be read."""
     db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=1.0)
+    db.text_factory = lenient
     try:
         yield db
     finally:

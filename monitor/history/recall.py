@@ -23,6 +23,11 @@ FILE_NAME = "history.sqlite3"
 SIDE_FILES = ("", "-wal", "-shm")
 UNREADABLE_CODES = {Code.CORRUPT, Code.NOTADB, Code.ERROR, Code.SCHEMA}
 
+SET_EFFECT_ASIDE = "UPDATE effects SET done = 2 WHERE n = ?"
+SET_ALERT_ASIDE = "UPDATE outbox SET state = 'unreadable' WHERE id = ?"
+DAMAGED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError)  # TypeError: a column of another type
+
+_Times = tuple[int, float, float]
 _effects = msgspec.msgpack.Decoder(Effect)
 _entries = msgspec.msgpack.Decoder(Entry)
 
@@ -45,6 +50,8 @@ class Recalled(msgspec.Struct):
     outbox: int  # id of the last row of the outbox
     seq: int  # of the last entry
     troubles: list[str] = []  # sentences: what could not be read
+    set_aside: int = 0  # rows, policies and files that could not be read
+    shortened: bool = False  # True: the end of the history is gone
     begun_anew: bool = False  # True: the whole history could not be read, and is kept aside
 
 
@@ -69,6 +76,9 @@ def _begin_anew(path: Path, why: str) -> tuple[Store, Recalled]:
     broken_marker(path).unlink(missing_ok=True)
     store, recalled = _open(path)
     recalled.begun_anew = True
+    recalled.set_aside += 1
+    if recalled.shortened:  # said in other words
+        recalled.troubles.pop()
     recalled.troubles.append(f"the history could not be read ({why}); it is kept as {kept} and a new one was begun")
     return store, recalled
 
@@ -102,19 +112,45 @@ def recall(store: Store) -> Recalled:
     fleet = newest_fleet(store, troubles)
     entries = entries_after(store, fleet.seq, troubles)
     known = store.rows("SELECT alert_id, receiver FROM outbox")
-    return Recalled(
+    recalled = Recalled(
         fleet=fleet,
         entries=entries,
-        effects=[
-            _effects.decode(data) for (data,) in store.rows("SELECT effect FROM effects WHERE done = 0 ORDER BY n")
-        ],
+        effects=_unfinished(store, troubles),
         waiting=_waiting(store, troubles),
         alerts_known={(alert, receiver) for alert, receiver in known},
         timeline=_last(store, "SELECT max(n) FROM story"),
         outbox=_last(store, "SELECT max(id) FROM outbox"),
         seq=max(fleet.seq, _last(store, "SELECT max(seq) FROM journal")),
         troubles=troubles,
+        set_aside=len(troubles),
     )
+    _compare_with_witness(recalled, store.witness.last())
+    return recalled
+
+
+def _compare_with_witness(recalled: Recalled, witnessed: int) -> None:
+    """Say that the end of the history is gone, and go on above the numbers that were used already."""
+    if witnessed <= recalled.seq:
+        return
+    found = f"it ends at entry {recalled.seq} of {witnessed}" if recalled.seq else "it is missing or empty"
+    recalled.troubles.append(
+        f"the history is shorter than it was: {found}; what was recorded after that is lost. A power cut, an older "
+        "copy or a removed file does this; runs that still train send their counts again"
+    )
+    recalled.seq = witnessed
+    recalled.timeline = max(recalled.timeline, int(time.time()))  # above the numbers of the lost lines
+    recalled.shortened = True
+
+
+def _unfinished(store: Store, troubles: list[str]) -> list[Effect]:
+    found = []
+    for number, id_, data in store.rows("SELECT n, id, effect FROM effects WHERE done = 0 ORDER BY n"):
+        try:
+            found.append(_effects.decode(data))
+        except DAMAGED as error:
+            store.set_aside(SET_EFFECT_ASIDE, number)
+            troubles.append(f"effect {id_} can't be read ({error}); it is set aside and not carried out")
+    return found
 
 
 def _last(store: Store, sql: str) -> int:
@@ -124,7 +160,7 @@ def _last(store: Store, sql: str) -> int:
 
 def _checked(data: bytes, crc: int) -> bytes:
     """SQLite's own check does not see a changed byte within a row."""
-    if zlib.crc32(data) != crc:
+    if not isinstance(data, bytes) or zlib.crc32(data) != crc:
         raise msgspec.DecodeError("its checksum differs")
     return data
 
@@ -134,7 +170,7 @@ def newest_fleet(store: Rows, troubles: list[str]) -> Fleet:
     for seq, data, crc in store.rows("SELECT seq, fleet, crc FROM snapshots ORDER BY seq DESC"):
         try:
             fleet = fleet_of(_checked(data, crc))
-        except msgspec.DecodeError as error:
+        except DAMAGED as error:
             troubles.append(f"snapshot {seq} can't be read ({error}); the one before it is used")
         else:
             fleet.seq = seq
@@ -148,7 +184,7 @@ def entries_after(store: Rows, seq: int, troubles: list[str]) -> list[Entry]:
     for row, data, crc in store.rows("SELECT seq, entry, crc FROM journal WHERE seq > ? ORDER BY seq", seq):
         try:
             entries.append(_entries.decode(_checked(data, crc)))
-        except msgspec.DecodeError as error:
+        except DAMAGED as error:
             troubles.append(f"entry {row} of the journal can't be read ({error}); it is left out")
     if entries and entries[0].seq != seq + 1:
         troubles.append(
@@ -165,12 +201,16 @@ def _waiting(store: Store, troubles: list[str]) -> list[OutboxRow]:
     for row, run, receiver, data, attempts, created_s, next_s in rows:
         try:
             alert = alert_codec.decode(data)
-        except alert_codec.AlertError as error:
-            troubles.append(f"row {row} of the outbox: {error}")
+            times = msgspec.convert((attempts, created_s, next_s), _Times)
+            names = msgspec.convert((receiver, run), tuple[str, str])
+        except (alert_codec.AlertError, *DAMAGED) as error:
+            store.set_aside(SET_ALERT_ASIDE, row)
+            troubles.append(f"row {row} of the outbox can't be read ({error}); it is set aside and not sent")
             continue
         found.append(
             OutboxRow(
-                id=row, receiver=receiver, lane=run, alert=alert, attempts=attempts, created_s=created_s, next_s=next_s
+                id=row, receiver=names[0], lane=names[1], alert=alert,
+                attempts=times[0], created_s=times[1], next_s=times[2],
             )
-        )
+        )  # fmt: skip
     return found

@@ -18,13 +18,15 @@ import msgspec
 from alerts import alert as alert_codec
 from monitor.core.model import Entry
 from monitor.errors import StoreFailed
-from monitor.history import schema
+from monitor.history import reads, schema
 from monitor.history.result_codes import Code, primary_code
 from monitor.history.samples import roll_up
 from monitor.history.transaction_rows import Commit, OutboxChange, Sample, run_of, sample_of
+from monitor.history.witness import Witness
 
 JOURNAL_KEPT = 300_000  # entries, for a backtest: hours of a fast training, at most about 150 MB
 SNAPSHOTS_KEPT = 2  # the newest, and the one before it for the day the newest can't be read
+WHOLE_MAX = 2**63 - 1  # of SQLite
 BUSY_S = 5.0  # a reader of ours never holds the write lock; a person's sqlite3 shell may
 LOST_CODES = {Code.IOERR, Code.CORRUPT, Code.NOTADB, Code.READONLY, Code.CANTOPEN}
 BROKEN_CODES = {Code.CORRUPT, Code.NOTADB}
@@ -46,11 +48,13 @@ class Store:
 
     def __init__(self, path: Path, journal_kept: int = JOURNAL_KEPT) -> None:
         self.path, self._journal_kept = path, journal_kept
+        self.witness = Witness(path.parent)
         self._db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_S, check_same_thread=False)
+        self._db.text_factory = reads.lenient
         try:
             self._prepare()
         except BaseException:
-            self._db.close()
+            self.close()
             raise
 
     def _prepare(self) -> None:
@@ -77,6 +81,8 @@ class Store:
             self._db.execute(f"PRAGMA synchronous = {'FULL' if commit.durable else 'NORMAL'}")
             with self._transaction():
                 self._write(commit)
+            if commit.entries:
+                self.witness.write(commit.entries[-1].seq)
         except sqlite3.Error as error:
             raise self._error_of(error) from error
 
@@ -105,7 +111,7 @@ class Store:
 
     def _write(self, commit: Commit) -> None:
         self._write_journal(commit.entries)
-        self._write_samples([sample for entry in commit.entries if (sample := sample_of(entry))])
+        self._write_samples([sample for entry in commit.entries if (sample := sample_of(entry)) and _fits(sample)])
         self._write_effects(commit)
         self._db.executemany(
             schema.INSERT_ALERT,
@@ -165,8 +171,18 @@ class Store:
         """What a query of this package finds. For the start only."""
         return self._db.execute(sql, values).fetchall()
 
+    def set_aside(self, sql: str, row: int) -> None:
+        """Mark a row that can't be read, so that no later start reads it again; its bytes stay. For the start only."""
+        self._db.execute(sql, (row,))
+
     def close(self) -> None:
         self._db.close()
+        self.witness.close()
+
+
+def _fits(sample: Sample) -> bool:
+    """A forged batch may hold whole numbers that SQLite has no place for: it has no place in a chart either."""
+    return all(abs(value) <= WHOLE_MAX for value in msgspec.structs.astuple(sample) if isinstance(value, int))
 
 
 def _sample_row(sample: Sample) -> tuple[object, ...]:

@@ -6,6 +6,7 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import TypeGuard
 
 from pydantic import ValidationError
 from ruamel.yaml import YAML
@@ -16,7 +17,7 @@ from ruamel.yaml.representer import RoundTripRepresenter
 
 from monitor.core.model.section import Preset
 from monitor.core.policy.settings import Policy
-from monitor.policyfile.messages import Loc, Problem, nearest, problems_of, webhook_problems
+from monitor.policyfile.messages import VALUE_CHARS_MAX, Loc, Problem, nearest, problems_of, webhook_problems
 from monitor.policyfile.presets import preset_text
 
 POLICY_CHARS_MAX = 256 * 1024  # a policy with every key and its comments has 5,000
@@ -28,13 +29,16 @@ class PolicyFileError(Exception):
     """A policy can't be used. One line for each mistake: file, line, column, key, value, rule, remedy."""
 
     def __init__(self, lines: list[str]) -> None:
-        super().__init__("\n".join(lines))
-        self.lines = tuple(lines)
+        printable = [line.encode(errors="backslashreplace").decode() for line in lines]  # "\ud800" is in a text
+        super().__init__("\n".join(printable))
+        self.lines = tuple(printable)
 
 
 def load_policy(path: Path) -> Policy:
     """The policy in a file. Raises PolicyFileError if it can't be read or holds mistakes; says all of them."""
     try:
+        if path.exists() and not path.is_file():
+            raise PolicyFileError([f"{path}: can't be read (not a plain file); write the policy into a file"])
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise PolicyFileError([f"{path}: can't be read ({error.strerror}); check the path after --policy"]) from error
@@ -99,13 +103,16 @@ def _parse(text: str, name: str) -> object:
         what = f"key {key[1]!r} is there twice" if key else "a key is there twice"
         raise PolicyFileError([f"{name}:{_at(error)}: {what}; keep one of the two"]) from None
     except MarkedYAMLError as error:
-        raise PolicyFileError(
-            [f"{name}:{_at(error)}: is not YAML ({error.problem}); check indentation and quotes"]
-        ) from None
+        why = str(error.problem)[:PROBLEM_CHARS_MAX]
+        raise PolicyFileError([f"{name}:{_at(error)}: is not YAML ({why}); check indentation and quotes"]) from None
     except YAMLError:
         raise PolicyFileError(
             [f"{name}: holds characters that YAML does not allow; save it as plain UTF-8 text"]
         ) from None
+    except RecursionError:
+        raise PolicyFileError([f"{name}: is nested too deep; a policy has three levels"]) from None
+    except Exception as error:  # noqa: BLE001 - the library's own checks are not complete: numbers of 5,000 digits, tags
+        raise PolicyFileError([f"{name}: can't be read as YAML ({type(error).__name__}); write plain values"]) from None
 
 
 def _at(error: MarkedYAMLError) -> str:
@@ -114,6 +121,8 @@ def _at(error: MarkedYAMLError) -> str:
 
 
 DEPTH_MAX = 8  # a policy has three levels
+PROBLEM_CHARS_MAX = 200  # of the library's own words, which may quote the file
+WHOLE_MAX = 2**53  # beyond it a number is no longer exact where it is a float; no setting comes near
 NODES_MAX = 10_000  # aliases can make few lines stand for billions of values
 
 
@@ -135,16 +144,34 @@ def _plain(tree: object) -> tuple[object, list[Problem]]:
             return None
         if isinstance(node, CommentedMap):
             problems.extend(
-                Problem(loc, f"{key!r} is not a key; keys are words") for key in node if not isinstance(key, str)
+                Problem(loc, f"{_shown(key)} is not a key; keys are words") for key in node if not _is_text(key)
             )
-            return {str(key): walk(value, (*loc, str(key))) for key, value in node.items()}
+            return {key: walk(value, (*loc, key)) for key, value in node.items() if _is_text(key)}
         if isinstance(node, CommentedSeq):
             return [walk(value, (*loc, index)) for index, value in enumerate(node)]
         if isinstance(node, float) and not -1e300 < node < 1e300:
             problems.append(Problem(loc, f"{node} is not a finite number; write a finite one"))
+        if isinstance(node, str) and not _is_text(node):
+            problems.append(Problem(loc, "the text holds half of a character (a lone surrogate); write it whole"))
+            return None
+        if isinstance(node, int) and abs(node) > WHOLE_MAX:
+            problems.append(Problem(loc, f"is a whole number above {WHOLE_MAX}; write a smaller one"))
+            return None
         return node if isinstance(node, (bool, int, float, str)) or node is None else str(node)
 
     return walk(tree, ()), problems
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    """A text that can be stored: half of a character (U+D800 to U+DFFF) can't."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _shown(key: object) -> str:
+    try:
+        return repr(key)[:VALUE_CHARS_MAX]
+    except ValueError:  # a whole number of thousands of digits
+        return "a number"
 
 
 def _error(name: str, tree: object, problems: list[Problem]) -> PolicyFileError:

@@ -6,6 +6,8 @@ one from before gets the announcement of the run and of its present generation a
 
 from __future__ import annotations
 
+import os
+import select
 import threading
 from collections import deque
 
@@ -106,6 +108,7 @@ class Announcer:
                 self._post(self._generation)
             self._found(health, again=self._down or self._known is not None)
             self._known = known
+            self._wake_at_end_of(health.pid)
         while self._queue:
             given = self._queue[0]
             self._post(given)
@@ -139,6 +142,24 @@ class Announcer:
                 Severity.WARNING,
             )
             self._given_up = 0
+
+    def _wake_at_end_of(self, pid: int) -> None:
+        """Notice the daemon's death when it dies, and not at the next heartbeat: another one is started at once."""
+        try:
+            descriptor = os.pidfd_open(pid)
+        except OSError:  # it is in another pid namespace, or has just died: the heartbeat finds out
+            return
+
+        def wait() -> None:
+            try:
+                watched = select.poll()
+                watched.register(descriptor, select.POLLIN)
+                watched.poll()
+            finally:
+                os.close(descriptor)
+            self._wake.set()
+
+        threading.Thread(target=wait, name="daemon's end", daemon=True).start()
 
     def _lost(self, error: Exception) -> None:
         if not self._down and not self._closing.is_set():

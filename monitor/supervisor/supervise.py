@@ -7,7 +7,8 @@ import signal
 import time
 from pathlib import Path
 
-from monitor.errors import EXIT_CONFIG
+from monitor.client.private_folder import private_folder
+from monitor.errors import EXIT_CONFIG, FolderUnsafe
 from monitor.supervisor.launch import with_hooks
 from monitor.supervisor.posix_signals import die_of
 from monitor.supervisor.preflight import check
@@ -16,7 +17,7 @@ from monitor.supervisor.run_loop import Supervisor
 from monitor.supervisor.run_options import RunOptions
 from monitor.supervisor.start_errors import StartError
 from monitor.supervisor.terminal import print_error
-from trainer_hooks.wire.runfolder import RunFolderError, RunSpec
+from trainer_hooks.wire.runfolder import RunFolderError, RunSpec, state_home
 
 __all__ = ["RunOptions", "run"]
 
@@ -32,11 +33,12 @@ def run(options: RunOptions) -> int:
 
 def _supervise(options: RunOptions) -> int:
     try:
+        private_folder(state_home())
         documents = _adopt(options) if options.adopt else _create(options)
     except StartError as error:
         print_error(str(error))
         return error.code
-    except (RunFolderError, OSError) as error:
+    except (RunFolderError, FolderUnsafe, OSError) as error:
         print_error(str(error))
         return EXIT_CONFIG
     try:

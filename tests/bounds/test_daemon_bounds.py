@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from starlette.routing import Route
 from monitor.core.model import Entry, RecordArrived, Tick
 from monitor.core.model.curves import POINTS_MAX
 from monitor.daemon.api.routes import BODY_MAX, _input, application
-from monitor.daemon.api.server import CONNECTIONS_MAX, bind_port, server
+from monitor.daemon.api.server import CONNECTIONS_MAX, IDLE_MAX, bind_port, server
 from monitor.daemon.hardware.reading import XID_MAX, Device, checked
 from monitor.daemon.ingest.listener import OUTGOING_MAX, REASON_MAX, REFUSALS_MAX, ROUTES_MAX, Listener
 from monitor.daemon.ingest.session import StreamKey
@@ -114,6 +115,14 @@ def test_connections_beyond_the_limit_are_told_to_come_back() -> None:
     async def hello(_: Request) -> PlainTextResponse:
         return PlainTextResponse("hello")
 
+    begun, go_on = 0, asyncio.Event()
+
+    async def slow(_: Request) -> PlainTextResponse:
+        nonlocal begun
+        begun += 1
+        await go_on.wait()
+        return PlainTextResponse("slow")
+
     async def asked(port: int) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -124,15 +133,48 @@ def test_connections_beyond_the_limit_are_told_to_come_back() -> None:
     async def scene() -> None:
         bound = bind_port(0, or_another=False)
         port = bound.getsockname()[1]
-        serving = server(application([Route("/", hello)]))
+        serving = server(application([Route("/", hello), Route("/slow", slow)]))
         task = asyncio.create_task(serving.serve(sockets=[bound]))
         while not serving.started:  # noqa: ASYNC110 - uvicorn tells nobody
             await asyncio.sleep(0)
         assert b"200 OK" in await asked(port)
-        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(CONNECTIONS_MAX)]
-        while len(serving.server_state.connections) < CONNECTIONS_MAX:  # noqa: ASYNC110 - likewise
-            await asyncio.sleep(0)
+        busy = []
+        for number in range(1, CONNECTIONS_MAX):
+            busy.append(await asyncio.open_connection("127.0.0.1", port))
+            busy[-1][1].write(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+            while begun < min(number, CONNECTIONS_MAX // 2 - 1):  # noqa: ASYNC110 - likewise
+                await asyncio.sleep(0)
         assert b"503" in (await asked(port)).splitlines()[0]
+        go_on.set()
+        for _, writer in busy:
+            writer.close()
+        serving.should_exit = True
+        await task
+
+    asyncio.run(scene())
+
+
+def test_connections_that_ask_nothing_are_closed_the_oldest_first() -> None:
+    async def hello(_: Request) -> PlainTextResponse:
+        return PlainTextResponse("hello")
+
+    async def scene() -> None:
+        bound = bind_port(0, or_another=False)
+        serving = server(application([Route("/", hello)]))
+        task = asyncio.create_task(serving.serve(sockets=[bound]))
+        while not serving.started:  # noqa: ASYNC110 - uvicorn tells nobody
+            await asyncio.sleep(0)
+        idle = []
+        for number in range(1, IDLE_MAX + 4):
+            idle.append(await asyncio.open_connection("127.0.0.1", bound.getsockname()[1]))
+            while len(serving.server_state.connections) < min(number, IDLE_MAX):  # noqa: ASYNC110 - likewise
+                await asyncio.sleep(0)
+        for reader, _ in idle[:3]:
+            with contextlib.suppress(ConnectionError):  # a reset is an end too
+                assert await asyncio.wait_for(reader.read(), 10.0) == b""
+        for reader, writer in idle[3:]:
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b"200 OK" in await asyncio.wait_for(reader.readline(), 10.0)
         for _, writer in idle:
             writer.close()
         serving.should_exit = True

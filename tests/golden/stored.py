@@ -12,6 +12,7 @@ import msgspec
 from alerts.alert import Alert
 from monitor.core.model import Effect, Entry, Input
 from tests.golden.examples import example, reachable
+from trainer_hooks.wire.codec import encode
 from trainer_hooks.wire.messages import Downlink, Frame
 from trainer_hooks.wire.runfolder import Document
 
@@ -30,7 +31,7 @@ class Stored(typing.NamedTuple):
 def wire() -> dict[str, Stored]:
     """Every message, and every struct within one, as msgpack."""
     kinds = reachable(Frame, Downlink)
-    return {name: _packed(kind, example(kind)) for name, kind in kinds.items()}
+    return {name: _packed(kind, example(kind)) for name, kind in kinds.items()} | {"Frame": _frame()}
 
 
 def journal() -> dict[str, Stored]:
@@ -59,6 +60,12 @@ FILES: dict[str, Callable[[], dict[str, Stored]]] = {
     "effects": effects,
     "documents": documents,
 }
+
+
+def _frame() -> Stored:
+    """With its own checksum: any other would be refused."""
+    data = encode(example(Frame))
+    return Stored(Frame, msgspec.msgpack.decode(data, type=Frame), data)
 
 
 def _packed(kind: Any, instance: Any) -> Stored:

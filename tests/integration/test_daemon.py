@@ -31,6 +31,7 @@ from monitor.core.model import (
     Tick,
 )
 from monitor.core.model.channel import RunAnnounced
+from monitor.daemon.api.token import TOKEN_NAME
 from tests.harness.real_daemon import DaemonProcess, until
 from tests.harness.trainer import FakeTrainer, announce
 from trainer_hooks.wire.messages import EventsSeen, PhaseChanged, Refused
@@ -267,7 +268,14 @@ def test_the_port_reads_only_and_answers_only_to_its_own_name(daemon: DaemonProc
     address = f"http://127.0.0.1:{port}"
     assert httpx.get(f"{address}/-/healthy").status_code == 200
     assert httpx.get(f"{address}/-/ready").status_code == 200
-    assert httpx.get(f"{address}/api/v1/runs", headers={"host": f"localhost:{port}"}).status_code == 200
+    key = {"authorization": f"Bearer {(daemon.home / 'run' / TOKEN_NAME).read_text().strip()}"}
+    named = {"host": f"localhost:{port}"}
+    assert httpx.get(f"{address}/api/v1/runs", headers=named | key).status_code == 200
+    for wrong in ({}, {"authorization": "Bearer"}, {"authorization": f"Bearer {'0' * 64}"}, {"authorization": "x"}):
+        for path in ("runs", "health", "runs/night", "runs/night/curves", "runs/night/timeline", "nothing"):
+            refused = httpx.get(f"{address}/api/v1/{path}", headers=named | wrong)
+            assert refused.status_code == 401
+            assert TOKEN_NAME in refused.json()["error"]
     assert httpx.get(f"{address}/metrics", headers={"host": "evil.example"}).status_code == 421
     assert httpx.get(f"{address}/metrics", headers={"host": "localhost"}).status_code == 421
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
@@ -280,7 +288,7 @@ def test_the_port_reads_only_and_answers_only_to_its_own_name(daemon: DaemonProc
 def test_the_sockets_and_folders_are_for_their_user_alone(daemon: DaemonProcess) -> None:
     runtime = daemon.home / "run"
     modes = {path.name: path.stat().st_mode & 0o777 for path in runtime.iterdir()}
-    assert (modes["in.sock"], modes["api.sock"], modes["daemon.lock"]) == (0o600, 0o600, 0o600)
+    assert (modes["in.sock"], modes["api.sock"], modes["daemon.lock"], modes[TOKEN_NAME]) == (0o600,) * 4
     assert runtime.stat().st_mode & 0o777 == 0o700
     endpoint = msgspec.json.decode((runtime / "daemon.json").read_bytes())
     assert daemon.process is not None

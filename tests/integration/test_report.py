@@ -15,6 +15,7 @@ from monitor.core.model import GenerationStarted, RunEnded
 from monitor.core.model.channel import RunAnnounced
 from monitor.core.model.curves import Curves
 from monitor.core.state.run import RunState
+from monitor.daemon.api.token import TOKEN_NAME
 from tests.harness.pages import assert_inert
 from tests.harness.real_daemon import DaemonProcess, until
 from tests.harness.trainer import FakeTrainer, announce
@@ -104,9 +105,12 @@ def test_the_state_is_for_its_user_alone_and_the_curves_refuse_what_is_no_number
     assert streamed.get("/api/v1/runs/night/curves?points=-1").status_code == 400
     assert streamed.request("POST", "/api/v1/runs/night/state", {}).status_code == 405
     port = streamed.json("/api/v1/health")["port"]
-    others = httpx.get(f"http://127.0.0.1:{port}/api/v1/runs/night/state")
-    assert others.status_code == 404, "other users reach the port"
-    assert httpx.get(f"http://127.0.0.1:{port}/api/v1/runs/night/curves?first=1e300").json()["signals"] == {}
+    key = {"authorization": f"Bearer {(streamed.home / 'run' / TOKEN_NAME).read_text().strip()}"}
+    others = httpx.get(f"http://127.0.0.1:{port}/api/v1/runs/night/state", headers=key)
+    assert others.status_code == 404, "it holds the command line"
+    curves = f"http://127.0.0.1:{port}/api/v1/runs/night/curves?first=1e300"
+    assert httpx.get(curves, headers=key).json()["signals"] == {}
+    assert httpx.get(curves).status_code == 401, "other users reach the port"
     few = msgspec.json.decode(streamed.get("/api/v1/runs/night/curves?points=10").content, type=Curves)
     assert len(few.signals["loss"]) == 10
     window = streamed.get("/api/v1/runs/night/curves?generation=1&first=20&last=29")

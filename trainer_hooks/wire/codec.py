@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from trainer_hooks.wire.messages import PROTOCOL, Downlink, Frame
 
 FRAME_BYTES_MAX = 256 * 1024  # 256 records of about 400 B are 100 kB; an event with long settings may be 64 kB
 FRAME_RECORDS = 256
 TEXT_MAX = 4096  # characters of any one string we send: a stack trace or a path fits, a log does not
+
+CHECKSUM_BYTES = 5  # the last ones of a frame: msgpack's mark of a 32-bit number, and the number
+_NUMBER_32, _WIDEST = b"\xce", 0xFFFFFFFF
 
 T = TypeVar("T")
 
@@ -25,7 +30,11 @@ class WireError(Exception):
 
 def encode(message: Frame | Downlink) -> bytes:
     """The message as msgpack. Raises WireError where it is over FRAME_BYTES_MAX: the caller sends fewer records."""
-    data = _encoder.encode(message)
+    if isinstance(message, Frame):
+        body = _encoder.encode(replace(message, checksum=_WIDEST))[:-CHECKSUM_BYTES]
+        data = body + _NUMBER_32 + zlib.crc32(body).to_bytes(4, "big")
+    else:
+        data = _encoder.encode(message)
     if len(data) > FRAME_BYTES_MAX:
         raise WireError(
             f"{type(message).__name__} of {len(data)} bytes: the limit is {FRAME_BYTES_MAX}, send fewer records"
@@ -34,8 +43,13 @@ def encode(message: Frame | Downlink) -> bytes:
 
 
 def decode_frame(data: bytes) -> Frame:
-    """A hook's frame. Raises WireError for bytes that are too long, no msgpack, no Frame, or of another protocol."""
+    """A hook's frame.
+
+    Raises WireError for bytes that are too long, damaged, no msgpack, no Frame, or of another protocol.
+    """
     frame = _decode(_frame_decoder, data)
+    if frame.checksum is not None and frame.checksum != zlib.crc32(data[:-CHECKSUM_BYTES]):
+        raise WireError("the checksum of the frame differs: it was damaged on its way")
     if frame.protocol != PROTOCOL:
         raise WireError(f"protocol {frame.protocol}: this side speaks {PROTOCOL}, install the same trainwarden on both")
     return frame

@@ -5,6 +5,7 @@ Each entry is the length of its body (4 bytes, big end first) and the body, an E
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from pathlib import Path
@@ -17,7 +18,7 @@ from trainer_hooks.wire.runfolder import RunFolder
 
 EVENTS_FILE_MAX = 4 * 1024 * 1024  # bytes; thousands of events, and it is emptied whenever all are acknowledged
 _LENGTH_BYTES = 4
-_NAME = re.compile(r"events-(\d{1,9})(?:-(\d{1,9}))?-(\d{1,9})\.bin")
+_NAME = re.compile(r"events-([0-9]{1,9})(?:-([0-9]{1,9}))?-([0-9]{1,9})\.bin")
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(EventSent)
@@ -50,6 +51,8 @@ def read_events(path: Path) -> list[EventSent]:
 
     Raises OSError where the file can't be read (FileNotFoundError: there were none).
     """
+    if path.exists() and not path.is_file():  # a pipe would block for ever
+        raise OSError(errno.EINVAL, "not a plain file", str(path))
     with path.open("rb") as file:
         data = file.read(EVENTS_FILE_MAX)
     events: list[EventSent] = []

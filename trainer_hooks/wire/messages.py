@@ -287,6 +287,7 @@ class Frame(msgspec.Struct, frozen=True, array_like=True, tag=40):
     sender: Sender
     sequence: int  # of the frame, from 0
     records: tuple[Record, ...]
+    checksum: int | None = None  # CRC-32 of the frame's bytes before it; None: written before this field existed
 
 
 class EventsSeen(msgspec.Struct, frozen=True, array_like=True, tag=60):

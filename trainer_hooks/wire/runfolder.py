@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import uuid
 from pathlib import Path
 from typing import TypeVar
@@ -32,7 +33,9 @@ from trainer_hooks.wire.enums import StrEnum
 
 SOCKET_PATH_MAX = 107  # bytes of sockaddr_un.sun_path less its NUL
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-CLAIM_NAME = re.compile(r"training-(\d{1,9})-g(\d{1,9})(?:-r(\d{1,9}))?\.json")
+CLAIM_NAME = re.compile(r"training-([0-9]{1,9})-g([0-9]{1,9})(?:-r([0-9]{1,9}))?\.json")
+GENERATION_NAME = re.compile(r"generation-([0-9]{1,9})\.json")
+DOCUMENT_BYTES_MAX = 16 * 1024 * 1024  # the largest is a plan, with a few kB; a longer file is none of ours
 
 ENV_RUN = "TRAINWARDEN_RUN"
 ENV_RUN_FOLDER = "TRAINWARDEN_RUN_FOLDER"
@@ -320,12 +323,12 @@ class RunFolder:
 
     def last_generation(self) -> int:
         """The highest generation allocated so far; 0: none."""
-        numbers = [
-            int(m[1])
-            for p in self.root.glob("generation-*.json")
-            if (m := re.fullmatch(r"generation-(\d+)\.json", p.name))
-        ]
-        return max(numbers, default=0)
+        return max(self.generations(), default=0)
+
+    def generations(self) -> list[int]:
+        """The numbers of all that have a file, lowest first."""
+        names = (path.name for path in self.root.glob("generation-*.json"))
+        return sorted(int(found[1]) for name in names if (found := GENERATION_NAME.fullmatch(name)))
 
     def allocate_generation(self, allocated_by: str, nonce: str, number: int | None = None) -> Generation:
         """Take the next generation (or `number`) by creating its file. Raises FileExistsError if it is taken."""
@@ -382,11 +385,26 @@ def run_folder(run: str) -> RunFolder:
 def read(path: Path, kind: type[Document]) -> Document:
     """The document. Raises RunFolderError that names the file where it is missing, torn or of another shape."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        return msgspec.json.decode(read_bytes(path), type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RunFolderError(f"{path}: is no {kind.__name__} ({error})") from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's bytes. Raises RunFolderError where it is missing, no plain file (a pipe blocks), or too long."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise RunFolderError(f"{path}: can't be read (not a plain file)")
+            if found.st_size > DOCUMENT_BYTES_MAX:
+                raise RunFolderError(f"{path}: can't be read ({found.st_size} bytes; at most {DOCUMENT_BYTES_MAX})")
+            return file.read()
     except OSError as error:
         raise RunFolderError(f"{path}: can't be read ({error.strerror})") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RunFolderError(f"{path}: is no {kind.__name__} ({error})") from error
+    except ValueError as error:  # a NUL in the path
+        raise RunFolderError(f"{path}: can't be read ({error})") from error
 
 
 def write(path: Path, document: msgspec.Struct) -> None:

@@ -173,8 +173,10 @@ class StacksTaken(msgspec.Struct, frozen=True, tag="stacks_taken"):
     seen: StacksSeen
 
 
-class Tick(msgspec.Struct, frozen=True, tag="tick"):
+class Tick(msgspec.Struct, frozen=True, tag="tick", omit_defaults=True):
     """Time has passed."""
+
+    asleep_s: float = 0.0  # of it, nobody looked: the machine was suspended, or the daemon was stopped
 
 
 Input = (

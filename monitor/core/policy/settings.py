@@ -185,6 +185,11 @@ class Webhook(Section):
         description="The receiver gets this many seconds to answer before the delivery is tried again. Ten are enough "
         "for a slow service and do not hold up later alerts.",
     )
+    allow_link_local: bool = Field(
+        False,
+        description="With true the address may lead to a link-local one (169.254.0.0/16 or fe80::/10). The default "
+        "refuses these, because cloud machines hand out their keys there.",
+    )
 
 
 class Policy(Section):

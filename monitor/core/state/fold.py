@@ -25,6 +25,7 @@ from monitor.core.model import (
     SupervisorChanged,
     Tick,
 )
+from monitor.core.state import clock_steps
 from monitor.core.state.batches import fold_batch
 from monitor.core.state.checkpoints import fold_bad, fold_examined, fold_saved
 from monitor.core.state.events import fold_event
@@ -74,7 +75,9 @@ def fold(run: RunState, given: Input, now_s: float) -> Folded:  # noqa: C901, PL
         return _record(run, given, now_s)
     training = run.training
     match given:
-        case Tick():
+        case Tick(asleep_s):
+            if asleep_s:
+                clock_steps.asleep(run, asleep_s, now_s)
             for each in run.trainings.values():
                 if run.trains(each):
                     each.silence.idle_ticks += 1

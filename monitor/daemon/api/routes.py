@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -129,12 +130,12 @@ class Api:
 
     async def timeline(self, request: Request) -> Response:
         run = self._run(request).spec.run
-        after = int(_number(request, "after", 0))
+        after = _whole(request, "after", 0)
         left_s = min(_number(request, "wait_s", 0), WAIT_MAX_S)
-        ends_s = self._clock.now_s() + left_s
+        ends_s = asyncio.get_running_loop().time() + left_s
         while True:
             lines = await asyncio.to_thread(reads.timeline, self._history, run, after)
-            left_s = ends_s - self._clock.now_s()
+            left_s = ends_s - asyncio.get_running_loop().time()
             if lines or left_s <= 0 or not self.ready:
                 return _json(lines)
             await self._pipeline.wait_for_timeline(left_s)
@@ -195,7 +196,8 @@ class Api:
 
 def application(routes: list[Route]) -> Starlette:
     """An ASGI application whose errors are JSON sentences."""
-    return Starlette(routes=routes, exception_handlers={HTTPException: _error, Exception: _failure})
+    handlers = {HTTPException: _error, sqlite3.Error: _no_history, Exception: _failure}
+    return Starlette(routes=routes, exception_handlers=handlers)
 
 
 def _json(value: Any) -> Response:
@@ -206,6 +208,11 @@ async def _error(_: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     sentence = error.detail if isinstance(error, HTTPException) else "the daemon failed"
     return Response(msgspec.json.encode({"error": sentence}), status, media_type="application/json")
+
+
+async def _no_history(_: Request, error: Exception) -> Response:
+    sentence = f"the history can't be read now ({error}); ask again"
+    return Response(msgspec.json.encode({"error": sentence}), 503, media_type="application/json")
 
 
 async def _failure(_: Request, error: Exception) -> Response:
@@ -232,7 +239,7 @@ async def _input(request: Request) -> ClientInput:
             raise HTTPException(413, f"{request.url.path}: the body is over {BODY_MAX} bytes")
     try:
         given: ClientInput = INPUTS.decode(bytes(data))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise HTTPException(
             400, f"{request.url.path}: the body is not an input that a client may send ({error})"
         ) from error

@@ -1,13 +1,15 @@
 """Two servers over one API: everything on a Unix socket that only its user may open, reads on a port of the loopback.
 
-An edge file: binds sockets. Loopback is not a boundary (web pages reach it by rebinding a name): the port answers only
-to its own names, gives no cross-origin leave, and changes nothing.
+An edge file: binds sockets. Loopback is not a boundary (web pages reach it by rebinding a name, and other users of the
+host by its number): the port answers only to its own names, gives no cross-origin leave, changes nothing, and without
+the token of monitor.daemon.api.token shows metrics alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import hmac
 import os
 import socket
 from collections.abc import Iterator
@@ -18,11 +20,13 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from monitor.daemon.api.token import TOKEN_NAME
 from monitor.errors import PortTaken
 
 LOOPBACK = "127.0.0.1"
 BACKLOG = 64
-CONNECTIONS_MAX = 64  # beyond it: 503
+CONNECTIONS_MAX = 64  # with a request in progress; beyond it: 503
+IDLE_MAX = 16  # connections that wait for a request; beyond it the oldest is closed. A browser opens six
 KEEP_ALIVE_S = 5
 REQUEST_DEADLINE_S = (
     10.0  # for the head of a request; uvicorn has none, and half-sent heads would use up the connections
@@ -33,22 +37,36 @@ SHUTDOWN_S = 2  # for requests that have begun
 class TimedProtocol(H11Protocol):
     """HTTP/1.1 that closes a connection which sends no whole request in time."""
 
+    idle: dict[TimedProtocol, None]  # of one server: those without a whole request, the oldest first
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._arm()
 
+    def handle_events(self) -> None:
+        super().handle_events()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.idle.pop(self, None)
+
     def on_response_complete(self) -> None:
         super().on_response_complete()
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.idle.pop(self, None)
         if self._deadline:
             self._deadline.cancel()
         super().connection_lost(exc)
 
     def _arm(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.idle[self] = None
+            while len(self.idle) > IDLE_MAX:
+                oldest = next(iter(self.idle))
+                del self.idle[oldest]
+                oldest.transport.abort()
+                self.connections.discard(oldest)  # it counts no more, though its end comes with the loop's next round
         if self._deadline:
             self._deadline.cancel()
         self._deadline = self.loop.call_later(REQUEST_DEADLINE_S, self._give_up)
@@ -56,6 +74,9 @@ class TimedProtocol(H11Protocol):
     def _give_up(self) -> None:
         if self.cycle is None or self.cycle.response_complete:
             self.transport.abort()
+
+
+OPEN = ("/metrics", "/-/healthy", "/-/ready")  # what any user of this host may read over TCP
 
 
 class QuietServer(uvicorn.Server):
@@ -70,7 +91,7 @@ def server(app: ASGIApp) -> QuietServer:
     """A server for `serve(sockets=[...])`; set `should_exit` to end it."""
     config = uvicorn.Config(
         app,
-        http=TimedProtocol,
+        http=type("OneServersProtocol", (TimedProtocol,), {"idle": {}}),
         loop="asyncio",
         ws="none",
         lifespan="off",
@@ -109,10 +130,10 @@ def bind_unix(path: Path) -> socket.socket:
 
 
 class ReadsOnly:
-    """ASGI: only GET and HEAD, and only for requests that name this very address."""
+    """ASGI: only GET and HEAD, only for requests that name this very address, and beyond OPEN only with the token."""
 
-    def __init__(self, app: ASGIApp, port: int) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, port: int, token: str) -> None:
+        self._app, self._wanted = app, f"Bearer {token}".encode()
         self._hosts = {f"{name}:{port}".encode() for name in (LOOPBACK, "localhost", "[::1]")}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -123,8 +144,15 @@ class ReadsOnly:
             await _refuse(send, 421, f"this server answers to {LOOPBACK} and localhost, with its port")
         elif scope["method"] not in {"GET", "HEAD"}:
             await _refuse(send, 403, "nothing can be changed over TCP; use the trainwarden command, or the Unix socket")
+        elif scope["path"] not in OPEN and not self._knows_token(scope):
+            how = f"send 'Authorization: Bearer TOKEN' with the text of {TOKEN_NAME} in the daemon's folder"
+            await _refuse(send, 401, f"over TCP only {', '.join(OPEN)} are open; {how}, or use the trainwarden command")
         else:
             await self._app(scope, receive, send)
+
+    def _knows_token(self, scope: Scope) -> bool:
+        given = [value for name, value in scope["headers"] if name == b"authorization"]
+        return len(given) == 1 and hmac.compare_digest(given[0], self._wanted)
 
 
 async def _refuse(send: Send, status: int, sentence: str) -> None:

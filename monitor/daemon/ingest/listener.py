@@ -21,7 +21,7 @@ from monitor.daemon.pipeline import Pipeline
 from monitor.daemon.receivers import Receivers
 from monitor.policyfile.load import PolicyFileError
 from trainer_hooks.wire.codec import FRAME_BYTES_MAX, WireError, decode_frame, encode
-from trainer_hooks.wire.messages import Downlink, EventsSeen, Frame, Order, Refused
+from trainer_hooks.wire.messages import Downlink, EventsSeen, Frame, Order, Refused, Sender
 from trainer_hooks.wire.runfolder import RunFolderError, run_folder
 
 OUTGOING_MAX = 10_000  # messages on their way down: acks and orders of every rank of a large job
@@ -53,7 +53,11 @@ class Listener:
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self._socket.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
-        self._socket.bind(f"ipc://{self._path}")
+        try:
+            self._socket.bind(f"ipc://{self._path}")
+        except zmq.ZMQError as error:
+            self.__exit__()
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
         self._path.chmod(0o600)
         return self
 
@@ -117,11 +121,20 @@ class Listener:
                 found = standing(sender, runs.get(sender.run))
         except (RunFolderError, PolicyFileError) as error:
             return str(error)
-        return "" if found is Standing.CURRENT else str(found)
+        return self._not_a_rank(frame.sender) if found is Standing.CURRENT else str(found)
+
+    def _not_a_rank(self, sender: Sender) -> str:
+        """Why no rank of the training has this number. A size of 1 is also what a script sends that knows of none."""
+        training = self._pipeline.core.fleet.runs[sender.run].trainings.get(sender.training)
+        started = training.started if training and training.generation == sender.generation else None
+        size = started.world_size if started else 0
+        if sender.rank < 0 or (size > 1 and sender.rank >= size):
+            return f"rank {sender.rank}: the training has {size} ranks, from 0"
+        return ""
 
     def _open(self, frame: Frame) -> None:
         run, now_s = frame.sender.run, self._clock.now_s()
-        if self._unknown_until.get(run, 0.0) > now_s:
+        if 0.0 < self._unknown_until.get(run, 0.0) - now_s <= UNKNOWN_FOR_S:
             raise RunFolderError(f"run {run[:64]!r}: is not known")
         if len(self._unknown_until) > REFUSALS_MAX:
             self._unknown_until.clear()

@@ -33,6 +33,8 @@ class Surroundings(msgspec.Struct, frozen=True):
     alerts_pending: dict[str, int]  # by run
     receivers: frozenset[tuple[str, str]]  # (run, receiver)
     histories_lost: int = 0  # 1: the history could not be read at the start, and was moved aside
+    histories_shortened: int = 0  # 1: the end of the history was gone at the start
+    set_aside: int = 0  # rows of the history, policies and files that could not be read
     downlinks_undelivered: int = 0
     hardware: dict[str, RunHardware] = {}  # by live run
 
@@ -114,6 +116,16 @@ def _daemon(fleet: Fleet, around: Surroundings) -> Iterator[Metric]:
         PREFIX + "history_moved_aside",
         "1 where the history could not be read at the start: it is kept beside the new one.",
         around.histories_lost,
+    )
+    yield GaugeMetricFamily(
+        PREFIX + "history_shortened",
+        "1 where the history at the start ended before the last entry that was written: the rest is lost.",
+        around.histories_shortened,
+    )
+    yield GaugeMetricFamily(
+        PREFIX + "unreadable_parts",
+        "Rows of the history, policies and files of run folders that this daemon could not read and passed over.",
+        around.set_aside,
     )
     yield CounterMetricFamily(
         PREFIX + "downlinks_undelivered",

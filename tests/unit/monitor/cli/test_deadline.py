@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from monitor.cli.deadline_option import parse_deadline
+from monitor.cli.deadline_option import DEADLINE_MAX_S, parse_deadline
 
 NOW_S = datetime(2026, 11, 18, 15, 34, tzinfo=timezone.utc).timestamp()
 
@@ -49,6 +49,20 @@ def test_a_time_without_a_zone_is_the_local_time_of_that_day() -> None:
 def test_what_is_no_deadline_is_refused_with_the_rule(text: str) -> None:
     with pytest.raises(ValueError, match="write"):
         parse_deadline(text, NOW_S)
+
+
+@pytest.mark.parametrize(
+    "text", ["+999999999999h", "+" + "9" * 400 + "d", "9999-12-31 23:59", "9999-12-31T23:59-23:59", "+3700d", "+٣h"]
+)
+def test_a_deadline_that_no_training_needs_is_refused_with_the_rule(text: str) -> None:
+    with pytest.raises(ValueError, match="write"):
+        parse_deadline(text, NOW_S)
+
+
+def test_ten_years_are_the_limit() -> None:
+    assert parse_deadline("+3652d", NOW_S) == NOW_S + 3652 * 86_400.0
+    with pytest.raises(ValueError, match="ten years"):
+        parse_deadline(f"+{DEADLINE_MAX_S / 3600 + 1}h", NOW_S)
 
 
 @pytest.mark.parametrize("text", ["2026-11-18 16:33", "+0h", "1999-01-01T00:00Z"])

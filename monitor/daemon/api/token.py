@@ -1,0 +1,31 @@
+"""The token that opens the port to its user: a file that only they can read. An edge file."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from trainer_hooks.wire import runfolder
+
+TOKEN_NAME = "api.token"  # noqa: S105 - the name of the file
+TOKEN_CHARS_MIN = 32  # a shorter one was not made here
+
+
+def token_in(folder: Path) -> str:
+    """The token of the daemon in `folder`, made at its first start. Where it can't be kept, one that nobody knows."""
+    path = folder / TOKEN_NAME
+    try:
+        found = path.lstat()
+        if found.st_uid == os.geteuid() and not found.st_mode & 0o077:
+            token = runfolder.read_bytes(path).decode("ascii").strip()
+            if len(token) >= TOKEN_CHARS_MIN and token.isalnum():
+                return token
+    except (OSError, runfolder.RunFolderError, UnicodeDecodeError):
+        pass  # there is none, or none that can be trusted: another is made
+    token = secrets.token_hex(32)
+    try:
+        runfolder.write_bytes(path, f"{token}\n".encode())
+    except OSError:  # a full disk: the Unix socket needs no token
+        return token
+    return token
