@@ -52,6 +52,7 @@ from monitor.core.model.inputs import (
     StacksTaken,
     SupervisorChanged,
     Tick,
+    TrainingVanished,
     VolumeSeen,
 )
 from monitor.core.model.nouns import (
@@ -116,6 +117,7 @@ __all__ = [
     "StacksTaken",
     "SupervisorChanged",
     "Tick",
+    "TrainingVanished",
     "Verdict",
     "VolumeSeen",
     "WritePlan",

@@ -1,0 +1,48 @@
+"""What ended a training by an exception: its type, its message and the last line of the user's own. No values."""
+
+from __future__ import annotations
+
+import linecache
+import site
+import sysconfig
+from pathlib import Path
+from types import TracebackType
+
+MESSAGE_CHARS_MAX = 400  # an assertion of a device or a loader's worker may carry a whole traceback
+LINE_CHARS_MAX = 120
+
+
+def describe_exception(error: BaseException) -> str:
+    """`IndexError: index 7 is out of bounds, at /home/me/train.py:31 in step: x = names[7]`. Never raises."""
+    return f"{type(error).__name__}{_message(error)}{_own_line(error.__traceback__)}"
+
+
+def _message(error: BaseException) -> str:
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001 - the user's own __str__
+        return " (its message can't be read)"
+    short = text if len(text) <= MESSAGE_CHARS_MAX else f"{text[:MESSAGE_CHARS_MAX]}..."
+    return f": {short}" if short else ""
+
+
+def _own_line(trace: TracebackType | None) -> str:
+    """Where it was last in code that is neither Python's own nor installed nor ours; else where it was raised."""
+    own = last = None
+    installed = _installed()
+    while trace is not None:
+        last = (trace.tb_frame.f_code, trace.tb_lineno)
+        if not last[0].co_filename.startswith(installed):
+            own = last
+        trace = trace.tb_next
+    if (found := own or last) is None:
+        return ""
+    code, number = found
+    line = linecache.getline(code.co_filename, number).strip()[:LINE_CHARS_MAX]
+    return f", at {code.co_filename}:{number} in {code.co_name}{f': {line}' if line else ''}"
+
+
+def _installed() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    python = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    return (*python, site.getusersitepackages(), str(Path(__file__).parent), "<frozen ")
