@@ -84,7 +84,7 @@ class Processes:
         }
 
     def _check_child(self, run: RunState, training: TrainingState, pid: int) -> None:
-        """One that was killed reports no end. Where its pid says nothing, it is another pid namespace: we can't know."""
+        """One that was killed reports no end. A pid of another pid namespace says nothing."""
         if self._lives(pid):
             return
         parent_seen = run.supervisor_pid in self._watched or self._training_pid(run) in self._watched
@@ -113,7 +113,9 @@ class Processes:
             self._offer(SupervisorChanged(run.spec.run, 0))
 
     def _silent(self, run: RunState, only: TrainingState | None = None) -> bool:
-        ranks = [rank for each in run.trainings.values() for rank in each.ranks.values() if only in (None, each)]
+        ranks = [
+            rank for each in run.trainings.values() for rank in each.ranks.values() if only is None or each is only
+        ]
         heard = max((rank.last_batch_s or 0.0 for rank in ranks), default=0.0)
         return self._clock.now_s() - max(heard, run.opened_s) > SILENT_S
 

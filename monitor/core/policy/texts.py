@@ -8,7 +8,7 @@ from __future__ import annotations
 from monitor.core.format import batch_at, duration, percent, plural
 from monitor.core.model import Finding, Incident
 from monitor.core.model.frameworks import attached_to
-from monitor.core.state.epochs import batches_lost
+from monitor.core.state.epochs import batches_unseen
 from monitor.core.state.run import RunState, TrainingState
 from monitor.core.summary import summary_of
 from trainer_hooks.wire.runfolder import Exit
@@ -85,7 +85,7 @@ def vanished(training: TrainingState, pid: int) -> str:
 
 def not_seen(run: RunState) -> str:
     """What of a run's batches is not known; begins with a semicolon. Empty: every one was seen."""
-    lost = batches_lost(run)
+    lost = batches_unseen(run)
     text = f"; {plural(lost, 'batch')} not seen one by one, only counted" if lost else ""
     silent = [each.number for each in run.trainings.values() if each.seen and not each.over]
     named = ", ".join(map(str, silent[:TRAININGS_NAMED]))

@@ -159,7 +159,7 @@ def _batch(run: RunState, training: TrainingState, rank: RankState, batch: Batch
     if new <= 0:
         return Folded(run, training)
     if rank.rank == 0:
-        training.totals.batches_lost += new - 1
+        training.totals.batches_unseen += new - 1
     if bad and rank.rank == 0:
         fold_bad(training, before, batch.counts.batches)
     down_s = _resume(run, now_s) if first else 0.0

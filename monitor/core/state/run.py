@@ -88,7 +88,7 @@ class Totals(msgspec.Struct):
     sum_batch_s: float = 0.0
     sum_wait_s: float = 0.0
     findings: dict[str, int] = {}  # "<detector>/<severity>"; a streak counts once
-    batches_lost: int = 0  # of rank 0: counted by their process, and no record of them arrived
+    batches_unseen: int = 0  # of rank 0: counted by their process, and no record of them arrived
 
 
 class Silence(msgspec.Struct):
