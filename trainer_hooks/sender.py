@@ -184,7 +184,7 @@ class SenderThread:
         self.connected = link.writable
         self._send_new(link, now_s)
         self._keep_counts(now_s)
-        self._say_that_nobody_listens(now_s)
+        self._notify_without_daemon(now_s)
         if now_s >= self._resend_at_s and link.writable and not self._in_hand:
             self._resend_at_s = now_s + RESEND_S
             self._send(link, self._outbox.unacknowledged())
@@ -192,7 +192,7 @@ class SenderThread:
         with self._changed:
             self._changed.notify_all()
 
-    def _say_that_nobody_listens(self, now_s: float) -> None:
+    def _notify_without_daemon(self, now_s: float) -> None:
         """Once, and only where no supervisor does it."""
         if self.connected:
             self._complain_at_s = math.inf
