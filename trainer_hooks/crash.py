@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import linecache
 import site
 import sysconfig
@@ -29,7 +30,7 @@ def _message(error: BaseException) -> str:
 def _own_line(trace: TracebackType | None) -> str:
     """Where it was last in code that is neither Python's own nor installed nor ours; else where it was raised."""
     own = last = None
-    installed = _installed()
+    installed = installed_folders()
     while trace is not None:
         last = (trace.tb_frame.f_code, trace.tb_lineno)
         if not last[0].co_filename.startswith(installed):
@@ -42,7 +43,9 @@ def _own_line(trace: TracebackType | None) -> str:
     return f", at {code.co_filename}:{number} in {code.co_name}{f': {line}' if line else ''}"
 
 
-def _installed() -> tuple[str, ...]:
+@functools.cache
+def installed_folders() -> tuple[str, ...]:
+    """What the file names begin with of code that is not the user's own."""
     paths = sysconfig.get_paths()
     python = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     return (*python, site.getusersitepackages(), str(Path(__file__).parent), "<frozen ")

@@ -233,6 +233,11 @@ def boundary(what: str) -> bool:
     return bool(watching)
 
 
+def watches_process() -> bool:
+    """True once a training of this process was watched."""
+    return _watching_process
+
+
 def _watch_process() -> None:
     global _watching_process  # noqa: PLW0603 - both hooks belong to the process, and can't be taken off again
     if not _watching_process:

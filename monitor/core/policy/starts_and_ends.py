@@ -51,7 +51,9 @@ def on_training_started(tx: Transaction, event: TrainingStarted) -> None:
     if not event.plan_id and not (tx.training.generation > 1 and tx.training.incident):
         tx.ledger.in_force = None
     where = f"{event.framework} {event.versions.get(event.framework, '')}".strip()
-    epochs = f"epochs {event.start_epoch} to {event.epochs}, {event.batches_per_epoch} batches each"
+    epochs = f"epochs {event.start_epoch} to {event.epochs}"
+    if event.batches_per_epoch:
+        epochs += f", {event.batches_per_epoch} batches each"
     tx.notify(f"training {tx.training.number} started ({where}, {event.device}): {epochs}")
 
 
