@@ -30,6 +30,8 @@ from monitor.core.model.incident import (
     IncidentState,
     IncidentTotals,
     Option,
+    Trial,
+    TrialStep,
 )
 from monitor.core.model.inputs import (
     AlertSettled,
@@ -118,6 +120,8 @@ __all__ = [
     "SupervisorChanged",
     "Tick",
     "TrainingVanished",
+    "Trial",
+    "TrialStep",
     "Verdict",
     "VolumeSeen",
     "WritePlan",
