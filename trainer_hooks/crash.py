@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import linecache
-import site
+import os
 import sysconfig
 from pathlib import Path
 from types import TracebackType
 
 MESSAGE_CHARS_MAX = 400  # an assertion of a device or a loader's worker may carry a whole traceback
 LINE_CHARS_MAX = 120
+INSTALLED = ("site-packages", "dist-packages")  # by their names: a venv may be reached by several paths
 
 
 def describe_exception(error: BaseException) -> str:
@@ -30,10 +31,9 @@ def _message(error: BaseException) -> str:
 def _own_line(trace: TracebackType | None) -> str:
     """Where it was last in code that is neither Python's own nor installed nor ours; else where it was raised."""
     own = last = None
-    installed = installed_folders()
     while trace is not None:
         last = (trace.tb_frame.f_code, trace.tb_lineno)
-        if not last[0].co_filename.startswith(installed):
+        if not is_installed(last[0].co_filename):
             own = last
         trace = trace.tb_next
     if (found := own or last) is None:
@@ -43,9 +43,12 @@ def _own_line(trace: TracebackType | None) -> str:
     return f", at {code.co_filename}:{number} in {code.co_name}{f': {line}' if line else ''}"
 
 
+def is_installed(file: str) -> bool:
+    """True where the code is not the user's own: Python's, installed, or ours."""
+    return file.startswith(_python()) or any(f"{os.sep}{name}{os.sep}" in file for name in INSTALLED)
+
+
 @functools.cache
-def installed_folders() -> tuple[str, ...]:
-    """What the file names begin with of code that is not the user's own."""
+def _python() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
-    python = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    return (*python, site.getusersitepackages(), str(Path(__file__).parent), "<frozen ")
+    return (paths["stdlib"], paths["platstdlib"], str(Path(__file__).parent), "<frozen ")

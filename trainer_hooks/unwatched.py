@@ -5,6 +5,7 @@ It looks at the stacks now and then, and never at the values in them: no functio
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -13,7 +14,7 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
-from trainer_hooks.crash import installed_folders
+from trainer_hooks.crash import is_installed
 from trainer_hooks.wire.runfolder import ENV_GENERATION, ENV_RUN_FOLDER, RunFolder
 
 LOOK_S = 0.05  # a step is a small share of a batch; ten looks at it are a matter of seconds
@@ -35,7 +36,12 @@ def attach(_module: ModuleType) -> None:
     folder, generation = os.environ.get(ENV_RUN_FOLDER, ""), os.environ.get(ENV_GENERATION, "")
     if folder and generation.isdecimal():
         arguments = (RunFolder(Path(folder)), int(generation))
-        threading.Thread(target=_look, args=arguments, name="trainwarden-unwatched", daemon=True).start()
+        threading.Thread(target=_look_quietly, args=arguments, name="trainwarden-unwatched", daemon=True).start()
+
+
+def _look_quietly(folder: RunFolder, generation: int) -> None:
+    with contextlib.suppress(Exception):  # a traceback of this thread would be taken for one of the training
+        _look(folder, generation)
 
 
 def _look(folder: RunFolder, generation: int) -> None:
@@ -54,7 +60,8 @@ def _look(folder: RunFolder, generation: int) -> None:
 def _watched() -> bool:
     """True once this process has had a training that is watched."""
     probe: Any = sys.modules.get("trainer_hooks.probe")
-    return probe is not None and probe.watches_process()
+    watches = getattr(probe, "watches_process", None)  # None: it is being imported right now
+    return watches is not None and bool(watches())
 
 
 def _step_of(own: int) -> str:
@@ -66,14 +73,14 @@ def _step_of(own: int) -> str:
 
 
 def _caller(frame: FrameType | None) -> str:
-    steps, installed = False, installed_folders()
+    steps = False
     for _ in range(FRAMES_MAX):
         if frame is None:
             return ""
         file = frame.f_code.co_filename
         if OPTIMIZERS in file:
             steps |= frame.f_code.co_name in ("step", "wrapper")
-        elif steps and not file.startswith(installed):
+        elif steps and not is_installed(file):
             return f"{file}:{frame.f_lineno}"
         frame = frame.f_back
     return ""

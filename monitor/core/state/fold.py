@@ -116,7 +116,8 @@ def fold(run: RunState, given: Input, now_s: float) -> Folded:  # noqa: C901, PL
 
 def _vanished(run: RunState, given: TrainingVanished) -> Folded:
     training = run.trainings.get(given.training)
-    if training is None or given.generation != run.generation or not run.trains(training):
+    leaving = any(each.ledger.leaving for each in run.trainings.values())  # the whole generation is being ended
+    if training is None or given.generation != run.generation or leaving or not run.trains(training):
         return Folded(run, run.training)
     training.over, training.how, training.phase = True, TrainingEnd.VANISHED, Phase.IDLE
     return Folded(run, training, news=True)

@@ -88,3 +88,11 @@ def test_a_crash_is_said_with_its_exception_and_one_that_the_script_outlived_is_
     outlived.end(2)
     outlived.take(outlived.driver.feed(failed))
     assert "KeyError" not in outlived.said
+
+
+def test_nothing_is_said_of_a_process_that_ends_because_its_generation_is_left() -> None:
+    script = two()
+    script[1].ledger.leaving = True
+    vanish(script, 2)
+    assert script[2].how == ""
+    assert "ended without a report" not in script.said
