@@ -31,11 +31,16 @@ def _message(error: BaseException) -> str:
 def _own_line(trace: TracebackType | None) -> str:
     """Where it was last in code that is neither Python's own nor installed nor ours; else where it was raised."""
     own = last = None
+    above = trace.tb_frame.f_back if trace is not None else None
     while trace is not None:
         last = (trace.tb_frame.f_code, trace.tb_lineno)
         if not is_installed(last[0].co_filename):
             own = last
         trace = trace.tb_next
+    while own is None and above is not None:  # who called what raised: a hook may have caught it on its way there
+        if not is_installed(above.f_code.co_filename):
+            own = (above.f_code, above.f_lineno)
+        above = above.f_back
     if (found := own or last) is None:
         return ""
     code, number = found

@@ -46,3 +46,17 @@ def test_a_long_message_and_a_long_line_are_cut_at_their_limits() -> None:
 
     line = describe_exception(caught(long)).partition(" in long: ")[2]
     assert len(line) == LINE_CHARS_MAX
+
+
+def test_the_users_call_is_named_where_nothing_below_it_is_the_users_own() -> None:
+    said: list[str] = []
+
+    def hook() -> None:
+        namespace: dict[str, object] = {"describe": lambda error: said.append(describe_exception(error))}
+        code = "def train():\n    try:\n        {}['x']\n    except KeyError as error:\n        describe(error)\n"
+        exec(compile(code, "/opt/site-packages/library/train.py", "exec"), namespace)
+        namespace["train"]()  # type: ignore[operator]
+
+    hook()
+    assert said[0].startswith(f"KeyError: 'x', at {__file__}:")
+    assert " in hook: " in said[0]
