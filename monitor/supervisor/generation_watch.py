@@ -175,14 +175,17 @@ class GenerationWatch:
         training, generation = pending.plan.training, self._next - 1
         if pending.answered or not training_is_over(self._documents.folder, training, generation):
             return False
-        self._documents.void_plan(self._next)
         self._pending = None
         detail = f"training {training} ended before it saw the order"
         self._output.notify(
             f"Plan {pending.plan.id} has expired: {detail}. Nothing is stopped for it, and the run continues.",
             Severity.WARNING,
         )
-        self._report_expired(pending.plan, detail)
+        try:
+            self._documents.void_plan(self._next)
+            self._report_expired(pending.plan, detail)
+        except OSError as error:  # a full disk must not take the supervision of the rest with it
+            self._output.notify(f"Cannot put the plan aside ({error.strerror}).", Severity.WARNING)
         return True
 
     def _file_changed(self) -> bool:

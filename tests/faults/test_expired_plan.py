@@ -46,6 +46,7 @@ def test_it_is_put_aside_and_the_run_goes_on_to_its_own_end(end: str, run: Relau
     run.plan(grace_s=0.5)
     void = run.folder.root / "void-plan-2.json"
     eventually("the plan has expired", void.exists)
+    eventually("that is written down", run.folder.receipt("order-2").exists)
     receipt = read(run.folder.receipt("order-2"), Receipt)
     assert (receipt.outcome, receipt.training) == ("refused", 1)
     assert process.poll() is None
