@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from monitor.core.format import plural, value, when
-from monitor.core.model import Incident
+from monitor.core.model import ActionKind, Incident
 from monitor.core.policy.settings import Policy
 from monitor.core.policy.trust import judge
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import RunState, TrainingState
 from monitor.report.text import safe, table
+from trainer_hooks.wire.words import OrderOutcome
 
 SAMPLES_SHOWN = 16
 CHECKPOINTS_SHOWN = 20
@@ -17,11 +18,25 @@ BATCHES_SHOWN = 8
 
 def checkpoints(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> list[str]:
     """Which checkpoints there are, which of them may be trusted, and why."""
-    return checkpoint_table(run, training, {incident.action.target} if incident.action.target else set())
+    return checkpoint_table(run, training, marks_of(training, [incident]))
 
 
-def checkpoint_table(run: RunState, training: TrainingState, targets: set[str]) -> list[str]:
-    """The section of checkpoints; `targets` are the digests that were gone back to."""
+def marks_of(training: TrainingState, incidents: list[Incident]) -> dict[str, str]:
+    """By digest: what the incidents did with a checkpoint. An order that was refused went back to nothing."""
+    marks: dict[str, str] = {}
+    went_back = training.ledger.counters.rollbacks.get(OrderOutcome.APPLIED, 0) > 0
+    for incident in incidents:
+        action = incident.action
+        later = went_back and action.kind != ActionKind.ROLLBACK  # an action that follows one keeps its target
+        if action.target and (action.resumed_s is not None or later):
+            marks[action.target] = "gone back to"
+        elif action.target and action.kind == ActionKind.ROLLBACK:
+            marks.setdefault(action.target, "chosen to go back to")
+    return marks
+
+
+def checkpoint_table(run: RunState, training: TrainingState, targets: dict[str, str]) -> list[str]:
+    """The section of checkpoints; `targets`: see `marks_of`."""
     if not training.checkpoints:
         return ["## Checkpoints", "", "None was saved."]
     rules = Policy.model_validate_json(run.policy).rollback if run.policy else Policy().rollback
@@ -33,9 +48,9 @@ def checkpoint_table(run: RunState, training: TrainingState, targets: set[str]) 
     return ["## Checkpoints", "", *table(header, rows)]
 
 
-def _cells(training: TrainingState, checkpoint: CheckpointState, targets: set[str]) -> list[str]:
-    chosen = checkpoint.digest in targets
-    marks = ["gone back to"] * chosen + ["best"] * checkpoint.is_best + ["deleted"] * training.dropped(checkpoint)
+def _cells(training: TrainingState, checkpoint: CheckpointState, targets: dict[str, str]) -> list[str]:
+    mark = targets.get(checkpoint.digest, "")
+    marks = [mark] * bool(mark) + ["best"] * checkpoint.is_best + ["deleted"] * training.dropped(checkpoint)
     return [str(checkpoint.epoch), str(checkpoint.generation), when(checkpoint.saved_s), ", ".join(marks)]
 
 
