@@ -12,11 +12,6 @@ from monitor.cli.names import existing_run
 from monitor.cli.show import print_table
 from monitor.core.format import plural
 
-HOW_TO_RESUME = (
-    "To go on from it: load that file where your script loads a checkpoint; "
-    'with Ultralytics: YOLO("that file").train(resume=True)'
-)
-
 if TYPE_CHECKING:
     from monitor.daemon.api.snapshots import CheckpointLine
 
@@ -78,8 +73,16 @@ def resume_lines(found: list[CheckpointLine]) -> list[str]:
         where = f"epoch {newest.epoch}, after {plural(newest.batches, 'batch')} of generation {newest.generation}"
         lines.append(f"Newest clean checkpoint{of}: {where}: {newest.path}")
     if any(one.verdict == Verdict.CLEAN and one.path and not one.dropped for one in found):
-        lines.append(HOW_TO_RESUME)
+        lines.append(how_to_resume())
     return lines
+
+
+def how_to_resume() -> str:
+    """In a sentence, for every framework that has its own way."""
+    from monitor.core.model.frameworks import frameworks
+
+    ways = "".join(f"; with {one.title}: {one.resume}" for one in frameworks() if one.resume)
+    return f"To go on from FILE, load it where your script loads a checkpoint{ways}"
 
 
 def _what(line: CheckpointLine) -> str:

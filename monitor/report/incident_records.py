@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitor.core.format import plural, value, when
-from monitor.core.model import ActionKind, Incident
+from monitor.core.model import ActionKind, Incident, IncidentState
 from monitor.core.policy.settings import Policy
 from monitor.core.policy.trust import judge
 from monitor.core.state.rows import CheckpointState
@@ -13,30 +13,31 @@ from trainer_hooks.wire.words import OrderOutcome
 
 SAMPLES_SHOWN = 16
 CHECKPOINTS_SHOWN = 20
+TRAINS_FROM_IT = (IncidentState.WATCHING, IncidentState.RESOLVED, IncidentState.RELAPSED)  # after a rollback
 BATCHES_SHOWN = 8
 
 
 def checkpoints(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> list[str]:
     """Which checkpoints there are, which of them may be trusted, and why."""
-    return checkpoint_table(run, training, marks_of(training, [incident]))
+    return checkpoint_table(run, training, annotations_of(training, [incident]))
 
 
-def marks_of(training: TrainingState, incidents: list[Incident]) -> dict[str, str]:
+def annotations_of(training: TrainingState, incidents: list[Incident]) -> dict[str, str]:
     """By digest: what the incidents did with a checkpoint. An order that was refused went back to nothing."""
     marks: dict[str, str] = {}
     went_back = training.ledger.counters.rollbacks.get(OrderOutcome.APPLIED, 0) > 0
     for incident in incidents:
-        action = incident.action
-        later = went_back and action.kind != ActionKind.ROLLBACK  # an action that follows one keeps its target
-        if action.target and (action.resumed_s is not None or later):
+        action, rollback = incident.action, incident.action.kind == ActionKind.ROLLBACK
+        trained = action.resumed_s is not None or (rollback and incident.state in TRAINS_FROM_IT)
+        if action.target and (trained or (went_back and not rollback)):  # an action after a rollback keeps its target
             marks[action.target] = "gone back to"
-        elif action.target and action.kind == ActionKind.ROLLBACK:
-            marks.setdefault(action.target, "chosen to go back to")
+        elif action.target and rollback and incident.state is IncidentState.MITIGATING:
+            marks.setdefault(action.target, "being gone back to")
     return marks
 
 
 def checkpoint_table(run: RunState, training: TrainingState, targets: dict[str, str]) -> list[str]:
-    """The section of checkpoints; `targets`: see `marks_of`."""
+    """The section of checkpoints; `targets`: see `annotations_of`."""
     if not training.checkpoints:
         return ["## Checkpoints", "", "None was saved."]
     rules = Policy.model_validate_json(run.policy).rollback if run.policy else Policy().rollback

@@ -7,7 +7,7 @@ import pytest
 from monitor.core.model import ActionKind, Family, Incident, IncidentState, Position, Severity
 from monitor.core.model.incident import IncidentAction
 from monitor.core.state.run import RunState, TrainingState
-from monitor.report.incident_records import marks_of
+from monitor.report.incident_records import annotations_of
 from monitor.report.report_input import ReportInput, without_statistics
 from monitor.report.whole import blocks, markdown
 from tests.harness.night import NOW_S, night
@@ -129,10 +129,10 @@ def test_a_checkpoint_is_gone_back_to_only_once_a_generation_trains_from_it() ->
     at = Position(1, 1, 0, 1)
     state = IncidentState.MITIGATING
     incident = Incident("i", 1, Family.NONFINITE, Severity.CRITICAL, state, 1.0, at, at, action=action)
-    assert marks_of(training, [incident]) == {"d1": "chosen to go back to"}
+    assert annotations_of(training, [incident]) == {"d1": "being gone back to"}
     incident.action.resumed_s = 5.0
-    assert marks_of(training, [incident]) == {"d1": "gone back to"}
+    assert annotations_of(training, [incident]) == {"d1": "gone back to"}
     incident.action = IncidentAction(ActionKind.STOP, "", target="d1")
-    assert marks_of(training, [incident]) == {}, "the order was refused, and the training stopped"
+    assert annotations_of(training, [incident]) == {}, "the order was refused, and the training stopped"
     training.ledger.counters.rollbacks["applied"] = 1
-    assert marks_of(training, [incident]) == {"d1": "gone back to"}
+    assert annotations_of(training, [incident]) == {"d1": "gone back to"}

@@ -46,6 +46,7 @@ FRAMEWORK = Framework(
         identifying=("best_fitness", "updates", "date"),
         records=("train_args", "train_metrics", "train_results"),
     ),
+    resume='YOLO("FILE").train(resume=True)',
     clip_norm=10.0,  # max_norm, hard-coded in BaseTrainer.optimizer_step
     images_are_bytes=True,
     broken_amp_devices=r"16[356]0|\b[tT](400|550|600|1000|1200|2000)\b|[kK]40m",  # as in utils.checks.check_amp

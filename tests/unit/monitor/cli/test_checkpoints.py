@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.cli.checkpoints_command import HOW_TO_RESUME, resume_lines
+from monitor.cli.checkpoints_command import how_to_resume, resume_lines
 from monitor.daemon.api.snapshots import CheckpointLine
 
 
@@ -19,7 +19,7 @@ def test_the_newest_clean_one_is_named_with_its_step_and_path_and_how_to_go_on()
     found[1] = line(1, "clean", batches=180, path="/vault/newer.pt")
     assert resume_lines(found) == [
         "Newest clean checkpoint: epoch 1, after 180 batches of generation 1: /vault/newer.pt",
-        HOW_TO_RESUME,
+        how_to_resume(),
     ]
 
 
