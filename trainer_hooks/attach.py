@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from typing import Any
 
 INTEGRATIONS = {"ultralytics.engine.trainer": "trainer_hooks.integrations.ultralytics"}
+UNWATCHED = "trainer_hooks.unwatched"  # watches no training: it says where nothing does
+ATTACHED = {**INTEGRATIONS, "torch.optim.optimizer": UNWATCHED}
 ENV_PLAN = "TRAINWARDEN_PLAN"  # as in wire.runfolder, which would load msgspec; a test holds them together
 EXIT_CODE = 75  # as in wire.exit_codes, likewise
 
 
-def install(integrations: Mapping[str, str] = INTEGRATIONS) -> None:
+def install(integrations: Mapping[str, str] = ATTACHED) -> None:
     """Have `attach(module)` of the integration called right after its framework's trainer was executed. Idempotent.
 
     `integrations` maps the name of a trainer's module to that of its integration. A module that is there already is
@@ -42,7 +44,7 @@ def attach_to(module: ModuleType, integration: str) -> None:
     try:
         import_module(integration).attach(module)
     except Exception as error:
-        planned = bool(os.environ.get(ENV_PLAN))
+        planned = bool(os.environ.get(ENV_PLAN)) and integration != UNWATCHED
         outcome = f"a plan waits, so nothing is trained (exit {EXIT_CODE})" if planned else "training goes on unwatched"
         print(f"trainwarden: could not attach to {module.__name__}: {error!r}; {outcome}", file=sys.stderr, flush=True)
         if planned:

@@ -27,6 +27,7 @@ RING_RECORDS = (
 )
 EVENTS_MAX = 4_096  # unacknowledged; a training sends some ten in an epoch
 EVENTS_RESERVED = 512  # of them, for events a rollback depends on
+NEWEST_LOOKED_AT_MAX = 256  # entries of the ring: behind its last batch come the few events of a training's end
 EVENTS_REPEATED_MAX = 16  # unacknowledged events that go out again before a new one: acks take about 50 ms
 
 Batch = BatchEnded | Callable[[], BatchEnded]  # or what makes it, later and on another thread
@@ -86,6 +87,17 @@ class Outbox:
     def empty(self) -> bool:
         """True: no record waits in the ring."""
         return not self._ring
+
+    def newest(self) -> BatchEnded | None:
+        """The newest batch that waits in the ring; None: none does, or it can't be made. For the sender's thread."""
+        try:
+            for place in range(1, min(len(self._ring), NEWEST_LOOKED_AT_MAX) + 1):
+                found = self._ring[-place]
+                if not isinstance(found, EventSent):
+                    return found if isinstance(found, BatchEnded) else found()
+        except Exception:  # noqa: BLE001 - an integration's code, as in `_make`
+            return None
+        return None
 
     @property
     def acknowledged(self) -> bool:

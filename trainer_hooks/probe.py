@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
+import sys
 import time
 from pathlib import Path
+from types import TracebackType
 
+from trainer_hooks.counts_keeper import CountsKeeper
+from trainer_hooks.crash import describe_exception
 from trainer_hooks.hang_dump import Heartbeat, arm
 from trainer_hooks.identity import Identity
 from trainer_hooks.orders import OrderInbox
@@ -17,8 +22,9 @@ from trainer_hooks.spool import Save, Spool, request_of
 from trainer_hooks.trainings import ClaimedTraining, TrainingName, begin_as_rank, begin_training, call_site
 from trainer_hooks.wire import runfolder
 from trainer_hooks.wire.eventfile import EventFile, events_path
-from trainer_hooks.wire.messages import Event, HookTrouble, Order, OrderApplied, SettingChanged
+from trainer_hooks.wire.messages import Event, HookTrouble, Order, OrderApplied, SettingChanged, TrainingEnded
 from trainer_hooks.wire.runfolder import Receipt
+from trainer_hooks.wire.words import TrainingEnd
 
 CLOSE_S = 5.0  # for all that is left to do when a process ends
 SPOOL_SHARE = 0.6  # of the time given to close: a copy on disk is worth more than records on their way
@@ -39,6 +45,7 @@ class Probe:
         self._inbox = OrderInbox(identity.sender())
         self._events = EventFile(events_path(identity.folder, identity.generation, identity.rank, identity.training))
         self._spool = Spool(identity, self.event)
+        self._keeper = CountsKeeper(identity.folder, identity.sender())
         self._sender = self._new_sender()
         self._sender.start()
 
@@ -81,6 +88,8 @@ class Probe:
             return
         if isinstance(body, HookTrouble):
             self._troubles += 1
+        if isinstance(body, TrainingEnded):
+            self._keeper.ended(body)
         self._outbox.event(fit(body))
         self._sender.wake()
 
@@ -129,6 +138,11 @@ class Probe:
         """True: everything is sent and every event acknowledged. Waits no longer than `timeout_s`."""
         return self._silent or self._sender.flush(timeout_s)
 
+    def process_ends(self, how: str, detail: str) -> None:
+        """Report the end of a training whose process ends, unless it has reported it itself."""
+        if not (self._silent or self.closed or self._keeper.has_ended):
+            self.event(TrainingEnded(time.time(), how, detail, 0, {}))
+
     def retire(self) -> None:
         """The training is over: end the threads as soon as all has been sent. Returns at once."""
         if not self._silent and not self.closed:
@@ -153,6 +167,8 @@ class Probe:
             self._events,
             light=self._offer_hang_dump,
             copies_lost=lambda: self._spool.displaced + self._spool.evicted,
+            keeper=self._keeper,
+            complain=not self.identity.supervised and self.identity.rank == 0,
         )
 
     def _offer_hang_dump(self) -> Heartbeat:
@@ -217,12 +233,32 @@ def boundary(what: str) -> bool:
     return bool(watching)
 
 
+def watches_process() -> bool:
+    """True once a training of this process was watched."""
+    return _watching_process
+
+
 def _watch_process() -> None:
     global _watching_process  # noqa: PLW0603 - both hooks belong to the process, and can't be taken off again
     if not _watching_process:
         _watching_process = True
         atexit.register(_close_at_exit)
         os.register_at_fork(after_in_child=_silence_in_child)
+        _watch_exceptions()
+
+
+def _watch_exceptions() -> None:
+    """Report an exception that nobody catches, then leave it to the hook that was there: it prints the traceback."""
+    previous = sys.excepthook
+
+    def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        with contextlib.suppress(Exception):  # the user's traceback is worth more than our report of it
+            how = TrainingEnd.INTERRUPTED if isinstance(error, KeyboardInterrupt) else TrainingEnd.EXCEPTION
+            for probe in _probes:
+                probe.process_ends(how, describe_exception(error))
+        previous(kind, error, trace)
+
+    sys.excepthook = excepthook
 
 
 def _silence_in_child() -> None:
@@ -233,4 +269,5 @@ def _silence_in_child() -> None:
 def _close_at_exit() -> None:
     deadline_s = time.monotonic() + CLOSE_S
     for probe in _probes:
+        probe.process_ends(TrainingEnd.EXITED, "")
         probe.close(max(UNCONNECTED_FLUSH_S, deadline_s - time.monotonic()))

@@ -11,6 +11,7 @@ from typing import ParamSpec
 
 from msgspec.structs import replace
 
+from trainer_hooks.counts_keeper import CountsKeeper
 from trainer_hooks.hang_dump import Heartbeat
 from trainer_hooks.link import Alarm, Link
 from trainer_hooks.orders import STACKS, OrderInbox
@@ -38,6 +39,11 @@ COMPLAINTS_MAX = 16  # different complaints in the user's log; what comes after 
 FRAMES_PER_ROUND_MAX = 64  # then the thread looks for orders and acknowledgements again
 LOADER = "torch/utils/data/dataloader.py"  # in the stack of a thread that waits for its workers
 RETIRE_S = 30.0  # for what a training that is over still has to send; its events are in the events file by then
+ALONE_S = 1.0  # a daemon that is there is connected to within milliseconds
+NO_DAEMON = (
+    "no trainwarden daemon is running, so nothing of this training is recorded or checked, and nobody is alerted. "
+    "Start the training with `trainwarden run -- python ...`, or start a daemon beside it with `trainwarden serve`"
+)
 DUMPS_MAX = 50  # answers to orders of kind "stacks" in one process; an honest daemon asks for ten in a run
 
 P = ParamSpec("P")
@@ -58,10 +64,13 @@ class SenderThread:
         round_s: float = ROUND_S,
         light: Callable[[], Heartbeat] | None = None,
         copies_lost: Callable[[], int] = lambda: 0,
+        keeper: CountsKeeper | None = None,
+        complain: bool = False,
     ) -> None:
         """`light` arms the hang dump of this thread (see trainer_hooks.hang_dump); None: there is none.
 
-        `copies_lost`: checkpoints of this process that no copy is kept of, so far.
+        `copies_lost`: checkpoints of this process that no copy is kept of, so far. `keeper`: keeps the last counters;
+        None: nobody does. `complain`: nobody but us can tell the user that no daemon is there.
         """
         self.errors = 0
         self.connected = False
@@ -73,6 +82,8 @@ class SenderThread:
         self._round_s = round_s
         self._light = light
         self._copies_lost = copies_lost
+        self._keeper = keeper
+        self._complain_at_s = time.monotonic() + ALONE_S if complain else math.inf
         self._heartbeat: Heartbeat | None = None
         self._phase = ""  # as the last PhaseChanged says
         self._record_s = time.monotonic()  # when the last record came
@@ -134,12 +145,19 @@ class SenderThread:
             except Exception as error:  # noqa: BLE001 - this thread must outlive every error
                 self._failed("sender", error)
             self._spool()  # where no link can be had at all, the file is the only way out
+            self._keep_counts(time.monotonic())
             self._retire_if_done(time.monotonic())
             if time.monotonic() - started_s > BACKOFF_MAX_S:
                 backoff_s = BACKOFF_MIN_S
             self._stopping.wait(backoff_s)
             backoff_s = min(2 * backoff_s, BACKOFF_MAX_S)
+        self._keep_counts(time.monotonic(), last=True)
         self._with_file(self._events.close)
+
+    def _keep_counts(self, now_s: float, *, last: bool = False) -> None:
+        if self._keeper is not None:
+            alone = not self.connected
+            self._with_file(self._keeper.keep, self._outbox.newest, now_s, alone=alone, last=last)
 
     def _offer_hang_dump(self) -> None:
         try:
@@ -165,12 +183,22 @@ class SenderThread:
         self._spool()
         self.connected = link.writable
         self._send_new(link, now_s)
+        self._keep_counts(now_s)
+        self._notify_without_daemon(now_s)
         if now_s >= self._resend_at_s and link.writable and not self._in_hand:
             self._resend_at_s = now_s + RESEND_S
             self._send(link, self._outbox.unacknowledged())
         self._retire_if_done(now_s)
         with self._changed:
             self._changed.notify_all()
+
+    def _notify_without_daemon(self, now_s: float) -> None:
+        """Once, and only where no supervisor does it."""
+        if self.connected:
+            self._complain_at_s = math.inf
+        elif now_s >= self._complain_at_s:
+            self._complain_at_s = math.inf
+            self._log_once("no daemon", NO_DAEMON)
 
     def _retire_if_done(self, now_s: float) -> None:
         if self._nothing_more is None:
@@ -184,6 +212,8 @@ class SenderThread:
                 return
             self._busy = True  # before the ring is seen empty: see _all_gone
             records = [] if self._in_hand else self._with_losses(self._outbox.take())
+            if self._keeper is not None:
+                self._keeper.sent(records)
             self._look_over(records, now_s)
             self._send(link, records)
 

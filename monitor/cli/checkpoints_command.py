@@ -10,6 +10,7 @@ from monitor.cli.command import Command
 from monitor.cli.failure import daemon_failures
 from monitor.cli.names import existing_run
 from monitor.cli.show import print_table
+from monitor.core.format import plural
 
 if TYPE_CHECKING:
     from monitor.daemon.api.snapshots import CheckpointLine
@@ -40,6 +41,9 @@ def checkpoints(run: str, as_json: bool) -> None:
     else:
         heads, rows = table(found)
         print_table(heads, rows)
+        click.echo()
+        for line in resume_lines(found):
+            click.echo(line)
 
 
 def table(found: list[CheckpointLine]) -> tuple[list[str], list[list[str]]]:
@@ -48,6 +52,37 @@ def table(found: list[CheckpointLine]) -> tuple[list[str], list[list[str]]]:
     if len({line.training for line in found}) == 1:
         return heads, rows
     return ["training", *heads], [[str(line.training), *row] for line, row in zip(found, rows, strict=True)]
+
+
+def resume_lines(found: list[CheckpointLine]) -> list[str]:
+    """For each training the newest clean checkpoint with its path, and how to go on from one."""
+    from monitor.core.model import Verdict
+
+    several = len({line.training for line in found}) > 1
+    lines = []
+    for training in sorted({line.training for line in found}):
+        clean = [
+            one for one in found
+            if one.training == training and one.verdict == Verdict.CLEAN and one.path and not one.dropped
+        ]  # fmt: skip
+        of = f" of training {training}" if several else ""
+        if not clean:
+            lines.append(f"Newest clean checkpoint{of}: none yet.")
+            continue
+        newest = max(clean, key=lambda one: (one.generation, one.batches))
+        where = f"epoch {newest.epoch}, after {plural(newest.batches, 'batch')} of generation {newest.generation}"
+        lines.append(f"Newest clean checkpoint{of}: {where}: {newest.path}")
+    if any(one.verdict == Verdict.CLEAN and one.path and not one.dropped for one in found):
+        lines.append(how_to_resume())
+    return lines
+
+
+def how_to_resume() -> str:
+    """In a sentence, for every framework that has its own way."""
+    from monitor.core.model.frameworks import frameworks
+
+    ways = "".join(f"; with {one.title}: {one.resume}" for one in frameworks() if one.resume)
+    return f"To go on from FILE, load it where your script loads a checkpoint{ways}"
 
 
 def _what(line: CheckpointLine) -> str:

@@ -14,14 +14,15 @@ from monitor.core.model import Effect, ExamineCheckpoint, GenerationExited, Inpu
 from monitor.core.model.outcomes import outcome_of
 from monitor.core.state.run import Fleet, RunState
 from monitor.daemon import run_registration
-from monitor.daemon.ingest.session import last_taken
+from monitor.daemon.ingest.session import batches_taken, last_taken
 from monitor.daemon.receivers import Receivers
 from monitor.history.recall import Recalled
 from monitor.policyfile.load import PolicyFileError, load_policy
 from monitor.vault.copies import Vault
 from trainer_hooks.wire import runfolder
 from trainer_hooks.wire.eventfile import events_of, read_events
-from trainer_hooks.wire.messages import EventSent
+from trainer_hooks.wire.last_counts import LastCounts, read_last_counts
+from trainer_hooks.wire.messages import EventSent, TrainingEnded
 from trainer_hooks.wire.runfolder import (
     Document,
     Exit,
@@ -112,8 +113,23 @@ def catch_up(run: RunState, offer: Callable[[Input], None], unreadable: Unreadab
         offer(RunEnded(run.spec.run, over.how, over.detail))
 
 
-def missed_events(run: RunState, folder: RunFolder) -> Iterator[RecordArrived]:
-    """The present generation's events in the spool that did not arrive over the socket."""
+def missed_records(run: RunState, folder: RunFolder) -> Iterator[RecordArrived]:
+    """The present generation's events that did not arrive over the socket, and its last counters, where newer."""
+    last = {(each.training, each.rank): each for each in read_last_counts(folder, run.generation)}
+    for event in list(_missed_events(run, folder)):
+        if isinstance(event.record, EventSent) and isinstance(event.record.body, TrainingEnded):
+            yield from _newer_counts(run, last.pop((event.training, event.rank), None))
+        yield event
+    for each in last.values():
+        yield from _newer_counts(run, each)
+
+
+def _newer_counts(run: RunState, last: LastCounts | None) -> Iterator[RecordArrived]:
+    if last is not None and last.counts.batches > batches_taken(run, last.training, last.rank):
+        yield RecordArrived(run.spec.run, last.generation, last.rank, last.as_batch(), training=last.training)
+
+
+def _missed_events(run: RunState, folder: RunFolder) -> Iterator[RecordArrived]:
     found = [(of, path) for path in folder.spool.glob("events-*.bin") if (of := events_of(path))]
     for of, path in sorted(found):
         if of.generation != run.generation:
@@ -137,7 +153,7 @@ def _missed(
     run: RunState, folder: RunFolder, number: int, over: RunOver | None, unreadable: Unreadable
 ) -> Iterator[Input]:
     """Of one generation, in the order it must have happened: events, receipts, and last the exit."""
-    yield from list(missed_events(run, folder))
+    yield from list(missed_records(run, folder))
     for path in sorted(folder.root.glob("applied-*.json")):
         receipt = _read(run, path, Receipt, unreadable)
         if receipt and receipt.generation == number:

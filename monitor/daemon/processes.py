@@ -13,11 +13,13 @@ import signal
 from collections.abc import Callable
 from functools import partial
 
-from monitor.core.model import GenerationExited, Input, RunEnded, SupervisorChanged
+from monitor.core.model import GenerationExited, Input, RunEnded, SupervisorChanged, TrainingVanished
 from monitor.core.model.outcomes import RUN_OUTCOMES, outcome_of
-from monitor.core.state.run import Fleet, RunState
+from monitor.core.state.crash import crash_of
+from monitor.core.state.run import Fleet, RunState, TrainingState
 from monitor.daemon.clock import Clock
-from trainer_hooks.wire.runfolder import Exit
+from trainer_hooks.wire import runfolder
+from trainer_hooks.wire.runfolder import Exit, Generation, RunFolderError, run_folder
 from trainer_hooks.wire.words import TrainingEnd
 
 SILENT_S = (
@@ -47,8 +49,11 @@ class Processes:
         for run in list(self._fleet().runs.values()):
             if run.ended:
                 continue
-            wanted |= {pid for pid in (run.supervisor_pid, self._training_pid(run)) if pid}
+            children = self._children(run)
+            wanted |= {pid for pid in (run.supervisor_pid, self._training_pid(run), *children) if pid}
             self._check(run)
+            for pid, training in children.items():
+                self._check_child(run, training, pid)
         for pid in set(self._watched) - wanted:
             self._release(pid)
         for pid in set(self._gone) - wanted:
@@ -71,6 +76,22 @@ class Processes:
     def _training_pid(self, run: RunState) -> int:
         return (run.pid or (run.training.started.pid if run.training.started else 0)) if run.alive else 0
 
+    def _children(self, run: RunState) -> dict[int, TrainingState]:
+        """The trainings that go on in processes of their own, beside the run's first, by pid."""
+        going = [each for each in run.trainings.values() if run.trains(each)]
+        return {
+            each.started.pid: each for each in going if each.started and each.started.pid != self._training_pid(run)
+        }
+
+    def _check_child(self, run: RunState, training: TrainingState, pid: int) -> None:
+        """One that was killed reports no end. A pid of another pid namespace says nothing."""
+        if self._lives(pid):
+            return
+        parent_seen = run.supervisor_pid in self._watched or self._training_pid(run) in self._watched
+        if self._gone[pid] or (parent_seen and self._silent(run, training)):
+            self._before_exit(run.spec.run)  # it may have reported its end after all
+            self._offer(TrainingVanished(run.spec.run, run.generation, training.number, pid))
+
     def _check(self, run: RunState) -> None:
         if run.supervisor_pid and not self._lives(run.supervisor_pid):
             self._supervisor_gone(run, run.supervisor_pid)
@@ -82,11 +103,8 @@ class Processes:
             now_s = self._clock.now_s()
             exit_ = Exit(number=run.generation, code=None, signal=None, ended_s=now_s)
             self._offer(GenerationExited(run.spec.run, exit_, relaunch=False))
-            if not run.spec.argv:  # nobody announced it, so nobody will say that it is over, or take it over
-                training = run.training
-                finished = training.over and training.how == TrainingEnd.FINISHED
-                how = RUN_OUTCOMES[outcome_of(exit_, order_obeyed=training.ledger.leaving, training_finished=finished)]
-                self._offer(RunEnded(run.spec.run, how, "its process is gone"))
+            if not run.spec.argv or _began_by_itself(run):  # nobody else will say that it is over, or take it over
+                self._offer(_end_of(run, exit_))
 
     def _supervisor_gone(self, run: RunState, pid: int) -> None:
         """First what it wrote down and could not send: a run that is over has not lost its supervisor."""
@@ -94,8 +112,10 @@ class Processes:
         if not run.ended and run.supervisor_pid == pid:
             self._offer(SupervisorChanged(run.spec.run, 0))
 
-    def _silent(self, run: RunState) -> bool:
-        ranks = [rank for training in run.trainings.values() for rank in training.ranks.values()]
+    def _silent(self, run: RunState, only: TrainingState | None = None) -> bool:
+        ranks = [
+            rank for each in run.trainings.values() for rank in each.ranks.values() if only is None or each is only
+        ]
         heard = max((rank.last_batch_s or 0.0 for rank in ranks), default=0.0)
         return self._clock.now_s() - max(heard, run.opened_s) > SILENT_S
 
@@ -123,3 +143,23 @@ class Processes:
         descriptor = self._watched.pop(pid)
         asyncio.get_running_loop().remove_reader(descriptor)
         os.close(descriptor)
+
+
+def _began_by_itself(run: RunState) -> bool:
+    """True where its own hook took the generation: no supervisor was ever there."""
+    try:
+        path = run_folder(run.spec.run).generation(run.generation)
+        return runfolder.read(path, Generation).allocated_by == "hook"
+    except RunFolderError:
+        return False
+
+
+def _end_of(run: RunState, exit_: Exit) -> RunEnded:
+    """The end of a run that no supervisor reports. Its exit code is not known; what its training said of itself is."""
+    training = run.training
+    finished = training.over and training.how in (TrainingEnd.FINISHED, TrainingEnd.EXITED)
+    how = RUN_OUTCOMES[outcome_of(exit_, order_obeyed=training.ledger.leaving, training_finished=finished)]
+    if crash := crash_of(run):
+        return RunEnded(run.spec.run, how, crash)
+    detail = "its process is gone" if training.over else "its process is gone and reported no end: it was killed"
+    return RunEnded(run.spec.run, how, detail)

@@ -6,7 +6,7 @@ from monitor.core.format import count, duration, percent, plural, value, when
 from monitor.core.model import ActionKind, Finding, Incident, Position
 from monitor.core.state.projection import pace_s
 from monitor.core.state.run import TrainingState
-from monitor.report.incident_records import checkpoint_table
+from monitor.report.incident_records import annotations_of, checkpoint_table
 from monitor.report.overview import LEVELS
 from monitor.report.report_input import ONSETS_MAX, ReportInput
 from monitor.report.text import safe, table
@@ -125,7 +125,7 @@ def checkpoints(report_input: ReportInput) -> list[str]:
     return checkpoint_table(
         report_input.run,
         report_input.training,
-        {incident.action.target for incident in report_input.training.ledger.incidents if incident.action.target},
+        annotations_of(report_input.training, report_input.training.ledger.incidents),
     )
 
 

@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 from monitor.core.format import plural, value, when
-from monitor.core.model import Incident
+from monitor.core.model import ActionKind, Incident, IncidentState
 from monitor.core.policy.settings import Policy
 from monitor.core.policy.trust import judge
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import RunState, TrainingState
 from monitor.report.text import safe, table
+from trainer_hooks.wire.words import OrderOutcome
 
 SAMPLES_SHOWN = 16
 CHECKPOINTS_SHOWN = 20
+TRAINS_FROM_IT = (IncidentState.WATCHING, IncidentState.RESOLVED, IncidentState.RELAPSED)  # after a rollback
 BATCHES_SHOWN = 8
 
 
 def checkpoints(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> list[str]:
     """Which checkpoints there are, which of them may be trusted, and why."""
-    return checkpoint_table(run, training, {incident.action.target} if incident.action.target else set())
+    return checkpoint_table(run, training, annotations_of(training, [incident]))
 
 
-def checkpoint_table(run: RunState, training: TrainingState, targets: set[str]) -> list[str]:
-    """The section of checkpoints; `targets` are the digests that were gone back to."""
+def annotations_of(training: TrainingState, incidents: list[Incident]) -> dict[str, str]:
+    """By digest: what the incidents did with a checkpoint. An order that was refused went back to nothing."""
+    marks: dict[str, str] = {}
+    went_back = training.ledger.counters.rollbacks.get(OrderOutcome.APPLIED, 0) > 0
+    for incident in incidents:
+        action, rollback = incident.action, incident.action.kind == ActionKind.ROLLBACK
+        trained = action.resumed_s is not None or (rollback and incident.state in TRAINS_FROM_IT)
+        if action.target and (trained or (went_back and not rollback)):  # an action after a rollback keeps its target
+            marks[action.target] = "gone back to"
+        elif action.target and rollback and incident.state is IncidentState.MITIGATING:
+            marks.setdefault(action.target, "being gone back to")
+    return marks
+
+
+def checkpoint_table(run: RunState, training: TrainingState, targets: dict[str, str]) -> list[str]:
+    """The section of checkpoints; `targets`: see `annotations_of`."""
     if not training.checkpoints:
         return ["## Checkpoints", "", "None was saved."]
     rules = Policy.model_validate_json(run.policy).rollback if run.policy else Policy().rollback
@@ -33,9 +49,9 @@ def checkpoint_table(run: RunState, training: TrainingState, targets: set[str]) 
     return ["## Checkpoints", "", *table(header, rows)]
 
 
-def _cells(training: TrainingState, checkpoint: CheckpointState, targets: set[str]) -> list[str]:
+def _cells(training: TrainingState, checkpoint: CheckpointState, targets: dict[str, str]) -> list[str]:
     marks = {
-        "gone back to": checkpoint.digest in targets,
+        targets.get(checkpoint.digest, ""): checkpoint.digest in targets,
         "resumed from": checkpoint.resumed,
         "best": checkpoint.is_best,
         "deleted": training.dropped(checkpoint),

@@ -27,13 +27,15 @@ class ExitContext:
     stop: Receipt | None = None  # of an obeyed order to stop or to go back
     killed: bool = False  # the supervisor had to end its first process by signals
     survivors: str = ""  # processes that not even SIGKILL ended
+    crash: str = ""  # the exception that ended its last training; empty: none, or it was not reported
+    vanished: bool = False  # nobody can read its exit code, and a training of it reported no end: it was killed
     early_ends: int = 0  # generations in a row that ended early and obeyed no order, this one included
 
     @property
     def outcome(self) -> GenerationOutcome:
         """How this generation ended."""
         obeyed = self.stop is not None or (self.receipt is not None and self.receipt.outcome == OrderOutcome.APPLIED)
-        return outcome_of(self.exit, order_obeyed=obeyed, made_to_leave=self.killed)
+        return outcome_of(self.exit, order_obeyed=obeyed, made_to_leave=self.killed or self.vanished)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +79,15 @@ def _without_plan(context: ExitContext) -> Decision:
         return Decision(RunOutcome.STOPPED, context.stop.detail or "the training carried out an order to stop", code)
     if context.exit.code == EXIT_HELD and context.exit.number > 1:
         return Decision(RunOutcome.HELD, "the training refused to start from its plan (exit code 75)", EXIT_HELD)
+    if context.outcome is GenerationOutcome.UNKNOWN and context.crash:
+        return Decision(RunOutcome.FAILED, f"its exit code is unknown; it ended with {context.crash}", 1)
     if context.outcome is GenerationOutcome.UNKNOWN:  # taken over: the daemon, which has its records, alerts
         return Decision(RunOutcome.FINISHED, "its exit code is unknown, because it was started by another supervisor")
-    return Decision(RUN_OUTCOMES[context.outcome], ending(context.exit), code)
+    if context.vanished:
+        detail = "it reported no end, so it was killed or crashed outside Python; its exit code is unknown"
+        return Decision(RUN_OUTCOMES[context.outcome], detail, 128 + signal.SIGKILL)
+    crash = f": {context.crash}" if context.crash and context.outcome is GenerationOutcome.FAILED else ""
+    return Decision(RUN_OUTCOMES[context.outcome], f"{ending(context.exit)}{crash}", code)
 
 
 def _by_plan(context: ExitContext, plan: Plan) -> Decision:

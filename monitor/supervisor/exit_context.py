@@ -7,6 +7,7 @@ import time
 from monitor.supervisor.decide import Decision, ExitContext
 from monitor.supervisor.generation_watch import Ending
 from monitor.supervisor.run_documents import RunDocuments
+from monitor.supervisor.training_ends import crash_of, left_unended
 from trainer_hooks.wire.runfolder import Exit, Plan, Receipt, RunFolderError, write
 from trainer_hooks.wire.words import OrderOutcome
 
@@ -35,6 +36,8 @@ def collect(documents: RunDocuments, number: int, ending: Ending) -> ExitContext
         stop=_obeyed_stop(documents, number),
         killed=ending.killed,
         survivors=", ".join(f"{s.name} (pid {s.pid}, state {s.state})" for s in ending.cleared.survivors),
+        crash=crash_of(documents, number),
+        vanished=not ending.killed and over.code is None and over.signal is None and left_unended(documents, number),
         early_ends=documents.early_ends(over),
     )
 
@@ -51,16 +54,21 @@ def _obeyed_stop(documents: RunDocuments, number: int) -> Receipt | None:
 
 def write_receipt(documents: RunDocuments, plan: Plan, over: Exit, decision: Decision) -> Receipt:
     """The receipt that the training could not write any more."""
-    receipt = Receipt(
+    receipt = receipt_of(plan, over.number, decision.receipt, decision.detail)
+    write(documents.folder.receipt(plan.order), receipt)
+    return receipt
+
+
+def receipt_of(plan: Plan, generation: int, outcome: str, detail: str) -> Receipt:
+    """A receipt in the place of a training that left none."""
+    return Receipt(
         order=plan.order,
         training=plan.training,
-        generation=over.number,
-        outcome=decision.receipt,
-        detail=decision.detail,
+        generation=generation,
+        outcome=outcome,
+        detail=detail,
         epoch=0,
         batch=0,
         read_back={},
         written_s=time.time(),
     )
-    write(documents.folder.receipt(plan.order), receipt)
-    return receipt

@@ -13,6 +13,7 @@ from monitor.supervisor.launch import AdoptedProcess, Ended, Paused, TrainingPro
 from monitor.supervisor.posix_signals import PASSED_ON, SignalInbox
 from monitor.supervisor.run_documents import RunDocuments
 from monitor.supervisor.terminal import Terminal, TerminalOutput
+from monitor.supervisor.training_ends import training_is_over
 from trainer_hooks.wire.runfolder import Plan, RunFolderError
 from trainer_hooks.wire.words import NOT_DONE
 
@@ -55,6 +56,7 @@ class GenerationWatch:
         output: TerminalOutput,
         each_round: Callable[[], None],
         kill_timeouts: KillTimeouts,
+        report_expired: Callable[[Plan, str], None] = lambda *_: None,
     ) -> None:
         self._documents = documents
         self._next = number + 1
@@ -65,6 +67,7 @@ class GenerationWatch:
         self._output = output
         self._each_round = each_round
         self._kill_timeouts = kill_timeouts
+        self._report_expired = report_expired
         self._pending: _Pending | None = None
         self._seen: tuple[int, int] | None = None  # inode and time of the plan file that was read last
         self._asked_s: float | None = None  # when a signal to end was passed on
@@ -164,6 +167,27 @@ class GenerationWatch:
             pending.answered = True
             pending.deadline_s = max(pending.deadline_s, time.monotonic() + LEAVING_S)
 
+    def _expired(self, pending: _Pending) -> bool:
+        """True where the plan's training is over, and its process goes on: with another one, which is not its business.
+
+        The plan is then kept under a name that nobody carries out.
+        """
+        training, generation = pending.plan.training, self._next - 1
+        if pending.answered or not training_is_over(self._documents.folder, training, generation):
+            return False
+        self._pending = None
+        detail = f"training {training} ended before it saw the order"
+        self._output.notify(
+            f"Plan {pending.plan.id} has expired: {detail}. Nothing is stopped for it, and the run continues.",
+            Severity.WARNING,
+        )
+        try:
+            self._documents.void_plan(self._next)
+            self._report_expired(pending.plan, detail)
+        except OSError as error:  # a full disk must not take the supervision of the rest with it
+            self._output.notify(f"Cannot put the plan aside ({error.strerror}).", Severity.WARNING)
+        return True
+
     def _file_changed(self) -> bool:
         try:
             found = self._documents.folder.plan(self._next).stat()
@@ -178,7 +202,7 @@ class GenerationWatch:
         now_s = time.monotonic()
         if self._asked_s is not None and now_s > self._asked_s + self._kill_timeouts.leave_s:
             return True
-        return self._pending is not None and now_s > self._pending.deadline_s
+        return self._pending is not None and now_s > self._pending.deadline_s and not self._expired(self._pending)
 
     def _ending(self, process: Ended | None) -> Ending:
         """End what is left, if an end was wanted. `process` is None where the first process has to be ended too."""

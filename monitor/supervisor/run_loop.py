@@ -25,7 +25,7 @@ from monitor.supervisor.announcer import Announcer
 from monitor.supervisor.branch_swap import swap_branch
 from monitor.supervisor.decide import Decision, decide
 from monitor.supervisor.descendants import Cleared, Descendants
-from monitor.supervisor.exit_context import collect, write_receipt
+from monitor.supervisor.exit_context import collect, receipt_of, write_receipt
 from monitor.supervisor.generation_watch import ENDING, Ending, GenerationWatch
 from monitor.supervisor.launch import AdoptedProcess, Ended, TrainingProcess, environment_for, reap_orphans
 from monitor.supervisor.posix_signals import SignalInbox, die_of
@@ -37,6 +37,7 @@ from monitor.supervisor.start_errors import Held, StartError
 from monitor.supervisor.terminal import Terminal, TerminalOutput, keep_running_in_the_background
 from monitor.supervisor.timeline import Timeline
 from trainer_hooks.wire.runfolder import Generation, Plan, RunFolderError, RunOutcome, write
+from trainer_hooks.wire.words import OrderOutcome
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 NEXT = Decision(None, "")
@@ -170,7 +171,14 @@ class Supervisor:
             self._output,
             self._each_round,
             self._kill_timeouts,
+            self._expired,
         ).until_gone()
+
+    def _expired(self, plan: Plan, detail: str) -> None:
+        """The order of a plan will never be carried out: write it down, and tell the daemon."""
+        receipt = receipt_of(plan, plan.generation - 1, OrderOutcome.REFUSED, detail)
+        write(self._folder.receipt(plan.order), receipt)
+        self._announcer.send(ReceiptFound(self._spec.run, receipt))
 
     def _other_children(self) -> set[int]:
         """Our children that are not processes of the training: the daemon, if we started it."""

@@ -73,6 +73,7 @@ class PendingBatch(msgspec.Struct):
     reads_norm: bool = False
     reads_scale: bool = False
     reads_update: bool = False
+    loss_known: bool = True  # False: the loop gave none, and what stands for it is not recorded
 
     def line_up(
         self,
@@ -145,15 +146,15 @@ def batch_ended(pending: PendingBatch, assessed: BatchAssessment, counts: Counts
         batch=pending.batch,
         batches_per_epoch=pending.batches_per_epoch,
         counts=counts,
-        loss=assessed.loss,
+        loss=assessed.loss if pending.loss_known else None,
         parts=assessed.parts,
         grad_norm=assessed.norm,
         nonfinite=int(assessed.bits),
         skipped_by=pending.report.skipped_by.value,
         cured=assessed.cured,
         learning_rates=tuple(reading.rate for reading in pending.used),
-        momentum=pending.used[0].momentum,
-        weight_decay=max(reading.weight_decay for reading in pending.used),
+        momentum=pending.used[0].momentum if pending.used else None,
+        weight_decay=max((reading.weight_decay for reading in pending.used), default=None),
         clip_norm=pending.clip_norm,
         loss_scale=assessed.scale,
         batch_size=contents.size,

@@ -69,4 +69,5 @@ class Framework(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint: CheckpointKeys | None = None  # None: every script has its own
     clip_norm: float | None = None  # the L2 norm that the trainer clips gradients to by itself; None: it does not
     images_are_bytes: bool = False  # True: images are loaded as whole numbers from 0 to 255, so no pixel can be NaN
+    resume: str = ""  # how a script goes on from a checkpoint FILE by hand; empty: every script has its own way
     broken_amp_devices: str = ""  # regular expression for devices on which mixed precision gives wrong results

@@ -9,6 +9,7 @@ ended.json               RunOver: the supervisor starts nothing more
 plan-<n>.json            Plan: what generation n starts from (written before the order that names it)
 applied-<order>.json     Receipt: what became of an order
 training-<t>-g<n>.json   TrainingClaim: training t of the run began in generation n; see trainer_hooks.training_claims
+last-<t>-g<n>.json       LastCounts: what training t of generation n had counted; see trainer_hooks.wire.last_counts
 hang_dump-<n>-<t>-<rank>.json   HangDumpFile: where to look into a rank of training t that hangs
 look-<order>.json        LookWanted: the daemon asks the supervisor to look
 spool/                   checkpoint copies with a Manifest each, and events that must arrive

@@ -60,6 +60,8 @@ class TrainingEnd(StrEnum):
     ORDER = "order"  # it carried out an order to stop
     EXCEPTION = "exception"
     INTERRUPTED = "interrupted"  # Ctrl-C
+    EXITED = "exited"  # its process ended in an orderly way, and the script had not said that the training was over
+    VANISHED = "vanished"  # its process is gone and reported nothing; only the daemon says so
 
 
 OUT_OF_MEMORY = "out of memory"  # SettingChanged.reason: the trainer took smaller batches after an error

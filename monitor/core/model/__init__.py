@@ -54,6 +54,7 @@ from monitor.core.model.inputs import (
     StacksTaken,
     SupervisorChanged,
     Tick,
+    TrainingVanished,
     VolumeSeen,
 )
 from monitor.core.model.nouns import (
@@ -118,6 +119,7 @@ __all__ = [
     "StacksTaken",
     "SupervisorChanged",
     "Tick",
+    "TrainingVanished",
     "Trial",
     "TrialStep",
     "Verdict",

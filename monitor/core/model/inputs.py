@@ -53,6 +53,15 @@ class SupervisorChanged(msgspec.Struct, frozen=True, tag="shim_changed"):
     supervisor_pid: int = msgspec.field(name="shim_pid")
 
 
+class TrainingVanished(msgspec.Struct, frozen=True, tag="training_vanished"):
+    """The process of one training is gone, which reported no end, while its run goes on: it was killed."""
+
+    run: str
+    generation: int
+    training: int
+    pid: int
+
+
 class RecordArrived(msgspec.Struct, frozen=True, tag="record"):
     """A record of the run's current generation, in the order of its rank."""
 
@@ -185,6 +194,7 @@ Input = (
     | GenerationExited
     | RunEnded
     | SupervisorChanged
+    | TrainingVanished
     | RecordArrived
     | CommandGiven
     | CheckpointExamined

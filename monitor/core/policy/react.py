@@ -23,6 +23,7 @@ from monitor.core.model import (
     StacksTaken,
     SupervisorChanged,
     Tick,
+    TrainingVanished,
 )
 from monitor.core.policy import cure_watch, event_reactions, findings, order_answers, stack_collection, starts_and_ends
 from monitor.core.policy.transaction import Transaction
@@ -43,6 +44,8 @@ def react(  # noqa: PLR0912 - one case an input
             starts_and_ends.on_generation_started(tx, news=folded.news)
         case GenerationExited() if folded.news:
             starts_and_ends.on_generation_exited(tx, given)
+        case TrainingVanished() if folded.news:
+            starts_and_ends.on_training_vanished(tx, given)
         case RunEnded() if folded.news:
             starts_and_ends.on_run_ended(tx, given)
         case CommandGiven():

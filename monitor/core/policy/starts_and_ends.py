@@ -15,6 +15,7 @@ from monitor.core.model import (
     Position,
     RunEnded,
     Severity,
+    TrainingVanished,
 )
 from monitor.core.model.outcomes import FAILURES, OUTCOME_TEXT, outcome_of
 from monitor.core.policy import texts
@@ -23,6 +24,7 @@ from monitor.core.policy.incidents import decide, enter, give_up, send
 from monitor.core.policy.lifecycle import IncidentEvent
 from monitor.core.policy.planning import order_for
 from monitor.core.policy.transaction import Transaction
+from monitor.core.state.crash import crash_of
 from monitor.core.state.epochs import totals_of_run
 from monitor.core.state.run import TrainingState
 from trainer_hooks.wire.messages import TrainingEnded, TrainingStarted
@@ -49,7 +51,9 @@ def on_training_started(tx: Transaction, event: TrainingStarted) -> None:
     if not event.plan_id and not (tx.training.generation > 1 and tx.training.incident):
         tx.ledger.in_force = None
     where = f"{event.framework} {event.versions.get(event.framework, '')}".strip()
-    epochs = f"epochs {event.start_epoch} to {event.epochs}, {event.batches_per_epoch} batches each"
+    epochs = f"epochs {event.start_epoch} to {event.epochs}"
+    if event.batches_per_epoch:
+        epochs += f", {event.batches_per_epoch} batches each"
     tx.notify(f"training {tx.training.number} started ({where}, {event.device}): {epochs}")
 
 
@@ -75,6 +79,15 @@ def on_training_ended(tx: Transaction, event: TrainingEnded) -> None:
             tx.report(incident)
 
 
+def on_training_vanished(tx: Transaction, event: TrainingVanished) -> None:
+    """Its process was killed, and the run goes on without it."""
+    number, incident = tx.training.number, tx.training.incident
+    tx.ledger.pending = None
+    tx.notify(texts.vanished(tx.training, event.pid), Severity.WARNING)
+    if incident and not goes_back(incident):
+        _close(tx, incident, IncidentEvent.RUN_ENDED, f"the process of training {number} was killed")
+
+
 def on_generation_exited(tx: Transaction, event: GenerationExited) -> None:
     """The process is gone."""
     exit_ = event.exit
@@ -83,14 +96,15 @@ def on_generation_exited(tx: Transaction, event: GenerationExited) -> None:
     obeyed = any(training.ledger.leaving for training in tx.run.trainings.values())
     outcome = outcome_of(exit_, order_obeyed=obeyed, training_finished=_has_finished(tx))
     ending = f"generation {exit_.number} {OUTCOME_TEXT[outcome]} ({texts.exit_text(exit_)})"
+    crash = crash_of(tx.run) if outcome in FAILURES else ""
     if event.relaunch:
         tx.notify(f"{ending}; starting generation {exit_.number + 1} from its plan")
     elif outcome in FAILURES:
-        tx.notify(f"{ending}, and is not started again", Severity.CRITICAL)
+        tx.notify(f"{ending}, and is not started again{f': {crash}' if crash else ''}", Severity.CRITICAL)
         tx.alert(
             AlertKind.RUN_FAILED,
             f"{tx.name}: {ending}",
-            texts.RUN_FAILED,
+            f"{crash}. {texts.RUN_FAILED}" if crash else texts.RUN_FAILED,
             Severity.CRITICAL,
         )
     if tx.run.supervisor_pid == 0:
@@ -130,7 +144,7 @@ def on_run_ended(tx: Transaction, event: RunEnded) -> None:
     totals = totals_of_run(run)
     tx.notify(
         f"run {how}{': ' + detail if detail else ''}; "
-        f"{totals.nonfinite_batches} non-finite of {totals.batches} batches in all"
+        f"{totals.nonfinite_batches} non-finite of {totals.batches} batches in all{texts.not_seen(run)}"
     )
     if not any(training.starts for training in tx.run.trainings.values()):
         tx.notify(texts.no_training(), Severity.WARNING)

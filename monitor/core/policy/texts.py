@@ -5,14 +5,16 @@ What is said about an incident begins with its summary (monitor.core.summary), s
 
 from __future__ import annotations
 
-from monitor.core.format import batch_at, duration, percent
+from monitor.core.format import batch_at, duration, percent, plural
 from monitor.core.model import Finding, Incident
 from monitor.core.model.frameworks import attached_to
+from monitor.core.state.epochs import batches_unseen
 from monitor.core.state.run import RunState, TrainingState
 from monitor.core.summary import summary_of
 from trainer_hooks.wire.runfolder import Exit
 
 CHANGES_NAMED = 3
+TRAININGS_NAMED = 5
 
 
 def state_text(incident: Incident) -> str:
@@ -69,6 +71,27 @@ def exit_text(exit_: Exit) -> str:
     if exit_.code is not None:
         return f"exit code {exit_.code}"
     return f"signal {exit_.signal}" if exit_.signal else "exit code not known"
+
+
+def vanished(training: TrainingState, pid: int) -> str:
+    """A training's own process was killed."""
+    at = training.position
+    where = f"; its last known batch is {batch_at(at.epoch, at.batch)}" if at else ""
+    return (
+        f"training {training.number} ended without a report: its process {pid} was killed, or it crashed outside "
+        f"Python{where}. The run continues without it"
+    )
+
+
+def not_seen(run: RunState) -> str:
+    """What of a run's batches is not known; begins with a semicolon. Empty: every one was seen."""
+    lost = batches_unseen(run)
+    text = f"; {plural(lost, 'batch')} not seen one by one, only counted" if lost else ""
+    silent = [each.number for each in run.trainings.values() if each.seen and not each.over]
+    named = ", ".join(map(str, silent[:TRAININGS_NAMED]))
+    return (
+        f"{text}; the end of training {named} was not reported, so its last batches may be missing" if named else text
+    )
 
 
 def no_training() -> str:

@@ -136,6 +136,11 @@ def totals_of(training: TrainingState) -> Counts:
     return Counts(*(getattr(totals, name) + getattr(leader.counts, name) - getattr(held, name) for name in names))
 
 
+def batches_unseen(run: RunState) -> int:
+    """Batches of all trainings that were counted by their process, and of which no record arrived."""
+    return sum(training.totals.batches_unseen for training in run.trainings.values())
+
+
 def totals_of_run(run: RunState) -> Counts:
     """The sums over every training of the run."""
     totals = Counts()

@@ -30,7 +30,7 @@ def fold_event(run: RunState, training: TrainingState, rank: RankState, event: E
         case TrainingStarted() if rank.rank == 0:
             fold_training_started(run, training, event, now_s)
         case TrainingEnded() if rank.rank == 0:
-            training.over, training.how = True, event.how
+            training.over, training.how, training.detail = True, event.how, event.detail
             training.final_metrics = event.metrics or training.final_metrics
         case NonfiniteSeen():
             training.nonfinite_log.append((training.generation, event))

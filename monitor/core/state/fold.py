@@ -24,6 +24,7 @@ from monitor.core.model import (
     StacksTaken,
     SupervisorChanged,
     Tick,
+    TrainingVanished,
 )
 from monitor.core.state import clock_steps
 from monitor.core.state.batches import fold_batch
@@ -34,6 +35,7 @@ from monitor.core.state.hardware import fold_hardware
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import Fleet, RankState, RunState, Taken, TrainingState
 from trainer_hooks.wire.messages import BatchEnded, CheckpointSaved, Event
+from trainer_hooks.wire.words import Phase, TrainingEnd
 
 RETENTION_S = 24 * 3600.0  # a run's state, and with it its series, leave this long after its end
 RANKS_MAX = 4096  # of one training
@@ -97,6 +99,8 @@ def fold(run: RunState, given: Input, now_s: float) -> Folded:  # noqa: C901, PL
             return Folded(run, training, news=fold_generation_started(run, given, now_s), supervisor_changed=changed)
         case GenerationExited():
             return Folded(run, training, news=fold_exit(run, given))
+        case TrainingVanished():
+            return _vanished(run, given)
         case RunEnded():
             return Folded(run, training, news=fold_run_ended(run, given, now_s))
         case SupervisorChanged():
@@ -111,6 +115,15 @@ def fold(run: RunState, given: Input, now_s: float) -> Folded:  # noqa: C901, PL
         case RunOpened() | PlanWritten() | ReceiptFound() | CommandGiven() | StacksTaken():
             pass  # no facts: only the policy reacts
     return Folded(run, training)
+
+
+def _vanished(run: RunState, given: TrainingVanished) -> Folded:
+    training = run.trainings.get(given.training)
+    leaving = any(each.ledger.leaving for each in run.trainings.values())  # the whole generation is being ended
+    if training is None or given.generation != run.generation or leaving or not run.trains(training):
+        return Folded(run, run.training)
+    training.over, training.how, training.phase = True, TrainingEnd.VANISHED, Phase.IDLE
+    return Folded(run, training, news=True)
 
 
 def _record(run: RunState, given: RecordArrived, now_s: float) -> Folded:
@@ -130,6 +143,8 @@ def _record(run: RunState, given: RecordArrived, now_s: float) -> Folded:
         taken = training.taken.get(given.rank, Taken())
         rank = training.ranks[given.rank] = RankState(given.rank, taken.counts, taken.event_seq)
     training.silence.idle_ticks = rank.idle_ticks = 0
+    if training.over and training.how == TrainingEnd.VANISHED and isinstance(given.record, BatchEnded):
+        training.over, training.how = False, ""  # its process lives, where the daemon can't see it
     if isinstance(given.record, BatchEnded):
         return _batch(run, training, rank, given.record, now_s)
     if given.record.seq <= rank.event_seq:
@@ -147,6 +162,8 @@ def _batch(run: RunState, training: TrainingState, rank: RankState, batch: Batch
     new = rank.counts.batches - before
     if new <= 0:
         return Folded(run, training)
+    if rank.rank == 0:
+        training.totals.batches_unseen += new - 1
     if bad and rank.rank == 0:
         fold_bad(training, before, batch.counts.batches)
     down_s = _resume(run, now_s) if first else 0.0

@@ -88,6 +88,7 @@ class Totals(msgspec.Struct):
     sum_batch_s: float = 0.0
     sum_wait_s: float = 0.0
     findings: dict[str, int] = {}  # "<detector>/<severity>"; a streak counts once
+    batches_unseen: int = 0  # of rank 0: counted by their process, and no record of them arrived
 
 
 class Silence(msgspec.Struct):
@@ -126,6 +127,7 @@ class TrainingState(msgspec.Struct):
     findings: list[Finding] = []  # the first of each streak, of every severity, bounded
     streaks: dict[str, Streak] = {}  # "<detector>/<rank>"
     ledger: Ledger = msgspec.field(default_factory=Ledger)
+    detail: str = ""  # TrainingEnded.detail of the last time: the exception, if one ended it
     anomalies: Anomalies = msgspec.field(default_factory=Anomalies)
 
     @property

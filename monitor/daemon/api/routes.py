@@ -25,7 +25,7 @@ from monitor.core.model.curves import POINTS
 from monitor.core.state.run import RunState
 from monitor.daemon import run_registration
 from monitor.daemon.api import snapshots
-from monitor.daemon.catch_up import missed_events
+from monitor.daemon.catch_up import missed_records
 from monitor.daemon.clock import Clock
 from monitor.daemon.metrics import exposition
 from monitor.daemon.pipeline import Pipeline
@@ -172,7 +172,7 @@ class Api:
             return _json({})
         run = self._run(request)
         if isinstance(given, GenerationExited):  # first what its process could not send any more, then its exit
-            for missed in missed_events(run, run_folder(name)):
+            for missed in missed_records(run, run_folder(name)):
                 self._pipeline.offer(missed)
         await self._pipeline.submit(given)
         return _json({})

@@ -137,6 +137,7 @@ class CheckpointLine(msgspec.Struct, frozen=True):
     is_best: bool
     dropped: bool  # the copy is gone
     training: int = 1
+    batches: int = 0  # of its generation, when it was saved
 
 
 def incident_of(training: TrainingState, incident: Incident) -> IncidentSummary:
@@ -287,7 +288,7 @@ def checkpoints_of(run: RunState) -> list[CheckpointLine]:
         CheckpointLine(
             epoch=c.epoch, generation=c.generation, verdict=str(verdict), why=why, saved_s=c.saved_s, size=c.size,
             digest=c.digest, path=c.path, is_best=c.is_best, dropped=training.dropped(c),
-            training=training.number,
+            training=training.number, batches=c.count,
         )
         for training in run.trainings.values()
         for c in training.checkpoints

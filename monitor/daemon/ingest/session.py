@@ -34,6 +34,15 @@ def last_taken(run: RunState, training: int, rank: int) -> int:
     return known.event_seq if known else found.taken.get(rank, Taken()).event_seq
 
 
+def batches_taken(run: RunState, training: int, rank: int) -> int:
+    """Counts.batches of one rank of one training, as the core knows it; 0: nothing."""
+    found = run.trainings.get(training)
+    if found is None or found.generation != run.generation:
+        return 0
+    known = found.ranks.get(rank)
+    return (known.counts if known else found.taken.get(rank, Taken()).counts).batches
+
+
 class Standing(StrEnum):
     """How a frame's sender stands to what the core knows."""
 

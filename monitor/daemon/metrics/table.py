@@ -13,7 +13,7 @@ from monitor.core.model import Incident, Severity, Verdict
 from monitor.core.policy import trust
 from monitor.core.policy.settings import Policy
 from monitor.core.state import projection
-from monitor.core.state.epochs import totals_of_run
+from monitor.core.state.epochs import batches_unseen, totals_of_run
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import RankState, RunState, TrainingState
 from monitor.daemon.hardware.reading import THROTTLE_REASONS, Gpu, RunHardware
@@ -388,6 +388,10 @@ COUNTERS = (
     Measure(
         "frames_dropped", "Frames that were refused, and records that the hook's full ring dropped.",
         _of_run(lambda run, _: run.frames_refused + totals_of_run(run).records_dropped),
+    ),
+    Measure(
+        "batches_unseen", "Batches that were counted by their process, and of which no record arrived.",
+        _of_run(lambda run, _: batches_unseen(run)),
     ),
     Measure(
         "messages_refused", "Messages of the daemon that a hook could not take: unreadable, or for another process.",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from monitor.core.model import IncidentState
-from monitor.core.state.run import RunState
+from monitor.core.model import ActionKind, Family, Incident, IncidentState, Position, Severity
+from monitor.core.model.incident import IncidentAction
+from monitor.core.state.run import RunState, TrainingState
+from monitor.report.incident_records import annotations_of
 from monitor.report.report_input import ReportInput, without_statistics
 from monitor.report.whole import blocks, markdown
 from tests.harness.night import NOW_S, night
@@ -119,3 +121,18 @@ def test_a_report_needs_no_statistics_and_leaves_the_run_as_it_is() -> None:
     assert any(checkpoint.learned is not None for checkpoint in simulation.run.training.checkpoints)
     now_s = simulation.now_s
     assert markdown(blocks(ReportInput(stripped, now_s))) == markdown(blocks(ReportInput(simulation.run, now_s)))
+
+
+def test_a_checkpoint_is_gone_back_to_only_once_a_generation_trains_from_it() -> None:
+    training = TrainingState(1)
+    action = IncidentAction(ActionKind.ROLLBACK, "", target="d1")
+    at = Position(1, 1, 0, 1)
+    state = IncidentState.MITIGATING
+    incident = Incident("i", 1, Family.NONFINITE, Severity.CRITICAL, state, 1.0, at, at, action=action)
+    assert annotations_of(training, [incident]) == {"d1": "being gone back to"}
+    incident.action.resumed_s = 5.0
+    assert annotations_of(training, [incident]) == {"d1": "gone back to"}
+    incident.action = IncidentAction(ActionKind.STOP, "", target="d1")
+    assert annotations_of(training, [incident]) == {}, "the order was refused, and the training stopped"
+    training.ledger.counters.rollbacks["applied"] = 1
+    assert annotations_of(training, [incident]) == {"d1": "gone back to"}

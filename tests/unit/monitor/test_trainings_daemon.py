@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from monitor.core.model import GenerationExited
-from monitor.daemon.catch_up import missed_events
+from monitor.daemon.catch_up import missed_records
 from monitor.daemon.hardware.poll import Hardware
 from monitor.daemon.ingest.session import last_taken
 from monitor.vault.copies import Vault
@@ -38,7 +38,7 @@ def test_of_each_training_exactly_what_did_not_arrive_is_read_from_its_file(tmp_
     for training, events in ((1, 2), (2, 4), (3, 2)):
         spooled(folder, training, events)
     spooled(folder, 2, 9, generation=7)
-    missed = [(one.training, one.record.seq) for one in missed_events(script.run, folder)]  # type: ignore[union-attr]
+    missed = [(one.training, one.record.seq) for one in missed_records(script.run, folder)]  # type: ignore[union-attr]
     assert missed == [(2, 2), (2, 3), (2, 4), (3, 1), (3, 2)]
 
 
@@ -52,7 +52,7 @@ def test_after_the_exit_of_the_process_no_event_is_taken_twice(tmp_path: Path) -
     script.take(script.driver.feed(GenerationExited(RUN, exit_, relaunch=False)))
     spooled(folder, 2, 3)
     assert last_taken(script.run, 2, 0) == 1
-    missed = list(missed_events(script.run, folder))
+    missed = list(missed_records(script.run, folder))
     assert [one.record.seq for one in missed] == [2, 3]  # type: ignore[union-attr]
     for given in [*missed, *missed]:
         script.take(script.driver.feed(given))

@@ -15,12 +15,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from trainer_hooks.crash import describe_exception
 from trainer_hooks.fail_open import FailOpen
 from trainer_hooks.guard import StepReport, look_at
+from trainer_hooks.integrations.plain.arguments import Arguments, device_of, optimizer_of
 from trainer_hooks.integrations.plain.framework import FRAMEWORK
 from trainer_hooks.orders import LeaveTraining
 from trainer_hooks.probe import open_training
@@ -36,15 +38,19 @@ from trainer_hooks.trainings import TrainingName, call_site, digest_of
 from trainer_hooks.updates import UpdateSampler, steps_between
 from trainer_hooks.wire.messages import Order
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+STOPS_RAISED_MAX = 2  # of one order: a loop that catches both will catch every other
 _log = logging.getLogger("trainwarden")
 
 
 def watch(
-    model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
+    model: Any,
+    optimizer: Any = None,
     *,
-    epochs: int,
-    batches_per_epoch: int,
+    epochs: int | None = None,
+    batches_per_epoch: int | None = None,
     scheduler: Any = None,
     scaler: Any = None,
     settings: Mapping[str, object] | None = None,
@@ -55,39 +61,72 @@ def watch(
 ) -> Loop:
     """Watch a training from now on; call `batch` of what it returns at the end of every batch, and `end` at the end.
 
-    `scheduler` and `scaler` are torch's, `settings` what a report should show. `measure_norm=False` where `batch` is
-    given the norm that clip_grad_norm_ returns. Once in `update_every` optimizer steps the size of the update is
-    sampled; 0: never. Each call is a training of its own, whose probe `connect` gives.
+    Or use what it returns in a `with`, which ends it. Never raises: what can't be used is reported on the log.
+    `epochs=None`: a loop that counts steps, `batches_per_epoch` in all (None: not known). `scheduler` and `scaler` are
+    torch's, `settings` what a report should show. `measure_norm=False` where `batch` is given the norm that
+    clip_grad_norm_ returns. Once in `update_every` optimizer steps the size of the update is sampled; 0: never. Each
+    call is a training of its own, whose probe `connect` gives.
     """
+    loop = Loop(scaler, measure_norm)
+    try:
+        _begin(
+            loop, model, optimizer, epochs, batches_per_epoch, scheduler, settings, part_names, update_every, connect
+        )
+    except Exception as error:  # noqa: BLE001 - the edge between us and somebody else's training
+        _log.warning("this training is not watched: %s: %s", type(error).__name__, error)
+    return loop
+
+
+def _begin(
+    loop: Loop,
+    model: Any,
+    given_optimizer: Any,
+    epochs: int | None,
+    batches_per_epoch: int | None,
+    scheduler: Any,
+    settings: Mapping[str, object] | None,
+    part_names: tuple[str, ...],
+    update_every: int | None,
+    connect: Callable[[TrainingName], ProbeLike],
+) -> None:
+    """Everything of `watch` that may go wrong."""
+    optimizer, remark = optimizer_of(given_optimizer)
+    if remark:
+        loop.arguments.complain("optimizer", f"watch(): {remark}")
     shown = {name: str(value) for name, value in (settings or {}).items()}
+    part_names = tuple(str(name) for name in part_names)
     arguments = {"epochs": epochs, "batches": batches_per_epoch, "parts": part_names, "settings": dict(shown)}
-    shown.setdefault("optimizer", type(optimizer).__name__)
-    group = optimizer.param_groups[0]
-    shown.setdefault(FRAMEWORK.settings.learning_rate, str(group.get("initial_lr", group["lr"])))
+    if optimizer.param_groups:
+        shown.setdefault("optimizer", type(optimizer).__name__)
+        group = optimizer.param_groups[0]
+        shown.setdefault(FRAMEWORK.settings.learning_rate, str(group.get("initial_lr", group["lr"])))
     facts = TrainingFacts(
         framework=FRAMEWORK.name,
         settings=shown,
-        epochs=epochs,
-        batches_per_epoch=batches_per_epoch,
+        epochs=loop.arguments.whole("epochs", epochs) or 1,
+        batches_per_epoch=loop.arguments.whole("batches_per_epoch", batches_per_epoch) or 0,
         save_dir=os.getcwd(),  # noqa: PTH109 - a text is what is sent
         arguments_digest=digest_of({"argv": sys.argv, **arguments}),
         part_names=part_names,
         world_size=int(os.environ.get("WORLD_SIZE", "1")),
     )
     updates = UpdateSampler(optimizer, steps_between() if update_every is None else update_every)
-    loop = Loop(optimizer, SettingsWatch(optimizer, scheduler), scaler, measure_norm)
-    loop.start(connect, facts, updates, model)
-    return loop
+    loop.start(
+        connect, facts, updates, optimizer, SettingsWatch(optimizer, scheduler), device_of(model, optimizer), model
+    )
 
 
 class Loop:
     """One training; `watch` makes it. Where no probe could be had, which was logged, every method does nothing."""
 
-    def __init__(
-        self, optimizer: torch.optim.Optimizer, settings: SettingsWatch, scaler: Any, measure_norm: bool
-    ) -> None:
-        self._optimizer, self._settings, self._scaler = optimizer, settings, scaler
+    def __init__(self, scaler: Any, measure_norm: bool) -> None:
+        self.arguments = Arguments()
+        self._optimizer: Any = None
+        self._settings: SettingsWatch | None = None
+        self._scaler = scaler
         self._measure_norm = measure_norm
+        self._stop: Order | None = None  # carried out: the loop was left, or should have been
+        self._stops_raised = 0
         self._norm: torch.Tensor | None = None
         self._recorder: Recorder | None = None
         self._fail_open = FailOpen(lambda _: None)
@@ -97,34 +136,49 @@ class Loop:
         connect: Callable[[TrainingName], ProbeLike],
         facts: TrainingFacts,
         updates: UpdateSampler,
-        model: torch.nn.Module,
+        optimizer: Any,
+        settings: SettingsWatch,
+        device: torch.device,
+        model: Any,
     ) -> None:
-        """Connect, and report the training."""
-        try:
-            device = next(model.parameters()).device
-            probe = connect(TrainingName(call_site(), facts.arguments_digest))
-            facts = dataclasses.replace(facts, ordinal=probe.identity.ordinal)
-            probe.event(training_started(facts, self._optimizer, device, probe.identity))
-            self._fail_open = FailOpen(probe.event)
-            counted = Counted()
-            assessor = WatchingAssessor(counted, lambda: look_at(model))
-            recorder = Recorder(probe, self._fail_open, self._optimizer, device, assessor, counted, updates=updates)
-            recorder.batches_per_epoch = facts.batches_per_epoch
-            recorder.watch_steps(
-                lambda _: self._fail_open.run("before step", self._before_step, recorder),
-                lambda _: self._fail_open.run("after step", self._after_step, recorder),
-            )
-        except Exception as error:  # noqa: BLE001 - the edge between us and somebody else's training
-            _log.warning("this training is not watched: %s: %s", type(error).__name__, error)
-            return
+        """Connect, and report the training. Raises what prevents it."""
+        self._optimizer, self._settings = optimizer, settings
+        probe = connect(TrainingName(call_site(), facts.arguments_digest))
+        facts = dataclasses.replace(facts, ordinal=probe.identity.ordinal)
+        probe.event(training_started(facts, optimizer, device, probe.identity))
+        self._fail_open = FailOpen(probe.event)
+        counted = Counted()
+        assessor = WatchingAssessor(counted, lambda: look_at(model))
+        recorder = Recorder(probe, self._fail_open, optimizer, device, assessor, counted, updates=updates)
+        recorder.batches_per_epoch = facts.batches_per_epoch
         self._recorder = recorder
+        if optimizer.param_groups:
+            self._fail_open.run("steps", self._watch_steps, recorder)
         self._enter(recorder, "train")
+
+    def _watch_steps(self, recorder: Recorder) -> None:
+        recorder.watch_steps(
+            lambda *_: self._fail_open.run("before step", self._before_step, recorder),
+            lambda *_: self._fail_open.run("after step", self._after_step, recorder),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """The training is over. An exception is reported, and goes its way."""
+        if error is None or isinstance(error, GeneratorExit):
+            self.end()
+        elif isinstance(error, KeyboardInterrupt):
+            self._finish("interrupted", "")
+        else:
+            self._fail_open.run("end", lambda: self._finish("exception", describe_exception(error)))
 
     def batch(
         self,
         loss: Number,
         *,
-        epoch: int,
+        epoch: int | None = None,
         parts: tuple[Number, ...] = (),
         grad_norm: Number | None = None,
         batch_size: int | None = None,
@@ -136,14 +190,24 @@ class Loop:
     ) -> None:
         """A batch has ended. `epoch` counts from 1; `sequence_length` is the longest of the batch, in tokens.
 
-        Raises LeaveTraining, a SystemExit, where an order says so.
+        Raises LeaveTraining, a SystemExit, where an order says so. What can't be used of the arguments is left out.
         """
         recorder = self._recorder
         if recorder is None:
+            self._stop_again()
             return
-        contents = BatchContents(batch_size, image_size, sequence_length)
-        given = LoopSettings(clip_norm, accumulate, batch_size)
-        self._fail_open.run("batch", self._ended, recorder, loss, epoch, parts, grad_norm, contents, given, data_wait_s)
+        read = self.arguments
+        size = read.whole("batch_size", batch_size)
+        contents = BatchContents(
+            size, read.whole("image_size", image_size), read.whole("sequence_length", sequence_length)
+        )
+        given = LoopSettings(read.optional("clip_norm", clip_norm), read.whole("accumulate", accumulate), size)
+        waited_s = read.optional("data_wait_s", data_wait_s)
+        norm = None if grad_norm is None else read.number("grad_norm", grad_norm)
+        self._fail_open.run(
+            "batch", self._ended, recorder, read.number("loss", loss), read.epoch(epoch, recorder.epoch),
+            read.parts(parts), norm, contents, given, waited_s,
+        )  # fmt: skip
         order = self._fail_open.run("next order", recorder.probe.order)
         if order is not None:
             self._carry_out(recorder, order)
@@ -162,11 +226,12 @@ class Loop:
             if self._recorder is recorder:
                 self._enter(recorder, "train")
 
-    def saved(self, path: str | Path, *, epoch: int, is_best: bool = False) -> None:
+    def saved(self, path: str | Path, *, epoch: int | None = None, is_best: bool = False) -> None:
         """A checkpoint was written: it is copied and examined. `epoch` is the last one it holds, from 1."""
         recorder = self._recorder
         if recorder is not None:
-            self._fail_open.run("checkpoint", self._saved, recorder, Path(path).absolute(), epoch, is_best)
+            last = self.arguments.epoch(epoch, recorder.epoch)
+            self._fail_open.run("checkpoint", self._saved, recorder, path, last, bool(is_best))
 
     def end(self) -> None:
         """The training is over: nothing of ours stays on its optimizer. A later call does nothing."""
@@ -178,10 +243,27 @@ class Loop:
         recorder.ended_s = None if phase != "train" else time.monotonic()  # a pause does not belong to a batch's time
         self._fail_open.run("phase", recorder.enter, phase, max(recorder.epoch, 1))
 
-    def _saved(self, recorder: Recorder, path: Path, epoch: int, is_best: bool) -> None:
+    def _stop_again(self) -> None:
+        """Raise a stop once more where the script has caught it; where it catches that too, say so and let it train."""
+        if self._stop is None:
+            return
+        self._stops_raised += 1
+        if self._stops_raised <= STOPS_RAISED_MAX:
+            raise LeaveTraining(self._stop)
+        self.arguments.complain(
+            "stop",
+            f"the order to stop ({self._stop.reason}) was raised {STOPS_RAISED_MAX} times as SystemExit and the script "
+            "caught it (except BaseException, or a bare except): let SystemExit pass. This training is no longer "
+            "recorded",
+        )
+
+    def _saved(self, recorder: Recorder, path: Any, epoch: int, is_best: bool) -> None:
         counted, ordinal = recorder.counted, recorder.probe.identity.ordinal
         save = Save(epoch, ordinal, counted.batches, counted.nonfinite_batches, is_best)
-        recorder.probe.checkpoint(path, save)
+        try:
+            recorder.probe.checkpoint(Path(path).absolute(), save)
+        except (OSError, TypeError) as error:
+            self.arguments.complain(f"saved {path}", f"saved({path!r:.200}): {error}; no copy of it is kept")
 
     def _finish(self, how: str, detail: str) -> None:
         recorder, self._recorder = self._recorder, None
@@ -195,6 +277,7 @@ class Loop:
             return
         self._answer(recorder, order, "applied", "at the end of a batch")
         self._finish("order", order.reason)
+        self._stop, self._stops_raised = order, 1
         raise LeaveTraining(order)
 
     def _answer(self, recorder: Recorder, order: Order, outcome: str, detail: str) -> None:
@@ -216,7 +299,7 @@ class Loop:
     def _ended(
         self,
         recorder: Recorder,
-        loss: Number,
+        loss: Number | None,
         epoch: int,
         parts: tuple[Number, ...],
         grad_norm: Number | None,
@@ -234,7 +317,11 @@ class Loop:
             report.norm_value = float(norm)
         pending = recorder.pending(contents, report, clip_norm=given.clip_norm, data_wait_s=data_wait_s)
         recorder.used = ()
-        pending.line_up(loss, parts, getattr(self._scaler, "_scale", None), recorder.updates.take())
+        pending.loss_known = loss is not None
+        pending.line_up(
+            0.0 if loss is None else loss, parts, getattr(self._scaler, "_scale", None), recorder.updates.take()
+        )
         recorder.record(pending)
-        for change in self._settings.changes(pending.used, given, epoch=epoch, batch=recorder.batch):
-            recorder.probe.event(change)
+        if self._settings is not None:
+            for change in self._settings.changes(pending.used, given, epoch=epoch, batch=recorder.batch):
+                recorder.probe.event(change)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
+from trainer_hooks.crash import describe_exception
 from trainer_hooks.fail_open import FailOpen
 from trainer_hooks.integrations.ultralytics import start
 from trainer_hooks.integrations.ultralytics.framework import FRAMEWORK
@@ -211,4 +212,4 @@ def _how(error: BaseException) -> tuple[str, str]:
         return "order", error.order.reason
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", ""
-    return "exception", f"{type(error).__name__}: {error}"
+    return "exception", describe_exception(error)

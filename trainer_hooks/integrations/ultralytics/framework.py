@@ -54,6 +54,7 @@ FRAMEWORK = Framework(
             ("ultralytics.yolo.utils", "IterableSimpleNamespace"),
         ),
     ),
+    resume='YOLO("FILE").train(resume=True)',
     clip_norm=10.0,  # max_norm, hard-coded in BaseTrainer.optimizer_step
     images_are_bytes=True,
     broken_amp_devices=r"16[356]0|\b[tT](400|550|600|1000|1200|2000)\b|[kK]40m",  # as in utils.checks.check_amp

@@ -1,0 +1,146 @@
+"""A training ends while no daemon is there, or without a word: what it had counted is known all the same, and said."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness.night_run import ROOT, environment_of_home, fresh_home
+from tests.harness.real_daemon import DaemonProcess, until
+from trainer_hooks.wire.last_counts import read_last_counts
+from trainer_hooks.wire.runfolder import RunFolder
+
+BATCHES, BAD_FROM = 200, 169
+SCRIPT = """
+import sys, time
+from pathlib import Path
+import torch
+from trainer_hooks.integrations.plain import watch
+
+how, folder = sys.argv[1], Path(sys.argv[2])
+model = torch.nn.Linear(4, 1)
+optimizer = torch.optim.SGD(model.parameters(), 1e-3)
+loop = watch(model, optimizer, epochs=1, batches_per_epoch={batches})
+secret = "hunter2"
+for i in range({batches}):
+    x = torch.randn(2, 4)
+    if i >= {bad_from}:
+        x[0] = float("nan")
+    loss = model(x).pow(2).mean() if i < {bad_from} else torch.tensor(float("nan"))
+    loop.batch(loss)
+    if i == 100:
+        (folder / "ready").touch()
+        while not (folder / "go").exists():
+            time.sleep(0.01)
+(folder / "done").touch()
+if how == "end":
+    loop.end()
+if how == "crash":
+    [][len(secret)]
+while how == "linger":
+    time.sleep(0.05)
+"""
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """Where everything of a user lies; whatever was started in it is ended."""
+    with fresh_home() as folder:
+        yield folder
+
+
+class Script:
+    """A loop written by hand, without a supervisor, in the state home of a daemon."""
+
+    def __init__(self, home: Path, how: str) -> None:
+        self.folder = home / "script"
+        self.folder.mkdir()
+        (self.folder / "train.py").write_text(SCRIPT.format(batches=BATCHES, bad_from=BAD_FROM))
+        self.log = self.folder / "log"
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, str(self.folder / "train.py"), how, str(self.folder)],
+                env=environment_of_home(home, TRAINWARDEN_RUN="alone", PYTHONPATH=str(ROOT)),
+                stdout=output, stderr=output, cwd=self.folder,
+            )  # fmt: skip
+        self.runs = RunFolder(home / "runs" / "alone")
+
+    def go(self) -> None:
+        (self.folder / "go").touch()
+
+
+def ready(script: Script, daemon: DaemonProcess) -> dict[str, Any]:
+    """Half of the batches are counted, and the daemon has seen them."""
+    until("the script is half way", (script.folder / "ready").exists, 60)
+
+    def seen() -> dict[str, Any] | None:
+        found = {run["run"]: run for run in daemon.json("/api/v1/runs")}
+        return found["alone"] if found.get("alone", {}).get("batches") == 101 else None
+
+    return until("the daemon has seen the first half", seen)
+
+
+ENDS = [("end", 0, "finished"), ("none", 0, "finished"), ("crash", 1, "failed")]
+
+
+@pytest.mark.parametrize(("how", "code", "state"), ENDS)
+def test_what_was_counted_while_the_daemon_was_away_reaches_it_from_disk(
+    how: str, code: int, state: str, home: Path
+) -> None:
+    with DaemonProcess(home) as daemon:
+        script = Script(home, how)
+        ready(script, daemon)
+        daemon.kill()
+        script.go()
+        assert script.process.wait(60) == code
+        daemon.start()
+        summary = until("the run is over", lambda: _over(daemon))
+        assert (summary["state"], summary["batches"], summary["nonfinite"]) == (state, BATCHES, BATCHES - BAD_FROM)
+        said = "\n".join(line["text"] for line in daemon.json("/api/v1/runs/alone/timeline?after=0&wait_s=0"))
+        assert f"{BATCHES - BAD_FROM} non-finite of {BATCHES} batches in all; 98 batches not seen one by one" in said
+        assert daemon.metric('trainwarden_batches_unseen_total{run="alone"}') == 98.0
+        if how == "crash":
+            assert "IndexError: list index out of range, at " in said
+            assert "hunter2" not in said
+
+
+def test_a_process_that_is_killed_while_the_daemon_is_away_leaves_what_it_had_a_few_seconds_before(home: Path) -> None:
+    with DaemonProcess(home) as daemon:
+        script = Script(home, "linger")
+        ready(script, daemon)
+        daemon.kill()
+        script.go()
+        until("the last counters are on disk", lambda: on_disk(script) == [BATCHES])
+        script.process.send_signal(signal.SIGKILL)
+        script.process.wait(20)
+        daemon.start()
+        summary = until("the run is over", lambda: _over(daemon))
+        assert (summary["state"], summary["batches"], summary["nonfinite"]) == ("failed", BATCHES, BATCHES - BAD_FROM)
+        said = "\n".join(line["text"] for line in daemon.json("/api/v1/runs/alone/timeline?after=0&wait_s=0"))
+        assert "the end of training 1 was not reported, so its last batches may be missing" in said
+
+
+def test_without_a_daemon_the_script_says_that_nothing_is_recorded_and_how_to_change_that(home: Path) -> None:
+    script = Script(home, "end")
+    until("it is said", lambda: "no trainwarden daemon is running" in script.log.read_text(), 60)
+    script.go()
+    assert script.process.wait(60) == 0
+    said = script.log.read_text()
+    assert said.count("no trainwarden daemon is running") == 1
+    assert "trainwarden run -- python" in said
+    assert "trainwarden serve" in said
+
+
+def on_disk(script: Script) -> list[int]:
+    return [last.counts.batches for last in read_last_counts(script.runs, 1)]
+
+
+def _over(daemon: DaemonProcess) -> dict[str, Any] | None:
+    found = next((run for run in daemon.json("/api/v1/runs") if run["run"] == "alone"), None)
+    return found if found and found["state"] in ("finished", "failed", "stopped") else None
