@@ -8,11 +8,12 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from trainer_hooks.wire.messages import HookTrouble
+from trainer_hooks.wire.words import GUARD_STEP
 
 ERRORS_MAX = 3  # of one hook: twice may be a bad moment, three times is a bug, and every try costs training time
 
 LOST = {  # what a hook that is switched off no longer does, for those without which a training is not watched
-    "guard step": "a step with a non-finite gradient is not skipped any more",
+    GUARD_STEP: "a step with a non-finite gradient is not skipped any more",
     "guard enter": "the gradient norm is not noted any more, and the EMA is not kept from a bad batch",
     "guard average": "the EMA is not kept from a bad batch any more",
     "guard settle": "BatchNorm is not restored after a bad batch any more",

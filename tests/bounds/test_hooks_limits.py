@@ -17,7 +17,8 @@ from tests.harness.recorder import RecordingProbe
 from tests.harness.records import batch
 from tests.unit.trainer_hooks.test_guard import Trainer
 from trainer_hooks.fail_open import FailOpen
-from trainer_hooks.guard import PENDING_MAX, STATISTICS_EVERY_STEPS, StepReport
+from trainer_hooks.guard import STATISTICS_EVERY_STEPS, StepReport
+from trainer_hooks.guard.state import PENDING_MAX
 from trainer_hooks.hang_dump import DUMP_BYTES_MAX, WORKERS_MAX
 from trainer_hooks.link import RECONNECT_MAX_MS, RECONNECT_MIN_MS, Alarm, Link
 from trainer_hooks.orders import OrderInbox

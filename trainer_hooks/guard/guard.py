@@ -17,6 +17,7 @@ from trainer_hooks.guard.report import Examination, StepReport
 from trainer_hooks.guard.scaling import Scaler, ScalerWatch
 from trainer_hooks.guard.state import GuardedState
 from trainer_hooks.wire.messages import SkippedBy
+from trainer_hooks.wire.words import GUARD_STEP
 
 
 class Guard:
@@ -54,7 +55,7 @@ class Guard:
     @property
     def protects(self) -> bool:
         """True: a non-finite gradient reaches no parameter, whether we leave its step out or the scaler does."""
-        return (self.acts and not self._fail_open.is_off("guard step")) or self._scaler.on
+        return (self.acts and not self._fail_open.is_off(GUARD_STEP)) or self._scaler.on
 
     # --- around the trainer's step -----------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from trainer_hooks.guard.scaling import ScalerWatch
 from trainer_hooks.guard.state import GuardedState
 from trainer_hooks.tensors import any_nonfinite, gradients, parameters_of, total_norm
 from trainer_hooks.wire.messages import SkippedBy
+from trainer_hooks.wire.words import GUARD_STEP
 
 Gradients = tuple[int, ...]  # which gradients these are, and how often they were written to
 
@@ -84,7 +85,7 @@ class GradientJudge:
 
     def admits(self, optimizer: Any, *, has_closure: bool) -> bool:
         """False: a gradient is not finite."""
-        return self._fail_open.run("guard step", self._admits, optimizer, has_closure) is not False
+        return self._fail_open.run(GUARD_STEP, self._admits, optimizer, has_closure) is not False
 
     def evaluating(self, optimizer: Any, closure: Callable[..., Any]) -> Callable[..., Any]:
         """The closure, and a look at what it made."""

@@ -91,10 +91,10 @@ class Assessor(Protocol):
 class WatchingAssessor:
     """Where nothing guards the steps: what the scalars say by themselves. A scale that falls is a skipped step.
 
-    `examine` looks at the state, after a bad batch: a step that was taken on NaN is damage.
+    `examine` looks at the state, after a bad batch: a step that was taken on NaN is damage. None: nobody looks.
     """
 
-    def __init__(self, counted: Counted, examine: Callable[[], Examination]) -> None:
+    def __init__(self, counted: Counted, examine: Callable[[], Examination] | None = None) -> None:
         self._counted = counted
         self._examine = examine
         self._scale: float | None = None  # after the batch before
@@ -116,7 +116,7 @@ class WatchingAssessor:
         if not finite(assessed.update):
             assessed.update = None
         left_out = self._steps.left_out(stepped=report.stepped or fell, bad=bool(assessed.bits))
-        if assessed.bits:
+        if assessed.bits and self._examine is not None:
             _add_found(assessed, self._examine())
         if left_out and Nonfinite.PARAMETER not in assessed.bits:  # else a step was taken, by a way that we do not see
             report.skipped_by = SkippedBy.SCRIPT

@@ -64,4 +64,5 @@ class TrainingEnd(StrEnum):
     VANISHED = "vanished"  # its process is gone and reported nothing; only the daemon says so
 
 
+GUARD_STEP = "guard step"  # HookTrouble.hook of the one that skips the step of a bad batch
 OUT_OF_MEMORY = "out of memory"  # SettingChanged.reason: the trainer took smaller batches after an error

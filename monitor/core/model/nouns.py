@@ -70,6 +70,7 @@ class AlertKind(StrEnum):
     CLOSED = "closed"  # the training or the run ended with the incident open
     RUN_FAILED = "run_failed"  # the training ended by itself, and not because it was done
     SUPERVISOR_LOST = "supervisor_lost"
+    UNWATCHED = "unwatched"  # a hook was switched off: a part of the watch is missing
     WATCH = "watch"  # a finding that opens no incident
     STACKS = "stacks"  # where a training stands still
 

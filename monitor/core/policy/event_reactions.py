@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from monitor.core.model import Severity, Verdict
-from monitor.core.policy import incidents, order_answers, stack_collection, starts_and_ends
+from monitor.core.model import AlertKind, RaiseAlert, Severity, Verdict
+from monitor.core.policy import incidents, order_answers, stack_collection, starts_and_ends, texts
 from monitor.core.policy.cure_watch import keep
 from monitor.core.policy.facts_at_open import SAMPLES_MAX
 from monitor.core.policy.transaction import Transaction
@@ -45,12 +45,23 @@ def on_event(tx: Transaction, rank: RankState, event: Event, saved: CheckpointSt
         case PlanApplied():
             order_answers.on_plan_applied(tx, event.plan_id, event.when, event.mismatches)
         case HookTrouble():
-            off = "; it is switched off" if event.switched_off else ""
-            lost = f": {event.lost}" if event.lost else ""
-            severity = Severity.CRITICAL if event.lost else Severity.WARNING
-            tx.notify(f"hook {event.hook} failed and training went on: {event.error}{off}{lost}", severity)
+            _on_hook_trouble(tx, event)
         case _:
             pass  # facts alone: settings, phases
+
+
+def _on_hook_trouble(tx: Transaction, event: HookTrouble) -> None:
+    """Training went on. Where a part of the watch is missing now, people are alerted: once for each part."""
+    off = "; it is switched off" if event.switched_off else ""
+    lost = f": {event.lost}" if event.lost else ""
+    severity = Severity.CRITICAL if event.lost else Severity.WARNING
+    tx.notify(f"hook {event.hook} failed and training went on: {event.error}{off}{lost}", severity)
+    if event.lost:
+        about = f"{tx.alert_key}/unwatched/{tx.training.generation}/{event.hook}"
+        title = f"{tx.name}: {event.lost}"
+        text = texts.unwatched(event.hook, event.error)
+        kind = AlertKind.UNWATCHED
+        tx.effects.append(RaiseAlert(about, tx.run.spec.run, kind, Severity.CRITICAL, "", title, text, tx.now_s))
 
 
 def _note_samples(tx: Transaction, event: NonfiniteSeen) -> None:

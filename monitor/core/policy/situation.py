@@ -19,6 +19,7 @@ from monitor.core.state.run import RankState, TrainingState
 from monitor.core.state.stats import in_a_row, within
 from trainer_hooks.wire.enums import StrEnum
 from trainer_hooks.wire.messages import BatchEnded
+from trainer_hooks.wire.words import GUARD_STEP
 
 WINDOW_BATCHES = 1000  # over which the share of bad batches is taken
 EXPLAINS_RANK_BATCHES = 8  # bad batches, all from one of two ranks, are chance in less than 1 % (2 ** -7)
@@ -94,7 +95,7 @@ def damage(training: TrainingState, policy: Policy) -> Damage | None:
 
 
 def _nonfinite(training: TrainingState) -> tuple[DamageKind, str, Position] | None:
-    guarded = training.started is not None and training.started.guarded
+    guarded = training.started is not None and training.started.guarded and GUARD_STEP not in training.unwatched
     for rank in training.ranks.values():
         if rank.learned.uncured:
             what = "parameters, BatchNorm statistics or a step that was taken are not finite"

@@ -117,6 +117,14 @@ def no_supervisor(run: str) -> str:
     )
 
 
+def unwatched(hook: str, error: str) -> str:
+    """A part of the watch is missing."""
+    return (
+        f"The hook {hook} failed three times and is switched off ({error}). Training goes on as without it. Report the "
+        "error, and start the training again with a version in which it is mended."
+    )
+
+
 def bad_batches(nonfinite: int, batches: int) -> str:
     """4 so far (0.97 % of 412 batches)."""
     return f"{nonfinite} so far ({percent(nonfinite / max(batches, 1))} of {batches} batches)"

@@ -13,6 +13,7 @@ from monitor.core.state.run import RankState, RunState, TrainingState
 from trainer_hooks.wire.messages import (
     EpochEnded,
     Event,
+    HookTrouble,
     NonfiniteSeen,
     PhaseChanged,
     PlanApplied,
@@ -48,6 +49,8 @@ def fold_event(run: RunState, training: TrainingState, rank: RankState, event: E
         case PlanApplied():
             training.applied.append((training.generation, event))
             del training.applied[:-LOG_MAX]
+        case HookTrouble() if event.lost:
+            training.unwatched[event.hook] = event.lost
         case _:
             pass  # the policy alone reacts to it
 

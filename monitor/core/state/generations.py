@@ -54,6 +54,7 @@ def enter_generation(training: TrainingState, generation: int, now_s: float) -> 
     target = target_of(training, incident) if incident and goes_back else None
     learned = snapshot_of(target.learned) if target and target.learned else Learned()
     learned.uncured = 0  # the target was verified
+    training.unwatched = {}
     if target is not None:
         end_all(training, Position(generation, target.epoch, 0, 0))
     training.totals.counts = totals_of(training)  # records may have come after the exit

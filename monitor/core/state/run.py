@@ -115,6 +115,7 @@ class TrainingState(msgspec.Struct):
     ranks: dict[int, RankState] = {}  # of the present generation
     taken: dict[int, Taken] = {}  # by rank, once the process is gone: what came of the present generation until then
     last_bad: int = 0  # Counts.batches of rank 0 at its last non-finite batch in the present generation
+    unwatched: dict[str, str] = {}  # by hook that is switched off: what it does not do any more, a clause
     left_at: Position | None = None  # the last batch of the generation before
     discarded: int = 0  # batches that the last rollback gave up
     totals: Totals = msgspec.field(default_factory=Totals)

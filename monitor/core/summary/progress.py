@@ -75,7 +75,14 @@ def _verb(incident: Incident, *, plural: bool = False) -> str:
 def now(run: RunState, training: TrainingState, incident: Incident | None) -> str:
     """Whether training is healthy now."""
     return " ".join(
-        part for part in (_health(run, training, incident), _end(run), _other_findings(run, training, incident)) if part
+        part
+        for part in (
+            _health(run, training, incident),
+            _end(run),
+            _unwatched(training),
+            _other_findings(run, training, incident),
+        )
+        if part
     )
 
 
@@ -115,6 +122,12 @@ def _end(run: RunState) -> str:
         return ""
     text = ENDED.get(run.ended, f"The run ended: {run.ended}")
     return text if text.endswith(".") else f"{text}{': ' + run.ended_detail if run.ended_detail else ''}."
+
+
+def _unwatched(training: TrainingState) -> str:
+    return (
+        f"Not watched in full: {'; '.join(dict.fromkeys(training.unwatched.values()))}." if training.unwatched else ""
+    )
 
 
 def _other_findings(run: RunState, training: TrainingState, incident: Incident | None) -> str:

@@ -314,6 +314,10 @@ GAUGES = (
     Measure("gpu_memory_bytes", "Memory of the caching allocator.", _by_rank_and(_memory), ("kind", "rank")),
     Measure("checkpoints", "Copies kept, by what may be believed of them.", _checkpoints, ("verdict",)),
     Measure("checkpoint_age_seconds", "Since the newest clean checkpoint was saved.", _of_run(_checkpoint_age)),
+    Measure(
+        "unwatched_parts", "Parts of the watch that are missing since a hook was switched off; 0 is well.",
+        _of_run(lambda run, _: sum(len(training.unwatched) for training in run.trainings.values())),
+    ),
     Measure("incident_open", "Incidents that something may still come of.", _incident_open, ("severity",)),
     Measure(
         "alerts_pending", "Alerts that a receiver has not taken yet.",

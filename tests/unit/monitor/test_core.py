@@ -9,7 +9,9 @@ from monitor.core.engine import Core, restored, snapshot
 from monitor.core.model import CommandGiven, EndTraining, GenerationStarted, IncidentState, RunEnded, Verdict
 from monitor.core.policy.settings import Policy, Rollback, Watch
 from monitor.core.policy.table_settings import WhenClean
+from monitor.core.summary import summary_of
 from tests.harness.simulation import At, supervised
+from trainer_hooks.wire.messages import HookTrouble
 
 NIGHT = Policy(when_clean=WhenClean.ROLLBACK, rollback=Rollback(redo_limit_epochs=2.0), watch=Watch(batches_min=120))
 
@@ -217,3 +219,19 @@ def test_a_run_in_which_no_training_was_seen_says_so_at_its_end() -> None:
     simulation = supervised()
     simulation.feed(RunEnded("night", "finished", "exit code 0"))
     assert any("no training was seen" in line for line in simulation.messages)
+
+
+def test_a_hook_that_is_switched_off_is_an_alert_and_stands_in_the_summary_until_the_next_generation() -> None:
+    simulation = supervised(started=True)
+    trouble = HookTrouble(
+        0.0, "guard step", "RuntimeError: no such function", True, "a bad step is not skipped any more"
+    )
+    simulation.send(trouble)
+    simulation.send(trouble)
+    alerts = [alert for alert in simulation.alerts if alert.kind == "unwatched"]
+    assert len({alert.id for alert in alerts}) == 1
+    assert alerts[0].severity == "critical"
+    found = summary_of(simulation.run, simulation.run.training, None, simulation.now_s)
+    assert "Not watched in full: a bad step is not skipped any more." in found.now
+    simulation.restart()
+    assert simulation.run.training.unwatched == {}
