@@ -24,6 +24,9 @@ HEADERS = {
     "Everything else is as in the preset default, so the report shows what would have been done.",
     Preset.STRICT: "Acts early and trusts late: for a run where a lost night costs more than an epoch trained twice. "
     "Everything that is not written here is as in the preset default.",
+    Preset.ROLLBACK: "Stops and goes back to the newest clean checkpoint, with strengthened settings, when too many "
+    "batches are not finite, even where the guard kept the state clean. Everything that is not written here is as in "
+    "the preset default.",
 }
 
 

@@ -12,7 +12,9 @@ from monitor.report.report_input import ONSETS_MAX, ReportInput
 from monitor.report.text import safe, table
 
 IN_WORDS = {
+    ActionKind.GO_ON: "training goes on",
     ActionKind.ADJUST: "settings changed in place",
+    ActionKind.UNDO: "settings put back in place",
     ActionKind.ROLLBACK: "rolled back",
     ActionKind.STOP: "stopped for good",
     ActionKind.NONE: "only watched",

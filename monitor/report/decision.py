@@ -27,7 +27,9 @@ def decided(run: RunState, training: TrainingState, incident: Incident, now_s: f
     """The action that was chosen, its reason, and each setting old and new."""
     action = incident.action
     names = {
+        ActionKind.GO_ON: "Training goes on",
         ActionKind.ADJUST: "Settings changed in place",
+        ActionKind.UNDO: "Settings put back in place",
         ActionKind.ROLLBACK: "Stopped and rolled back",
         ActionKind.STOP: "Stopped for good",
     }
@@ -43,7 +45,8 @@ def decided(run: RunState, training: TrainingState, incident: Incident, now_s: f
             f"on from epoch {plan.start_epoch}."
         )
     if left := action.left_at:
-        what = "The settings changed" if action.kind == ActionKind.ADJUST else "Training stopped"
+        in_place = action.kind in (ActionKind.ADJUST, ActionKind.UNDO)
+        what = "The settings changed" if in_place else "Training stopped"
         lines.append(f"- {what} between two batches: epoch {left.epoch}, batch {count(left.batch)}.")
     if action.changes:
         rows = [[safe(c.setting), safe(c.old), safe(c.new)] for c in action.changes]

@@ -24,9 +24,10 @@ from trainer_hooks.link import MESSAGES_READ_MAX, Alarm, Link
 from trainer_hooks.orders import ORDER_IDS_MAX, ORDER_NAME_CHARS_MAX, OrderInbox
 from trainer_hooks.outbox import EVENTS_MAX, EVENTS_REPEATED_MAX, Outbox
 from trainer_hooks.recorder.assess import Counted, WatchingAssessor
-from trainer_hooks.recorder.batch import BatchContents
+from trainer_hooks.recorder.batch import SAMPLES_CHARS_MAX, BatchContents
 from trainer_hooks.recorder.recorder import EVIDENCE_MAX, Recorder
 from trainer_hooks.recorder.settings import CHANGES_MAX, ChangeEvents, SettingChange
+from trainer_hooks.sanitize import fit
 from trainer_hooks.sender import COMPLAINTS_MAX, DUMPS_MAX
 from trainer_hooks.spool import WAITING_MAX, Save, Spool, request_of
 from trainer_hooks.stacks import FRAMES_MAX, NAME_CHARS_MAX, THREADS_MAX, describe_threads
@@ -111,6 +112,26 @@ def test_bad_batches_are_told_with_their_samples_up_to_a_limit_and_counted_beyon
         recorder.record(pending)
     assert len(probe.of(NonfiniteSeen)) == EVIDENCE_MAX
     assert probe.batches[-1].counts.nonfinite_batches == EVIDENCE_MAX + 3
+
+
+def test_names_of_samples_in_one_event_are_kept_whole_up_to_a_limit(tmp_path: Path) -> None:
+    """A text that is cut to fit looks like another one with the same beginning."""
+    probe, optimizer, counted = RecordingProbe(tmp_path), optimizer_over((2, 2)), Counted()
+    recorder = Recorder(
+        probe, FailOpen(probe.event), optimizer, torch.device("cpu"), WatchingAssessor(counted), counted, evidence=True,
+        updates=UpdateSampler(optimizer, 0),
+    )  # fmt: skip
+    names = tuple(f"{number:0128d}" for number in range(SAMPLES_CHARS_MAX // 128 + 1))
+    for samples in (names[1:], names):
+        pending = recorder.pending(BatchContents(samples=samples), StepReport())
+        pending.line_up(torch.tensor(math.nan), (), None, None)
+        recorder.record(pending)
+    whole, cut = probe.of(NonfiniteSeen)
+    assert (whole.samples, whole.samples_partial) == (names[1:], False)
+    assert (cut.samples, cut.samples_partial) == (names[:-1], True)
+    sent = fit(cut)
+    assert isinstance(sent, NonfiniteSeen)
+    assert sent.samples == cut.samples
 
 
 def test_changes_of_one_setting_are_told_up_to_a_limit_and_those_of_another_still_are() -> None:

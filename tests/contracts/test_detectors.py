@@ -133,7 +133,7 @@ def test_what_is_learnt_does_not_grow() -> None:
         learned = training.run.training.ranks[0].learned
         rest = msgspec.structs.replace(learned, nonfinite=NonfiniteWindow())
         sizes.append(len(msgspec.msgpack.encode(rest)))
-    assert sizes[-1] < 6100  # bytes
+    assert sizes[-1] < 7000  # bytes
     assert sizes[-1] < 1.2 * sizes[0]
     training.batch(math.nan, 3.0, missed=NONFINITE_WINDOW_MAX)
     assert len(learned.nonfinite.counts) == len(learned.nonfinite.positions) == 1
@@ -161,11 +161,11 @@ def test_one_that_is_not_enabled_is_never_asked(name: str) -> None:
     assert times(training, name) == 0
 
 
-def test_each_is_asked_at_one_moment_and_only_non_finite_values_and_a_lasting_spike_are_critical_by_default() -> None:
+def test_each_is_asked_at_one_moment_and_only_what_is_lost_is_critical_by_default() -> None:
     assert {one.moment for one in DETECTORS.values()} == set(Moment)
     training, draw = Simulation(), random.Random(1)
     for name in sorted(set(NAMES) - {"nonfinite_burst", "nonfinite_rate"}):
         calm(training, 1200, draw)
         FAULTS[name](training, draw)
     critical = {key for key in training.found if key.endswith(str(Severity.CRITICAL))}
-    assert critical == {"loss_spike/critical"}
+    assert critical == {"loss_spike/critical", "overflows/critical"}

@@ -95,12 +95,12 @@ def test_every_entry_of_the_old_journal_can_be_read(home: Path) -> None:
 
 
 def test_the_old_journal_is_backtested(home: Path) -> None:
-    """With the same verdict as then."""
+    """With the same findings as then; what is done about three bad batches on a clean state is decided later now."""
     [journal] = journals(home / FILE_NAME)[0]
     result = backtest(journal, Policy())
     assert (result.rows, result.nonfinite_rows, result.defects) == (BATCHES, 3, 0)
     assert [(fired.source, fired.row) for fired in result.fired] == [("nonfinite_batch", 70), ("nonfinite_burst", 74)]
-    assert [(decision.row, decision.onset_row) for decision in result.decisions] == [(74, 70)]
+    assert [decision.onset_row for decision in result.decisions] == [70]
 
 
 def test_the_old_curves_are_drawn(home: Path) -> None:

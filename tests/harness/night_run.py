@@ -28,6 +28,7 @@ CONSOLE = (sys.executable, "-c", "from _trainwarden import main; main()")
 PLAIN_TRAINING = (sys.executable, "-m", "tests.harness.plain_training")
 POLICY = """\
 version: 1
+when_clean: rollback
 rollback: {redo_limit_epochs: 9, healthy_batches: 3, grace_s: 10}
 strengthen: {warmup_epochs: 0}
 watch: {batches_min: 20, onset_samples: false}

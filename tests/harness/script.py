@@ -23,6 +23,7 @@ from monitor.core.model import (
     WritePlan,
 )
 from monitor.core.policy.settings import Policy, Rollback
+from monitor.core.policy.table_settings import DecisionTable, WhenClean
 from monitor.core.state.run import RunState, TrainingState
 from tests.harness.trainer import BATCHES_PER_EPOCH, WALL_S, batch, training_started
 from trainer_hooks.wire.messages import (
@@ -39,7 +40,11 @@ from trainer_hooks.wire.messages import (
 from trainer_hooks.wire.runfolder import Exit, Manifest, Plan, RunFolder, RunSpec
 
 RUN = "folds"
-POLICY = Policy(rollback=Rollback(cool_down_batches=10, redo_limit_epochs=0.5, healthy_batches=5))
+POLICY = Policy(
+    when_clean=WhenClean.ROLLBACK,
+    table=DecisionTable(adjust_after=3, early_share=0.0),
+    rollback=Rollback(cool_down_batches=10, redo_limit_epochs=0.5, healthy_batches=5),
+)
 
 
 class Script:

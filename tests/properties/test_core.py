@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from monitor.core.engine import Core, snapshot
 from monitor.core.model import Entry, FramesRefused, RecordArrived, Tick, Verdict
 from monitor.core.policy.settings import Policy, Rollback, Watch
+from monitor.core.policy.table_settings import WhenClean
 from tests.harness.simulation import At, Simulation, supervised
 from trainer_hooks.wire.messages import BatchEnded, Counts, EventSent, OrderApplied, PlanApplied
 
@@ -25,7 +26,9 @@ def simulated(
     def fault(at: At) -> bool:
         return (at.generation, at.epoch, at.batch) in bad
 
-    policy = Policy(rollback=Rollback(redo_limit_epochs=redo), watch=Watch(batches_min=40))
+    policy = Policy(
+        when_clean=WhenClean.ROLLBACK, rollback=Rollback(redo_limit_epochs=redo), watch=Watch(batches_min=40)
+    )
     simulation = supervised(
         policy=policy, epochs=EPOCHS, batches_per_epoch=BATCHES, fault=fault, cured=cured, obey=obey,
         verdict=lambda epoch: Verdict.SOUND if epoch in sound else Verdict.POISONED,

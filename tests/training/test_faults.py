@@ -58,8 +58,9 @@ def test_case_a_one_nan_pixel_without_a_scaler_costs_one_step(lab: Lab, probe: R
     counts = probe.batches[-1].counts
     assert (counts.nonfinite_batches, counts.skipped_by_guard, counts.samples_lost) == (1, 1, 0)
     (evidence,) = probe.of(NonfiniteSeen)
-    assert (evidence.epoch, evidence.batch, len(evidence.samples)) == (3, 4, 8)
-    assert evidence.samples_partial
+    assert (evidence.epoch, evidence.batch) == (3, 4)
+    assert 8 < len(set(evidence.samples)) <= 4 * 8  # every image of its eight mosaics
+    assert not evidence.samples_partial
     assert "running_mean" in evidence.first_bad
 
 

@@ -19,6 +19,7 @@ from trainer_hooks.wire.messages import BatchEnded, Counts, Nonfinite, Nonfinite
 
 Number: TypeAlias = torch.Tensor | float
 NOTHING = Nonfinite(0)
+SAMPLES_CHARS_MAX = 64 * 1024  # of the names in one event: where it is too long its texts are cut, and names look alike
 
 
 class BatchContents(msgspec.Struct):
@@ -173,7 +174,9 @@ def batch_ended(pending: PendingBatch, assessed: BatchAssessment, counts: Counts
 
 
 def evidence_of(pending: PendingBatch, assessed: BatchAssessment) -> NonfiniteSeen:
-    """What is known of a bad batch."""
+    """What is known of a bad batch, with as many of its samples' names as an event may hold."""
+    contents = pending.contents
+    samples = _within(contents.samples, SAMPLES_CHARS_MAX)
     return NonfiniteSeen(
         wall_s=pending.wall_s,
         epoch=pending.epoch,
@@ -183,7 +186,20 @@ def evidence_of(pending: PendingBatch, assessed: BatchAssessment) -> NonfiniteSe
         parts=assessed.parts,
         grad_norm=assessed.norm,
         cured=assessed.cured,
-        samples=pending.contents.samples,
-        samples_partial=pending.contents.samples_partial,
+        samples=samples,
+        samples_partial=contents.samples_partial or len(samples) < len(contents.samples),
         first_bad=pending.report.bad_buffer or assessed.first_bad,
     )
+
+
+def _within(names: tuple[str, ...], chars: int) -> tuple[str, ...]:
+    """The first names whose texts together have no more characters than this."""
+    if sum(map(len, names)) <= chars:
+        return names
+    kept = []
+    for name in names:
+        chars -= len(name)
+        if chars < 0:
+            break
+        kept.append(name)
+    return tuple(kept)

@@ -3,8 +3,9 @@
 `SettingsWatch` is for a loop whose schedule may be anywhere: in a scheduler of torch, in a function that sets the rate
 of each step, in an `if`. So a change is explained where there is a scheduler, where the rate moves all the time, at the
 beginning of an epoch, and where a rate falls. What is left has no reason: a rate that was constant and rises within an
-epoch; a momentum, a decay, a clip or an accumulation that changes within one. An integration that knows its framework's
-schedule has a watch of its own, and reports what it finds through `ChangeEvents` too.
+epoch; one that rises by a factor of 3 and more though its schedule does not say so; a momentum, a decay, a clip or an
+accumulation that changes within an epoch. An integration that knows its framework's schedule has a watch of its own,
+and reports what it finds through `ChangeEvents` too.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from trainer_hooks.parameter_groups import Reading, group_names
+from trainer_hooks.recorder.schedules import RISE, Schedule
 from trainer_hooks.wire.messages import SettingChanged
 
 CONSTANT_BATCHES = 50  # a rate that stood this long has no schedule of its own
@@ -66,6 +68,8 @@ class SettingsWatch:
         """`scheduler` is torch's; None: where it exists it is found by what it leaves in the parameter groups."""
         self._optimizer = optimizer
         self._scheduled = scheduler is not None
+        self._schedule = Schedule(optimizer, scheduler)
+        self._batches = 0
         self._before: tuple[Reading, ...] = ()
         self._given: dict[str, object] = {}
         self._stood: dict[int, int] = {}  # by group: batches for which its rate stood still
@@ -78,6 +82,8 @@ class SettingsWatch:
         before, self._before = self._before, now
         reason = NEW_EPOCH if epoch != self._epoch else ""
         self._epoch = epoch
+        self._batches += 1
+        self._schedule.look()
         found = [*self._of_loop(given, reason), *(self._of_groups(before, now, reason) if before else ())]
         return self._events.events(epoch, batch, found)
 
@@ -103,15 +109,22 @@ class SettingsWatch:
             stood, moved = self._stood.get(index, 0), old.rate != new.rate
             self._stood[index] = 0 if moved else stood + 1
             if moved:
-                yield from _of_rate(name, old.rate, new.rate, "the scheduler" if scheduled else reason, stood)
+                due = self._explained(index, old.rate, new.rate)
+                yield from _of_rate(name, old.rate, new.rate, "the scheduler" if scheduled else reason, stood, due=due)
             if old.momentum != new.momentum and not (moved and scheduled):  # OneCycleLR and CyclicLR cycle both
                 yield SettingChange(f"momentum/{name}", old.momentum, new.momentum, reason)
             if old.weight_decay != new.weight_decay:
                 yield SettingChange(f"weight_decay/{name}", old.weight_decay, new.weight_decay, reason)
 
+    def _explained(self, index: int, old: float, new: float) -> bool:
+        """False for a rise that the schedule does not explain; a warm-up may begin with a few large ones."""
+        return not 0.0 < RISE * old <= new or self._batches <= CONSTANT_BATCHES or self._schedule.explains(index, new)
 
-def _of_rate(name: str, old: float, new: float, reason: str, stood: int) -> Iterator[SettingChange]:
-    if not reason and stood < CONSTANT_BATCHES:
+
+def _of_rate(name: str, old: float, new: float, reason: str, stood: int, *, due: bool) -> Iterator[SettingChange]:
+    if not due:
+        reason = ""
+    elif not reason and stood < CONSTANT_BATCHES:
         reason = "a schedule of the training's own"
     if not reason and new < old:
         reason = "lowered by the training"

@@ -34,6 +34,7 @@ class TrainingFacts:
     plan_id: str = ""
     guarded: bool = False
     scaler_enabled: bool = False
+    samples: int = 0  # in the training set; 0: not known
     packages: tuple[str, ...] = field(default=("torch",))  # whose versions are sent
     group_names: Callable[[Any], tuple[str, ...]] = group_names
 
@@ -65,6 +66,7 @@ def training_started(
         guarded=facts.guarded,
         scaler_enabled=facts.scaler_enabled,
         base_weight_decays=tuple(float(group.get("weight_decay", 0.0)) for group in groups),
+        samples=facts.samples,
     )
 
 

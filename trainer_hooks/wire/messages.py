@@ -115,6 +115,7 @@ class TrainingStarted(msgspec.Struct, frozen=True, array_like=True, tag=20):
     guarded: bool = True
     scaler_enabled: bool = False
     base_weight_decays: tuple[float, ...] = ()  # per group
+    samples: int = 0  # in the training set, of every rank together; 0: not known
 
 
 class NonfiniteSeen(msgspec.Struct, frozen=True, array_like=True, tag=21):

@@ -30,6 +30,8 @@ from monitor.core.model.incident import (
     IncidentState,
     IncidentTotals,
     Option,
+    Trial,
+    TrialStep,
 )
 from monitor.core.model.inputs import (
     AlertSettled,
@@ -116,6 +118,8 @@ __all__ = [
     "StacksTaken",
     "SupervisorChanged",
     "Tick",
+    "Trial",
+    "TrialStep",
     "Verdict",
     "VolumeSeen",
     "WritePlan",

@@ -32,7 +32,9 @@ class ActionKind(StrEnum):
     WATCH = "watch"  # nothing; see whether it heals by itself
     WAIT = "wait"  # nothing yet: an action was just taken
     EXAMINE = "examine"  # have a checkpoint examined, then decide again
+    GO_ON = "go_on"  # nothing, for good: the state is clean, and its bad steps stay skipped
     ADJUST = "adjust"  # change settings in place
+    UNDO = "undo"  # put settings back in place: the adjustment was no cure
     ROLLBACK = "rollback"  # stop, go back to a checkpoint, start again with other settings
     STOP = "stop"  # stop for good and keep everything
 
@@ -65,7 +67,7 @@ class FactsAtOpen(msgspec.Struct):
 class IncidentAction(msgspec.Struct):
     """What is being done about the incident, or was done last."""
 
-    kind: ActionKind = ActionKind.NONE  # ADJUST, ROLLBACK or STOP; NONE: it is only watched
+    kind: ActionKind = ActionKind.NONE  # GO_ON, ADJUST, UNDO, ROLLBACK or STOP; NONE: it is only watched
     reason: str = ""  # why this action, or why none
     waiting_for: str = ""  # digest of the checkpoint whose examination decides the next action; empty: none
     plan: Plan | None = None
@@ -88,6 +90,30 @@ class CureWatch(msgspec.Struct):
     seen: int = 0
     notified: int = 0  # quarters of the watch that have a line in the timeline
     samples_left: int | None = None  # samples of the first bad batches that did not come again yet; None: not known
+
+
+class TrialStep(StrEnum):
+    """How far a training whose state is clean has come with an adjustment of its settings."""
+
+    NONE = ""  # nothing was tried
+    ADJUSTED = "adjusted"  # and it is being seen whether that helps
+    UNDONE = "undone"  # it did not help; it is being seen whether it is worse without it
+    SETTLED = "settled"  # the settings stay as they are now, and training goes on
+
+
+class Trial(msgspec.Struct):
+    """An adjustment of the settings, held against the rate of non-finite batches before it."""
+
+    step: TrialStep = TrialStep.NONE
+    rate: float = 0.0  # non-finite batches a batch: before the adjustment; once it is settled, since then
+    rate_during: float = 0.0  # with the adjustment in force
+    from_batch: int = 0  # Counts.batches of rank 0 when this step began
+    from_bad: int = 0  # Counts.nonfinite_batches then
+
+    @property
+    def goes_on(self) -> bool:
+        """True while the next batches decide what becomes of it."""
+        return self.step in (TrialStep.ADJUSTED, TrialStep.UNDONE)
 
 
 class IncidentTotals(msgspec.Struct):
@@ -115,10 +141,31 @@ class Incident(msgspec.Struct):
     at_open: FactsAtOpen = msgspec.field(default_factory=FactsAtOpen)
     action: IncidentAction = msgspec.field(default_factory=IncidentAction)
     watch: CureWatch = msgspec.field(default_factory=CureWatch)
+    trial: Trial = msgspec.field(default_factory=Trial)
     totals: IncidentTotals = msgspec.field(default_factory=IncidentTotals)
     timeline: list[IncidentEntry] = []
     closed_s: float | None = None
     outcome: str = ""  # how it ended, in a sentence without a full stop
+    damaged_at: Position | None = None  # from here on the state is damaged; None: it is clean, as far as is known
+    one_event: bool = False  # one event damaged it, and is over
+
+    @property
+    def began(self) -> Position:
+        """The onset, dated back to where the state was damaged if that came before the first finding."""
+        damaged = self.damaged_at
+        if damaged is None or damaged.generation != self.onset.generation or damaged.count >= self.onset.count:
+            return self.onset
+        return damaged
+
+    @property
+    def tolerated(self) -> bool:
+        """True where training goes on although its batches are not finite: the state behind them is clean."""
+        return self.action.kind == ActionKind.GO_ON or self.trial.step is TrialStep.SETTLED
+
+    @property
+    def acted_on(self) -> bool:
+        """True where something that was done is in force, or is about to be."""
+        return self.action.kind in (ActionKind.ADJUST, ActionKind.ROLLBACK)
 
     @property
     def live(self) -> bool:

@@ -64,6 +64,7 @@ class AlertKind(StrEnum):
     ADJUSTED = "adjusted"
     ROLLED_BACK = "rolled_back"
     SETTINGS_DIFFER = "settings_differ"  # a setting read back is not the plan's
+    GOES_ON = "goes_on"  # the state is clean, and nothing more is done
     RESOLVED = "resolved"
     GIVEN_UP = "given_up"
     CLOSED = "closed"  # the training or the run ended with the incident open

@@ -24,6 +24,7 @@ class Preset(StrEnum):
     DEFAULT = "default"
     OBSERVE = "observe"
     STRICT = "strict"
+    ROLLBACK = "rollback"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class InPreset:
     """The value that a setting has in one preset, in the annotation of its field. `reason`: full sentences."""
 
     preset: Preset
-    value: float  # a switch too: bool is a number
+    value: float | str  # a switch too: bool is a number
     reason: str
 
 

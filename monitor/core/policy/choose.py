@@ -1,87 +1,50 @@
-"""Which action of the ladder comes next for an incident, and why. Pure; see DESIGN "Which action first"."""
+"""Which action comes next for an incident, and why: the decision table. Pure; the rows are in docs/decisions.md.
+
+The first row that matches wins. A clean state gains nothing by going back, so it is never stopped, unless the policy
+says so; a damaged one goes back, or stops where there is nothing to go back to.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from monitor.core.model import ActionKind, Family, Incident, IncidentState, Verdict
+from monitor.core.format import percent, plural
+from monitor.core.model import ActionKind, Family, Incident, TrialStep
+from monitor.core.policy import go_back, trial
+from monitor.core.policy.action import Action, StartWith, Trouble
 from monitor.core.policy.settings import Policy
-from monitor.core.policy.trust import plausible_ones
-from monitor.core.state.projection import redo_batches
-from monitor.core.state.rows import CheckpointState
+from monitor.core.policy.situation import (
+    Damage,
+    DamageKind,
+    all_bad_since_start,
+    bad_batches,
+    began_early,
+    damage,
+    rank_to_blame,
+)
+from monitor.core.policy.table_settings import WhenClean
+from monitor.core.state.blame import Blame, blamed
 from monitor.core.state.run import RunState, TrainingState
 
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """What to do next. `checkpoint`: what to go back to (ROLLBACK), or what is still to be examined (EXAMINE)."""
-
-    kind: ActionKind
-    reason: str
-    checkpoint: CheckpointState | None = None
+SAMPLES_NAMED = 3
 
 
-def provably_clean(training: TrainingState) -> bool:
-    """True where the guard is on and no rank was left with non-finite parameters or buffers."""
-    guarded = training.started is not None and training.started.guarded
-    return guarded and all(rank.learned.uncured == 0 for rank in training.ranks.values())
-
-
-def redo_epochs(training: TrainingState, checkpoint: CheckpointState) -> float:
-    """Epochs that must be trained again from `checkpoint` to be where the run is now."""
-    position = training.position
-    if position is None or training.started is None:
-        return 0.0
-    per_epoch = max(training.started.batches_per_epoch, 1)
-    return redo_batches(checkpoint.epoch, position, per_epoch) / per_epoch
-
-
-def choose(run: RunState, training: TrainingState, incident: Incident, policy: Policy, *, may_act: bool) -> Action:  # noqa: PLR0911 - a ladder
-    """The next action. Never guesses: without a clean checkpoint it adjusts what is provably clean, or stops."""
-    rules = policy.rollback
+def choose(  # noqa: PLR0911 - a ladder
+    run: RunState, training: TrainingState, incident: Incident, policy: Policy, *, may_act: bool, found: bool = True
+) -> Action:
+    """The next action. `found`: see Trouble."""
+    trouble = Trouble(run, training, incident, policy, found)
     if not may_act:
         return Action(ActionKind.WATCH, _why_only_watching(run, policy))
-    if _cooling_down(training, rules.cool_down_batches):
-        return Action(ActionKind.WAIT, f"an action was taken fewer than {rules.cool_down_batches} batches ago")
-    if (other := _other_going_back(run, training)) is not None:
+    if (other := go_back.other_going_back(trouble)) is not None:
         return Action(ActionKind.WAIT, f"training {other.number} of this run goes back, which starts the script again")
-    clean = provably_clean(training)
-    adjustable = clean and incident.totals.attempts == 0 and incident.family != Family.HANG  # which takes no adjustment
-    if adjustable and (unreachable := _relaunch_redoes_other_work(run, training)):
-        return Action(ActionKind.ADJUST, unreachable)
-    candidates = plausible_ones(training, rules, incident)
-    found = candidates[0] if candidates else None
-    if found is None and (waiting := _being_examined(training, incident)):
-        return Action(ActionKind.EXAMINE, f"the checkpoint of epoch {waiting.epoch} is being examined", waiting)
-    if found is None:
-        if adjustable:
-            return Action(
-                ActionKind.ADJUST,
-                "there is no clean checkpoint to go back to, and the guard kept the state provably clean",
-            )
-        return Action(ActionKind.STOP, "no clean checkpoint is left: everything is kept as it is, nothing is guessed")
-    cost = redo_epochs(training, found)
-    if adjustable and cost > rules.redo_limit_epochs:
-        return Action(
-            ActionKind.ADJUST,
-            f"the guard kept the state provably clean, and going back would redo {cost:.2f} of an epoch "
-            f"(the limit: {rules.redo_limit_epochs:g})",
-        )
-    if unreachable := _relaunch_redoes_other_work(run, training):
-        return Action(ActionKind.STOP, f"{unreachable}; resume by hand from {found.path}")
-    spent = training.ledger.rollbacks_used
-    if spent >= rules.budget:
-        return Action(ActionKind.STOP, f"{spent} rollbacks are spent (the budget: {rules.budget})")
-    if found.examined_s < (training.ledger.suspicion_s or 0.0):
-        again = f"the checkpoint of epoch {found.epoch} is examined again before it is trusted"
-        return Action(ActionKind.EXAMINE, again, found)
-    state = "" if clean else "the model's state is not provably clean; "
-    return Action(
-        ActionKind.ROLLBACK,
-        f"{state}epoch {found.epoch} is the newest clean checkpoint before the onset; "
-        f"{cost:.2f} of an epoch is to be redone",
-        found,
-    )
+    if incident.family == Family.OPERATOR:
+        return go_back.to_newest(trouble, "a person asked for it", StartWith.STRENGTHENED)
+    if incident.family == Family.HANG:
+        return _hang(trouble)
+    if first := _from_the_first_batch(trouble):
+        return first
+    if (state := damage(training, policy)) is not None:
+        return _damaged(trouble, state)
+    return _clean(trouble)
 
 
 def _why_only_watching(run: RunState, policy: Policy) -> str:
@@ -92,42 +55,123 @@ def _why_only_watching(run: RunState, policy: Policy) -> str:
     return "the supervisor of this run is gone: take it over with `trainwarden run --adopt " + run.spec.run + "`"
 
 
-def goes_back(incident: Incident) -> bool:
-    """True while its rollback is under way: the next generation starts from its plan."""
-    return incident.state is IncidentState.MITIGATING and incident.action.kind == ActionKind.ROLLBACK
+def _hang(trouble: Trouble) -> Action:
+    """Row 1. A start that hangs again is tried with other settings; then a person must look."""
+    tries, most = trouble.incident.totals.rollbacks, trouble.policy.table.hang_tries
+    if tries >= most:
+        return Action(ActionKind.STOP, f"it stood still again after {plural(tries, 'new start')}")
+    last = tries + 1 == most
+    return go_back.after_hang(trouble, StartWith.YOUR_OWN if last else StartWith.AS_BEFORE)
 
 
-def _other_going_back(run: RunState, training: TrainingState) -> TrainingState | None:
-    """Another training whose rollback has begun: a second plan for the next generation would replace its plan."""
-    for other in run.trainings.values():
-        if other is not training and other.incident is not None and goes_back(other.incident):
-            return other
-    return None
+def _from_the_first_batch(trouble: Trouble) -> Action | None:
+    """Rows 2 and 3: nothing that this training could go back to was better."""
+    table = trouble.policy.table
+    if trouble.incident.family == Family.LOSS_SCALE:
+        reason = (
+            f"{trouble.incident.findings[-1].summary}, so the precision is the cause. To confirm it: train without "
+            "mixed precision (amp=False)"
+        )
+        return Action(ActionKind.STOP, reason)
+    bad = all_bad_since_start(trouble.training)
+    if not bad:
+        return None
+    if bad < table.first_bad:
+        return Action(ActionKind.WAIT, f"every batch so far is not finite; after {table.first_bad} it is decided")
+    started = trouble.training.started
+    if started is not None and started.plan_id and trouble.incident.totals.rollbacks < 2:
+        why = f"the first {bad} batches after the rollback are all not finite"
+        return go_back.to_newest(trouble, why, StartWith.AS_BEFORE)
+    return Action(
+        ActionKind.STOP,
+        f"the first {bad} batches are all not finite, so the cause is the precision, the model or the input, and no "
+        "setting that training changes. To tell them apart: train one batch without mixed precision; give the model a "
+        "batch of zeros; look at one batch of the input for NaN",
+    )
 
 
-def _cooling_down(training: TrainingState, cool_down_batches: int) -> bool:
-    leader, last = training.ranks.get(0), training.ledger.last_action
-    if leader is None or last is None or last.generation != training.generation:
-        return False
-    return leader.counts.batches - last.count < cool_down_batches
+def _damaged(trouble: Trouble, state: Damage) -> Action:
+    """Rows 4, 5, 6 and 12."""
+    waits = trouble.policy.table.recover_wait_batches
+    position = trouble.training.position
+    here = position is not None and position.generation == state.since.generation
+    if state.kind is DamageKind.FINITE and not state.one_event and here:
+        waited = position.count - state.since.count if position else 0
+        if waited < waits:
+            return Action(ActionKind.WAIT, f"{state.reason}; it has {plural(waits, 'batch')} to come back by itself")
+    once = state.one_event and trouble.incident.totals.rollbacks == 0
+    how = StartWith.AS_BEFORE if once else StartWith.STRENGTHENED
+    return go_back.to_newest(trouble, f"the state is damaged: {state.reason}", how, damaged=True)
 
 
-def _relaunch_redoes_other_work(run: RunState, training: TrainingState) -> str:
-    """Why a relaunch of the script would train again what is done; empty where it would not."""
-    ordinal = training.started.ordinal if training.started else 1
-    others = [each.number for each in run.trainings.values() if each is not training and each.starts]
-    if ordinal <= 1 and not others:
-        return ""
-    number = max(ordinal, training.number)
-    return f"this is training number {number} of its script, and a relaunch would do the other ones again"
+def _clean(trouble: Trouble) -> Action:  # noqa: PLR0911 - a ladder
+    """Rows 7 to 11."""
+    if found := _explained(trouble):
+        return found
+    if trouble.incident.family != Family.NONFINITE:
+        return _clean_and_finite(trouble)
+    if trouble.incident.trial.step is TrialStep.SETTLED:
+        return _settled(trouble)
+    if trouble.incident.trial.goes_on and not trouble.found:
+        return trial.next_step(trouble)
+    match trouble.policy.when_clean:
+        case WhenClean.GO_ON:
+            return Action(ActionKind.GO_ON, "the state is clean, and the policy says when_clean: go_on")
+        case WhenClean.STOP:
+            return Action(ActionKind.STOP, "the policy says when_clean: stop")
+        case WhenClean.ROLLBACK:
+            return go_back.from_clean(trouble) or _adjusted(trouble)
+    return _adjusted(trouble)
 
 
-def _being_examined(training: TrainingState, incident: Incident) -> CheckpointState | None:
-    """A checkpoint from before the onset that has no verdict yet: worth waiting for."""
-    onset = (incident.onset.generation, incident.onset.count)
-    waiting = [
-        c
-        for c in training.checkpoints
-        if c.verdict is Verdict.WAITING and not training.dropped(c) and (c.generation, c.count) < onset
-    ]
-    return waiting[-1] if waiting else None
+def _explained(trouble: Trouble) -> Action | None:
+    """Rows 7 and 8: a sample or one rank gives the bad batches; no setting cures that."""
+    blame, rank = blamed(trouble.training, trouble.incident.onset), rank_to_blame(trouble.training)
+    if blame.explains:
+        why = f"the state is clean, and {_named(blame)}; their steps stay skipped"
+    elif rank is not None:
+        why = f"the state is clean, and all bad batches come from rank {rank}: look at it"
+    else:
+        return None
+    if trouble.incident.trial.step is TrialStep.ADJUSTED:  # smaller steps were no cure, and train less
+        return Action(ActionKind.UNDO, why, start_with=StartWith.AS_BEFORE)
+    return Action(ActionKind.GO_ON, why)
+
+
+def _named(blame: Blame) -> str:
+    more = len(blame.samples) - SAMPLES_NAMED
+    names = ", ".join(blame.samples[:SAMPLES_NAMED]) + (f" and {more} more" if more > 0 else "")
+    which = f"sample {names} is" if len(blame.samples) == 1 else f"one of the samples {names} is"
+    return f"{which} in {percent(blame.share)} of the {plural(blame.batches, 'bad batch')}"
+
+
+def _clean_and_finite(trouble: Trouble) -> Action:
+    """A finite incident whose loss is at its level: the settings are adjusted once, and it goes back on a relapse."""
+    if trouble.incident.totals.attempts == 0 and trouble.policy.when_clean is not WhenClean.ROLLBACK:
+        return Action(ActionKind.ADJUST, "the state is clean, and smaller steps may calm it")
+    return go_back.from_clean(trouble) or Action(ActionKind.GO_ON, "the state is clean, and going back did not help")
+
+
+def _settled(trouble: Trouble) -> Action:
+    """Row 11: it was decided to go on, and there are far more bad batches since."""
+    seen = bad_batches(trouble.training, trouble.incident)
+    if seen.share > trouble.policy.table.skip_ok and trial.has_doubled(trouble):
+        why = f"{percent(seen.share)} of the batches are not finite, more than twice as many as before"
+        return go_back.from_clean(trouble, why) or Action(ActionKind.GO_ON, "the state is clean")
+    return Action(ActionKind.GO_ON, trouble.incident.action.reason)
+
+
+def _adjusted(trouble: Trouble) -> Action:
+    """Rows 9 and 10."""
+    table, tried = trouble.policy.table, trouble.incident.trial
+    seen = bad_batches(trouble.training, trouble.incident)
+    if tried.step is not TrialStep.NONE:
+        return trial.next_step(trouble)
+    if trouble.incident.totals.rollbacks and trouble.incident.action.changes:
+        return Action(ActionKind.GO_ON, "the state is clean, and strengthened settings did not help")
+    if seen.count < table.adjust_after:
+        return Action(ActionKind.WAIT, f"the state is clean; with {table.adjust_after} bad batches it is decided")
+    if seen.share <= table.skip_ok and began_early(trouble.training, trouble.incident, table.early_share):
+        why = f"the state is clean, {percent(seen.share)} of the steps are skipped, and nothing was better before"
+        return Action(ActionKind.GO_ON, why)
+    return Action(ActionKind.ADJUST, "the state is clean; whether smaller steps help is seen from the next batches")

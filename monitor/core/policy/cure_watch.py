@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from monitor.core.model import AlertKind, Family, Incident, IncidentState, KeepCheckpoints, Severity
+from monitor.core.model import Family, Incident, IncidentState, KeepCheckpoints, Severity, Verdict
 from monitor.core.policy import texts
 from monitor.core.policy.diagnosing import diagnosed_again
-from monitor.core.policy.incidents import examine
-from monitor.core.policy.lifecycle import IncidentEvent
+from monitor.core.policy.incidents import end, examine, look_again
 from monitor.core.policy.settings import Policy
 from monitor.core.policy.transaction import Transaction
 from monitor.core.policy.trust import plausible_ones, to_keep
@@ -26,11 +25,12 @@ def on_batch(tx: Transaction, batch: BatchEnded, *, new: int, bad: int) -> None:
         _suspect(tx, batch)
     _follow_checkpoints(tx, new)
     incident = tx.training.incident
-    if incident is not None:
-        diagnosed_again(tx, incident)
     if incident is None:
         _calm_down(tx)
-    elif incident.state in (IncidentState.WATCHING, IncidentState.RELAPSED):
+        return
+    diagnosed_again(tx, incident)
+    look_again(tx, incident, bad=bad > 0, count=batch.counts.batches)
+    if incident.state in (IncidentState.WATCHING, IncidentState.RELAPSED):
         _progress(tx, incident, batch, new, bad)
 
 
@@ -53,11 +53,15 @@ def _may_be_proven(training: TrainingState, checkpoint: CheckpointState, needed:
 
 
 def _suspect(tx: Transaction, batch: BatchEnded) -> None:
-    """Write a line, and have the checkpoint to go back to examined now: a rule that fires later need not wait."""
+    """Write a line, and have the checkpoints to go back to examined now: a rule that fires later need not wait.
+
+    They are the newest clean one, and the newest sound one: that is as good where one event did the damage.
+    """
     _notify_bad(tx, batch)
     if tx.ledger.suspicion_s is None:
         tx.ledger.suspicion_s = tx.now_s
-        for checkpoint in plausible_ones(tx.training, tx.policy.rollback, None)[:1]:
+        newest_sound = [c for c in tx.training.checkpoints if c.verdict is Verdict.SOUND and not c.abandoned][-1:]
+        for checkpoint in [*plausible_ones(tx.training, tx.policy.rollback, None)[:1], *newest_sound]:
             examine(tx, checkpoint)
 
 
@@ -139,13 +143,8 @@ def _notify_progress(tx: Transaction, incident: Incident) -> None:
 
 
 def _end(tx: Transaction, incident: Incident) -> None:
-    acted = incident.totals.attempts > 0
+    acted = incident.acted_on
     rate = "at the new learning rate" if acted else "without any action"
     met = ", with the samples of the first bad batches among them" if acted and incident.watch.samples_left == 0 else ""
-    incident.outcome = f"{incident.watch.seen} healthy batches {rate}{met}"
-    tx.move(incident, IncidentEvent.PROVEN if acted else IncidentEvent.HEALED)
-    tx.ledger.suspicion_s = None
-    tx.record(incident, texts.ended_line(tx.run, tx.training, incident, tx.now_s))
-    title = f"{tx.name}: incident {incident.number} {texts.state_text(incident)}"
-    tx.alert(AlertKind.RESOLVED, title, "", Severity.INFO, incident)
+    end(tx, incident, f"{incident.watch.seen} healthy batches {rate}{met}")
     keep(tx)

@@ -16,15 +16,18 @@ from monitor.core.model import (
     IncidentState,
     SendOrder,
     Severity,
+    TrialStep,
     WritePlan,
 )
-from monitor.core.policy import texts
-from monitor.core.policy.choose import Action, choose
+from monitor.core.policy import texts, trial
+from monitor.core.policy.action import Action, Trouble
+from monitor.core.policy.choose import choose
 from monitor.core.policy.diagnosing import diagnosed
 from monitor.core.policy.facts_at_open import facts_at_open, first_tensor
 from monitor.core.policy.lifecycle import IncidentEvent
 from monitor.core.policy.options import options_at
 from monitor.core.policy.planning import make_plan, order_for, with_plan
+from monitor.core.policy.situation import bad_batches, batches_left, damage
 from monitor.core.policy.transaction import Transaction
 from monitor.core.policy.trust import judge
 from monitor.core.state.ledger import ActionPlace, PendingOrder
@@ -35,35 +38,52 @@ from trainer_hooks.wire.words import OrderKind
 FINDINGS_MAX = 64  # of one incident; the first of each detector is what counts
 INCIDENTS_MAX = 1000  # of one training
 EXAMINING_MAX = 500  # as many as there are checkpoints
+LOOK_BATCHES = 8  # a decision to wait is looked at again this often, and at each bad batch
+WATCH_SHARE = 0.1  # of what is left: a watch of 1,000 batches never ends in a training of 480
 
 
 def on_findings(tx: Transaction, findings: list[Finding]) -> None:
-    """Open an incident, or add to the one that is live. A training that is being stopped gets no further one."""
-    if not findings:
+    """Open an incident, or add to the one that is live. What is being stopped gets no further one."""
+    if not findings or _is_over(tx):
         return
     incident = tx.training.incident
     if incident is None:
-        if not _is_being_stopped(tx):
-            _open(tx, findings)
+        _open(tx, findings)
         return
+    _add(incident, findings)
+    if incident.state is IncidentState.WATCHING and not incident.totals.attempts:
+        incident.watch.seen = 0
+    if incident.tolerated and damage(tx.training, tx.policy) is not None:
+        end(tx, incident, "training went on with its bad steps skipped, until its state was damaged")
+        _open(tx, findings)
+    elif incident.state is not IncidentState.MITIGATING and not incident.action.waiting_for:
+        decide(tx, incident)
+
+
+def look_again(tx: Transaction, incident: Incident, *, bad: bool, count: int) -> None:
+    """At a batch: decide again where the last decision was to wait. `count`: Counts.batches of rank 0."""
+    waits = incident.state in (IncidentState.OPEN, IncidentState.RELAPSED) or (
+        incident.state is IncidentState.WATCHING and (incident.trial.goes_on or _only_waits(incident))
+    )
+    due = bad or count % LOOK_BATCHES == 0
+    if waits and due and tx.may_act and not incident.action.waiting_for and not _is_over(tx):
+        decide(tx, incident, found=False)
+
+
+def _only_waits(incident: Incident) -> bool:
+    return not incident.totals.attempts and not incident.tolerated
+
+
+def _add(incident: Incident, findings: list[Finding]) -> None:
     known = {f.detector for f in incident.findings}
     incident.findings.extend(f for f in findings if f.detector not in known and len(incident.findings) < FINDINGS_MAX)
-    match incident.state:
-        case IncidentState.WATCHING if incident.totals.attempts == 0:
-            incident.watch.seen = 0
-            if tx.may_act and not incident.action.waiting_for:  # somebody took the run over who can carry it out
-                decide(tx, incident)
-        case IncidentState.WATCHING:
-            tx.move(incident, IncidentEvent.AGAIN)
-            tx.record(incident, f"the problem is back: {findings[0].summary}", Severity.CRITICAL)
-            decide(tx, incident)
-        case IncidentState.OPEN | IncidentState.RELAPSED if not incident.action.waiting_for:
-            decide(tx, incident)
 
 
-def _is_being_stopped(tx: Transaction) -> bool:
-    """True from an order to stop until its answer: a quick loop takes a few more batches meanwhile."""
-    return tx.ledger.pending is not None and tx.ledger.pending.order.kind == OrderKind.STOP
+def _is_over(tx: Transaction) -> bool:
+    """True from an order to stop until its generation has gone: a stop is final, and nothing that follows is news."""
+    pending = tx.ledger.pending
+    stopping = pending is not None and pending.order.kind == OrderKind.STOP
+    return stopping or tx.ledger.leaving or tx.ledger.given_up_in == tx.training.generation
 
 
 def _open(tx: Transaction, findings: list[Finding]) -> None:
@@ -82,6 +102,7 @@ def _open(tx: Transaction, findings: list[Finding]) -> None:
         findings=findings[:FINDINGS_MAX],
         at_open=facts_at_open(tx.training, onset.count),
     )
+    date_back(tx, incident)
     diagnosed(tx, incident)
     enter(tx, incident)
     incident.at_open.options = options_at(tx, incident)
@@ -92,6 +113,14 @@ def _open(tx: Transaction, findings: list[Finding]) -> None:
     decide(tx, incident)
 
 
+def date_back(tx: Transaction, incident: Incident) -> None:
+    """Remember since when the state is damaged: dated back to an anomaly that still stood at the first bad batch."""
+    found = damage(tx.training, tx.policy)
+    if found is None or incident.damaged_at is not None:
+        return
+    incident.damaged_at, incident.one_event = found.since, found.one_event
+
+
 def enter(tx: Transaction, incident: Incident) -> None:
     """Add a new incident to the ledger, and count it."""
     tx.ledger.incidents.append(incident)
@@ -100,24 +129,58 @@ def enter(tx: Transaction, incident: Incident) -> None:
     tx.ledger.counters.incidents[key] = tx.ledger.counters.incidents.get(key, 0) + 1
 
 
-def decide(tx: Transaction, incident: Incident) -> None:
-    """Take the next action: act, wait for an examination, only watch, or give up."""
-    action = choose(tx.run, tx.training, incident, tx.policy, may_act=tx.may_act)
+def decide(tx: Transaction, incident: Incident, *, found: bool = True) -> None:
+    """Take the next action: act, wait, have a checkpoint examined, go on, or stop. `found`: see Trouble."""
+    date_back(tx, incident)
+    action = choose(tx.run, tx.training, incident, tx.policy, may_act=tx.may_act, found=found)
     incident.action.waiting_for = ""
     match action.kind:
-        case ActionKind.WATCH:
-            incident.action.reason = action.reason
-            if incident.state is not IncidentState.WATCHING:
-                tx.move(incident, IncidentEvent.ONLY_WATCHED)
-            begin_watch(tx, incident)
-            tx.record(incident, f"no action: {action.reason}", Severity.WARNING)
+        case ActionKind.WATCH | ActionKind.WAIT:
+            _wait(tx, incident, action)
+        case ActionKind.GO_ON:
+            _go_on(tx, incident, action)
         case ActionKind.EXAMINE if action.checkpoint:
             examine(tx, action.checkpoint)
             incident.action.waiting_for = action.checkpoint.digest
-        case ActionKind.ADJUST | ActionKind.ROLLBACK:
+        case ActionKind.ADJUST | ActionKind.UNDO | ActionKind.ROLLBACK:
             _act(tx, incident, action)
         case ActionKind.STOP:
             give_up(tx, incident, action.reason)
+
+
+def _wait(tx: Transaction, incident: Incident, action: Action) -> None:
+    """Nothing is done now. Healthy batches end the incident, unless something was done before."""
+    if incident.totals.attempts and incident.state is not IncidentState.RELAPSED:
+        return
+    known, incident.action.reason = incident.action.reason, action.reason
+    if incident.state is not IncidentState.WATCHING:
+        tx.move(incident, IncidentEvent.ONLY_WATCHED)
+        begin_watch(tx, incident)
+    elif known == action.reason:
+        return
+    done = "no action" if action.kind is ActionKind.WATCH else "no action yet"
+    tx.record(incident, f"{done}: {action.reason}", Severity.WARNING)
+
+
+def _go_on(tx: Transaction, incident: Incident, action: Action) -> None:
+    """The state is clean and nothing more is done: what is saved from here on is as good as what was saved before."""
+    if incident.tolerated and incident.state is IncidentState.WATCHING:
+        return
+    helped = incident.acted_on and incident.trial.step is TrialStep.ADJUSTED
+    refused = incident.tolerated
+    incident.trial = trial.after(Trouble(tx.run, tx.training, incident, tx.policy), action)
+    if helped:
+        tx.record(incident, action.reason)
+        return
+    if not refused:
+        incident.action = IncidentAction(ActionKind.GO_ON, action.reason, target=incident.action.target)
+    if incident.state is not IncidentState.WATCHING:
+        tx.move(incident, IncidentEvent.ONLY_WATCHED)
+    begin_watch(tx, incident)
+    tx.answer_nonfinite()
+    tx.record(incident, f"training goes on: {action.reason}", Severity.WARNING)
+    title = f"{tx.name}: training goes on, its bad steps are skipped"
+    tx.alert(AlertKind.GOES_ON, title, f"Reason: {action.reason}.", Severity.WARNING, incident)
 
 
 def examine(tx: Transaction, checkpoint: CheckpointState) -> None:
@@ -130,40 +193,56 @@ def examine(tx: Transaction, checkpoint: CheckpointState) -> None:
 
 
 def _act(tx: Transaction, incident: Incident, action: Action) -> None:
-    run = tx.run
+    if incident.state is IncidentState.WATCHING and incident.totals.rollbacks and action.kind is ActionKind.ROLLBACK:
+        tx.move(incident, IncidentEvent.AGAIN)
+        tx.record(incident, f"the problem is back: {incident.findings[-1].summary}", Severity.CRITICAL)
+    in_place = action.checkpoint is None
+    incident.trial = trial.after(Trouble(tx.run, tx.training, incident, tx.policy), action)
     target = action.checkpoint.digest if action.checkpoint else incident.action.target
     taken = incident.action = IncidentAction(action.kind, action.reason, target=target)
-    adjust = action.kind is ActionKind.ADJUST
-    order = order_for(tx, OrderKind.ADJUST if adjust else OrderKind.STOP, action.reason)
-    plan = make_plan(tx, incident, order, action.checkpoint)
-    name = f"adjust-{order.id}.json" if adjust else f"plan-{plan.generation}.json"
+    order = order_for(tx, OrderKind.ADJUST if in_place else OrderKind.STOP, action.reason)
+    plan = make_plan(tx, incident, order, action)
     incident.totals.attempts += 1
     incident.totals.rollbacks += action.kind is ActionKind.ROLLBACK
+    name = f"adjust-{order.id}.json" if in_place else f"plan-{plan.generation}.json"
     taken.plan, taken.order = plan, with_plan(order, name)
     leader = tx.training.ranks.get(0)
     tx.ledger.last_action = ActionPlace(tx.training.generation, leader.counts.batches if leader else 0)
     tx.ledger.rollbacks_used += action.kind is ActionKind.ROLLBACK
     tx.move(incident, IncidentEvent.ACTED)
-    what = (
-        "changing the settings in place"
-        if action.checkpoint is None
-        else f"rolling back to epoch {action.checkpoint.epoch}"
-    )
-    tx.record(incident, f"{what}: {action.reason}", Severity.WARNING)
+    tx.record(incident, f"{_what(action)}: {action.reason}", Severity.WARNING)
     if action.checkpoint:
         why = judge(action.checkpoint, tx.training, tx.policy.rollback)[1]
         tx.notify(f"epoch {action.checkpoint.epoch}'s checkpoint is clean: {why}")
-    tx.effects.append(WritePlan(tx.effect_id(), run.spec.run, name, plan))
+    tx.effects.append(WritePlan(tx.effect_id(), tx.run.spec.run, name, plan))
+
+
+def _what(action: Action) -> str:
+    if action.checkpoint is not None:
+        return f"rolling back to epoch {action.checkpoint.epoch}"
+    back = action.kind is ActionKind.UNDO
+    return "putting the settings back in place" if back else "changing the settings in place"
 
 
 def give_up(tx: Transaction, incident: Incident, reason: str) -> None:
-    """Stop the training, keep every file, and alert people."""
+    """Stop the training, keep every file, and alert people. It is final until the generation has gone."""
     incident.action.kind, incident.action.reason, incident.outcome = ActionKind.STOP, reason, f"given up: {reason}"
+    tx.ledger.given_up_in = tx.training.generation
     tx.move(incident, IncidentEvent.SPENT)
     tx.record(incident, f"given up: the training is stopped and every file is kept; {reason}", Severity.CRITICAL)
     tx.alert(AlertKind.GIVEN_UP, f"{tx.name}: given up, the training is stopped", "", Severity.CRITICAL, incident)
     if tx.may_act and tx.run.alive:
         send(tx, order_for(tx, OrderKind.STOP, reason))
+
+
+def end(tx: Transaction, incident: Incident, how: str) -> None:
+    """The incident is over: proven after an action, else recovered by itself."""
+    incident.outcome = how
+    tx.move(incident, IncidentEvent.PROVEN if incident.acted_on else IncidentEvent.HEALED)
+    tx.ledger.suspicion_s = None
+    tx.record(incident, texts.ended_line(tx.run, tx.training, incident, tx.now_s))
+    title = f"{tx.name}: incident {incident.number} {texts.state_text(incident)}"
+    tx.alert(AlertKind.RESOLVED, title, "", Severity.INFO, incident)
 
 
 def send(tx: Transaction, order: Order, *, of_run: bool = False) -> None:
@@ -174,9 +253,13 @@ def send(tx: Transaction, order: Order, *, of_run: bool = False) -> None:
 
 def begin_watch(tx: Transaction, incident: Incident) -> None:
     """(Re)start the watch: how many healthy batches it takes is fixed here."""
-    rules = tx.policy.watch
+    rules, left = tx.policy.watch, batches_left(tx.training)
     streak = incident.opened_at.count - incident.onset.count + 1
-    interval = streak / max(incident.at_open.nonfinite, 1)
-    acted = incident.totals.attempts > 0
-    needed = max(rules.batches_min, round(rules.intervals * interval)) if acted else rules.recovery_batches
-    incident.watch = CureWatch(needed)
+    seen = bad_batches(tx.training, incident)
+    interval = max(streak / max(incident.at_open.nonfinite, 1), seen.of / seen.count if seen.count else 0.0)
+    acted = incident.acted_on
+    usual = rules.batches_min if acted else rules.recovery_batches
+    if left is not None:
+        usual = min(usual, max(round(WATCH_SHARE * left), 1))
+    needed = max(usual, round(rules.intervals * interval))
+    incident.watch = CureWatch(needed if left is None else min(needed, max(left // 2, 1)))

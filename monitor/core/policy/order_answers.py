@@ -7,9 +7,11 @@ from monitor.core.model import (
     AlertKind,
     EndTraining,
     Incident,
+    IncidentAction,
     IncidentState,
     SendOrder,
     Severity,
+    TrialStep,
 )
 from monitor.core.policy import texts
 from monitor.core.policy.incidents import begin_watch, decide, send
@@ -44,6 +46,11 @@ def failed(tx: Transaction, incident: Incident, why: str) -> None:
     tx.move(incident, IncidentEvent.FAILED)
     tx.record(incident, f"the action failed: {why}", Severity.CRITICAL)
     tx.ledger.last_action = None  # nothing was done, so nothing has to cool down
+    if incident.action.kind in (ActionKind.ADJUST, ActionKind.UNDO):  # and nothing else is tried on a clean state
+        incident.trial.step = TrialStep.SETTLED
+        incident.action = IncidentAction(
+            ActionKind.GO_ON, f"the state is clean, and the settings could not be changed: {why}"
+        )
     decide(tx, incident)
 
 
@@ -77,7 +84,8 @@ def on_answer(tx: Transaction, order_id: str, outcome: str, detail: str) -> None
     at = tx.training.position
     where = f"epoch {at.epoch}, batch {at.batch}" if at else "a place between two batches"
     if pending.kind == OrderKind.ADJUST:
-        _applied(tx, incident, f"settings changed in place at {where}")
+        done = "put back" if incident.action.kind == ActionKind.UNDO else "changed"
+        _applied(tx, incident, f"settings {done} in place at {where}")
     else:
         tx.record(incident, f"the training stopped between two batches ({where}; {outcome})")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from monitor.core.model import Incident
+from monitor.core.model import ActionKind, Incident
+from monitor.core.policy.action import Action, StartWith
 from monitor.core.policy.strengthen import changes, current, strengthen
 from monitor.core.policy.transaction import Transaction
 from monitor.core.policy.trust import best_for
@@ -38,20 +39,22 @@ def with_plan(order: Order, name: str) -> Order:
     return msgspec.structs.replace(order, plan=name)
 
 
-def make_plan(tx: Transaction, incident: Incident, order: Order, target: CheckpointState | None) -> Plan:
-    """The plan of a rollback to `target`, or of an adjustment in place (None).
+def make_plan(tx: Transaction, incident: Incident, order: Order, action: Action) -> Plan:
+    """The plan of a rollback, or of an adjustment in place.
 
     Raises ValueError where the run has not reported its settings yet.
     """
-    training, policy = tx.training, tx.policy
+    training, target = tx.training, action.checkpoint
     started = training.started
     if started is None:
         raise ValueError(f"run {tx.run.spec.run} has not reported its settings yet, so no plan can be made")
     before = incident.at_open.settings = incident.at_open.settings or current(training, started)
     user = next((i.at_open.settings for i in training.ledger.incidents if i.at_open.settings), before)
     restart = target is not None
-    left = started.epochs - (target.epoch if target else 0)
-    settings = strengthen(before, user, policy.strengthen, started, restart=restart, epochs_left=left)
+    settings = {StartWith.AS_BEFORE: before, StartWith.YOUR_OWN: user}.get(action.start_with)
+    if settings is None:
+        left = started.epochs - (target.epoch if target else 0)
+        settings = strengthen(before, user, tx.policy.strengthen, started, restart=restart, epochs_left=left)
     best = best_for(target, training) if target else None
     return Plan(
         id=f"{order.id}-plan",
@@ -70,10 +73,10 @@ def make_plan(tx: Transaction, incident: Incident, order: Order, target: Checkpo
         best=_as_file(best),
         start_epoch=target.epoch + 1 if target else (training.position.epoch if training.position else 1),
         settings=settings,
-        changes=changes(before, settings, started),
+        changes=changes(current(training, started) if action.kind is ActionKind.UNDO else before, settings, started),
         seed_offset=SEED_STEP * training.generation,
         onset_samples=tuple(incident.at_open.samples[:ONSET_SAMPLES_MAX]),
-        grace_s=policy.rollback.grace_s,
+        grace_s=tx.policy.rollback.grace_s,
         written_s=tx.now_s,
     )
 

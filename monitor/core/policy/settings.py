@@ -11,6 +11,7 @@ from pydantic import Field, GetPydanticSchema, PositiveFloat, SecretStr
 
 from monitor.core.detectors import DetectorSettings, settings_model
 from monitor.core.model.section import InPreset, Preset, Section
+from monitor.core.policy.table_settings import DecisionTable, WhenClean
 
 Detectors = settings_model()
 
@@ -25,8 +26,8 @@ class Rollback(Section):
         3,
         ge=0,
         le=100,
-        description="A run may spend this many rollbacks; after the last one it is stopped and people are alerted. "
-        "After three the cause is not one that going back cures.",
+        description="A run may spend this many rollbacks. After the last one a clean training goes on with its bad "
+        "steps skipped, and a damaged one is stopped. After three the cause is not one that going back cures.",
     )
     cool_down_batches: Annotated[
         int,
@@ -37,19 +38,11 @@ class Rollback(Section):
         description="No second action is taken within this many batches of the one before. The first action needs a "
         "chance to work.",
     )
-    redo_limit_epochs: Annotated[
-        float,
-        InPreset(
-            Preset.STRICT,
-            value=0.5,
-            reason="The run goes back to a proven state even where half an epoch must be trained again.",
-        ),
-    ] = Field(
-        0.05,
+    redo_limit_epochs: float = Field(
+        2.0,
         ge=0,
-        description="While the state is proven clean, a rollback may redo at most this share of an epoch; above it "
-        "the settings are adjusted in place, and only a relapse rolls back. Redoing more than 5 % costs "
-        "more than the fault.",
+        description="With `when_clean: rollback`, going back from a clean state may redo at most this many epochs; "
+        "above it the settings are adjusted in place. A damaged state is given up whatever that redoes.",
     )
     healthy_batches: Annotated[
         int,
@@ -97,8 +90,8 @@ class Strengthen(Section):
     warmup_epochs: float = Field(
         5.0,
         ge=0,
-        description="This many warm-up epochs are added, over which the learning rate rises from 0. Five double "
-        "the usual warm-up of a detector.",
+        description="This many warm-up epochs are added, over which the learning rate rises from 0, and never more "
+        "than a tenth of what is left to train. Five double the usual warm-up of a detector.",
     )
     momentum: float | None = Field(
         0.85,
@@ -131,21 +124,21 @@ class Watch(Section):
     ] = Field(
         1000,
         ge=1,
-        description="A cure needs at least this many healthy batches at the new learning rate. A thousand are enough "
-        "for faults that come once in a few hundred.",
+        description="A cure needs at least this many healthy batches at the new learning rate, or a tenth of what is "
+        "left where the training is short. A thousand are enough for faults that come once in a few hundred.",
     )
     intervals: Annotated[
         float,
         InPreset(
             Preset.STRICT,
-            value=5.0,
-            reason="After five intervals a fault at the old rate would be missed by chance in 0.7 % of the cases.",
+            value=7.0,
+            reason="An uncured training passes seven intervals without a bad batch in 0.1 % of the cases.",
         ),
     ] = Field(
-        3.0,
+        4.6,
         ge=0,
-        description="A cure must also last this many times the expected interval between faults. Three give 95 % "
-        "certainty for faults that come at a constant rate.",
+        description="A cure must also last this many times the expected distance between non-finite batches. An "
+        "uncured training passes 4.6 of them without one in 1 % of the cases.",
     )
     onset_samples: bool = Field(
         True,
@@ -162,8 +155,8 @@ class Watch(Section):
     ] = Field(
         1000,
         ge=1,
-        description="An incident that led to no action is over after this many healthy batches. A thousand is what a "
-        "cure needs too.",
+        description="An incident that led to no action is over after this many healthy batches, or a tenth of what is "
+        "left where the training is short. A thousand is what a cure needs too.",
     )
 
 
@@ -215,6 +208,30 @@ class Policy(Section):
         Detectors(),
         description="This section sets which detectors run, and with which settings. Each detector has its own "
         "section below it.",
+    )
+    when_clean: Annotated[
+        WhenClean,
+        InPreset(
+            Preset.ROLLBACK,
+            value=WhenClean.ROLLBACK,
+            reason="The training is stopped and goes back when too many batches are not finite, as a careful person "
+            "would do by hand.",
+        ),
+        InPreset(
+            Preset.STRICT,
+            value=WhenClean.ROLLBACK,
+            reason="A training that was clean before goes back rather than on with skipped steps.",
+        ),
+    ] = Field(
+        WhenClean.ADJUST,
+        description="This is what is done where batches are not finite, and the guard kept the state clean: "
+        "adjust the settings in place and see whether that helps, rollback to a clean checkpoint, stop, or "
+        "go_on with the bad steps skipped. The default is adjust because a clean state gains nothing by going back. "
+        "Whatever is written here, a training goes on where a sample or one rank explains its bad batches, and "
+        "where going back would redo more than what is left.",
+    )
+    table: DecisionTable = Field(
+        DecisionTable(), description="This section sets the numbers by which an action is chosen."
     )
     rollback: Rollback = Field(
         Rollback(), description="This section sets when trainwarden goes back to an earlier checkpoint, and how far."

@@ -18,7 +18,7 @@ from monitor.core.model import (
 )
 from monitor.core.model.outcomes import FAILURES, OUTCOME_TEXT, outcome_of
 from monitor.core.policy import texts
-from monitor.core.policy.choose import goes_back
+from monitor.core.policy.go_back import goes_back
 from monitor.core.policy.incidents import decide, enter, give_up, send
 from monitor.core.policy.lifecycle import IncidentEvent
 from monitor.core.policy.planning import order_for

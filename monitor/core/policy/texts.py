@@ -27,7 +27,7 @@ def incident_text(run: RunState, training: TrainingState, incident: Incident, no
 
 def opened_line(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> str:
     """The terminal line for an incident that opens."""
-    begun = batch_at(incident.onset.epoch, incident.onset.batch)
+    begun = batch_at(incident.began.epoch, incident.began.batch)
     s = summary_of(run, training, incident, now_s)
     return f"incident {incident.number} opened: {s.happened} It began at {begun}. Likely cause: {s.cause}"
 

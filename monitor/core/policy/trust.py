@@ -5,7 +5,7 @@ Pure: finite is not clean, and the ledger knows the difference.
 
 from __future__ import annotations
 
-from monitor.core.model import Incident, Verdict
+from monitor.core.model import Incident, Position, Severity, Verdict
 from monitor.core.policy.settings import Rollback
 from monitor.core.state.checkpoints import healthy_after
 from monitor.core.state.rows import CheckpointState
@@ -18,28 +18,44 @@ def judge(checkpoint: CheckpointState, training: TrainingState, rules: Rollback)
         return checkpoint.verdict, "; ".join(checkpoint.reasons) or "not examined yet"
     if checkpoint.abandoned:
         return Verdict.SUSPECT, "it belongs to a branch that was rolled back"
-    live = [i for i in training.ledger.incidents if i.live]
+    live = [i for i in training.ledger.incidents if i.live and not i.tolerated]
     for incident in live:
         if not _before_onset(checkpoint, incident):
             return (
                 Verdict.SUSPECT,
-                f"saved after the onset of incident {incident.number} at epoch {incident.onset.epoch}",
+                f"saved after the onset of incident {incident.number} at epoch {incident.began.epoch}",
             )
+    if checkpoint.level_lost:
+        return Verdict.SUSPECT, "the loss was far above its best level when it was saved"
     followed = min(healthy_after(training, checkpoint), rules.healthy_batches)
-    if followed < rules.healthy_batches:
+    came_later = any(i.one_event and i.damaged_at for i in live)
+    if followed < rules.healthy_batches and not came_later:
         return Verdict.SUSPECT, f"{followed} healthy batches followed it so far, {rules.healthy_batches} prove it"
     return Verdict.CLEAN, "; ".join(
         [
             *checkpoint.reasons,
-            "saved before every known anomaly",
-            f"{followed} healthy batches followed",
+            _before_what(checkpoint, training),
+            "what went wrong came after it" if came_later else f"{followed} healthy batches followed",
         ]
     )
 
 
+def _before_what(checkpoint: CheckpointState, training: TrainingState) -> str:
+    """What is known to have come before it."""
+    place = (checkpoint.generation, checkpoint.count)
+    before = [f for f in training.findings if f.severity is not Severity.INFO and _place(f.since) < place]
+    if not before:
+        return "saved before every known anomaly"
+    return f"saved after {before[-1].detector} at epoch {before[-1].since.epoch}, with the loss at its level"
+
+
+def _place(position: Position) -> tuple[int, int]:
+    return position.generation, position.count
+
+
 def _before_onset(checkpoint: CheckpointState, incident: Incident) -> bool:
-    onset = incident.onset
-    return (checkpoint.generation, checkpoint.count) < (onset.generation, onset.count)
+    """Bad batches that the guard skipped on a clean state condemn nothing once it is known since when it is damaged."""
+    return (checkpoint.generation, checkpoint.count) < _place(incident.damaged_at or incident.onset)
 
 
 def _kept(training: TrainingState) -> list[CheckpointState]:

@@ -6,10 +6,13 @@ from bisect import bisect_left
 
 from monitor.core.model import Position
 from monitor.core.state.allocator import take_allocator
+from monitor.core.state.anomalies import follow
 from monitor.core.state.epochs import fold_epoch
 from monitor.core.state.intervals import fold_interval
 from monitor.core.state.learned import Learned
+from monitor.core.state.levels import begin_anew, take_loss
 from monitor.core.state.pace import Pace, take_pace
+from monitor.core.state.rate_steps import REASON_BATCHES, fold_reason, take_rate
 from monitor.core.state.run import LastBatch, RankState, Totals, TrainingState
 from monitor.core.state.signals import RING, Signal, boundary, observe
 from monitor.core.state.stats import flag, take_block, take_memory, take_scale
@@ -20,7 +23,7 @@ from trainer_hooks.wire.messages import BatchEnded, Nonfinite, SettingChanged
 BATCH_SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 WAIT_SECONDS_BUCKETS = (0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
 UNCURED = int(Nonfinite.PARAMETER | Nonfinite.BUFFER)  # a number: a flag is ten times slower to combine
-RATE_STEP = 1.5  # a learning rate that jumps by this factor is a restart or a step of its schedule
+OFTEN = 3  # unexplained changes of one setting in a generation: it changes all the time
 SIZE_BATCHES = 3  # this many of another size in a row: the batch size changed, it is not the last of an epoch
 RESHAPING = ("batch_size", "accumulate", "image_size", "mosaic", "boundary")  # settings after which levels differ
 
@@ -53,11 +56,13 @@ def fold_batch(training: TrainingState, rank: RankState, batch: BatchEnded, now_
     if overflows > 0 or batch.loss_scale is not None:
         take_scale(rank.learned.scaler, counts.batches, batch.loss_scale, overflows)
     if not batch.nonfinite:
-        _learn(rank.learned, batch)
+        _learn(rank.learned, batch, position)
+        if training.anomalies.standing:
+            follow(training, rank, position)
     return bad
 
 
-def _learn(learned: Learned, batch: BatchEnded) -> None:
+def _learn(learned: Learned, batch: BatchEnded, position: Position) -> None:
     """Take the signals of a finite batch in."""
     signals = learned.signals
     if not signals:
@@ -65,6 +70,12 @@ def _learn(learned: Learned, batch: BatchEnded) -> None:
     _follow_settings(learned, batch)
     observe(signals["loss"], batch.loss, may_be_negative=True)
     observe(signals["grad_norm"], batch.grad_norm)
+    if batch.loss is not None:
+        take_loss(learned.loss_blocks, signals["loss"], position)
+    if (step := learned.rate_step) is not None and position.count - step.count >= REASON_BATCHES:
+        learned.rate_step = None
+    if learned.unexplained and not signals["loss"].closer:
+        learned.unexplained = False
     if learned.renewing and signals["loss"].warm and not signals["loss"].slack:
         _renew(learned)
     if seconds := batch.batch_s:
@@ -84,12 +95,8 @@ def _learn(learned: Learned, batch: BatchEnded) -> None:
 
 def _follow_settings(learned: Learned, batch: BatchEnded) -> None:
     """A jump of the learning rate or a new batch size moves levels for a reason."""
-    rates = batch.learning_rates
-    if rates and rates[0] != learned.rate:
-        before, learned.rate = learned.rate, float(rates[0])
-        if before > 0.0 and not before / RATE_STEP < learned.rate < before * RATE_STEP:
-            boundary(learned.signals["loss"])
-            boundary(learned.signals["grad_norm"])
+    if batch.learning_rates and batch.learning_rates[0] != learned.rate:
+        take_rate(learned, float(batch.learning_rates[0]), batch)
     if batch.batch_size != learned.batch_size:
         learned.size_mismatch_streak += 1
         if learned.batch_size is None or learned.size_mismatch_streak >= SIZE_BATCHES:
@@ -103,6 +110,7 @@ def new_shape(learned: Learned) -> None:
     """Batches are of another kind from here on: every level may differ."""
     for signal in learned.signals.values():
         boundary(signal)
+    begin_anew(learned.loss_blocks)
     learned.renewing = True
     learned.times.seen = learned.memory.seen = learned.memory.line.points = 0
     learned.pace = Pace()
@@ -117,9 +125,17 @@ def _renew(learned: Learned) -> None:
 
 def fold_setting(training: TrainingState, event: SettingChanged) -> None:
     """A setting changed while training: levels may move for a reason, on every rank."""
-    if event.name in RESHAPING:
-        for rank in training.ranks.values():
+    for rank in training.ranks.values():
+        if event.name in RESHAPING:
             new_shape(rank.learned)
+        elif rank.last is not None and not _comes_often(training, event):
+            fold_reason(rank.learned, rank.last.batch, event)
+
+
+def _comes_often(training: TrainingState, event: SettingChanged) -> bool:
+    """True where the training has a schedule of its own that nobody declared."""
+    earlier = [c for g, c in training.settings_log if g == training.generation and c.name == event.name]
+    return not event.reason and sum(not change.reason for change in earlier) >= OFTEN
 
 
 def _fold_times(totals: Totals, batch_s: float | None, data_wait_s: float | None) -> None:

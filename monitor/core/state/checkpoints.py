@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monitor.core.model import CheckpointExamined, Verdict
+from monitor.core.state.levels import loss_is_off
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import RankState, TrainingState
 from monitor.core.state.stats import snapshot_of
@@ -26,6 +27,7 @@ def fold_saved(training: TrainingState, rank: RankState, event: CheckpointSaved)
         )
         training.checkpoints.append(known)
         del training.checkpoints[:-CHECKPOINTS_MAX]
+    known.level_lost = loss_is_off(rank.learned)
     known.learned = snapshot_of(rank.learned)
     for older in [c for c in training.checkpoints if c.learned][:-LEARNED_KEPT]:
         older.learned = None

@@ -6,6 +6,7 @@ A streak is one detector that keeps finding the same of one rank: however long i
 from __future__ import annotations
 
 from monitor.core.model import Finding, Severity
+from monitor.core.state.anomalies import note
 from monitor.core.state.run import RunState, Streak, TrainingState
 
 STREAK_GAP_BATCHES = 300  # as long without a finding ends a streak; detectors may look every 256 batches only
@@ -16,6 +17,8 @@ _ORDER = list(Severity)
 
 def log_findings(training: TrainingState, findings: list[Finding]) -> list[Finding]:
     """Remember the findings of one input; those that are new: the first of a streak, or worse than those before it."""
+    for finding in findings:
+        note(training, finding)
     new = [finding for finding in findings if _new(training, finding)]
     for finding in new:
         key = f"{finding.detector}/{finding.severity}"

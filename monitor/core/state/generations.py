@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from monitor.core.model import ActionKind, EpochStatus, GenerationExited, GenerationStarted, Incident, RunEnded
+from monitor.core.model import (
+    ActionKind,
+    EpochStatus,
+    GenerationExited,
+    GenerationStarted,
+    Incident,
+    Position,
+    RunEnded,
+)
+from monitor.core.state.anomalies import end_all
 from monitor.core.state.checkpoints import healthy_after
 from monitor.core.state.epochs import totals_of
 from monitor.core.state.intervals import fold_start
@@ -45,6 +54,8 @@ def enter_generation(training: TrainingState, generation: int, now_s: float) -> 
     target = target_of(training, incident) if incident and goes_back else None
     learned = snapshot_of(target.learned) if target and target.learned else Learned()
     learned.uncured = 0  # the target was verified
+    if target is not None:
+        end_all(training, Position(generation, target.epoch, 0, 0))
     training.totals.counts = totals_of(training)  # records may have come after the exit
     training.ranks, training.taken = {0: RankState(0, learned=learned)}, {}
     fold_start(training, now_s)

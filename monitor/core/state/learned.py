@@ -19,7 +19,7 @@ class NonfiniteWindow(msgspec.Struct):
     positions: list[Position] = []
 
 
-class Blocks(msgspec.Struct):
+class Blocks(msgspec.Struct, omit_defaults=True):
     """What the low quarter of whole blocks of samples came to: periodic slowness is in it, a lasting one is new."""
 
     seen: int = 0  # blocks
@@ -28,7 +28,7 @@ class Blocks(msgspec.Struct):
     over: int = 0  # blocks in a row that were above it by more than is learnt
 
 
-class Memory(msgspec.Struct):
+class Memory(msgspec.Struct, omit_defaults=True):
     """GPU memory of one rank: the level it has reached, and the straight line through it. Bytes and batches."""
 
     seen: int = 0
@@ -38,7 +38,7 @@ class Memory(msgspec.Struct):
     line: Line = msgspec.field(default_factory=Line)  # a point every LINE_STRIDE batches, by Counts.batches
 
 
-class Scaler(msgspec.Struct):
+class Scaler(msgspec.Struct, omit_defaults=True):
     """The loss scale of one rank, by Counts.batches of its last falls and overflows, oldest first and bounded."""
 
     last: float | None = None
@@ -46,7 +46,39 @@ class Scaler(msgspec.Struct):
     overflows: list[int] = []
 
 
-class Learned(msgspec.Struct):
+class LossBlock(msgspec.Struct, frozen=True, array_like=True):
+    """A block of losses, from its first batch on."""
+
+    generation: int
+    epoch: int
+    batch: int
+    count: int  # Counts.batches
+    median: float  # scaled, as in Signal
+
+    @property
+    def at(self) -> Position:
+        """Its first batch."""
+        return Position(self.generation, self.epoch, self.batch, self.count)
+
+
+class LossBlocks(msgspec.Struct, omit_defaults=True):
+    """The medians of the last blocks of losses, oldest first: a level that no slow rise takes along."""
+
+    began: Position | None = None  # the first batch of the block that is not full yet
+    size: int = 0  # losses in it
+    blocks: list[LossBlock] = []
+    best: float | None = None  # the lowest median since the last boundary; None: no block is full yet
+
+
+class RateStep(msgspec.Struct):
+    """The last step of the learning rate: what loss and norm were like before it, as long as its reason may come."""
+
+    count: int  # Counts.batches
+    before: dict[str, Signal]
+    blocks: LossBlocks
+
+
+class Learned(msgspec.Struct, omit_defaults=True):
     """Rolling statistics of one rank. Snapshotted at each checkpoint, restored when the run rolls back to it."""
 
     signals: dict[str, Signal] = {}
@@ -62,3 +94,7 @@ class Learned(msgspec.Struct):
     pace: Pace = msgspec.field(default_factory=Pace)
     allocator: Allocator = msgspec.field(default_factory=Allocator)
     updates: Updates = msgspec.field(default_factory=Updates)
+    highest_rate: float = 0.0  # of the first group
+    rate_step: RateStep | None = None
+    unexplained: bool = False  # a setting changed for no known reason: loss and norm are looked at more closely
+    loss_blocks: LossBlocks = msgspec.field(default_factory=LossBlocks)

@@ -60,6 +60,7 @@ class Ledger(msgspec.Struct):
     in_force: Settings | None = None  # strengthened settings, absolute; None: the user's own
     pending: PendingOrder | None = None
     leaving: bool = False  # an order to stop was obeyed: the exit that follows is no failure
+    given_up_in: int = 0  # generation that was given up: nothing more is decided for it; 0: none
     suspicion_s: float | None = None  # when the first non-finite batch of this streak came; None: nothing is suspicious
     answered: dict[int, int] = {}  # by rank: Counts.batches up to which non-finite batches have been acted upon
     copies: Copies = msgspec.field(default_factory=Copies)

@@ -36,7 +36,7 @@ class Span(msgspec.Struct):
     fastest_log_s: float
 
 
-class Pace(msgspec.Struct):
+class Pace(msgspec.Struct, omit_defaults=True):
     """What one rank's batches take."""
 
     block: list[float] = []  # seconds of the batches of the unfinished block

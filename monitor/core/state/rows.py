@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from monitor.core.model import EpochStatus, Verdict
+from monitor.core.model import EpochStatus, Position, Verdict
 from monitor.core.state.learned import Learned
 from trainer_hooks.wire.runfolder import Manifest
 
@@ -62,5 +62,27 @@ class CheckpointState(msgspec.Struct):
     healthy_longest: int = 0  # most healthy batches in a row that followed, up to the last bad one; see healthy_after
     examined_s: float = 0.0
     abandoned: bool = False  # a rollback went back to before it
+    level_lost: bool = False  # the loss was far above its best level at the save
     learned: Learned | None = None  # as it was at the save
     manifest: Manifest | None = None
+
+
+class Anomaly(msgspec.Struct):
+    """Something finite that is out of the usual, from its first batch until it is over."""
+
+    detector: str
+    family: str  # LOSS, GRADIENT or SETTINGS
+    rank: int
+    since: Position  # the first batch of it
+    last: Position  # when a detector last found it
+    signal: str
+    limit: float  # of the finding, in the signal's own unit
+    summary: str
+    ended: Position | None = None  # None: it still stands
+
+
+class Anomalies(msgspec.Struct):
+    """The finite anomalies of a training; see monitor.core.state.anomalies."""
+
+    standing: list[Anomaly] = []
+    past: list[Anomaly] = []  # the last ones that are over

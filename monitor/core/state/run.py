@@ -13,7 +13,7 @@ from monitor.core.model import Finding, Incident, Position, Severity
 from monitor.core.state.hardware import HardwareState
 from monitor.core.state.learned import Learned
 from monitor.core.state.ledger import Ledger, RunLedger
-from monitor.core.state.rows import CheckpointState, EpochRow
+from monitor.core.state.rows import Anomalies, CheckpointState, EpochRow
 from monitor.core.state.trace import Trace
 from trainer_hooks.wire.messages import (
     BatchEnded,
@@ -126,6 +126,7 @@ class TrainingState(msgspec.Struct):
     findings: list[Finding] = []  # the first of each streak, of every severity, bounded
     streaks: dict[str, Streak] = {}  # "<detector>/<rank>"
     ledger: Ledger = msgspec.field(default_factory=Ledger)
+    anomalies: Anomalies = msgspec.field(default_factory=Anomalies)
 
     @property
     def incident(self) -> Incident | None:

@@ -45,6 +45,7 @@ HELD_SHARE = 0.5  # ... and by this share of the highest, in log space: lower is
 AGAIN_AGE = 8  # after a boundary the level is learnt as if this few samples had been seen
 SLACK_SAMPLES = 300  # and only excursions larger than SLACK are flagged for this long
 SLACK = math.log(4.0)
+CLOSER_SHARE = 2.0 / 3.0  # of the limits, while a signal is looked at more closely; its level then stays as it is
 CALM_SAMPLES = 5  # this many below the flag end a streak
 STREAK_SAMPLES = 400  # a streak this long is the new level
 DRIFT_SLACK = 1.0  # in spreads: what the CUSUM forgives per sample
@@ -54,7 +55,7 @@ RECENT = (1 << 32) - 1
 CALM = (1 << CALM_SAMPLES) - 1
 
 
-class Signal(msgspec.Struct):
+class Signal(msgspec.Struct, omit_defaults=True):
     """What is known of one signal of one rank. `level`, `fast`, `slow`, `best`, `ring` are in scaled (log) space."""
 
     seen: int = 0  # finite samples
@@ -82,6 +83,9 @@ class Signal(msgspec.Struct):
     short: float = 0.0  # mean of the last few excursions, in scaled space
     short_spread: float = 0.0  # mean size of it
     short_mean_high: int = 0  # samples for which it has been out of its own noise; 0: it is not
+    closer: int = (
+        0  # samples for which the limits are lower and the level stays: something changed, and nobody knows why
+    )
 
     @property
     def warm(self) -> bool:
@@ -91,7 +95,7 @@ class Signal(msgspec.Struct):
     @property
     def limit(self) -> float:
         """Excursions above this many spreads are flagged."""
-        return max(FLAG_SPREADS, FLAG_PEAKS * self.peak)
+        return max(FLAG_SPREADS, FLAG_PEAKS * self.peak) * (CLOSER_SHARE if self.closer else 1.0)
 
     @property
     def away(self) -> float:
@@ -111,12 +115,12 @@ class Signal(msgspec.Struct):
     @property
     def above_all_before(self) -> bool:
         """True where the last sample lies far above everything that is kept from before its streak."""
-        kept = self._newest(RING)
+        kept = self.newest(RING)
         return self.scaled > max(kept[: len(kept) - max(self.streak, 1)], default=math.inf) + EARLY_RECORD
 
     def risen(self) -> int:
         """Samples back to where the short mean began to rise, the last one included."""
-        newest = self._newest(SHORT_SAMPLES)
+        newest = self.newest(SHORT_SAMPLES)
         edge = self.level + LEARN_SPREADS * self.spread
         return len(newest) - next((i for i, scaled in enumerate(newest) if scaled > edge), 0)
 
@@ -126,17 +130,18 @@ class Signal(msgspec.Struct):
 
     def low_of_last(self, samples: int) -> float:
         """The lowest of the last `samples` scaled samples; RING at most."""
-        return min(self._newest(samples))
+        return min(self.newest(samples))
 
     def high_of_last(self, samples: int) -> float:
         """The highest of them."""
-        return max(self._newest(samples))
+        return max(self.newest(samples))
 
     def quantile(self, share: float) -> float:
         """The value below which `share` of the last RING samples lie, scaled."""
         return sorted(self.ring)[int(share * (len(self.ring) - 1))]
 
-    def _newest(self, samples: int) -> list[float]:
+    def newest(self, samples: int) -> list[float]:
+        """The last scaled samples, oldest first; RING at most."""
         end = self.seen % RING
         start = end - min(samples, len(self.ring))
         return self.ring[start:end] if start >= 0 else self.ring[start:] + self.ring[:end]
@@ -160,12 +165,16 @@ def observe(signal: Signal, value: float | None, *, may_be_negative: bool = Fals
     if spread < SPREAD_MIN:
         spread = SPREAD_MIN
     up = signal.up = away / spread
-    flagged = up > FLAG_SPREADS and up > FLAG_PEAKS * signal.peak and (not signal.slack or away > SLACK)
+    if signal.closer:
+        signal.closer -= 1
+        flagged = up > signal.limit
+    else:
+        flagged = up > FLAG_SPREADS and up > FLAG_PEAKS * signal.peak and (not signal.slack or away > SLACK)
     if flagged or signal.recent:
         signal.recent = (signal.recent << 1 | flagged) & RECENT
     if signal.slack:
         signal.slack -= 1
-    if not flagged:
+    if not flagged and not signal.closer:
         _learn(signal, away, spread, up)
     if flagged or signal.streak:
         _follow_streak(signal, flagged=flagged)
@@ -182,6 +191,11 @@ def boundary(signal: Signal) -> None:
     signal.drift = signal.short = 0.0
     signal.slow = signal.best = signal.fast
     signal.best_seen = signal.seen
+
+
+def look_closer(signal: Signal, samples: int) -> None:
+    """Something changed that nothing explains: for so many samples lower the limits, and learn no other level."""
+    signal.closer, signal.slack = samples, 0
 
 
 def _scaled(signal: Signal, value: float) -> float:
@@ -272,6 +286,8 @@ def _follow_means(signal: Signal, scaled: float, away: float, spread: float) -> 
     most, short, known = SHORT_CLIP * spread, signal.short, signal.short_spread
     signal.short = short = short + ((away if away < most else most) - short) / SHORT_SAMPLES
     bound = FLAG_SPREADS * (known if known > SHORT_SPREAD_MIN else SHORT_SPREAD_MIN)
+    if signal.closer:
+        bound *= CLOSER_SHARE
     if short > bound and not signal.slack:
         signal.short_mean_high += 1
     elif signal.short_mean_high:

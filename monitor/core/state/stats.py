@@ -44,6 +44,16 @@ def within(flags: NonfiniteWindow, now_count: int, window_batches: int) -> int:
     return len(flags.counts) - bisect_right(flags.counts, now_count - window_batches)
 
 
+def in_a_row(counts: list[int], now: int) -> int:
+    """How many batches up to `now` were bad, one after another. counts: Counts.batches of each bad one."""
+    length = 0
+    for place in reversed(counts):
+        if place != now - length:
+            break
+        length += 1
+    return length
+
+
 def first_within(flags: NonfiniteWindow, now_count: int, window_batches: int) -> Position:
     """The first bad batch within the window. Raises IndexError where there is none."""
     return flags.positions[len(flags.positions) - within(flags, now_count, window_batches)]
@@ -59,8 +69,11 @@ def snapshot_of(learned: Learned) -> Learned:
     copy.nonfinite, copy.scaler, copy.times, copy.memory = NonfiniteWindow(), Scaler(), Blocks(), Memory()
     copy.rate, copy.batch_size, copy.size_mismatch_streak = 0.0, None, 0
     copy.pace, copy.allocator, copy.updates = Pace(), Allocator(), Updates()
+    copy.rate_step, copy.unexplained = None, False
+    copy.loss_blocks.began, copy.loss_blocks.size = None, 0
     for signal in copy.signals.values():
         boundary(signal)
+        signal.closer = 0
     return copy
 
 

@@ -121,7 +121,7 @@ def _of_others(run: RunState, training: TrainingState) -> str:
 def _since(run: RunState, incident: Incident | None) -> str:
     if incident is None:
         return f"The run began on {minute(run.opened_s)}."
-    onset, opened = incident.onset, incident.opened_at
+    onset, opened = incident.began, incident.opened_at
     later = opened.count - onset.count if opened.generation == onset.generation else 0
     noticed = f", {plural(later, 'batch')} later" if later > 0 else ""
     return (

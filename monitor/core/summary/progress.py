@@ -33,8 +33,10 @@ def done(incident: Incident | None) -> str:
         return f"The training was stopped{before}. Every file was kept."
     if incident.state is IncidentState.HANDED_OVER and not incident.action.kind:
         return f"{incident.outcome}."
-    if incident.action.kind in (ActionKind.ADJUST, ActionKind.ROLLBACK):
+    if incident.action.kind in (ActionKind.ADJUST, ActionKind.UNDO, ActionKind.ROLLBACK):
         return _acted(incident)
+    if incident.action.kind == ActionKind.GO_ON:
+        return f"Training goes on with its bad steps skipped: {incident.action.reason}."
     return _not_acted(incident)
 
 
@@ -52,6 +54,8 @@ def _acted(incident: Incident) -> str:
     changes = ", ".join(f"{c.setting} {c.old} -> {c.new}" for c in action.changes) or "no setting changed"
     again = f" (action {attempts} of this incident)" if attempts > 1 else ""
     verb = _verb(incident)
+    if action.kind == ActionKind.UNDO:
+        return f"The settings {_verb(incident, plural=True)} put back in place{again}: {changes}."
     if action.kind == ActionKind.ADJUST:
         return f"The training {verb} changed in place{again}: {changes}."
     checkpoint = action.plan.checkpoint if action.plan else None
@@ -59,11 +63,13 @@ def _acted(incident: Incident) -> str:
     return f"The training {verb} rolled back{back}{again}: {changes}."
 
 
-def _verb(incident: Incident) -> str:
+def _verb(incident: Incident, *, plural: bool = False) -> str:
+    one, many = "was to be", "were to be"
     if incident.state is IncidentState.MITIGATING:
-        return "is being"
-    applied = incident.action.applied_s is not None or incident.action.resumed_s is not None
-    return "was" if applied else "was to be"
+        one, many = "is being", "are being"
+    elif incident.action.applied_s is not None or incident.action.resumed_s is not None:
+        one, many = "was", "were"
+    return many if plural else one
 
 
 def now(run: RunState, training: TrainingState, incident: Incident | None) -> str:
@@ -93,6 +99,8 @@ def _without_incident(run: RunState, training: TrainingState) -> str:
 
 
 def _watched(incident: Incident) -> str:
+    if incident.tolerated and not incident.acted_on:
+        return "The state is clean, and the steps of bad batches are skipped."
     if incident.totals.attempts == 0 and not incident.watch.seen:
         return HEALTH[IncidentState.OPEN]
     seen = f"{count(incident.watch.seen)} of the {plural(incident.watch.needed, 'healthy batch')}"

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from monitor.core.drive import RunDriver
 from monitor.core.model import ActionKind, ExamineCheckpoint, Finding, Incident, Input, Output, Position, Severity
-from monitor.core.policy.choose import Action, choose
+from monitor.core.policy.action import Action
+from monitor.core.policy.choose import choose
 from monitor.core.policy.settings import Policy
 from monitor.core.state.run import RunState
 from monitor.recorded.backtest.result import LEVELS, Fired, IncidentDecision, Result
@@ -92,14 +93,19 @@ class _Replay:
             self._answer(row, at_s, output)
 
     def _collect(self, row: Row, output: Output) -> None:
-        """Keep new findings, and the policy's answer to a new incident."""
+        """Keep new findings, and the policy's answer to a new incident: the first that is not to wait."""
         self.fired.extend(map(self._fired, output.findings))
         state = self.state
         training = state.training if state is not None else None
-        if state is not None and training is not None and len(training.ledger.incidents) > self.incidents:
-            self.incidents = len(training.ledger.incidents)
-            incident = training.ledger.incidents[-1]
-            self.chosen.append((row, incident, choose(state, training, incident, self.policy, may_act=self.policy.act)))
+        if state is None or training is None or not training.ledger.incidents:
+            return
+        incident = training.ledger.incidents[-1]
+        if len(training.ledger.incidents) == self.incidents:
+            if self.chosen[-1][2].kind is not ActionKind.WAIT or not incident.live:
+                return
+            self.chosen.pop()
+        self.incidents = len(training.ledger.incidents)
+        self.chosen.append((row, incident, choose(state, training, incident, self.policy, may_act=self.policy.act)))
 
     def _answer(self, row: Row, at_s: float, output: Output) -> None:
         """Say what the vault is supposed to say of the checkpoints that were to be examined."""

@@ -33,3 +33,11 @@ def frozen(training: Simulation, draw: random.Random) -> None:
     for _ in range(8):
         calm(training, 100, draw)
         training.batch(2.0, 3.0, update_ratio=1e-12)
+
+
+@fault_of("overflows")
+def overflows(training: Simulation, draw: random.Random) -> None:
+    """In half precision every step overflows."""
+    calm(training, 300, draw, scale=65536.0)
+    for halvings in range(20):
+        training.batch(2.0, None, overflow=True, scale=65536.0 / 2.0**halvings)

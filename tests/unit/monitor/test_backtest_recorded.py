@@ -13,6 +13,7 @@ from monitor.core.detectors.nonfinite_burst import NonfiniteBurstConfig
 from monitor.core.engine import Core, snapshot
 from monitor.core.model import Entry, Severity
 from monitor.core.policy.settings import Detectors, Policy, Rollback
+from monitor.core.policy.table_settings import WhenClean
 from monitor.core.state.run import Fleet
 from monitor.history.journals import journals
 from monitor.history.recall import FILE_NAME
@@ -82,7 +83,8 @@ def test_a_checkpoint_of_a_stream_is_gone_back_to() -> None:
     losses[200] = losses[201] = losses[202] = float("nan")
     records = told(losses)
     saved = Recorded(records[102].at_s, CheckpointSaved(records[102].at_s, "m1", 1, "d1"))
-    (decision,) = of_stream([*records[:103], saved, *records[103:]]).decisions
+    policy = Policy(when_clean=WhenClean.ROLLBACK)
+    (decision,) = of_stream([*records[:103], saved, *records[103:]], policy).decisions
     assert (decision.action, decision.row, decision.redone_rows, decision.rows_after) == ("rollback", 202, 102, 97)
 
 
@@ -95,7 +97,9 @@ def simulated(*, act: bool = True) -> Simulation:
     def fault(at: At) -> bool:
         return (at.generation, at.epoch, at.batch) in BAD
 
-    policy = Policy(rollback=Rollback(redo_limit_epochs=9.0))  # it goes back, whatever that costs
+    policy = Policy(
+        when_clean=WhenClean.ROLLBACK, rollback=Rollback(redo_limit_epochs=9.0)
+    )  # it goes back, whatever that costs
     simulation = supervised(policy=policy, epochs=8, batches_per_epoch=100, fault=fault, act=act)
     simulation.train()
     return simulation

@@ -14,6 +14,7 @@ import pytest
 from monitor.core.engine import Core
 from monitor.core.model import Effect, Entry, GenerationStarted, Input, RecordArrived, RunOpened, Tick
 from monitor.core.policy.settings import Policy
+from monitor.core.policy.table_settings import DecisionTable
 from monitor.core.state.run import Fleet
 from monitor.daemon.catch_up import replay
 from monitor.daemon.pipeline import Pipeline
@@ -74,7 +75,7 @@ def opening(act: bool = True) -> list[Input]:
     spec = RunSpec(run="night", argv=(), cwd="/", created_s=0.0, act=act)
     started = EventSent(1, training_started(folder))
     return [
-        RunOpened(spec, Policy(act=act).model_dump_json()),
+        RunOpened(spec, Policy(act=act, table=DecisionTable(adjust_after=3, early_share=0.0)).model_dump_json()),
         GenerationStarted("night", 1, "n1", 10, 11),
         RecordArrived("night", 1, 0, started),
     ]

@@ -162,7 +162,7 @@ def test_nothing_is_decided_for_another_training_while_the_script_is_about_to_st
     script.batches(2, 20, damaged=True)
     assert script.plans == [plan]
     assert script[2].incident is not None
-    assert (script[2].incident.state, script[2].ledger.pending) == (IncidentState.OPEN, None)
+    assert (script[2].incident.state, script[2].ledger.pending) == (IncidentState.WATCHING, None)
     script.answer(1, script.orders()[0], "refused")
     script.batches(2, 1, damaged=True)
     assert script[2].ledger.incidents[0].state is IncidentState.GIVEN_UP

@@ -71,6 +71,19 @@ def test_a_rate_that_is_not_the_schedules_at_the_beginning_of_an_epoch_is_unexpl
     assert told(driven.batch(1)) == []
 
 
+def test_rates_whose_base_in_the_schedule_was_multiplied_are_unexplained_once(driven: Driven) -> None:
+    driven.next_epoch()
+    assert told(driven.batch()) == []
+    driven.scheduler.base_lrs = [30 * rate for rate in driven.scheduler.base_lrs]
+    for group in driven.optimizer.param_groups:
+        group["lr"] *= 30
+        group["initial_lr"] *= 30
+    driven.next_epoch()
+    assert told(driven.batch()) == [(f"learning_rate/{name}", "") for name in GROUPS]
+    driven.next_epoch()
+    assert told(driven.batch()) == []
+
+
 def test_a_rate_that_moves_within_an_epoch_is_unexplained_and_within_the_warm_up_is_not(driven: Driven) -> None:
     for group in driven.optimizer.param_groups:
         group["lr"] *= 1.5

@@ -20,6 +20,7 @@ class TrainerSettingsWatch:
         self._plain: tuple[object, ...] = ()
         self._readings: tuple[Reading, ...] = ()
         self._epoch = -1
+        self._bases: list[float] = []  # of the schedule, at the last call
         self._events = ChangeEvents()
 
     def changes(
@@ -50,13 +51,15 @@ class TrainerSettingsWatch:
         before, self._plain = self._plain, plain
         groups, self._readings = self._readings, now
         same_epoch, self._epoch = self._epoch == trainer.epoch, trainer.epoch
+        bases, self._bases = self._bases, _base_rates(trainer)
         if plain == before and groups == now:
+            self._bases = bases or self._bases  # what changed them is reported once the rates follow
             return []
         pairs = list(zip(_PLAIN, before, plain, strict=False))
         if groups:
             pairs += self._group_pairs(groups, now, warming=warming)
             if not warming:
-                pairs += self._rate_pairs(groups, now, None if same_epoch else _scheduled(trainer))
+                pairs += self._rate_pairs(groups, now, None if same_epoch else _scheduled(trainer, bases))
         reason = "plan" if planned else ""
         changes = (
             SettingChange(name, old, new, reason or _reason(name, warming, trainer))
@@ -87,10 +90,22 @@ class TrainerSettingsWatch:
         ]
 
 
-def _scheduled(trainer: Any) -> list[float] | None:
-    """What the schedule says each group's rate is in this epoch; None: there is no schedule to ask."""
+def _scheduled(trainer: Any, bases: list[float]) -> list[float] | None:
+    """What the schedule says each group's rate is in this epoch; None: there is no schedule to ask.
+
+    `bases` are the base rates it had before: where somebody multiplied one since, its schedule does not explain that.
+    """
     asked = getattr(getattr(trainer, "scheduler", None), "get_last_lr", None)
-    return None if asked is None else [float(rate) for rate in asked()]
+    if asked is None:
+        return None
+    rates, now = [float(rate) for rate in asked()], _base_rates(trainer)
+    if len(bases) != len(now):
+        return rates
+    return [rate * (old / new) if new > 0.0 else rate for rate, old, new in zip(rates, bases, now, strict=False)]
+
+
+def _base_rates(trainer: Any) -> list[float]:
+    return [float(rate) for rate in getattr(getattr(trainer, "scheduler", None), "base_lrs", ())]
 
 
 def _reason(name: str, warming: bool, trainer: Any) -> str:

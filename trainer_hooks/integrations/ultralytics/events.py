@@ -32,6 +32,7 @@ def training_facts(trainer: Any, training: Training, *, guarded: bool) -> Traini
         plan_id=training.plan.id if training.plan else "",
         guarded=guarded,
         scaler_enabled=signals.scaling(trainer),
+        samples=signals.training_samples(trainer),
     )
 
 

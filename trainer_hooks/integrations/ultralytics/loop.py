@@ -177,7 +177,7 @@ class Loop:
         contents = self._contents
         if self.recorder.batch == 0:  # mosaic is closed between two epochs, and mixing never begins within one
             self._mixing = signals.mixes_images(trainer)
-        contents.samples_partial = self._mixing
+        contents.samples_partial = contents.samples_partial and self._mixing
         pending = self._pending(trainer, contents)
         planned = self.in_force is not None and self.in_force.just_applied()
         assessed = self.recorder.record(pending)

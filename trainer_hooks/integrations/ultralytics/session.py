@@ -16,6 +16,7 @@ from trainer_hooks.fail_open import FailOpen
 from trainer_hooks.integrations.ultralytics import events, signals, start
 from trainer_hooks.integrations.ultralytics.carry_out import OrderAnswer
 from trainer_hooks.integrations.ultralytics.loop import Loop
+from trainer_hooks.integrations.ultralytics.mixed_names import name_mixed_images
 from trainer_hooks.integrations.ultralytics.process import Training
 from trainer_hooks.recorder.assess import Counted
 from trainer_hooks.recorder.probe_like import ProbeLike
@@ -44,6 +45,7 @@ class Session:
         self._epoch_open = False
         self._epoch_began_s = 0.0
         self._finding = ""
+        self.fail_open.run("names of mixed images", name_mixed_images)
         self._no_means = False  # every batch of the epoch was bad and cured: its means do not show damage
 
     # --- at the start ------------------------------------------------------------------------------------------------

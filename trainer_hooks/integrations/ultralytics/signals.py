@@ -9,18 +9,20 @@ from typing import Any
 
 import torch
 
+from trainer_hooks.integrations.ultralytics.mixed_names import take_names
 from trainer_hooks.recorder.batch import BatchContents
 
-_LISTED = (tuple, list)
 WARMUP_BATCHES_MIN = 100  # of releases before _get_warmup_iterations
 
 
 def contents_before(batch: dict[str, Any]) -> BatchContents:
-    """What the collated batch holds, read on the host, before it travels to the device."""
+    """What the collated batch holds, read on the host, before it travels to the device. Its names become plain texts.
+
+    `samples_partial` means here: if its images are mixed, the names cover only part of it.
+    """
     contents = BatchContents()
-    names = batch.get("im_file")
-    if isinstance(names, _LISTED):
-        contents.samples = tuple(names)
+    contents.samples, whole = take_names(batch)
+    contents.samples_partial = not whole
     owners = batch.get("batch_idx")
     if isinstance(owners, torch.Tensor) and owners.is_cpu:
         contents.owners = owners
@@ -74,6 +76,14 @@ def warmup_batches(trainer: Any, batches_per_epoch: int) -> int:
         return int(ours(batches_per_epoch))
     epochs = float(trainer.args.warmup_epochs)
     return max(round(epochs * batches_per_epoch), WARMUP_BATCHES_MIN) if epochs > 0 else 0
+
+
+def training_samples(trainer: Any) -> int:
+    """Images in the training set; 0: the loader's data set has no length."""
+    try:
+        return len(trainer.train_loader.dataset)
+    except (AttributeError, TypeError):
+        return 0
 
 
 def mixes_images(trainer: Any) -> bool:

@@ -152,8 +152,10 @@ def test_labels_for_none_of_the_files_are_refused(logs: Path, capsys: pytest.Cap
 def test_what_acting_costs_and_spares_is_said(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["backtest", str(logs / "below")]) == 1
     out = capsys.readouterr().out
-    assert "policy   row 33, step 33, 2 rows after the onset: stop" in out
-    assert "costs nothing; the log has 6 more rows, which a stop would have saved if the run was lost" in out
+    assert "policy   row 33, step 33, 2 rows after the onset: rollback" in out
+    assert (
+        "costs 3 rows to train again; the log has 6 more rows, which a stop would have saved if the run was lost" in out
+    )
 
 
 def test_a_recorded_stream_is_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

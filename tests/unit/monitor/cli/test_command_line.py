@@ -42,7 +42,7 @@ def test_the_help_of_each_command_ends_with_an_example(name: str, capsys: pytest
         (["run", "--"], 2, "the command of the training is missing"),
         (["run", "--polcy", "x", "--", "python"], 2, "--polcy"),
         (["run", "--policy", "strit", "--", "python"], 78, "did you mean 'strict'?"),
-        (["run", "--policy", "no/such.yaml", "--", "python"], 78, "the presets are default, observe, strict"),
+        (["run", "--policy", "no/such.yaml", "--", "python"], 78, "the presets are default, observe, strict, rollback"),
         (["run", "--deadline", "tomorrow", "--", "python"], 2, "'tomorrow' is not a time"),
         (["run", "--deadline", "2001-01-01 10:00", "--", "python"], 2, "is in the past"),
         (["run", "--port", "65536", "--", "python"], 2, "--port"),

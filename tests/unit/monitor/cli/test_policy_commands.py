@@ -20,7 +20,7 @@ from monitor.policyfile.load import PRESETS, PolicyFileError, policy_from_text, 
 
 def test_the_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["policy", "presets"]) == 0
-    assert capsys.readouterr().out.split() == ["default", "observe", "strict"]
+    assert capsys.readouterr().out.split() == ["default", "observe", "strict", "rollback"]
 
 
 def test_a_preset_that_was_printed_into_a_file_is_a_sound_policy(

@@ -23,7 +23,8 @@ def test_the_folder_holds_a_policy_that_differs_from_the_default_only_where_it_s
     default = type(policy)()
     assert policy.webhooks[0].url.get_secret_value() == RECEIVER
     assert policy.detectors == default.detectors
-    assert policy.rollback == default.rollback.model_copy(update={"redo_limit_epochs": 1.0})
+    assert policy.when_clean == "rollback"
+    assert policy.rollback == default.rollback
     assert policy.strengthen == default.strengthen.model_copy(update={"warmup_epochs": 0.5})
 
 

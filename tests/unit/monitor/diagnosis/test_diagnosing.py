@@ -13,6 +13,7 @@ from monitor.core.engine import Core, restored, snapshot
 from monitor.core.model import IncidentState
 from monitor.core.policy.diagnosing import REVISIONS_MAX
 from monitor.core.policy.settings import Policy, Rollback
+from monitor.core.policy.table_settings import WhenClean
 from tests.harness.noise import FORWARD
 from tests.harness.simulation import At, Simulation, noisy, supervised
 from tests.unit.monitor.diagnosis.causes import names
@@ -71,7 +72,11 @@ def test_it_is_frozen_once_something_was_done() -> None:
     def fault(at: At) -> bool:
         return at.generation == 1 and at.epoch == 4 and at.batch % 10 == 5
 
-    simulation = supervised(policy=Policy(rollback=Rollback(redo_limit_epochs=9.0)), fault=fault, batches_per_epoch=200)
+    simulation = supervised(
+        policy=Policy(when_clean=WhenClean.ROLLBACK, rollback=Rollback(redo_limit_epochs=9.0)),
+        fault=fault,
+        batches_per_epoch=200,
+    )
     simulation.train()
     incident = simulation.run.training.ledger.incidents[0]
     assert incident.diagnosis is not None

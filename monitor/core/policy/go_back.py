@@ -1,0 +1,200 @@
+"""Going back to a clean checkpoint: which one, what it costs, and when it is not worth it. Pure."""
+
+from __future__ import annotations
+
+from monitor.core.format import batches, percent, plural
+from monitor.core.model import ActionKind, Incident, IncidentState, Verdict
+from monitor.core.policy.action import Action, StartWith, Trouble
+from monitor.core.policy.situation import batches_left
+from monitor.core.policy.trust import clean_ones, plausible_ones
+from monitor.core.state.epochs import totals_of
+from monitor.core.state.projection import redo_batches
+from monitor.core.state.rows import CheckpointState
+from monitor.core.state.run import TrainingState
+
+NOTHING_CLEAN = "no clean checkpoint is left"
+
+
+def to_newest(  # noqa: PLR0911 - a ladder
+    trouble: Trouble, why: str, start_with: StartWith, *, damaged: bool = False
+) -> Action:
+    """Go back to the newest clean checkpoint; stop where there is none, or where going back is not worth it."""
+    found = _target(trouble)
+    if found is None and (waiting := _being_examined(trouble)):
+        return Action(ActionKind.EXAMINE, f"the checkpoint of epoch {waiting.epoch} is being examined", waiting)
+    if cooling := _cooling_down(trouble):
+        return Action(ActionKind.WAIT, cooling)
+    if found is None:
+        return Action(ActionKind.STOP, f"{why}; {_what_is_there(trouble)}")
+    if (held := _holds_nearly_all(trouble, found)) and damaged:
+        return Action(ActionKind.STOP, f"{why}; {held}")
+    if unreachable := _costs_too_much(trouble, found):
+        return Action(ActionKind.STOP, f"{why}; {unreachable}")
+    spent = trouble.training.ledger.rollbacks_used
+    if spent >= trouble.policy.rollback.budget:
+        return Action(ActionKind.STOP, f"{why}; {_spent(trouble)}; {resume_by_hand(found)}")
+    return _examined_first(trouble, found) or _back(trouble, found, why, start_with)
+
+
+def from_clean(trouble: Trouble, why: str = "the policy says when_clean: rollback") -> Action | None:
+    """Go back although the state is clean; None: that would cost more than it can gain."""
+    found = _target(trouble)
+    if found is None and (waiting := _being_examined(trouble)):
+        return Action(ActionKind.EXAMINE, f"the checkpoint of epoch {waiting.epoch} is being examined", waiting)
+    if cooling := _cooling_down(trouble):
+        return Action(ActionKind.WAIT, cooling)
+    if trouble.training.ledger.rollbacks_used >= trouble.policy.rollback.budget:
+        return Action(ActionKind.GO_ON, f"the state is clean, and {_spent(trouble)}")
+    if found is None or _relaunch_redoes(trouble) or _redo(trouble, found) > _redo_limit(trouble):
+        return None
+    left = batches_left(trouble.training)
+    if left is not None and _redo(trouble, found) > left:
+        return None
+    return _examined_first(trouble, found) or _back(trouble, found, why, StartWith.STRENGTHENED)
+
+
+def after_hang(trouble: Trouble, start_with: StartWith) -> Action:
+    """Start again from the newest clean checkpoint, the same one as before if need be."""
+    found = next(iter(plausible_ones(trouble.training, trouble.policy.rollback, None)), None)
+    if found is None:
+        return Action(ActionKind.WATCH, "it stands still, and there is no clean checkpoint to start again from")
+    if redone := _costs_too_much(trouble, found):
+        return Action(ActionKind.WATCH, f"it stands still; {redone}")
+    tries = plural(trouble.incident.totals.rollbacks + 1, "try")
+    why = f"it stands still ({tries} of {trouble.policy.table.hang_tries})"
+    return _examined_first(trouble, found) or _back(trouble, found, why, start_with)
+
+
+def resume_by_hand(checkpoint: CheckpointState) -> str:
+    """Where a person finds the newest clean state."""
+    return (
+        f"the newest clean checkpoint is that of epoch {checkpoint.epoch}, batch {checkpoint.count}: {checkpoint.path}"
+    )
+
+
+def _target(trouble: Trouble) -> CheckpointState | None:
+    return next(iter(plausible_ones(trouble.training, trouble.policy.rollback, trouble.incident)), None)
+
+
+def _back(trouble: Trouble, found: CheckpointState, why: str, start_with: StartWith) -> Action:
+    redo = f"{batches(_redo(trouble, found))} are trained again"
+    others = _relaunch_redoes(trouble)
+    also = f", and {batches(others)} of the trainings before it" if others else ""
+    return Action(ActionKind.ROLLBACK, f"{why}; {redo}{also}", found, start_with)
+
+
+def _examined_first(trouble: Trouble, found: CheckpointState) -> Action | None:
+    if found.examined_s >= (trouble.training.ledger.suspicion_s or 0.0):
+        return None
+    again = f"the checkpoint of epoch {found.epoch} is examined again before it is trusted"
+    return Action(ActionKind.EXAMINE, again, found)
+
+
+def _redo(trouble: Trouble, checkpoint: CheckpointState) -> int:
+    position, started = trouble.training.position, trouble.training.started
+    if position is None or started is None:
+        return 0
+    return redo_batches(checkpoint.epoch, position, max(started.batches_per_epoch, 1))
+
+
+def _redo_limit(trouble: Trouble) -> float:
+    started = trouble.training.started
+    return trouble.policy.rollback.redo_limit_epochs * (max(started.batches_per_epoch, 1) if started else 1)
+
+
+def _holds_nearly_all(trouble: Trouble, checkpoint: CheckpointState) -> str:
+    """Row 6: why the training ends with its clean checkpoint; empty: going back is worth it."""
+    left, started = batches_left(trouble.training), trouble.training.started
+    if left is None or started is None or _redo(trouble, checkpoint) <= left:
+        return ""
+    share = checkpoint.epoch / started.epochs
+    if share < trouble.policy.table.end_share:
+        return ""
+    return (
+        f"the clean checkpoint of epoch {checkpoint.epoch} holds {percent(share)} of all steps: use {checkpoint.path}"
+    )
+
+
+def _spent(trouble: Trouble) -> str:
+    used, budget = trouble.training.ledger.rollbacks_used, trouble.policy.rollback.budget
+    return f"{plural(used, 'rollback')} spent (the budget: {budget})"
+
+
+def _what_is_there(trouble: Trouble) -> str:
+    """No checkpoint can be gone back to: what there is, by its path."""
+    started = trouble.training.started
+    known = [
+        c
+        for c in clean_ones(trouble.training, trouble.policy.rollback)
+        if started is None or c.ordinal == started.ordinal
+    ]
+    if not known:
+        return f"{NOTHING_CLEAN}: everything is kept as it is, nothing is guessed"
+    return f"no clean checkpoint can be gone back to by itself; {resume_by_hand(known[0])}"
+
+
+def _cooling_down(trouble: Trouble) -> str:
+    """Why no action follows yet; empty: one may."""
+    leader, last = trouble.training.ranks.get(0), trouble.training.ledger.last_action
+    pause = trouble.policy.rollback.cool_down_batches
+    if leader is None or last is None or last.generation != trouble.training.generation:
+        return ""
+    if leader.counts.batches - last.count >= pause:
+        return ""
+    return f"an action was taken fewer than {pause} batches ago"
+
+
+def _relaunch_redoes(trouble: Trouble) -> int:
+    """Batches of other trainings that a new start of the script would train again."""
+    others = [each for each in trouble.run.trainings.values() if each is not trouble.training and each.starts]
+    return sum(totals_of(each).batches for each in others)
+
+
+def _costs_too_much(trouble: Trouble, found: CheckpointState) -> str:
+    """Why a new start of the script costs more than it saves; empty: it does not."""
+    started = trouble.training.started
+    ordinal = started.ordinal if started else 1
+    others = _relaunch_redoes(trouble)
+    if ordinal <= 1 and not others:
+        return ""
+    going_on = [
+        each.number
+        for each in trouble.run.trainings.values()
+        if each is not trouble.training and each.started is not None and trouble.run.trains(each)
+    ]
+    if going_on:
+        return f"a new start of the script would end training {going_on[0]}, which goes on; {resume_by_hand(found)}"
+    left = (started.epochs - found.epoch) * started.batches_per_epoch if started else 0
+    if 0 < others <= left:
+        return ""
+    number = max(ordinal, trouble.training.number)
+    redone = f"{batches(others)} of the trainings before it" if others else "the trainings before it"
+    return (
+        f"this is training {number} of its script, and a new start would train {redone} again for the {batches(left)} "
+        f"that are left of this one; {resume_by_hand(found)}"
+    )
+
+
+def goes_back(incident: Incident) -> bool:
+    """True while its rollback is under way: the next generation starts from its plan."""
+    return incident.state is IncidentState.MITIGATING and incident.action.kind == ActionKind.ROLLBACK
+
+
+def other_going_back(trouble: Trouble) -> TrainingState | None:
+    """Another training whose rollback has begun: a second plan for the next generation would replace its plan."""
+    for other in trouble.run.trainings.values():
+        if other is not trouble.training and other.incident is not None and goes_back(other.incident):
+            return other
+    return None
+
+
+def _being_examined(trouble: Trouble) -> CheckpointState | None:
+    """A checkpoint from before the onset that has no verdict yet: worth waiting for."""
+    training = trouble.training
+    onset = (trouble.incident.onset.generation, trouble.incident.onset.count)
+    waiting = [
+        c
+        for c in training.checkpoints
+        if c.verdict is Verdict.WAITING and not training.dropped(c) and (c.generation, c.count) < onset
+    ]
+    return waiting[-1] if waiting else None

@@ -1,0 +1,162 @@
+"""What the decision table asks about a training with a live incident: is its state clean, and what explains it. Pure.
+
+Clean takes three things: parameters, buffers and optimizer state are finite; no finite anomaly stands since before the
+first bad batch; and the finite losses are at their level. "Finite everywhere" alone was called clean once, of weights
+whose loss had gone from 41 to 1e19.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+
+from monitor.core.model import Family, Incident, Position
+from monitor.core.policy.settings import Policy
+from monitor.core.state.anomalies import onset_of, standing_at
+from monitor.core.state.levels import off_since
+from monitor.core.state.projection import remaining
+from monitor.core.state.run import RankState, TrainingState
+from monitor.core.state.stats import in_a_row, within
+from trainer_hooks.wire.enums import StrEnum
+from trainer_hooks.wire.messages import BatchEnded
+
+WINDOW_BATCHES = 1000  # over which the share of bad batches is taken
+EXPLAINS_RANK_BATCHES = 8  # bad batches, all from one of two ranks, are chance in less than 1 % (2 ** -7)
+
+
+class DamageKind(StrEnum):
+    """In which way a state is not clean."""
+
+    NONFINITE = "nonfinite"  # parameters, buffers or a step that was taken on NaN
+    ALL_BAD = "all bad"  # every batch is bad now, and was not before: finite weights that give nothing finite
+    FINITE = "finite"  # finite weights, and a loss far above its best level
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """The state is not clean."""
+
+    kind: DamageKind
+    reason: str  # a clause: "the state is damaged: " goes before it
+    since: Position  # of the first thing that was wrong
+    one_event: bool  # True: one event did it, and is over: the settings were not the cause
+
+
+@dataclass(frozen=True, slots=True)
+class BadBatches:
+    """Non-finite batches since the onset of an incident, of the rank that has most of them."""
+
+    count: int
+    of: int  # batches since the onset, the first bad one included
+    in_a_row: int  # up to the last batch
+    share: float  # of the last WINDOW_BATCHES, or of those since the onset where they are fewer
+
+
+def bad_batches(training: TrainingState, incident: Incident) -> BadBatches:
+    """How many batches were bad since the onset, and how densely."""
+    rank = _worst_rank(training)
+    if rank is None:
+        return BadBatches(0, 0, 0, 0.0)
+    now, counts = rank.counts.batches, rank.learned.nonfinite.counts
+    here = incident.onset.generation == training.generation
+    first = incident.onset.count if here else 1
+    of = max(now - first + 1, 1)
+    window = min(of, WINDOW_BATCHES)
+    since = len(counts) - bisect_left(counts, first)
+    return BadBatches(since, of, in_a_row(counts, now), within(rank.learned.nonfinite, now, window) / window)
+
+
+def _worst_rank(training: TrainingState) -> RankState | None:
+    return max(training.ranks.values(), key=lambda rank: rank.counts.nonfinite_batches, default=None)
+
+
+def all_bad_since_start(training: TrainingState) -> int:
+    """How many first batches of this generation were bad, where all were; 0: a good one came."""
+    rank = _worst_rank(training)
+    if rank is None or rank.counts.nonfinite_batches < rank.counts.batches:
+        return 0
+    return rank.counts.batches
+
+
+def damage(training: TrainingState, policy: Policy) -> Damage | None:
+    """What is wrong with the state, since when; None: it is clean. Bad batches before that, on a clean state, are none.
+
+    It is dated back to an anomaly that still stood when it came.
+    """
+    found = _nonfinite(training) or _all_bad(training, policy.table.first_bad) or _level_lost(training)
+    if found is None:
+        return None
+    kind, reason, since = found
+    stood = standing_at(training, since)
+    one_event = kind is DamageKind.NONFINITE if stood is None else stood.family == Family.SETTINGS
+    return Damage(kind, reason, onset_of(training, since), one_event)
+
+
+def _nonfinite(training: TrainingState) -> tuple[DamageKind, str, Position] | None:
+    guarded = training.started is not None and training.started.guarded
+    for rank in training.ranks.values():
+        if rank.learned.uncured:
+            what = "parameters, BatchNorm statistics or a step that was taken are not finite"
+        elif not guarded and rank.counts.nonfinite_batches:
+            what = "nothing skips the steps of bad batches"
+        else:
+            continue
+        bad = [b for b in rank.trace.recent if b.nonfinite and not b.cured] or rank.trace.recent[-1:]
+        return DamageKind.NONFINITE, what, _position(training, bad[0]) if bad else _now(training, rank)
+    return None
+
+
+def _all_bad(training: TrainingState, most: int) -> tuple[DamageKind, str, Position] | None:
+    """Finite weights that give nothing finite any more."""
+    rank = _worst_rank(training)
+    if rank is None or (row := in_a_row(rank.learned.nonfinite.counts, rank.counts.batches)) < most:
+        return None
+    recent = rank.trace.recent
+    since = _position(training, recent[max(len(recent) - row, 0)]) if recent else _now(training, rank)
+    return DamageKind.ALL_BAD, f"the last {row} batches are all not finite, and those before were", since
+
+
+def _level_lost(training: TrainingState) -> tuple[DamageKind, str, Position] | None:
+    """A loss far above its best level. Where its last values are not finite nobody knows."""
+    for rank in training.ranks.values():
+        since = off_since(rank.learned)
+        if since is None:
+            continue
+        loss, best = rank.learned.signals["loss"], rank.learned.loss_blocks.best or 0.0
+        reason = f"the loss is {loss.last or 0.0:.4g} on finite weights, and was {loss.unscaled(best):.4g} at its best"
+        return DamageKind.FINITE, reason, since
+    return None
+
+
+def _now(training: TrainingState, rank: RankState) -> Position:
+    return rank.last.position if rank.last else Position(training.generation, 1, 0, rank.counts.batches)
+
+
+def _position(training: TrainingState, batch: BatchEnded) -> Position:
+    return Position(training.generation, batch.epoch, batch.batch, batch.counts.batches)
+
+
+def rank_to_blame(training: TrainingState) -> int | None:
+    """The only rank of several whose own loss is not finite; None: there is none, or chance explains it."""
+    ranks = training.ranks.values()
+    bad = [rank for rank in ranks if rank.counts.nonfinite_loss]
+    if len(ranks) < 2 or len(bad) != 1 or bad[0].counts.nonfinite_loss < EXPLAINS_RANK_BATCHES:
+        return None
+    return bad[0].rank
+
+
+def began_early(training: TrainingState, incident: Incident, share: float) -> bool:
+    """True where the onset lies within the first `share` of the whole training."""
+    started, onset = training.started, incident.onset
+    if started is None or not started.epochs or not started.batches_per_epoch:
+        return False
+    total = started.epochs * started.batches_per_epoch
+    return (onset.epoch - 1) * started.batches_per_epoch + onset.batch < share * total
+
+
+def batches_left(training: TrainingState) -> int | None:
+    """Batches to the end of the training; None: not known."""
+    position, started = training.position, training.started
+    if position is None or started is None or not started.epochs or not started.batches_per_epoch:
+        return None
+    return remaining(position, started.epochs, started.batches_per_epoch).batches

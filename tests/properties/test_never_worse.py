@@ -1,0 +1,137 @@
+"""The decision table, row by row, on a training of a few numbers that the real core watches over.
+
+Never worse than a guard that only skips bad steps: see tests/harness/faulty_training.py. `make bench` plays a thousand
+random mixes of one to three faults; here are the first few dozen.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from monitor.core.model import IncidentState
+from monitor.core.policy.settings import Policy
+from monitor.core.policy.table_settings import WhenClean
+from tests.harness.faulty_training import (
+    FAULTS,
+    Played,
+    Watched,
+    from_the_first,
+    guard_only,
+    healthy,
+    random_mix,
+    worse,
+)
+
+MIXES = 60
+SEED = 1
+
+
+def played(name: str, when_clean: WhenClean = WhenClean.ADJUST) -> Played:
+    return Watched(FAULTS[name], SEED, Policy(when_clean=when_clean)).play()
+
+
+@pytest.mark.parametrize("number", range(MIXES))
+def test_no_mix_of_faults_ends_worse_than_with_a_guard_alone(number: int) -> None:
+    names, fault = random_mix(number)
+    watched = Watched(fault, number).play()
+    assert not worse(watched.loss, guard_only(fault, number)), (names, watched.said)
+    assert watched.simulation.run.ledger.defects == 0
+
+
+def test_a_healthy_training_is_left_alone() -> None:
+    training = Watched(healthy, SEED).play()
+    assert (training.actions, training.simulation.run.training.ledger.incidents) == ([], [])
+
+
+def test_row_2_a_scaler_that_overflows_for_ever_is_stopped_for_its_precision() -> None:
+    training = Watched(FAULTS["scaler_for_ever"], SEED).play()
+    assert not training.finished
+    assert training.trained < 0.1
+    assert "the precision is the cause" in training.said
+
+
+@pytest.mark.parametrize("when_clean", WhenClean)
+def test_row_3_batches_that_are_all_bad_from_the_first_on_stop_the_training_at_once(when_clean: WhenClean) -> None:
+    training = Watched(from_the_first, SEED, Policy(when_clean=when_clean)).play()
+    assert (training.finished, training.actions) == (False, ["stop"])
+    assert training.simulation.batches_run == 0
+    assert training.trained * 3000 <= 9
+    assert "precision, the model or the input" in training.said
+    assert "warm-up" not in training.said
+
+
+def test_row_4_a_spike_that_heals_is_waited_for() -> None:
+    assert played("spike_that_heals").actions == []
+
+
+def test_row_5_one_event_goes_back_with_the_settings_as_they_were() -> None:
+    training = played("weight_hit_once")
+    (plan,) = training.simulation.plans.values()
+    assert (plan.changes, training.finished) == ((), True)
+    assert training.loss == pytest.approx(0.400, abs=0.002)
+
+
+def test_row_6_near_the_end_it_goes_back_all_the_same_where_little_is_lost_otherwise() -> None:
+    training = played("weight_hit_near_the_end")
+    assert training.finished
+    assert training.loss == pytest.approx(0.400, abs=0.01)
+
+
+@pytest.mark.parametrize("when_clean", [WhenClean.ADJUST, WhenClean.ROLLBACK])
+def test_row_7_a_sample_that_explains_the_bad_batches_is_named_and_nothing_is_done(when_clean: WhenClean) -> None:
+    training = played("one_bad_image", when_clean)
+    assert (training.actions, training.finished) == ([], True)
+    assert "sample bad.jpg" in training.said
+
+
+def test_row_8_a_rank_that_gives_every_bad_batch_is_named() -> None:
+    training = played("one_rank")
+    assert (training.actions, training.finished) == ([], True)
+    assert "rank 1" in training.said
+
+
+def test_row_9_what_is_bad_from_the_start_and_seldom_is_skipped() -> None:
+    training = played("at_random")
+    assert (training.actions, training.finished) == ([], True)
+    assert "nothing was better before" in training.said
+
+
+def test_row_10_an_adjustment_that_helps_stays_and_the_cure_is_proven() -> None:
+    training = played("caused_by_the_rate")
+    assert training.actions == ["adjust"]
+    assert training.simulation.incident.state is IncidentState.RESOLVED
+
+
+def test_row_10_an_adjustment_that_does_not_help_is_undone() -> None:
+    training = played("late_at_random")
+    assert training.actions == ["adjust", "adjust"]
+    assert training.simulation.in_force is None  # nothing was restarted
+    assert "does not help" in training.said
+    assert not worse(training.loss, guard_only(FAULTS["late_at_random"], SEED))
+
+
+def test_row_12_a_slow_divergence_goes_back_with_strengthened_settings() -> None:
+    training = played("slow_divergence")
+    assert training.finished
+    (plan,) = training.simulation.plans.values()
+    assert plan.changes
+    assert training.loss < 0.45
+
+
+def test_going_back_from_a_clean_state_is_one_word_away() -> None:
+    training = played("caused_by_the_rate", WhenClean.ROLLBACK)
+    assert training.actions == ["stop"]
+    assert training.loss < 0.45
+
+
+def test_a_stopped_training_opens_one_incident_and_sends_one_message() -> None:
+    training = Watched(from_the_first, SEED).play()
+    kinds = [alert.kind for alert in training.simulation.alerts]
+    assert kinds.count("given_up") == 1
+    assert len(training.simulation.run.training.ledger.incidents) == 1
+
+
+def test_the_loss_of_the_harness_is_what_a_healthy_training_ends_with() -> None:
+    assert guard_only(healthy, SEED) == pytest.approx(0.3 + 2.0 * math.exp(-3.0))
