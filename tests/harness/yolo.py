@@ -69,11 +69,11 @@ class Lab:
         }
 
 
-def make_lab(folder: Path, images: int = 64) -> Lab:
+def make_lab(folder: Path, images: int = 64, val: int = BATCH) -> Lab:
     """Draw the data set and write the tiny model's YAML."""
     import ultralytics
 
-    data = shapes.draw(folder / "shapes", train=images, val=BATCH, size=64)
+    data = shapes.draw(folder / "shapes", train=images, val=val, size=64)
     yaml = Path(ultralytics.__file__).parent / "cfg" / "models" / "v8" / "yolov8.yaml"
     text = yaml.read_text()
     assert TINY_WIDTHS[0] in text
