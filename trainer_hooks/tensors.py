@@ -176,6 +176,11 @@ class StatisticsBackup:
         """True: there is a good backup to go back to."""
         return self._good is not None
 
+    @property
+    def waits(self) -> bool:
+        """True: a copy waits for its measure. Another one now would count by the measure of that."""
+        return self._candidate is not None
+
     def measure(self) -> torch.Tensor | None:
         """The largest magnitude of the live statistics, as a 0-dim tensor; None: there are none."""
         return None if self.empty else torch.linalg.vector_norm(self._flat(), math.inf)

@@ -12,6 +12,7 @@ import torch
 
 from trainer_hooks.fail_open import FailOpen
 from trainer_hooks.guard import STATISTICS_EVERY_STEPS, Guard, watch_clipping
+from trainer_hooks.guard.state import EVERY_STEP_AFTER_BAD
 from trainer_hooks.wire.messages import HookTrouble, SkippedBy
 
 NAN = float("nan")
@@ -117,6 +118,37 @@ def test_the_statistics_come_back_from_a_backup_that_is_never_poisoned(trainer: 
     statistics = trainer.model[1]
     assert int(statistics.num_batches_tracked) == STATISTICS_EVERY_STEPS
     assert bool(torch.isfinite(statistics.running_var).all())
+
+
+def test_bad_batches_that_come_often_do_not_hold_the_statistics_back(trainer: Trainer) -> None:
+    """Each costs the statistics its own batch, and only the first one the batches since the last backup."""
+    for _ in range(2 * STATISTICS_EVERY_STEPS):
+        for _ in range(4):
+            trainer.batch()
+        trainer.batch(pixel=NAN)
+    good = 4 * 2 * STATISTICS_EVERY_STEPS
+    assert good - STATISTICS_EVERY_STEPS < int(trainer.model[1].num_batches_tracked) <= good
+
+
+def test_long_after_a_bad_batch_the_statistics_are_backed_up_now_and_then_again(trainer: Trainer) -> None:
+    trainer.batch(pixel=NAN)
+    measured = []
+    for _ in range(EVERY_STEP_AFTER_BAD + 2 * STATISTICS_EVERY_STEPS):
+        trainer.step(trainer.forward())
+        measured.append(len(trainer.guard.measures()))
+        trainer.guard.resolve([float(measure) for measure in trainer.guard.measures()])
+        trainer.guard.take()
+    assert measured[:EVERY_STEP_AFTER_BAD] == [1] * EVERY_STEP_AFTER_BAD
+    assert sum(measured[EVERY_STEP_AFTER_BAD:]) == 2
+
+
+def test_a_copy_of_the_statistics_is_not_replaced_by_another_before_its_measure_is_read(trainer: Trainer) -> None:
+    """On a device that is read late, a poisoned copy would count by the measure of the one before."""
+    trainer.batch(pixel=NAN)
+    for _ in range(3):
+        trainer.step(trainer.forward())
+        trainer.guard.take()
+    assert len(trainer.guard.measures()) == 1
 
 
 def test_statistics_that_turn_bad_without_a_bad_batch_are_found_at_the_next_backup(trainer: Trainer) -> None:
