@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tests.bench.never_worse.faults import ROWS
 from tests.bench.never_worse.protections import OURS, Protection, Result
 
+NOT_TRAINED = "not trained"
 HEADER = f"| fault | {' | '.join(Protection)} |\n|{'---|' * (len(Protection) + 1)}"
 
 
@@ -16,7 +17,7 @@ def text_of(results: Sequence[Result]) -> str:
     for row, title in ROWS.items():
         cells = [_of(results, row, protection) for protection in Protection]
         if any(cells):
-            maps.append(f"| {title} | {' | '.join(', '.join(_map(r) for r in cell) for cell in cells)} |")
+            maps.append(f"| {title} | {' | '.join(_maps(cell) for cell in cells)} |")
             costs.append(f"| {title} | {' | '.join(_cost(cell) for cell in cells)} |")
     first = "Final mAP50 (last.pt), one figure a seed; in brackets that of best.pt, where it is higher:"
     second = "Batches trained; seconds; exit codes (a code that all seeds share stands once):"
@@ -27,6 +28,10 @@ def _of(results: Sequence[Result], row: str, protection: Protection) -> list[Res
     return sorted((r for r in results if (r.row, r.protection) == (row, protection)), key=lambda r: r.seed)
 
 
+def _maps(cell: Sequence[Result]) -> str:
+    return ", ".join(_map(result) for result in cell) or NOT_TRAINED
+
+
 def _map(result: Result) -> str:
     if result.last_map is None or result.best_map is None:
         return "none"
@@ -35,6 +40,8 @@ def _map(result: Result) -> str:
 
 
 def _cost(cell: Sequence[Result]) -> str:
+    if not cell:
+        return NOT_TRAINED
     codes = [str(code) for code in dict.fromkeys(result.code for result in cell)]
     batches = ", ".join(str(result.batches) for result in cell)
     seconds = ", ".join(f"{result.seconds:.0f}" for result in cell)

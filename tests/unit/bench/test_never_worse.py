@@ -72,3 +72,8 @@ def test_both_tables_have_a_line_for_each_row_that_was_trained() -> None:
     assert text.count("| healthy | 0.500, 0.460 |") == 1
     assert text.count("| healthy | 160, 160; 20, 20 s; 0 |") == 1
     assert text.count("| none, none | none, none |") == 1
+
+
+def test_a_cell_that_was_not_trained_says_so() -> None:
+    text = text_of([_result("healthy", Protection.NONE, 1, 0.5)])
+    assert text.count("| not trained | not trained | not trained | not trained |") == 2
