@@ -13,7 +13,7 @@ from trainer_hooks.tensors import StatisticsBackup, any_nonfinite, dense, first_
 
 STATISTICS_EVERY_STEPS = 20  # one flat copy and scan costs 0.1 ms; once, statistics 20 steps old do no harm
 # Of bad batches that come often, each would undo up to 20 steps, and the statistics fall behind the weights for good:
-# with every fifth batch bad, mAP50 was 0.18 in place of 0.42. Further apart than this, they lose a tenth on average.
+# with every fifth batch bad, a mAP50 was 0.18 in place of 0.42. Further apart than this, they lose a tenth on average.
 EVERY_STEP_AFTER_BAD = 100
 PENDING_MAX = 4  # measures on their way to the host; more only if nobody reads them any more
 PARAMETERS_EVERY_STEPS = 500  # a scan costs 1 to 10 ms: below 0.02 % of 500 steps
