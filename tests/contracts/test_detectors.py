@@ -168,4 +168,4 @@ def test_each_is_asked_at_one_moment_and_only_what_is_lost_is_critical_by_defaul
         calm(training, 1200, draw)
         FAULTS[name](training, draw)
     critical = {key for key in training.found if key.endswith(str(Severity.CRITICAL))}
-    assert critical == {"loss_spike/critical", "overflows/critical"}
+    assert critical == {"checkpoint_verdict/critical", "loss_spike/critical", "overflows/critical"}

@@ -38,8 +38,8 @@ class HangConfig(DetectorConfig):
     )
     act_floor_s: PositiveFloat = Field(
         900.0,
-        description="Nothing is done about a silence shorter than this many seconds. A quarter of an hour is longer "
-        "than slow disks and networks take to come back.",
+        description="The training is not started again in a silence shorter than this many seconds. A quarter of an "
+        "hour is longer than slow disks and networks take to come back.",
     )
     act_intervals: float = Field(
         20.0,

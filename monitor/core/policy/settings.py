@@ -117,7 +117,7 @@ class Strengthen(Section):
         None,
         ge=0,
         le=1,
-        description="The random change of colours in images (hsv_h, hsv_s and hsv_v of Ultralytics) is multiplied by "
+        description="The random change of colours in images (hue, saturation and brightness) is multiplied by "
         "this factor; null leaves it as it is. The default is null because it changes what the model learns.",
     )
     floor: float = Field(
