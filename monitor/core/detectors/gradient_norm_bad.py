@@ -37,7 +37,7 @@ def gradient_norm_bad(run: RunView, config: GradientNormBadConfig) -> Finding | 
     A scaler's overflows are not counted, since it skips the step: see loss_scale and overflows.
     """
     bad = [count for count in run.learned.bad_norms if count > run.at.count - config.window_batches]
-    if len(bad) < config.count:
+    if len(bad) < config.count or bad[-1] != run.at.count:
         return None
     return run.finding(
         Severity.WARNING,

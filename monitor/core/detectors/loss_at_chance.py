@@ -45,7 +45,7 @@ def loss_at_chance(run: RunView, config: LossAtChanceConfig) -> Finding | None:
     Silent too where the loss has several components: their sum is compared with nothing.
     """
     loss = run.signal("loss")
-    if loss is None or not loss.warm or loss.signed or loss.seen < config.batches:
+    if loss is None or not loss.warm or loss.signed or loss.seen < config.batches or loss.seen % 64:
         return None
     classes = config.classes or _classes(run)
     if classes < CLASSES_MIN or (run.batch and len(run.batch.parts) > 1):

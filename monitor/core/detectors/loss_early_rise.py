@@ -13,6 +13,7 @@ from monitor.core.state.signals import Signal
 from monitor.core.state.view import RunView
 
 FIRST, LAST = 3, 3  # rows
+SPREADS = 4.0
 ABOVE_FIRST = 3.0  # below it nothing is asked: see occasions
 
 
@@ -32,10 +33,10 @@ class LossEarlyRiseConfig(DetectorConfig):
         "the first three are a warning.",
     )
     ratio_later: float = Field(
-        20.0,
+        100.0,
         ge=ABOVE_FIRST,
-        description="Later on the level of the loss must have risen to more than this many times its lowest. This "
-        "finds a rise that never had a fall before it.",
+        description="Later on the level of the loss must have risen to more than this many times its lowest, and far "
+        "beyond its noise. A small detector that is trained from scratch rises to 40 times and is healthy.",
     )
 
 
@@ -47,7 +48,7 @@ def loss_early_rise(run: RunView, config: LossEarlyRiseConfig) -> Finding | None
     one row an epoch. Blind to a loss that may be negative. Many healthy losses rise at first, but not by so much.
     """
     loss = run.signal("loss")
-    if loss is None or loss.signed:
+    if loss is None or not run.learned.loss_level.occasions & LOSS_FIRST:
         return None
     found = _at_first(run, loss, config) if loss.seen <= FIRST_LOSSES else _later(run, loss, config)
     if found is None:
@@ -78,4 +79,5 @@ def _later(run: RunView, loss: Signal, config: LossEarlyRiseConfig) -> tuple[int
     middle, lowest = level.middle, level.lowest
     if middle is None or lowest is None or middle <= 0.0 or loss.scaled <= 0.0:
         return None
-    return (0, lowest, middle) if middle > lowest + math.log(config.ratio_later) else None
+    far = max(math.log(config.ratio_later), SPREADS * level.spread)
+    return (0, lowest, middle) if middle > lowest + far else None

@@ -48,7 +48,7 @@ def loss_held_high(run: RunView, config: LossHeldHighConfig) -> Finding | None:
     another declared change only a loss above three times the median counts.
     """
     loss, level = run.signal("loss"), run.learned.loss_level
-    if loss is None or loss.signed:
+    if loss is None or not level.occasions & LOSS_ABOVE:
         return None
     above, spread, middle = held(level, loss)
     large = above > math.log(config.ratio_large) and above >= config.spreads_large * spread

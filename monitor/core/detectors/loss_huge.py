@@ -37,7 +37,7 @@ def loss_huge(run: RunView, config: LossHugeConfig) -> Finding | None:
     Blind to a loss that may be negative. A loss of 0 before is no measure of anything, and is left out.
     """
     loss = run.signal("loss")
-    if loss is None or loss.signed or loss.scaled <= 0.0:
+    if loss is None or not run.learned.loss_level.occasions & LOSS_FAR or loss.scaled <= 0.0:
         return None
     before = [value for value in loss.newest(RECENT + OLDER)[:-1] if value > ZERO]
     if not before:

@@ -48,7 +48,7 @@ def loss_shift(run: RunView, config: LossShiftConfig) -> Finding | None:
     another declared change only a level above three times the one before counts.
     """
     loss, level = run.signal("loss"), run.learned.loss_level
-    if loss is None or loss.signed:
+    if loss is None or not level.occasions & LOSS_ABOVE:
         return None
     above, spread, middle = shift(level, loss)
     large = above > math.log(config.ratio_large) and above >= config.spreads_large * spread

@@ -55,7 +55,8 @@ def follow_level(level: LossLevel, loss: Signal) -> None:
 
 def gate(level: LossLevel, loss: Signal) -> None:
     """The loss may stand higher for a known reason, for a while; its lowest level before compares with nothing."""
-    level.gated_until, level.lowest = loss.seen + GATE_ROWS, None
+    if loss.seen:
+        level.gated_until, level.lowest = loss.seen + GATE_ROWS, None
 
 
 def held(level: LossLevel, loss: Signal) -> tuple[float, float, float]:
