@@ -145,8 +145,8 @@ class Follower:
         get = values.get
         grad = get(columns.grad_norm)
         unsure = not columns.grad_measured and loss is not None and loss != 0.0 and math.isfinite(loss)
-        judged = None if unsure else grad  # the row keeps it, for a detector that only warns
-        nonfinite, overflow = (GRADIENT, True) if skipped else self._bits(loss, parts, judged)
+        assessed = None if unsure else grad  # the row keeps it, for a detector that only warns
+        nonfinite, overflow = (GRADIENT, True) if skipped else self._bits(loss, parts, assessed)
         if nonfinite and not overflow:
             events += self._log_events(nonfinite, parts, loss, vanished=vanished)
         memory, step = get(columns.memory), _whole(get(columns.step))
