@@ -163,6 +163,9 @@ def _wait(tx: Transaction, incident: Incident, action: Action) -> None:
         return
     done = "no action" if action.kind is ActionKind.WATCH else "no action yet"
     tx.record(incident, f"{done}: {action.reason}", Severity.WARNING)
+    if action.kind is ActionKind.WATCH and tx.may_act:
+        title = f"{tx.name}: the training is damaged and goes on"
+        tx.alert(AlertKind.GOES_ON, title, f"Reason: {action.reason}.", Severity.CRITICAL, incident)
 
 
 def _go_on(tx: Transaction, incident: Incident, action: Action) -> None:
