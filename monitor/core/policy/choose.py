@@ -47,8 +47,8 @@ def _of_table(trouble: Trouble) -> Action:
     training, incident, policy = trouble.training, trouble.incident, trouble.policy
     if (other := go_back.other_going_back(trouble)) is not None:
         return Action(ActionKind.WAIT, f"training {other.number} of this run goes back, which starts the script again")
-    if incident.family == Family.OPERATOR:
-        return go_back.to_newest(trouble, "a person asked for it", StartWith.STRENGTHENED)
+    if incident.asked:
+        return _asked_for(trouble)
     if incident.family == Family.HANG:
         return _hang(trouble)
     if first := _from_the_first_batch(trouble):
@@ -64,6 +64,12 @@ def _why_only_watching(run: RunState, policy: Policy) -> str:
     if not policy.act:
         return "the policy says act: false"
     return "the supervisor of this run is gone: take it over with `trainwarden run --adopt " + run.spec.run + "`"
+
+
+def _asked_for(trouble: Trouble) -> Action:
+    """A person asked for a rollback. Where there is nothing to go back to, that is no reason to stop."""
+    action = go_back.to_newest(trouble, "a person asked for it", StartWith.STRENGTHENED)
+    return Action(ActionKind.WATCH, action.reason) if action.kind is ActionKind.STOP else action
 
 
 def _hang(trouble: Trouble) -> Action:

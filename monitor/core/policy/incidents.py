@@ -137,6 +137,7 @@ def decide(tx: Transaction, incident: Incident, *, found: bool = True) -> None:
     date_back(tx, incident)
     action = choose(tx.run, tx.training, incident, tx.policy, may_act=tx.may_act, found=found)
     incident.action.waiting_for = ""
+    incident.asked &= action.kind in (ActionKind.EXAMINE, ActionKind.WAIT)
     match action.kind:
         case ActionKind.WATCH | ActionKind.WAIT:
             _wait(tx, incident, action)
