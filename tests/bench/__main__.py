@@ -17,6 +17,7 @@ MEASUREMENTS = (
     ("What a healthy batch costs the core", "core_speed"),
     ("Backtest of 100 logs of each kind", "backtest_speed --files 100"),
     ("What the decision table does about planted faults, beside a guard alone", "decisions --mixes 200"),
+    ("Slow damage: a loss that climbs", "detection.ramps"),
     ("False alarms (`python -m tests.bench.detection` has the faults and the peers' rules too)", "false_alarms"),
 )
 
