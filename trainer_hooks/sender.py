@@ -185,7 +185,7 @@ class SenderThread:
         self._send_new(link, now_s)
         self._keep_counts(now_s)
         self._notify_without_daemon(now_s)
-        if now_s >= self._resend_at_s and link.writable and not self._in_hand:
+        if now_s >= self._resend_at_s and self.connected and not self._in_hand:  # not before what was new, see above
             self._resend_at_s = now_s + RESEND_S
             self._send(link, self._outbox.unacknowledged())
         self._retire_if_done(now_s)

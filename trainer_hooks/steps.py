@@ -81,19 +81,33 @@ class WatchedStep:
         judge = self.judge
         if judge is not None and not judge.admits(optimizer, has_closure=closure is not None):
             return None if closure is None else closure()  # its caller wants the loss
-        for before, _ in self._around:
-            before(optimizer)
-        if judge is None or closure is None:
-            result = step(*args, **options)
-        else:
-            evaluate = judge.evaluating(optimizer, closure)
-            try:
-                result = step(evaluate, *args[1:], **options) if args else step(**{**options, "closure": evaluate})
-            finally:
-                judge.taken(optimizer)
+        after_others = self._after_other_hooks(optimizer)
+        try:
+            if judge is None or closure is None:
+                result = step(*args, **options)
+            else:
+                evaluate = judge.evaluating(optimizer, closure)
+                try:
+                    result = step(evaluate, *args[1:], **options) if args else step(**{**options, "closure": evaluate})
+                finally:
+                    judge.taken(optimizer)
+        finally:
+            if after_others is not None:
+                after_others.remove()
         for _, after in self._around:
             after(optimizer)
         return result
+
+    def _after_other_hooks(self, optimizer: Any) -> Any:
+        """Look before the step; where others have hooks that may still change the settings, after theirs: a handle."""
+        if getattr(optimizer, "_optimizer_step_pre_hooks", None):
+            return optimizer.register_step_pre_hook(lambda given, *_: self._before(given))
+        self._before(optimizer)
+        return None
+
+    def _before(self, optimizer: Any) -> None:
+        for before, _ in self._around:
+            before(optimizer)
 
 
 def watched_step(optimizer: Any) -> WatchedStep:

@@ -41,7 +41,7 @@ SIGNAL = (
     Edit(WIRE, "\n\nclass TrainingStarted(", "    spread: float | None = None  # of the parts of the loss\n"),
     Edit(
         "trainer_hooks/recorder/batch.py",
-        "    )\n\n\ndef evidence_of(",
+        "    )\n\n\ndef _gradient(",
         "        spread=max(assessed.parts) - min(assessed.parts) if assessed.parts else None,\n",
     ),
     Edit(BATCHES, '"loss", "grad_norm", "batch_s"', '"spread", '),

@@ -18,6 +18,7 @@ MEASUREMENTS = (
     ("Backtest of 100 logs of each kind", "backtest_speed --files 100"),
     ("What the decision table does about planted faults, beside a guard alone", "decisions --mixes 200"),
     ("Real trainings with faults: never worse than without us", "never_worse"),
+    ("Slow damage: a loss that climbs", "detection.ramps"),
     ("False alarms (`python -m tests.bench.detection` has the faults and the peers' rules too)", "false_alarms"),
 )
 

@@ -26,6 +26,7 @@ from monitor.core.policy.settings import Policy, Strengthen
 from monitor.core.policy.stack_collection import RANKS_MAX, STOOD_CHARS_MAX, TAKEN_MAX, stood
 from monitor.core.policy.strengthen import RAMP_SHARE_MAX, strengthen
 from monitor.core.policy.transaction import Transaction
+from monitor.core.state.batches import BAD_NORMS_MAX
 from monitor.core.state.blame import ALPHA
 from monitor.core.state.rows import EpochRow
 from monitor.core.state.signals import DRIFT_MAX, DRIFT_STEP, RING, Signal, observe
@@ -225,3 +226,12 @@ def test_a_slower_training_is_told_once_a_limited_part_of_a_long_epoch_was_watch
     training.noisy_batches(PERIOD_MAX + 3 * RING if enough else PERIOD_MAX - 3 * RING)
     training.noisy_batches(2 * RING, compute_s=3.0)
     assert any(found.startswith("step_time/") for found in training.found) == enough
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_norms_that_are_not_finite_are_remembered_up_to_a_limit_the_last(more: int) -> None:
+    training = Simulation(batches_per_epoch=1000)
+    for _ in range(BAD_NORMS_MAX + more):
+        training.batch(2.0, math.nan)
+    learned = training.run.training.ranks[0].learned
+    assert learned.bad_norms == list(range(1 + more, BAD_NORMS_MAX + more + 1))

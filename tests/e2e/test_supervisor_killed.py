@@ -41,7 +41,8 @@ def test_a_training_whose_supervisor_was_killed_is_only_watched_until_another_on
     run.until_generation(2)
     assert run.wait() == 0, run.shown
     assert run.says("the run has a supervisor again")
-    assert (run.plans(), run.target_epoch()) == (["plan-2.json"], 2)
+    assert run.plans() == ["plan-2.json"], run.shown
+    assert run.target_epoch() in (2, 3), run.shown  # 3: nobody acted, epoch 3 ended healthy, and the burst came again
     assert run.rows() == [str(epoch) for epoch in range(1, 10)]
     post.expect("supervisor_lost", "incident_opened", "rolled_back", "resolved")
 

@@ -179,7 +179,8 @@ def test_the_rollback_of_one_child_refuses_no_other_and_resumes_its_own(
     first, second = detail(home)["trainings"]
     assert (first["state"], second["state"]) == ("finished", "finished")
     assert first["nonfinite"] > 0
-    assert (second["nonfinite"], second["batches"] % (3 * lab.batches)) == (0, 0)
+    assert second["nonfinite"] == 0
+    assert second["batches"] >= 3 * lab.batches  # and as many as it had trained when the script was started again
     shown = json.loads(trainwarden(home, "checkpoints", RUN, "--json").stdout)
     assert {line["training"] for line in shown} == {1, 2}
     assert trainwarden(home, "checkpoints", RUN).stdout.split()[0] == "training"

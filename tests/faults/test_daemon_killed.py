@@ -21,7 +21,7 @@ from typing_extensions import Self
 from monitor.core.model import GenerationStarted
 from monitor.core.model.channel import RunAnnounced
 from tests.harness.real_daemon import DaemonProcess, until
-from tests.harness.trainer import FakeTrainer, announce
+from tests.harness.trainer import POLICY, FakeTrainer, announce
 from trainer_hooks.wire import runfolder
 from trainer_hooks.wire.eventfile import EventFile, events_path
 from trainer_hooks.wire.messages import EpochEnded, EventSent, OrderApplied, PhaseChanged, TrainingEnded
@@ -66,7 +66,7 @@ class Inbox:
 
 
 @contextmanager
-def opened(home: Path, policy: str = "version: 1\n") -> Iterator[tuple[DaemonProcess, FakeTrainer]]:
+def opened(home: Path, policy: str = POLICY) -> Iterator[tuple[DaemonProcess, FakeTrainer]]:
     announce(home, "night", policy)
     with DaemonProcess(home) as daemon, FakeTrainer(home, "night", pid=os.getpid()) as trainer:
         trainer.allocate(os.getpid(), os.getpid())
@@ -83,7 +83,7 @@ def _summary(daemon: DaemonProcess) -> dict[str, Any]:
 
 
 def _policy(inbox: Inbox) -> str:
-    return f"version: 1\nwebhooks:\n  - name: ops\n    url: {inbox.url}\n"
+    return f"{POLICY}webhooks:\n  - name: ops\n    url: {inbox.url}\n"
 
 
 def _obey(trainer: FakeTrainer) -> str:

@@ -32,9 +32,10 @@ from trainer_hooks.wire.runfolder import Generation, RunFolder, RunSpec
 
 BATCHES_PER_EPOCH = 100
 WALL_S = 1_795_016_040.0
+POLICY = "version: 1\ntable: {adjust_after: 3, early_share: 0}\n"  # three bad batches are enough for an adjustment
 
 
-def announce(home: Path, run: str, policy: str = "version: 1\n", act: bool = True) -> RunFolder:
+def announce(home: Path, run: str, policy: str = POLICY, act: bool = True) -> RunFolder:
     """A run folder as the supervisor writes it before its first generation."""
     folder = RunFolder(home / "runs" / run)
     folder.create()

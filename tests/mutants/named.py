@@ -81,8 +81,8 @@ NAMED = (
     Named(
         "a record of another training is taken for the first one's",
         "monitor/core/state/fold.py",
-        "training = run.trainings.get(given.training)\n",
-        "training = run.trainings.get(1)\n",
+        "training = run.trainings.get(given.training)\n    if given.generation",
+        "training = run.trainings.get(1)\n    if given.generation",
         (f"{UNIT}test_rules_of_acting.py",),
     ),
     Named(
@@ -102,8 +102,8 @@ NAMED = (
     Named(
         "no snapshot at incidents",
         "monitor/daemon/pipeline.py",
-        "if not moved and now_s <",
-        "if now_s <",
+        "if not moved and 0.0 <=",
+        "if 0.0 <=",
         (f"{UNIT}test_pipeline.py",),
     ),
 )

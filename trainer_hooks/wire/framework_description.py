@@ -51,6 +51,7 @@ class SettingNames(msgspec.Struct, frozen=True, kw_only=True):
     warmup_steps: str = ""  # length of the warm-up, in optimizer steps
     accumulation: str = ""  # batches for each optimizer step
     warmup_bias_rate: str = ""  # the rate from which the group of the biases warms up; it may be above the base rate
+    colour_augmentation: tuple[str, ...] = ()  # how far the colours of images are changed at random
     final_share: str = ""  # the share of the base rate that the schedule ends at
     cosine: str = ""  # "True": the schedule is half a cosine, else a straight line
     shown: tuple[str, ...] = ()  # those that a report shows, in this order; empty: all of them

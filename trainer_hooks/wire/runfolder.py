@@ -139,6 +139,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     warmup_epochs: float  # what `warmup_epochs` reads from now on
     learning_rate: float  # what `lr0` reads from now on
     weight_decay: float  # what `weight_decay` reads from now on (unscaled, as the user writes it)
+    more: dict[str, float] = {}  # further settings of the trainer, by its own names
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):

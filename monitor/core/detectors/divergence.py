@@ -13,6 +13,7 @@ from monitor.core.model.section import InPreset, Preset
 from monitor.core.state.occasions import LOSS_RISEN, RISEN_SPREADS
 from monitor.core.state.view import RunView
 
+NO_LEVEL_LOSSES = 1000  # from scratch or after a restart many healthy losses rise at first, but not for so long
 SPREADS = RISEN_SPREADS  # the rise of the short mean must be worth this much of the noise, whatever the ratio
 
 
@@ -50,16 +51,23 @@ def divergence(run: RunView, config: DivergenceConfig) -> Finding | None:
     """The loss's short mean lies above its best by `ratio`, and either its CUSUM is past `drift` or its long mean too.
 
     The CUSUM finds a rise within a hundred batches, the long mean one that takes thousands. Blind while a restart of
-    the learning rate or another declared change is being learnt.
+    the learning rate or another declared change is being learnt, and while the loss has not fallen or stayed yet, since
+    that of a detector from scratch rises at first: then it is compared with where it stayed.
     """
     loss = run.signal("loss")
     if loss is None or not loss.warm or loss.slack:
         return None
-    rise = max(math.log(config.ratio), SPREADS * loss.spread)
-    if loss.fast - loss.best < rise or (loss.drift < config.drift and loss.slow - loss.best < rise):
+    level = run.learned.loss_blocks.best
+    if level is None and loss.age < NO_LEVEL_LOSSES:
+        return None
+    rise, lowest = (
+        max(math.log(config.ratio), SPREADS * loss.spread),
+        loss.best if level is None else max(loss.best, level),
+    )
+    if loss.fast - lowest < rise or (loss.drift < config.drift and loss.slow - lowest < rise):
         return None
     began = loss.seen - (loss.drift_from if loss.drift >= config.drift else loss.best_seen)
-    now, best = loss.unscaled(loss.fast), loss.unscaled(loss.best)
+    now, best = loss.unscaled(loss.fast), loss.unscaled(lowest)
     return run.finding(
         Severity.CRITICAL if config.act else Severity.WARNING,
         since=run.before(max(began - 1, 0)),

@@ -38,19 +38,19 @@ class HangConfig(DetectorConfig):
     )
     act_floor_s: PositiveFloat = Field(
         900.0,
-        description="No silence shorter than this many seconds is acted on. A quarter of an hour is longer than slow "
-        "disks and networks take to come back.",
+        description="The training is not started again in a silence shorter than this many seconds. A quarter of an "
+        "hour is longer than slow disks and networks take to come back.",
     )
     act_intervals: float = Field(
         20.0,
         ge=2,
-        description="A silence is acted on when it is this many times as long as the longest one of the same phase so "
-        "far. Twenty leave no room for a slow but healthy one.",
+        description="Something is done about a silence that is this many times as long as the longest one of the same "
+        "phase so far. Twenty leave no room for a slow but healthy one.",
     )
     first_s: PositiveFloat = Field(
         3600.0,
         description="The first batch of a training, and a phase that was never seen to end, may take this many "
-        "seconds before they are acted on. An hour is enough for kernels to be compiled.",
+        "seconds before something is done. An hour is enough for kernels to be compiled.",
     )
     unknown_s: PositiveFloat = Field(
         2700.0,

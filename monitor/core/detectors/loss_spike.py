@@ -19,8 +19,9 @@ class LossSpikeConfig(DetectorConfig):
     """The loss jumps far above its own spread.
 
     A single jump is only noted. It is a warning where the gradient norm jumps too, where it is the third batch in a
-    row, where the mean of eight batches is high, or where it is very large. It is critical only where it has lasted
-    wait_batches and is not on its way back.
+    row, where the mean of eight batches is high, or where it is very large: ratio_alone, or three times the median of
+    the batches before and twice any jump there ever was. It is critical only where it has lasted wait_batches and is
+    not on its way back.
     """
 
     act: bool = Field(
@@ -56,7 +57,13 @@ class LossSpikeConfig(DetectorConfig):
         10.0,
         gt=1,
         description="A single batch at this many times the level is a warning by itself. Below ten times the gradient "
-        "norm or further batches must confirm it.",
+        "norm or further batches must confirm it, or it must be beyond every jump before; see ratio_beyond.",
+    )
+    ratio_beyond: float = Field(
+        3.0,
+        ge=3,
+        description="A single batch at more than this many times the median of those before is a warning if it is also "
+        "eight standard deviations away, and twice as far as any batch before, in log space.",
     )
 
 
@@ -68,7 +75,16 @@ def loss_spike(run: RunView, config: LossSpikeConfig) -> Finding | None:
     `warmup_batches` only a jump above everything before it counts.
     """
     loss = run.signal("loss")
-    if loss is None or not (loss.recent & 1 or loss.short_mean_high) or loss.away < math.log(config.ratio):
+    if loss is None:
+        return None
+    found = _against_its_level(run, loss, config)
+    if found is not None and found.severity is not Severity.INFO:
+        return found
+    return _beyond_every_jump(run, loss, config) or found
+
+
+def _against_its_level(run: RunView, loss: Signal, config: LossSpikeConfig) -> Finding | None:
+    if not (loss.recent & 1 or loss.short_mean_high) or loss.away < math.log(config.ratio):
         return None
     if loss.seen < config.warmup_batches and not loss.above_all_before:
         return None
@@ -84,6 +100,22 @@ def loss_spike(run: RunView, config: LossSpikeConfig) -> Finding | None:
         value=now,
         limit=level,
         summary=f"loss {now:.4g} against a level of {level:.4g}{how}",
+    )
+
+
+def _beyond_every_jump(run: RunView, loss: Signal, config: LossSpikeConfig) -> Finding | None:
+    """One loss far above those before it and above any jump there was; a mean over an epoch moves more freely."""
+    level = run.learned.loss_level
+    if loss.signed or run.one_batch_an_epoch or level.jump <= math.log(config.ratio_beyond):
+        return None
+    middle, now = loss.unscaled(loss.scaled - level.jump), loss.unscaled(loss.scaled)
+    return run.finding(
+        Severity.WARNING,
+        since=run.at,
+        signal="loss",
+        value=now,
+        limit=middle,
+        summary=f"loss {now:.4g}; the median before was {middle:.4g}, and no jump was ever half as far above it",
     )
 
 

@@ -13,7 +13,7 @@ from trainer_hooks.wire.messages import EpochEnded
 
 
 class ValidationConfig(DetectorConfig):
-    """A metric of the validation is not finite any more, or fell to zero."""
+    """The fitness of the validation is not finite any more, or fell to zero. Other metrics only inform."""
 
     fell_from: float = Field(
         0.05,
@@ -25,10 +25,11 @@ class ValidationConfig(DetectorConfig):
 
 @register("validation", ValidationConfig, Family.VALIDATION, Moment.EVENT, at_most=Severity.WARNING)
 def validation(run: RunView, config: ValidationConfig) -> Finding | None:
-    """A metric that was finite is not any more, or the fitness is zero after it was not: a warning.
+    """The fitness is zero or not finite after it was above zero, or other metrics with it: a warning.
 
-    The first often means damaged BatchNorm statistics or EMA weights: both are used in validation only. A metric that
-    was never finite only informs: the average precision of a class without samples is always NaN.
+    It often means damaged BatchNorm statistics or EMA weights: both are used in validation only. Other metrics that are
+    not finite only inform while the fitness is sound or there is none: half precision overflows in the losses of a
+    validation of many healthy trainings, and the average precision of a class without samples is always NaN.
     """
     ended = run.event
     if not isinstance(ended, EpochEnded) or run.rank != 0:
@@ -39,7 +40,7 @@ def validation(run: RunView, config: ValidationConfig) -> Finding | None:
     if bad:
         summary = f"validation of epoch {ended.epoch}: {', '.join(bad[:4])} not finite{_trains(run)}"
         signal, value, limit = bad[0], math.nan, 0.0
-        severity = Severity.WARNING if _were_finite(run, ended, bad) else Severity.INFO
+        severity = Severity.WARNING if not _is_sound(ended) and _were_finite(run, ended, bad) else Severity.INFO
     elif ended.fitness is not None and before > config.fell_from:
         summary = f"validation of epoch {ended.epoch}: fitness fell to {ended.fitness:g}; it was {before:.4g}"
         signal, value, limit, severity = "fitness", ended.fitness, config.fell_from, Severity.WARNING
@@ -49,6 +50,11 @@ def validation(run: RunView, config: ValidationConfig) -> Finding | None:
         severity, since=run.at, signal=signal, value=value, limit=limit,
         summary=summary,
     )  # fmt: skip
+
+
+def _is_sound(ended: EpochEnded) -> bool:
+    """Nothing says that the model is damaged: what is chosen by is a number above zero, or there is no such thing."""
+    return ended.fitness is None or (math.isfinite(ended.fitness) and ended.fitness > 0.0)
 
 
 def _were_finite(run: RunView, ended: EpochEnded, names: list[str]) -> bool:

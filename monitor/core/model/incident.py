@@ -147,6 +147,7 @@ class Incident(msgspec.Struct):
     closed_s: float | None = None
     outcome: str = ""  # how it ended, in a sentence without a full stop
     damaged_at: Position | None = None  # from here on the state is damaged; None: it is clean, as far as is known
+    asked: bool = False  # a person asked for a rollback that has not begun yet
     one_event: bool = False  # one event damaged it, and is over
     findings_left_out: int = 0  # beyond those that are kept
 

@@ -27,17 +27,28 @@ from monitor.core.state.run import RunState, TrainingState
 SAMPLES_NAMED = 3
 
 
-def choose(  # noqa: PLR0911 - a ladder
+def choose(
     run: RunState, training: TrainingState, incident: Incident, policy: Policy, *, may_act: bool, found: bool = True
 ) -> Action:
     """The next action. `found`: see Trouble."""
-    trouble = Trouble(run, training, incident, policy, found)
     if not may_act:
         return Action(ActionKind.WATCH, _why_only_watching(run, policy))
+    trouble = Trouble(run, training, incident, policy, found)
+    action = _of_table(trouble)
+    asked_for = policy.when_clean is WhenClean.STOP or incident.family in (Family.HANG, Family.OPERATOR)
+    if action.kind is ActionKind.STOP and not asked_for and go_back.has_others(trouble):
+        spared = "a stop would end the script and its other trainings too, so this one goes on"
+        return Action(ActionKind.WATCH, f"{action.reason}; {spared}")
+    return action
+
+
+def _of_table(trouble: Trouble) -> Action:
+    """The first row that matches."""
+    training, incident, policy = trouble.training, trouble.incident, trouble.policy
     if (other := go_back.other_going_back(trouble)) is not None:
         return Action(ActionKind.WAIT, f"training {other.number} of this run goes back, which starts the script again")
-    if incident.family == Family.OPERATOR:
-        return go_back.to_newest(trouble, "a person asked for it", StartWith.STRENGTHENED)
+    if incident.asked:
+        return _asked_for(trouble)
     if incident.family == Family.HANG:
         return _hang(trouble)
     if first := _from_the_first_batch(trouble):
@@ -53,6 +64,12 @@ def _why_only_watching(run: RunState, policy: Policy) -> str:
     if not policy.act:
         return "the policy says act: false"
     return "the supervisor of this run is gone: take it over with `trainwarden run --adopt " + run.spec.run + "`"
+
+
+def _asked_for(trouble: Trouble) -> Action:
+    """A person asked for a rollback. Where there is nothing to go back to, that is no reason to stop."""
+    action = go_back.to_newest(trouble, "a person asked for it", StartWith.STRENGTHENED)
+    return Action(ActionKind.WATCH, action.reason) if action.kind is ActionKind.STOP else action
 
 
 def _hang(trouble: Trouble) -> Action:
@@ -98,10 +115,21 @@ def _damaged(trouble: Trouble, state: Damage) -> Action:
     if state.kind is DamageKind.FINITE and not state.one_event and here:
         waited = position.count - state.since.count if position else 0
         if waited < waits:
-            return Action(ActionKind.WAIT, f"{state.reason}; it has {plural(waits, 'batch')} to come back by itself")
+            time = plural(waits, "batch")
+            return Action(ActionKind.WAIT, f"the loss is too high on finite weights, and has {time} to come back")
+    if state.kind is DamageKind.FINITE and not go_back.has_target(trouble):
+        return _nothing_to_go_back_to(trouble, state)
     once = state.one_event and trouble.incident.totals.rollbacks == 0
     how = StartWith.AS_BEFORE if once else StartWith.STRENGTHENED
     return go_back.to_newest(trouble, f"the state is damaged: {state.reason}", how, damaged=True)
+
+
+def _nothing_to_go_back_to(trouble: Trouble, state: Damage) -> Action:
+    """Finite weights may still recover: a stop would lose them, and a smaller rate may help."""
+    if trouble.incident.totals.attempts == 0:
+        why = f"{state.reason}; there is no clean checkpoint to go back to, and smaller steps may bring it back"
+        return Action(ActionKind.ADJUST, why)
+    return Action(ActionKind.WATCH, f"{go_back.NOTHING_CLEAN}, and the weights are finite: it is left to train")
 
 
 def _clean(trouble: Trouble) -> Action:  # noqa: PLR0911 - a ladder

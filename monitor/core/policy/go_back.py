@@ -65,6 +65,19 @@ def after_hang(trouble: Trouble, start_with: StartWith) -> Action:
     return _examined_first(trouble, found) or _back(trouble, found, why, start_with)
 
 
+def has_target(trouble: Trouble) -> bool:
+    """True where there is a checkpoint to go back to, or may be one once it is examined."""
+    return _target(trouble) is not None or _being_examined(trouble) is not None
+
+
+def has_others(trouble: Trouble) -> bool:
+    """True where the script trains more than this one: another training of this process has begun."""
+    run, training = trouble.run, trouble.training
+    return any(
+        each is not training and each.generation == run.generation and each.seen for each in run.trainings.values()
+    )
+
+
 def resume_by_hand(checkpoint: CheckpointState) -> str:
     """Where a person finds the newest clean state."""
     return (

@@ -137,6 +137,7 @@ def decide(tx: Transaction, incident: Incident, *, found: bool = True) -> None:
     date_back(tx, incident)
     action = choose(tx.run, tx.training, incident, tx.policy, may_act=tx.may_act, found=found)
     incident.action.waiting_for = ""
+    incident.asked &= action.kind in (ActionKind.EXAMINE, ActionKind.WAIT)
     match action.kind:
         case ActionKind.WATCH | ActionKind.WAIT:
             _wait(tx, incident, action)
@@ -163,6 +164,9 @@ def _wait(tx: Transaction, incident: Incident, action: Action) -> None:
         return
     done = "no action" if action.kind is ActionKind.WATCH else "no action yet"
     tx.record(incident, f"{done}: {action.reason}", Severity.WARNING)
+    if action.kind is ActionKind.WATCH and tx.may_act:
+        title = f"{tx.name}: the training is damaged and goes on"
+        tx.alert(AlertKind.GOES_ON, title, f"Reason: {action.reason}.", Severity.CRITICAL, incident)
 
 
 def _go_on(tx: Transaction, incident: Incident, action: Action) -> None:

@@ -46,7 +46,8 @@ def failed(tx: Transaction, incident: Incident, why: str) -> None:
     tx.move(incident, IncidentEvent.FAILED)
     tx.record(incident, f"the action failed: {why}", Severity.CRITICAL)
     tx.ledger.last_action = None  # nothing was done, so nothing has to cool down
-    if incident.action.kind in (ActionKind.ADJUST, ActionKind.UNDO):  # and nothing else is tried on a clean state
+    in_place = incident.action.kind in (ActionKind.ADJUST, ActionKind.UNDO)
+    if in_place and incident.damaged_at is None:  # nothing else is tried on a clean state
         incident.trial.step = TrialStep.SETTLED
         incident.action = IncidentAction(
             ActionKind.GO_ON, f"the state is clean, and the settings could not be changed: {why}"

@@ -106,6 +106,20 @@ class Strengthen(Section):
         description="The weight decay is multiplied by this factor. Twice the decay keeps large weights down without "
         "dominating the loss.",
     )
+    warmup_bias_rate: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="The rate from which the biases warm up is multiplied by this factor, where the trainer has one; "
+        "null leaves it as it is. The default is null because it is lowered to the learning rate anyway.",
+    )
+    colour_augmentation: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="The random change of colours in images (hue, saturation and brightness) is multiplied by "
+        "this factor; null leaves it as it is. The default is null because it changes what the model learns.",
+    )
     floor: float = Field(
         0.25,
         gt=0,

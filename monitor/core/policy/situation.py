@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass
 
-from monitor.core.model import Family, Incident, Position
+from monitor.core.model import Family, Incident, Position, Verdict
 from monitor.core.policy.settings import Policy
 from monitor.core.state.anomalies import onset_of, standing_at
 from monitor.core.state.levels import off_since
@@ -85,7 +85,13 @@ def damage(training: TrainingState, policy: Policy) -> Damage | None:
     It is dated back to an anomaly that still stood when it came.
     """
     most = policy.table.first_bad
-    found = _nonfinite(training) or _all_bad(training, most) or _level_lost(training) or _jump_stands(training)
+    found = (
+        _nonfinite(training)
+        or _poisoned_twice(training)
+        or _all_bad(training, most)
+        or _level_lost(training)
+        or _jump_stands(training)
+    )
     if found is None:
         return None
     kind, reason, since = found
@@ -106,6 +112,17 @@ def _nonfinite(training: TrainingState) -> tuple[DamageKind, str, Position] | No
         bad = [b for b in rank.trace.recent if b.nonfinite and not b.cured] or rank.trace.recent[-1:]
         return DamageKind.NONFINITE, what, _position(training, bad[0]) if bad else _now(training, rank)
     return None
+
+
+def _poisoned_twice(training: TrainingState) -> tuple[DamageKind, str, Position] | None:
+    """The newest two states that were saved are poisoned, whatever the batches say: a guard may have failed."""
+    saved = {c.count: c for c in training.checkpoints if c.generation == training.generation and not c.abandoned}
+    examined = [c for _, c in sorted(saved.items()) if c.verdict is not Verdict.WAITING]
+    if [c.verdict for c in examined[-2:]] != [Verdict.POISONED] * 2:
+        return None
+    sound = max((c.count for c in examined if c.verdict is Verdict.SOUND), default=0)
+    since = Position(training.generation, examined[-2].epoch, 0, sound + 1)
+    return DamageKind.NONFINITE, "the last two checkpoints hold numbers that are not finite", since
 
 
 def _all_bad(training: TrainingState, most: int) -> tuple[DamageKind, str, Position] | None:

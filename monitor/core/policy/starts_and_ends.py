@@ -228,6 +228,6 @@ def _asked_for(tx: Transaction, command: CommandGiven) -> None:
 
 
 def _roll_back_now(tx: Transaction, incident: Incident) -> None:
-    """What a person asks for is not an adjustment: mark the first action as taken."""
-    incident.totals.attempts = max(incident.totals.attempts, 1)
+    """What a person asks for is not an adjustment, whatever the table says."""
+    incident.asked = True
     decide(tx, incident)

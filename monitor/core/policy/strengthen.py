@@ -6,6 +6,8 @@ and a longer warm-up by a trainer's own rules may raise the bias group, where th
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 from monitor.core.model.frameworks import framework_named
@@ -89,7 +91,20 @@ def strengthen(
         warmup_epochs=before.warmup_epochs + ramp_epochs,
         learning_rate=before.learning_rate * share,
         weight_decay=before.weight_decay * decay,
+        more=_more(before, rules, started) if restart else before.more,
     )
+
+
+def _more(before: Settings, rules: Strengthen, started: TrainingStarted) -> dict[str, float]:
+    """The settings that are weakened only where the policy asks for it."""
+    names, more = framework_named(started.framework).settings, dict(before.more)
+    factors = {names.warmup_bias_rate: rules.warmup_bias_rate}
+    factors |= dict.fromkeys(names.colour_augmentation, rules.colour_augmentation)
+    for name, factor in factors.items():
+        own = before.more.get(name, _setting(started, name, math.nan)) if name else math.nan
+        if factor is not None and math.isfinite(own):
+            more[name] = own * factor
+    return more
 
 
 def _share(factor: float, value: float, floor: float) -> float:
@@ -107,4 +122,7 @@ def changes(before: Settings, after: Settings, started: TrainingStarted) -> tupl
         ("momentum", before.momentum, after.momentum),
         ("weight decay", before.weight_decay, after.weight_decay),
     ]
+    for name in sorted(before.more.keys() | after.more.keys()):
+        own = _setting(started, name, 0.0)
+        rows.append((name, before.more.get(name, own), after.more.get(name, own)))
     return tuple(Change(setting=name, old=f"{old:g}", new=f"{new:g}") for name, old, new in rows if old != new)

@@ -7,7 +7,7 @@ chance. What does not help is undone, since a lower rate trains less.
 from __future__ import annotations
 
 from monitor.core.format import percent
-from monitor.core.model import ActionKind, Trial, TrialStep
+from monitor.core.model import ActionKind, Family, Trial, TrialStep
 from monitor.core.policy.action import Action, StartWith, Trouble
 from monitor.core.policy.situation import bad_batches
 from monitor.core.state.run import TrainingState
@@ -43,7 +43,7 @@ def after(trouble: Trouble, action: Action) -> Trial:
     passed, new = _since(trouble)
     rate = new / max(passed, 1)
     match action.kind, tried.step:
-        case ActionKind.ROLLBACK, _ if trouble.incident.damaged_at or action.start_with is not StartWith.STRENGTHENED:
+        case ActionKind.ROLLBACK, _ if not _is_on_trial(trouble, action):
             return Trial()
         case ActionKind.ROLLBACK, _:  # the new generation counts from nothing
             return Trial(TrialStep.ADJUSTED, tried.rate or _rate(trouble))
@@ -54,6 +54,13 @@ def after(trouble: Trouble, action: Action) -> Trial:
         case _:
             settled = max(rate, tried.rate / LOOK_INTERVALS) if tried.goes_on else _rate(trouble)
             return Trial(TrialStep.SETTLED, settled, 0.0, *_counts(trouble.training))
+
+
+def _is_on_trial(trouble: Trouble, action: Action) -> bool:
+    """True where going back is to lower the rate of bad batches, and not to leave a damaged state or because asked."""
+    incident = trouble.incident
+    strengthened = action.start_with is StartWith.STRENGTHENED
+    return incident.family == Family.NONFINITE and incident.damaged_at is None and strengthened
 
 
 def has_doubled(trouble: Trouble) -> bool:

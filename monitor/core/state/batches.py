@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from math import isfinite
 
 from monitor.core.model import Position
 from monitor.core.state.allocator import take_allocator
@@ -11,6 +12,7 @@ from monitor.core.state.epochs import fold_epoch
 from monitor.core.state.intervals import fold_interval
 from monitor.core.state.learned import Learned
 from monitor.core.state.levels import begin_anew, take_loss
+from monitor.core.state.loss_level import EVERY, follow_level, gate
 from monitor.core.state.pace import Pace, take_pace
 from monitor.core.state.rate_steps import REASON_BATCHES, fold_reason, take_rate
 from monitor.core.state.run import LastBatch, RankState, Totals, TrainingState
@@ -23,6 +25,7 @@ from trainer_hooks.wire.messages import BatchEnded, Nonfinite, SettingChanged
 BATCH_SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 WAIT_SECONDS_BUCKETS = (0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
 UNCURED = int(Nonfinite.PARAMETER | Nonfinite.BUFFER)  # a number: a flag is ten times slower to combine
+BAD_NORMS_MAX = 64  # as many as a rule may ask for
 OFTEN = 3  # unexplained changes of one setting in a generation: it changes all the time
 SIZE_BATCHES = 3  # this many of another size in a row: the batch size changed, it is not the last of an epoch
 RESHAPING = ("batch_size", "accumulate", "image_size", "mosaic", "boundary")  # settings after which levels differ
@@ -55,11 +58,21 @@ def fold_batch(training: TrainingState, rank: RankState, batch: BatchEnded, now_
         rank.learned.uncured += 1
     if overflows > 0 or batch.loss_scale is not None:
         take_scale(rank.learned.scaler, counts.batches, batch.loss_scale, overflows)
+    if batch.grad_norm is not None and not isfinite(batch.grad_norm):
+        _fold_bad_norm(training, rank.learned, batch, overflow=overflows > 0)
     if not batch.nonfinite:
         _learn(rank.learned, batch, position)
         if training.anomalies.standing:
             follow(training, rank, position)
     return bad
+
+
+def _fold_bad_norm(training: TrainingState, learned: Learned, batch: BatchEnded, *, overflow: bool) -> None:
+    """A scaler's overflow is how it finds its scale; a NaN norm beside a NaN loss says nothing of its own."""
+    searching = overflow and training.started is not None and training.started.scaler_enabled
+    if batch.loss is not None and isfinite(batch.loss) and not searching:
+        learned.bad_norms.append(batch.counts.batches)
+        del learned.bad_norms[:-BAD_NORMS_MAX]
 
 
 def _learn(learned: Learned, batch: BatchEnded, position: Position) -> None:
@@ -71,7 +84,10 @@ def _learn(learned: Learned, batch: BatchEnded, position: Position) -> None:
     observe(signals["loss"], batch.loss, may_be_negative=True)
     observe(signals["grad_norm"], batch.grad_norm)
     if batch.loss is not None:
-        take_loss(learned.loss_blocks, signals["loss"], position)
+        loss, level = signals["loss"], learned.loss_level
+        take_loss(learned.loss_blocks, loss, position)
+        if loss.scaled > level.edge or level.busy or not loss.seen % EVERY:  # a call each time costs a twentieth
+            follow_level(level, loss)
     if (step := learned.rate_step) is not None and position.count - step.count >= REASON_BATCHES:
         learned.rate_step = None
     if learned.unexplained and not signals["loss"].closer:
@@ -111,6 +127,8 @@ def new_shape(learned: Learned) -> None:
     for signal in learned.signals.values():
         boundary(signal)
     begin_anew(learned.loss_blocks)
+    if learned.signals:
+        gate(learned.loss_level, learned.signals["loss"])
     learned.renewing = True
     learned.times.seen = learned.memory.seen = learned.memory.line.points = 0
     learned.pace = Pace()

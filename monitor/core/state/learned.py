@@ -72,6 +72,24 @@ class LossBlocks(msgspec.Struct, omit_defaults=True):
     since_peak: int = 0  # blocks that came no higher
 
 
+class LossLevel(msgspec.Struct, omit_defaults=True):
+    """What the last few dozen losses are like, scaled as in Signal: see monitor.core.state.loss_level."""
+
+    middle: float | None = None  # the median of those before the newest, at the last comparison; None: no loss yet
+    edge: float = 0.0  # a row above it may be the beginning of something
+    busy: bool = True  # the next row is looked at, whatever it is
+    occasions: int = 0  # bits that detectors wait for, of the newest row
+    spread: float = 0.0
+    slow_spread: float = 0.0
+    slow_shift: float = 0.0  # by how much the newest median usually differs from the older one
+    compared: int = 0  # rows that slow_shift is the mean of, up to its most
+    lowest: float | None = None  # the lowest `middle` since the rate last rose
+    peak: float = 0.0  # the largest distance above the median, slowly forgotten
+    jump: float = 0.0  # that of the newest row, where it is far beyond any before; else 0
+    high: int = 0  # bits: which of the last few rows lay above the edge, the newest lowest
+    gated_until: int = 0  # until that many losses were seen a higher loss has a known reason
+
+
 class RateStep(msgspec.Struct):
     """The last step of the learning rate: what loss and norm were like before it, as long as its reason may come."""
 
@@ -100,3 +118,5 @@ class Learned(msgspec.Struct, omit_defaults=True):
     rate_step: RateStep | None = None
     unexplained: bool = False  # a setting changed for no known reason: loss and norm are looked at more closely
     loss_blocks: LossBlocks = msgspec.field(default_factory=LossBlocks)
+    loss_level: LossLevel = msgspec.field(default_factory=LossLevel)
+    bad_norms: list[int] = []  # Counts.batches of the last finite losses whose gradient norm was not, oldest first

@@ -27,7 +27,12 @@ MEMORY_64 = 1 << 14  # the number of its memory readings is one of 64
 MEMORY_OVER = 1 << 15  # reserved memory lies above its level
 RETRIED = 1 << 16  # the allocator has just tried again
 BLOCK_ENDED = 1 << 17  # a block of batch times has ended, or the first one of an epoch has not
-EVERYTHING = (1 << 18) - 1
+LOSS_ABOVE = 1 << 18  # several of the last few losses lie above those before
+LOSS_FAR = 1 << 19  # the last one lies above them by FAR
+LOSS_FIRST = 1 << 20  # it is one of the first, or the level has risen from its lowest by FAR
+NORM_BAD = 1 << 21  # the gradient norm is not finite
+EVERYTHING = (1 << 22) - 1
+FIRST_LOSSES = 40
 LOW_RATIO = 2.0
 LOW = math.log(LOW_RATIO)
 RISEN_SPREADS = 2.0
@@ -39,8 +44,11 @@ def occasions(learned: Learned, batch: BatchEnded) -> int:
     found = 0 if batch.counts.batches % 64 else EVERY_64
     if signals := learned.signals:
         found |= _of_values(signals["loss"], signals["grad_norm"] if batch.grad_norm is not None else None)
+        found |= learned.loss_level.occasions
     elif batch.grad_norm is not None:
         found |= NORM
+    if learned.bad_norms and learned.bad_norms[-1] == batch.counts.batches:
+        found |= NORM_BAD
     if batch.batch_s is not None:
         found |= _of_times(learned, signals)
     if batch.memory_reserved is not None or batch.memory_allocated is not None:

@@ -12,6 +12,7 @@ import msgspec
 
 from monitor.core.state.learned import Learned, LossBlocks, RateStep
 from monitor.core.state.levels import begin_anew
+from monitor.core.state.loss_level import gate
 from monitor.core.state.signals import Signal, boundary, look_closer
 from trainer_hooks.wire.messages import BatchEnded, SettingChanged
 
@@ -55,6 +56,7 @@ def fold_reason(learned: Learned, last: BatchEnded, change: SettingChanged) -> N
         if recent and step is not None:
             learned.signals.update(step.before)
             learned.loss_blocks = step.blocks
+            learned.loss_level.gated_until = 0
         learned.unexplained = True
         if learned.signals:
             _look_closer(learned, last)
@@ -89,6 +91,8 @@ def _forget(learned: Learned, *, rose: bool) -> None:
         learned.signals[name].closer = 0
         boundary(learned.signals[name])
     begin_anew(learned.loss_blocks)
+    if rose:
+        gate(learned.loss_level, learned.signals["loss"])
 
 
 def _copied(learned: Learned) -> tuple[dict[str, Signal], LossBlocks]:

@@ -11,6 +11,7 @@ from monitor.core.model import Position
 from monitor.core.state.allocator import Allocator
 from monitor.core.state.learned import Blocks, Learned, Memory, NonfiniteWindow, Scaler
 from monitor.core.state.line import take_point
+from monitor.core.state.loss_level import gate
 from monitor.core.state.pace import Pace
 from monitor.core.state.signals import RING, Signal, boundary
 from monitor.core.state.updates import Updates
@@ -71,6 +72,9 @@ def snapshot_of(learned: Learned) -> Learned:
     copy.pace, copy.allocator, copy.updates = Pace(), Allocator(), Updates()
     copy.rate_step, copy.unexplained = None, False
     copy.loss_blocks.began, copy.loss_blocks.size = None, 0
+    copy.bad_norms = []
+    if copy.signals:
+        gate(copy.loss_level, copy.signals["loss"])
     for signal in copy.signals.values():
         boundary(signal)
         signal.closer = 0

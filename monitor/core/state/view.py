@@ -55,6 +55,11 @@ class RunView(msgspec.Struct, frozen=True):
         return min(window_batches, max(self.at.count - self.answered, 0))
 
     @property
+    def one_batch_an_epoch(self) -> bool:
+        """True where a row stands for a whole epoch, as in the logs of many trainers."""
+        return self.batch is not None and self.batch.batches_per_epoch == 1
+
+    @property
     def learned(self) -> Learned:
         """Every statistic of this rank."""
         return self._rank.learned

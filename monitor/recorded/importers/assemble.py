@@ -20,9 +20,9 @@ from monitor.recorded.importers.imported_run import (
     Sample,
     UnreadableLog,
 )
+from monitor.recorded.importers.kept_samples import Read, ReadAnew, Samples
 from monitor.recorded.importers.resets import step_begins_anew
 from monitor.recorded.importers.row_builder import Columns, rows_of
-from monitor.recorded.importers.samples import Read, ReadAnew, Samples
 from monitor.recorded.importers.several_runs import without_other_runs
 
 PARTS_MAX = 64

@@ -51,7 +51,7 @@ class Columns:
     overflow: str
     memory_unit_bytes: float
     first_epoch: int  # the lowest number the log has for an epoch: ours begin at 1
-    grad_measured: bool  # False: the gradient's column never held a finite number, and is a logger that can't measure
+    grad_measured: bool  # False: the gradient's column never held a finite number; perhaps its writer can't measure it
     step_begins_anew: bool  # with each epoch, and the log names no epochs
 
 
@@ -144,9 +144,9 @@ class Follower:
             return Row(index, line, self._generation, epoch, batch, index)
         get = values.get
         grad = get(columns.grad_norm)
-        if not columns.grad_measured and loss is not None and loss != 0.0 and math.isfinite(loss):
-            grad = None
-        nonfinite, overflow = (GRADIENT, True) if skipped else self._bits(loss, parts, grad)
+        unsure = not columns.grad_measured and loss is not None and loss != 0.0 and math.isfinite(loss)
+        assessed = None if unsure else grad  # the row keeps it, for a detector that only warns
+        nonfinite, overflow = (GRADIENT, True) if skipped else self._bits(loss, parts, assessed)
         if nonfinite and not overflow:
             events += self._log_events(nonfinite, parts, loss, vanished=vanished)
         memory, step = get(columns.memory), _whole(get(columns.step))

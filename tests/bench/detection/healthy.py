@@ -127,6 +127,16 @@ def epoch_edges(batch: Batch, at: int) -> None:
     moved(0.93 ** (at // 1000), 1.0)(batch, at)
 
 
+def from_scratch(batch: Batch, at: int) -> None:
+    """A detector that matches more and more objects: its loss rises to ten times, and falls from then on."""
+    moved(0.1 * 10.0 ** min(at / 400, 1.0), 1.0)(batch, at)
+
+
+def growing_term(batch: Batch, at: int) -> None:
+    """The weight of one term grows, as that of a KL divergence does."""
+    moved(1.0 + 0.5 * min(at / 2000, 1.0), 1.0)(batch, at)
+
+
 def compiles(batch: Batch, at: int) -> None:
     """The first batch takes minutes."""
     if at == 0:
@@ -172,6 +182,8 @@ def _look_alikes() -> Iterator[Fault]:
         ("sorted by length", sorted_by_length),
         ("longest batch needs memory", longest_batch),
         ("epoch edges", epoch_edges),
+        ("rises from scratch", from_scratch),
+        ("term of growing weight", growing_term),
         ("first batch compiles", compiles),
     )
     yield from (like(name, change=change, kinds=both) for name, change in changes)

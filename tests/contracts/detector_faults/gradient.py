@@ -41,3 +41,11 @@ def overflows(training: Simulation, draw: random.Random) -> None:
     calm(training, 300, draw, scale=65536.0)
     for halvings in range(20):
         training.batch(2.0, None, overflow=True, scale=65536.0 / 2.0**halvings)
+
+
+@fault_of("gradient_norm_bad")
+def norm_is_nan(training: Simulation, draw: random.Random) -> None:
+    """As in a log whose writer says that the norm is not finite, and nothing else."""
+    usual = {"took_s": 0.1, "cured": False, "learning_rates": (0.1,), "batch_size": 16, "batch_s": 0.1}
+    for _ in range(6):
+        training._batch(0, 0, loss=2.0 + 0.1 * draw.random(), grad_norm=math.nan, **usual)

@@ -30,3 +30,35 @@ def nothing_left(training: Simulation, draw: random.Random) -> None:
 @fault_of("plateau")
 def never_learns(training: Simulation, draw: random.Random) -> None:
     calm(training, 3000, draw)
+
+
+@fault_of("loss_held_high")
+def three_high(training: Simulation, draw: random.Random) -> None:
+    for _ in range(8):
+        training.batch(20.0 * math.exp(0.1 * draw.gauss(0, 1)), 3.0)
+
+
+@fault_of("loss_shift")
+def new_level(training: Simulation, draw: random.Random) -> None:
+    for _ in range(12):
+        training.batch(4.0 * math.exp(0.1 * draw.gauss(0, 1)), 3.0)
+
+
+@fault_of("loss_huge")
+def orders_of_magnitude(training: Simulation, draw: random.Random) -> None:
+    training.batch(1e9 * math.exp(0.1 * draw.gauss(0, 1)), 3.0)
+
+
+@fault_of("loss_early_rise")
+def rises_without_a_fall(training: Simulation, draw: random.Random) -> None:
+    for at in range(400):
+        training.batch(2.0 * 1.02**at * math.exp(0.1 * draw.gauss(0, 1)), 3.0)
+
+
+@fault_of("loss_at_chance")
+def guesses(training: Simulation, draw: random.Random) -> None:
+    """A training of its own: the loss must have been there from the first batch on."""
+    training.settings = {"num_classes": "10"}
+    training.restart()
+    for _ in range(640):
+        training.batch(math.log(10.0) * math.exp(0.01 * draw.gauss(0, 1)), 3.0)

@@ -12,7 +12,8 @@ from monitor.core.model import Severity
 from monitor.core.policy.settings import Detectors, Policy
 from tests.harness.simulation import Simulation, calm
 
-WARNS_ONLY = Policy(detectors=Detectors(loss_spike=LossSpikeConfig(act=False)))
+WARNS_ONLY = Policy(detectors=Detectors(loss_spike=LossSpikeConfig(act=False, ratio_beyond=100.0)))
+NEVER_BEYOND = Policy(detectors=Detectors(loss_spike=LossSpikeConfig(ratio_beyond=100.0)))
 
 
 def after_calm(policy: Policy | None = None, batches: int = 1000, seed: int = 1) -> tuple[Simulation, random.Random]:
@@ -29,7 +30,7 @@ def high(training: Simulation, draw: random.Random, batches: int, loss: float, n
 
 
 def test_one_high_batch_is_told_at_that_batch_and_nobody_is_alerted() -> None:
-    training, draw = after_calm()
+    training, draw = after_calm(NEVER_BEYOND)
     high(training, draw, 1, loss=5.0)
     (finding,) = training.findings("loss_spike")
     assert (finding.severity, finding.at.count, finding.since.count) == (Severity.INFO, 1001, 1001)
@@ -37,6 +38,23 @@ def test_one_high_batch_is_told_at_that_batch_and_nobody_is_alerted() -> None:
     calm(training, 500, draw)
     assert training.found == {"loss_spike/info": 1}
     assert not training.alerts
+
+
+def test_one_batch_beyond_every_jump_before_is_a_warning_and_half_as_far_again_is_none() -> None:
+    training, draw = after_calm()
+    high(training, draw, 1, loss=5.0)
+    assert training.findings("loss_spike")[0].severity is Severity.WARNING
+    calm(training, 200, draw)
+    high(training, draw, 1, loss=5.0)
+    calm(training, 200, draw)
+    assert training.found["loss_spike/warning"] == 1
+
+
+def test_a_batch_that_is_less_than_three_times_as_high_is_only_noted() -> None:
+    training, draw = after_calm()
+    high(training, draw, 1, loss=2.8)
+    calm(training, 200, draw)
+    assert training.found == {"loss_spike/info": 1}
 
 
 def test_loss_and_norm_together_are_a_warning() -> None:
@@ -120,7 +138,8 @@ def test_an_early_level_that_stays_is_accepted() -> None:
     training, draw = Simulation(), random.Random(1)
     calm(training, 10, draw)
     high(training, draw, 200, loss=5.0)
-    assert training.found == {"loss_spike/info": 1, "loss_spike/warning": 1}
+    spikes = {name: times for name, times in training.found.items() if name.startswith("loss_spike")}
+    assert spikes == {"loss_spike/info": 1, "loss_spike/warning": 1}
     assert training.findings("loss_spike")[-1].at.count < 20
 
 

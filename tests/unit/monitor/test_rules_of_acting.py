@@ -185,10 +185,11 @@ def test_no_checkpoint_of_another_training_of_the_run_is_chosen(ordinal: int, la
     first, second = training.driver.state.trainings.values()
     assert [checkpoint.path for checkpoint in first.checkpoints] == [of_the_first.path]
     assert (first.ledger.incidents, second.checkpoints) == ([], [])
-    assert second.ledger.incidents[0].state is IncidentState.GIVEN_UP
+    assert second.ledger.incidents[0].state is IncidentState.WATCHING
     assert "no clean checkpoint is left" in told
+    assert "a stop would end the script and its other trainings" in told
     assert of_the_first.path not in told
-    assert not training.asked(WritePlan)
+    assert (training.asked(WritePlan), training.asked(SendOrder)) == ([], [])
 
 
 def test_a_copy_that_can_not_be_adopted_is_told_to_the_training_that_saved_it(tmp_path: Path) -> None:

@@ -7,10 +7,8 @@ import random
 
 import pytest
 
-from monitor.core.detectors.hang import HangConfig
-from monitor.core.policy.settings import Detectors, Policy
 from tests.harness.simulated_run import START_S
-from tests.harness.simulation import Simulation, calm
+from tests.harness.simulation import Simulation
 from trainer_hooks.wire.messages import PhaseChanged
 
 
@@ -120,11 +118,3 @@ def test_a_daemon_that_slept_does_not_take_its_own_sleep_for_a_hang() -> None:
     training.tick(8 * 3600.0)
     timed(training, 10, 0.2, draw)
     assert not training.found
-
-
-def test_a_hang_opens_an_incident_where_the_policy_says_so() -> None:
-    training, draw = Simulation(policy=Policy(detectors=Detectors(hang=HangConfig(act=True)))), random.Random(1)
-    training.send(PhaseChanged(0.0, 1, "train"))
-    calm(training, 300, draw)
-    silent_for(training, 70)  # 30, and until nobody says where it stands
-    assert [i.family for i in training.run.training.ledger.incidents] == ["hang"]

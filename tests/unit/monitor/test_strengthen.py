@@ -84,3 +84,16 @@ def test_a_change_of_the_rate_is_told_under_the_name_that_the_framework_gives_it
     assert [c for c in changes(USER, new, TRAINING) if name in c.setting] == [
         Change(setting=f"learning rate ({name})", old="0.01", new="0.005")
     ]
+
+
+def test_bias_warm_up_and_colours_are_weakened_only_where_the_policy_asks_for_it() -> None:
+    own = msgspec.structs.replace(TRAINING, settings={"warmup_bias_lr": "0.1", "hsv_h": "0.015", "hsv_s": "0.7"})
+    usual = strengthen(USER, USER, Strengthen(), own, restart=True, epochs_left=40)
+    assert usual.more == {}
+    rules = Strengthen(warmup_bias_rate=0.5, colour_augmentation=0.0)
+    weaker = strengthen(USER, USER, rules, own, restart=True, epochs_left=40)
+    assert weaker.more == {"warmup_bias_lr": 0.05, "hsv_h": 0.0, "hsv_s": 0.0}
+    assert strengthen(USER, USER, rules, own, restart=False, epochs_left=40).more == {}
+    told = {change.setting: (change.old, change.new) for change in changes(USER, weaker, own)}
+    assert told["warmup_bias_lr"] == ("0.1", "0.05")
+    assert told["hsv_s"] == ("0.7", "0")

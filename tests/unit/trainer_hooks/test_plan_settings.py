@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.harness import plans
-from trainer_hooks.integrations.ultralytics.plan_settings import PlanError, apply, group_names
+from trainer_hooks.integrations.ultralytics.plan_settings import PlanError, apply, apply_before_setup, group_names
 from trainer_hooks.parameter_groups import momentum_of, readings
 from trainer_hooks.ramp import Ramp
 
@@ -51,6 +51,17 @@ def test_every_place_that_keeps_a_setting_gets_it(kind: str) -> None:
     assert read_back["learning_rate/bias"] == "0.005"
     assert read_back["weight_decay/weight"] == "0.001"
     assert apply(plans.plan(), trainer) == read_back, "doing it twice is doing it once"
+
+
+def test_further_settings_are_in_force_before_the_data_sets_are_built_and_unknown_ones_do_nothing() -> None:
+    trainer = trainer_with()
+    trainer.args.hsv_s = 0.7
+    settings = plans.settings(more={"hsv_s": 0.35, "warmup_bias_lr": 0.004, "of_another_release": 1.0})
+    apply_before_setup(settings, trainer)
+    assert (trainer.args.hsv_s, trainer.args.warmup_bias_lr) == (0.35, 0.004)
+    read_back = apply(plans.plan(settings=settings), trainer)
+    assert (read_back["hsv_s"], read_back["warmup_bias_lr"]) == ("0.35", "0.004")
+    assert not hasattr(trainer.args, "of_another_release")
 
 
 def test_a_plan_for_other_groups_changes_nothing() -> None:

@@ -30,6 +30,7 @@ from trainer_hooks.recorder.probe_like import ProbeLike
 from trainer_hooks.trainings import begin_training
 
 CALLBACKS = (
+    "on_pretrain_routine_start",
     "on_pretrain_routine_end",
     "on_train_start",
     "on_train_epoch_start",

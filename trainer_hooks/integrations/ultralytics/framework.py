@@ -16,6 +16,7 @@ FRAMEWORK = Framework(
         weight_decay="weight_decay",
         warmup_epochs="warmup_epochs",
         warmup_bias_rate="warmup_bias_lr",
+        colour_augmentation=("hsv_h", "hsv_s", "hsv_v"),
         final_share="lrf",
         cosine="cos_lr",
         shown=(

@@ -41,6 +41,13 @@ def check(settings: Settings, optimizer: Any) -> None:
         raise PlanError(f"parameter groups are {', '.join(names)}: the plan is for {', '.join(planned)}")
 
 
+def apply_before_setup(settings: Settings, trainer: Any) -> None:
+    """Set what the trainer reads while it builds its data sets and its warm-up. Unknown names do nothing."""
+    for name, value in settings.more.items():
+        if hasattr(trainer.args, name):
+            setattr(trainer.args, name, value)
+
+
 def apply(plan: Plan, trainer: Any) -> dict[str, str]:
     """Set the plan's values in the trainer's optimizer, scheduler and arguments; get what they read afterwards.
 
@@ -62,11 +69,12 @@ def apply(plan: Plan, trainer: Any) -> dict[str, str]:
     arguments.weight_decay = settings.weight_decay
     arguments.warmup_epochs = settings.warmup_epochs
     arguments.warmup_bias_lr = min(float(arguments.warmup_bias_lr), settings.learning_rate)
-    return read_back(trainer)
+    apply_before_setup(settings, trainer)
+    return read_back(trainer, tuple(settings.more))
 
 
-def read_back(trainer: Any) -> dict[str, str]:
-    """What the places that `apply` writes to say now, by name."""
+def read_back(trainer: Any, more: tuple[str, ...] = ()) -> dict[str, str]:
+    """What the places that `apply` writes to say now, by name; `more`: further arguments."""
     found: dict[str, float | None] = {
         "lr0": float(trainer.args.lr0),
         "momentum": momentum_of(trainer.optimizer.param_groups[0]),
@@ -79,4 +87,5 @@ def read_back(trainer: Any) -> dict[str, str]:
     for name, group, base_rate in groups:
         found[f"learning_rate/{name}"] = float(base_rate)
         found[f"weight_decay/{name}"] = float(group["weight_decay"])
+    found |= {name: float(getattr(trainer.args, name)) for name in more if hasattr(trainer.args, name)}
     return {name: "none" if value is None else format(value, ".6g") for name, value in found.items()}

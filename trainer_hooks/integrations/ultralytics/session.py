@@ -17,6 +17,7 @@ from trainer_hooks.integrations.ultralytics import events, signals, start
 from trainer_hooks.integrations.ultralytics.carry_out import OrderAnswer
 from trainer_hooks.integrations.ultralytics.loop import Loop
 from trainer_hooks.integrations.ultralytics.mixed_names import name_mixed_images
+from trainer_hooks.integrations.ultralytics.plan_settings import apply_before_setup
 from trainer_hooks.integrations.ultralytics.process import Training
 from trainer_hooks.recorder.assess import Counted
 from trainer_hooks.recorder.probe_like import ProbeLike
@@ -47,6 +48,11 @@ class Session:
         self._no_means = False  # every batch of the epoch was bad and cured: its means do not show damage
 
     # --- at the start ------------------------------------------------------------------------------------------------
+
+    def on_pretrain_routine_start(self, trainer: Any) -> None:
+        """The trainer is about to build its data sets and its optimizer."""
+        if (plan := self.training.plan) is not None:
+            start.fail_closed("setting the arguments", lambda: apply_before_setup(plan.settings, trainer))
 
     def on_pretrain_routine_end(self, trainer: Any) -> None:
         """Everything of the trainer exists: bind to it, and put the plan in force if there is one."""

@@ -19,6 +19,7 @@ BLOOM_LOSS = {0: 1.01, 1: 1.18, 2: 1.02, 3: 1.07, 4: 2.32, 5: 1.59, 7: 1.28, 35:
 BLOOM_PEAK = 4
 NORM_HIGH = 5.0
 NORM_LEADS = 2  # batches by which the norm rises before the loss: one to four in the three printed logs
+CLIMB = 100  # batches
 
 
 def bloom(batch: Batch, since: int) -> None:
@@ -105,6 +106,11 @@ def no_warm_up(height: float) -> Change:
     return lambda batch, since: _scaled(batch, 1.0 + height * (1.0 - math.exp(-since / 40.0)), 1.0 + 2.0 * height)
 
 
+def climbing(factor: float) -> Change:
+    """Slow damage: the loss climbs to so many times what it was, and stays there; the norm knows nothing of it."""
+    return lambda batch, since: _scaled(batch, factor ** min((since + 1) / CLIMB, 1.0), 1.0)
+
+
 def _scaled(batch: Batch, loss: float, norm: float) -> None:
     batch.loss *= loss
     batch.parts = tuple(part * loss for part in batch.parts)
@@ -140,6 +146,9 @@ def _faults() -> Iterator[Fault]:
             yield Fault(family, f"gradients x{factor:g}", severity, lasts, gradient(factor))
     for severity, height in graded(0.1, 0.3, 1.0):
         yield Fault(family, "warm-up removed", severity, "for ever", no_warm_up(height), calm=200, tail=300)
+    for severity, factor in graded(1.3, 2.0, 4.0):
+        name = f"loss climbs over {CLIMB} batches"
+        yield Fault(family, name, severity, "for ever", climbing(factor), tail=420)
     for severity, pace in graded(0.02, 0.1, 0.5):
         yield Fault(family, "clipping removed", severity, "for ever", unclipped(pace), tail=300)
 

@@ -250,7 +250,7 @@ def hang(seed: int, told: dict[str, Any]) -> Diagnosis:
     for _ in range(60):
         training.now_s += 2.0
         training.feed(Tick())
-    return opened(training)
+    return noticed(training, "hang")
 
 
 CAUSES: dict[str, tuple[Cause, frozenset[str]]] = {

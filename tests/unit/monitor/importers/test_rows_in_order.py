@@ -11,7 +11,7 @@ import pytest
 
 from monitor.recorded.importers import read_log
 from monitor.recorded.importers.imported_run import ImportedRun
-from monitor.recorded.importers.samples import KEPT_SAMPLES_MAX
+from monitor.recorded.importers.kept_samples import KEPT_SAMPLES_MAX
 
 SEED = 11
 
