@@ -17,7 +17,7 @@ from monitor.supervisor.run_loop import Supervisor
 from monitor.supervisor.run_options import RunOptions
 from monitor.supervisor.start_errors import StartError
 from monitor.supervisor.terminal import print_error
-from trainer_hooks.wire.runfolder import RunFolderError, RunSpec, state_home
+from trainer_hooks.wire.runfolder import RunFolderError, RunSpec, run_folder, state_home
 
 __all__ = ["RunOptions", "run"]
 
@@ -33,7 +33,6 @@ def run(options: RunOptions) -> int:
 
 def _supervise(options: RunOptions) -> int:
     try:
-        private_folder(state_home())
         documents = _adopt(options) if options.adopt else _create(options)
     except StartError as error:
         print_error(str(error))
@@ -63,10 +62,13 @@ def _create(options: RunOptions) -> RunDocuments:
         deadline_s=options.deadline_s,
         interpreter=found.interpreter,
     )
+    run_folder(spec.run)  # an id that is none is refused before anything is written
+    private_folder(state_home())
     return open_new(spec, options.policy_text)
 
 
 def _adopt(options: RunOptions) -> RunDocuments:
     if not options.run:
         raise StartError("--adopt needs the id of a run; `trainwarden status` lists them")
+    private_folder(state_home())
     return open_again(options.run)

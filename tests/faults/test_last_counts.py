@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from monitor.history.journals import journals
+from monitor.history.recall import FILE_NAME
 from tests.harness.night_run import ROOT, environment_of_home, fresh_home
 from tests.harness.real_daemon import DaemonProcess, until
 from trainer_hooks.wire.last_counts import read_last_counts
@@ -83,7 +85,9 @@ def ready(script: Script, daemon: DaemonProcess) -> dict[str, Any]:
         found = {run["run"]: run for run in daemon.json("/api/v1/runs")}
         return found["alone"] if found.get("alone", {}).get("batches") == 101 else None
 
-    return until("the daemon has seen the first half", seen)
+    found = until("the daemon has seen the first half", seen)
+    until("it is on disk", lambda: any(len(each.entries) > 100 for each in journals(daemon.home / FILE_NAME)[0]))
+    return found
 
 
 ENDS = [("end", 0, "finished"), ("none", 0, "finished"), ("crash", 1, "failed")]

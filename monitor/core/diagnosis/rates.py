@@ -90,7 +90,8 @@ class WarmUp:
 
 def share_of_warm_up(count: int, ends: int) -> str:
     """So many batches, as a share of a warm-up of `ends` batches."""
-    return f"{100.0 * count / ends:.2g} % of its length ({batches(count)})"
+    share = f"{100.0 * count / ends:.2g} % of its length " if ends > 0 else ""
+    return f"{share}({batches(count)})"
 
 
 def warm_up(case: Case) -> WarmUp | None:
