@@ -15,7 +15,7 @@ INSTALLED = ("site-packages", "dist-packages")  # by their names: a venv may be 
 
 
 def describe_exception(error: BaseException) -> str:
-    """`IndexError: index 7 is out of bounds, at /home/me/train.py:31 in step: x = names[7]`. Never raises."""
+    """`IndexError: index 7 is out of bounds, at train.py:31 in step: x = names[7]`. Never raises."""
     return f"{type(error).__name__}{_message(error)}{_own_line(error.__traceback__)}"
 
 

@@ -39,6 +39,7 @@ FINDINGS_MAX = 64  # of one incident; the first of each detector is what counts.
 INCIDENTS_MAX = 1000  # of one training
 EXAMINING_MAX = 500  # as many as there are checkpoints
 LOOK_BATCHES = 8  # a decision to wait is looked at again this often, and at each bad batch
+WATCH_LEAST = 50  # batches, where so many are left: a pause between two bursts is no recovery
 WATCH_SHARE = 0.1  # of what is left: a watch of 1,000 batches never ends in a training of 480
 
 
@@ -267,6 +268,6 @@ def begin_watch(tx: Transaction, incident: Incident) -> None:
     acted = incident.acted_on
     usual = rules.batches_min if acted else rules.recovery_batches
     if left is not None:
-        usual = min(usual, max(round(WATCH_SHARE * left), 1))
+        usual = min(usual, max(round(WATCH_SHARE * left), WATCH_LEAST))
     needed = max(usual, round(rules.intervals * interval))
     incident.watch = CureWatch(needed if left is None else min(needed, max(left // 2, 1)))

@@ -59,7 +59,9 @@ def time_lost(run: RunState, training: TrainingState, incident: Incident | None)
 def _skipped(training: TrainingState, incident: Incident | None) -> str:
     row = row_of(training, incident.onset) if incident is not None else None
     steps = row.skipped if row is not None else 0
-    return f" {plural(steps, 'optimizer step')} of epoch {row.epoch} were skipped." if row is not None and steps else ""
+    if row is None or not steps:
+        return ""
+    return f" {plural(steps, 'optimizer step')} of epoch {row.epoch} {'was' if steps == 1 else 'were'} skipped."
 
 
 def deadline(run: RunState, training: TrainingState, incident: Incident | None, now_s: float) -> str:
