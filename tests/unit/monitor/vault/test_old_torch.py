@@ -65,10 +65,12 @@ def test_a_nan_in_an_old_file_is_found(tmp_path: Path) -> None:
 def test_what_an_old_file_would_run_is_named(tmp_path: Path) -> None:
     data = save({"w": torch.ones(2, 2)}, tmp_path / "x.pth")
     at = data.index(b"\x80\x02}q\x00X\x01\x00\x00\x00w")
-    evil = b"\x80\x02" + called("commands", "getoutput", text("touch x")) + b"0"
+    evil = b"\x80\x02" + called("commands", "getoutput", text(f"touch {tmp_path / 'ran'}")) + b"0"
     (tmp_path / "x.pth").write_bytes(data[:at] + evil + data[at + 2 :])
-    assert torch.load(tmp_path / "x.pth", weights_only=False)["w"].sum() == 4  # the file works, and has run it
+    assert torch.load(tmp_path / "x.pth", weights_only=False)["w"].sum() == 4  # the file works ...
+    (tmp_path / "ran").unlink()  # ... and has run it
     found = examined(tmp_path / "x.pth")
+    assert not (tmp_path / "ran").exists()
     assert (found.verdict, found.numbers) == (Verdict.UNVERIFIED, Verdict.SOUND)
     assert "subprocess.getoutput" in found.loading[0]
 
