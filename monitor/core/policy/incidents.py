@@ -155,18 +155,20 @@ def decide(tx: Transaction, incident: Incident, *, found: bool = True) -> None:
 
 def _wait(tx: Transaction, incident: Incident, action: Action) -> None:
     """Nothing is done now. Healthy batches end the incident, unless something was done before."""
-    if incident.totals.attempts and incident.state is not IncidentState.RELAPSED:
+    final = action.kind is ActionKind.WATCH
+    if incident.totals.attempts and incident.state is not IncidentState.RELAPSED and not final:
         return
-    known, incident.action.reason = incident.action.reason, action.reason
+    if not incident.totals.attempts:
+        incident.action.reason = action.reason  # else the reason is that of what was done
     if incident.state is not IncidentState.WATCHING:
         tx.move(incident, IncidentEvent.ONLY_WATCHED)
         begin_watch(tx, incident)
-    elif known == action.reason:
+    text = f"{'no action' if final else 'no action yet'}: {action.reason}"
+    if any(entry.text == text for entry in incident.timeline):
         return
-    done = "no action" if action.kind is ActionKind.WATCH else "no action yet"
-    tx.record(incident, f"{done}: {action.reason}", Severity.WARNING)
-    if action.kind is ActionKind.WATCH and tx.may_act:
-        title = f"{tx.name}: the training is damaged and goes on"
+    tx.record(incident, text, Severity.WARNING)
+    if final and tx.may_act:
+        title = f"{tx.name}: no action is possible, and a person must decide"
         tx.alert(AlertKind.GOES_ON, title, f"Reason: {action.reason}.", Severity.CRITICAL, incident)
 
 

@@ -132,7 +132,7 @@ def _all_bad(training: TrainingState, most: int) -> tuple[DamageKind, str, Posit
         return None
     recent = rank.trace.recent
     since = _position(training, recent[max(len(recent) - row, 0)]) if recent else _now(training, rank)
-    return DamageKind.ALL_BAD, f"the last {row} batches are all not finite, and those before were", since
+    return DamageKind.ALL_BAD, f"the last {most} batches and more are all not finite, and those before were", since
 
 
 def _level_lost(training: TrainingState) -> tuple[DamageKind, str, Position] | None:
@@ -142,7 +142,7 @@ def _level_lost(training: TrainingState) -> tuple[DamageKind, str, Position] | N
         if since is None:
             continue
         loss, best = rank.learned.signals["loss"], rank.learned.loss_blocks.best or 0.0
-        reason = f"the loss is {loss.last or 0.0:.4g} on finite weights, and was {loss.unscaled(best):.4g} at its best"
+        reason = f"the loss is far above {loss.unscaled(best):.4g}, its best level, on finite weights"
         return DamageKind.FINITE, reason, since
     return None
 

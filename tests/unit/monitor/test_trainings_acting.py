@@ -331,3 +331,17 @@ def test_actions_are_of_one_training_only() -> None:
     assert script[1].incident is not None
     assert script[1].incident.action.kind is ActionKind.ROLLBACK
     assert (script[1].ledger.rollbacks_used, script[2].ledger.rollbacks_used) == (1, 0)
+
+
+def test_a_training_that_is_damaged_again_after_a_rollback_and_can_not_be_stopped_is_reported_once() -> None:
+    """What was done before must not hide that no action is possible now."""
+    script, plan = one_going_back()
+    script.answer(1, script.orders()[0])
+    script.relaunch()
+    script.resume(1, plan)
+    script.start(2)
+    script.batches(1, 20)
+    script.batches(1, 40, damaged=True)
+    reported = [alert for alert in script.alerts if "no action is possible" in alert.title]
+    assert len({alert.id for alert in reported}) == len(reported) == 1
+    assert script.said.count("no action: ") == 1
