@@ -6,6 +6,7 @@ import re
 
 import msgspec
 
+PICTURE_BYTES_MAX = 100_000
 ALERT_ID = re.compile(r"[!-~]{1,200}")  # it travels as an HTTP header: printable ASCII, no space
 
 
@@ -20,6 +21,9 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     started_s: float  # Unix time
     ended_s: float | None = None  # None: it still holds
+    thread: str = ""  # messages with the same one are about the same trouble, an incident's id; empty: it stands alone
+    url: str = ""  # where to read more
+    picture: bytes = b""  # a PNG of at most PICTURE_BYTES_MAX, for receivers that take one; empty: none
 
     def __post_init__(self) -> None:
         if not ALERT_ID.fullmatch(self.id):
