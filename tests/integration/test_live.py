@@ -113,10 +113,11 @@ def test_with_fifty_streams_open_the_daemon_leaves_at_once(daemon: DaemonProcess
     token = (daemon.home / "run" / TOKEN_NAME).read_text().strip()
     head = f"GET /api/v1/events?run=night HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {token}\r\n\r\n"
     with contextlib.ExitStack() as stack:
-        streams = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(WATCHERS_MAX)]
-        for one in streams:
-            one.sendall(head.encode())
-            assert one.recv(12) == b"HTTP/1.1 200"
+        streams = []
+        for _ in range(WATCHERS_MAX):
+            streams.append(stack.enter_context(socket.create_connection(("127.0.0.1", port))))
+            streams[-1].sendall(head.encode())
+            assert streams[-1].recv(12) == b"HTTP/1.1 200"
         assert daemon.get("/api/v1/events").status_code == 503
         began_s = time.monotonic()
         daemon.signal(signal.SIGTERM)
