@@ -129,7 +129,8 @@ class Recorder:
     def record(self, pending: PendingBatch) -> BatchAssessment | None:
         """Record the batch whose scalars are lined up. None: they are still on their way, it is recorded later."""
         if not self._on_cuda:  # what is elsewhere all the same is waited for
-            return self._finish(pending, [float(each) for each in pending.scalars])
+            here = [each.item() if isinstance(each, torch.Tensor) else float(each) for each in pending.scalars]
+            return self._finish(pending, here)
         if self._waits:
             return self._finish(pending, read(pending.scalars))
         away = [each for each in pending.scalars if isinstance(each, torch.Tensor) and is_away(each)]
