@@ -157,12 +157,12 @@ def _of_another_version(what: str, error: Exception) -> DeclinedError:
     return DeclinedError(BAD_ANSWER, f"{what}: not the answer of this version's daemon ({error}); restart it")
 
 
-class _Error(msgspec.Struct):
-    error: str
+class _Problem(msgspec.Struct):
+    detail: str
 
 
 def _sentence(what: str, status: int, data: bytes) -> str:
     try:
-        return msgspec.json.decode(data, type=_Error).error
+        return msgspec.json.decode(data, type=_Problem).detail
     except (msgspec.DecodeError, UnicodeDecodeError):
         return f"{what}: the daemon answered {status} {data.decode(errors='replace')[:TEXT_MAX]!r}"
