@@ -8,7 +8,9 @@ from alerts.deliver import Receiver
 from alerts.notifiers.webhook import WebhookConfig
 from alerts.outbox import OutboxRow
 from alerts.secret import Secret, SecretError
-from monitor.core.policy.settings import Policy, Webhook
+from monitor.core.policy.alert_settings import Webhook
+from monitor.core.policy.settings import Policy
+from monitor.policyfile.receiver_configs import receiver_of
 from monitor.policyfile.secret_files import read_secrets
 
 log = logging.getLogger("trainwarden.daemon")
@@ -22,7 +24,8 @@ class Receivers:
 
     def learn(self, run: str, policy: Policy) -> None:
         """From now on the run's alerts go where `policy` says. Raises SecretError for a secret file."""
-        self._of_run[run] = {hook.name: _receiver(hook) for hook in policy.webhooks}
+        receivers = [*map(receiver_of, policy.receivers), *map(_receiver, policy.webhooks)]
+        self._of_run[run] = {receiver.name: receiver for receiver in receivers}
 
     def learn_or_log(self, run: str, policy: Policy) -> None:
         """As `learn`; where a secret can't be used, the run goes on without its receivers and the log says so."""
