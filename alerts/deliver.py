@@ -123,7 +123,8 @@ class Deliverer:
 
     def _parcel(self, row: OutboxRow, receiver: Receiver, going: Sequence[OutboxRow]) -> Parcel:
         """What leaves with the row: where it had to wait, all that waited for the same receiver."""
-        if row.id not in self._waited:
+        registered = self._kinds.get(receiver.kind)
+        if row.id not in self._waited or (registered is not None and registered.each):
             return Parcel(row)
         waited = [one for one in going if one.id in self._waited and self._receivers(one) == receiver]
         return parcel_of(row, waited)

@@ -20,7 +20,7 @@ from alerts import notifiers
 from alerts.address import url_problem
 from alerts.deliver import Receiver
 from alerts.secret import Secret, SecretError, secrets_in
-from monitor.core.policy.alert_settings import ReceiverSettings
+from monitor.core.policy.alert_settings import Heartbeat, ReceiverSettings
 from monitor.core.policy.settings import Policy
 from monitor.policyfile.messages import Problem, nearest
 from monitor.policyfile.secret_files import read_secret_text
@@ -67,6 +67,19 @@ def secret_value(key: str, given: dict[str, Any], *, tuple_wanted: bool = False)
     return Secret(text.strip())
 
 
+def heartbeat_url(settings: Heartbeat) -> Secret | None:
+    """The address of a heartbeat; None: there is none. Raises SecretError where it can't be read or leads nowhere."""
+    inline = settings.url.get_secret_value() if settings.url is not None else None
+    given = {"url": inline, "url_file": settings.url_file, "url_env": settings.url_env}
+    found = secret_value("url", given)
+    if found is None:
+        return None
+    assert isinstance(found, Secret), "one address was asked for"
+    if problem := url_problem(found.reveal()):
+        raise SecretError(f"heartbeat: the value {problem}")
+    return found
+
+
 def receiver_problems(policy: Policy) -> list[Problem]:
     """What is wrong with receivers and routes, without a look at the files that hold secrets."""
     names = Counter([one.name for one in policy.receivers] + [one.name for one in policy.webhooks])
@@ -88,6 +101,10 @@ def unusable_receivers(policy: Policy) -> list[str]:
             receiver_of(one)
         except SecretError as error:
             found.append(f"receivers.{index}: {error}")
+    try:
+        heartbeat_url(policy.heartbeat)
+    except SecretError as error:
+        found.append(f"heartbeat: {error}".replace("heartbeat: heartbeat: ", "heartbeat: "))
     return found
 
 
