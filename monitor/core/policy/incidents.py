@@ -208,6 +208,7 @@ def _act(tx: Transaction, incident: Incident, action: Action) -> None:
     if incident.state is IncidentState.WATCHING and incident.totals.rollbacks and action.kind is ActionKind.ROLLBACK:
         tx.move(incident, IncidentEvent.AGAIN)
         tx.record(incident, "the problem is back", Severity.CRITICAL)
+        tx.alert(AlertKind.ESCALATED, f"{tx.name}: the problem is back", "", Severity.CRITICAL, incident)
     in_place = action.checkpoint is None
     incident.trial = trial.after(Trouble(tx.run, tx.training, incident, tx.policy), action)
     target = action.checkpoint.digest if action.checkpoint else incident.action.target
