@@ -153,8 +153,8 @@ class Store:
 
     def _change_outbox(self, change: OutboxChange) -> None:
         if change.outcome:
-            sql = "UPDATE outbox SET state = ? WHERE id = ? AND state = ''"
-            self._db.execute(sql, (change.outcome, change.row))
+            sql = "UPDATE outbox SET state = ?, next_s = coalesce(?, next_s) WHERE id = ? AND state = ''"
+            self._db.execute(sql, (change.outcome, change.next_s, change.row))
         else:
             sql = "UPDATE outbox SET attempts = ?, next_s = ?, error = ? WHERE id = ? AND state = ''"
             self._db.execute(sql, (change.attempts, change.next_s, change.error, change.row))
