@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 RELATIVE_TOLERANCE = 1e-6  # floats that went through a product or two
@@ -22,20 +24,31 @@ def readings(optimizer: Any) -> tuple[Reading, ...]:
     return tuple([Reading(float(g["lr"]), momentum_of(g), float(g.get("weight_decay", 0.0))) for g in groups])
 
 
+_BY_MOMENTUM = operator.itemgetter("lr", "momentum", "weight_decay")
+
+
+def _by_any_name(group: dict[str, Any]) -> tuple[Any, ...]:
+    momentum = group.get("momentum") if "momentum" in group else group.get("betas")
+    return group["lr"], momentum, group.get("weight_decay")
+
+
 class GroupReader:
     """Reads the groups of one optimizer at each step; gives the very same tuple again while nothing has changed."""
 
     def __init__(self, optimizer: Any) -> None:
         self._optimizer = optimizer
+        self._values: Callable[[dict[str, Any]], tuple[Any, ...]] = _BY_MOMENTUM  # of one group, as they are kept
         self._raw: list[tuple[Any, ...]] = []
         self._readings: tuple[Reading, ...] = ()
 
     def read(self) -> tuple[Reading, ...]:
         """As `readings`."""
-        raw = [
-            (g["lr"], g.get("momentum") if "momentum" in g else g.get("betas"), g.get("weight_decay"))
-            for g in self._optimizer.param_groups
-        ]
+        groups = self._optimizer.param_groups
+        try:
+            raw = list(map(self._values, groups))
+        except KeyError:  # not of these names: slower, from now on
+            self._values = _by_any_name
+            raw = list(map(self._values, groups))
         if raw != self._raw or not raw:
             self._readings = readings(self._optimizer)
             self._raw = raw if all(type(value) in _IMMUTABLE for group in raw for value in group) else []

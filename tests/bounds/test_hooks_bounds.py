@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import tempfile
@@ -127,7 +128,7 @@ def test_names_of_samples_in_one_event_are_kept_whole_up_to_a_limit(tmp_path: Pa
     )  # fmt: skip
     names = tuple(f"{number:0128d}" for number in range(SAMPLES_CHARS_MAX // 128 + 1))
     for samples in (names[1:], names):
-        pending = recorder.pending(BatchContents(samples=samples), StepReport())
+        pending = recorder.pending(BatchContents(name_samples=functools.partial(tuple, samples)), StepReport())
         pending.line_up(torch.tensor(math.nan), (), None, None)
         recorder.record(pending)
     whole, cut = probe.of(NonfiniteSeen)

@@ -145,7 +145,7 @@ def test_batches_whose_scalars_are_late_are_kept_up_to_a_limit_and_older_ones_co
         probe, FailOpen(probe.event), optimizer, torch.device("cpu"), WatchingAssessor(counted), counted,
         updates=UpdateSampler(optimizer, 0),
     )  # fmt: skip
-    recorder._reads_at_once = False  # as on a GPU
+    recorder._on_cuda, recorder._waits = True, False
     for number in range(DELAYED_MAX + beyond):
         recorder.batch = number
         pending = recorder.pending(BatchContents(), StepReport())

@@ -60,7 +60,8 @@ def _plain(hint: type, name: str, place: int) -> Any:
         return hint(meant) if meant in list(hint) else list(hint)[-1]
     if meant is not None:
         return meant
-    return {bool: True, int: place + 1, float: place + 0.5, str: name.rpartition(".")[2]}[hint]
+    text = name.rpartition(".")[2]
+    return {bool: True, int: place + 1, float: place + 0.5, str: text, bytes: text.encode()}[hint]
 
 
 def reachable(*roots: Any) -> dict[str, type[msgspec.Struct]]:

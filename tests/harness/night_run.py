@@ -187,6 +187,7 @@ class Supervised:
         argv: Sequence[str],
         *,
         run: str = RUN,
+        policy: str = POLICY,
         hook_url: str = "",
         options: Sequence[str] = (),
         cwd: Path = ROOT,
@@ -195,9 +196,9 @@ class Supervised:
         self.home, self.run, self._cwd, self._more = home, run, cwd, more
         self.folder = RunFolder(home / "runs" / run)
         self.log = home / f"{run}.log"
-        policy = home / f"{run}.yaml"
-        policy.write_text(POLICY + (WEBHOOK % hook_url if hook_url else ""))
-        self.process = self._start("--run", run, "--policy", str(policy), "--port", "0", *options, "--", *argv)
+        file = home / f"{run}.yaml"
+        file.write_text(policy + (WEBHOOK % hook_url if hook_url else ""))
+        self.process = self._start("--run", run, "--policy", str(file), "--port", "0", *options, "--", *argv)
 
     def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as output:

@@ -67,7 +67,7 @@ class Guard:
         """Use this limit in place of the trainer's own; None: the trainer's own holds."""
         self._judge.clip_norm = norm
 
-    def enter(self, loss: torch.Tensor | None, average: Any, *, own_step: bool = True) -> None:
+    def enter(self, loss: torch.Tensor | None, average: Any, own_step: bool = True) -> None:
         """The trainer is about to take an optimizer step in this thread; `loss` is what it just differentiated.
 
         `own_step`: code of the script's own takes it, which may move the weights itself.

@@ -44,6 +44,8 @@ class ScalerWatch:
     def enter(self) -> None:
         """An announced step begins."""
         self.called = False
+        if self._scaler is None:
+            return
         self.look()
         if self.on and not self._within:
             self._within = True

@@ -5,7 +5,7 @@ Structs of msgspec, since several are made in each batch and a dataclass takes f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -30,8 +30,13 @@ class BatchContents(msgspec.Struct):
     sequence_length: int | None = None  # tokens, the longest
     counted: int | None = None  # instances, where `owners` does not say
     owners: torch.Tensor | None = None  # which image each instance is in, on the host
-    samples: tuple[str, ...] = ()
+    name_samples: Callable[[], tuple[str, ...]] | None = None
     samples_partial: bool = False  # the names cover only part of what is in the batch
+
+    @property
+    def samples(self) -> tuple[str, ...]:
+        """The names of what is in it, made when they are asked for."""
+        return self.name_samples() if self.name_samples is not None else ()
 
     @property
     def instances(self) -> int | None:
@@ -181,7 +186,8 @@ def _gradient(name: str) -> str:
 def evidence_of(pending: PendingBatch, assessed: BatchAssessment) -> NonfiniteSeen:
     """What is known of a bad batch, with as many of its samples' names as an event may hold."""
     contents = pending.contents
-    samples = _within(contents.samples, SAMPLES_CHARS_MAX)
+    every = contents.samples
+    samples = _within(every, SAMPLES_CHARS_MAX)
     return NonfiniteSeen(
         wall_s=pending.wall_s,
         epoch=pending.epoch,
@@ -192,7 +198,7 @@ def evidence_of(pending: PendingBatch, assessed: BatchAssessment) -> NonfiniteSe
         grad_norm=assessed.norm,
         cured=assessed.cured,
         samples=samples,
-        samples_partial=contents.samples_partial or len(samples) < len(contents.samples),
+        samples_partial=contents.samples_partial or len(samples) < len(every),
         first_bad=pending.report.bad_buffer or assessed.first_bad or _gradient(pending.report.bad_gradient),
     )
 

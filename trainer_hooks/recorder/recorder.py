@@ -70,7 +70,7 @@ class Recorder:
         self._device = device
         self._assessor = assessor
         self._on_cuda = device.type == "cuda"
-        self._reads_at_once = waits or not self._on_cuda
+        self._waits = waits
         self._evidence = evidence
         self._delayed: deque[tuple[PendingBatch, list[Number], DelayedRead]] = deque(maxlen=DELAYED_MAX)
         self._overtaken = 0  # batches that went unrecorded: DELAYED_MAX newer ones came before their scalars did
@@ -128,7 +128,10 @@ class Recorder:
 
     def record(self, pending: PendingBatch) -> BatchAssessment | None:
         """Record the batch whose scalars are lined up. None: they are still on their way, it is recorded later."""
-        if self._reads_at_once:
+        if not self._on_cuda:  # what is elsewhere all the same is waited for
+            here = [each.item() if isinstance(each, torch.Tensor) else float(each) for each in pending.scalars]
+            return self._finish(pending, here)
+        if self._waits:
             return self._finish(pending, read(pending.scalars))
         away = [each for each in pending.scalars if isinstance(each, torch.Tensor) and is_away(each)]
         if not away:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 from trainer_hooks.parameter_groups import RELATIVE_TOLERANCE, Reading
@@ -10,7 +11,8 @@ from trainer_hooks.recorder.settings import ChangeEvents, SettingChange
 from trainer_hooks.wire.messages import SettingChanged
 from trainer_hooks.wire.words import OUT_OF_MEMORY
 
-_PLAIN = ("warm-up", "batch_size", "accumulate", "epochs", "image_size", "clip_norm", "mosaic")
+_PLAIN = ("warm-up", "accumulate", "clip_norm", "mosaic", "batch_size", "epochs", "image_size")
+_ALWAYS_THERE = operator.attrgetter("batch_size", "epochs", "args.imgsz")
 
 
 class TrainerSettingsWatch:
@@ -46,12 +48,10 @@ class TrainerSettingsWatch:
         """
         plain = (
             "on" if warming else "off",
-            trainer.batch_size,
             getattr(trainer, "accumulate", None),
-            trainer.epochs,
-            trainer.args.imgsz,
             clip_norm,
             mixing,
+            *_ALWAYS_THERE(trainer),
         )
         before, self._plain = self._plain, plain
         groups, self._readings = self._readings, now
@@ -112,7 +112,7 @@ def _scheduled(trainer: Any, bases: list[float]) -> list[float] | None:
 
 
 def _base_rates(trainer: Any) -> list[float]:
-    return [float(rate) for rate in getattr(getattr(trainer, "scheduler", None), "base_lrs", ())]
+    return list(getattr(getattr(trainer, "scheduler", None), "base_lrs", ()))
 
 
 def _reason(name: str, warming: bool, trainer: Any) -> str:

@@ -70,6 +70,7 @@ class Loop:
         self._mixing = False
         self._data_wait_s: float | None = None
         self._contents = BatchContents()
+        self._prepared: Any = None  # the same batch as the model gets it, until it ends
         self._means_before: Any = None  # trainer.tloss as the batch found it
         self._last_loss: float | None = None  # finite
         self._clip_norm: float | None = None
@@ -140,11 +141,8 @@ class Loop:
 
     def preprocess_batch(self, original: Any, batch: Any) -> Any:
         """In place of the trainer's preprocess_batch."""
-        contents = self._fail_open.run("batch contents", signals.contents_before, batch)
-        prepared = original(batch)
-        if contents is not None:
-            self._fail_open.run("batch shape", signals.contents_after, contents, prepared)
-            self._contents = contents
+        self._contents = self._fail_open.run("batch contents", signals.contents_before, batch) or BatchContents()
+        self._prepared = prepared = original(batch)
         return prepared
 
     def final_eval(self, original: Any) -> Any:
@@ -157,7 +155,7 @@ class Loop:
 
     def optimizer_step(self, trainer: Any, original: Any) -> Any:
         """In place of the trainer's optimizer_step, be it Ultralytics' or the user's own."""
-        self._fail_open.run("guard enter", self.guard.enter, trainer.loss, trainer.ema, own_step=self._own_step)
+        self._fail_open.run("guard enter", self.guard.enter, trainer.loss, trainer.ema, self._own_step)
         try:
             return original()
         finally:
@@ -198,7 +196,8 @@ class Loop:
 
     def batch_ended(self, trainer: Any) -> None:
         """Record the batch, and repair what it did to the trainer's own figures."""
-        contents = self._contents
+        contents, prepared, self._prepared = self._contents, self._prepared, None
+        signals.contents_after(contents, prepared)
         if self.recorder.batch == 0:  # mosaic is closed between two epochs, and mixing never begins within one
             self._mixing = signals.mixes_images(trainer)
         contents.samples_partial = contents.samples_partial and self._mixing

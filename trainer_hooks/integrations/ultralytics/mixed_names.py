@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 AUGMENTATION = "ultralytics.data.augment"
@@ -56,19 +56,23 @@ def _add_partners(labels: dict[str, Any]) -> None:
     labels["im_file"] = MixedName(str(own), tuple(dict.fromkeys(known)))
 
 
-def take_names(batch: dict[str, Any]) -> tuple[tuple[str, ...], bool]:
-    """The names of everything in a batch, first images first, and whether an image carried more than its own name.
+def take_names(batch: dict[str, Any]) -> tuple[Sequence[Any], bool]:
+    """A batch's names as the loader gave them, and whether an image carries more than its own: see `all_names`.
 
     The batch is left with plain texts.
     """
     names = batch.get("im_file")
-    if not isinstance(names, tuple | list):
+    if not isinstance(names, (tuple, list)):
         return (), False
-    if not any(isinstance(name, MixedName) for name in names):
-        return tuple(names), False
-    plain = [str(name) for name in names]
-    batch["im_file"] = tuple(plain) if isinstance(names, tuple) else plain
-    return tuple(dict.fromkeys([*plain, *_all_names(names)])), True
+    if MixedName not in set(map(type, names)):
+        return names, False
+    batch["im_file"] = type(names)(map(str, names))
+    return names, True
+
+
+def all_names(names: Sequence[Any]) -> tuple[str, ...]:
+    """The names of everything in a batch, first images first. For bad batches: it goes through all that was mixed."""
+    return tuple(dict.fromkeys([*map(str, names), *_all_names(names)]))
 
 
 def _all_names(names: Iterable[Any]) -> list[str]:

@@ -5,11 +5,12 @@ What a release of Ultralytics does not have is asked for by attribute, never by 
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
 
-from trainer_hooks.integrations.ultralytics.mixed_names import take_names
+from trainer_hooks.integrations.ultralytics.mixed_names import all_names, take_names
 from trainer_hooks.recorder.batch import BatchContents
 
 WARMUP_BATCHES_MIN = 100  # of releases before _get_warmup_iterations
@@ -21,7 +22,8 @@ def contents_before(batch: dict[str, Any]) -> BatchContents:
     `samples_partial` means here: if its images are mixed, the names cover only part of it.
     """
     contents = BatchContents()
-    contents.samples, whole = take_names(batch)
+    names, whole = take_names(batch)
+    contents.name_samples = functools.partial(all_names if whole else tuple, names)
     contents.samples_partial = not whole
     owners = batch.get("batch_idx")
     if isinstance(owners, torch.Tensor) and owners.is_cpu:
@@ -31,14 +33,12 @@ def contents_before(batch: dict[str, Any]) -> BatchContents:
     return contents
 
 
-def contents_after(contents: BatchContents, batch: dict[str, Any]) -> BatchContents:
+def contents_after(contents: BatchContents, batch: Any) -> None:
     """Complete `contents` with what only the prepared batch knows: its final shape."""
-    image = batch.get("img")
-    if isinstance(image, torch.Tensor):
-        shape = image.shape
+    image = batch.get("img") if isinstance(batch, dict) else None
+    if isinstance(image, torch.Tensor) and (shape := image.shape):
         contents.size = shape[0]
         contents.image_size = max(shape[-2:])
-    return contents
 
 
 def parts(items: Any) -> tuple[torch.Tensor, ...]:
