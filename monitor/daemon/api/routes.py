@@ -20,10 +20,11 @@ from monitor.core.model.channel import ClientInput, Health, RunAnnounced, Timeli
 from monitor.core.model.curves import POINTS, ChartColumns, Curves
 from monitor.core.state.run import RunState
 from monitor.daemon import run_registration
-from monitor.daemon.api import event_stream, glance, snapshots
+from monitor.daemon.api import event_stream, glance, snapshots, training_detail
 from monitor.daemon.api.endpoint import FAR, Door, Endpoint, NoQuery, Page, Whole
 from monitor.daemon.api.event_stream import EventStream
 from monitor.daemon.api.live import Live, frame
+from monitor.daemon.api.page_files import PageFiles
 from monitor.daemon.catch_up import missed_records
 from monitor.daemon.clock import Clock
 from monitor.daemon.metrics import exposition
@@ -42,6 +43,7 @@ DURABLE_S = 1.0  # a scrape waits this long for the disk; a commit takes some mi
 MARKDOWN = "text/markdown; charset=utf-8"
 MSGPACK = "application/msgpack"
 TEXT = "text/plain; charset=utf-8"
+HTML = "text/html; charset=utf-8"
 
 
 class IncidentQuery(NoQuery, frozen=True):
@@ -107,8 +109,10 @@ class Api:
 
     def endpoints(self) -> list[Endpoint]:
         """The table of routes: everything else about them is made from it."""
-        run = "/api/v1/runs/{run}"
+        run, page = "/api/v1/runs/{run}", PageFiles()
         return [
+            Endpoint(Door.OPEN, "GET", "/", page.index, HTML),
+            Endpoint(Door.OPEN, "GET", "/assets/{name}", page.asset, HTML),
             Endpoint(Door.OPEN, "GET", "/metrics", self.metrics, TEXT),
             Endpoint(Door.OPEN, "GET", "/-/healthy", self.healthy, TEXT),
             Endpoint(Door.OPEN, "GET", "/-/ready", self.is_ready, TEXT),
@@ -118,6 +122,7 @@ class Api:
             Endpoint(Door.READ, "GET", "/api/v1/runs", self.runs),
             Endpoint(Door.READ, "GET", run, self.detail),
             Endpoint(Door.READ, "GET", f"{run}/trainings", self.trainings),
+            Endpoint(Door.READ, "GET", f"{run}/trainings/{{training}}", self.training),
             Endpoint(Door.READ, "GET", f"{run}/checkpoints", self.checkpoints),
             Endpoint(Door.READ, "GET", f"{run}/incidents", self.incidents),
             Endpoint(Door.READ, "GET", f"{run}/report", self.report, MARKDOWN),
@@ -185,6 +190,14 @@ class Api:
     async def trainings(self, request: Request, asked: Page) -> list[snapshots.TrainingLine]:
         """The trainings of a run, by number."""
         return list(snapshots.trainings_of(self._run(request)))
+
+    async def training(self, request: Request) -> training_detail.TrainingDetail:
+        """One training: its generations, what is marked on its charts, its settings."""
+        run, number = self._run(request), request.path_params["training"]
+        found = [each for each in run.trainings.values() if str(each.number) == number]
+        if not found:
+            raise HTTPException(404, f"training {number[:20]!r}: is none of run {run.spec.run!r}; GET its /trainings")
+        return training_detail.training_detail_of(found[0])
 
     async def checkpoints(self, request: Request, asked: Page) -> list[snapshots.CheckpointLine]:
         """Every checkpoint of a run, and whether it may be trusted."""
