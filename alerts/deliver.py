@@ -9,22 +9,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import anyio
 import msgspec
 from anyio.abc import TaskGroup
 
 from alerts import notifiers
+from alerts.digest import Parcel, parcel_of
 from alerts.http import Http
 from alerts.notifiers import Outcome, Registered, Sent
-from alerts.outbox import Outbox, OutboxRow, Settled
+from alerts.outbox import EXPIRES_S, Outbox, OutboxRow, Settled
+from alerts.stages import Passage, Sending, sending_of
 
 BACKOFF_FIRST_S = 1.0
 BACKOFF_MAX_S = 300.0
-EXPIRES_S = 72 * 3600.0  # a weekend's outage of a receiver
 POLL_S = 5.0  # rows that an earlier process put off are noticed within this
 IN_FLIGHT_MAX = 16  # receivers tried at once; the next one waits for the shortest timeout among them
+
+Judge = Callable[[Sequence[OutboxRow], Sequence[Sending], float], Passage]
 
 log = logging.getLogger("trainwarden.alerts")
 
@@ -48,6 +51,7 @@ class Deliverer:
 
     `receivers` gives the receiver of a row, or None while none has that name: the row then waits like one that
     could not be sent. `clock` gives Unix seconds. `on_settled` hears of each row that is done with, after the outbox.
+    `judge` says of the rows that wait which may go now (alerts.stages); without it all may. `sent`: what left before.
     """
 
     def __init__(
@@ -59,6 +63,8 @@ class Deliverer:
         *,
         http: Http | None = None,
         jitter: Callable[[], float] = random.random,
+        judge: Judge | None = None,
+        sent: Iterable[Sending] = (),
     ) -> None:
         self._outbox = outbox
         self._receivers = receivers
@@ -66,6 +72,10 @@ class Deliverer:
         self._on_settled = on_settled
         self._http = http or Http()
         self._jitter = jitter
+        self._judge = judge
+        self._sent = list(sent)  # within EXPIRES_S
+        self._held: set[int] = set()  # rows that wait
+        self._waited: set[int] = set()  # rows that ever had to wait: they leave together
         self._kinds: dict[str, Registered] = {}
         self._in_flight: set[Receiver] = set()
         self._put_off: dict[int, float] = {}  # by row, when it is due again
@@ -87,14 +97,37 @@ class Deliverer:
 
     def _start_due(self, tries: TaskGroup) -> None:
         self._looked_s = self._clock()
-        for row in self._outbox.due(self._looked_s):
+        going = self._going(self._looked_s)
+        for row in self._outbox.due(self._looked_s, self._held):
             receiver = self._receivers(row)
             if receiver is None:
                 self._conclude(row, Sent(Outcome.RETRY, f"no receiver named {row.receiver!r} is configured"))
             elif receiver not in self._in_flight and len(self._in_flight) < IN_FLIGHT_MAX:
                 self._in_flight.add(receiver)
                 self._put_off.pop(row.id, None)
-                tries.start_soon(self._try_once, row, receiver)
+                tries.start_soon(self._try_once, self._parcel(row, receiver, going), receiver)
+
+    def _going(self, now_s: float) -> tuple[OutboxRow, ...]:
+        """The rows that may leave. Those that are never sent are settled here."""
+        rows = self._outbox.waiting()
+        if self._judge is None:
+            return tuple(rows)
+        self._sent = [sending for sending in self._sent if sending.at_s > now_s - EXPIRES_S]
+        passage = self._judge(rows, self._sent, now_s)
+        self._held = {held.row.id for held in passage.held}
+        self._waited = (self._waited | self._held) & {row.id for row in rows}
+        for stopped in passage.stopped:
+            log.info("alert %s to %s: not sent: %s", stopped.row.alert.id, stopped.row.receiver, stopped.reason)
+            self._settle(stopped.row, Settled.SUPPRESSED)
+        return passage.going
+
+    def _parcel(self, row: OutboxRow, receiver: Receiver, going: Sequence[OutboxRow]) -> Parcel:
+        """What leaves with the row: where it had to wait, all that waited for the same receiver."""
+        registered = self._kinds.get(receiver.kind)
+        if row.id not in self._waited or (registered is not None and registered.each):
+            return Parcel(row)
+        waited = [one for one in going if one.id in self._waited and self._receivers(one) == receiver]
+        return parcel_of(row, waited)
 
     async def _wait(self) -> None:
         with anyio.move_on_after(self._wait_s()):
@@ -106,12 +139,12 @@ class Deliverer:
         later = [due_s - now_s for due_s in self._put_off.values() if due_s > self._looked_s]
         return max(0.0, min([POLL_S, *later]))
 
-    async def _try_once(self, row: OutboxRow, receiver: Receiver) -> None:
+    async def _try_once(self, parcel: Parcel, receiver: Receiver) -> None:
         try:
-            sent = await self._notify(row, receiver)
+            sent = await self._notify(parcel.row, receiver)
         finally:
             self._in_flight.discard(receiver)
-        self._conclude(row, sent)
+        self._conclude(parcel.row, sent, parcel.with_it)
         self.wake()  # the next row of this receiver may go
 
     async def _notify(self, row: OutboxRow, receiver: Receiver) -> Sent:
@@ -125,7 +158,7 @@ class Deliverer:
         except Exception as error:  # noqa: BLE001 - a plug-in's own fault; its text may hold a secret, so only its type is shown
             return Sent(Outcome.RETRY, f"notifier {receiver.kind!r} raised {type(error).__name__}")
 
-    def _conclude(self, row: OutboxRow, sent: Sent) -> None:
+    def _conclude(self, row: OutboxRow, sent: Sent, with_it: Sequence[OutboxRow] = ()) -> None:
         """Settle the row, or put it off; the only place that writes to the outbox."""
         attempts, now_s = row.attempts + 1, self._clock()
         wait_s = max(backoff_s(attempts, self._jitter()), sent.retry_after_s or 0.0)
@@ -139,8 +172,14 @@ class Deliverer:
             log.error(
                 "alert %s to %s: %s after %d tries: %s", row.alert.id, row.receiver, settled, attempts, sent.reason
             )
+        for one in (row, *with_it):
+            if settled is Settled.DELIVERED:
+                self._sent.append(sending_of(one.receiver, one.lane, one.alert, now_s, counts=one is row))
+            self._settle(one, settled)
+
+    def _settle(self, row: OutboxRow, settled: Settled) -> None:
         self._put_off.pop(row.id, None)
-        self._outbox.settle(row.id, settled, now_s)
+        self._outbox.settle(row.id, settled, self._clock())
         self._on_settled(row, settled)
 
 

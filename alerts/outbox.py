@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
 from typing import Protocol
 
 import msgspec
 
 from alerts.alert import Alert
 from alerts.enums import StrEnum
+
+EXPIRES_S = 72 * 3600.0  # a weekend's outage of a receiver
 
 
 class Settled(StrEnum):
@@ -16,6 +19,7 @@ class Settled(StrEnum):
     DELIVERED = "delivered"
     REFUSED = "refused"  # the receiver will never take it
     EXPIRED = "expired"  # nobody took it in time
+    SUPPRESSED = "suppressed"  # a silence, an acknowledgement or another alert made it needless
 
 
 class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,10 +37,15 @@ class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
 class Outbox(Protocol):
     """Rows survive the process; a change that is lost in a crash only repeats a delivery. Times are Unix seconds."""
 
-    def due(self, now_s: float) -> list[OutboxRow]:
+    def waiting(self) -> Sequence[OutboxRow]:
+        """Every unsettled row."""
+        ...
+
+    def due(self, now_s: float, held: Container[int] = ()) -> list[OutboxRow]:
         """Of each (lane, receiver) the oldest unsettled row, where its `next_s` has come; those waiting longest first.
 
-        A row behind an unsettled one is never returned, even if its own time has come: that keeps the order.
+        A row behind an unsettled one is never returned, even if its own time has come: that keeps the order. Rows
+        whose ids are in `held` are passed over: they keep nothing back.
         """
         ...
 

@@ -57,18 +57,22 @@ class Registered(msgspec.Struct, frozen=True):
     kind: str
     config: type
     notify: Notifier
+    each: bool = False  # a program reads it: it gets each alert by itself, and at once
 
 
 _registered: dict[str, Registered] = {}
 
 
-def register(kind: str, config: type) -> Callable[[Notifier], Notifier]:
-    """Decorator: the function is the notifier `kind`. Raises ValueError if the kind is taken."""
+def register(kind: str, config: type, *, each: bool = False) -> Callable[[Notifier], Notifier]:
+    """Decorator: the function is the notifier `kind`. Raises ValueError if the kind is taken.
+
+    `each`: a program reads it, so quiet hours, the rate limit and digests are not for it.
+    """
 
     def decorate(notify: Notifier) -> Notifier:
         if kind in _registered:
             raise ValueError(f"notifier {kind!r} is registered twice; give the second one another kind")
-        _registered[kind] = Registered(kind, config, notify)
+        _registered[kind] = Registered(kind, config, notify, each)
         return notify
 
     return decorate

@@ -42,7 +42,7 @@ class WebhookConfig(msgspec.Struct, frozen=True, kw_only=True):
     link_local: bool = False  # the URL may lead to a link-local address
 
 
-@register("webhook", WebhookConfig)
+@register("webhook", WebhookConfig, each=True)
 async def webhook(alert: Alert, config: WebhookConfig, http: Http, now_s: float) -> Sent:
     """One try. No answer is worth a retry; what a status means is in `Sent.of_status`."""
     payload = body(alert)

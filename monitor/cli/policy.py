@@ -84,10 +84,11 @@ def read_policy(name: str) -> tuple[str, Policy]:
 
 
 def require_secrets(policy: Policy, name: str) -> None:
-    """Raises Failure where a webhook's secret can't be used: its alerts could not be sent."""
+    """Raises Failure where a receiver's secret can't be used: its alerts could not be sent."""
+    from monitor.policyfile.receiver_configs import unusable_receivers
     from monitor.policyfile.secret_files import secret_problems
 
-    if problems := secret_problems(policy):
+    if problems := secret_problems(policy) + unusable_receivers(policy):
         raise Failure("\n".join(f"{name}: {problem}" for problem in problems), EXIT_CONFIG)
 
 

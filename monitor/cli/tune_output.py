@@ -12,6 +12,7 @@ from monitor.recorded.tuning.picture import text_picture
 from monitor.recorded.tuning.search import PASSES_MAX, Tuned
 from monitor.recorded.tuning.search_space import turned
 
+ALERT_KEYS = {"receivers", "routes", "webhooks", "heartbeat"}  # they hold secrets, or the names of what does
 HEADER = (
     "false alarms allowed", "settings", "all runs: bad runs found", "false alarms", "held out: bad runs found",
     "false alarms",
@@ -87,12 +88,13 @@ def policy_text(tuned: Tuned, base: Policy) -> str:
     stream = io.StringIO()
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
-    yaml.dump({"version": 1, **policy.model_dump(mode="json", exclude_defaults=True, exclude={"webhooks"})}, stream)
-    webhooks = ["The webhooks of the first policy are left out. Add your own."] if base.webhooks else []
+    yaml.dump({"version": 1, **policy.model_dump(mode="json", exclude_defaults=True, exclude=ALERT_KEYS)}, stream)
+    hears = base.webhooks or base.receivers
+    left_out = ["The receivers of the first policy are left out. Add your own."] if hears else []
     head = [
         f"Found by trainwarden tune: {_runs_line(tuned)}.",
         f"Held out: {_summary(tuned.held_out)}.",
         "A key that is left out keeps its default.",
-        *webhooks,
+        *left_out,
     ]
     return "".join(f"# {line}\n" for line in head) + stream.getvalue()

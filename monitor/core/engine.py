@@ -29,6 +29,7 @@ from monitor.core.model import (
     RecordArrived,
     RunOpened,
     Severity,
+    SilenceSet,
     Tick,
 )
 from monitor.core.policy.cure_watch import is_quiet
@@ -40,6 +41,7 @@ from monitor.core.state.finding_log import log_findings
 from monitor.core.state.fold import Folded, fold, forget_ended, open_run
 from monitor.core.state.occasions import EVERYTHING, occasions
 from monitor.core.state.run import Fleet, RunState
+from monitor.core.state.silences import fold_silence, forget_silences
 from monitor.core.state.view import RunView, view_of
 from trainer_hooks.wire.messages import BatchEnded, Nonfinite
 
@@ -77,6 +79,9 @@ class Core:
                 return NOTHING
             if isinstance(given, Tick):
                 return self._tick(given)
+            if isinstance(given, SilenceSet):
+                fold_silence(fleet, given)
+                return NOTHING
         run = fleet.runs.get(given.run)
         return NOTHING if run is None else self._take(run, given)
 
@@ -87,6 +92,7 @@ class Core:
 
     def _tick(self, tick: Tick) -> Output:
         forget_ended(self.fleet)
+        forget_silences(self.fleet)
         output = Output([], [])
         for run in self.fleet.runs.values():
             taken = self._take(run, tick)

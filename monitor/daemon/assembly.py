@@ -23,6 +23,8 @@ from monitor.core.model import AlertSettled, Tick
 from monitor.core.model.channel import Health
 from monitor.core.state.run import Fleet, RunState
 from monitor.daemon import catch_up
+from monitor.daemon.alert_clock import run_clock
+from monitor.daemon.alert_flow import AlertFlow
 from monitor.daemon.api import server
 from monitor.daemon.api.endpoint import Door, application
 from monitor.daemon.api.guard import Guard
@@ -32,6 +34,7 @@ from monitor.daemon.api.token import token_in
 from monitor.daemon.carry_out import Effects
 from monitor.daemon.clock import SystemClock
 from monitor.daemon.hardware.poll import Hardware
+from monitor.daemon.heartbeat import Heartbeats
 from monitor.daemon.ingest.listener import Listener
 from monitor.daemon.metrics import exposition
 from monitor.daemon.pipeline import Pipeline
@@ -88,9 +91,10 @@ class Assembly:
             recalled.troubles += unread
             self._set_aside = recalled.set_aside + len(unread)
             self._watched = Live(self._fleet, self._clock.now_s)
+            self._flow = AlertFlow(self._fleet, self._receivers)
             self._pipeline = Pipeline(
                 self._core, store, writer, recalled, self._clock,
-                receivers=self._receivers.names,
+                receivers=self._flow.names_of,
                 carry_out=lambda effect: self._effects.start(effect),  # noqa: PLW0108 - made after the pipeline
                 alerts_stored=lambda: self._deliverer.wake(),  # noqa: PLW0108
                 detected=self._timings.add, fed=self._watched.fed, lines_stored=self._watched.lines_stored,
@@ -106,7 +110,10 @@ class Assembly:
         self._effects = Effects(
             self._fleet, clock, pipeline.offer, pipeline.finish, self._listener.send, self._processes.end_training
         )
-        self._deliverer = Deliverer(pipeline.outbox, receivers.of, clock.now_s, self._on_settled)
+        self._deliverer = Deliverer(
+            pipeline.outbox, receivers.of, clock.now_s, self._on_settled, judge=self._flow.judge, sent=recalled.sent
+        )
+        self._heartbeats = Heartbeats(self._fleet, receivers, clock.now_s)
         self._hardware = Hardware(self._fleet, pipeline.notify, pipeline.offer)
         if clock.stepped_s:
             recalled.troubles.append(
@@ -135,7 +142,8 @@ class Assembly:
             ]
             hardware = self._hardware
             watches = (hardware.watch_host, hardware.watch_volumes, hardware.watch_gpus, hardware.feed_core)
-            everlasting = (self._listener.run, self._deliverer.run, self._tick, self._watched.run, *watches)
+            alerting = (self._deliverer.run, self._heartbeats.run, self._raise_alerts)
+            everlasting = (self._listener.run, self._tick, self._watched.run, *alerting, *watches)
             parts = [self._kept_up(part) for part in everlasting]
             self._publish()
             await self._leaving.wait()
@@ -225,6 +233,9 @@ class Assembly:
                 log.info("nothing left to do for %.0f s: leaving", self._idle_exit_s)
                 self._leaving.set()
             await asyncio.sleep(TICK_S)
+
+    async def _raise_alerts(self) -> None:
+        await run_clock(self._fleet, self._receivers, self._clock.now_s, self._pipeline.raise_alert)
 
     def _gap_s(self, looked_s: float) -> float:
         """Seconds since the last look in which nobody looked; nearly always 0. A clock that is put right counts too."""

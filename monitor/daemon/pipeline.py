@@ -22,6 +22,7 @@ from monitor.core.drive import Driver
 from monitor.core.engine import Core
 from monitor.core.model import Effect, Entry, Input, Notify, RaiseAlert, SendOrder, Tick, WriteReport
 from monitor.core.model.channel import TimelineLine
+from monitor.daemon.alert_flow import alert_of
 from monitor.daemon.clock import Clock
 from monitor.errors import StoreFailed
 from monitor.history.outbox import DurableOutbox
@@ -42,7 +43,7 @@ _encoder = msgspec.msgpack.Encoder()
 class Pipeline:
     """Feeds the core, commits to the store and hands effects on.
 
-    `receivers` names who hears of a run's alerts; `carry_out` gets each effect but alerts and timeline lines, after
+    `receivers` names who gets an alert; `carry_out` gets each effect but alerts and timeline lines, after
     its commit; `alerts_stored` is called after alerts were stored; `detected` gets (run, seconds) of each fold,
     `fed` each entry after it was folded, `lines_stored` the lines of the timeline after their commit.
     """
@@ -55,7 +56,7 @@ class Pipeline:
         recalled: Recalled,
         clock: Clock,
         *,
-        receivers: Callable[[str], tuple[str, ...]],
+        receivers: Callable[[Alert], tuple[str, ...]],
         carry_out: Callable[[Effect], None],
         alerts_stored: Callable[[], None],
         detected: Callable[[str, float], None],
@@ -123,6 +124,13 @@ class Pipeline:
         self._add_line(run, severity, text, self._clock.now_s())
         self._note_pending()
 
+    def raise_alert(self, effect: RaiseAlert) -> None:
+        """Store an alert of the daemon's own. One that was stored before changes nothing."""
+        now_s, stored = self._clock.now_s(), len(self._pending.alerts)
+        self._file(effect, now_s)
+        if len(self._pending.alerts) > stored:
+            self._note_pending()
+
     def finish(self, effect: Effect) -> None:
         """The effect is carried out; a restart need not do it again."""
         self._pending.done.append(effect.id)
@@ -149,7 +157,8 @@ class Pipeline:
             return
         self._urgent.set()
         if isinstance(effect, RaiseAlert):
-            self._pending.alerts += self.outbox.rows_for(_alert(effect), effect.run, self._receivers(effect.run), now_s)
+            alert = alert_of(effect, self.core.fleet.runs.get(effect.run))
+            self._pending.alerts += self.outbox.rows_for(alert, effect.run, self._receivers(alert), now_s)
             return
         self._acts.append(effect)
         if not isinstance(effect, SendOrder):  # the core asks for an order again until it is answered
@@ -250,16 +259,3 @@ class Pipeline:
         if timeline:
             self._lines_stored(timeline)
             await self.wake_readers()
-
-
-def _alert(effect: RaiseAlert) -> Alert:
-    labels = {"run": effect.run, "kind": effect.kind} | ({"incident": effect.incident} if effect.incident else {})
-    return Alert(
-        id=effect.id,
-        name=effect.kind,
-        severity=str(effect.severity),
-        labels=labels,
-        title=effect.title,
-        text=effect.text,
-        started_s=effect.at_s,
-    )

@@ -8,7 +8,9 @@ from alerts.deliver import Receiver
 from alerts.notifiers.webhook import WebhookConfig
 from alerts.outbox import OutboxRow
 from alerts.secret import Secret, SecretError
-from monitor.core.policy.settings import Policy, Webhook
+from monitor.core.policy.alert_settings import Heartbeat, Webhook
+from monitor.core.policy.settings import Policy
+from monitor.policyfile.receiver_configs import heartbeat_url, receiver_of
 from monitor.policyfile.secret_files import read_secrets
 
 log = logging.getLogger("trainwarden.daemon")
@@ -19,17 +21,33 @@ class Receivers:
 
     def __init__(self) -> None:
         self._of_run: dict[str, dict[str, Receiver]] = {}
+        self._policies: dict[str, Policy] = {}
+        self._heartbeats: dict[str, Secret] = {}
 
     def learn(self, run: str, policy: Policy) -> None:
         """From now on the run's alerts go where `policy` says. Raises SecretError for a secret file."""
-        self._of_run[run] = {hook.name: _receiver(hook) for hook in policy.webhooks}
+        receivers = [*map(receiver_of, policy.receivers), *map(_receiver, policy.webhooks)]
+        url = heartbeat_url(policy.heartbeat)
+        self._of_run[run] = {receiver.name: receiver for receiver in receivers}
+        self._policies[run] = policy
+        if url is not None:
+            self._heartbeats[run] = url
 
     def learn_or_log(self, run: str, policy: Policy) -> None:
         """As `learn`; where a secret can't be used, the run goes on without its receivers and the log says so."""
         try:
             self.learn(run, policy)
         except SecretError as error:
-            log.error("run %s: its alerts wait until its webhook's secret can be used: %s", run, error)  # noqa: TRY400 - no traceback
+            log.error("run %s: its alerts wait until the secrets of its receivers can be used: %s", run, error)  # noqa: TRY400 - no traceback
+
+    def policy(self, run: str) -> Policy | None:
+        """The policy of the run, as its folder holds it; None: the run has no receivers."""
+        return self._policies.get(run)
+
+    def heartbeat(self, run: str) -> tuple[Heartbeat, Secret | None]:
+        """How to call the address of the run's heartbeat, and the address; None: it has none."""
+        policy = self._policies.get(run)
+        return (policy.heartbeat if policy else Heartbeat()), self._heartbeats.get(run)
 
     def names(self, run: str) -> tuple[str, ...]:
         return tuple(self._of_run.get(run, ()))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from monitor.core.model import Entry, GenerationStarted, RecordArrived, RunOpened, Tick
+from monitor.core.model import Entry, GenerationStarted, RecordArrived, RunOpened, SilenceSet, Tick
 from monitor.core.state.journal import Journal
 from monitor.core.state.run import Fleet, RankState, RunState, TrainingState
 from monitor.history.peek import Looking
@@ -31,7 +31,7 @@ def journals(path: Path, run: str | None = None) -> tuple[list[Journal], list[st
     troubles = [f"{len(damaged)} parts can't be read and are left out: {damaged[0]}"] if damaged else []
     of_runs: dict[str, list[Entry]] = {}
     for entry in entries:
-        if not isinstance(given := entry.input, Tick):
+        if not isinstance(given := entry.input, Tick | SilenceSet):
             of_runs.setdefault(given.spec.run if isinstance(given, RunOpened) else given.run, []).append(entry)
     ticks = [entry for entry in entries if isinstance(entry.input, Tick)]
     found = []

@@ -8,7 +8,7 @@ none.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 
 import msgspec
 
@@ -69,9 +69,14 @@ class DurableOutbox:
             moved = msgspec.structs.replace(row, created_s=row.created_s + by_s, next_s=row.next_s + by_s)
             self._rows[id_] = moved
 
-    def due(self, now_s: float) -> list[OutboxRow]:
+    def waiting(self) -> list[OutboxRow]:
+        return sorted(self._rows.values(), key=lambda row: row.id)
+
+    def due(self, now_s: float, held: Container[int] = ()) -> list[OutboxRow]:
         heads: dict[tuple[str, str], OutboxRow] = {}
         for row in self._rows.values():
+            if row.id in held:
+                continue
             lane = (row.lane, row.receiver)
             if lane not in heads or row.id < heads[lane].id:
                 heads[lane] = row
@@ -84,4 +89,4 @@ class DurableOutbox:
 
     def settle(self, row_id: int, outcome: str, now_s: float) -> None:
         if self._rows.pop(row_id, None):
-            self._write(OutboxChange(row=row_id, outcome=str(outcome)))
+            self._write(OutboxChange(row=row_id, next_s=now_s, outcome=str(outcome)))

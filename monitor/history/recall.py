@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import msgspec
 
 from alerts import alert as alert_codec
-from alerts.outbox import OutboxRow
+from alerts.outbox import EXPIRES_S, OutboxRow, Settled
+from alerts.stages import Sending, sending_of
 from monitor.core.model import Effect, Entry
 from monitor.core.state.run import Fleet
 from monitor.errors import StoreFailed
@@ -24,6 +25,10 @@ SIDE_FILES = ("", "-wal", "-shm")
 UNREADABLE_CODES = {Code.CORRUPT, Code.NOTADB, Code.ERROR, Code.SCHEMA}
 
 SET_EFFECT_ASIDE = "UPDATE effects SET done = 2 WHERE n = ?"
+SENT = """
+SELECT run, receiver, alert, next_s FROM outbox
+  WHERE state = ?1 AND next_s > (SELECT max(next_s) FROM outbox WHERE state = ?1) - ?2 ORDER BY next_s
+"""
 SET_ALERT_ASIDE = "UPDATE outbox SET state = 'unreadable' WHERE id = ?"
 DAMAGED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError)  # TypeError: a column of another type
 
@@ -48,6 +53,7 @@ class Recalled(msgspec.Struct):
     alerts_known: set[tuple[str, str]]  # (alert id, receiver) of every row there ever was
     timeline: int  # `n` of the last line of the timeline
     outbox: int  # id of the last row of the outbox
+    sent: list[Sending]  # what receivers got within EXPIRES_S of the last of it
     seq: int  # of the last entry
     troubles: list[str] = []  # sentences: what could not be read
     set_aside: int = 0  # rows, policies and files that could not be read
@@ -120,6 +126,7 @@ def recall(store: Store) -> Recalled:
         alerts_known={(alert, receiver) for alert, receiver in known},
         timeline=_last(store, "SELECT max(n) FROM story"),
         outbox=_last(store, "SELECT max(id) FROM outbox"),
+        sent=_sent(store),
         seq=max(fleet.seq, _last(store, "SELECT max(seq) FROM journal")),
         troubles=troubles,
         set_aside=len(troubles),
@@ -191,6 +198,18 @@ def entries_after(store: Rows, seq: int, troubles: list[str]) -> list[Entry]:
             f"the journal begins at entry {entries[0].seq}, the state ends at {seq}: what lies between is lost"
         )
     return entries
+
+
+def _sent(store: Store) -> list[Sending]:
+    """A row that can't be read is passed over: it only counts what was sent."""
+    rows = store.rows(SENT, str(Settled.DELIVERED), EXPIRES_S)
+    found = []
+    for run, receiver, data, at_s in rows:
+        try:
+            found.append(sending_of(receiver, run, alert_codec.decode(data), at_s))
+        except (alert_codec.AlertError, *DAMAGED):
+            continue
+    return found
 
 
 def _waiting(store: Store, troubles: list[str]) -> list[OutboxRow]:

@@ -38,7 +38,7 @@ class OutboxChange(msgspec.Struct, frozen=True):
 
     row: int
     attempts: int | None = None
-    next_s: float | None = None
+    next_s: float | None = None  # with an outcome: when it was settled
     error: str = ""
     outcome: str = ""  # empty: still waiting
 

@@ -19,6 +19,7 @@ from monitor.core.model.section import Preset
 from monitor.core.policy.settings import Policy
 from monitor.policyfile.messages import VALUE_CHARS_MAX, Loc, Problem, nearest, problems_of, webhook_problems
 from monitor.policyfile.presets import preset_text
+from monitor.policyfile.receiver_configs import receiver_problems
 
 POLICY_CHARS_MAX = 256 * 1024  # a policy with every key and its comments has 5,000
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"  # which pydantic writes
@@ -57,7 +58,7 @@ def policy_from_text(text: str, name: str) -> Policy:
         policy = Policy.model_validate_json(json.dumps({} if document is None else document), strict=True)
     except ValidationError as error:
         raise _error(name, tree, problems_of(error)) from None  # the cause shows values, and a value may be a secret
-    if wrong := webhook_problems(policy):
+    if wrong := webhook_problems(policy) + receiver_problems(policy):
         raise _error(name, tree, wrong)
     return policy
 

@@ -66,8 +66,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def expected(schema: dict[str, Any]) -> str:
     """What a field takes, from its JSON Schema: "a whole number from 0 to 100", "true or false", ..."""
-    if "const" in schema:
-        return repr(schema["const"])
+    if "const" in schema or "enum" in schema:
+        return repr(schema["const"]) if "const" in schema else f"one of {', '.join(map(str, schema['enum']))}"
     if "anyOf" in schema:
         return " or ".join(expected(choice) for choice in schema["anyOf"])
     names_of_types = {
@@ -111,6 +111,7 @@ def _sentence(schema: dict[str, Any], kind: str, loc: Loc, value: object) -> str
     rule = {
         "model_type": "is not a section",
         "tuple_type": "is not a list",
+        "enum": "is not one of its words",
         "string_pattern_mismatch": "has a form that is not allowed",
     }
     return f"{shown} {rule.get(kind) or _rule(field, kind)}; write {'one' if _is_number(field) else ''}{_remedy(field)}"

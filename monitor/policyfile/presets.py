@@ -76,6 +76,7 @@ def _example(field: FieldInfo, indent: str) -> Iterator[str]:
         value = inner.examples[0] if inner.examples else inner.default
         yield f"#{INDENT}{indent}{start}{name}: {value}"
         start = INDENT
+    yield from (f"#{INDENT}{indent}{INDENT}{name}: {value}" for name, value in getattr(item, "EXAMPLE", {}).items())
 
 
 def _differences(section: Section, preset: Preset, indent: str) -> list[str]:

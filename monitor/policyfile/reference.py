@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from monitor.core.detectors import DetectorSettings, load_all
 from monitor.core.model.section import Section, sentences_of
-from monitor.core.policy.settings import Policy, Webhook
+from monitor.core.policy.alert_settings import ReceiverSettings, Route, Webhook
+from monitor.core.policy.settings import Policy
 from monitor.policyfile.messages import expected
 from monitor.policyfile.presets import scalar
 
@@ -42,7 +43,9 @@ def setting_table() -> str:
         inner = section.by_name() if isinstance(section, DetectorSettings) else {name: section}
         sections += [(f"{key}.", one) for key, one in inner.items()]
     rows = [row for prefix, section in sections for row in _rows(prefix, type(section))]
-    return _table(("setting", "takes", "default", "what it is, and why"), [*rows, *_rows("webhooks[].", Webhook)])
+    lists = (("receivers[].", ReceiverSettings), ("routes[].", Route), ("webhooks[].", Webhook))
+    rows += [row for prefix, section in lists for row in _rows(prefix, section)]
+    return _table(("setting", "takes", "default", "what it is, and why"), rows)
 
 
 def _rows(prefix: str, section: type[Section]) -> Iterator[tuple[str, str, str, str]]:

@@ -13,6 +13,11 @@ SECRET_FILE_BYTES_MAX = 64 * 1024  # two secrets and their comments have some hu
 
 def read_secrets(name: str) -> tuple[Secret, ...]:
     """The signing secrets in a file, the newest first. Raises SecretError, which names the file and the remedy."""
+    return secrets_in(read_secret_text(name), name)
+
+
+def read_secret_text(name: str) -> str:
+    """The text of a file that holds a secret. Raises SecretError, which names the file and the remedy."""
     try:
         path = Path(name).expanduser()
         found = path.stat()
@@ -20,7 +25,7 @@ def read_secrets(name: str) -> tuple[Secret, ...]:
             raise SecretError(
                 f"{name}: must be a text file of 64 kB at most; write the secret into one, e.g. `openssl rand -hex 24`"
             )
-        return secrets_in(path.read_text(encoding="utf-8"), name)
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise SecretError(f"{name}: can't be read ({error.strerror}); create it or correct the path") from error
     except UnicodeDecodeError:

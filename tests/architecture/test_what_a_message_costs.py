@@ -1,6 +1,6 @@
-"""A signal, a message and an effect are three files each, a receiver of alerts four: they are made in a copy, and used.
+"""A signal, a message and an effect are three files each, a receiver of alerts one: they are made in a copy, and used.
 
-The fourth file of a receiver is the notifier that CONTRIBUTING.md shows.
+The file of a receiver is the notifier that CONTRIBUTING.md shows.
 """
 
 from __future__ import annotations
@@ -21,9 +21,6 @@ EVENTS = "monitor/core/state/events.py"
 EFFECTS = "monitor/core/model/effects.py"
 POLICY = "monitor/core/policy/incidents.py"
 CARRY_OUT = "monitor/daemon/carry_out.py"
-SETTINGS = "monitor/core/policy/settings.py"
-RECEIVERS = "monitor/daemon/receivers.py"
-TUNED = "monitor/cli/tune_output.py"
 LOOP = "trainer_hooks/integrations/plain/loop.py"
 
 [NOTIFIER] = [example for example in shown() if example[0].startswith("alerts/notifiers/")]
@@ -83,33 +80,6 @@ EFFECT = (
         '                    await off_loop((run_folder(effect.run).root / "bell").touch)\n',
     ),
 )
-RECEIVER = (
-    Edit(
-        SETTINGS,
-        "class Policy(Section):",
-        'class PlainText(Section):\n    """A receiver of alerts that gets plain text."""\n\n'
-        '    name: str = Field("text", description="This is its name.")\n'
-        '    url: SecretStr = Field(description="Alerts are posted to this address.")\n\n\n',
-    ),
-    Edit(
-        SETTINGS,
-        "    webhooks: tuple[Webhook, ...]",
-        '    plain_texts: tuple[PlainText, ...] = Field((), description="These get plain text.")\n',
-    ),
-    Edit(
-        RECEIVERS,
-        "from alerts.notifiers.webhook import",
-        "from alerts.notifiers.plain_text import PlainTextConfig\n",
-    ),
-    Edit(
-        RECEIVERS,
-        "\n    def learn_or_log(",
-        "        for text in policy.plain_texts:\n"
-        "            config = PlainTextConfig(url=Secret(text.url.get_secret_value()))\n"
-        '            self._of_run[run][text.name] = Receiver(name=text.name, kind="plain_text", config=config)\n',
-    ),
-    Edit(TUNED, '"webhooks"}', '"plain_texts", '),
-)
 USED = """
 import asyncio, json, sys, types
 from pathlib import Path
@@ -163,7 +133,7 @@ async def carried_out():
 with HTTPServer(port=0) as server:
     server.expect_request("/a-secret").respond_with_data(status=204)
     address = server.url_for("/a-secret")
-    policy = policy_from_text("version: 1\\nplain_texts: [{name: ops, url: '%s'}]" % address, "p.yaml")
+    policy = policy_from_text("version: 1\\nreceivers: [{name: ops, kind: plain_text, url: '%s'}]" % address, "p.yaml")
     receivers = Receivers()
     receivers.learn("r", policy)
 
@@ -177,7 +147,7 @@ with HTTPServer(port=0) as server:
     posted = [request.path for request, _ in server.log]
 
 print(json.dumps({"sent": [sent.outcome, *posted],
-                  "in_tuned_policy": "plain_texts" in policy_text(searched(runs()), policy),
+                  "in_tuned_policy": "receivers" in policy_text(searched(runs()), policy),
                   "spread": [signal.seen, signal.last], "mood": mood, "rung": len(rung),
                   "carried_out": asyncio.run(carried_out())}))
 """
@@ -191,7 +161,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
         shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
     shutil.copy(ROOT / "pyproject.toml", root)
     change(root, *NOTIFIER)
-    for path, anchor, code in (*SIGNAL, *MESSAGE, *EFFECT, *RECEIVER):
+    for path, anchor, code in (*SIGNAL, *MESSAGE, *EFFECT):
         text = (root / path).read_text()
         assert text.count(anchor) == 1, f"{path}: {anchor!r} is not there once: say where it is now"
         (root / path).write_text(text.replace(anchor, code + anchor))
@@ -220,8 +190,7 @@ def test_an_effect_is_three_files(answers: dict[str, object]) -> None:
     assert answers["carried_out"] is True
 
 
-def test_a_receiver_of_alerts_is_four_files(answers: dict[str, object]) -> None:
-    assert files_of(RECEIVER) == [TUNED, SETTINGS, RECEIVERS]
+def test_a_receiver_of_alerts_is_one_file(answers: dict[str, object]) -> None:
     assert NOTIFIER[0] == "alerts/notifiers/plain_text.py"
     assert answers["sent"] == ["ok", "/a-secret"]
     assert answers["in_tuned_policy"] is False

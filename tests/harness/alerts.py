@@ -86,7 +86,7 @@ class Delivery:
 
     def advance_to_due(self) -> None:
         """Time jumps to when the first waiting row is due again."""
-        self.advance(max(0.0, min((row.next_s for row in self.outbox.waiting.values()), default=0.0) - self.now_s))
+        self.advance(max(0.0, min((row.next_s for row in self.outbox.rows.values()), default=0.0) - self.now_s))
 
     async def until(self, what: Callable[[], bool], seconds: float = 20.0) -> None:
         """Wait, one change of the outbox after the other, until `what` holds. Raises TimeoutError."""

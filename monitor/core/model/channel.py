@@ -12,6 +12,7 @@ from monitor.core.model.inputs import (
     CommandGiven,
     GenerationExited,
     GenerationStarted,
+    IncidentAcknowledged,
     ReceiptFound,
     RunEnded,
     StacksTaken,
@@ -31,7 +32,7 @@ class RunAnnounced(msgspec.Struct, frozen=True, tag="run_announced"):
 SupervisorInput = (
     RunAnnounced | GenerationStarted | GenerationExited | RunEnded | SupervisorChanged | ReceiptFound | StacksTaken
 )
-ClientInput = SupervisorInput | CommandGiven  # CommandGiven: from an operator, through the CLI
+ClientInput = SupervisorInput | CommandGiven | IncidentAcknowledged  # the last two: from a person
 
 
 class Health(msgspec.Struct, frozen=True):

@@ -150,6 +150,8 @@ class Incident(msgspec.Struct):
     asked: bool = False  # a person asked for a rollback that has not begun yet
     one_event: bool = False  # one event damaged it, and is over
     findings_left_out: int = 0  # beyond those that are kept
+    acknowledged_s: float | None = None  # a person has seen it
+    acknowledged_by: str = ""
 
     @property
     def began(self) -> Position:

@@ -87,6 +87,25 @@ class CommandGiven(msgspec.Struct, frozen=True, tag="command"):
     by: str
 
 
+class IncidentAcknowledged(msgspec.Struct, frozen=True, tag="acknowledged"):
+    """A person has seen an incident: no reminders of it are sent any more."""
+
+    run: str
+    incident: str  # its id
+    by: str
+
+
+class SilenceSet(msgspec.Struct, frozen=True, tag="silence"):
+    """No alert that matches is sent until the end. One with the same id replaces it: an earlier end lets it expire."""
+
+    id: str
+    match: tuple[str, ...]  # label=pattern; see alerts.matching
+    from_s: float  # Unix time
+    until_s: float
+    by: str
+    comment: str = ""
+
+
 class CheckpointExamined(msgspec.Struct, frozen=True, tag="examined"):
     """Result of ExamineCheckpoint."""
 
@@ -197,6 +216,8 @@ Input = (
     | TrainingVanished
     | RecordArrived
     | CommandGiven
+    | IncidentAcknowledged
+    | SilenceSet
     | CheckpointExamined
     | PlanWritten
     | ReceiptFound

@@ -61,6 +61,7 @@ class AlertKind(StrEnum):
     """What people are alerted about."""
 
     INCIDENT_OPENED = "incident_opened"
+    ESCALATED = "escalated"  # the trouble came back after an action
     ADJUSTED = "adjusted"
     ROLLED_BACK = "rolled_back"
     SETTINGS_DIFFER = "settings_differ"  # a setting read back is not the plan's
@@ -73,6 +74,11 @@ class AlertKind(StrEnum):
     UNWATCHED = "unwatched"  # a hook was switched off: a part of the watch is missing
     WATCH = "watch"  # a finding that opens no incident
     STACKS = "stacks"  # where a training stands still
+    REMINDER = "reminder"  # an incident is still open, and nobody acknowledged it
+    MILESTONE = "milestone"
+    FINISHED = "finished"
+    DAILY_SUMMARY = "daily_summary"
+    TEST = "test"  # a person tries a receiver
 
 
 class Position(msgspec.Struct, frozen=True, gc=False):

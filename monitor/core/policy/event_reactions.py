@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitor.core.model import AlertKind, RaiseAlert, Severity, Verdict
-from monitor.core.policy import incidents, order_answers, stack_collection, starts_and_ends, texts
+from monitor.core.policy import good_news, incidents, order_answers, stack_collection, starts_and_ends, texts
 from monitor.core.policy.cure_watch import keep
 from monitor.core.policy.facts_at_open import SAMPLES_MAX
 from monitor.core.policy.transaction import Transaction
@@ -35,9 +35,7 @@ def on_event(tx: Transaction, rank: RankState, event: Event, saved: CheckpointSt
         case StacksSeen():
             stack_collection.on_stacks(tx, rank.rank, event)
         case EpochEnded() if rank.rank == 0:
-            for incident in tx.ledger.incidents[-1:]:
-                if incident.live:
-                    tx.report(incident)
+            _on_epoch_ended(tx, event)
         case CheckpointSaved():
             _on_checkpoint_saved(tx, event, saved)
         case OrderApplied():
@@ -48,6 +46,14 @@ def on_event(tx: Transaction, rank: RankState, event: Event, saved: CheckpointSt
             _on_hook_trouble(tx, event)
         case _:
             pass  # facts alone: settings, phases
+
+
+def _on_epoch_ended(tx: Transaction, event: EpochEnded) -> None:
+    for incident in tx.ledger.incidents[-1:]:
+        if incident.live:
+            tx.report(incident)
+    if not event.redone:
+        good_news.on_epoch_ended(tx, event)
 
 
 def _on_hook_trouble(tx: Transaction, event: HookTrouble) -> None:

@@ -14,6 +14,7 @@ from monitor.core.model import (
     GenerationExited,
     GenerationStarted,
     HardwareSeen,
+    IncidentAcknowledged,
     Input,
     PlanWritten,
     ReceiptFound,
@@ -30,7 +31,7 @@ from monitor.core.policy.transaction import Transaction
 from monitor.core.state.fold import Folded
 
 
-def react(  # noqa: PLR0912 - one case an input
+def react(  # noqa: C901, PLR0912 - one case an input
     tx: Transaction, given: Input, folded: Folded, found: list[Finding], new: list[Finding]
 ) -> None:
     """React to one input. `found`: the detectors' findings; `new`: those that begin a streak or make it worse."""
@@ -50,6 +51,8 @@ def react(  # noqa: PLR0912 - one case an input
             starts_and_ends.on_run_ended(tx, given)
         case CommandGiven():
             starts_and_ends.on_command(tx, given)
+        case IncidentAcknowledged():
+            starts_and_ends.on_acknowledged(tx, given)
         case CheckpointExamined() if folded.checkpoint is not None:
             event_reactions.on_examined(tx, folded.checkpoint)
         case PlanWritten():

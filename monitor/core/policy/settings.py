@@ -7,10 +7,20 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, GetPydanticSchema, PositiveFloat, SecretStr
+from pydantic import Field, GetPydanticSchema, PositiveFloat
 
 from monitor.core.detectors import DetectorSettings, settings_model
 from monitor.core.model.section import InPreset, Preset, Section
+from monitor.core.policy.alert_settings import (
+    CLOCK_PATTERN,
+    Alerts,
+    Heartbeat,
+    Milestones,
+    QuietHours,
+    ReceiverSettings,
+    Route,
+    Webhook,
+)
 from monitor.core.policy.table_settings import DecisionTable, WhenClean
 
 Detectors = settings_model()
@@ -174,38 +184,6 @@ class Watch(Section):
     )
 
 
-class Webhook(Section):
-    """A receiver of alerts that gets a JSON body by HTTP POST."""
-
-    name: str = Field(
-        "webhook",
-        pattern=r"^[A-Za-z0-9_-]{1,40}$",
-        examples=["ops"],
-        description="This is the name of the receiver in logs, metrics and status. Each webhook needs its own.",
-    )
-    url: SecretStr = Field(
-        examples=["https://example.org/hook"],
-        description="Alerts are posted to this address, which begins with https:// or http://.",
-    )
-    secret_file: str | None = Field(
-        None,
-        examples=["~/.config/trainwarden/webhook.secret"],
-        description="This is the absolute path of the file that holds the signing secret, one a line, for signatures "
-        "as Standard Webhooks defines them. Null sends without a signature; two lines are for changing "
-        "the secret.",
-    )
-    timeout_s: PositiveFloat = Field(
-        10.0,
-        description="The receiver gets this many seconds to answer before the delivery is tried again. Ten are enough "
-        "for a slow service and do not hold up later alerts.",
-    )
-    allow_link_local: bool = Field(
-        False,
-        description="With true the address may lead to a link-local one (169.254.0.0/16 or fe80::/10). The default "
-        "refuses these, because cloud machines hand out their keys there.",
-    )
-
-
 class Policy(Section):
     """What trainwarden watches in a run, what it may do, and who hears of it."""
 
@@ -260,6 +238,33 @@ class Policy(Section):
     )
     watch: Watch = Field(
         Watch(), description="This section sets what proves that a cure held, so that the incident can be closed."
+    )
+    alerts: Alerts = Field(Alerts(), description="This section sets which events people hear of, and how often.")
+    quiet_hours: QuietHours = Field(
+        QuietHours(), description="This section sets the hours in which only severe alerts are sent."
+    )
+    milestones: Milestones = Field(
+        Milestones(), description="This section sets which good news are sent. The default is none."
+    )
+    daily_summary: str | None = Field(
+        None,
+        pattern=CLOCK_PATTERN,
+        examples=["08:00"],
+        description="A summary of each live run is sent every day at this time of the daemon's clock, such as "
+        '"08:00" in quotes. The default is null: none is sent.',
+    )
+    heartbeat: Heartbeat = Field(
+        Heartbeat(),
+        description="This section sets an address that is called while a training progresses, so that a service "
+        "outside notices when the machine, its network or this daemon is gone.",
+    )
+    receivers: tuple[ReceiverSettings, ...] = Field(
+        (), description="These receivers get alerts, each of a kind of its own. The default is nobody."
+    )
+    routes: tuple[Route, ...] = Field(
+        (),
+        description="These rules choose who gets an alert. Every rule that matches adds its receivers. An alert that "
+        "no rule matches goes to every receiver, and so does every alert where there is no rule.",
     )
     webhooks: tuple[Webhook, ...] = Field(
         (), description="These receivers get every alert as a JSON body by HTTP POST. The default is nobody."

@@ -10,6 +10,7 @@ from monitor.core.model import (
     Family,
     GenerationExited,
     Incident,
+    IncidentAcknowledged,
     IncidentState,
     KeepState,
     Position,
@@ -18,12 +19,12 @@ from monitor.core.model import (
     TrainingVanished,
 )
 from monitor.core.model.outcomes import FAILURES, OUTCOME_TEXT, outcome_of
-from monitor.core.policy import texts
+from monitor.core.policy import good_news, texts
 from monitor.core.policy.go_back import goes_back
 from monitor.core.policy.incidents import decide, enter, give_up, send
 from monitor.core.policy.lifecycle import IncidentEvent
 from monitor.core.policy.planning import order_for
-from monitor.core.policy.transaction import Transaction
+from monitor.core.policy.transaction import NAME_MAX, Transaction
 from monitor.core.state.crash import crash_of
 from monitor.core.state.epochs import totals_of_run
 from monitor.core.state.run import TrainingState
@@ -77,6 +78,7 @@ def on_training_ended(tx: Transaction, event: TrainingEnded) -> None:
         tx.notify(f"the training finished after epoch {event.epoch}{': ' + shown if shown else ''}")
         for incident in tx.ledger.incidents[-1:]:
             tx.report(incident)
+        good_news.on_finished(tx, event)
 
 
 def on_training_vanished(tx: Transaction, event: TrainingVanished) -> None:
@@ -151,6 +153,7 @@ def on_run_ended(tx: Transaction, event: RunEnded) -> None:
     for training in tx.run.trainings.values():
         for known in training.ledger.incidents:
             tx.of(training).report(known)
+    good_news.on_run_ended(tx, event)
     tx.effects.append(KeepState(tx.effect_id(), run.spec.run))
 
 
@@ -185,6 +188,15 @@ def _on_vanished(tx: Transaction) -> None:
     for training in tx.run.trainings.values():
         if training.incident:
             _close(tx.of(training), training.incident, IncidentEvent.RUN_VANISHED, "the training vanished")
+
+
+def on_acknowledged(tx: Transaction, given: IncidentAcknowledged) -> None:
+    """A person has seen an incident. A repeat, and an incident that is not known, change nothing."""
+    for training in tx.run.trainings.values():
+        for incident in training.ledger.incidents:
+            if incident.id == given.incident and incident.acknowledged_s is None:
+                incident.acknowledged_s, incident.acknowledged_by = tx.now_s, given.by[:NAME_MAX]
+                tx.of(training).record(incident, f"{incident.acknowledged_by} acknowledged incident {incident.number}")
 
 
 def on_command(tx: Transaction, command: CommandGiven) -> None:

@@ -25,6 +25,12 @@ NAME_MAX = 120  # characters
 TIMELINE_MAX = 400  # lines of one incident's timeline; the middle is cut, since both ends matter
 
 
+def shown_name(run: RunState) -> str:
+    """What people call the run, in one printable line: it becomes the title of a message."""
+    title = "".join(c if c.isprintable() else " " for c in run.spec.title)
+    return " ".join(title.split())[:NAME_MAX] or run.spec.run
+
+
 @dataclass(slots=True)
 class Transaction:
     """A training, its run, its policy and the time, while the policy reacts to one input."""
@@ -48,9 +54,8 @@ class Transaction:
 
     @property
     def name(self) -> str:
-        """What people call the run, in one printable line: it becomes the title of a message."""
-        title = "".join(c if c.isprintable() else " " for c in self.run.spec.title)
-        return " ".join(title.split())[:NAME_MAX] or self.run.spec.run
+        """What people call the run."""
+        return shown_name(self.run)
 
     def effect_id(self) -> str:
         """A new id, the same on every replay."""

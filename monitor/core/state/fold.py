@@ -15,6 +15,7 @@ from monitor.core.model import (
     GenerationExited,
     GenerationStarted,
     HardwareSeen,
+    IncidentAcknowledged,
     Input,
     PlanWritten,
     ReceiptFound,
@@ -112,7 +113,7 @@ def fold(run: RunState, given: Input, now_s: float) -> Folded:  # noqa: C901, PL
         case AlertSettled():
             key = f"{given.receiver}/{given.outcome}"
             run.alerts[key] = run.alerts.get(key, 0) + 1
-        case RunOpened() | PlanWritten() | ReceiptFound() | CommandGiven() | StacksTaken():
+        case RunOpened() | PlanWritten() | ReceiptFound() | CommandGiven() | IncidentAcknowledged() | StacksTaken():
             pass  # no facts: only the policy reacts
     return Folded(run, training)
 

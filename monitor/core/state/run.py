@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from monitor.core.model import Finding, Incident, Position, Severity
+from monitor.core.model import Finding, Incident, Position, Severity, SilenceSet
 from monitor.core.state.hardware import HardwareState
 from monitor.core.state.learned import Learned
 from monitor.core.state.ledger import Ledger, RunLedger
@@ -204,3 +204,4 @@ class Fleet(msgspec.Struct):
     seq: int = 0  # of the last input folded
     now_s: float = 0.0
     version: int = STATE_VERSION
+    silences: dict[str, SilenceSet] = {}  # by id

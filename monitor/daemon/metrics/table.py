@@ -24,7 +24,7 @@ RANKS_SHOWN = 8  # above it a gauge shows only the lowest and the highest of all
 INFO_LABELS = ("title", "framework", "framework_version", "torch", "device")
 ORDER_KINDS = (OrderKind.STOP, OrderKind.ADJUST)
 ORDER_OUTCOMES = (OrderOutcome.APPLIED, *NOT_DONE)
-ALERT_OUTCOMES = ("delivered", "refused", "expired")
+ALERT_OUTCOMES = ("delivered", "refused", "expired", "suppressed")
 
 
 class Around(Protocol):

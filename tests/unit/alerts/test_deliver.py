@@ -63,7 +63,7 @@ def test_a_failed_try_is_repeated_after_the_backoff_with_the_same_id() -> None:
             delivery.store(alert("a"))
             for failures in (1, 2):
                 await delivery.until(lambda: len(delivery.outbox.errors) == failures)  # noqa: B023 - awaited here
-                waits_s.append(delivery.outbox.waiting[1].next_s - delivery.now_s)
+                waits_s.append(delivery.outbox.rows[1].next_s - delivery.now_s)
                 delivery.advance_to_due()
             await delivery.until(lambda: delivery.settled != [])
         return delivery, waits_s
@@ -102,7 +102,7 @@ def test_a_receiver_that_asks_for_longer_gets_it() -> None:
         async with Delivery({"ops": receiver(Script(Sent(Outcome.RETRY, "HTTP 429", 120.0)))}).running() as delivery:
             delivery.store(alert("a"))
             await delivery.until(lambda: delivery.outbox.errors != [])
-            (row,) = delivery.outbox.waiting.values()
+            (row,) = delivery.outbox.rows.values()
             return row.next_s - delivery.now_s
 
     assert asyncio.run(told_to_wait()) == 120.0
