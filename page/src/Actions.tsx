@@ -2,7 +2,8 @@
 
 import { useRef, useState } from "preact/hooks";
 import * as api from "./api";
-import type { Glance } from "./types";
+import { state } from "./store";
+import type { Command, Glance, Incident } from "./types";
 
 interface Action {
   name: string;
@@ -14,31 +15,30 @@ interface Action {
 
 const SILENT_HOURS = 8;
 
-function actionsOf({ summary }: Glance, incident: number): Action[] {
+function actionsOf({ summary }: Glance, incident: Incident | null): Action[] {
   const { run } = summary;
-  const order = (kind: "stop" | "rollback" | "adjust", name: string, question: string): Action => ({
-    name, question, warns: kind !== "adjust", act: () => api.order(run, kind), done: `${name}: the daemon took the order.`,
+  const order = (kind: Command, name: string, question: string): Action => ({
+    name, question, warns: true, act: () => api.order(run, kind), done: `${name}: the daemon took the order.`,
   });
   const found: Action[] = [];
-  if (incident)
+  if (!summary.live) return found;
+  if (incident?.live)
     found.push({
-      name: "Acknowledge", warns: false, done: "Acknowledged.", act: () => api.acknowledge(run, incident),
-      question: "You have seen this incident: its alerts are not repeated. Nothing changes for the training.",
+      name: "Acknowledge", warns: false, done: "Acknowledged.", act: () => api.acknowledge(incident.id),
+      question: "You have seen this incident: no reminders of it are sent any more. Nothing changes for the training.",
     });
   found.push({
-    name: `Silence for ${SILENT_HOURS} h`, warns: false, done: "Silenced.", act: () => api.silence(run, SILENT_HOURS),
+    name: `Silence for ${SILENT_HOURS} h`, warns: false, done: "Silenced.", act: () => api.silence(run, SILENT_HOURS * 3600),
     question: `No alert of this run is sent for ${SILENT_HOURS} hours. Nothing changes for the training.`,
   });
-  if (summary.live && summary.act)
-    found.push(
-      order("adjust", "Adjust", "The training goes on with strengthened settings: a lower learning rate, tighter clipping. No batch is lost."),
+  found.push(
       order("rollback", "Roll back", "The training stops at the next batch, goes back to the newest clean checkpoint and continues from there with strengthened settings. Batches since then are lost."),
       order("stop", "Stop", "The training stops at the next batch and is not started again. Checkpoints stay."),
     );
   return found;
 }
 
-export function Actions({ glance, incident }: { glance: Glance; incident: number }) {
+export function Actions({ glance, incident }: { glance: Glance; incident: Incident | null }) {
   const dialog = useRef<HTMLDialogElement>(null);
   const [asked, ask] = useState<Action | null>(null);
   const [answer, setAnswer] = useState({ text: "", bad: false });
@@ -57,6 +57,7 @@ export function Actions({ glance, incident }: { glance: Glance; incident: number
       setAnswer({ text: `${asked.name}: ${error instanceof Error ? error.message : String(error)}`, bad: true });
     }
   };
+  if (!state.mayChange) return null;
   return (
     <div class="actions">
       {actionsOf(glance, incident).map((action) => (

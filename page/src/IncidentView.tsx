@@ -19,10 +19,9 @@ export function IncidentView({ run, training, incident }: { run: string; trainin
     <main id="main" class="narrow">
       <div class="title">
         {one && <Pill status={incidentStatus(one)} />}
-        <h1>Incident {incident}</h1>
         <a href={to(run, training)}>Charts of {glance?.summary.title || run}</a>
       </div>
-      {glance && <Actions glance={glance} incident={one?.live ? incident : 0} />}
+      {glance && <Actions glance={glance} incident={one ?? null} />}
       {problem && <p role="alert" class="bad-text">{problem}</p>}
       <article class="report">{text ? <Markdown text={text} /> : !problem && <p class="soft">Loading the report</p>}</article>
     </main>

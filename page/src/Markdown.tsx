@@ -12,7 +12,7 @@ const blocks = (tokens: Token[]): ComponentChildren => tokens.map((token, i) => 
 function Block({ token }: { token: Token }) {
   switch (token.type) {
     case "heading": {
-      const Head = `h${Math.min(6, (token as Tokens.Heading).depth + 1)}` as "h2";
+      const Head = `h${(token as Tokens.Heading).depth}` as "h2";
       return <Head>{inline(token.tokens)}</Head>;
     }
     case "paragraph":

@@ -36,7 +36,7 @@ export function Overview({ now_s }: { now_s: number }) {
 function RunCard({ run, now_s }: { run: Glance; now_s: number }) {
   const { summary } = run;
   const status = statusOf(summary);
-  const done = progress(summary);
+  const done = progress(run);
   const time = eta(run, now_s);
   const [curve] = useFresh(
     () => api.chart(summary.run, { training: run.training, points: SPARK_POINTS, signals: "loss" }),
@@ -66,9 +66,9 @@ function RunCard({ run, now_s }: { run: Glance; now_s: number }) {
         </div>
         <div class="spark-place">{curve ? <Sparkline values={curve.signals["loss"]?.mean ?? []} bad={curve.bad} /> : null}</div>
         <dl class="numbers">
-          <Term name="Loss" value={number(run.loss)} field="loss" />
+          {(summary.live || run.loss !== null) && <Term name="Loss" value={number(run.loss)} field="loss" />}
           <Term name="NaN" value={count(summary.nonfinite)} field="nonfinite" tone={summary.nonfinite ? "bad" : ""} />
-          <Term name="Memory" value={bytes(run.reserved)} field="memory" />
+          {(summary.live || run.reserved !== null) && <Term name="Memory" value={bytes(run.reserved)} field="memory" />}
         </dl>
       </div>
       <Trouble run={run} />

@@ -33,7 +33,7 @@ export function RunView({ run, training, now_s }: { run: string; training: numbe
       </div>
       <Trainings glance={glance} shown={training} />
       <Numbers glance={glance} now_s={now_s} />
-      <Actions glance={glance} incident={incident?.number ?? 0} />
+      <Actions glance={glance} incident={incident ?? null} />
       {problem && <p role="alert" class="bad-text">{problem}</p>}
       <InShort lines={detail?.in_short ?? []} />
       <Incidents run={run} training={training} incidents={incidents ?? []} />
@@ -69,7 +69,7 @@ function Trainings({ glance, shown }: { glance: Glance; shown: number }) {
 
 function Numbers({ glance, now_s }: { glance: Glance; now_s: number }) {
   const { summary } = glance;
-  const done = progress(summary);
+  const done = progress(glance);
   const time = eta(glance, now_s);
   return (
     <>
@@ -138,7 +138,7 @@ function Checkpoints({ found }: { found: Checkpoint[] }) {
               <td>{one.generation}</td>
               <td class="nowrap">{clock(one.saved_s)}</td>
               <td class="nowrap">{bytes(one.size)}</td>
-              <td>{one.why}</td>
+              <td class="why">{one.why}</td>
               <td class="path">{one.dropped ? "copy not kept" : one.path || "not copied yet"}</td>
             </tr>
           ))}

@@ -64,8 +64,8 @@ async function json<T>(path: string): Promise<T> {
   return (await ask(path)).json() as Promise<T>;
 }
 
-async function send(path: string, body: unknown, method = "POST"): Promise<void> {
-  await ask(path, { method, body: JSON.stringify(body), headers: { "content-type": "application/json" } });
+async function send(path: string, body: unknown): Promise<void> {
+  await ask(path, { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" } });
 }
 
 const of = (run: string): string => `/runs/${encodeURIComponent(run)}`;
@@ -95,11 +95,15 @@ export function chart(run: string, asked: Asked): Promise<ChartColumns> {
   return json(`${of(run)}/chart?${query}`);
 }
 
-export const order = (run: string, kind: Command): Promise<void> => send(`${of(run)}/orders`, { kind });
-export const acknowledge = (run: string, incident: number): Promise<void> =>
-  send(`${of(run)}/incidents/${incident}/ack`, {});
-export const silence = (run: string, hours: number): Promise<void> =>
-  send("/silences", { matchers: [`run=${run}`], hours });
+const BY = "the page"; // what the timeline calls whoever uses it
+
+/** Whether who asks may change something, or only look. */
+export const mayChange = async (): Promise<boolean> => (await json<{ may_change: boolean }>("/access")).may_change;
+export const order = (run: string, kind: Command): Promise<void> => send(`${of(run)}/orders`, { kind, by: BY });
+export const acknowledge = (incident: string): Promise<void> =>
+  send(`/incidents/${encodeURIComponent(incident)}/acknowledge`, { by: BY });
+export const silence = (run: string, for_s: number): Promise<void> =>
+  send("/silences", { match: [`run=${run}`], for_s, by: BY });
 
 /** The stream of events, as it comes; it returns when the daemon ends it, and throws where it breaks. */
 export async function events(signal: AbortSignal, take: (chunk: string) => void): Promise<void> {

@@ -18,6 +18,7 @@ export interface Panel {
   lines: Line[];
   log: boolean;
   format: (value: number | null | undefined) => string;
+  tick?: (value: number) => string; // of the axis; like `format` where it is not there
 }
 
 const PARTS = 8; // lines in one panel
@@ -43,6 +44,7 @@ export function panelsOf(series: Series, partNames: string[], groupNames: string
       title: "GPU memory",
       lines: [...line("reserved", "reserved"), ...line("allocated", "allocated")].map(({ name, values }) => ({ name, values })),
       format: bytes,
+      tick: (value) => `${(value / 2 ** 30).toFixed(2)} GiB`,
     },
     {
       id: "rate",

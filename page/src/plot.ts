@@ -7,8 +7,8 @@ import type { Span } from "./series";
 import { colour, css } from "./theme";
 
 const FONT = "12px system-ui, sans-serif";
-const LABEL = "11px system-ui, sans-serif";
-const AXIS = 58; // pixels for the numbers beside a panel
+const NEAR = 14; // pixels between lines that share a label
+const AXIS = 62; // pixels for the numbers beside a panel
 const WIDE = 4; // of a strip's tick, pixels
 
 export interface View {
@@ -70,7 +70,7 @@ export function plot(panel: Panel, hooks: Hooks, place: HTMLElement, height: num
     scales: { x: xScale(hooks), y: panel.log ? { distr: 3 } : { range: padded } },
     axes: [
       axis({ size: 28, space: 70, values: (_, ticks) => ticks.map((tick) => short(tick)) }),
-      axis({ size: AXIS, space: 32, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : panel.format(tick))) }),
+      axis({ size: AXIS, space: 32, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : (panel.tick ?? panel.format)(tick))) }),
     ],
     series: [{}, ...panel.lines.flatMap(seriesOf)],
     bands: panel.lines.flatMap((line, i) => bandOf(line, firstOf(panel.lines, i), i)),
@@ -151,9 +151,7 @@ function drawMarks(u: uPlot, { marks, labels }: View): void {
   const { left, top, width, height } = u.bbox;
   const { ctx } = u;
   const ratio = devicePixelRatio;
-  let written = -Infinity;
   ctx.save();
-  ctx.font = LABEL.replace("11px", `${11 * ratio}px`);
   for (const mark of marks) {
     const at = Math.round(u.valToPos(mark.x, "x", true));
     if (at < left || at > left + width) continue;
@@ -168,13 +166,40 @@ function drawMarks(u: uPlot, { marks, labels }: View): void {
     ctx.moveTo(at, top);
     ctx.lineTo(at, top + height);
     ctx.stroke();
-    const wide = ctx.measureText(mark.label).width;
-    if (labels && at > written && at + wide < left + width) {
-      ctx.fillText(mark.label, at + 4 * ratio, top + 11 * ratio);
-      written = at + wide + 12 * ratio;
-    }
   }
+  if (labels) drawLabels(u, marks);
   ctx.restore();
+}
+
+/** What the lines are, beside them; those that lie together in one text. */
+function drawLabels(u: uPlot, marks: Drawn[]): void {
+  const { left, top, width } = u.bbox;
+  const { ctx } = u;
+  const ratio = devicePixelRatio;
+  ctx.setLineDash([]);
+  ctx.font = `${11 * ratio}px system-ui, sans-serif`;
+  ctx.textBaseline = "alphabetic";
+  ctx.fillStyle = css("--fg");
+  let free = -Infinity;
+  for (const { at, text } of together(u, marks, NEAR * ratio)) {
+    const wide = ctx.measureText(text).width + 6 * ratio;
+    const right = at + wide < left + width;
+    if (at < Math.max(left, free) || at > left + width || (!right && at - wide < left)) continue;
+    ctx.textAlign = right ? "left" : "right";
+    ctx.fillText(text, at + (right ? 5 : -5) * ratio, top + 11 * ratio);
+    free = right ? at + wide : at;
+  }
+}
+
+function together(u: uPlot, marks: Drawn[], near: number): { at: number; text: string }[] {
+  const found: { at: number; text: string }[] = [];
+  for (const mark of marks.filter((one) => !one.foot).sort((a, b) => a.x - b.x)) {
+    const at = u.valToPos(mark.x, "x", true);
+    const last = found.at(-1);
+    if (last && at - last.at < near) last.text += ` · ${mark.label}`;
+    else found.push({ at, text: mark.label });
+  }
+  return found;
 }
 
 function drawFoot(ctx: CanvasRenderingContext2D, at: number, foot: number, ratio: number): void {

@@ -1,7 +1,7 @@
 // A run's state in a word and a colour, and what stands beside it. Pure.
 
 import { count, duration, plural } from "./format";
-import type { Glance, Incident, RunSummary } from "./types";
+import type { Glance, Incident, RunSummary, TrainingLine } from "./types";
 
 export type Tone = "good" | "busy" | "warn" | "bad" | "quiet";
 
@@ -63,13 +63,20 @@ export function headline(runs: Glance[]): Status {
   return { word: "No run is live", tone: "quiet" };
 }
 
-export function progress(run: RunSummary): { text: string; share: number } {
-  if (run.epoch === null) return { text: "before the first batch", share: 0 };
+export function progress({ summary: run, trainings }: Glance): { text: string; share: number } {
+  if (run.epoch === null) return ended(trainings.at(-1));
   const epochs = run.epochs ? `${run.epoch} / ${run.epochs}` : `${run.epoch}`;
   const batch = run.batch === null ? "" : `, batch ${count(run.batch + 1)}${run.batches_per_epoch ? ` / ${count(run.batches_per_epoch)}` : ""}`;
   const within = run.batches_per_epoch ? ((run.batch ?? 0) + 1) / run.batches_per_epoch : 0;
   const share = run.epochs ? (run.epoch - 1 + within) / run.epochs : 0;
   return { text: `Epoch ${epochs}${batch}`, share: Math.min(1, Math.max(0, share)) };
+}
+
+/** Of a training that is over the API knows no batch any more. */
+function ended(training: TrainingLine | undefined): { text: string; share: number } {
+  if (!training?.epoch) return { text: "Before the first batch", share: 0 };
+  const epochs = training.epochs ? `${training.epoch} / ${training.epochs}` : `${training.epoch}`;
+  return { text: `Epoch ${epochs}`, share: training.epochs ? training.epoch / training.epochs : 0 };
 }
 
 export function eta(run: Glance, now_s: number): { text: string; tone: Tone } {

@@ -10,6 +10,7 @@ export const state = {
   loaded: false,
   link: "lost" as Link,
   problem: "",
+  mayChange: false,
 };
 
 const listeners = new Set<() => void>();
@@ -36,6 +37,7 @@ export async function load(): Promise<void> {
     state.problem = "";
     state.loaded = true;
     if (state.link !== "live") state.link = "polling";
+    state.mayChange = await api.mayChange();
   } catch (error) {
     state.link = error instanceof api.Refused && error.status === 401 ? "refused" : "lost";
     state.problem = String(error instanceof Error ? error.message : error);

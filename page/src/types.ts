@@ -150,4 +150,4 @@ export interface TrainingDetail {
   }[];
 }
 
-export type Command = "stop" | "rollback" | "adjust";
+export type Command = "stop" | "rollback";
