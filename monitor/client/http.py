@@ -87,11 +87,7 @@ class Client:
 
     def get(self, what: str, kind: type[T], **query: str | float) -> T:
         """What the daemon answers to `what`, as a `kind`."""
-        data = self._ask("GET", _with_query(what, query), None)
-        try:
-            return msgspec.json.decode(data, type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise _of_another_version(what, error) from error
+        return _decoded(what, self._ask("GET", _with_query(what, query), None), kind)
 
     def packed(self, what: str, kind: type[T], **query: str | float) -> T:
         """As `get`, of an answer in MessagePack: numbers that are not finite survive it."""
@@ -108,6 +104,10 @@ class Client:
     def post(self, what: str, body: object) -> None:
         """Send the daemon something; returns after it was committed."""
         self._ask("POST", what, msgspec.json.encode(body))
+
+    def posted(self, what: str, kind: type[T], body: object) -> T:
+        """As `post`, and the answer as a `kind`."""
+        return _decoded(what, self._ask("POST", what, msgspec.json.encode(body)), kind)
 
     def interrupt(self) -> None:
         """Make a request that another thread waits for fail at once."""
@@ -147,6 +147,13 @@ class Client:
 def run_path(run: str, *rest: str) -> str:
     """The path of a run in the daemon's API; whatever the name holds, it stays one part of the path."""
     return "/".join(("/api/v1/runs", quote(run, safe=""), *rest))
+
+
+def _decoded(what: str, data: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _of_another_version(what, error) from error
 
 
 def _with_query(what: str, query: dict[str, str | float]) -> str:

@@ -1,6 +1,6 @@
 // Which curves stand in which panel. Pure.
 
-import { bytes, number, seconds } from "./format";
+import { number, seconds } from "./format";
 import type { Series } from "./series";
 import { expected, wantsLog } from "./series";
 
@@ -20,6 +20,8 @@ export interface Panel {
   format: (value: number | null | undefined) => string;
   tick?: (value: number) => string; // of the axis; like `format` where it is not there
 }
+
+const gib = (value: number | null): number | null => (value === null ? null : value / 2 ** 30);
 
 const PARTS = 8; // lines in one panel
 
@@ -42,9 +44,9 @@ export function panelsOf(series: Series, partNames: string[], groupNames: string
     {
       id: "memory",
       title: "GPU memory",
-      lines: [...line("reserved", "reserved"), ...line("allocated", "allocated")].map(({ name, values }) => ({ name, values })),
-      format: bytes,
-      tick: (value) => `${(value / 2 ** 30).toFixed(2)} GiB`,
+      lines: [...line("reserved", "reserved"), ...line("allocated", "allocated")].map(({ name, values }) => ({ name, values: values.map(gib) })),
+      format: (value) => (value === null || value === undefined ? "–" : `${value.toFixed(2)} GiB`),
+      tick: (value) => `${number(value)} GiB`,
     },
     {
       id: "rate",

@@ -180,15 +180,17 @@ function drawLabels(u: uPlot, marks: Drawn[]): void {
   ctx.font = `${11 * ratio}px system-ui, sans-serif`;
   ctx.textBaseline = "alphabetic";
   ctx.fillStyle = css("--fg");
-  let free = -Infinity;
-  for (const { at, text } of together(u, marks, NEAR * ratio)) {
-    const wide = ctx.measureText(text).width + 6 * ratio;
-    const right = at + wide < left + width;
-    if (at < Math.max(left, free) || at > left + width || (!right && at - wide < left)) continue;
+  const labelled = together(u, marks, NEAR * ratio).filter(({ at }) => at >= left && at <= left + width);
+  let free = left;
+  labelled.forEach(({ at, text }, i) => {
+    const wide = ctx.measureText(text).width + 8 * ratio;
+    const next = labelled[i + 1]?.at ?? left + width;
+    const right = at >= free && at + wide < next;
+    if (!right && at - wide < free) return;
     ctx.textAlign = right ? "left" : "right";
     ctx.fillText(text, at + (right ? 5 : -5) * ratio, top + 11 * ratio);
     free = right ? at + wide : at;
-  }
+  });
 }
 
 function together(u: uPlot, marks: Drawn[], near: number): { at: number; text: string }[] {

@@ -20,8 +20,8 @@ from monitor.history.recall import open_history
 from monitor.history.transaction_rows import Commit
 from tests.harness.finished import lay_down
 from tests.harness.real_daemon import DaemonProcess
-from tests.harness.simulation import GIB, At, Simulation, supervised
 from tests.harness.simulated_run import RUN
+from tests.harness.simulation import GIB, At, Simulation, supervised
 from tests.harness.trainer import BATCHES_PER_EPOCH, FakeTrainer, announce, batch
 from trainer_hooks.wire.messages import BatchEnded, Counts
 

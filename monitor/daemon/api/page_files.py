@@ -13,6 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from monitor.daemon.api.endpoint import Door, Endpoint
+
 FOLDER = Path(__file__).resolve().parents[1] / "page"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -27,6 +29,7 @@ HEADERS = {
     "vary": "accept-encoding",
 }
 INDEX = "index.html"
+HTML = "text/html; charset=utf-8"
 FOR_EVER = "public, max-age=31536000, immutable"  # the names of assets hold a hash of their content
 MISSING = """\
 This installation of trainwarden has no page. {why}
@@ -43,6 +46,13 @@ class PageFiles:
         found = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         self._files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
         self._packed = {name: gzip.compress(data, 9) for name, data in self._files.items()}
+
+    def endpoints(self) -> list[Endpoint]:
+        """Rows of the table of routes."""
+        return [
+            Endpoint(Door.OPEN, "GET", "/", self.index, HTML),
+            Endpoint(Door.OPEN, "GET", "/assets/{name}", self.asset, HTML),
+        ]
 
     async def index(self, request: Request) -> Response:
         """The page."""

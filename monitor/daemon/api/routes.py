@@ -15,16 +15,16 @@ from starlette.responses import PlainTextResponse, Response
 
 from alerts.secret import SecretError
 from monitor import report
-from monitor.core.model import GenerationExited, RunOpened
+from monitor.core.model import CommandGiven, GenerationExited, RunOpened
 from monitor.core.model.channel import ClientInput, Health, RunAnnounced, TimelineLine, kind_of
 from monitor.core.model.curves import POINTS, ChartColumns, Curves
 from monitor.core.state.run import RunState
 from monitor.daemon import run_registration
-from monitor.daemon.api import event_stream, glance, snapshots, training_detail
+from monitor.daemon.api import event_stream, glance, run_orders, snapshots, training_detail
 from monitor.daemon.api.endpoint import FAR, Door, Endpoint, NoQuery, Page, Whole
 from monitor.daemon.api.event_stream import EventStream
 from monitor.daemon.api.live import Live, frame
-from monitor.daemon.api.page_files import PageFiles
+from monitor.daemon.api.run_orders import OrderAsked
 from monitor.daemon.catch_up import missed_records
 from monitor.daemon.clock import Clock
 from monitor.daemon.metrics import exposition
@@ -43,7 +43,6 @@ DURABLE_S = 1.0  # a scrape waits this long for the disk; a commit takes some mi
 MARKDOWN = "text/markdown; charset=utf-8"
 MSGPACK = "application/msgpack"
 TEXT = "text/plain; charset=utf-8"
-HTML = "text/html; charset=utf-8"
 
 
 class IncidentQuery(NoQuery, frozen=True):
@@ -109,10 +108,8 @@ class Api:
 
     def endpoints(self) -> list[Endpoint]:
         """The table of routes: everything else about them is made from it."""
-        run, page = "/api/v1/runs/{run}", PageFiles()
+        run = "/api/v1/runs/{run}"
         return [
-            Endpoint(Door.OPEN, "GET", "/", page.index, HTML),
-            Endpoint(Door.OPEN, "GET", "/assets/{name}", page.asset, HTML),
             Endpoint(Door.OPEN, "GET", "/metrics", self.metrics, TEXT),
             Endpoint(Door.OPEN, "GET", "/-/healthy", self.healthy, TEXT),
             Endpoint(Door.OPEN, "GET", "/-/ready", self.is_ready, TEXT),
@@ -129,6 +126,8 @@ class Api:
             Endpoint(Door.READ, "GET", f"{run}/timeline", self.timeline),
             Endpoint(Door.READ, "GET", f"{run}/curves", self.curves),
             Endpoint(Door.READ, "GET", f"{run}/chart", self.chart),
+            Endpoint(Door.READ, "GET", f"{run}/orders", self.orders),
+            Endpoint(Door.CHANGE, "POST", f"{run}/orders", self.order),
             Endpoint(Door.LOCAL, "GET", f"{run}/state", self.state, MSGPACK),  # its command line may hold a key
             Endpoint(Door.LOCAL, "POST", f"{run}/inputs", self.inputs),
         ]
@@ -241,6 +240,10 @@ class Api:
         names = tuple(name for name in asked.signals.split(",") if name)
         return await asyncio.to_thread(chart_query.chart, self._history, wanted, asked.points, names)
 
+    async def orders(self, request: Request, asked: Page) -> list[run_orders.OrderLine]:
+        """The orders to a run that are not answered yet; the timeline has the others."""
+        return run_orders.pending_of(self._run(request))
+
     async def state(self, request: Request) -> Response:
         """What a report is written from, in MessagePack: JSON has no NaN."""
         run = without_statistics(self._run(request))
@@ -263,6 +266,14 @@ class Api:
             for missed in missed_records(run, run_folder(name)):
                 self._pipeline.offer(missed)
         await self._pipeline.submit(given)
+        return {}
+
+    async def order(self, request: Request, given: OrderAsked) -> dict[str, str]:
+        """Order a run to stop after its batch, or to go back to its newest clean checkpoint. It is done later."""
+        run = self._run(request)
+        if why := run_orders.refusal(snapshots.run_summary_of(run), given.kind):
+            raise HTTPException(409, why)
+        await self._pipeline.submit(CommandGiven(run.spec.run, given.kind, given.by or "the page"))
         return {}
 
     def _opened(self, run: str) -> RunOpened:
