@@ -1,7 +1,7 @@
 """Builds the page into the package while a wheel, an sdist or an editable installation is made.
 
 Without Node, or without a network, the installation succeeds all the same: the daemon then says what is missing in
-place of the page. TRAINWARDEN_SKIP_PAGE=1 leaves the page out; TRAINWARDEN_REQUIRE_PAGE=1, for releases, raises instead.
+place of the page. TRAINWARDEN_SKIP_PAGE=1 leaves the page out; TRAINWARDEN_REQUIRE_PAGE=1, for releases, raises.
 """
 
 from __future__ import annotations

@@ -56,7 +56,8 @@ def night() -> Simulation:
 
     start_s = time.time() - 3 * 3600.0
     simulation = supervised(
-        policy=Policy(when_clean=WhenClean.ROLLBACK), fault=fault, fields=fields, epochs=EPOCHS, batches_per_epoch=BATCHES, batch_s=0.47,
+        policy=Policy(when_clean=WhenClean.ROLLBACK), fault=fault, fields=fields, epochs=EPOCHS,
+        batches_per_epoch=BATCHES, batch_s=0.47,
         start_s=start_s, deadline_s=start_s + 12 * 86_400.0,
     )  # fmt: skip
     simulation.train()
@@ -103,6 +104,7 @@ def healthy_batches(trainer: FakeTrainer, count: int, seed: int = 1) -> None:
 def _noisy(counts: Counts, draw: random.Random) -> BatchEnded:
     loss = (1.4 + 2 * math.exp(-counts.batches / 150)) * math.exp(draw.gauss(0, 0.05))
     return msgspec.structs.replace(
-        batch(counts, 1 + (counts.batches - 1) // BATCHES_PER_EPOCH), loss=loss, parts=(0.5 * loss, 0.3 * loss, 0.2 * loss), grad_norm=3.0 * math.exp(draw.gauss(0, 0.2)),
+        batch(counts, 1 + (counts.batches - 1) // BATCHES_PER_EPOCH),
+        loss=loss, parts=(0.5 * loss, 0.3 * loss, 0.2 * loss), grad_norm=3.0 * math.exp(draw.gauss(0, 0.2)),
         batch_s=0.1 * math.exp(draw.gauss(0, 0.1)), data_wait_s=0.01 * math.exp(draw.gauss(0, 0.3)),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""One training as its page shows it: where its generations lie on the axis, what is marked there, its settings. Pure."""
+"""One training as its page shows it: its generations on the axis, what is marked there, its settings. Pure."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def training_detail_of(training: TrainingState) -> TrainingDetail:
         settings=tuple(SettingLine(name, started.settings[name]) for name in shown_settings(started))
         if started
         else (),
-        changes=tuple([*_planned(training), *_seen(training)]),
+        changes=(*_planned(training), *_seen(training)),
     )
 
 
