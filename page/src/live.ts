@@ -7,6 +7,7 @@ import { EventParser, type ServerEvent } from "./sse";
 export type Link = "live" | "polling" | "lost" | "refused";
 
 const NAME = "trainwarden-events";
+const ASKED = "how is it?"; // by a tab that came later
 const POLL_MS = 2_000;
 const AGAIN_MS = 2_000;
 const SILENT_MS = 40_000; // the daemon sends a comment every 15 s
@@ -23,23 +24,30 @@ export function follow(listener: Listener): void {
     return;
   }
   const channel = new BroadcastChannel(NAME);
-  let heard = 0;
+  let heard = Date.now();
   let leads = false;
-  channel.onmessage = ({ data }: MessageEvent<ServerEvent | Link>) => {
+  const state = { link: "lost" as Link };
+  channel.onmessage = ({ data }: MessageEvent<ServerEvent | Link | typeof ASKED>) => {
+    if (data === ASKED) {
+      if (leads) channel.postMessage(state.link);
+      return;
+    }
     heard = Date.now();
     if (typeof data === "string") listener.link(data);
     else listener.event(data);
   };
   void navigator.locks.request(NAME, async () => {
     leads = true;
-    await lead(listener, channel);
+    await lead(listener, channel, state);
   });
+  channel.postMessage(ASKED);
   void poll(listener, () => !leads && Date.now() - heard > SILENT_MS);
 }
 
 /** Read the stream for ever, here and for the other tabs. */
-async function lead(listener: Listener, channel: BroadcastChannel): Promise<void> {
+async function lead(listener: Listener, channel: BroadcastChannel, state: { link: Link }): Promise<void> {
   const both = (what: ServerEvent | Link): void => {
+    if (typeof what === "string") state.link = what;
     channel.postMessage(what);
     if (typeof what === "string") listener.link(what);
     else listener.event(what);

@@ -34,7 +34,7 @@ function App() {
         {place && <nav aria-label="Back"><a href="#/">All runs</a></nav>}
         <span class={`link ${link}`} role="status">{LINK[link]}</span>
       </header>
-      {link === "refused" ? <Access problem={problem} /> : place === null ? <Overview now_s={now_s} /> : place.incident ? <IncidentView {...place} /> : <RunView {...place} now_s={now_s} />}
+      {link === "refused" ? <Access problem={problem} /> : place === null ? <Overview now_s={now_s} /> : place.incident ? <IncidentView key={location.hash} {...place} /> : <RunView key={location.hash} {...place} now_s={now_s} />}
     </>
   );
 }
