@@ -88,7 +88,7 @@ function Trouble({ run }: { run: Glance }) {
   const wanted = ["What happened", "Likely cause", "Done", "Now"];
   const lines = (detail?.in_short ?? []).filter(([label]) => wanted.includes(label));
   if (!shown && !summary.findings.length) return null;
-  const incident = summary.incident;
+  const incident = summary.incident?.number ?? detail?.incidents ?? 0;
   return (
     <div class="trouble">
       <dl>
@@ -100,10 +100,10 @@ function Trouble({ run }: { run: Glance }) {
         ))}
       </dl>
       {!shown && summary.findings.slice(0, 2).map((one, i) => <p key={i}>{capital(one.severity)}: {one.summary}</p>)}
-      {incident && (
+      {incident > 0 && (
         <p>
-          <a href={to(summary.run, run.training, incident.number)}>Report of incident {incident.number}</a>{" "}
-          <span class="soft">({incidentStatus(incident).word.toLowerCase()})</span>
+          <a href={to(summary.run, run.training, incident)}>Report of incident {incident}</a>
+          {summary.incident && <span class="soft"> ({incidentStatus(summary.incident).word.toLowerCase()})</span>}
         </p>
       )}
     </div>

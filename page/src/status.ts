@@ -1,6 +1,6 @@
 // A run's state in a word and a colour, and what stands beside it. Pure.
 
-import { count, duration, plural } from "./format";
+import { count, duration } from "./format";
 import type { Glance, Incident, RunSummary, TrainingLine } from "./types";
 
 export type Tone = "good" | "busy" | "warn" | "bad" | "quiet";
@@ -57,9 +57,11 @@ export function headline(runs: Glance[]): Status {
   const bad = tones.filter((tone) => tone === "bad").length;
   const warn = tones.filter((tone) => tone === "warn").length;
   if (!runs.length) return { word: "No run yet", tone: "quiet" };
-  if (bad) return { word: `${bad} of ${plural(live.length, "live run")} with an incident or a failure`, tone: "bad" };
-  if (warn) return { word: `${warn} of ${plural(live.length, "live run")} with warnings`, tone: "warn" };
-  if (live.length) return { word: live.length === 1 ? "The run is healthy" : `All ${live.length} live runs are healthy`, tone: "good" };
+  const of = (n: number, one: string, many: string): string =>
+    live.length === 1 ? `The live run ${one}` : `${n} of ${live.length} live runs ${n === 1 ? one : many}`;
+  if (bad) return { word: of(bad, "needs attention", "need attention"), tone: "bad" };
+  if (warn) return { word: of(warn, "has warnings", "have warnings"), tone: "warn" };
+  if (live.length) return { word: live.length === 1 ? "The live run is healthy" : `All ${live.length} live runs are healthy`, tone: "good" };
   return { word: "No run is live", tone: "quiet" };
 }
 
@@ -84,7 +86,7 @@ export function eta(run: Glance, now_s: number): { text: string; tone: Tone } {
     const took = run.summary.ended_s === null ? null : run.summary.ended_s - run.summary.opened_s;
     return { text: took === null ? "ended" : `took ${duration(took)}`, tone: "quiet" };
   }
-  if (run.eta_s === null) return { text: "not known yet", tone: "quiet" };
+  if (run.eta_s === null) return { text: "time left not known yet", tone: "quiet" };
   const left = `${duration(Math.max(0, run.eta_s - now_s))} left`;
   if (run.deadline_s === null) return { text: left, tone: "quiet" };
   const spare = run.deadline_s - run.eta_s;

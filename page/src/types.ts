@@ -75,6 +75,7 @@ export interface RunDetail {
   detail: string;
   device: string;
   save_dir: string;
+  incidents: number; // of the run; the newest has this number
   rollbacks: number;
   rollback_budget: number;
   in_short: [string, string][];

@@ -124,7 +124,7 @@ def _asked(request: Request, kind: type[msgspec.Struct]) -> msgspec.Struct:
     for name in given:
         if name not in known:
             rule = f"it takes {', '.join(known)}" if known else "it takes none"
-            raise HTTPException(400, f"{request.url.path}: {name[:40]!r} is no parameter of it; {rule}")
+            raise HTTPException(400, f"{request.url.path}: {name[:40]!r} is an unknown parameter; {rule}")
     if len(given) < len(pairs):
         twice = ", ".join(sorted({name for name, _ in pairs if request.query_params.getlist(name)[1:]}))
         raise HTTPException(400, f"{request.url.path}: {twice}: may be given once")

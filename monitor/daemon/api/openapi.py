@@ -10,6 +10,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from monitor.client.port import DEFAULT_PORT
 from monitor.daemon.api import problem
 from monitor.daemon.api.endpoint import JSON, Door, Endpoint, NoQuery
 from trainer_hooks.wire.runfolder import RUN_ID
@@ -36,7 +37,7 @@ SCHEMES = {
     "session": {
         "type": "apiKey",
         "in": "cookie",
-        "name": "trainwarden_9469",
+        "name": f"trainwarden_{DEFAULT_PORT}",
         "description": "The cookie that a link of `trainwarden page` gives; the port stands in its name.",
     },
 }
@@ -67,7 +68,7 @@ def document(endpoints: list[Endpoint], version: str) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "trainwarden", "version": version, "description": ABOUT},
-        "servers": [{"url": "http://127.0.0.1:9469"}],
+        "servers": [{"url": f"http://127.0.0.1:{DEFAULT_PORT}"}],
         "paths": paths,
         "components": {"schemas": components | answered, "securitySchemes": SCHEMES},
     }
