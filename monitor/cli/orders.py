@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING
 
 import click
 
 from monitor.cli.command import Command
 from monitor.cli.failure import EXIT_USAGE, Failure, daemon_failures
-from monitor.cli.names import existing_run
+from monitor.cli.names import existing_run, operator
 from monitor.core.model import CommandKind
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def _ask(run: str, kind: str) -> None:
 
         with Client() as client:
             _check_it_can(client.get(run_path(run), RunDetail).summary, kind)
-            client.post(run_path(run, "inputs"), CommandGiven(run, CommandKind(kind), _operator()))
+            client.post(run_path(run, "inputs"), CommandGiven(run, CommandKind(kind), operator()))
 
 
 def _check_it_can(run: RunSummary, kind: str) -> None:
@@ -51,10 +50,3 @@ def _check_it_can(run: RunSummary, kind: str) -> None:
     if kind is CommandKind.ROLLBACK and not run.supervised:
         remedy = f"take it over first: trainwarden run --adopt {run.run}"
         raise Failure(f"run {run.run}: its supervisor has died, so nothing could start it again; {remedy}", EXIT_USAGE)
-
-
-def _operator() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user has no name
-        return "an operator"

@@ -109,6 +109,14 @@ class Client:
         """Send the daemon something; returns after it was committed."""
         self._ask("POST", what, msgspec.json.encode(body))
 
+    def change(self, what: str, body: object, kind: type[T]) -> T:
+        """As `post`, with what the daemon answers."""
+        data = self._ask("POST", what, msgspec.json.encode(body))
+        try:
+            return msgspec.json.decode(data, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise _of_another_version(what, error) from error
+
     def interrupt(self) -> None:
         """Make a request that another thread waits for fail at once."""
         connection = self._busy
@@ -157,12 +165,12 @@ def _of_another_version(what: str, error: Exception) -> DeclinedError:
     return DeclinedError(BAD_ANSWER, f"{what}: not the answer of this version's daemon ({error}); restart it")
 
 
-class _Error(msgspec.Struct):
-    error: str
+class _Problem(msgspec.Struct):
+    detail: str
 
 
 def _sentence(what: str, status: int, data: bytes) -> str:
     try:
-        return msgspec.json.decode(data, type=_Error).error
+        return msgspec.json.decode(data, type=_Problem).detail
     except (msgspec.DecodeError, UnicodeDecodeError):
         return f"{what}: the daemon answered {status} {data.decode(errors='replace')[:TEXT_MAX]!r}"

@@ -26,7 +26,10 @@ from monitor.daemon import catch_up
 from monitor.daemon.alert_clock import run_clock
 from monitor.daemon.alert_flow import AlertFlow
 from monitor.daemon.api import server
-from monitor.daemon.api.routes import Api, application
+from monitor.daemon.api.endpoint import Door, application
+from monitor.daemon.api.guard import Guard
+from monitor.daemon.api.live import Live
+from monitor.daemon.api.routes import Api
 from monitor.daemon.api.token import token_in
 from monitor.daemon.carry_out import Effects
 from monitor.daemon.clock import SystemClock
@@ -88,12 +91,13 @@ class Assembly:
             recalled.troubles += unread
             self._set_aside = recalled.set_aside + len(unread)
             self._flow = AlertFlow(self._fleet, self._receivers)
+            self._watched = Live(self._fleet, self._clock.now_s)
             self._pipeline = Pipeline(
                 self._core, store, writer, recalled, self._clock,
                 receivers=self._flow.names_of,
                 carry_out=lambda effect: self._effects.start(effect),  # noqa: PLW0108 - made after the pipeline
                 alerts_stored=lambda: self._deliverer.wake(),  # noqa: PLW0108
-                detected=self._timings.add,
+                detected=self._timings.add, fed=self._watched.fed, lines_stored=self._watched.lines_stored,
             )  # fmt: skip
             self._make_parts(store.path, recalled)
             return await self._live(recalled)
@@ -117,7 +121,9 @@ class Assembly:
             )
             pipeline.outbox.clock_stepped(clock.stepped_s)
         self._begun_anew, self._shortened = recalled.begun_anew, recalled.shortened
-        self._api = Api(pipeline, receivers, clock, history, self._health, self._surroundings, self._timings)
+        self._api = Api(
+            pipeline, receivers, clock, history, self._health, self._surroundings, self._timings, self._watched
+        )
 
     async def _live(self, recalled: Recalled) -> int:
         """Catch up, serve, and leave in the order in which nothing is lost."""
@@ -137,11 +143,13 @@ class Assembly:
             hardware = self._hardware
             watches = (hardware.watch_host, hardware.watch_volumes, hardware.watch_gpus, hardware.feed_core)
             alerting = (self._deliverer.run, self._heartbeats.run, self._raise_alerts)
-            parts = [self._kept_up(part) for part in (self._listener.run, self._tick, *alerting, *watches)]
+            everlasting = (self._listener.run, self._tick, self._watched.run, *alerting, *watches)
+            parts = [self._kept_up(part) for part in everlasting]
             self._publish()
             await self._leaving.wait()
             for one in servers:
                 one.should_exit = True
+            self._watched.close()
             await self._pipeline.wake_readers()
             await self._end(parts, serving)
             await self._effects.settle(EFFECTS_LEFT_S)
@@ -166,8 +174,9 @@ class Assembly:
         catch_up.catch_up(run, self._pipeline.offer, self._unreadable)
 
     def _applications(self) -> list[ASGIApp]:
-        public = server.ReadsOnly(application(self._api.reads()), self._port, token_in(self._runtime))
-        return [public, application([*self._api.changes(), *self._api.reads()])]
+        every = self._api.endpoints()
+        public = application([one for one in every if one.door != Door.LOCAL])
+        return [Guard(public, every, self._port, token_in(self._runtime)), application(every)]
 
     def _publish(self) -> None:
         endpoint = Endpoint(os.getpid(), self._port, self._version, self._started_s)

@@ -20,7 +20,7 @@ from alerts.alert import Alert
 from alerts.outbox import OutboxRow
 from monitor.core.drive import Driver
 from monitor.core.engine import Core
-from monitor.core.model import Effect, Input, Notify, RaiseAlert, SendOrder, Tick, WriteReport
+from monitor.core.model import Effect, Entry, Input, Notify, RaiseAlert, SendOrder, Tick, WriteReport
 from monitor.core.model.channel import TimelineLine
 from monitor.daemon.alert_flow import alert_of
 from monitor.daemon.clock import Clock
@@ -44,7 +44,8 @@ class Pipeline:
     """Feeds the core, commits to the store and hands effects on.
 
     `receivers` names who gets an alert; `carry_out` gets each effect but alerts and timeline lines, after
-    its commit; `alerts_stored` is called after alerts were stored; `detected` gets (run, seconds) of each fold.
+    its commit; `alerts_stored` is called after alerts were stored; `detected` gets (run, seconds) of each fold,
+    `fed` each entry after it was folded, `lines_stored` the lines of the timeline after their commit.
     """
 
     def __init__(
@@ -59,12 +60,15 @@ class Pipeline:
         carry_out: Callable[[Effect], None],
         alerts_stored: Callable[[], None],
         detected: Callable[[str, float], None],
+        fed: Callable[[Entry], None] = lambda _: None,
+        lines_stored: Callable[[list[TimelineLine]], None] = lambda _: None,
     ) -> None:
         self.core = core
         self.outbox = DurableOutbox(recalled.waiting, recalled.alerts_known, recalled.outbox, self._change_outbox)
         self._store, self._writer, self._clock = store, writer, clock
         self._receivers, self._carry_out = receivers, carry_out
         self._alerts_stored, self._detected = alerts_stored, detected
+        self._fed, self._lines_stored = fed, lines_stored
         self._driver = Driver(core, above=recalled.seq)
         # The timeline of a new history goes on above the numbers of a lost one.
         self._timeline = recalled.timeline or int(clock.now_s())
@@ -84,6 +88,7 @@ class Pipeline:
         began_s = time.perf_counter()
         entry, output = self._driver.feed(given, self._clock.now_s())
         self._detected(getattr(given, "run", ""), time.perf_counter() - began_s)
+        self._fed(entry)
         self._pending.entries.append(entry)
         for effect in output.effects:
             self._file(effect, entry.now_s)
@@ -99,6 +104,11 @@ class Pipeline:
         done = asyncio.get_running_loop().create_future()
         self.when_committed(lambda: None if done.done() else done.set_result(None))
         await done
+
+    async def committed_at_once(self) -> None:
+        """As `committed`, and the commit does not wait for company."""
+        self._urgent.set()
+        await self.committed()
 
     def when_committed(self, call: Callable[[], None]) -> None:
         """Call it once everything offered so far is on disk."""
@@ -203,7 +213,7 @@ class Pipeline:
         if not commit.empty:
             await self._write(commit)
         self._room.set()
-        await self._after(commit.alerts, bool(commit.timeline), acts, committed)
+        await self._after(commit.alerts, commit.timeline, acts, committed)
 
     def _due_snapshot(self, commit: Commit, acts: list[Effect]) -> Snapshot | None:
         """The state as it is now, where one is due: by time, and whenever an alert goes out or an incident moves."""
@@ -233,7 +243,11 @@ class Pipeline:
                 return
 
     async def _after(
-        self, alerts: list[OutboxRow], timeline: bool, acts: list[Effect], committed: list[Callable[[], None]]
+        self,
+        alerts: list[OutboxRow],
+        timeline: list[TimelineLine],
+        acts: list[Effect],
+        committed: list[Callable[[], None]],
     ) -> None:
         if alerts:
             self.outbox.add(alerts)
@@ -243,4 +257,5 @@ class Pipeline:
         for effect in acts:
             self._carry_out(effect)
         if timeline:
+            self._lines_stored(timeline)
             await self.wake_readers()

@@ -1,4 +1,7 @@
-"""The curves of a run out of the history: every batch where it is kept and fits, roll-ups elsewhere. Blocking."""
+"""The curves of a run out of the history: every batch where it is kept and fits, roll-ups elsewhere. Blocking.
+
+Every query names its run, rank, level, signal and generation, so that the key of the table leads to its rows.
+"""
 
 from __future__ import annotations
 
@@ -9,30 +12,28 @@ from pathlib import Path
 import msgspec
 
 from monitor.core.model.curves import POINTS, POINTS_MAX, Curves, Point
+from monitor.history.raw_batches import rolled_raw
 from monitor.history.reads import reading
-from monitor.history.samples import Rollup, values
-from monitor.history.schema import LEVELS
-from monitor.history.transaction_rows import Sample, curve_key
+from monitor.history.rollups import FINEST, signals_of
+from monitor.history.samples import Rollup
+from monitor.history.schema import AXIS, LEVELS
+from monitor.history.transaction_rows import curve_key
 
-FINEST = LEVELS[0]
 FAR = 1 << 50  # further than any batch, and exact as a float
-SPAN = """
-SELECT generation, min(bucket), max(bucket) FROM rollups
-WHERE run = ? AND rank = ? AND level = ? AND signal = 'nonfinite' AND generation BETWEEN ? AND ?
-  AND bucket BETWEEN ? AND ? GROUP BY generation
+RAW_BATCHES_MAX = 10_000  # of one answer; beyond it roll-ups of 16 do, in a tenth of the time
+NEXT_GENERATION = """
+SELECT min(generation) FROM rollups WHERE run = ? AND rank = ? AND level = ? AND signal = ? AND generation >= ?
 """
-ROLLED_UP = """
-SELECT signal, generation, min(bucket), max(bucket), sum(n), sum(total), min(low), max(high) FROM rollups
-WHERE run = ? AND rank = ? AND level = ? AND generation BETWEEN ? AND ? AND bucket BETWEEN ? AND ?
-GROUP BY signal, generation, bucket / ? ORDER BY signal, generation, bucket / ?
+OF_GENERATION = """
+FROM rollups
+WHERE run = ?1 AND rank = ?2 AND level = ?3 AND signal = ?4 AND generation = ?5 AND bucket BETWEEN ?6 AND ?7
 """
-EACH = """
-SELECT run, generation, rank, count, epoch, batch, at_s, loss, grad_norm, nonfinite, learning_rate, reserved, batch_s,
-  data_wait_s, allocated, more FROM samples
-WHERE run = ? AND rank = ? AND generation BETWEEN ? AND ? AND count BETWEEN ? AND ? ORDER BY generation, count
+ENDS = f"SELECT (SELECT min(bucket) {OF_GENERATION}), (SELECT max(bucket) {OF_GENERATION})"
+PIECE = f"""
+SELECT bucket / ?8, min(from_s), max(to_s), sum(n), sum(total), min(low), max(high) {OF_GENERATION} GROUP BY bucket / ?8
 """
 
-_more = msgspec.msgpack.Decoder(tuple[tuple[float, ...], tuple[float, ...]])
+Stretches = dict[tuple[int, int], Rollup]  # by generation, and the number of the stretch in it
 
 
 class Range(msgspec.Struct, frozen=True):
@@ -51,14 +52,24 @@ class Range(msgspec.Struct, frozen=True):
         return curve_key(self.run, self.training)
 
     @property
-    def generations(self) -> tuple[int, int]:
-        """The lowest and the highest."""
-        return (0, FAR) if self.generation is None else (self.generation, self.generation)
-
-    @property
     def buckets(self) -> tuple[int, int]:
         """The first and the last of the finest roll-ups."""
         return (max(self.first, 1) - 1) // FINEST, (max(self.last, 1) - 1) // FINEST
+
+
+class Span(msgspec.Struct, frozen=True):
+    """What is there of a generation, in buckets of the finest level."""
+
+    generation: int
+    low: int
+    high: int
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """Stretches of `width` batches, by signal."""
+
+    width: int = 1
+    signals: dict[str, Stretches] = {}
 
 
 def curves(path: Path, asked: Range, points: int = POINTS) -> Curves:
@@ -66,59 +77,90 @@ def curves(path: Path, asked: Range, points: int = POINTS) -> Curves:
 
     Raises sqlite3.Error for a history that is missing or can't be read.
     """
+    found = recorded(path, asked, points)
+    drawn = {
+        signal: [
+            Point(generation, i * found.width + 1, (i + 1) * found.width, r.n, r.low, r.total / r.n, r.high)
+            for (generation, i), r in stretches.items()
+        ]
+        for signal, stretches in found.signals.items()
+    }
+    return Curves(found.width, drawn)
+
+
+def recorded(path: Path, asked: Range, points: int, names: tuple[str, ...] = ()) -> Recorded:
+    """As `curves`, of the signals of these names (none: all)."""
     points = max(1, min(points, POINTS_MAX))
     with reading(path) as db:
-        where = (asked.key, asked.rank, FINEST, *asked.generations, *asked.buckets)
-        spans = db.execute(SPAN, where).fetchall()
+        spans = list(_spans(db, asked))
         if not spans:
-            return Curves()
-        batches = sum(last - first + 1 for _, first, last in spans) * FINEST
-        width = max(1, -(-min(batches, asked.last - asked.first + 1) // points))
-        if width < FINEST and (each := _each(db, asked, width, earliest=spans[0])):
-            return each
-        return _rolled_up(db, asked, max(width, FINEST))
+            return Recorded()
+        batches = min(sum(span.high - span.low + 1 for span in spans) * FINEST, asked.last - asked.first + 1)
+        width = max(1, -(-batches // points))
+        if width < FINEST and batches <= RAW_BATCHES_MAX and _raw_is_there(db, asked, spans[0]):
+            by_generation = ((s.generation, asked.first, asked.last) for s in spans)
+            return Recorded(width, rolled_raw(db, (asked.key, asked.rank), by_generation, width, names))
+        level = max(level for level in LEVELS if level <= max(width, FINEST))
+        width = max(width, FINEST) // level * level
+        wanted = [signal for signal in signals_of(db, asked.key, asked.rank) if not names or signal in names]
+        return Recorded(width, _rolled_up(db, asked, spans, level, width, wanted))
 
 
-def _rolled_up(db: sqlite3.Connection, asked: Range, width: int) -> Curves:
-    level = max(level for level in LEVELS if level <= width)
-    together, finer = width // level, level // FINEST
-    low, high = asked.buckets
-    where = (asked.key, asked.rank, level, *asked.generations, low // finer, high // finer)
-    found: dict[str, list[Point]] = {}
-    for signal, generation, first, last, n, total, lowest, highest in db.execute(
-        ROLLED_UP, (*where, together, together)
-    ):
-        point = Point(generation, first * level + 1, (last + 1) * level, n, lowest, total / n, highest)
-        found.setdefault(signal, []).append(point)
-    return Curves(together * level, found)
+def _spans(db: sqlite3.Connection, asked: Range) -> Iterator[Span]:
+    """Of each generation that is asked for, the ends of what is there."""
+    key, rank = asked.key, asked.rank
+    generation = asked.generation or 0
+    while True:
+        (generation,) = db.execute(NEXT_GENERATION, (key, rank, FINEST, AXIS, generation)).fetchone()
+        if generation is None or asked.generation not in {None, generation}:
+            return
+        low, high = db.execute(ENDS, (key, rank, FINEST, AXIS, generation, *asked.buckets)).fetchone()
+        if low is not None:
+            yield Span(generation, low, high)
+        generation += 1
 
 
-def _each(db: sqlite3.Connection, asked: Range, width: int, earliest: tuple[int, int, int]) -> Curves | None:
-    """From the raw batches; None where the oldest of them are trimmed already."""
-    generation, bucket, _ = earliest
-    rolled: dict[str, dict[tuple[int, int], Rollup]] = {}
-    begun = False
-    for sample in _samples(db, asked):
-        if not begun and (sample.generation, sample.count) > (generation, max(bucket * FINEST, asked.first) + FINEST):
-            return None
-        begun = True
-        place = (sample.generation, (sample.count - 1) // width)
-        for signal, value in values(sample):
-            of_signal = rolled.setdefault(signal, {})
-            rollup = of_signal.get(place) or of_signal.setdefault(place, Rollup(sample.at_s, sample.at_s))
-            rollup.add(value, sample.at_s)
-    return Curves(width, {signal: _points(places, width) for signal, places in rolled.items()}) if begun else None
+def _raw_is_there(db: sqlite3.Connection, asked: Range, earliest: Span) -> bool:
+    """False where the oldest of the batches are trimmed already."""
+    sql = "SELECT min(count) FROM samples WHERE run = ? AND rank = ? AND generation = ? AND count BETWEEN ? AND ?"
+    where = (asked.key, asked.rank, earliest.generation, asked.first, asked.last)
+    (first,) = db.execute(sql, where).fetchone()
+    return first is not None and first <= max(earliest.low * FINEST, asked.first) + FINEST
 
 
-def _points(places: dict[tuple[int, int], Rollup], width: int) -> list[Point]:
-    return [
-        Point(generation, place * width + 1, (place + 1) * width, r.n, r.low, r.total / r.n, r.high)
-        for (generation, place), r in places.items()
-    ]
+def _rolled_up(
+    db: sqlite3.Connection, asked: Range, spans: list[Span], level: int, width: int, wanted: list[str]
+) -> dict[str, Stretches]:
+    found: dict[str, Stretches] = {}
+    for span in spans:
+        pieces = list(_pieces(db, asked, span, level))
+        for signal in wanted:
+            stretches = found.setdefault(signal, {})
+            for of_level, low, high in pieces:
+                where = (asked.key, asked.rank, of_level, signal, span.generation, low, high, width // of_level)
+                for place, *row in db.execute(PIECE, where):
+                    rollup = Rollup(*row)
+                    if known := stretches.get((span.generation, place)):  # the end of one piece, the start of another
+                        known.merge(rollup)
+                    else:
+                        stretches[span.generation, place] = rollup
+    return {signal: stretches for signal, stretches in found.items() if stretches}
 
 
-def _samples(db: sqlite3.Connection, asked: Range) -> Iterator[Sample]:
-    where = (asked.key, asked.rank, *asked.generations, asked.first, asked.last)
-    for row in db.execute(EACH, where):
-        more = _more.decode(row[-1]) if row[-1] else ((), ())
-        yield Sample(*(*row[:-1], *more))
+def _pieces(db: sqlite3.Connection, asked: Range, span: Span, level: int) -> Iterator[tuple[int, int, int]]:
+    """The level, and its first and last bucket, of each part of the span: what a level lacks, the finer has."""
+    finer = level // FINEST
+    if level == FINEST:
+        yield level, span.low, span.high
+        return
+    below = LEVELS[LEVELS.index(level) - 1]
+    within = (span.low // finer, span.high // finer)
+    low, high = db.execute(ENDS, (asked.key, asked.rank, level, AXIS, span.generation, *within)).fetchone()
+    if low is None:
+        yield from _pieces(db, asked, span, below)
+        return
+    if span.low < low * finer:
+        yield from _pieces(db, asked, Span(span.generation, span.low, low * finer - 1), below)
+    yield level, low, high
+    if (high + 1) * finer <= span.high:
+        yield from _pieces(db, asked, Span(span.generation, (high + 1) * finer, span.high), below)

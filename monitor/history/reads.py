@@ -29,7 +29,11 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def timeline(path: Path, run: str, after: int) -> list[TimelineLine]:
-    """The lines of a run behind line `after`, the daemon's own included, at most TIMELINE_LINES_MAX, oldest first."""
-    sql = "SELECT n, run, at_s, severity, text FROM story WHERE run IN (?, '') AND n > ? ORDER BY n LIMIT ?"
+    """The lines of a run behind line `after`, the daemon's own included, at most TIMELINE_LINES_MAX, oldest first.
+
+    An empty `run`: the lines of every run.
+    """
+    whose = "run IN (?1, '')" if run else "?1 = ''"
+    sql = f"SELECT n, run, at_s, severity, text FROM story WHERE {whose} AND n > ?2 ORDER BY n LIMIT ?3"  # noqa: S608
     with reading(path) as db:
         return [TimelineLine(*row) for row in db.execute(sql, (run, after, TIMELINE_LINES_MAX))]

@@ -1,4 +1,4 @@
-"""Batches folded into roll-ups of 16, 256 and 4096, before they are written. Pure."""
+"""Batches folded into roll-ups of 16, before they are written. Pure."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Rollup(msgspec.Struct):
 
 
 def roll_up(samples: Iterable[Sample]) -> list[RollupRow]:
-    """One row for each bucket that the samples touch, to be merged into what is stored. Finite values only."""
+    """One row of the finest level for each bucket that they touch, to be merged into what is stored. Finite values."""
     finest = LEVELS[0]
     found: dict[Key, Rollup] = {}
     for sample in samples:
@@ -51,11 +51,6 @@ def roll_up(samples: Iterable[Sample]) -> list[RollupRow]:
             key = (run, rank, finest, generation, bucket, signal)
             rollup = found.get(key) or found.setdefault(key, Rollup(sample.at_s, sample.at_s))
             rollup.add(value, sample.at_s)
-    for (run, rank, _, generation, bucket, signal), fine in list(found.items()):
-        for level in LEVELS[1:]:
-            key = (run, rank, level, generation, bucket * finest // level, signal)
-            rollup = found.get(key) or found.setdefault(key, Rollup(fine.from_s, fine.to_s))
-            rollup.merge(fine)
     return [(*key, r.from_s, r.to_s, r.n, r.total, r.low, r.high) for key, r in found.items()]
 
 

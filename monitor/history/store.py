@@ -20,7 +20,7 @@ from monitor.core.model import Entry
 from monitor.errors import StoreFailed
 from monitor.history import reads, schema
 from monitor.history.result_codes import Code, primary_code
-from monitor.history.samples import roll_up
+from monitor.history.rollups import write_rollups
 from monitor.history.transaction_rows import Commit, OutboxChange, Sample, run_of, sample_of
 from monitor.history.witness import Witness
 
@@ -65,8 +65,10 @@ class Store:
             raise sqlite3.DatabaseError(f"{self.path}: schema {version}, this version knows {schema.SCHEMA_VERSION}")
         if version == 0:
             self._db.executescript(f"BEGIN; {schema.TABLES} PRAGMA user_version = {schema.SCHEMA_VERSION}; COMMIT;")
-        elif version == 1:
-            self._db.executescript(f"BEGIN; {schema.FROM_VERSION_1} PRAGMA user_version = 2; COMMIT;")
+        elif version < schema.SCHEMA_VERSION:
+            steps = (schema.FROM_VERSION_1, schema.FROM_VERSION_2)[version - 1 :]
+            changes = f"{' '.join(steps)} PRAGMA user_version = {schema.SCHEMA_VERSION};"
+            self._db.executescript(f"BEGIN; {changes} COMMIT;")
         self._db.execute("SELECT count(*) FROM effects WHERE done = 0").fetchone()
 
     def commit(self, commit: Commit) -> None:
@@ -138,7 +140,7 @@ class Store:
 
     def _write_samples(self, samples: list[Sample]) -> None:
         self._db.executemany(schema.INSERT_SAMPLE, [_sample_row(sample) for sample in samples])
-        self._db.executemany(schema.MERGE_ROLLUP, roll_up(samples))
+        write_rollups(self._db, samples)
 
     def _write_effects(self, commit: Commit) -> None:
         self._db.executemany(

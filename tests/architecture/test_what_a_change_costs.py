@@ -24,22 +24,23 @@ BLOCK = re.compile(r"```python\n# (?P<path>[\w/]+\.py)(?:, (?P<place>[^\n]+))?\n
 PLACES = {
     "in GAUGES": r"^\)  # fmt: skip\n\nCOUNTERS",
     "above GAUGES": r"^GAUGES = \(",
-    "in Api.reads": r"^        \]\n\n    def changes",
+    "in Api.endpoints": r"^        \]\n\n    # --- reads -",
     "in Api": r"^    # --- changes -",
     "at the end": "",
 }
 ASKED = """
 import json, types
 from starlette.testclient import TestClient
-from monitor.daemon.api.routes import Api, application
+from monitor.daemon.api.endpoint import application
+from monitor.daemon.api.routes import Api
 from monitor.daemon.metrics import exposition
 from tests.unit.monitor.test_metrics import _core, _exposed
 from tests.unit.monitor.test_pipeline import batches, opening
 
 core = _core(*opening(), *batches(5))
 [run] = core.fleet.runs
-api = Api(types.SimpleNamespace(core=core), None, None, None, None, None, None)
-answer = TestClient(application(api.reads())).get(f"/api/v1/runs/{run}/progress")
+api = Api(types.SimpleNamespace(core=core), None, None, None, None, None, None, None)
+answer = TestClient(application(api.endpoints())).get(f"/api/v1/runs/{run}/progress")
 print(json.dumps({
     "metric": [line for line in _exposed(core.fleet).splitlines() if line.startswith("trainwarden_epochs{")],
     "status": answer.status_code,

@@ -18,8 +18,9 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from monitor.core.model import Entry, RecordArrived, Tick
+from monitor.core.model.channel import ClientInput
 from monitor.core.model.curves import POINTS_MAX
-from monitor.daemon.api.routes import BODY_MAX, _input, application
+from monitor.daemon.api.endpoint import BODY_MAX, application, body_of, decoded
 from monitor.daemon.api.server import CONNECTIONS_MAX, IDLE_MAX, bind_port, server
 from monitor.daemon.hardware.reading import XID_MAX, Device, checked
 from monitor.daemon.ingest.listener import OUTGOING_MAX, REASON_MAX, REFUSALS_MAX, ROUTES_MAX, Listener
@@ -107,7 +108,7 @@ def test_a_body_over_its_size_is_refused_before_it_is_read_in_full(size: int, st
 
     scope = {"type": "http", "method": "POST", "path": "/x", "headers": [], "query_string": b"", "server": ("x", 1)}
     with pytest.raises(HTTPException) as refused:
-        asyncio.run(_input(Request(scope, receive)))
+        decoded("/x", asyncio.run(body_of(Request(scope, receive))), ClientInput)
     assert refused.value.status_code == status
 
 
@@ -133,7 +134,7 @@ def test_connections_beyond_the_limit_are_told_to_come_back() -> None:
     async def scene() -> None:
         bound = bind_port(0, or_another=False)
         port = bound.getsockname()[1]
-        serving = server(application([Route("/", hello), Route("/slow", slow)]))
+        serving = server(application([], Route("/", hello), Route("/slow", slow)))
         task = asyncio.create_task(serving.serve(sockets=[bound]))
         while not serving.started:  # noqa: ASYNC110 - uvicorn tells nobody
             await asyncio.sleep(0)
@@ -160,7 +161,7 @@ def test_connections_that_ask_nothing_are_closed_the_oldest_first() -> None:
 
     async def scene() -> None:
         bound = bind_port(0, or_another=False)
-        serving = server(application([Route("/", hello)]))
+        serving = server(application([], Route("/", hello)))
         task = asyncio.create_task(serving.serve(sockets=[bound]))
         while not serving.started:  # noqa: ASYNC110 - uvicorn tells nobody
             await asyncio.sleep(0)

@@ -17,7 +17,8 @@ import pytest
 from monitor.client import http
 from monitor.core.state.run import Fleet
 from monitor.daemon.api import routes
-from monitor.daemon.api.routes import WAIT_MAX_S, Api, application
+from monitor.daemon.api.endpoint import application
+from monitor.daemon.api.routes import WAIT_MAX_S, Api
 from monitor.daemon.hardware.nvml import EVENTS_MAX, _Events
 from monitor.daemon.hardware.poll import LAST, SENTENCES_MAX, Hardware
 from monitor.daemon.hardware.probe import LINE_BYTES_MAX, GpuProbe, PollIntervals, ProbeFailed
@@ -99,9 +100,9 @@ def test_a_long_poll_is_answered_after_a_limited_time_whatever_it_asks_for(
     driver = driven()
     pipeline: Any = SimpleNamespace(core=driver.core, wait_for_timeline=wait_for_timeline)
     nothing: Any = None
-    api = Api(pipeline, nothing, FakeClock(), tmp_path / FILE_NAME, nothing, nothing, nothing)
+    api = Api(pipeline, nothing, FakeClock(), tmp_path / FILE_NAME, nothing, nothing, nothing, nothing)
     api.ready = True
-    answer = asyncio.run(got(application(api.reads()), f"/api/v1/runs/r/timeline?after=0&wait_s={asked_s}"))
+    answer = asyncio.run(got(application(api.endpoints()), f"/api/v1/runs/r/timeline?after=0&wait_s={asked_s}"))
     assert answer.json() == []
     assert 0.0 < waited[0] <= waits_s
     assert all(later < earlier for earlier, later in itertools.pairwise(waited))

@@ -43,7 +43,7 @@ class _Handler(BaseHTTPRequestHandler):
         given = msgspec.convert(body, ClientInput)
         self.server.daemon.received.append(given)
         refusal = self.server.daemon.refusals.get(kind_of(given))
-        self._answer({"error": refusal} if refusal else {}, 400 if refusal else 200)
+        self._answer({"detail": refusal} if refusal else {}, 400 if refusal else 200)
 
     def _answer(self, value: Any, status: int = 200) -> None:
         data = json.dumps(value).encode()

@@ -234,7 +234,7 @@ def test_errors_are_sentences(daemon: DaemonProcess) -> None:
     ]:
         response = daemon.request(method, path, body)
         assert response.status_code == status, response.text
-        assert len(msgspec.json.decode(response.content)["error"]) > 8
+        assert len(msgspec.json.decode(response.content)["detail"]) > 8
 
 
 @pytest.mark.parametrize("given", [Tick(), PlanWritten("night", "plan-2", ""), FramesRefused("night", 3, "made up")])
@@ -243,7 +243,7 @@ def test_an_input_that_no_client_may_send_is_refused_and_changes_nothing(daemon:
     daemon.send(RunAnnounced("night"))
     response = daemon.request("POST", "/api/v1/runs/night/inputs", given)
     assert response.status_code == 400
-    assert "not an input that a client may send" in msgspec.json.decode(response.content)["error"]
+    assert "not an input that a client may send" in msgspec.json.decode(response.content)["detail"]
     assert (daemon.metric('trainwarden_frames_dropped_total{run="night"}') or 0) == 0
 
 
@@ -275,14 +275,14 @@ def test_the_port_reads_only_and_answers_only_to_its_own_name(daemon: DaemonProc
         for path in ("runs", "health", "runs/night", "runs/night/curves", "runs/night/timeline", "nothing"):
             refused = httpx.get(f"{address}/api/v1/{path}", headers=named | wrong)
             assert refused.status_code == 401
-            assert TOKEN_NAME in refused.json()["error"]
+            assert TOKEN_NAME in refused.json()["detail"]
     assert httpx.get(f"{address}/metrics", headers={"host": "evil.example"}).status_code == 421
     assert httpx.get(f"{address}/metrics", headers={"host": "localhost"}).status_code == 421
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
         refused = httpx.request(method, f"{address}/api/v1/runs", content=b'{"run":"x"}')
         assert refused.status_code == 403, method
         assert "access-control-allow-origin" not in refused.headers
-        assert "Unix socket" in refused.json()["error"]
+        assert "Unix socket" in refused.json()["detail"]
 
 
 def test_the_sockets_and_folders_are_for_their_user_alone(daemon: DaemonProcess) -> None:

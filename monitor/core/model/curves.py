@@ -30,3 +30,26 @@ class Curves(msgspec.Struct, frozen=True):
 
     width: int = 1  # batches behind one point
     signals: dict[str, list[Point]] = {}
+
+
+class SignalColumns(msgspec.Struct, frozen=True):
+    """One signal over the axis of its chart. null: no batch of the stretch has a finite value."""
+
+    mean: list[float | None]
+    low: list[float | None] | None = None  # None, with `high`: the same as `mean`, since each stretch is one batch
+    high: list[float | None] | None = None
+
+
+class ChartColumns(msgspec.Struct, frozen=True):
+    """Signals of one rank in columns over one axis: column i of each is of the same stretch of `width` batches.
+
+    The names of the signals are those of `Curves`. Numbers have six digits.
+    """
+
+    width: int = 1
+    generation: list[int] = []
+    first: list[int] = []  # Counts.batches of the first batch of the stretch; the last is `width` - 1 further
+    n: list[int] = []  # batches that were seen
+    bad: list[int] = []  # and those among them that were not finite
+    at_s: list[float] = []  # when the last of them ended: Unix time
+    signals: dict[str, SignalColumns] = {}

@@ -1,31 +1,26 @@
-"""Two servers over one API: everything on a Unix socket that only its user may open, reads on a port of the loopback.
+"""Two servers over one API: everything on a Unix socket that only its user may open, and a port of the loopback.
 
-An edge file: binds sockets. Loopback is not a boundary (web pages reach it by rebinding a name, and other users of the
-host by its number): the port answers only to its own names, gives no cross-origin leave, changes nothing, and without
-the token of monitor.daemon.api.token shows metrics alone.
+An edge file: binds sockets. Who may do what over the port is in monitor.daemon.api.guard.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from monitor.daemon.api.token import TOKEN_NAME
 from monitor.errors import PortTaken
 
 LOOPBACK = "127.0.0.1"
 BACKLOG = 64
-CONNECTIONS_MAX = 64  # with a request in progress; beyond it: 503
+CONNECTIONS_MAX = 128  # with a request in progress, 50 streams of events among them; beyond it: 503
 IDLE_MAX = 16  # connections that wait for a request; beyond it the oldest is closed. A browser opens six
 KEEP_ALIVE_S = 5
 REQUEST_DEADLINE_S = (
@@ -53,6 +48,12 @@ class TimedProtocol(H11Protocol):
         super().on_response_complete()
         self._arm()
 
+    def shutdown(self) -> None:
+        """The server leaves: a client that takes nothing any more must not hold it."""
+        super().shutdown()
+        if self.flow.write_paused:
+            self.transport.abort()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self.idle.pop(self, None)
         if self._deadline:
@@ -74,9 +75,6 @@ class TimedProtocol(H11Protocol):
     def _give_up(self) -> None:
         if self.cycle is None or self.cycle.response_complete:
             self.transport.abort()
-
-
-OPEN = ("/metrics", "/-/healthy", "/-/ready")  # what any user of this host may read over TCP
 
 
 class QuietServer(uvicorn.Server):
@@ -127,36 +125,3 @@ def bind_unix(path: Path) -> socket.socket:
         os.umask(before)
     bound.listen(BACKLOG)
     return bound
-
-
-class ReadsOnly:
-    """ASGI: only GET and HEAD, only for requests that name this very address, and beyond OPEN only with the token."""
-
-    def __init__(self, app: ASGIApp, port: int, token: str) -> None:
-        self._app, self._wanted = app, f"Bearer {token}".encode()
-        self._hosts = {f"{name}:{port}".encode() for name in (LOOPBACK, "localhost", "[::1]")}
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        hosts = [value.lower() for name, value in scope["headers"] if name == b"host"]
-        if len(hosts) != 1 or hosts[0] not in self._hosts:
-            await _refuse(send, 421, f"this server answers to {LOOPBACK} and localhost, with its port")
-        elif scope["method"] not in {"GET", "HEAD"}:
-            await _refuse(send, 403, "nothing can be changed over TCP; use the trainwarden command, or the Unix socket")
-        elif scope["path"] not in OPEN and not self._knows_token(scope):
-            how = f"send 'Authorization: Bearer TOKEN' with the text of {TOKEN_NAME} in the daemon's folder"
-            await _refuse(send, 401, f"over TCP only {', '.join(OPEN)} are open; {how}, or use the trainwarden command")
-        else:
-            await self._app(scope, receive, send)
-
-    def _knows_token(self, scope: Scope) -> bool:
-        given = [value for name, value in scope["headers"] if name == b"authorization"]
-        return len(given) == 1 and hmac.compare_digest(given[0], self._wanted)
-
-
-async def _refuse(send: Send, status: int, sentence: str) -> None:
-    body = msgspec.json.encode({"error": sentence})
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -42,6 +42,7 @@ class IncidentSummary(msgspec.Struct, frozen=True):
     outcome: str
     settings_read_back: bool = False  # after the warm-up of its last plan, and every one was the plan's
     settings_differ: tuple[str, ...] = ()  # sentences: what was read back and is not the plan's
+    acknowledged_by: str = ""  # empty: nobody did
 
 
 class FindingLine(msgspec.Struct, frozen=True):
@@ -164,6 +165,7 @@ def incident_of(training: TrainingState, incident: Incident) -> IncidentSummary:
         outcome=incident.outcome,
         settings_read_back=not differ and any(one.when == ReadBack.RAMP_END for one in applied),
         settings_differ=differ,
+        acknowledged_by=incident.acknowledged_by,
     )
 
 
@@ -247,15 +249,21 @@ def _finding(found: Finding) -> FindingLine:
     )  # fmt: skip
 
 
+def eta_of(run: RunState, now_s: float) -> tuple[float | None, float | None]:
+    """Seconds a batch, and the Unix time at which the training that goes on will have ended."""
+    training = run.going_on
+    position, started, pace_s = training.position, training.started, projection.pace_s(training)
+    if not run.alive or pace_s is None or not position or not started:
+        return pace_s, None
+    left = projection.remaining(position, started.epochs, started.batches_per_epoch)
+    return pace_s, projection.finish_s(now_s, left.batches, pace_s)
+
+
 def detail_of(run: RunState, now_s: float, port: int) -> RunDetail:
     """Everything of the run but its lists; `port` is where /metrics is."""
     counts, training, shown = totals_of_run(run), run.going_on, shown_training(run)
-    position, started = training.position, training.started
-    pace_s = projection.pace_s(training)
-    eta_s = None
-    if run.alive and pace_s is not None and position and started:
-        left = projection.remaining(position, started.epochs, started.batches_per_epoch)
-        eta_s = projection.finish_s(now_s, left.batches, pace_s)
+    started = training.started
+    pace_s, eta_s = eta_of(run, now_s)
     leader = training.ranks.get(0)
     return RunDetail(
         summary=run_summary_of(run),
