@@ -91,7 +91,7 @@ def silence(rows: tuple[OutboxRow, ...], memory: Memory, now_s: float) -> Passag
     for row in rows:
         until_s = max((s.until_s for s in memory.silences if s.covers(row.alert, now_s)), default=0.0)
         begun_silent = any(s.covers(row.alert, row.created_s) for s in memory.silences)
-        needless = begun_silent and row.alert.thread in ended and _unheard(row, rows, memory)
+        needless = begun_silent and row.alert.thread in ended and _nothing_sent(row, rows, memory)
         if needless or until_s - row.created_s > EXPIRES_S:
             stopped.append(Stopped(row, "silenced"))
         elif until_s:
@@ -101,7 +101,7 @@ def silence(rows: tuple[OutboxRow, ...], memory: Memory, now_s: float) -> Passag
     return Passage(tuple(going), tuple(held), tuple(stopped))
 
 
-def _unheard(row: OutboxRow, rows: tuple[OutboxRow, ...], memory: Memory) -> bool:
+def _nothing_sent(row: OutboxRow, rows: tuple[OutboxRow, ...], memory: Memory) -> bool:
     """True where the receiver got nothing of the row's thread yet: then it need not hear of its end either."""
     return not any(sending.thread == row.alert.thread for sending in memory.sent) and any(
         other.alert.thread == row.alert.thread and other.alert.ended_s is None for other in rows
