@@ -90,8 +90,8 @@ class Assembly:
             unread = self._core.check_policies() + catch_up.learn_receivers(self._core.fleet, self._receivers)
             recalled.troubles += unread
             self._set_aside = recalled.set_aside + len(unread)
-            self._flow = AlertFlow(self._fleet, self._receivers)
             self._watched = Live(self._fleet, self._clock.now_s)
+            self._flow = AlertFlow(self._fleet, self._receivers)
             self._pipeline = Pipeline(
                 self._core, store, writer, recalled, self._clock,
                 receivers=self._flow.names_of,

@@ -11,6 +11,7 @@ from monitor.core.policy.transaction import Transaction
 from monitor.core.policy.trust import plausible_ones, to_keep
 from monitor.core.state.checkpoints import healthy_after
 from monitor.core.state.epochs import totals_of
+from monitor.core.state.levels import loss_is_off
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import RankState, TrainingState
 from monitor.core.state.stats import within
@@ -120,9 +121,12 @@ def _bad_lately(tx: Transaction, rank: RankState) -> bool:
 
 
 def _progress(tx: Transaction, incident: Incident, batch: BatchEnded, new: int, bad: int) -> None:
-    """Count healthy batches at the new learning rate; end the incident when there are enough."""
-    if bad:
-        incident.watch.seen = 0
+    """Count healthy batches at the new learning rate; end the incident when there are enough.
+
+    A batch is healthy where it is finite and the losses are at their level.
+    """
+    if bad or any(loss_is_off(rank.learned) for rank in tx.training.ranks.values()):
+        incident.watch.seen = incident.watch.notified = 0
         return
     incident.watch.samples_left = batch.onset_samples_left
     if batch.ramp is not None and batch.ramp < 1.0:
@@ -136,7 +140,7 @@ def _progress(tx: Transaction, incident: Incident, batch: BatchEnded, new: int, 
 
 def _notify_progress(tx: Transaction, incident: Incident) -> None:
     quarter = 4 * incident.watch.seen // incident.watch.needed
-    if incident.totals.attempts and incident.watch.notified < quarter < 4:
+    if incident.acted_on and incident.watch.notified < quarter < 4:
         incident.watch.notified = quarter
         tx.record(
             incident,

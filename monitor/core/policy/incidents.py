@@ -158,7 +158,9 @@ def _wait(tx: Transaction, incident: Incident, action: Action) -> None:
     final = action.kind is ActionKind.WATCH
     if incident.totals.attempts and incident.state is not IncidentState.RELAPSED and not final:
         return
-    if not incident.totals.attempts:
+    if final and incident.acted_on and tx.ledger.in_force is None:  # what was tried has failed
+        incident.action = IncidentAction(ActionKind.WATCH, action.reason, target=incident.action.target)
+    elif not incident.totals.attempts:
         incident.action.reason = action.reason  # else the reason is that of what was done
     if incident.state is not IncidentState.WATCHING:
         tx.move(incident, IncidentEvent.ONLY_WATCHED)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import random
 from pathlib import Path
 
 import msgspec
@@ -30,6 +32,7 @@ from monitor.core.state.epochs import totals_of
 from monitor.core.state.fold import RETENTION_S
 from monitor.core.summary.time_cost import going_back
 from monitor.vault.copies import Vault
+from tests.harness.script import Script
 from tests.harness.trainer import BATCHES_PER_EPOCH, WALL_S, batch, training_started
 from trainer_hooks.wire.messages import (
     BatchEnded,
@@ -397,3 +400,31 @@ def test_giving_up_is_final_for_the_generation_even_where_the_stop_is_refused() 
         "incident_opened",
         "given_up",
     ]
+
+
+def test_a_loss_that_stays_too_high_is_not_called_healthy_and_recovers_once_it_is_back() -> None:
+    """A loop that refuses every change, so that nothing can be done: what is said of it stays true."""
+    noise = random.Random(1)
+    script = Script()
+    script.start(1)
+
+    def losses(level: float, count: int) -> None:
+        script.batches(1, count, losses=[level * math.exp(noise.gauss(0, 0.05)) for _ in range(count)])
+        for order in script.orders("adjust"):
+            if (pending := script[1].ledger.pending) is not None and pending.order.id == order.id:
+                script.answer(1, order, "refused")
+
+    losses(0.85, 400)
+    for _ in range(20):
+        losses(2.3, 20)
+    incident = script[1].incident
+    assert incident is not None, script.said
+    assert (incident.action.kind, incident.state) == (ActionKind.WATCH, IncidentState.WATCHING)
+    assert "refused the order" in script.said
+    assert "at the new learning rate" not in script.said
+    assert script.said.count("opened") == 1
+    for _ in range(40):
+        losses(0.85, 20)
+    (ended,) = script[1].ledger.incidents
+    assert (ended.state, script[1].incident) == (IncidentState.RECOVERED, None)
+    assert ended.outcome.endswith("healthy batches without any action")
