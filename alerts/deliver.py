@@ -18,8 +18,9 @@ from anyio.abc import TaskGroup
 from alerts import notifiers
 from alerts.digest import Parcel, parcel_of
 from alerts.http import Http
-from alerts.notifiers import Outcome, Registered, Sent
+from alerts.notifiers import RESEND_S, Outcome, Registered, Sent
 from alerts.outbox import EXPIRES_S, Outbox, OutboxRow, Settled
+from alerts.resend import Live
 from alerts.stages import Passage, Sending, sending_of
 
 BACKOFF_FIRST_S = 1.0
@@ -51,7 +52,8 @@ class Deliverer:
 
     `receivers` gives the receiver of a row, or None while none has that name: the row then waits like one that
     could not be sent. `clock` gives Unix seconds. `on_settled` hears of each row that is done with, after the outbox.
-    `judge` says of the rows that wait which may go now (alerts.stages); without it all may. `sent`: what left before.
+    `judge` says of the rows that wait which may go now (alerts.stages); without it all may. `sent` and `live`:
+    what was delivered before, and of it what has to be sent again (alerts.resend).
     """
 
     def __init__(
@@ -65,6 +67,8 @@ class Deliverer:
         jitter: Callable[[], float] = random.random,
         judge: Judge | None = None,
         sent: Iterable[Sending] = (),
+        live: Iterable[OutboxRow] = (),
+        resend_s: float = RESEND_S,
     ) -> None:
         self._outbox = outbox
         self._receivers = receivers
@@ -74,6 +78,7 @@ class Deliverer:
         self._jitter = jitter
         self._judge = judge
         self._sent = list(sent)  # within EXPIRES_S
+        self._live, self._resend_s = Live(live), resend_s
         self._held: set[int] = set()  # rows that wait
         self._waited: set[int] = set()  # rows that ever had to wait: they leave together
         self._kinds: dict[str, Registered] = {}
@@ -90,6 +95,7 @@ class Deliverer:
         """Deliver until cancelled. What the outbox raises ends it, in an ExceptionGroup: nothing can be promised."""
         self._kinds = notifiers.load_all()
         async with self._http, anyio.create_task_group() as tries:
+            tries.start_soon(self._send_again)
             while True:
                 self._woken.clear()
                 self._start_due(tries)
@@ -139,12 +145,35 @@ class Deliverer:
         later = [due_s - now_s for due_s in self._put_off.values() if due_s > self._looked_s]
         return max(0.0, min([POLL_S, *later]))
 
+    async def _send_again(self) -> None:
+        """Repeat what receivers forget, until cancelled."""
+        while True:
+            await asyncio.sleep(self._resend_s)
+            await self._repeat(self._live.due(self._clock()))
+
+    async def _repeat(self, rows: Sequence[OutboxRow]) -> None:
+        """One try each; what is in flight to the same receiver is not waited for, since the next round comes."""
+        for row in rows:
+            receiver = self._receivers(row)
+            registered = self._kinds.get(receiver.kind) if receiver is not None else None
+            if receiver is None or registered is None or not registered.resend or receiver in self._in_flight:
+                continue
+            self._in_flight.add(receiver)
+            try:
+                sent = await self._notify(row, receiver)
+            finally:
+                self._in_flight.discard(receiver)
+            log.debug("alert %s to %s: sent again: %s", row.alert.id, row.receiver, sent.reason or sent.outcome)
+        self.wake()
+
     async def _try_once(self, parcel: Parcel, receiver: Receiver) -> None:
         try:
             sent = await self._notify(parcel.row, receiver)
         finally:
             self._in_flight.discard(receiver)
         self._conclude(parcel.row, sent, parcel.with_it)
+        if sent.outcome is Outcome.OK:
+            await self._repeat([over for one in (parcel.row, *parcel.with_it) for over in self._live.take(one)])
         self.wake()  # the next row of this receiver may go
 
     async def _notify(self, row: OutboxRow, receiver: Receiver) -> Sent:

@@ -19,6 +19,7 @@ from monitor.core.policy.settings import Policy
 from monitor.core.policy.transaction import shown_name
 from monitor.core.state.run import Fleet, RunState, TrainingState
 from monitor.daemon.receivers import Receivers
+from monitor.report.picture import loss_picture
 
 ENDS = (AlertKind.RESOLVED, AlertKind.CLOSED)  # after these the trouble is over
 
@@ -90,7 +91,18 @@ def alert_of(effect: RaiseAlert, run: RunState | None) -> Alert:
         started_s=effect.at_s,
         ended_s=effect.at_s if effect.kind in ENDS else None,
         thread=effect.incident,
+        picture=_picture(run, training, incident),
     )
+
+
+def _picture(run: RunState | None, training: TrainingState | None, incident: Incident | None) -> bytes:
+    """The loss around the onset; empty: no incident, or too few batches."""
+    if run is None or training is None or incident is None or 0 not in training.ranks:
+        return b""
+    trace = training.ranks[0].trace
+    batches = {batch.counts.batches: batch.loss for batch in (*trace.far, *trace.recent)}
+    onset = incident.began
+    return loss_picture(sorted(batches.items()), onset.count if onset.generation == training.generation else None)
 
 
 def wanted(alert: Alert, switches: Alerts) -> bool:

@@ -111,8 +111,9 @@ class Assembly:
             self._fleet, clock, pipeline.offer, pipeline.finish, self._listener.send, self._processes.end_training
         )
         self._deliverer = Deliverer(
-            pipeline.outbox, receivers.of, clock.now_s, self._on_settled, judge=self._flow.judge, sent=recalled.sent
-        )
+            pipeline.outbox, receivers.of, clock.now_s, self._on_settled,
+            judge=self._flow.judge, sent=recalled.sent, live=recalled.delivered,
+        )  # fmt: skip
         self._heartbeats = Heartbeats(self._fleet, receivers, clock.now_s)
         self._hardware = Hardware(self._fleet, pipeline.notify, pipeline.offer)
         if clock.stepped_s:

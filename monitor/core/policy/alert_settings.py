@@ -97,11 +97,6 @@ class Alerts(Section):
     given_up: bool = Field(
         True, description="With true an alert says that trainwarden gave up, and that a person must decide."
     )
-    picture: bool = Field(
-        True,
-        description="With true an alert about an incident has a picture of the loss curve, for receivers that take "
-        "one.",
-    )
     repeat_interval_h: float | None = Field(
         None,
         gt=0,

@@ -165,6 +165,7 @@ def test_every_alert_of_an_incident_is_in_its_thread_and_begins_with_its_summary
         assert alert.labels["family"] == "nonfinite"
         assert alert.labels["title"] == "Night of <b>"
         assert alert.text.startswith("What happened: ")
+        assert alert.picture.startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
