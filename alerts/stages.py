@@ -177,7 +177,7 @@ def limit_rate(rows: tuple[OutboxRow, ...], memory: Memory, now_s: float) -> Pas
 
 
 STAGES: tuple[Stage, ...] = (silence, inhibit, deduplicate, quiet_hours, group, limit_rate)
-FOR_PROGRAMS: tuple[Stage, ...] = (silence, inhibit, deduplicate)  # a program gets each alert by itself, at once
+FOR_PROGRAMS: tuple[Stage, ...] = (silence, deduplicate)  # a program gets each alert by itself, at once
 
 
 def pipeline(rows: Sequence[OutboxRow], memory: Memory, now_s: float, stages: Sequence[Stage] = STAGES) -> Passage:
