@@ -13,6 +13,7 @@ from monitor.cli.failure import EXIT_USAGE, Failure, daemon_failures
 from monitor.cli.names import operator
 
 if TYPE_CHECKING:
+    from monitor.client.http import Client
     from monitor.daemon.api.alert_routes import SilenceLine
 
 UNITS_S = {"m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -87,12 +88,12 @@ def expire(silence_id: str) -> None:
     click.echo(f"silence {silence_id}: ended")
 
 
-@click.command(cls=Command, examples=("trainwarden ack yolo-night-3f2a-i1",))
+@click.command(cls=Command, examples=("trainwarden ack yolo-night-3f2a-i1", "trainwarden ack yolo-night-3f2a"))
 @click.argument("incident")
 def ack(incident: str) -> None:
     """Acknowledge INCIDENT: no reminders of it are sent, and of its other news only the severe ones and its end.
 
-    An alert names its incident; `trainwarden status RUN` does too.
+    INCIDENT is the run's name, -i and the incident's number; the run's name alone means its newest incident.
     """
     from urllib.parse import quote
 
@@ -101,8 +102,20 @@ def ack(incident: str) -> None:
         from monitor.daemon.api.alert_routes import Acknowledgement
 
         with Client() as client:
+            incident = _newest_of(client, incident)
             client.post(f"/api/v1/incidents/{quote(incident, safe='')}/acknowledge", Acknowledgement(operator()))
     click.echo(f"{incident}: acknowledged")
+
+
+def _newest_of(client: Client, name: str) -> str:
+    """The id of the run's newest incident; where no run has this name, or it has no incident, the name itself."""
+    from monitor.client.http import run_path
+    from monitor.daemon.api.snapshots import IncidentSummary, RunSummary
+
+    if all(run.run != name for run in client.get("/api/v1/runs", list[RunSummary])):
+        return name
+    incidents = client.get(run_path(name, "incidents"), list[IncidentSummary])
+    return max(incidents, key=lambda one: one.number).id if incidents else name
 
 
 def seconds_of(text: str) -> float:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from urllib.parse import quote
+
+import msgspec
 
 from alerts import notifiers
 from alerts.alert import Alert
@@ -30,6 +33,16 @@ class AlertFlow:
     def __init__(self, fleet: Callable[[], Fleet], receivers: Receivers) -> None:
         self._fleet, self._receivers = fleet, receivers
         self._programs = {kind for kind, registered in notifiers.load_all().items() if registered.each}
+
+    def alert_of(self, effect: RaiseAlert, run: RunState | None) -> Alert:
+        """The alert that people get, with a link to its page where the policy says how it is reached."""
+        alert, policy = alert_of(effect, run), self._receivers.policy(effect.run)
+        if policy is None or policy.alerts.page_url is None:
+            return alert
+        training, incident = _about(effect, run)
+        place = f"/{training.number}/incident/{incident.number}" if training and incident else "/1"
+        url = f"{policy.alerts.page_url.rstrip('/')}/#/run/{quote(effect.run, safe='')}{place}"
+        return msgspec.structs.replace(alert, url=url)
 
     def names_of(self, alert: Alert) -> tuple[str, ...]:
         """The receivers of the alert, by the policy of its run."""

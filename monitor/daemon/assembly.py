@@ -94,7 +94,7 @@ class Assembly:
             self._flow = AlertFlow(self._fleet, self._receivers)
             self._pipeline = Pipeline(
                 self._core, store, writer, recalled, self._clock,
-                receivers=self._flow.names_of,
+                receivers=self._flow.names_of, alert_of=self._flow.alert_of,
                 carry_out=lambda effect: self._effects.start(effect),  # noqa: PLW0108 - made after the pipeline
                 alerts_stored=lambda: self._deliverer.wake(),  # noqa: PLW0108
                 detected=self._timings.add, fed=self._watched.fed, lines_stored=self._watched.lines_stored,

@@ -125,7 +125,8 @@ def lived(night: Night, house: House, daemon: DaemonProcess, trainer: FakeTraine
     assert execute(["silence", "expire", silence.json()["id"]]) == 0
     until("the alerts arrive", lambda: house.at(TOKENS[0]) and house.at(TOKENS[1]))
     [incident] = daemon.json("/api/v1/runs/night/incidents")
-    assert execute(["ack", incident["id"]]) == 0
+    assert execute(["ack", "night"]) == 0
+    assert execute(["ack", incident["id"]]) == 0  # again: nothing changes
     daemon.kill()
     daemon.start()
     night.acknowledged_by = daemon.json("/api/v1/runs/night/incidents")[0]["acknowledged_by"]

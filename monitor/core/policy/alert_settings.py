@@ -97,6 +97,13 @@ class Alerts(Section):
     given_up: bool = Field(
         True, description="With true an alert says that trainwarden gave up, and that a person must decide."
     )
+    page_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s]{1,200}$",
+        examples=["https://gpu-box.example.org"],
+        description="The page of the daemon is reached at this address, from where alerts are read, such as a tunnel "
+        "or a VPN. Alerts then lead to their incident there. The default is null: alerts have no link.",
+    )
     repeat_interval_h: float | None = Field(
         None,
         gt=0,

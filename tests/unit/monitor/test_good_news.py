@@ -20,8 +20,9 @@ from monitor.core.model import (
 )
 from monitor.core.policy.settings import Policy
 from monitor.daemon.alert_clock import due
-from monitor.daemon.alert_flow import alert_of, rules_of, wanted
+from monitor.daemon.alert_flow import AlertFlow, alert_of, rules_of, wanted
 from monitor.daemon.heartbeat import progresses
+from monitor.daemon.receivers import Receivers
 from monitor.policyfile.load import policy_from_text
 from tests.harness.trainer import batch, training_started
 from trainer_hooks.wire.messages import Counts, EpochEnded, TrainingEnded
@@ -166,6 +167,15 @@ def test_every_alert_of_an_incident_is_in_its_thread_and_begins_with_its_summary
         assert alert.labels["title"] == "Night of <b>"
         assert alert.text.startswith("What happened: ")
         assert alert.picture.startswith(b"\x89PNG")
+
+
+def test_an_alert_leads_to_the_page_of_its_incident_where_the_policy_says_how_it_is_reached() -> None:
+    night, (opened, *_) = incident_night()
+    receivers = Receivers()
+    flow = AlertFlow(lambda: night.driver.core.fleet, receivers)
+    assert flow.alert_of(opened, night.driver.state).url == ""
+    receivers.learn("night", policy_from_text("alerts: {page_url: 'https://box.example.org/'}", "p"))
+    assert flow.alert_of(opened, night.driver.state).url == "https://box.example.org/#/run/night/1/incident/1"
 
 
 @pytest.mark.parametrize(
