@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set as AbstractSet
 
 import anyio
 import msgspec
@@ -26,9 +26,10 @@ from alerts.stages import Passage, Sending, sending_of
 BACKOFF_FIRST_S = 1.0
 BACKOFF_MAX_S = 300.0
 POLL_S = 5.0  # rows that an earlier process put off are noticed within this
+WAITED_S = 120.0  # a row that nobody tried for so long waited for something: it leaves with the others that did
 IN_FLIGHT_MAX = 16  # receivers tried at once; the next one waits for the shortest timeout among them
 
-Judge = Callable[[Sequence[OutboxRow], Sequence[Sending], float], Passage]
+Judge = Callable[[Sequence[OutboxRow], Sequence[Sending], AbstractSet[int], float], Passage]
 
 log = logging.getLogger("trainwarden.alerts")
 
@@ -119,9 +120,16 @@ class Deliverer:
         if self._judge is None:
             return tuple(rows)
         self._sent = [sending for sending in self._sent if sending.at_s > now_s - EXPIRES_S]
-        passage = self._judge(rows, self._sent, now_s)
+        late = {row.id for row in rows if row.attempts == 0 and now_s - row.created_s > WAITED_S}
+        self._waited = (self._waited | late) & {row.id for row in rows}
+        try:
+            passage = self._judge(rows, self._sent, self._waited, now_s)
+        except Exception:
+            log.exception("it could not be judged which alerts may wait: all are sent; a defect, please report it")
+            self._held = set()
+            return tuple(rows)
         self._held = {held.row.id for held in passage.held}
-        self._waited = (self._waited | self._held) & {row.id for row in rows}
+        self._waited |= self._held
         for stopped in passage.stopped:
             log.info("alert %s to %s: not sent: %s", stopped.row.alert.id, stopped.row.receiver, stopped.reason)
             self._settle(stopped.row, Settled.SUPPRESSED)
@@ -132,7 +140,9 @@ class Deliverer:
         registered = self._kinds.get(receiver.kind)
         if row.id not in self._waited or (registered is not None and registered.each):
             return Parcel(row)
-        waited = [one for one in going if one.id in self._waited and self._receivers(one) == receiver]
+        now_s = self._clock()
+        waited = [one for one in going if one.id in self._waited and one.next_s <= now_s]
+        waited = [one for one in waited if self._receivers(one) == receiver]
         return parcel_of(row, waited)
 
     async def _wait(self) -> None:

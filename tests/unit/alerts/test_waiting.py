@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set as AbstractSet
 
 import msgspec
+import pytest
 
 from alerts.alert import Alert
-from alerts.deliver import Receiver
+from alerts.deliver import WAITED_S, Receiver
 from alerts.digest import DIGEST
 from alerts.http import Http
 from alerts.notifiers import Outcome, Sent, register
@@ -53,7 +54,7 @@ register("program", Person, each=True)(person)
 register("forgetful", Person, each=True, resend=True)(person)
 
 
-def until_noon(rows: Sequence[OutboxRow], _: Sequence[Sending], now_s: float) -> Passage:
+def until_noon(rows: Sequence[OutboxRow], _: Sequence[Sending], waited: AbstractSet[int], now_s: float) -> Passage:
     """Everything waits for an hour."""
     noon_s = START_S + HOUR_S
     if now_s < noon_s:
@@ -118,7 +119,9 @@ def test_a_program_gets_what_waited_one_by_one() -> None:
 
 
 def test_a_row_that_waits_holds_no_other_up() -> None:
-    def hold_the_first(rows: Sequence[OutboxRow], _: Sequence[Sending], now_s: float) -> Passage:
+    def hold_the_first(
+        rows: Sequence[OutboxRow], _: Sequence[Sending], waited: AbstractSet[int], now_s: float
+    ) -> Passage:
         return Passage(tuple(rows[1:]), (Held(rows[0], now_s + 1, "rate limit"),) if rows else ())
 
     async def scene() -> None:
@@ -133,8 +136,43 @@ def test_a_row_that_waits_holds_no_other_up() -> None:
     asyncio.run(scene())
 
 
+def test_what_nobody_tried_for_long_leaves_together_after_a_restart_too() -> None:
+    """Nothing in memory says that it waited for the end of the quiet hours."""
+
+    def all_go(rows: Sequence[OutboxRow], _: Sequence[Sending], waited: AbstractSet[int], now_s: float) -> Passage:
+        return Passage(tuple(rows))
+
+    async def scene() -> None:
+        whom = Person()
+        delivery = Delivery({"ops": Receiver(name="ops", kind="person", config=whom)}, judge=all_go)
+        for number in range(3):
+            delivery.store(alert(f"a{number}"))
+        delivery.advance(WAITED_S + 1)
+        async with delivery.running():
+            await delivery.until(lambda: len(delivery.settled) == 3)
+        assert [one.id for one in whom.got] == [f"a0/{DIGEST}"]
+
+    asyncio.run(scene())
+
+
+def test_where_the_rules_fail_everything_is_sent(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(rows: Sequence[OutboxRow], _: Sequence[Sending], waited: AbstractSet[int], now_s: float) -> Passage:
+        raise ZeroDivisionError
+
+    async def scene() -> None:
+        whom = Person()
+        delivery = Delivery({"ops": Receiver(name="ops", kind="person", config=whom)}, judge=broken)
+        async with delivery.running():
+            delivery.store(alert("a"))
+            await delivery.until(lambda: bool(delivery.settled))
+        assert [one.id for one in whom.got] == ["a"]
+
+    asyncio.run(scene())
+    assert "all are sent" in caplog.text
+
+
 def test_what_is_stopped_is_settled_and_never_sent() -> None:
-    def stop(rows: Sequence[OutboxRow], _: Sequence[Sending], now_s: float) -> Passage:
+    def stop(rows: Sequence[OutboxRow], _: Sequence[Sending], waited: AbstractSet[int], now_s: float) -> Passage:
         return Passage((), stopped=tuple(Stopped(row, "silenced") for row in rows))
 
     async def scene() -> None:
