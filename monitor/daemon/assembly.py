@@ -98,7 +98,7 @@ class Assembly:
             self._flow = AlertFlow(self._fleet, self._receivers)
             self._pipeline = Pipeline(
                 self._core, store, writer, recalled, self._clock,
-                receivers=self._flow.names_of,
+                receivers=self._flow.names_of, alert_of=self._flow.alert_of,
                 carry_out=lambda effect: self._effects.start(effect),  # noqa: PLW0108 - made after the pipeline
                 alerts_stored=lambda: self._deliverer.wake(),  # noqa: PLW0108
                 detected=self._timings.add, fed=self._watched.fed, lines_stored=self._watched.lines_stored,
@@ -115,8 +115,9 @@ class Assembly:
             self._fleet, clock, pipeline.offer, pipeline.finish, self._listener.send, self._processes.end_training
         )
         self._deliverer = Deliverer(
-            pipeline.outbox, receivers.of, clock.now_s, self._on_settled, judge=self._flow.judge, sent=recalled.sent
-        )
+            pipeline.outbox, receivers.of, clock.now_s, self._on_settled,
+            judge=self._flow.judge, sent=recalled.sent, live=recalled.delivered,
+        )  # fmt: skip
         self._heartbeats = Heartbeats(self._fleet, receivers, clock.now_s)
         self._hardware = Hardware(self._fleet, pipeline.notify, pipeline.offer)
         if clock.stepped_s:

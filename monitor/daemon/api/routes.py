@@ -21,6 +21,7 @@ from monitor.core.model.curves import POINTS, ChartColumns, Curves
 from monitor.core.state.run import RunState
 from monitor.daemon import run_registration
 from monitor.daemon.api import event_stream, glance, run_orders, snapshots, training_detail
+from monitor.daemon.api.alert_routes import AlertRoutes
 from monitor.daemon.api.endpoint import FAR, Door, Endpoint, NoQuery, Page, Whole
 from monitor.daemon.api.event_stream import EventStream
 from monitor.daemon.api.live import Live, frame
@@ -130,6 +131,7 @@ class Api:
             Endpoint(Door.CHANGE, "POST", f"{run}/orders", self.order),
             Endpoint(Door.LOCAL, "GET", f"{run}/state", self.state, MSGPACK),  # its command line may hold a key
             Endpoint(Door.LOCAL, "POST", f"{run}/inputs", self.inputs),
+            *AlertRoutes(self._pipeline, self._clock).endpoints(),
         ]
 
     # --- reads ------------------------------------------------------------------------------------------------------
