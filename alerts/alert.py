@@ -11,7 +11,10 @@ ALERT_ID = re.compile(r"[!-~]{1,200}")  # it travels as an HTTP header: printabl
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that somebody should know. Raises ValueError for an id that can't be sent as a header."""
+    """One thing that somebody should know.
+
+    Raises ValueError for an id that can't be sent as a header, and for a picture that is too large.
+    """
 
     id: str  # the same over every retry and restart: receivers recognise a repeat by it
     name: str  # what kind of thing happened: "incident_opened"
@@ -30,6 +33,8 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(
                 f"alert id {self.id!r}: 1 to 200 printable ASCII characters without spaces; build it from ids"
             )
+        if len(self.picture) > PICTURE_BYTES_MAX:
+            raise ValueError(f"alert {self.id!r}: its picture has {len(self.picture)} bytes; draw a smaller one")
 
 
 class AlertError(Exception):

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 
 import anyio
 import msgspec
@@ -18,16 +19,18 @@ from anyio.abc import TaskGroup
 from alerts import notifiers
 from alerts.digest import Parcel, parcel_of
 from alerts.http import Http
-from alerts.notifiers import Outcome, Registered, Sent
+from alerts.notifiers import RESEND_S, Outcome, Registered, Sent
 from alerts.outbox import EXPIRES_S, Outbox, OutboxRow, Settled
+from alerts.resend import Live
 from alerts.stages import Passage, Sending, sending_of
 
 BACKOFF_FIRST_S = 1.0
 BACKOFF_MAX_S = 300.0
 POLL_S = 5.0  # rows that an earlier process put off are noticed within this
+WAITED_S = 120.0  # a row that nobody tried for so long waited for something: it leaves with the others that did
 IN_FLIGHT_MAX = 16  # receivers tried at once; the next one waits for the shortest timeout among them
 
-Judge = Callable[[Sequence[OutboxRow], Sequence[Sending], float], Passage]
+Judge = Callable[[Sequence[OutboxRow], Sequence[Sending], AbstractSet[int], float], Passage]
 
 log = logging.getLogger("trainwarden.alerts")
 
@@ -51,7 +54,8 @@ class Deliverer:
 
     `receivers` gives the receiver of a row, or None while none has that name: the row then waits like one that
     could not be sent. `clock` gives Unix seconds. `on_settled` hears of each row that is done with, after the outbox.
-    `judge` says of the rows that wait which may go now (alerts.stages); without it all may. `sent`: what left before.
+    `judge` says of the rows that wait which may go now (alerts.stages); without it all may. `sent` and `live`:
+    what was delivered before, and of it what has to be sent again (alerts.resend).
     """
 
     def __init__(
@@ -65,6 +69,8 @@ class Deliverer:
         jitter: Callable[[], float] = random.random,
         judge: Judge | None = None,
         sent: Iterable[Sending] = (),
+        live: Iterable[OutboxRow] = (),
+        resend_s: float = RESEND_S,
     ) -> None:
         self._outbox = outbox
         self._receivers = receivers
@@ -74,6 +80,7 @@ class Deliverer:
         self._jitter = jitter
         self._judge = judge
         self._sent = list(sent)  # within EXPIRES_S
+        self._live, self._resend_s = Live(live), resend_s
         self._held: set[int] = set()  # rows that wait
         self._waited: set[int] = set()  # rows that ever had to wait: they leave together
         self._kinds: dict[str, Registered] = {}
@@ -90,6 +97,7 @@ class Deliverer:
         """Deliver until cancelled. What the outbox raises ends it, in an ExceptionGroup: nothing can be promised."""
         self._kinds = notifiers.load_all()
         async with self._http, anyio.create_task_group() as tries:
+            tries.start_soon(self._send_again)
             while True:
                 self._woken.clear()
                 self._start_due(tries)
@@ -113,9 +121,16 @@ class Deliverer:
         if self._judge is None:
             return tuple(rows)
         self._sent = [sending for sending in self._sent if sending.at_s > now_s - EXPIRES_S]
-        passage = self._judge(rows, self._sent, now_s)
+        late = {row.id for row in rows if row.attempts == 0 and now_s - row.created_s > WAITED_S}
+        self._waited = (self._waited | late) & {row.id for row in rows}
+        try:
+            passage = self._judge(rows, self._sent, self._waited, now_s)
+        except Exception:
+            log.exception("it could not be judged which alerts may wait: all are sent; a defect, please report it")
+            self._held = set()
+            return tuple(rows)
         self._held = {held.row.id for held in passage.held}
-        self._waited = (self._waited | self._held) & {row.id for row in rows}
+        self._waited |= self._held
         for stopped in passage.stopped:
             log.info("alert %s to %s: not sent: %s", stopped.row.alert.id, stopped.row.receiver, stopped.reason)
             self._settle(stopped.row, Settled.SUPPRESSED)
@@ -126,7 +141,9 @@ class Deliverer:
         registered = self._kinds.get(receiver.kind)
         if row.id not in self._waited or (registered is not None and registered.each):
             return Parcel(row)
-        waited = [one for one in going if one.id in self._waited and self._receivers(one) == receiver]
+        now_s = self._clock()
+        waited = [one for one in going if one.id in self._waited and one.next_s <= now_s]
+        waited = [one for one in waited if self._receivers(one) == receiver]
         return parcel_of(row, waited)
 
     async def _wait(self) -> None:
@@ -139,12 +156,35 @@ class Deliverer:
         later = [due_s - now_s for due_s in self._put_off.values() if due_s > self._looked_s]
         return max(0.0, min([POLL_S, *later]))
 
+    async def _send_again(self) -> None:
+        """Repeat what receivers forget, until cancelled."""
+        while True:
+            await asyncio.sleep(self._resend_s)
+            await self._repeat(self._live.due(self._clock()))
+
+    async def _repeat(self, rows: Sequence[OutboxRow]) -> None:
+        """One try each; what is in flight to the same receiver is not waited for, since the next round comes."""
+        for row in rows:
+            receiver = self._receivers(row)
+            registered = self._kinds.get(receiver.kind) if receiver is not None else None
+            if receiver is None or registered is None or not registered.resend or receiver in self._in_flight:
+                continue
+            self._in_flight.add(receiver)
+            try:
+                sent = await self._notify(row, receiver)
+            finally:
+                self._in_flight.discard(receiver)
+            log.debug("alert %s to %s: sent again: %s", row.alert.id, row.receiver, sent.reason or sent.outcome)
+        self.wake()
+
     async def _try_once(self, parcel: Parcel, receiver: Receiver) -> None:
         try:
             sent = await self._notify(parcel.row, receiver)
         finally:
             self._in_flight.discard(receiver)
         self._conclude(parcel.row, sent, parcel.with_it)
+        if sent.outcome is Outcome.OK:
+            await self._repeat([over for one in (parcel.row, *parcel.with_it) for over in self._live.take(one)])
         self.wake()  # the next row of this receiver may go
 
     async def _notify(self, row: OutboxRow, receiver: Receiver) -> Sent:

@@ -45,6 +45,7 @@ class Memory(msgspec.Struct, frozen=True):
 
     seen: AbstractSet[str] = frozenset()  # ids of alerts that the receiver got
     sent: tuple[Sending, ...] = ()  # within EXPIRES_S, the oldest first
+    waited: AbstractSet[int] = frozenset()  # ids of rows that had to wait: those that may go now leave as one message
     silences: tuple[Silence, ...] = ()  # also those that ended within EXPIRES_S
     acknowledged: AbstractSet[str] = frozenset()  # threads that a person has seen
     troubled: AbstractSet[str] = frozenset()  # runs with an incident that is open
@@ -91,7 +92,7 @@ def silence(rows: tuple[OutboxRow, ...], memory: Memory, now_s: float) -> Passag
     for row in rows:
         until_s = max((s.until_s for s in memory.silences if s.covers(row.alert, now_s)), default=0.0)
         begun_silent = any(s.covers(row.alert, row.created_s) for s in memory.silences)
-        needless = begun_silent and row.alert.thread in ended and _unheard(row, rows, memory)
+        needless = begun_silent and row.alert.thread in ended and _nothing_sent(row, rows, memory)
         if needless or until_s - row.created_s > EXPIRES_S:
             stopped.append(Stopped(row, "silenced"))
         elif until_s:
@@ -101,7 +102,7 @@ def silence(rows: tuple[OutboxRow, ...], memory: Memory, now_s: float) -> Passag
     return Passage(tuple(going), tuple(held), tuple(stopped))
 
 
-def _unheard(row: OutboxRow, rows: tuple[OutboxRow, ...], memory: Memory) -> bool:
+def _nothing_sent(row: OutboxRow, rows: tuple[OutboxRow, ...], memory: Memory) -> bool:
     """True where the receiver got nothing of the row's thread yet: then it need not hear of its end either."""
     return not any(sending.thread == row.alert.thread for sending in memory.sent) and any(
         other.alert.thread == row.alert.thread and other.alert.ended_s is None for other in rows
@@ -162,22 +163,29 @@ def group(rows: tuple[OutboxRow, ...], memory: Memory, now_s: float) -> Passage:
 
 
 def limit_rate(rows: tuple[OutboxRow, ...], memory: Memory, now_s: float) -> Passage:
-    """What is over the receiver's limit of an hour waits for the end of it; critical rows are counted apart."""
+    """What is over the receiver's limit of an hour waits for the end of it; critical rows are counted apart.
+
+    The rows that waited leave as one message, and count as one.
+    """
     going, held = [], []
     lately = [sending for sending in memory.sent if sending.counts and sending.at_s > now_s - HOUR_S]
     times = {severe: [s.at_s for s in lately if (s.severity == CRITICAL) is severe] for severe in (True, False)}
+    together: set[bool] = set()  # by whether they are critical: rows that waited, and are counted
     for row in rows:
-        of_its_kind, limit = times[row.alert.severity == CRITICAL], memory.rules_of(row).per_hour
-        if len(of_its_kind) >= limit:
-            held.append(Held(row, of_its_kind[-limit] + HOUR_S, "rate limit"))
-        else:
-            going.append(row)
+        severe, limit = row.alert.severity == CRITICAL, memory.rules_of(row).per_hour
+        of_its_kind, waited = times[severe], row.id in memory.waited
+        if not (waited and severe in together):
+            if len(of_its_kind) >= limit:
+                held.append(Held(row, of_its_kind[-limit] + HOUR_S, "rate limit"))
+                continue
             of_its_kind.append(now_s)
+            together |= {severe} if waited else set()
+        going.append(row)
     return Passage(tuple(going), tuple(held))
 
 
 STAGES: tuple[Stage, ...] = (silence, inhibit, deduplicate, quiet_hours, group, limit_rate)
-FOR_PROGRAMS: tuple[Stage, ...] = (silence, inhibit, deduplicate)  # a program gets each alert by itself, at once
+FOR_PROGRAMS: tuple[Stage, ...] = (silence, deduplicate)  # a program gets each alert by itself, at once
 
 
 def pipeline(rows: Sequence[OutboxRow], memory: Memory, now_s: float, stages: Sequence[Stage] = STAGES) -> Passage:

@@ -14,6 +14,7 @@ from alerts.alert import Alert
 from alerts.enums import StrEnum
 from alerts.http import Http
 
+RESEND_S = 60.0
 RETRY_AFTER_MAX_S = 3600.0  # a receiver may not silence us for longer
 RETRY_STATUSES = frozenset({408, 425, 429})  # the 4xx that speak of the moment, not of the request
 
@@ -58,21 +59,22 @@ class Registered(msgspec.Struct, frozen=True):
     config: type
     notify: Notifier
     each: bool = False  # a program reads it: it gets each alert by itself, and at once
+    resend: bool = False  # it forgets: every RESEND_S it gets each alert of a trouble that is not over once more
 
 
 _registered: dict[str, Registered] = {}
 
 
-def register(kind: str, config: type, *, each: bool = False) -> Callable[[Notifier], Notifier]:
+def register(kind: str, config: type, *, each: bool = False, resend: bool = False) -> Callable[[Notifier], Notifier]:
     """Decorator: the function is the notifier `kind`. Raises ValueError if the kind is taken.
 
-    `each`: a program reads it, so quiet hours, the rate limit and digests are not for it.
+    `each`: a program reads it, so quiet hours, the rate limit and digests are not for it. `resend`: see alerts.resend.
     """
 
     def decorate(notify: Notifier) -> Notifier:
         if kind in _registered:
             raise ValueError(f"notifier {kind!r} is registered twice; give the second one another kind")
-        _registered[kind] = Registered(kind, config, notify, each)
+        _registered[kind] = Registered(kind, config, notify, each, resend)
         return notify
 
     return decorate

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import getpass
+
 from monitor.cli.failure import EXIT_USAGE, Failure, nearest
 from trainer_hooks.wire.runfolder import RUN_ID, RunFolder, run_folder, state_home
 
 SHOWN_MAX = 5
+
+
+def operator() -> str:
+    """Who types the command."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user has no name
+        return "an operator"
 
 
 def known_runs() -> list[str]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
-
 import click
 
 from monitor.cli.command import Command
 from monitor.cli.failure import EXIT_USAGE, Failure, daemon_failures
-from monitor.cli.names import existing_run
+from monitor.cli.names import existing_run, operator
 from monitor.core.model import CommandKind
 
 
@@ -39,11 +37,4 @@ def _ask(run: str, kind: CommandKind) -> None:
         with Client() as client:
             if why := refusal(client.get(run_path(run), RunDetail).summary, kind):
                 raise Failure(why, EXIT_USAGE)
-            client.post(run_path(run, "inputs"), CommandGiven(run, kind, _operator()))
-
-
-def _operator() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user has no name
-        return "an operator"
+            client.post(run_path(run, "inputs"), CommandGiven(run, kind, operator()))

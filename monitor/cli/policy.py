@@ -83,6 +83,15 @@ def read_policy(name: str) -> tuple[str, Policy]:
         raise Failure(str(error), EXIT_CONFIG) from error
 
 
+def own_policy() -> str:
+    """The user's own policy file where there is one, else the name of the default preset."""
+    from monitor.core.model.section import Preset
+    from monitor.policyfile.user_policy import user_policy
+
+    path = user_policy()
+    return str(path) if path.exists() else str(Preset.DEFAULT)
+
+
 def require_secrets(policy: Policy, name: str) -> None:
     """Raises Failure where a receiver's secret can't be used: its alerts could not be sent."""
     from monitor.policyfile.receiver_configs import unusable_receivers

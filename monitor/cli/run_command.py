@@ -9,7 +9,7 @@ import click
 from monitor.cli.command import Command
 from monitor.cli.deadline_option import parse_deadline
 from monitor.cli.failure import EXIT_USAGE, Failure
-from monitor.cli.policy import read_policy, require_secrets
+from monitor.cli.policy import own_policy, read_policy, require_secrets
 from monitor.client.port import DEFAULT_PORT
 
 
@@ -36,9 +36,7 @@ def _deadline(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     "--policy",
     "policy_name",
     metavar="FILE|PRESET",
-    default="default",
-    show_default=True,
-    help="Policy file or preset.",
+    help="Policy file or preset. Without it: your own policy (trainwarden alerts setup), else the preset default.",
 )
 @click.option(
     "--deadline",
@@ -60,7 +58,7 @@ def run(
     *,
     run_id: str | None,
     title: str,
-    policy_name: str,
+    policy_name: str | None,
     deadline: float | None,
     observe: bool,
     adopt: str | None,
@@ -73,6 +71,7 @@ def run(
     """
     _check_command(command, adopt)
     _check_texts(title, *command)
+    policy_name = policy_name or own_policy()
     text, policy = read_policy(policy_name)
     if adopt is None:
         require_secrets(policy, policy_name)

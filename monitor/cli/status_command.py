@@ -140,7 +140,8 @@ def _incident_line(found: RunDetail) -> str:
         return f"none open, {found.incidents} in all" if found.incidents else "none"
     proof = f", {live.watch_seen} of {live.watch_needed} healthy batches" if live.watch_needed else ""
     where = f"since epoch {live.onset_epoch}, batch {live.onset_batch}"
-    return f"{live.number}: {live.state} {where}{proof}; trainwarden report {found.summary.run}"
+    seen = f", acknowledged by {live.acknowledged_by}" if live.acknowledged_by else ""
+    return f"{live.number}: {live.state} {where}{proof}{seen}; trainwarden report {found.summary.run}"
 
 
 def _finding_lines(run: RunSummary) -> list[tuple[str, str]]:

@@ -26,11 +26,15 @@ async def run_clock(
     fleet: Callable[[], Fleet], receivers: Receivers, now_s: Callable[[], float], offer: Callable[[RaiseAlert], None]
 ) -> None:
     """Look every few seconds, until cancelled."""
+    last: dict[tuple[str, str, str], str] = {}  # by run, kind and incident: the id that was offered
     while True:
         for run in list(fleet().runs.values()):
             if (policy := receivers.policy(run.spec.run)) is not None and not run.ended:
                 for effect in due(run, policy, now_s()):
-                    offer(effect)
+                    key = (effect.run, effect.kind, effect.incident)
+                    if last.get(key) != effect.id:
+                        last[key] = effect.id
+                        offer(effect)
         await asyncio.sleep(LOOK_S)
 
 

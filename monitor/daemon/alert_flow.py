@@ -5,8 +5,13 @@ Reads the fleet and the policies; decides by alerts.rules and alerts.stages alon
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from urllib.parse import quote
+
+import msgspec
 
 from alerts import notifiers
 from alerts.alert import Alert
@@ -19,7 +24,9 @@ from monitor.core.policy.settings import Policy
 from monitor.core.policy.transaction import shown_name
 from monitor.core.state.run import Fleet, RunState, TrainingState
 from monitor.daemon.receivers import Receivers
+from monitor.report.picture import loss_picture
 
+log = logging.getLogger("trainwarden.daemon")
 ENDS = (AlertKind.RESOLVED, AlertKind.CLOSED)  # after these the trouble is over
 
 
@@ -30,6 +37,16 @@ class AlertFlow:
         self._fleet, self._receivers = fleet, receivers
         self._programs = {kind for kind, registered in notifiers.load_all().items() if registered.each}
 
+    def alert_of(self, effect: RaiseAlert, run: RunState | None) -> Alert:
+        """The alert that people get, with a link to its page where the policy says how it is reached."""
+        alert, policy = alert_of(effect, run), self._receivers.policy(effect.run)
+        if policy is None or policy.alerts.page_url is None:
+            return alert
+        training, incident = _about(effect, run)
+        place = f"/{training.number}/incident/{incident.number}" if training and incident else "/1"
+        url = f"{policy.alerts.page_url.rstrip('/')}/#/run/{quote(effect.run, safe='')}{place}"
+        return msgspec.structs.replace(alert, url=url)
+
     def names_of(self, alert: Alert) -> tuple[str, ...]:
         """The receivers of the alert, by the policy of its run."""
         run = alert.labels.get("run", "")
@@ -38,36 +55,40 @@ class AlertFlow:
             return ()
         return rules_of(policy).receivers_of(alert, self._receivers.names(run))
 
-    def judge(self, rows: Sequence[OutboxRow], sent: Sequence[Sending], now_s: float) -> Passage:
+    def judge(
+        self, rows: Sequence[OutboxRow], sent: Sequence[Sending], waited: AbstractSet[int], now_s: float
+    ) -> Passage:
         """Which rows may leave now, receiver by receiver."""
         going: list[OutboxRow] = []
         held: list[Held] = []
         stopped: list[Stopped] = []
-        shared = self._memory({row.lane for row in rows}, now_s) if rows else {}
+        shared = self._memory({row.lane for row in rows}, now_s) if rows else Memory()
         for name in dict.fromkeys(row.receiver for row in rows):
             own = [row for row in rows if row.receiver == name]
             receiver = self._receivers.of(own[0])
             stages = FOR_PROGRAMS if receiver is not None and receiver.kind in self._programs else STAGES
-            memory = Memory(sent=tuple(one for one in sent if one.receiver == name), **shared)  # type: ignore[arg-type]
+            memory = msgspec.structs.replace(
+                shared, sent=tuple(one for one in sent if one.receiver == name), waited=waited
+            )
             passage = pipeline(own, memory, now_s, stages)
             going += passage.going
             held += passage.held
             stopped += passage.stopped
         return Passage(tuple(going), tuple(held), tuple(stopped))
 
-    def _memory(self, runs: set[str], now_s: float) -> dict[str, object]:
+    def _memory(self, runs: set[str], now_s: float) -> Memory:
         """What the stages know of every receiver alike."""
         fleet = self._fleet()
         known = {name: fleet.runs[name] for name in runs if name in fleet.runs}
         incidents = [(name, each) for name, run in known.items() for each in incidents_of(run)]
         policies = {name: policy for name in runs if (policy := self._receivers.policy(name)) is not None}
-        return {
-            "silences": tuple(Silence(s.id, s.match, s.from_s, s.until_s) for s in fleet.silences.values()),
-            "acknowledged": {each.id for _, each in incidents if each.acknowledged_s is not None},
-            "troubled": {name for name, each in incidents if each.live},
-            "rules": {name: rules_of(policy) for name, policy in policies.items()},
-            "utc_offset_s": float(time.localtime(now_s).tm_gmtoff),
-        }
+        return Memory(
+            silences=tuple(Silence(s.id, s.match, s.from_s, s.until_s) for s in fleet.silences.values()),
+            acknowledged={each.id for _, each in incidents if each.acknowledged_s is not None},
+            troubled={name for name, each in incidents if each.live},
+            rules={name: rules_of(policy) for name, policy in policies.items()},
+            utc_offset_s=float(time.localtime(now_s).tm_gmtoff),
+        )
 
 
 def alert_of(effect: RaiseAlert, run: RunState | None) -> Alert:
@@ -90,7 +111,22 @@ def alert_of(effect: RaiseAlert, run: RunState | None) -> Alert:
         started_s=effect.at_s,
         ended_s=effect.at_s if effect.kind in ENDS else None,
         thread=effect.incident,
+        picture=_picture(run, training, incident),
     )
+
+
+def _picture(run: RunState | None, training: TrainingState | None, incident: Incident | None) -> bytes:
+    """The loss around the onset; empty: no incident, or too few batches."""
+    if run is None or training is None or incident is None or 0 not in training.ranks:
+        return b""
+    trace = training.ranks[0].trace
+    batches = {batch.counts.batches: batch.loss for batch in (*trace.far, *trace.recent)}
+    onset = incident.began
+    try:
+        return loss_picture(sorted(batches.items()), onset.count if onset.generation == training.generation else None)
+    except Exception:
+        log.exception("run %s: no picture of the loss could be drawn; a defect, please report it", run.spec.run)
+        return b""  # the alert goes without it
 
 
 def wanted(alert: Alert, switches: Alerts) -> bool:

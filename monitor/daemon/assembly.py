@@ -41,6 +41,7 @@ from monitor.daemon.hardware.poll import Hardware
 from monitor.daemon.heartbeat import Heartbeats
 from monitor.daemon.ingest.listener import Listener
 from monitor.daemon.metrics import exposition
+from monitor.daemon.metrics.histograms import Timings
 from monitor.daemon.pipeline import Pipeline
 from monitor.daemon.processes import Processes
 from monitor.daemon.receivers import Receivers
@@ -88,7 +89,7 @@ class Assembly:
         with contextlib.closing(store), ThreadPoolExecutor(1, "history") as writer:
             self._clock = SystemClock(max([recalled.fleet.now_s, *(entry.now_s for entry in recalled.entries[-1:])]))
             self._started_s = self._clock.now_s()
-            self._timings, self._receivers = exposition.Timings(), Receivers()
+            self._timings, self._receivers = Timings(), Receivers()
             self._core = Core(recalled.fleet)
             catch_up.replay(self._core, recalled)
             unread = self._core.check_policies() + catch_up.learn_receivers(self._core.fleet, self._receivers)
@@ -98,7 +99,7 @@ class Assembly:
             self._flow = AlertFlow(self._fleet, self._receivers)
             self._pipeline = Pipeline(
                 self._core, store, writer, recalled, self._clock,
-                receivers=self._flow.names_of,
+                receivers=self._flow.names_of, alert_of=self._flow.alert_of,
                 carry_out=lambda effect: self._effects.start(effect),  # noqa: PLW0108 - made after the pipeline
                 alerts_stored=lambda: self._deliverer.wake(),  # noqa: PLW0108
                 detected=self._timings.add, fed=self._watched.fed, lines_stored=self._watched.lines_stored,
@@ -115,8 +116,9 @@ class Assembly:
             self._fleet, clock, pipeline.offer, pipeline.finish, self._listener.send, self._processes.end_training
         )
         self._deliverer = Deliverer(
-            pipeline.outbox, receivers.of, clock.now_s, self._on_settled, judge=self._flow.judge, sent=recalled.sent
-        )
+            pipeline.outbox, receivers.of, clock.now_s, self._on_settled,
+            judge=self._flow.judge, sent=recalled.sent, live=recalled.delivered,
+        )  # fmt: skip
         self._heartbeats = Heartbeats(self._fleet, receivers, clock.now_s)
         self._hardware = Hardware(self._fleet, pipeline.notify, pipeline.offer)
         if clock.stepped_s:

@@ -56,6 +56,8 @@ class Heartbeats:
             problem = "" if reply.status < 300 else f"HTTP {reply.status}"
         except TransportError as error:
             problem = str(error)
+        except Exception as error:  # noqa: BLE001 - its text may hold the address; the other runs' calls go on
+            problem = type(error).__name__
         if problem and run not in self._failing:
             log.warning("run %s: its heartbeat could not be sent: %s", run, problem)
         (self._failing.add if problem else self._failing.discard)(run)

@@ -22,6 +22,7 @@ from monitor.core.drive import Driver
 from monitor.core.engine import Core
 from monitor.core.model import Effect, Entry, Input, Notify, RaiseAlert, SendOrder, Tick, WriteReport
 from monitor.core.model.channel import TimelineLine
+from monitor.core.state.run import RunState
 from monitor.daemon.alert_flow import alert_of
 from monitor.daemon.clock import Clock
 from monitor.errors import StoreFailed
@@ -43,9 +44,9 @@ _encoder = msgspec.msgpack.Encoder()
 class Pipeline:
     """Feeds the core, commits to the store and hands effects on.
 
-    `receivers` names who gets an alert; `carry_out` gets each effect but alerts and timeline lines, after
-    its commit; `alerts_stored` is called after alerts were stored; `detected` gets (run, seconds) of each fold,
-    `fed` each entry after it was folded, `lines_stored` the lines of the timeline after their commit.
+    `alert_of` makes what people get, `receivers` names who gets it; `carry_out` gets each effect but alerts and
+    timeline lines, after its commit; `alerts_stored` is called after alerts were stored; `detected` gets (run, seconds)
+    of each fold, `fed` each entry after it was folded, `lines_stored` the lines of the timeline after their commit.
     """
 
     def __init__(
@@ -60,13 +61,14 @@ class Pipeline:
         carry_out: Callable[[Effect], None],
         alerts_stored: Callable[[], None],
         detected: Callable[[str, float], None],
+        alert_of: Callable[[RaiseAlert, RunState | None], Alert] = alert_of,
         fed: Callable[[Entry], None] = lambda _: None,
         lines_stored: Callable[[list[TimelineLine]], None] = lambda _: None,
     ) -> None:
         self.core = core
         self.outbox = DurableOutbox(recalled.waiting, recalled.alerts_known, recalled.outbox, self._change_outbox)
         self._store, self._writer, self._clock = store, writer, clock
-        self._receivers, self._carry_out = receivers, carry_out
+        self._receivers, self._alert_of, self._carry_out = receivers, alert_of, carry_out
         self._alerts_stored, self._detected = alerts_stored, detected
         self._fed, self._lines_stored = fed, lines_stored
         self._driver = Driver(core, above=recalled.seq)
@@ -157,7 +159,7 @@ class Pipeline:
             return
         self._urgent.set()
         if isinstance(effect, RaiseAlert):
-            alert = alert_of(effect, self.core.fleet.runs.get(effect.run))
+            alert = self._alert_of(effect, self.core.fleet.runs.get(effect.run))
             self._pending.alerts += self.outbox.rows_for(alert, effect.run, self._receivers(alert), now_s)
             return
         self._acts.append(effect)

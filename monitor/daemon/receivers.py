@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 
 from alerts.deliver import Receiver
-from alerts.notifiers.webhook import WebhookConfig
 from alerts.outbox import OutboxRow
 from alerts.secret import Secret, SecretError
-from monitor.core.policy.alert_settings import Heartbeat, Webhook
+from monitor.core.policy.alert_settings import Heartbeat
 from monitor.core.policy.settings import Policy
-from monitor.policyfile.receiver_configs import heartbeat_url, receiver_of
-from monitor.policyfile.secret_files import read_secrets
+from monitor.policyfile.receiver_configs import heartbeat_url, receivers_of
 
 log = logging.getLogger("trainwarden.daemon")
 
@@ -26,8 +24,7 @@ class Receivers:
 
     def learn(self, run: str, policy: Policy) -> None:
         """From now on the run's alerts go where `policy` says. Raises SecretError for a secret file."""
-        receivers = [*map(receiver_of, policy.receivers), *map(_receiver, policy.webhooks)]
-        url = heartbeat_url(policy.heartbeat)
+        receivers, url = receivers_of(policy), heartbeat_url(policy.heartbeat)
         self._of_run[run] = {receiver.name: receiver for receiver in receivers}
         self._policies[run] = policy
         if url is not None:
@@ -58,16 +55,3 @@ class Receivers:
 
     def of(self, row: OutboxRow) -> Receiver | None:
         return self._of_run.get(row.lane, {}).get(row.receiver)
-
-
-def _receiver(hook: Webhook) -> Receiver:
-    secrets: tuple[Secret, ...] = ()
-    if hook.secret_file:
-        secrets = read_secrets(hook.secret_file)
-    config = WebhookConfig(
-        url=Secret(hook.url.get_secret_value()),
-        secrets=secrets,
-        timeout_s=hook.timeout_s,
-        link_local=hook.allow_link_local,
-    )
-    return Receiver(name=hook.name, kind="webhook", config=config)

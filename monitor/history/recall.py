@@ -25,8 +25,8 @@ SIDE_FILES = ("", "-wal", "-shm")
 UNREADABLE_CODES = {Code.CORRUPT, Code.NOTADB, Code.ERROR, Code.SCHEMA}
 
 SET_EFFECT_ASIDE = "UPDATE effects SET done = 2 WHERE n = ?"
-SENT = """
-SELECT run, receiver, alert, next_s FROM outbox
+DELIVERED = """
+SELECT id, run, receiver, alert, created_s, next_s FROM outbox
   WHERE state = ?1 AND next_s > (SELECT max(next_s) FROM outbox WHERE state = ?1) - ?2 ORDER BY next_s
 """
 SET_ALERT_ASIDE = "UPDATE outbox SET state = 'unreadable' WHERE id = ?"
@@ -54,6 +54,7 @@ class Recalled(msgspec.Struct):
     timeline: int  # `n` of the last line of the timeline
     outbox: int  # id of the last row of the outbox
     sent: list[Sending]  # what receivers got within EXPIRES_S of the last of it
+    delivered: list[OutboxRow]  # the same, as rows
     seq: int  # of the last entry
     troubles: list[str] = []  # sentences: what could not be read
     set_aside: int = 0  # rows, policies and files that could not be read
@@ -118,6 +119,7 @@ def recall(store: Store) -> Recalled:
     fleet = newest_fleet(store, troubles)
     entries = entries_after(store, fleet.seq, troubles)
     known = store.rows("SELECT alert_id, receiver FROM outbox")
+    delivered = _delivered(store)
     recalled = Recalled(
         fleet=fleet,
         entries=entries,
@@ -126,7 +128,8 @@ def recall(store: Store) -> Recalled:
         alerts_known={(alert, receiver) for alert, receiver in known},
         timeline=_last(store, "SELECT max(n) FROM story"),
         outbox=_last(store, "SELECT max(id) FROM outbox"),
-        sent=_sent(store),
+        sent=[sending_of(row.receiver, row.lane, row.alert, row.next_s) for row in delivered],
+        delivered=delivered,
         seq=max(fleet.seq, _last(store, "SELECT max(seq) FROM journal")),
         troubles=troubles,
         set_aside=len(troubles),
@@ -200,15 +203,20 @@ def entries_after(store: Rows, seq: int, troubles: list[str]) -> list[Entry]:
     return entries
 
 
-def _sent(store: Store) -> list[Sending]:
-    """A row that can't be read is passed over: it only counts what was sent."""
-    rows = store.rows(SENT, str(Settled.DELIVERED), EXPIRES_S)
+def _delivered(store: Store) -> list[OutboxRow]:
+    """A row that can't be read is passed over: it was sent. `next_s` is when."""
     found = []
-    for run, receiver, data, at_s in rows:
+    for number, run, receiver, data, created_s, sent_s in store.rows(DELIVERED, str(Settled.DELIVERED), EXPIRES_S):
         try:
-            found.append(sending_of(receiver, run, alert_codec.decode(data), at_s))
+            alert, times = alert_codec.decode(data), msgspec.convert((0, created_s, sent_s), _Times)
         except (alert_codec.AlertError, *DAMAGED):
             continue
+        found.append(
+            OutboxRow(
+                id=number, receiver=str(receiver), lane=str(run), alert=alert,
+                attempts=0, created_s=times[1], next_s=times[2],
+            )
+        )  # fmt: skip
     return found
 
 

@@ -19,11 +19,12 @@ from msgspec.structs import FieldInfo, fields
 from alerts import notifiers
 from alerts.address import url_problem
 from alerts.deliver import Receiver
+from alerts.notifiers.webhook import WebhookConfig
 from alerts.secret import Secret, SecretError, secrets_in
-from monitor.core.policy.alert_settings import Heartbeat, ReceiverSettings
+from monitor.core.policy.alert_settings import Heartbeat, ReceiverSettings, Webhook
 from monitor.core.policy.settings import Policy
 from monitor.policyfile.messages import Problem, nearest
-from monitor.policyfile.secret_files import read_secret_text
+from monitor.policyfile.secret_files import read_secret_text, read_secrets
 
 VALUES = {
     "str": "a text; write it in quotes",
@@ -38,13 +39,29 @@ def receiver_of(settings: ReceiverSettings) -> Receiver:
     registered = notifiers.load_all()[settings.kind]
     given = dict(settings.model_extra or {})
     for field in fields(registered.config):
-        if _is_secret(field) and (secret := secret_value(field.name, given, tuple_wanted=_is_tuple(field))) is not None:
+        if is_secret(field) and (secret := secret_value(field.name, given, tuple_wanted=_is_tuple(field))) is not None:
             given[field.name] = secret
     try:
         config = _convert(given, registered.config)
     except msgspec.ValidationError as error:
         raise SecretError(f"receiver {settings.name!r}: {_rule(str(error))}") from None
     return Receiver(name=settings.name, kind=settings.kind, config=config)
+
+
+def receivers_of(policy: Policy, name: str | None = None) -> list[Receiver]:
+    """Every receiver with its secrets, or the one of this name alone. Raises SecretError."""
+    found = [receiver_of(one) for one in policy.receivers if name in (None, one.name)]
+    return found + [_of_webhook(hook) for hook in policy.webhooks if name in (None, hook.name)]
+
+
+def _of_webhook(hook: Webhook) -> Receiver:
+    config = WebhookConfig(
+        url=Secret(hook.url.get_secret_value()),
+        secrets=read_secrets(hook.secret_file) if hook.secret_file else (),
+        timeout_s=hook.timeout_s,
+        link_local=hook.allow_link_local,
+    )
+    return Receiver(name=hook.name, kind="webhook", config=config)
 
 
 def secret_value(key: str, given: dict[str, Any], *, tuple_wanted: bool = False) -> Secret | tuple[Secret, ...] | None:
@@ -82,7 +99,7 @@ def heartbeat_url(settings: Heartbeat) -> Secret | None:
 
 def receiver_problems(policy: Policy) -> list[Problem]:
     """What is wrong with receivers and routes, without a look at the files that hold secrets."""
-    names = Counter([one.name for one in policy.receivers] + [one.name for one in policy.webhooks])
+    names = Counter(policy.receiver_names)
     found = [problem for index, one in enumerate(policy.receivers) for problem in _of_receiver(index, one, names)]
     for number, route in enumerate(policy.routes):
         found += [
@@ -133,7 +150,7 @@ def _of_field(here: tuple[str | int, ...], field: FieldInfo, given: dict[str, An
     if len(written) > 1:
         yield Problem((*here, written[1]), f"{' and '.join(written)} say the same thing; keep one of them")
     for key in written:
-        if key.endswith("_file") and _is_secret(field) and not str(given[key]).startswith(("/", "~/")):
+        if key.endswith("_file") and is_secret(field) and not str(given[key]).startswith(("/", "~/")):
             yield Problem((*here, key), "is not an absolute path; begin it with / or ~/")
         if key == "url" and isinstance(given[key], str) and (problem := url_problem(given[key])):
             yield Problem((*here, key), f"the value {problem}")
@@ -142,7 +159,7 @@ def _of_field(here: tuple[str | int, ...], field: FieldInfo, given: dict[str, An
 def _of_values(here: tuple[str | int, ...], config: type, given: dict[str, Any]) -> Iterator[Problem]:
     """Convert it with a placeholder for each secret: a wrong type shows, and no secret can."""
     for field in fields(config):
-        if _is_secret(field) and any(given.pop(key, None) is not None for key in _keys(field)):
+        if is_secret(field) and any(given.pop(key, None) is not None for key in _keys(field)):
             given[field.name] = (Secret("x" * 32),) if _is_tuple(field) else Secret("https://example.org")
     try:
         _convert(given, config)
@@ -165,10 +182,11 @@ def _rule(text: str) -> str:
 
 
 def _keys(field: FieldInfo) -> list[str]:
-    return [field.name, f"{field.name}_file", f"{field.name}_env"] if _is_secret(field) else [field.name]
+    return [field.name, f"{field.name}_file", f"{field.name}_env"] if is_secret(field) else [field.name]
 
 
-def _is_secret(field: FieldInfo) -> bool:
+def is_secret(field: FieldInfo) -> bool:
+    """True where a config's field holds one secret or several."""
     return field.type is Secret or Secret in get_args(field.type)
 
 

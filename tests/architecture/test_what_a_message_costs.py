@@ -147,7 +147,7 @@ with HTTPServer(port=0) as server:
     posted = [request.path for request, _ in server.log]
 
 print(json.dumps({"sent": [sent.outcome, *posted],
-                  "in_tuned_policy": "receivers" in policy_text(searched(runs()), policy),
+                  "in_tuned_policy": "receivers:" in policy_text(searched(runs()), policy),
                   "spread": [signal.seen, signal.last], "mood": mood, "rung": len(rung),
                   "carried_out": asyncio.run(carried_out())}))
 """

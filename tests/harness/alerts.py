@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 import anyio
 
 from alerts.alert import Alert
-from alerts.deliver import Deliverer, Receiver
+from alerts.deliver import Deliverer, Judge, Receiver
 from alerts.http import Http
+from alerts.notifiers import RESEND_S
 from alerts.notifiers.webhook import WebhookConfig
 from alerts.outbox import OutboxRow, Settled
 from alerts.secret import Secret
@@ -49,6 +50,8 @@ class Delivery:
     clock: Callable[[], float] | None = None  # None: `now_s`, which only tests move
     outbox: MemoryOutbox = field(default_factory=MemoryOutbox)
     settled: list[tuple[str, str, Settled]] = field(default_factory=list)
+    judge: Judge | None = None
+    resend_s: float = RESEND_S
 
     def __post_init__(self) -> None:
         self.deliverer = Deliverer(
@@ -58,6 +61,8 @@ class Delivery:
             self._on_settled,
             http=self.http,
             jitter=lambda: 0.0,
+            judge=self.judge,
+            resend_s=self.resend_s,
         )
 
     def _on_settled(self, row: OutboxRow, outcome: Settled) -> None:

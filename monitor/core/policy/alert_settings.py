@@ -97,10 +97,12 @@ class Alerts(Section):
     given_up: bool = Field(
         True, description="With true an alert says that trainwarden gave up, and that a person must decide."
     )
-    picture: bool = Field(
-        True,
-        description="With true an alert about an incident has a picture of the loss curve, for receivers that take "
-        "one.",
+    page_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s]{1,200}$",
+        examples=["https://gpu-box.example.org"],
+        description="The page of the daemon is reached at this address, from where alerts are read, such as a tunnel "
+        "or a VPN. Alerts then lead to their incident there. The default is null: alerts have no link.",
     )
     repeat_interval_h: float | None = Field(
         None,

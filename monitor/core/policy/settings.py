@@ -269,3 +269,8 @@ class Policy(Section):
     webhooks: tuple[Webhook, ...] = Field(
         (), description="These receivers get every alert as a JSON body by HTTP POST. The default is nobody."
     )
+
+    @property
+    def receiver_names(self) -> tuple[str, ...]:
+        """Everybody who may get an alert."""
+        return (*(one.name for one in self.receivers), *(one.name for one in self.webhooks))

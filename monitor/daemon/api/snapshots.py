@@ -42,6 +42,7 @@ class IncidentSummary(msgspec.Struct, frozen=True):
     outcome: str
     settings_read_back: bool = False  # after the warm-up of its last plan, and every one was the plan's
     settings_differ: tuple[str, ...] = ()  # sentences: what was read back and is not the plan's
+    acknowledged_by: str = ""  # empty: nobody did
 
 
 class FindingLine(msgspec.Struct, frozen=True):
@@ -164,6 +165,7 @@ def incident_of(training: TrainingState, incident: Incident) -> IncidentSummary:
         outcome=incident.outcome,
         settings_read_back=not differ and any(one.when == ReadBack.RAMP_END for one in applied),
         settings_differ=differ,
+        acknowledged_by=incident.acknowledged_by,
     )
 
 

@@ -18,6 +18,7 @@ from alerts.stages import (
     Sending,
     Stopped,
     deduplicate,
+    limit_rate,
     pipeline,
     silence,
 )
@@ -144,6 +145,16 @@ def test_a_receiver_gets_so_many_in_an_hour_and_critical_ones_are_counted_apart(
     assert passed.going == (severe,)
     assert passed.held[0].until_s == NOON_S + HOUR_S
     assert pipeline([small], memory, NOON_S + HOUR_S).going == (small,)
+
+
+def test_what_waited_for_the_limit_counts_as_one_message() -> None:
+    """Else a storm would trickle for hours: it comes as one digest when the hour is over."""
+    rows = [row(f"w{n}", number=n, severity="warning", thread=f"t{n}") for n in range(1, 40)]
+    memory = Memory(rules={"r": Rules(per_hour=2)}, sent=sent(2), waited={one.id for one in rows[:-1]})
+    assert pipeline(rows, memory, NOON_S + 60).going == ()
+    later = pipeline(rows, memory, NOON_S + HOUR_S, [limit_rate])
+    assert later.going == tuple(rows[:-1])
+    assert later.held[0].row == rows[-1]
 
 
 def test_many_trainings_that_fail_together_make_two_messages() -> None:

@@ -122,6 +122,8 @@ def test_one_event_that_is_over_goes_back_with_the_settings_as_they_were_and_a_r
     first, second = (simulation.plans[order.plan] for order in simulation.orders)
     assert (first.changes, first.settings.learning_rate) == ((), 0.0005)
     assert second.settings.learning_rate == 0.00025
+    thread = [alert.kind for alert in simulation.alerts if alert.incident]
+    assert thread == ["incident_opened", "rolled_back", "escalated", "rolled_back", "resolved"]
 
 
 def test_an_observed_run_is_told_of_and_left_alone() -> None:

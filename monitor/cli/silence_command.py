@@ -1,0 +1,134 @@
+"""`trainwarden silence` and `trainwarden ack`: what a person says about alerts."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from monitor.cli.command import Command, Group
+from monitor.cli.failure import EXIT_USAGE, Failure, daemon_failures
+from monitor.cli.names import operator
+
+if TYPE_CHECKING:
+    from monitor.client.http import Client
+    from monitor.daemon.api.alert_routes import SilenceLine
+
+UNITS_S = {"m": 60.0, "h": 3600.0, "d": 86_400.0}
+PATH = "/api/v1/silences"
+
+
+@click.group(
+    cls=Group,
+    examples=(
+        "trainwarden silence add --for 2h run=yolo-night",
+        "trainwarden silence list",
+        "trainwarden silence expire 3f2a9c10",
+    ),
+)
+def silence() -> None:
+    """Send no alerts for a while. Nothing is lost: what is still wrong at the end is sent then."""
+
+
+@silence.command(
+    cls=Command, examples=("trainwarden silence add --for 2h --comment 'new data' run=yolo-* severity=warning",)
+)
+@click.option("--for", "time_", required=True, metavar="TIME", help="How long: 30m, 2h or 3d.")
+@click.option("--comment", default="", help="Why, for others.")
+@click.argument("match", nargs=-1)
+def add(time_: str, comment: str, match: tuple[str, ...]) -> None:
+    """Silence every alert whose labels all match; without MATCH every alert.
+
+    MATCH is label=pattern, where * stands for any text and a|b for either. Labels: run, title, kind, family, severity,
+    training, incident.
+    """
+    for line in match:
+        if not re.fullmatch(r"[a-z_]{1,40}=.{1,200}", line):
+            raise Failure(f"silence: {line!r} is not label=pattern; write it like run=yolo-*", EXIT_USAGE)
+    for_s = seconds_of(time_)
+    with daemon_failures():
+        from monitor.client.http import Client
+        from monitor.daemon.api.alert_routes import SilenceLine, SilenceWanted
+
+        with Client() as client:
+            added = client.posted(PATH, SilenceLine, SilenceWanted(match, for_s, operator(), comment))
+    click.echo(f"silence {added.id}: no alert that matches {_shown(added)} is sent until {_when(added.until_s)}")
+
+
+@silence.command("list", cls=Command, examples=("trainwarden silence list",))
+def list_() -> None:
+    """List the silences, those of the last days included."""
+    with daemon_failures():
+        from monitor.client.http import Client
+        from monitor.daemon.api.alert_routes import SilenceLine
+
+        with Client() as client:
+            found = client.get(PATH, list[SilenceLine])
+    for one in found:
+        state = f"until {_when(one.until_s)}" if one.active else f"ended {_when(one.until_s)}"
+        click.echo(f"{one.id}  {state}  {_shown(one)}  {one.by}{f': {one.comment}' if one.comment else ''}")
+    if not found:
+        click.echo("there are no silences")
+
+
+@silence.command(cls=Command, examples=("trainwarden silence expire 3f2a9c10",))
+@click.argument("silence_id", metavar="ID")
+def expire(silence_id: str) -> None:
+    """End a silence now. Alerts that waited for its end are sent."""
+    from urllib.parse import quote
+
+    with daemon_failures():
+        from monitor.client.http import Client
+        from monitor.daemon.api.alert_routes import SilenceLine
+
+        with Client() as client:
+            client.posted(f"{PATH}/{quote(silence_id, safe='')}/expire", SilenceLine, {})
+    click.echo(f"silence {silence_id}: ended")
+
+
+@click.command(cls=Command, examples=("trainwarden ack yolo-night-3f2a-i1", "trainwarden ack yolo-night-3f2a"))
+@click.argument("incident")
+def ack(incident: str) -> None:
+    """Acknowledge INCIDENT: no reminders of it are sent, and of its other news only the severe ones and its end.
+
+    INCIDENT is the run's name, -i and the incident's number; the run's name alone means its newest incident.
+    """
+    from urllib.parse import quote
+
+    with daemon_failures():
+        from monitor.client.http import Client
+        from monitor.daemon.api.alert_routes import Acknowledgement
+
+        with Client() as client:
+            incident = _newest_of(client, incident)
+            client.post(f"/api/v1/incidents/{quote(incident, safe='')}/acknowledge", Acknowledgement(operator()))
+    click.echo(f"{incident}: acknowledged")
+
+
+def _newest_of(client: Client, name: str) -> str:
+    """The id of the run's newest incident; where no run has this name, or it has no incident, the name itself."""
+    from monitor.client.http import run_path
+    from monitor.daemon.api.snapshots import IncidentSummary, RunSummary
+
+    if all(run.run != name for run in client.get("/api/v1/runs", list[RunSummary])):
+        return name
+    incidents = client.get(run_path(name, "incidents"), list[IncidentSummary])
+    return max(incidents, key=lambda one: one.number).id if incidents else name
+
+
+def seconds_of(text: str) -> float:
+    """The seconds of 30m, 2h or 3d. Raises Failure for anything else."""
+    found = re.fullmatch(r"(\d{1,6})([mhd])", text)
+    if not found or int(found[1]) == 0:
+        raise Failure(f"--for {text!r}: is not a time; write it like 30m, 2h or 3d", EXIT_USAGE)
+    return int(found[1]) * UNITS_S[found[2]]
+
+
+def _shown(one: SilenceLine) -> str:
+    return " ".join(one.match) or "anything"
+
+
+def _when(at_s: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at_s))

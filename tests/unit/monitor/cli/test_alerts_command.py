@@ -1,0 +1,115 @@
+"""`trainwarden alerts`: a new user has a first message in one command, and sees what would go where."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from pytest_httpserver import HTTPServer
+
+from monitor.cli import commands
+from monitor.cli.failure import Failure
+from monitor.cli.policy import own_policy
+from monitor.cli.silence_command import seconds_of
+from monitor.policyfile.load import load_policy
+
+TOKEN = "T0K3N-in-the-address"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TRAINWARDEN_HOME", str(tmp_path))
+    return tmp_path
+
+
+def cli(*arguments: str, typed: str = "") -> Result:
+    return CliRunner().invoke(commands, arguments, input=typed)
+
+
+def hook(server: HTTPServer, status: int = 204) -> str:
+    server.expect_request(f"/{TOKEN}").respond_with_data("", status)
+    return server.url_for(f"/{TOKEN}")
+
+
+def test_setup_writes_the_policy_keeps_the_secret_apart_and_sends_a_test(home: Path, httpserver: HTTPServer) -> None:
+    done = cli("alerts", "setup", typed=f"webhook\nphone\n{hook(httpserver)}\n")
+    assert "the test message was taken" in done.output
+    [(request, _)] = httpserver.log
+    assert "This receiver works" in request.get_data(as_text=True)
+    policy = load_policy(home / "policy.yaml")
+    assert (policy.receivers[0].name, policy.receivers[0].kind, policy.alerts.finished) == ("phone", "webhook", True)
+    secret = home / "phone.url"
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    assert TOKEN in secret.read_text()
+    assert TOKEN not in (home / "policy.yaml").read_text() + done.output
+    assert own_policy() == str(home / "policy.yaml")
+
+
+def test_a_second_receiver_is_added_and_what_stood_there_stays(home: Path, httpserver: HTTPServer) -> None:
+    url = hook(httpserver)
+    (home / "policy.yaml").write_text("# mine\nversion: 1\nact: false  # only watch\n")
+    for name in ("one", "two"):
+        cli("alerts", "setup", "--kind", "webhook", "--name", name, "--no-test", typed=f"{url}\n")
+    text = (home / "policy.yaml").read_text()
+    assert text.startswith("# mine\nversion: 1\nact: false  # only watch\n")
+    assert load_policy(home / "policy.yaml").receiver_names == ("one", "two")
+    again = cli("alerts", "setup", "--kind", "webhook", "--name", "one", typed=f"{url}\n")
+    assert "has a receiver 'one' already; choose another --name" in str(again.output) + str(again.exception)
+    assert (home / "policy.yaml").read_text() == text
+
+
+def test_a_policy_with_a_mistake_is_left_as_it_is(home: Path) -> None:
+    (home / "policy.yaml").write_text("act: perhaps\n")
+    refused = cli("alerts", "setup", "--kind", "webhook", "--name", "one", typed="https://example.org\n")
+    assert refused.exit_code != 0
+    assert (home / "policy.yaml").read_text() == "act: perhaps\n"
+
+
+def test_a_receiver_that_does_not_take_the_test_is_said_with_its_reason(home: Path, httpserver: HTTPServer) -> None:
+    (home / "policy.yaml").write_text(f"webhooks: [{{name: ops, url: '{hook(httpserver, 410)}'}}]\n")
+    refused = cli("alerts", "test", "ops")
+    assert "ops: the test message was not taken: HTTP 410" in refused.output
+    assert TOKEN not in refused.output
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        ("", "the policy has none of this name; add one: trainwarden alerts setup"),
+        ("webhooks: [{name: ops, url: 'https://example.org'}]", "did you mean 'ops'?"),
+    ],
+)
+def test_a_name_that_is_not_there_says_what_is(home: Path, policy: str, said: str) -> None:
+    (home / "policy.yaml").write_text(policy)
+    failed = cli("alerts", "test", "opps")
+    assert said in failed.output
+
+
+def test_without_a_policy_the_way_to_one_is_said(home: Path) -> None:
+    assert "make it with `trainwarden alerts setup`" in cli("alerts", "show").output
+
+
+def test_show_says_of_each_event_who_gets_it(home: Path) -> None:
+    (home / "policy.yaml").write_text(
+        "quiet_hours: {start: '22:00', end: '07:00'}\nalerts: {stuck: false}\n"
+        "receivers:\n- {name: phone, kind: webhook, url: 'https://example.org/a', severity: critical}\n"
+        "- {name: log, kind: webhook, url: 'https://example.org/b'}\n"
+        "routes: [{match: [family=nonfinite], receivers: [phone]}]\n"
+    )
+    lines = [" ".join(line.split()) for line in cli("alerts", "show").output.splitlines()]
+    assert "batches are not finite (NaN) critical phone" in lines
+    assert "the loss goes wrong critical phone, log" in lines
+    assert "the training stands still critical nobody (switched off below `alerts`)" in lines
+    assert "rolled back warning log" in lines
+    assert "finished info nobody (alerts.finished: false)" in lines
+    assert "quiet hours 22:00 to 07:00: only critical alerts; the others follow together" in lines
+    assert "heartbeat: none" in lines
+
+
+def test_a_silence_takes_plain_times(home: Path) -> None:
+    assert [seconds_of(text) for text in ("30m", "2h", "3d")] == [1800.0, 7200.0, 259_200.0]
+    with pytest.raises(Failure, match="write it like 30m, 2h or 3d"):
+        seconds_of("2 hours")
+    assert "'night' is not label=pattern" in cli("silence", "add", "--for", "2h", "night").output
