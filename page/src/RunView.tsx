@@ -40,7 +40,7 @@ export function RunView({ run, training, now_s }: { run: string; training: numbe
       <Charts run={run} training={training} about={about} checkpoints={mine} stamp={String(glance.summary.batches)} />
       <Checkpoints found={mine} />
       {about && <Settings about={about} />}
-      <Timeline run={run} stamp={slow} />
+      <Timeline run={run} stamp={`${slow}/${state.line}`} />
     </main>
   );
 }

@@ -15,7 +15,7 @@ from tests.harness.page_runs import healthy_batches, lay_down_night, live_traini
 from tests.harness.real_daemon import DaemonProcess
 from tests.page.conftest import CHROMIUM
 
-COLOURS = 96  # enough for the page, and a third of the bytes
+COLOURS = 256  # enough for the page, and a third of the bytes
 
 
 def main(folder: Path) -> None:
@@ -41,7 +41,7 @@ def keep(tab: Tab, file: Path) -> None:
     """What is in the window, in few colours."""
     tab.page.wait_for_timeout(1000)  # the last request is drawn
     picture = Image.open(io.BytesIO(tab.page.screenshot())).convert("RGB")
-    picture.quantize(COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
+    picture.quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(file, optimize=True)
 
 
 if __name__ == "__main__":
