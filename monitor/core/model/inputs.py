@@ -77,6 +77,7 @@ class CommandKind(StrEnum):
 
     STOP = "stop"
     ROLLBACK = "rollback"
+    ADJUST = "adjust"  # strengthened settings, in place
 
 
 class CommandGiven(msgspec.Struct, frozen=True, tag="command"):
