@@ -17,7 +17,7 @@ def script(request: pytest.FixtureRequest) -> Script:
     made.start(1)
     made.batches(1, 100)
     made.saved(1, 1)
-    made.batches(1, 60)
+    made.batches(1, 20)
     return made
 
 
