@@ -1,4 +1,4 @@
-"""`trainwarden stop` and `trainwarden rollback`: what an operator asks of a run."""
+"""`trainwarden stop`, `trainwarden rollback` and `trainwarden adjust`: what an operator asks of a run."""
 
 from __future__ import annotations
 
@@ -24,6 +24,14 @@ def rollback(run: str) -> None:
     """Roll RUN back to its newest clean checkpoint, with the safer settings that its policy asks for."""
     _ask(run, CommandKind.ROLLBACK)
     click.echo(f"{run}: ordered to roll back to its newest clean checkpoint. Follow it with: trainwarden status {run}")
+
+
+@click.command(cls=Command, examples=("trainwarden adjust night-3f2a",))
+@click.argument("run")
+def adjust(run: str) -> None:
+    """Give RUN the safer settings that its policy asks for, without a new start. Its state must be clean."""
+    _ask(run, CommandKind.ADJUST)
+    click.echo(f"{run}: ordered to adjust its settings. Follow it with: trainwarden status {run}")
 
 
 def _ask(run: str, kind: CommandKind) -> None:

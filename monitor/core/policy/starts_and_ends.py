@@ -200,7 +200,7 @@ def on_acknowledged(tx: Transaction, given: IncidentAcknowledged) -> None:
 
 
 def on_command(tx: Transaction, command: CommandGiven) -> None:
-    """A person asks for a stop or a rollback."""
+    """A person asks for a stop, a rollback or other settings."""
     run, incident = tx.run, tx.training.incident
     if not run.alive:
         tx.notify(f"{command.by} asked to {command.kind}, but no training process is running")
@@ -210,6 +210,9 @@ def on_command(tx: Transaction, command: CommandGiven) -> None:
         going = [each for each in run.trainings.values() if run.trains(each) and each.started is not None]
         for training in going or [tx.training]:
             _stop(tx.of(training), command.by)
+        return
+    if command.kind == CommandKind.ADJUST:
+        _adjust(tx, command)
         return
     if run.supervisor_pid == 0:
         remedy = texts.no_supervisor(run.spec.run)
@@ -230,13 +233,27 @@ def _stop(tx: Transaction, by: str) -> None:
     send(tx, order_for(tx, OrderKind.STOP, f"{by} asked for it"), of_run=True)
 
 
+def _adjust(tx: Transaction, command: CommandGiven) -> None:
+    """Other settings in place. An incident that is live has an action of its own, which is not mixed with another."""
+    if tx.training.incident:
+        tx.notify(f"cannot adjust: incident {tx.training.incident.number} is open, and has an action of its own")
+        return
+    incident = _opened_by(tx, command, "other settings")
+    incident.adjusting_asked = True
+    decide(tx, incident)
+
+
 def _asked_for(tx: Transaction, command: CommandGiven) -> None:
+    _roll_back_now(tx, _opened_by(tx, command, "a rollback"))
+
+
+def _opened_by(tx: Transaction, command: CommandGiven, what: str) -> Incident:
     at = tx.training.position or Position(tx.training.generation, 1, 0, 0)
     id_, number = tx.incident_id()
     incident = Incident(id_, number, Family.OPERATOR, Severity.INFO, IncidentState.OPEN, tx.now_s, at, at)
     enter(tx, incident)
-    tx.record(incident, f"incident {number}: {command.by} asked for a rollback")
-    _roll_back_now(tx, incident)
+    tx.record(incident, f"incident {number}: {command.by} asked for {what}")
+    return incident
 
 
 def _roll_back_now(tx: Transaction, incident: Incident) -> None:
