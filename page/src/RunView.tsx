@@ -40,7 +40,7 @@ export function RunView({ run, training, now_s }: { run: string; training: numbe
       <Charts run={run} training={training} about={about} checkpoints={mine} stamp={String(glance.summary.batches)} />
       <Checkpoints found={mine} />
       {about && <Settings about={about} />}
-      <Timeline run={run} stamp={slow} />
+      <Timeline run={run} stamp={`${slow}/${state.line}`} />
     </main>
   );
 }
@@ -79,10 +79,10 @@ function Numbers({ glance, now_s }: { glance: Glance; now_s: number }) {
         <span class={`small ${time.tone === "bad" ? "bad-text" : "soft"}`}>{time.text}</span>
       </div>
       <dl class="numbers">
-        <Term name="Loss" value={number(glance.loss)} field="loss" />
+        {(summary.live || glance.loss !== null) && <Term name="Loss" value={number(glance.loss)} field="loss" />}
         <Term name="NaN batches" value={count(summary.nonfinite)} field="nonfinite" tone={summary.nonfinite ? "bad" : ""} />
         <Term name="Steps skipped" value={count(summary.skipped)} field="skipped" />
-        <Term name="GPU memory" value={bytes(glance.reserved)} field="memory" />
+        {(summary.live || glance.reserved !== null) && <Term name="GPU memory" value={bytes(glance.reserved)} field="memory" />}
         <Term name="Pace" value={glance.pace_s ? `${number(1 / glance.pace_s)} batches/s` : "–"} />
         <Term name="Batches" value={count(summary.batches)} field="batches" />
         <Term name="Generation" value={summary.generation} />

@@ -6,7 +6,7 @@ import type {
 
 const BASE = "/api/v1";
 const TOKEN = "trainwarden-token";
-const ANSWER_MS = 15_000;
+const ANSWER_MS = 10_000;
 
 export class Refused extends Error {
   constructor(readonly status: number, sentence: string) {
@@ -46,7 +46,9 @@ function kept<T>(act: () => T): T | null {
 async function ask(path: string, options: RequestInit = {}): Promise<Response> {
   const headers = new Headers(options.headers);
   if (token) headers.set("authorization", `Bearer ${token}`);
-  const answer = await fetch(BASE + path, { signal: AbortSignal.timeout(ANSWER_MS), ...options, headers });
+  // Not stored: a browser makes a request wait for an earlier one of the same address that it could store.
+  const common: RequestInit = { signal: AbortSignal.timeout(ANSWER_MS), cache: "no-store" };
+  const answer = await fetch(BASE + path, { ...common, ...options, headers });
   if (!answer.ok) throw new Refused(answer.status, await sentence(answer));
   return answer;
 }
@@ -107,7 +109,7 @@ export const silence = (run: string, for_s: number): Promise<void> =>
 
 /** The stream of events, as it comes; it returns when the daemon ends it, and throws where it breaks. */
 export async function events(signal: AbortSignal, take: (chunk: string) => void): Promise<void> {
-  const answer = await ask("/events", { signal, headers: { accept: "text/event-stream" }, cache: "no-store" });
+  const answer = await ask("/events", { signal, headers: { accept: "text/event-stream" } });
   const reader = answer.body!.pipeThrough(new TextDecoderStream()).getReader();
   for (;;) {
     const { done, value } = await reader.read();

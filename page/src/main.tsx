@@ -65,10 +65,11 @@ function Access({ problem }: { problem: string }) {
   };
   return (
     <main id="main" class="narrow">
-      <h1>This page needs a token</h1>
+      <h1>This page needs a link or a token</h1>
       <p>
-        The daemon shows runs only to its own user. The token is the text of <code>api.token</code> in the daemon's runtime
-        folder.
+        The daemon shows runs only to its own user. Run <code>trainwarden page</code> on its machine and open the link that it
+        prints; with <code>--view-only</code> the link is for a phone. Or paste a token: the text of <code>api.token</code> in the
+        daemon's runtime folder.
       </p>
       {hasToken() && problem && <p role="alert" class="bad-text">The daemon did not accept the token that this browser keeps.</p>}
       <form onSubmit={enter}>

@@ -11,7 +11,20 @@ export const state = {
   link: "lost" as Link,
   problem: "",
   mayChange: false,
+  line: 0, // of the timeline: the newest that was heard of
 };
+
+const SETTLE_MS = 2_000; // everything that follows an "all" has come by then
+const heard = new Map<string, number>(); // when each run was heard of
+
+/** The daemon begins anew: runs that it does not name again are forgotten. */
+function forgetOthers(): void {
+  const since = Date.now();
+  setTimeout(() => {
+    for (const run of state.runs.keys()) if ((heard.get(run) ?? 0) < since) state.runs.delete(run);
+    changed();
+  }, SETTLE_MS);
+}
 
 const listeners = new Set<() => void>();
 
@@ -41,6 +54,7 @@ export async function load(): Promise<void> {
   } catch (error) {
     state.link = error instanceof api.Refused && error.status === 401 ? "refused" : "lost";
     state.problem = String(error instanceof Error ? error.message : error);
+    if (state.link === "lost") setTimeout(() => void load(), SETTLE_MS);
   }
   changed();
 }
@@ -52,11 +66,15 @@ export function start(): void {
       if (event === "run") {
         const glance = data as Glance;
         state.runs.set(glance.summary.run, glance);
+        heard.set(glance.summary.run, Date.now());
         state.loaded = true;
       } else if (event === "gone") {
         state.runs.delete((data as { run: string }).run);
+      } else if (event === "timeline") {
+        state.line = Math.max(state.line, (data as { n: number }).n);
       } else if (event === "all") {
         state.loaded = true;
+        forgetOthers();
       }
       changed();
     },

@@ -78,11 +78,11 @@ def lay_down_night(home: Path) -> None:
 
 
 @contextmanager
-def live_training(daemon: DaemonProcess) -> Iterator[FakeTrainer]:
-    """A run with a hostile title; the caller sends its batches."""
+def live_training(daemon: DaemonProcess, title: str = HOSTILE) -> Iterator[FakeTrainer]:
+    """A run; the caller sends its batches."""
     folder = announce(daemon.home, LIVE)
     spec = msgspec.json.decode(folder.spec.read_bytes())
-    folder.spec.write_bytes(msgspec.json.encode(spec | {"title": HOSTILE}))
+    folder.spec.write_bytes(msgspec.json.encode(spec | {"title": title}))
     daemon.send(RunAnnounced(LIVE))
     with FakeTrainer(daemon.home, LIVE, 1, "n1", os.getpid()) as trainer:
         trainer.allocate(os.getpid(), os.getpid())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from monitor.daemon.api.page_files import FOLDER
+from tests.harness.browser import AXE
 from tests.harness.night_run import fresh_home
 from tests.harness.page_runs import healthy_batches, lay_down_night, live_training
 from tests.harness.real_daemon import DaemonProcess, until
@@ -24,7 +25,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 NEEDED = {
     "chromium": CHROMIUM is not None,
     "the Python package playwright": importlib.util.find_spec("playwright") is not None,
-    "the built page (make page)": (FOLDER / "index.html").exists(),
+    "the built page and its packages (make page)": (FOLDER / "index.html").exists() and AXE.exists(),
 }
 MISSING = [what for what, there in NEEDED.items() if not there]
 
@@ -32,7 +33,7 @@ MISSING = [what for what, there in NEEDED.items() if not there]
 @pytest.fixture(scope="session")
 def _everything_is_here() -> None:
     """Skip on a laptop, fail in CI."""
-    if MISSING and os.environ.get("CI"):
+    if MISSING and os.environ.get("TRAINWARDEN_CI"):
         pytest.fail(f"not here: {', '.join(MISSING)}")
     if MISSING:
         pytest.skip(f"not here: {', '.join(MISSING)}")
