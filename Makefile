@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 VERSIONS ?= 3.10 3.13
 VERSION_TESTS := tests/unit tests/contracts tests/properties/test_core.py tests/architecture
 
-.PHONY: demo test test-versions check bench mutants docs clean
+.PHONY: page demo test test-api test-versions check bench mutants docs clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -20,6 +20,10 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
+
+# About 10,000 requests made from the OpenAPI document; `make test` asks some hundred of them.
+test-api: $(VENV)/installed
+	SCHEMATHESIS_CASES=600 $(BIN)/python -m pytest -s --timeout 1800 tests/integration/test_api_document.py
 
 test-versions:
 	@for version in $(VERSIONS); do \
@@ -38,6 +42,10 @@ check: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Installing from a checkout builds the page already; this builds it again after a change.
+page: $(VENV)/installed
+	$(BIN)/python hatch_build.py
 
 bench: $(VENV)/installed
 	$(BIN)/python -m tests.bench

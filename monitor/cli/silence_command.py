@@ -53,7 +53,7 @@ def add(time_: str, comment: str, match: tuple[str, ...]) -> None:
         from monitor.daemon.api.alert_routes import SilenceLine, SilenceWanted
 
         with Client() as client:
-            added = client.change(PATH, SilenceWanted(match, for_s, operator(), comment), SilenceLine)
+            added = client.posted(PATH, SilenceLine, SilenceWanted(match, for_s, operator(), comment))
     click.echo(f"silence {added.id}: no alert that matches {_shown(added)} is sent until {_when(added.until_s)}")
 
 
@@ -84,7 +84,7 @@ def expire(silence_id: str) -> None:
         from monitor.daemon.api.alert_routes import SilenceLine
 
         with Client() as client:
-            client.change(f"{PATH}/{quote(silence_id, safe='')}/expire", {}, SilenceLine)
+            client.posted(f"{PATH}/{quote(silence_id, safe='')}/expire", SilenceLine, {})
     click.echo(f"silence {silence_id}: ended")
 
 

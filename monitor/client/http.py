@@ -87,11 +87,7 @@ class Client:
 
     def get(self, what: str, kind: type[T], **query: str | float) -> T:
         """What the daemon answers to `what`, as a `kind`."""
-        data = self._ask("GET", _with_query(what, query), None)
-        try:
-            return msgspec.json.decode(data, type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise _of_another_version(what, error) from error
+        return _decoded(what, self._ask("GET", _with_query(what, query), None), kind)
 
     def packed(self, what: str, kind: type[T], **query: str | float) -> T:
         """As `get`, of an answer in MessagePack: numbers that are not finite survive it."""
@@ -109,13 +105,9 @@ class Client:
         """Send the daemon something; returns after it was committed."""
         self._ask("POST", what, msgspec.json.encode(body))
 
-    def change(self, what: str, body: object, kind: type[T]) -> T:
-        """As `post`, with what the daemon answers."""
-        data = self._ask("POST", what, msgspec.json.encode(body))
-        try:
-            return msgspec.json.decode(data, type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise _of_another_version(what, error) from error
+    def posted(self, what: str, kind: type[T], body: object) -> T:
+        """As `post`, and the answer as a `kind`."""
+        return _decoded(what, self._ask("POST", what, msgspec.json.encode(body)), kind)
 
     def interrupt(self) -> None:
         """Make a request that another thread waits for fail at once."""
@@ -155,6 +147,13 @@ class Client:
 def run_path(run: str, *rest: str) -> str:
     """The path of a run in the daemon's API; whatever the name holds, it stays one part of the path."""
     return "/".join(("/api/v1/runs", quote(run, safe=""), *rest))
+
+
+def _decoded(what: str, data: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _of_another_version(what, error) from error
 
 
 def _with_query(what: str, query: dict[str, str | float]) -> str:

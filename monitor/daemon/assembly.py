@@ -29,8 +29,12 @@ from monitor.daemon.api import server
 from monitor.daemon.api.endpoint import Door, application
 from monitor.daemon.api.guard import Guard
 from monitor.daemon.api.live import Live
+from monitor.daemon.api.openapi import with_document
+from monitor.daemon.api.page_files import PageFiles
+from monitor.daemon.api.page_links import PageLinks
 from monitor.daemon.api.routes import Api
-from monitor.daemon.api.token import token_in
+from monitor.daemon.api.sessions import Keys, Names, Sessions
+from monitor.daemon.api.token import READ_TOKEN_NAME, token_in
 from monitor.daemon.carry_out import Effects
 from monitor.daemon.clock import SystemClock
 from monitor.daemon.hardware.poll import Hardware
@@ -55,7 +59,7 @@ SERVERS_LEFT_S = 3.0  # for requests that have begun
 log = logging.getLogger("trainwarden.daemon")
 
 
-class Endpoint(msgspec.Struct, frozen=True):
+class DaemonAddress(msgspec.Struct, frozen=True):
     """<runtime folder>/daemon.json: where the daemon answers."""
 
     pid: int
@@ -175,12 +179,16 @@ class Assembly:
         catch_up.catch_up(run, self._pipeline.offer, self._unreadable)
 
     def _applications(self) -> list[ASGIApp]:
-        every = self._api.endpoints()
+        keys = Keys(change=token_in(self._runtime), read=token_in(self._runtime, READ_TOKEN_NAME))
+        sessions, names = Sessions(keys, self._port), Names(self._port)
+        page = [*PageFiles().endpoints(), *PageLinks(sessions, names, self._port).endpoints()]
+        table = [*self._api.endpoints(), *page]
+        every = with_document(table, self._version)
         public = application([one for one in every if one.door != Door.LOCAL])
-        return [Guard(public, every, self._port, token_in(self._runtime)), application(every)]
+        return [Guard(public, every, names, keys, sessions), application(every)]
 
     def _publish(self) -> None:
-        endpoint = Endpoint(os.getpid(), self._port, self._version, self._started_s)
+        endpoint = DaemonAddress(os.getpid(), self._port, self._version, self._started_s)
         try:
             runfolder.write(self._runtime / "daemon.json", endpoint)
         except OSError as error:  # a full disk: those that look for us ask the socket

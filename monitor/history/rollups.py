@@ -16,6 +16,7 @@ from monitor.history.transaction_rows import Sample
 
 FINEST = LEVELS[0]
 NEWEST = "SELECT max(bucket) FROM rollups WHERE run = ? AND rank = ? AND generation = ? AND level = ? AND signal = ?"
+LOWEST = "SELECT min(bucket) FROM rollups WHERE run = ? AND rank = ? AND generation = ? AND level = ? AND signal = ?"
 THERE = """
 SELECT 1 FROM rollups WHERE run = ? AND rank = ? AND generation = ? AND level = ? AND signal = ? AND bucket = ?
 """
@@ -57,18 +58,21 @@ def signals_of(db: sqlite3.Connection, run: str, rank: int) -> Iterator[str]:
 
 
 def _to_write(db: sqlite3.Connection, place: Place, change: _Touched, level: int) -> list[int]:
-    """The buckets of a coarser level that are full now, or were and have changed since."""
+    """The buckets of a coarser level that are full now, or are there and have changed."""
     finer = level // FINEST
     changed = {bucket // finer for bucket in change.buckets}
     passed = -1 if change.before is None else change.before // finer
-    newest = max(change.newest, -1 if change.before is None else change.before * FINEST + 1)
-    full = [bucket for bucket in changed | {passed} if bucket >= 0 and (bucket + 1) * level <= newest]
+    newest = max(change.newest, 0 if change.before is None else change.before * FINEST + 1)
+    # A batch that came late makes no bucket before the first: a history of before has batches there, and no bucket.
+    (lowest,) = db.execute(LOWEST, (*place, level, AXIS)).fetchone()
+    from_here = max(passed if lowest is None else min(lowest, passed), 0)
 
-    def there(bucket: int) -> bool:
-        return db.execute(THERE, (*place, level, AXIS, bucket)).fetchone() is not None
+    def due(bucket: int) -> bool:
+        if db.execute(THERE, (*place, level, AXIS, bucket)).fetchone():
+            return bucket in changed
+        return bucket >= from_here and (bucket + 1) * level <= newest
 
-    # A batch that came late changes a bucket which is there, and makes none: what a history of before lacks stays away.
-    return [one for one in full if (one in changed if there(one) else one >= passed)]
+    return [bucket for bucket in changed | {passed} if due(bucket)]
 
 
 def _fill(db: sqlite3.Connection, place: Place, level: int, bucket: int) -> None:

@@ -11,6 +11,7 @@ MEASUREMENTS = (
     ("The same without a daemon", "overhead --daemon absent"),
     ("From the first NaN to the first batch of the new generation", "recovery"),
     ("Reports", "report"),
+    ("Charts of two million batches", "charts"),
     ("How slow is found", "throughput"),
     ("From the start of a daemon to its first answer", "daemon_start"),
     ("From kill -9 of a daemon to the first answer of the next", "daemon_back"),

@@ -52,6 +52,7 @@ class SimulatedRun:
     """One run. It is only observed, unless `act` is True."""
 
     policy: Policy = field(default_factory=Policy)
+    start_s: float = START_S  # Unix time
     batches_per_epoch: int = 1000
     epochs: int = 100
     start_epoch: int = 1
@@ -86,13 +87,13 @@ class SimulatedRun:
         self.pending: Order | None = None
         self.driver = RunDriver(
             RUN,
-            now_s=START_S,
+            now_s=self.start_s,
             core=Core(detectors=self.detectors),
             supervisor_pid=self.supervisor_pid,
             journal=self.entries.append,
         )
         spec = RunSpec(
-            run=RUN, title=self.title, argv=("python", "train.py"), cwd=".", created_s=START_S, act=self.act,
+            run=RUN, title=self.title, argv=("python", "train.py"), cwd=".", created_s=self.start_s, act=self.act,
             deadline_s=self.deadline_s,
         )  # fmt: skip
         self.driver.open(spec, self.policy.model_dump_json())

@@ -263,7 +263,7 @@ def test_an_announcement_that_is_repeated_changes_nothing(daemon: DaemonProcess)
         assert (_summary(daemon, "night"), daemon.json("/api/v1/runs/night/timeline")) == once
 
 
-def test_the_port_reads_only_and_answers_only_to_its_own_name(daemon: DaemonProcess) -> None:
+def test_the_port_asks_for_a_token_and_answers_only_to_its_own_name(daemon: DaemonProcess) -> None:
     port = daemon.json("/api/v1/health")["port"]
     address = f"http://127.0.0.1:{port}"
     assert httpx.get(f"{address}/-/healthy").status_code == 200
@@ -280,9 +280,13 @@ def test_the_port_reads_only_and_answers_only_to_its_own_name(daemon: DaemonProc
     assert httpx.get(f"{address}/metrics", headers={"host": "localhost"}).status_code == 421
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
         refused = httpx.request(method, f"{address}/api/v1/runs", content=b'{"run":"x"}')
-        assert refused.status_code == 403, method
+        assert refused.status_code == 401, method
         assert "access-control-allow-origin" not in refused.headers
-        assert "Unix socket" in refused.json()["detail"]
+        assert TOKEN_NAME in refused.json()["detail"]
+        assert httpx.request(method, f"{address}/api/v1/runs", headers=key).status_code == 405
+    refused = httpx.post(f"{address}/api/v1/runs/night/inputs", content=b'{"run":"night"}', headers=key)
+    assert refused.status_code == 403
+    assert "Unix socket" in refused.json()["detail"]
 
 
 def test_the_sockets_and_folders_are_for_their_user_alone(daemon: DaemonProcess) -> None:

@@ -7,6 +7,7 @@ The application, the check of tokens and the OpenAPI document are all made from 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, get_type_hints
 
@@ -30,7 +31,8 @@ BODY_S = 10.0  # for a whole body
 GZIP_FROM = 1024  # bytes; a smaller answer fits one packet
 
 JSON = "application/json"
-Whole = Annotated[int, msgspec.Meta(ge=0, le=FAR)]
+MAY_CHANGE = "trainwarden.may_change"  # in the ASGI scope: whether who asks came with the token that may
+Whole = Annotated[int, msgspec.Meta(ge=0)]  # as a parameter: FAR at most, whatever is sent
 Handler = Callable[..., Awaitable[Any]]
 
 
@@ -117,19 +119,28 @@ def as_json(request: Request, found: Any, page: Page | None = None) -> Response:
 def _asked(request: Request, kind: type[msgspec.Struct]) -> msgspec.Struct:
     """The query parameters, each known, given once, and in its range."""
     pairs = request.query_params.multi_items()
-    given = dict(pairs)
+    given = {name: _near(value) for name, value in pairs}
     known = kind.__struct_encode_fields__
     for name in given:
         if name not in known:
             rule = f"it takes {', '.join(known)}" if known else "it takes none"
-            raise HTTPException(400, f"{request.url.path}: {name[:40]!r} is no parameter of it; {rule}")
+            raise HTTPException(400, f"{request.url.path}: {name[:40]!r} is an unknown parameter; {rule}")
     if len(given) < len(pairs):
-        raise HTTPException(400, f"{request.url.path}: each parameter may be given once")
+        twice = ", ".join(sorted({name for name, _ in pairs if request.query_params.getlist(name)[1:]}))
+        raise HTTPException(400, f"{request.url.path}: {twice}: may be given once")
     try:
         return msgspec.convert(given, kind, strict=False)
     except (msgspec.ValidationError, ValueError) as error:
         shown = ", ".join(f"{name}={value[:40]!r}" for name, value in given.items())
         raise HTTPException(400, f"{request.url.path}: {shown}: {error}") from error
+
+
+def _near(text: str) -> str:
+    """A number that is further than any batch as one that SQLite takes; every other text as it is."""
+    try:
+        return str(FAR) if FAR < float(text) < math.inf else text
+    except ValueError:
+        return text
 
 
 async def body_of(request: Request) -> bytes:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 MEDIA = "application/problem+json"
 
 
-class Problem(msgspec.Struct, frozen=True):
+class ProblemDetails(msgspec.Struct, frozen=True):
     """Why a request was refused, or failed."""
 
     title: str  # of the status, such as "Not Found"
@@ -24,7 +24,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 def problem(status: int, sentence: str, headers: dict[str, str] | None = None) -> Response:
     """The answer of an error."""
-    found = Problem(HTTPStatus(status).phrase, status, sentence)
+    found = ProblemDetails(HTTPStatus(status).phrase, status, sentence)
     return Response(msgspec.json.encode(found), status, headers, media_type=MEDIA)
 
 

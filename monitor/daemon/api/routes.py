@@ -15,16 +15,17 @@ from starlette.responses import PlainTextResponse, Response
 
 from alerts.secret import SecretError
 from monitor import report
-from monitor.core.model import GenerationExited, RunOpened
+from monitor.core.model import CommandGiven, GenerationExited, RunOpened
 from monitor.core.model.channel import ClientInput, Health, RunAnnounced, TimelineLine, kind_of
 from monitor.core.model.curves import POINTS, ChartColumns, Curves
 from monitor.core.state.run import RunState
 from monitor.daemon import run_registration
-from monitor.daemon.api import event_stream, glance, snapshots
+from monitor.daemon.api import event_stream, glance, run_orders, snapshots, training_detail
 from monitor.daemon.api.alert_routes import AlertRoutes
 from monitor.daemon.api.endpoint import FAR, Door, Endpoint, NoQuery, Page, Whole
 from monitor.daemon.api.event_stream import EventStream
 from monitor.daemon.api.live import Live, frame
+from monitor.daemon.api.run_orders import OrderAsked
 from monitor.daemon.catch_up import missed_records
 from monitor.daemon.clock import Clock
 from monitor.daemon.metrics import exposition
@@ -119,12 +120,15 @@ class Api:
             Endpoint(Door.READ, "GET", "/api/v1/runs", self.runs),
             Endpoint(Door.READ, "GET", run, self.detail),
             Endpoint(Door.READ, "GET", f"{run}/trainings", self.trainings),
+            Endpoint(Door.READ, "GET", f"{run}/trainings/{{training}}", self.training),
             Endpoint(Door.READ, "GET", f"{run}/checkpoints", self.checkpoints),
             Endpoint(Door.READ, "GET", f"{run}/incidents", self.incidents),
             Endpoint(Door.READ, "GET", f"{run}/report", self.report, MARKDOWN),
             Endpoint(Door.READ, "GET", f"{run}/timeline", self.timeline),
             Endpoint(Door.READ, "GET", f"{run}/curves", self.curves),
             Endpoint(Door.READ, "GET", f"{run}/chart", self.chart),
+            Endpoint(Door.READ, "GET", f"{run}/orders", self.orders),
+            Endpoint(Door.CHANGE, "POST", f"{run}/orders", self.order),
             Endpoint(Door.LOCAL, "GET", f"{run}/state", self.state, MSGPACK),  # its command line may hold a key
             Endpoint(Door.LOCAL, "POST", f"{run}/inputs", self.inputs),
             *AlertRoutes(self._pipeline, self._clock).endpoints(),
@@ -188,6 +192,14 @@ class Api:
         """The trainings of a run, by number."""
         return list(snapshots.trainings_of(self._run(request)))
 
+    async def training(self, request: Request) -> training_detail.TrainingDetail:
+        """One training: its generations, what is marked on its charts, its settings."""
+        run, number = self._run(request), request.path_params["training"]
+        found = [each for each in run.trainings.values() if str(each.number) == number]
+        if not found:
+            raise HTTPException(404, f"training {number[:20]!r}: is none of run {run.spec.run!r}; GET its /trainings")
+        return training_detail.training_detail_of(found[0])
+
     async def checkpoints(self, request: Request, asked: Page) -> list[snapshots.CheckpointLine]:
         """Every checkpoint of a run, and whether it may be trusted."""
         return snapshots.checkpoints_of(self._run(request))
@@ -230,6 +242,10 @@ class Api:
         names = tuple(name for name in asked.signals.split(",") if name)
         return await asyncio.to_thread(chart_query.chart, self._history, wanted, asked.points, names)
 
+    async def orders(self, request: Request, asked: Page) -> list[run_orders.OrderLine]:
+        """The orders to a run that are not answered yet; the timeline has the others."""
+        return run_orders.pending_of(self._run(request))
+
     async def state(self, request: Request) -> Response:
         """What a report is written from, in MessagePack: JSON has no NaN."""
         run = without_statistics(self._run(request))
@@ -252,6 +268,14 @@ class Api:
             for missed in missed_records(run, run_folder(name)):
                 self._pipeline.offer(missed)
         await self._pipeline.submit(given)
+        return {}
+
+    async def order(self, request: Request, given: OrderAsked) -> dict[str, str]:
+        """Order a run to stop after its batch, or to go back to its newest clean checkpoint. It is done later."""
+        run = self._run(request)
+        if why := run_orders.refusal(snapshots.run_summary_of(run), given.kind):
+            raise HTTPException(409, why)
+        await self._pipeline.submit(CommandGiven(run.spec.run, given.kind, given.by or "the page"))
         return {}
 
     def _opened(self, run: str) -> RunOpened:

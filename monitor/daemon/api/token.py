@@ -1,4 +1,4 @@
-"""The token that opens the port to its user: a file that only they can read. An edge file."""
+"""The tokens that open the port: files that only their user can read. An edge file."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from pathlib import Path
 
 from trainer_hooks.wire import runfolder
 
-TOKEN_NAME = "api.token"  # noqa: S105 - the name of the file
+TOKEN_NAME = "api.token"  # noqa: S105 - the name of the file: it may change something
+READ_TOKEN_NAME = "read.token"  # noqa: S105 - likewise: it may only look
 TOKEN_CHARS_MIN = 32  # a shorter one was not made here
 
 
-def token_in(folder: Path) -> str:
-    """The token of the daemon in `folder`, made at its first start. Where it can't be kept, one that nobody knows."""
-    path = folder / TOKEN_NAME
+def token_in(folder: Path, name: str = TOKEN_NAME) -> str:
+    """The token of this name in the daemon's `folder`, made at its first start.
+
+    Where it can't be kept, one that nobody knows.
+    """
+    path = folder / name
     try:
         found = path.lstat()
         if found.st_uid == os.geteuid() and not found.st_mode & 0o077:

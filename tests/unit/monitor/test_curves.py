@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import random
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +14,8 @@ import msgspec
 import pytest
 
 from monitor.core.model import Entry, RecordArrived
-from monitor.history import schema
+from monitor.history import curve_query, raw_batches, rollups, schema
+from monitor.history.chart_query import chart
 from monitor.history.curve_query import Range, curves
 from monitor.history.recall import FILE_NAME, open_history
 from monitor.history.store import Store
@@ -129,3 +133,119 @@ def test_a_history_of_the_version_before_is_taken_over(tmp_path: Path) -> None:
     found = curves(tmp_path / FILE_NAME, Range("r")).signals
     assert found["loss"][0].mean == 2.5
     assert "allocated" not in found
+
+
+def committed(store: Store, counts: list[int], generation: int = 1) -> None:
+    """One commit of batches whose loss is their number."""
+    entries = []
+    for count in counts:
+        record = msgspec.structs.replace(batch(Counts(batches=count)), loss=float(count))
+        seq = next(SEQUENCE)
+        entries.append(Entry(seq, 1000.0 + seq, RecordArrived("r", generation, 0, record)))
+    store.commit(Commit(entries=entries))
+
+
+SEQUENCE = itertools.count(1)
+AS_A_WHOLE = [1, 3, 10, 60, 300, 2000]
+
+
+def holds_all(store: Store, counts: list[int]) -> None:
+    """Every batch is in exactly one point, at every width."""
+    for points in AS_A_WHOLE:
+        loss = curves(store.path, Range("r"), points).signals["loss"]
+        assert sum(p.n for p in loss) == len(counts), points
+        assert sum(p.mean * p.n for p in loss) == pytest.approx(sum(counts)), points
+        assert all(p.first <= p.low <= p.high <= p.last for p in loss), points
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_coarser_roll_up_is_its_finer_ones_whatever_is_dropped_or_comes_late(store: Store, seed: int) -> None:
+    """Commits of 1 to 40 batches; some batches never come, and some commits change places."""
+    draw = random.Random(seed)
+    counts = [count for count in range(1, 6000) if draw.random() < 0.9 and not 2000 < count < 2300]
+    commits = []
+    while counts:
+        size = draw.randint(1, 40)
+        commits.append(counts[:size])
+        counts = counts[size:]
+    for i in range(0, len(commits) - 40, 7):
+        if draw.random() < 0.2:
+            other = i + draw.randint(1, 30)
+            commits[i], commits[other] = commits[other], commits[i]
+    for commit in commits:
+        committed(store, commit)
+    every = [count for commit in commits for count in commit]
+    holds_all(store, every)
+    levels = [level for (level,) in store.rows("SELECT DISTINCT level FROM rollups ORDER BY level")]
+    assert levels == [16, 64, 256, 1024, 4096]
+    for level in levels:
+        rows = store.rows("SELECT bucket, n, low, high FROM rollups WHERE level = ? AND signal = 'loss'", level)
+        for bucket, n, low, high in rows:
+            within = [count for count in every if bucket * level < count <= (bucket + 1) * level]
+            assert (n, low, high) == (len(within), min(within), max(within)), (level, bucket)
+
+
+def as_of_version_2(path: Path) -> None:
+    """Its coarser roll-ups, 256 and 4096, were kept up to date batch by batch."""
+    coarser = """
+      INSERT INTO rollups SELECT run, rank, ?1, generation, bucket / ?2, signal, min(from_s), max(to_s), sum(n),
+        sum(total), min(low), max(high)
+      FROM rollups WHERE level = 16 GROUP BY run, rank, signal, generation, bucket / ?2
+    """
+    with sqlite3.connect(path) as db:
+        db.execute("DELETE FROM rollups WHERE level > 16")
+        for level in (256, 4096):
+            db.execute(coarser, (level, level // 16))
+        db.executescript(
+            "DROP INDEX samples_by_count; CREATE INDEX samples_in_time ON samples (run, rank, at_s);"
+            "PRAGMA user_version = 2;"
+        )
+    db.close()
+
+
+def test_a_run_goes_on_over_the_change_of_its_roll_ups(tmp_path: Path) -> None:
+    before, after = list(range(1, 4700)), list(range(4700, 9000))
+    store, _ = open_history(tmp_path)
+    for first in range(0, len(before), 100):
+        committed(store, before[first : first + 100])
+    store.close()
+    as_of_version_2(store.path)
+    for points in AS_A_WHOLE:  # read by a command, while no daemon has opened it
+        assert sum(p.n for p in curves(store.path, Range("r"), points).signals["loss"]) == len(before)
+    store, recalled = open_history(tmp_path)
+    assert not recalled.begun_anew
+    holds_all(store, before)
+    for first in range(0, len(after), 100):
+        committed(store, after[first : first + 100])
+        if first % 1000 == 0:
+            holds_all(store, before + after[: first + 100])
+    holds_all(store, before + after)
+    store.close()
+
+
+def test_every_query_of_a_chart_is_led_to_its_rows_by_a_key(store: Store) -> None:
+    """One that scans a table takes longer for every batch that any run ever had."""
+    trained(store, 300)
+    asked = [curve_query.ENDS, curve_query.PIECE, curve_query.NEXT_GENERATION, rollups.NEXT_SIGNAL, rollups.THERE]
+    asked += [rollups.NEWEST, rollups.LOWEST, raw_batches.MORE, raw_batches._aggregates(["loss"]), schema.FILL_ROLLUP]
+    for sql in asked:
+        names = len(set(re.findall(r"\?\d", sql))) or sql.count("?")
+        plan = [row[3] for row in store.rows(f"EXPLAIN QUERY PLAN {sql}", *[1] * names)]
+        looks = [line for line in plan if line.startswith(("SEARCH", "SCAN"))]
+        led = ("PRIMARY KEY (run=? AND rank=? AND level=?", "samples_by_count (run=? AND rank=? AND generation=?")
+        assert [line for line in looks if not any(by in line for by in led) and line != "SCAN CONSTANT ROW"] == [], sql
+
+
+def test_a_chart_has_every_signal_over_one_axis(store: Store) -> None:
+    trained(store, 320, bad=frozenset({100, 101, 200}))
+    found = chart(store.path, Range("r"), 20, ("loss", "part/1", "nothing"))
+    assert (found.width, found.first, found.n) == (16, list(range(1, 321, 16)), [16] * 20)
+    assert [found.first[i] for i, bad in enumerate(found.bad) if bad] == [97, 193]
+    assert sorted(found.signals) == ["loss", "part/1"]
+    assert (found.signals["loss"].low or [])[:2] == [1.0, 17.0]
+    assert found.at_s == sorted(found.at_s)
+    alone = chart(store.path, Range("r", first=95, last=105), 600)
+    assert (alone.width, alone.first, alone.bad[5:7]) == (1, list(range(95, 106)), [1, 1])
+    assert alone.signals["loss"].mean[4:8] == [99.0, None, None, 102.0]
+    assert alone.signals["loss"].low is None
+    assert chart(store.path, Range("nobody"), 600).signals == {}

@@ -1,0 +1,55 @@
+"""What a person may order, and what a run has been ordered. Pure."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from monitor.core.model import CommandKind
+from monitor.core.state.run import RunState
+from monitor.daemon.api.snapshots import RunSummary
+
+NAME_MAX = 80  # characters of who gave an order
+
+
+class OrderAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An order to a run. `by`: who gives it, for the timeline."""
+
+    kind: CommandKind
+    by: Annotated[str, msgspec.Meta(max_length=NAME_MAX)] = ""
+
+
+class OrderLine(msgspec.Struct, frozen=True):
+    """An order that nobody has answered yet."""
+
+    id: str
+    training: int
+    kind: str
+    generation: int
+    rank: int
+    reason: str
+    since_s: float
+
+
+def refusal(run: RunSummary, kind: CommandKind) -> str:
+    """Why an order would come to nothing; empty: it would not."""
+    if not run.live:
+        return f"run {run.run}: this run has ended ({run.state}); there is nothing to {kind}"
+    if kind is CommandKind.ROLLBACK and not run.supervised:
+        remedy = f"take it over first: trainwarden run --adopt {run.run}"
+        return f"run {run.run}: its supervisor has died, so nothing could start it again; {remedy}"
+    return ""
+
+
+def pending_of(run: RunState) -> list[OrderLine]:
+    """Of every training, the order that is on its way."""
+    return [
+        OrderLine(
+            order.id, training.number, str(order.kind), order.generation, order.rank, order.reason, pending.since_s
+        )
+        for _, training in sorted(run.trainings.items())
+        for pending in [training.ledger.pending]
+        if pending
+        for order in [pending.order]
+    ]

@@ -1,0 +1,96 @@
+// A run's state in a word and a colour, and what stands beside it. Pure.
+
+import { count, duration } from "./format";
+import type { Glance, Incident, RunSummary, TrainingLine } from "./types";
+
+export type Tone = "good" | "busy" | "warn" | "bad" | "quiet";
+
+export interface Status {
+  word: string;
+  tone: Tone;
+}
+
+const INCIDENT: Record<string, Status> = {
+  open: { word: "Incident", tone: "bad" },
+  mitigating: { word: "Repairing", tone: "bad" },
+  relapsed: { word: "Relapsed", tone: "bad" },
+  watching: { word: "Watching", tone: "warn" },
+};
+
+const RUN: Record<string, Status> = {
+  finished: { word: "Finished", tone: "good" },
+  failed: { word: "Failed", tone: "bad" },
+  stopped: { word: "Stopped", tone: "quiet" },
+  held: { word: "Held", tone: "bad" },
+  gone: { word: "Process gone", tone: "bad" },
+  starting: { word: "Starting", tone: "busy" },
+  training: { word: "Training", tone: "good" },
+};
+
+export function statusOf(run: RunSummary): Status {
+  if (run.live && run.incident) return incidentStatus(run.incident);
+  if (run.live && run.findings.some((one) => one.severity !== "info") && run.state === "training")
+    return { word: "Warning", tone: "warn" };
+  return RUN[run.state] ?? { word: capital(run.state), tone: "busy" };
+}
+
+export function incidentStatus(incident: Incident): Status {
+  if (incident.live) return INCIDENT[incident.state] ?? { word: "Incident", tone: "bad" };
+  const good = ["resolved", "recovered"].includes(incident.state);
+  return { word: capital(incident.state.replaceAll("_", " ")), tone: good ? "good" : "quiet" };
+}
+
+export const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
+
+const RANK: Record<Tone, number> = { bad: 0, warn: 1, busy: 2, good: 2, quiet: 3 };
+
+/** Trouble first, then what is live, then the newest. */
+export function sorted(runs: Iterable<Glance>): Glance[] {
+  const key = ({ summary: run }: Glance): number => (run.live ? RANK[statusOf(run).tone] : 4);
+  return [...runs].sort((a, b) => key(a) - key(b) || b.summary.opened_s - a.summary.opened_s);
+}
+
+/** The one sentence at the top of the first screen. */
+export function headline(runs: Glance[]): Status {
+  const live = runs.filter((run) => run.summary.live);
+  const tones = live.map((run) => statusOf(run.summary).tone);
+  const bad = tones.filter((tone) => tone === "bad").length;
+  const warn = tones.filter((tone) => tone === "warn").length;
+  if (!runs.length) return { word: "No run yet", tone: "quiet" };
+  const of = (n: number, one: string, many: string): string =>
+    live.length === 1 ? `The live run ${one}` : `${n} of ${live.length} live runs ${n === 1 ? one : many}`;
+  if (bad) return { word: of(bad, "needs attention", "need attention"), tone: "bad" };
+  if (warn) return { word: of(warn, "has warnings", "have warnings"), tone: "warn" };
+  if (live.length) return { word: live.length === 1 ? "The live run is healthy" : `All ${live.length} live runs are healthy`, tone: "good" };
+  return { word: "No run is live", tone: "quiet" };
+}
+
+export function progress({ summary: run, trainings }: Glance): { text: string; share: number } {
+  if (run.epoch === null) return ended(trainings.at(-1));
+  const epochs = run.epochs ? `${run.epoch} / ${run.epochs}` : `${run.epoch}`;
+  const batch = run.batch === null ? "" : `, batch ${count(run.batch + 1)}${run.batches_per_epoch ? ` / ${count(run.batches_per_epoch)}` : ""}`;
+  const within = run.batches_per_epoch ? ((run.batch ?? 0) + 1) / run.batches_per_epoch : 0;
+  const share = run.epochs ? (run.epoch - 1 + within) / run.epochs : 0;
+  return { text: `Epoch ${epochs}${batch}`, share: Math.min(1, Math.max(0, share)) };
+}
+
+/** Of a training that is over the API knows no batch any more. */
+function ended(training: TrainingLine | undefined): { text: string; share: number } {
+  if (!training?.epoch) return { text: "Before the first batch", share: 0 };
+  const epochs = training.epochs ? `${training.epoch} / ${training.epochs}` : `${training.epoch}`;
+  return { text: `Epoch ${epochs}`, share: training.epochs ? training.epoch / training.epochs : 0 };
+}
+
+export function eta(run: Glance, now_s: number): { text: string; tone: Tone } {
+  if (!run.summary.live) {
+    const took = run.summary.ended_s === null ? null : run.summary.ended_s - run.summary.opened_s;
+    return { text: took === null ? "ended" : `took ${duration(took)}`, tone: "quiet" };
+  }
+  if (run.eta_s === null) return { text: "time left not known yet", tone: "quiet" };
+  const left = `${duration(Math.max(0, run.eta_s - now_s))} left`;
+  if (run.deadline_s === null) return { text: left, tone: "quiet" };
+  const spare = run.deadline_s - run.eta_s;
+  return spare >= 0
+    ? { text: `${left}, ${duration(spare)} before the deadline`, tone: "good" }
+    : { text: `${left}, ${duration(-spare)} after the deadline`, tone: "bad" };
+}
