@@ -41,6 +41,7 @@ from monitor.daemon.hardware.poll import Hardware
 from monitor.daemon.heartbeat import Heartbeats
 from monitor.daemon.ingest.listener import Listener
 from monitor.daemon.metrics import exposition
+from monitor.daemon.metrics.histograms import Timings
 from monitor.daemon.pipeline import Pipeline
 from monitor.daemon.processes import Processes
 from monitor.daemon.receivers import Receivers
@@ -88,7 +89,7 @@ class Assembly:
         with contextlib.closing(store), ThreadPoolExecutor(1, "history") as writer:
             self._clock = SystemClock(max([recalled.fleet.now_s, *(entry.now_s for entry in recalled.entries[-1:])]))
             self._started_s = self._clock.now_s()
-            self._timings, self._receivers = exposition.Timings(), Receivers()
+            self._timings, self._receivers = Timings(), Receivers()
             self._core = Core(recalled.fleet)
             catch_up.replay(self._core, recalled)
             unread = self._core.check_policies() + catch_up.learn_receivers(self._core.fleet, self._receivers)

@@ -29,6 +29,7 @@ from monitor.daemon.api.run_orders import OrderAsked
 from monitor.daemon.catch_up import missed_records
 from monitor.daemon.clock import Clock
 from monitor.daemon.metrics import exposition
+from monitor.daemon.metrics.histograms import Timings
 from monitor.daemon.pipeline import Pipeline
 from monitor.daemon.receivers import Receivers
 from monitor.history import chart_query, reads
@@ -100,7 +101,7 @@ class Api:
         history: Path,
         health: Callable[[], Health],
         surroundings: Callable[[], exposition.Surroundings],
-        timings: exposition.Timings,
+        timings: Timings,
         live: Live,
     ) -> None:
         self._pipeline, self._receivers, self._clock, self._history = pipeline, receivers, clock, history
@@ -144,8 +145,9 @@ class Api:
         collected = exposition.collect(self._pipeline.core.fleet, self._surroundings(), self._timings)
         with anyio.move_on_after(DURABLE_S):  # a full disk: then the values in memory are better than none
             await self._pipeline.committed_at_once()
-        data, kind = await asyncio.to_thread(exposition.render, collected, request.headers.get("accept", ""))
-        return Response(data, media_type=kind)
+        accepted = request.headers.get("accept", ""), request.headers.get("accept-encoding", "")
+        data, headers = await asyncio.to_thread(exposition.render, collected, *accepted)
+        return Response(data, headers=headers)
 
     async def healthy(self, _: Request) -> Response:
         """The daemon's loop runs."""

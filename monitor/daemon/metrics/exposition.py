@@ -1,28 +1,33 @@
 """The state of every run as Prometheus metrics. Pure: reads the fleet, keeps nothing but the timings it gets.
 
 The names, types and labels are public: dashboards and alert rules build on them. Counters come from the ledger, so they
-never go back when a trainer or the daemon starts again. A value that is not known has no series.
+never go back when a trainer or the daemon starts again. A value that is not known has no series. The number of series
+is bounded: a run has so many at most, and of many runs the live and the newest ones are shown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import accumulate
+import gzip
+from collections.abc import Iterable, Iterator
 
 import msgspec
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from monitor.core.state.batches import BATCH_SECONDS_BUCKETS, WAIT_SECONDS_BUCKETS
 from monitor.core.state.run import Fleet, RunState
 from monitor.daemon.hardware.reading import RunHardware
-from monitor.daemon.metrics.table import COUNTERS, GAUGES, Measure
+from monitor.daemon.metrics.histograms import HISTOGRAMS, Timings
+from monitor.daemon.metrics.table import COUNTERS, GAUGES
 
 PREFIX = "trainwarden_"
-DETECT_SECONDS_BUCKETS = (0.00001, 0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.005, 0.01, 0.1)
-RUNS_MAX = 50  # runs shown, the newest; 50 x about 150 series render in 100 ms
+SERIES_OF_RUN_MAX = 2_000
+SERIES_MAX = 10_000  # of all runs together: about 5 us each
+HISTOGRAM_SERIES = 2  # beside its buckets: the sum and the count
+GZIP_LEVEL = 1  # the text is very regular: a higher one takes longer than it saves on a network
+
+Rows = list[tuple[int, tuple[str, ...], float]]  # place in the tables, labels behind `run`, value
 
 
 class Surroundings(msgspec.Struct, frozen=True):
@@ -39,62 +44,45 @@ class Surroundings(msgspec.Struct, frozen=True):
     hardware: dict[str, RunHardware] = {}  # by live run
 
 
-class Timings:
-    """How long the core took for each input, by run."""
-
-    def __init__(self) -> None:
-        self._buckets: dict[str, list[int]] = {}
-        self._sums: dict[str, float] = {}
-
-    def add(self, run: str, seconds: float) -> None:
-        if run:
-            buckets = self._buckets.setdefault(run, [0] * (len(DETECT_SECONDS_BUCKETS) + 1))
-            place = next(
-                (i for i, top in enumerate(DETECT_SECONDS_BUCKETS) if seconds <= top), len(DETECT_SECONDS_BUCKETS)
-            )
-            buckets[place] += 1
-            self._sums[run] = self._sums.get(run, 0.0) + seconds
-
-    def of(self, run: str) -> tuple[list[int], float]:
-        return self._buckets.get(run, []), self._sums.get(run, 0.0)
-
-    def keep(self, runs: Iterable[str]) -> None:
-        """Forget every other run."""
-        kept = set(runs)
-        for run in set(self._buckets) - kept:
-            del self._buckets[run], self._sums[run]
-
-
 def collect(fleet: Fleet, around: Surroundings, timings: Timings) -> list[Metric]:
     """Every metric, as values that no longer touch the state: made where it may be read, rendered anywhere."""
-    runs = sorted(fleet.runs.values(), key=lambda run: run.opened_s, reverse=True)[:RUNS_MAX]
-    metrics: list[Metric] = [*_daemon(fleet, around)]
-    metrics += [_gauge(measure, runs, around) for measure in GAUGES]
-    metrics += [_counter(measure, runs, around) for measure in COUNTERS]
-    metrics += [
-        _histogram(
-            "batch_seconds", "From the end of a batch to the end of the next, rank 0.", BATCH_SECONDS_BUCKETS, runs,
-            lambda run: _summed((t.totals.histogram_batch_s, t.totals.sum_batch_s) for t in run.trainings.values()),
-        ),
-        _histogram(
-            "data_wait_seconds", "Part of a batch that waited for the data loader, rank 0.", WAIT_SECONDS_BUCKETS, runs,
-            lambda run: _summed((t.totals.histogram_wait_s, t.totals.sum_wait_s) for t in run.trainings.values()),
-        ),
-        _histogram(
-            "detect_seconds", "From an input to the core's answer, since the daemon started.",
-            DETECT_SECONDS_BUCKETS, runs,
-            lambda run: timings.of(run.spec.run),
-        ),
-    ]  # fmt: skip
-    return metrics
+    gauges: list[GaugeMetricFamily | CounterMetricFamily] = [
+        GaugeMetricFamily(PREFIX + one.name, one.help, labels=["run", *one.labels]) for one in GAUGES
+    ]
+    counters = [CounterMetricFamily(PREFIX + one.name, one.help, labels=["run", *one.labels]) for one in COUNTERS]
+    families = [*gauges, *counters]
+    histograms = [HistogramMetricFamily(PREFIX + one.name, one.help, labels=["run"]) for one in HISTOGRAMS]
+    room, left_out, runs_left_out = SERIES_MAX, 0, 0
+    for run in sorted(fleet.runs.values(), key=lambda run: (run.alive, run.opened_s), reverse=True):
+        rows = _rows(run, around)
+        counted = [one.read(run, timings) for one in HISTOGRAMS]
+        fixed = sum(len(counts) + HISTOGRAM_SERIES for counts, _ in counted if counts)
+        shown = rows[: SERIES_OF_RUN_MAX - fixed]
+        left_out += len(rows) - len(shown)
+        if len(shown) + fixed > room:
+            left_out, runs_left_out = left_out + len(shown) + fixed, runs_left_out + 1
+            continue
+        room -= len(shown) + fixed
+        for place, labels, value in shown:
+            families[place].add_metric([run.spec.run, *labels], value)
+        for family, histogram, (counts, total_s) in zip(histograms, HISTOGRAMS, counted, strict=True):
+            if counts:
+                family.add_metric([run.spec.run], histogram.buckets(counts), total_s)
+    return [*_daemon(fleet, around), *_left_out(left_out, runs_left_out), *families, *histograms]
 
 
-def render(metrics: list[Metric], accept: str) -> tuple[bytes, str]:
-    """The exposition and its content type, as `accept` (the header) asks. About 14 us a series: not for the loop."""
+def render(metrics: list[Metric], accept: str, accept_encoding: str = "") -> tuple[bytes, dict[str, str]]:
+    """The exposition and its headers, as `accept` and `accept_encoding` (headers) ask. Not for the loop: see above."""
     registry = CollectorRegistry()
     registry.register(_Collected(metrics))
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
     encode, content_type = choose_encoder(accept)
-    return encode(registry), content_type
+    data = encode(registry)
+    headers = {"content-type": content_type, "vary": "accept, accept-encoding"}
+    if "gzip" in accept_encoding.lower():
+        return gzip.compress(data, GZIP_LEVEL), headers | {"content-encoding": "gzip"}
+    return data, headers
 
 
 class _Collected(Collector):
@@ -103,6 +91,28 @@ class _Collected(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from self._metrics
+
+
+def _rows(run: RunState, around: Surroundings) -> Rows:
+    """The counters first: where a run has too many series, its gauges are those that are left out."""
+    placed = [*enumerate(COUNTERS, len(GAUGES)), *enumerate(GAUGES)]
+    return [
+        (place, labels, value)
+        for place, measure in placed
+        for labels, value in measure.read(run, around)
+        if value is not None
+    ]
+
+
+def _left_out(series: int, runs: int) -> Iterable[Metric]:
+    yield GaugeMetricFamily(
+        PREFIX + "series_left_out",
+        f"Series that are not shown: a run has at most {SERIES_OF_RUN_MAX}, all runs together {SERIES_MAX}.",
+        series,
+    )
+    yield GaugeMetricFamily(
+        PREFIX + "runs_left_out", "Runs that are not shown: live and newer ones have taken the room.", runs
+    )
 
 
 def _daemon(fleet: Fleet, around: Surroundings) -> Iterator[Metric]:
@@ -132,46 +142,3 @@ def _daemon(fleet: Fleet, around: Surroundings) -> Iterator[Metric]:
         "Acknowledgements and orders that had no peer to go to; both are sent again.",
         around.downlinks_undelivered,
     )
-
-
-def _gauge(measure: Measure, runs: list[RunState], around: Surroundings) -> Metric:
-    family = GaugeMetricFamily(PREFIX + measure.name, measure.help, labels=["run", *measure.labels])
-    _fill(family, measure, runs, around)
-    return family
-
-
-def _counter(measure: Measure, runs: list[RunState], around: Surroundings) -> Metric:
-    family = CounterMetricFamily(PREFIX + measure.name, measure.help, labels=["run", *measure.labels])
-    _fill(family, measure, runs, around)
-    return family
-
-
-def _fill(
-    family: GaugeMetricFamily | CounterMetricFamily, measure: Measure, runs: list[RunState], around: Surroundings
-) -> None:
-    for run in runs:
-        for labels, value in measure.read(run, around):
-            if value is not None:
-                family.add_metric([run.spec.run, *labels], value)
-
-
-def _summed(histograms: Iterable[tuple[list[int], float]]) -> tuple[list[int], float]:
-    """Counts by bucket and the sum of the values, over the trainings of a run; no counts where none has any."""
-    known = [(counts, total_s) for counts, total_s in histograms if counts]
-    return [sum(column) for column in zip(*(counts for counts, _ in known), strict=True)], sum(s for _, s in known)
-
-
-def _histogram(
-    name: str,
-    text: str,
-    tops: tuple[float, ...],
-    runs: list[RunState],
-    read: Callable[[RunState], tuple[list[int], float]],
-) -> Metric:
-    family = HistogramMetricFamily(PREFIX + name, text, labels=["run"])
-    for run in runs:
-        counts, total_s = read(run)
-        if counts:
-            steps = zip((*map(str, tops), "+Inf"), accumulate(counts), strict=True)
-            family.add_metric([run.spec.run], [(top, float(count)) for top, count in steps], total_s)
-    return family

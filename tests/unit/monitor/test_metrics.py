@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import gzip
 import math
 import shutil
 import subprocess
@@ -18,6 +20,7 @@ from monitor.core.model import (
     CommandKind,
     Entry,
     Family,
+    IncidentState,
     Input,
     RecordArrived,
     RunOpened,
@@ -26,7 +29,8 @@ from monitor.core.model import (
 )
 from monitor.core.policy.settings import Detectors, Policy
 from monitor.core.state.run import Fleet
-from monitor.daemon.metrics import exposition
+from monitor.daemon.metrics import exposition, readings
+from monitor.daemon.metrics.histograms import Timings
 from tests.harness.trainer import batch
 from tests.unit.monitor.test_pipeline import batches, opening
 from trainer_hooks.wire.messages import Counts
@@ -56,8 +60,8 @@ def _core(*given: Input) -> Core:
     return core
 
 
-def _exposed(fleet: Fleet, timings: exposition.Timings | None = None) -> str:
-    collected = exposition.collect(fleet, _around(), timings or exposition.Timings())
+def _exposed(fleet: Fleet, timings: Timings | None = None) -> str:
+    collected = exposition.collect(fleet, _around(), timings or Timings())
     return exposition.render(collected, "")[0].decode()
 
 
@@ -83,7 +87,7 @@ def test_gauges_come_with_the_first_batches_and_not_before() -> None:
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool (of Prometheus) is not here")
 def test_the_exposition_passes_promtool() -> None:
-    timings = exposition.Timings()
+    timings = Timings()
     timings.add("night", 0.00003)
     text = _exposed(_core(*opening(), *batches(60, nonfinite=4)).fleet, timings)
     checked = subprocess.run(["promtool", "check", "metrics"], input=text.encode(), capture_output=True, check=False)
@@ -164,7 +168,7 @@ def test_hostile_labels_are_escaped() -> None:
 
 def test_a_run_that_left_the_state_leaves_no_series() -> None:
     core = _core(*opening(), *batches(5))
-    timings = exposition.Timings()
+    timings = Timings()
     timings.add("night", 0.001)
     del core.fleet.runs["night"]
     timings.keep(core.fleet.runs)
@@ -173,18 +177,86 @@ def test_a_run_that_left_the_state_leaves_no_series() -> None:
 
 
 def test_openmetrics_is_spoken_to_those_who_ask_for_it() -> None:
-    collected = exposition.collect(_core(*opening()).fleet, _around(), exposition.Timings())
-    data, kind = exposition.render(collected, "application/openmetrics-text; version=1.0.0")
-    assert kind.startswith("application/openmetrics-text")
+    collected = exposition.collect(_core(*opening()).fleet, _around(), Timings())
+    data, headers = exposition.render(collected, "application/openmetrics-text; version=1.0.0")
+    assert headers["content-type"].startswith("application/openmetrics-text")
     assert data.endswith(b"# EOF\n")
 
 
-def test_the_newest_runs_are_shown_and_no_more_than_fit_a_scrape() -> None:
+def test_it_is_compressed_for_those_who_ask_for_it() -> None:
+    collected = exposition.collect(_core(*opening()).fleet, _around(), Timings())
+    plain, headers = exposition.render(collected, "")
+    assert "content-encoding" not in headers
+    packed, headers = exposition.render(collected, "", "gzip;q=1.0, *;q=0")
+    assert headers["content-encoding"] == "gzip"
+    names = [line.split()[0] for line in gzip.decompress(packed).splitlines() if b"trainwarden" in line]
+    assert names == [line.split()[0] for line in plain.splitlines() if b"trainwarden" in line]
+    assert len(packed) < len(plain) / 4
+
+
+def _announced(core: Core, number: int) -> str:
+    name = f"run{number:03}"
+    spec = RunSpec(run=name, argv=(), cwd="/", created_s=0.0, act=False)
+    core.feed(Entry(number + 1, 1_795_016_040.0 + number, RunOpened(spec, Policy().model_dump_json())))
+    return name
+
+
+def _shown_runs(found: dict[tuple[str, tuple[tuple[str, str], ...]], float]) -> set[str]:
+    return {dict(labels)["run"] for _, labels in found if "run" in dict(labels)}
+
+
+def test_live_and_newest_runs_are_shown_and_no_more_than_fit_a_scrape() -> None:
     core = Core()
-    for number in range(exposition.RUNS_MAX + 5):
-        spec = RunSpec(run=f"run{number:03}", argv=(), cwd="/", created_s=0.0, act=False)
-        core.feed(Entry(number + 1, 1_795_016_040.0 + number, RunOpened(spec, Policy().model_dump_json())))
-    shown = {dict(labels)["run"] for _, labels in _samples(_exposed(core.fleet)) if "run" in dict(labels)} - {"night"}
-    assert len(shown) == exposition.RUNS_MAX
-    assert "run000" not in shown
-    assert f"run{exposition.RUNS_MAX + 4:03}" in shown
+    names = [_announced(core, number) for number in range(120)]
+    core.fleet.runs[names[0]].alive = True  # the oldest one trains
+    found = _samples(_exposed(core.fleet))
+    shown, of_runs = _shown_runs(found), [key for key in found if "run" in dict(key[1])]
+    assert len(of_runs) <= exposition.SERIES_MAX
+    assert names[0] in shown
+    assert names[-1] in shown
+    assert names[1] not in shown
+    assert found["runs_left_out", ()] == 120 - len(shown) > 0
+    each = len(of_runs) // len(shown)
+    assert exposition.SERIES_MAX - len(of_runs) < 2 * each, "room was left for another run"
+
+
+def test_a_run_shows_its_counters_and_no_more_series_than_its_share() -> None:
+    core = _core(*opening(), *batches(5))
+    training = core.fleet.runs["night"].training
+    parts = tuple(f"part{number}" for number in range(exposition.SERIES_OF_RUN_MAX))
+    assert training.started is not None
+    training.started = msgspec.structs.replace(training.started, part_names=parts)
+    last = training.ranks[0].last
+    assert last is not None
+    last.batch = msgspec.structs.replace(last.batch, parts=(1.0,) * len(parts))
+    found = _samples(_exposed(core.fleet))
+    of_run = [key for key in found if "run" in dict(key[1])]
+    assert len(of_run) == exposition.SERIES_OF_RUN_MAX
+    assert found["series_left_out", ()] > 0
+    assert found["batches_total", (("run", "night"),)] == 5
+
+
+def test_open_incidents_and_the_newest_are_shown_with_where_their_report_is() -> None:
+    core = _core(*opening(), *batches(60, nonfinite=4))
+    (incident,) = core.fleet.runs["night"].training.ledger.incidents
+    name = "incident_opened_timestamp_seconds"
+    ((labels, value),) = [(dict(k[1]), v) for k, v in _samples(_exposed(core.fleet)).items() if k[0] == name]
+    assert (labels["incident"], labels["severity"], value) == (incident.id, "critical", incident.opened_s)
+    assert labels["report"] == "/api/v1/runs/night/report?incident=1"
+    incidents = core.fleet.runs["night"].training.ledger.incidents
+    for number in range(2, readings.INCIDENTS_SHOWN_MAX + 10):
+        another = copy.deepcopy(incident)
+        another.id, another.number = f"night-i{number}", number
+        incidents.append(another)
+    shown = [key for key in _samples(_exposed(core.fleet)) if key[0] == name]
+    assert len(shown) == readings.INCIDENTS_SHOWN_MAX
+    for each in incidents:
+        each.state = IncidentState.RESOLVED
+    shown = [key for key in _samples(_exposed(core.fleet)) if key[0] == name]
+    assert len(shown) == readings.INCIDENTS_SHOWN
+
+
+def test_the_process_of_the_daemon_and_its_python_are_shown() -> None:
+    lines = _exposed(_core(*opening()).fleet).splitlines()
+    starts = {line.split("{")[0].split(" ")[0] for line in lines}
+    assert {"process_resident_memory_bytes", "process_start_time_seconds", "python_info"} <= starts
