@@ -24,7 +24,7 @@ from monitor.core.policy.settings import Policy
 from monitor.core.policy.transaction import shown_name
 from monitor.core.state.run import Fleet, RunState, TrainingState
 from monitor.daemon.receivers import Receivers
-from monitor.report.picture import loss_picture
+from monitor.report.loss_picture import loss_picture
 
 log = logging.getLogger("trainwarden.daemon")
 ENDS = (AlertKind.RESOLVED, AlertKind.CLOSED)  # after these the trouble is over

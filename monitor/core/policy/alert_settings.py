@@ -161,7 +161,7 @@ class Milestones(Section):
     best: str | None = Field(
         None,
         pattern=r"^.{1,200}$",
-        examples=["metrics/mAP50-95(B)"],
+        examples=["accuracy"],
         description="An alert is sent when this metric of the validation has a new best value. The default is null: "
         "none.",
     )
