@@ -66,7 +66,7 @@ class Route(Section):
 
     match: tuple[Annotated[str, Field(pattern=MATCHER_PATTERN)], ...] = Field(
         (),
-        examples=['["severity=critical", "run=yolo-*"]'],
+        examples=['["severity=critical", "run=night-*"]'],
         description="An alert matches if every label does. Each line is label=pattern, where * stands for any text and "
         "a|b for either. Labels are run, title, kind, family, severity, training and incident. Without a line every "
         "alert matches.",
