@@ -1,5 +1,6 @@
 # Two commands do everything: `make demo` and `make test`. Both set up .venv first.
 PYTHON ?= python3
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
@@ -8,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 VERSIONS ?= 3.10 3.13
 VERSION_TESTS := tests/unit tests/contracts tests/properties/test_core.py tests/architecture
 
-.PHONY: page demo test test-api test-versions check bench mutants docs clean
+.PHONY: page demo test test-api test-versions check bench mutants docs dashboards clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -19,7 +20,7 @@ demo: $(VENV)/installed
 	$(BIN)/trainwarden demo
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile
 
 # About 10,000 requests made from the OpenAPI document; `make test` asks some hundred of them.
 test-api: $(VENV)/installed
@@ -55,6 +56,10 @@ mutants: $(VENV)/installed
 
 docs: $(VENV)/installed
 	$(BIN)/python -m monitor.policyfile docs/detection.md
+	$(BIN)/python -m monitor.daemon.metrics docs/metrics.md
+
+dashboards: $(VENV)/installed
+	$(BIN)/python deploy/grafana/build.py
 
 clean:
 	rm -rf $(VENV) .venv3.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -48,7 +48,7 @@ class Memory(msgspec.Struct, frozen=True):
     waited: AbstractSet[int] = frozenset()  # ids of rows that had to wait: those that may go now leave as one message
     silences: tuple[Silence, ...] = ()  # also those that ended within EXPIRES_S
     acknowledged: AbstractSet[str] = frozenset()  # threads that a person has seen
-    troubled: AbstractSet[str] = frozenset()  # runs with an incident that is open
+    troubled: AbstractSet[tuple[str, str]] = frozenset()  # run and family of the incidents that are open
     rules: Mapping[str, Rules] = {}  # by lane
     utc_offset_s: float = 0.0  # of the local clock
 
@@ -110,14 +110,14 @@ def _nothing_sent(row: OutboxRow, rows: tuple[OutboxRow, ...], memory: Memory) -
 
 
 def inhibit(rows: tuple[OutboxRow, ...], memory: Memory, now_s: float) -> Passage:
-    """What says nothing new: reminders and small news of an incident that a person has seen; warnings beside one."""
+    """What says nothing new: small news of an incident that a person has seen; warnings beside one of their family."""
     going, stopped = [], []
     for row in rows:
         alert = row.alert
         minor = alert.severity != CRITICAL and alert.ended_s is None
         if alert.thread in memory.acknowledged and (minor or alert.name == "reminder"):
             stopped.append(Stopped(row, "acknowledged"))
-        elif minor and not alert.thread and alert.name == "watch" and row.lane in memory.troubled:
+        elif minor and not alert.thread and (row.lane, alert.labels.get("family")) in memory.troubled:
             stopped.append(Stopped(row, "inhibited"))
         else:
             going.append(row)

@@ -23,7 +23,7 @@ PATH = "/api/v1/silences"
 @click.group(
     cls=Group,
     examples=(
-        "trainwarden silence add --for 2h run=yolo-night",
+        "trainwarden silence add --for 2h run=night",
         "trainwarden silence list",
         "trainwarden silence expire 3f2a9c10",
     ),
@@ -33,7 +33,7 @@ def silence() -> None:
 
 
 @silence.command(
-    cls=Command, examples=("trainwarden silence add --for 2h --comment 'new data' run=yolo-* severity=warning",)
+    cls=Command, examples=("trainwarden silence add --for 2h --comment 'new data' run=night-* severity=warning",)
 )
 @click.option("--for", "time_", required=True, metavar="TIME", help="How long: 30m, 2h or 3d.")
 @click.option("--comment", default="", help="Why, for others.")
@@ -46,7 +46,7 @@ def add(time_: str, comment: str, match: tuple[str, ...]) -> None:
     """
     for line in match:
         if not re.fullmatch(r"[a-z_]{1,40}=.{1,200}", line):
-            raise Failure(f"silence: {line!r} is not label=pattern; write it like run=yolo-*", EXIT_USAGE)
+            raise Failure(f"silence: {line!r} is not label=pattern; write it like run=night-*", EXIT_USAGE)
     for_s = seconds_of(time_)
     with daemon_failures():
         from monitor.client.http import Client
@@ -88,7 +88,7 @@ def expire(silence_id: str) -> None:
     click.echo(f"silence {silence_id}: ended")
 
 
-@click.command(cls=Command, examples=("trainwarden ack yolo-night-3f2a-i1", "trainwarden ack yolo-night-3f2a"))
+@click.command(cls=Command, examples=("trainwarden ack night-3f2a-i1", "trainwarden ack night-3f2a"))
 @click.argument("incident")
 def ack(incident: str) -> None:
     """Acknowledge INCIDENT: no reminders of it are sent, and of its other news only the severe ones and its end.

@@ -24,7 +24,7 @@ from monitor.core.policy.settings import Policy
 from monitor.core.policy.transaction import shown_name
 from monitor.core.state.run import Fleet, RunState, TrainingState
 from monitor.daemon.receivers import Receivers
-from monitor.report.picture import loss_picture
+from monitor.report.loss_picture import loss_picture
 
 log = logging.getLogger("trainwarden.daemon")
 ENDS = (AlertKind.RESOLVED, AlertKind.CLOSED)  # after these the trouble is over
@@ -85,7 +85,7 @@ class AlertFlow:
         return Memory(
             silences=tuple(Silence(s.id, s.match, s.from_s, s.until_s) for s in fleet.silences.values()),
             acknowledged={each.id for _, each in incidents if each.acknowledged_s is not None},
-            troubled={name for name, each in incidents if each.live},
+            troubled={(name, each.family) for name, each in incidents if each.live},
             rules={name: rules_of(policy) for name, policy in policies.items()},
             utc_offset_s=float(time.localtime(now_s).tm_gmtoff),
         )
@@ -97,6 +97,8 @@ def alert_of(effect: RaiseAlert, run: RunState | None) -> Alert:
     labels = {"run": effect.run, "kind": str(effect.kind)}
     if incident is not None and training is not None:
         labels |= {"family": incident.family, "training": str(training.number)}
+    if effect.family:
+        labels["family"] = effect.family
     if effect.incident:
         labels["incident"] = effect.incident
     if run is not None and run.spec.title:
@@ -135,7 +137,7 @@ def wanted(alert: Alert, switches: Alerts) -> bool:
     family = alert.labels.get("family", "")
     if opened and family == Family.NONFINITE:
         return switches.nan
-    if (opened and family == Family.HANG) or alert.name == AlertKind.STACKS:
+    if alert.name == AlertKind.STACKS or (family == Family.HANG and (opened or alert.name == AlertKind.WATCH)):
         return switches.stuck
     return {
         AlertKind.RUN_FAILED: switches.crashed,

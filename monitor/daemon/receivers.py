@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 
 from alerts.deliver import Receiver
 from alerts.outbox import OutboxRow
@@ -11,27 +13,45 @@ from monitor.core.policy.alert_settings import Heartbeat
 from monitor.core.policy.settings import Policy
 from monitor.policyfile.receiver_configs import heartbeat_url, receivers_of
 
+AGAIN_S = 60.0  # a secret that could not be used is looked for again this often
+
 log = logging.getLogger("trainwarden.daemon")
 
 
 class Receivers:
     """The receivers of each run, kept in memory only: the journal holds their URLs masked."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._of_run: dict[str, dict[str, Receiver]] = {}
         self._policies: dict[str, Policy] = {}
         self._heartbeats: dict[str, Secret] = {}
+        self._clock = clock
+        self._again_s: dict[str, float] = {}  # by run: when what is missing is looked for again
 
     def learn(self, run: str, policy: Policy) -> None:
-        """From now on the run's alerts go where `policy` says. Raises SecretError for a secret file."""
-        receivers, url = receivers_of(policy), heartbeat_url(policy.heartbeat)
-        self._of_run[run] = {receiver.name: receiver for receiver in receivers}
-        self._policies[run] = policy
-        if url is not None:
-            self._heartbeats[run] = url
+        """From now on the run's alerts go where `policy` says. Raises SecretError where a secret can't be used.
+
+        Alerts of a receiver whose secret can't be used wait for it; the others get theirs.
+        """
+        problems: list[SecretError] = []
+        found: dict[str, Receiver] = {}
+        for name in policy.receiver_names:
+            try:
+                found |= {one.name: one for one in receivers_of(policy, name)}
+            except SecretError as error:
+                problems.append(error)
+        self._of_run[run], self._policies[run] = found, policy
+        self._again_s[run] = self._clock() + AGAIN_S
+        try:
+            if (url := heartbeat_url(policy.heartbeat)) is not None:
+                self._heartbeats[run] = url
+        except SecretError as error:
+            problems.append(error)
+        if problems:
+            raise problems[0]
 
     def learn_or_log(self, run: str, policy: Policy) -> None:
-        """As `learn`; where a secret can't be used, the run goes on without its receivers and the log says so."""
+        """As `learn`; where a secret can't be used, the run goes on without that receiver and the log says so."""
         try:
             self.learn(run, policy)
         except SecretError as error:
@@ -47,11 +67,20 @@ class Receivers:
         return (policy.heartbeat if policy else Heartbeat()), self._heartbeats.get(run)
 
     def names(self, run: str) -> tuple[str, ...]:
-        return tuple(self._of_run.get(run, ()))
+        """Of every receiver, also where its secret can't be used yet."""
+        policy = self._policies.get(run)
+        return policy.receiver_names if policy is not None else ()
 
     def all_names(self) -> set[tuple[str, str]]:
         """(run, receiver) of each."""
-        return {(run, name) for run, receivers in self._of_run.items() for name in receivers}
+        return {(run, name) for run, policy in self._policies.items() for name in policy.receiver_names}
 
     def of(self, row: OutboxRow) -> Receiver | None:
-        return self._of_run.get(row.lane, {}).get(row.receiver)
+        """The receiver of a row; None: there is none of its name, or its secret can't be used yet."""
+        found = self._of_run.get(row.lane, {}).get(row.receiver)
+        policy = self._policies.get(row.lane)
+        missing = found is None and policy is not None and row.receiver in policy.receiver_names
+        if policy is None or not missing or self._clock() < self._again_s[row.lane]:
+            return found
+        self.learn_or_log(row.lane, policy)
+        return self._of_run[row.lane].get(row.receiver)

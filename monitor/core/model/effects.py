@@ -57,6 +57,7 @@ class RaiseAlert(msgspec.Struct, frozen=True, tag="alert"):
     title: str
     text: str
     at_s: float
+    family: str = ""  # of the finding that it is about; empty: of its incident, or it is about none
 
 
 class Notify(msgspec.Struct, frozen=True, tag="say"):  # its name on disk since the first version

@@ -152,6 +152,7 @@ class Incident(msgspec.Struct):
     findings_left_out: int = 0  # beyond those that are kept
     acknowledged_s: float | None = None  # a person has seen it
     acknowledged_by: str = ""
+    adjusting_asked: bool = False  # it was opened because a person asked for other settings
 
     @property
     def began(self) -> Position:

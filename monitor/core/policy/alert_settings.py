@@ -66,7 +66,7 @@ class Route(Section):
 
     match: tuple[Annotated[str, Field(pattern=MATCHER_PATTERN)], ...] = Field(
         (),
-        examples=['["severity=critical", "run=yolo-*"]'],
+        examples=['["severity=critical", "run=night-*"]'],
         description="An alert matches if every label does. Each line is label=pattern, where * stands for any text and "
         "a|b for either. Labels are run, title, kind, family, severity, training and incident. Without a line every "
         "alert matches.",
@@ -161,7 +161,7 @@ class Milestones(Section):
     best: str | None = Field(
         None,
         pattern=r"^.{1,200}$",
-        examples=["metrics/mAP50-95(B)"],
+        examples=["accuracy"],
         description="An alert is sent when this metric of the validation has a new best value. The default is null: "
         "none.",
     )

@@ -134,6 +134,9 @@ def _nothing_to_go_back_to(trouble: Trouble, state: Damage) -> Action:
 
 def _clean(trouble: Trouble) -> Action:  # noqa: PLR0911 - a ladder
     """Rows 7 to 11."""
+    if trouble.incident.adjusting_asked:  # nothing was wrong, so nothing more is done, whatever came of it
+        kind = ActionKind.GO_ON if trouble.incident.totals.attempts else ActionKind.ADJUST
+        return Action(kind, "a person asked for it, and the state is clean")
     if found := _explained(trouble):
         return found
     if trouble.incident.family != Family.NONFINITE:

@@ -44,4 +44,6 @@ def _alert(tx: Transaction, finding: Finding) -> None:
     about = f"{tx.alert_key}/watch/{finding.detector}/{at.generation}/{at.count}"
     title = f"{tx.name}: {finding.summary}"
     text = texts.watch_text(finding, cause_of(tx, finding))
-    tx.effects.append(RaiseAlert(about, run.spec.run, AlertKind.WATCH, finding.severity, "", title, text, tx.now_s))
+    tx.effects.append(
+        RaiseAlert(about, run.spec.run, AlertKind.WATCH, finding.severity, "", title, text, tx.now_s, finding.family)
+    )

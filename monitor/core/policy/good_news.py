@@ -57,7 +57,7 @@ def _finished(tx: Transaction, title: str) -> None:
     totals = totals_of_run(tx.run)
     counted = f"{plural(totals.batches, 'batch')}, {totals.nonfinite_batches} of them not finite."
     summary = summary_of(tx.run, tx.training, None, tx.now_s)
-    text = "\n".join([_shown(tx.training.final_metrics), counted, *summary.lines()]).strip()
+    text = "\n".join([*summary.lines(), counted, _shown(tx.training.final_metrics)]).strip()
     _raise(tx, f"finished/{tx.run.generation}", AlertKind.FINISHED, title, text)
 
 

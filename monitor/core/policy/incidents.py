@@ -204,11 +204,6 @@ def examine(tx: Transaction, checkpoint: CheckpointState) -> None:
         tx.effects.append(ExamineCheckpoint(tx.effect_id(), tx.run.spec.run, name, digest, tx.training.number))
 
 
-def adjust_as_asked(tx: Transaction, incident: Incident) -> None:
-    """A person asked for strengthened settings, whatever the table says."""
-    _act(tx, incident, Action(ActionKind.ADJUST, "a person asked for it"))
-
-
 def _act(tx: Transaction, incident: Incident, action: Action) -> None:
     if incident.state is IncidentState.WATCHING and incident.totals.rollbacks and action.kind is ActionKind.ROLLBACK:
         tx.move(incident, IncidentEvent.AGAIN)

@@ -16,6 +16,7 @@ from monitor.daemon.api.endpoint import JSON, Door, Endpoint, NoQuery
 from trainer_hooks.wire.runfolder import RUN_ID
 
 PATH = "/api/v1/openapi.json"
+PAGE = "text/html"  # the files of the page are no part of the API
 REF = "#/components/schemas/{name}"
 ABOUT = (
     "The live state of trainings that trainwarden watches. docs/api.md says what this document can't: "
@@ -52,7 +53,7 @@ def with_document(endpoints: list[Endpoint], version: str) -> list[Endpoint]:
         return made
 
     every = [*endpoints, Endpoint(Door.OPEN, "GET", PATH, openapi)]
-    made.update(document(every, version))
+    made.update(document([one for one in every if not one.media.startswith(PAGE)], version))
     return every
 
 

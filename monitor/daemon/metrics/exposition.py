@@ -142,3 +142,9 @@ def _daemon(fleet: Fleet, around: Surroundings) -> Iterator[Metric]:
         "Acknowledgements and orders that had no peer to go to; both are sent again.",
         around.downlinks_undelivered,
     )
+
+
+def help_texts() -> dict[str, str]:
+    """The help of every metric, by its name without `_total`, `_bucket` and the like."""
+    around = Surroundings(0.0, "", {}, frozenset())
+    return {family.name: family.documentation for family in collect(Fleet(), around, Timings())}

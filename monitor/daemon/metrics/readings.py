@@ -168,6 +168,12 @@ def nvml_up(run: RunState, around: Around) -> float | None:
     return found.nvml_up if found else None
 
 
+def gpus(run: RunState, around: Around) -> Series:
+    """The devices that the run may use."""
+    found = around.hardware.get(run.spec.run)
+    return [((str(g.device.index), g.device.uuid, g.device.name), 1) for g in (found.gpus if found else ())]
+
+
 def utilization(gpu: Gpu) -> float | None:
     """From 0 to 1."""
     percent = gpu.device.utilization_percent

@@ -75,6 +75,10 @@ GAUGES = (
         readings.host_memory, ("kind",),
     ),
     Measure("nvml_up", "1 while NVML answers; only for a run that uses an NVIDIA GPU.", of_run(readings.nvml_up)),
+    Measure(
+        "gpu_info", "Which device it is; always 1. Other exporters know it by its UUID.",
+        readings.gpus, ("gpu", "uuid", "model"),
+    ),
     Measure("gpu_utilization_ratio", "Share of time in which a kernel ran.", by_gpu(readings.utilization), ("gpu",)),
     Measure(
         "gpu_memory_used_bytes", "Of the whole device, whoever uses it.",

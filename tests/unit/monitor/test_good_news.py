@@ -184,6 +184,7 @@ def test_an_alert_leads_to_the_page_of_its_incident_where_the_policy_says_how_it
         ("nan", AlertKind.INCIDENT_OPENED, "nonfinite"),
         ("stuck", AlertKind.INCIDENT_OPENED, "hang"),
         ("stuck", AlertKind.STACKS, ""),
+        ("stuck", AlertKind.WATCH, "hang"),
         ("crashed", AlertKind.RUN_FAILED, ""),
         ("rolled_back", AlertKind.ROLLED_BACK, ""),
         ("rolled_back", AlertKind.ADJUSTED, ""),

@@ -7,6 +7,7 @@ import gzip
 import math
 import shutil
 import subprocess
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -31,6 +32,7 @@ from monitor.core.policy.settings import Detectors, Policy
 from monitor.core.state.run import Fleet
 from monitor.daemon.metrics import exposition, readings
 from monitor.daemon.metrics.histograms import Timings
+from monitor.daemon.metrics.metric_reference import reference
 from tests.harness.trainer import batch
 from tests.unit.monitor.test_pipeline import batches, opening
 from trainer_hooks.wire.messages import Counts
@@ -260,3 +262,8 @@ def test_the_process_of_the_daemon_and_its_python_are_shown() -> None:
     lines = _exposed(_core(*opening()).fleet).splitlines()
     starts = {line.split("{")[0].split(" ")[0] for line in lines}
     assert {"process_resident_memory_bytes", "process_start_time_seconds", "python_info"} <= starts
+
+
+def test_the_reference_is_the_one_that_the_table_makes() -> None:
+    written = (Path(__file__).resolve().parents[3] / "docs" / "metrics.md").read_text()
+    assert written == reference(), "run `make docs`"

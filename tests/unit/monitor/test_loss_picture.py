@@ -10,7 +10,7 @@ import zlib
 import pytest
 
 from alerts.alert import PICTURE_BYTES_MAX
-from monitor.report.picture import BLUE, BORDER, HEIGHT, RED, WHITE, WIDTH, Point, loss_picture
+from monitor.report.loss_picture import BLUE, BORDER, HEIGHT, RED, WHITE, WIDTH, Point, loss_picture
 
 SEED = 7
 
