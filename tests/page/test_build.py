@@ -125,7 +125,7 @@ def test_a_daemon_without_a_page_says_why(tmp_path: Path) -> None:
     for folder in (tmp_path / "not-there", tmp_path):
         (tmp_path / "MISSING.txt").write_text("Node.js (npm) was not found.\n")
         answer = asked(folder, "/")
-        assert answer.status_code == 503
+        assert answer.status_code == 404
         assert answer.headers["content-type"].startswith("text/plain")
         assert "make page" in answer.text
     assert "Node.js (npm) was not found." in answer.text

@@ -58,7 +58,7 @@ class PageFiles:
         """The page."""
         if INDEX not in self._files:
             why = self._files.get("MISSING.txt", b"It was not built when this was installed.").decode(errors="replace")
-            return PlainTextResponse(MISSING.format(why=why.strip()), 503, HEADERS)
+            return PlainTextResponse(MISSING.format(why=why.strip()), 404, HEADERS)
         return self._file(request, INDEX, "no-cache")
 
     async def asset(self, request: Request) -> Response:
