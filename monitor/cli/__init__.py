@@ -26,7 +26,6 @@ COMMANDS = {
     "checkpoints": ("checkpoints_command:checkpoints", "List the checkpoints of a run, and whether to trust each."),
     "verify": ("verify_command:verify", "Check one checkpoint file without running anything in it."),
     "stop": ("orders:stop", "Stop a run after its current batch. You can resume it from its last checkpoint."),
-    "adjust": ("orders:adjust", "Go on with safer settings, without going back."),
     "rollback": ("orders:rollback", "Roll a run back to its newest clean checkpoint."),
     "alerts": ("alerts_command:alerts", "Set up, test and show who gets which alert."),
     "silence": ("silence_command:silence", "Send no alerts for a while."),

@@ -33,7 +33,7 @@ class Family(StrEnum):
     MEMORY = "memory"
     DISK = "disk"
     GPU = "gpu"
-    OPERATOR = "operator"  # of no finding: a person asked for a rollback or other settings
+    OPERATOR = "operator"  # of no finding: a person asked for a rollback
 
 
 class Verdict(StrEnum):

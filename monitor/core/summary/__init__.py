@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from monitor.core.format import batch_at, count, minute, percent, plural
-from monitor.core.model import ActionKind, Family, Incident
+from monitor.core.model import Family, Incident
 from monitor.core.state.epoch_lookup import row_of
 from monitor.core.state.epochs import totals_of
 from monitor.core.state.projection import failure_rate
@@ -84,8 +84,7 @@ def what_happened(run: RunState, training: TrainingState, incident: Incident | N
     if incident is None:
         return _without_incident(run, training)
     if incident.family == Family.OPERATOR:
-        wish = "other settings" if incident.action.kind in (ActionKind.ADJUST, ActionKind.UNDO) else "a rollback"
-        return f"A person asked for {wish}."
+        return f"A person asked for {'other settings' if incident.adjusting_asked else 'a rollback'}."
     row = row_of(training, incident.onset)
     if incident.family == Family.NONFINITE and row is not None and row.nonfinite and row.batches:
         rate = percent(failure_rate(row.nonfinite, row.batches))

@@ -7,6 +7,7 @@ import pytest
 from monitor.core.model import ActionKind, CommandGiven, CommandKind, Family, IncidentState
 from monitor.core.policy.settings import Policy
 from monitor.core.policy.table_settings import WhenClean
+from monitor.core.summary import what_happened
 from tests.harness.script import POLICY, RUN, Script
 
 
@@ -70,3 +71,9 @@ def test_damage_after_it_is_an_incident_as_any_other(script: Script) -> None:
     assert script[1].incident is not None
     assert script[1].incident.state is IncidentState.MITIGATING
     assert script[1].incident.action.kind is ActionKind.ROLLBACK
+
+
+def test_the_summary_says_what_was_asked_for(script: Script) -> None:
+    ask(script)
+    said = what_happened(script.driver.state, script[1], script[1].incident)
+    assert said == "A person asked for other settings."
