@@ -60,6 +60,7 @@ docs: $(VENV)/installed
 
 dashboards: $(VENV)/installed
 	$(BIN)/python deploy/grafana/build.py
+	$(BIN)/python deploy/kubernetes/make_rules.py
 
 clean:
 	rm -rf $(VENV) .venv3.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
