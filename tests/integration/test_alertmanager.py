@@ -111,7 +111,7 @@ def test_an_incident_is_one_thread_that_ends_and_survives_a_restart_of_the_alert
             # It knew none after its start: what it knows then are the repeats.
             await asyncio.to_thread(until, "the repeats arrive", lambda: len(manager.known()) == 2)
             delivery.store(stage("resolved", time.time() + 0.001, over=True), "am")
-            await until_posted("incident_opened", "rolled_back", status="resolved")
+            await until_posted("incident_opened", "rolled_back", "resolved", status="resolved")
         assert {outcome for _, _, outcome in delivery.settled} == {Settled.DELIVERED}
 
     asyncio.run(asyncio.wait_for(scene(), 60.0))
