@@ -18,7 +18,7 @@ from alerts.notifiers import RETRY_AFTER_MAX_S, Outcome, Registered, Sent, load_
 from tests.contracts.samples import sample
 from tests.harness.alerts import START_S, alert
 
-NO_HTTP = {"email"}  # held to its own tests: tests/unit/alerts/test_email.py
+NO_HTTP = {"email", "desktop", "apprise"}  # each is held to its own tests, in tests/unit/alerts
 KINDS = sorted(
     kind
     for kind, registered in load_all().items()
