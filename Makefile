@@ -24,7 +24,7 @@ test: $(VENV)/installed
 
 # About 10,000 requests made from the OpenAPI document; `make test` asks some hundred of them.
 test-api: $(VENV)/installed
-	SCHEMATHESIS_CASES=600 $(BIN)/python -m pytest -s --timeout 1800 tests/integration/test_api_document.py
+	SCHEMATHESIS_CASES=450 $(BIN)/python -m pytest -s --timeout 1800 tests/integration/test_api_document.py
 
 test-versions:
 	@for version in $(VERSIONS); do \
@@ -60,6 +60,7 @@ docs: $(VENV)/installed
 
 dashboards: $(VENV)/installed
 	$(BIN)/python deploy/grafana/build.py
+	$(BIN)/python deploy/kubernetes/make_rules.py
 
 clean:
 	rm -rf $(VENV) .venv3.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

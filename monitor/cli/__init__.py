@@ -27,7 +27,6 @@ COMMANDS = {
     "verify": ("verify_command:verify", "Check one checkpoint file without running anything in it."),
     "stop": ("orders:stop", "Stop a run after its current batch. You can resume it from its last checkpoint."),
     "rollback": ("orders:rollback", "Roll a run back to its newest clean checkpoint."),
-    "adjust": ("orders:adjust", "Give a run the safer settings of its policy, without a new start."),
     "alerts": ("alerts_command:alerts", "Set up, test and show who gets which alert."),
     "silence": ("silence_command:silence", "Send no alerts for a while."),
     "ack": ("silence_command:ack", "Acknowledge an incident: no reminders of it are sent."),

@@ -1,4 +1,4 @@
-"""`trainwarden stop`, `trainwarden rollback` and `trainwarden adjust`: what an operator asks of a run."""
+"""`trainwarden stop`, `rollback` and `adjust`: what an operator asks of a run."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def rollback(run: str) -> None:
 @click.command(cls=Command, examples=("trainwarden adjust night-3f2a",))
 @click.argument("run")
 def adjust(run: str) -> None:
-    """Give RUN the safer settings that its policy asks for, without a new start. Its state must be clean."""
+    """Change the settings of RUN in place to the safer ones of its policy, such as half the learning rate."""
     _ask(run, CommandKind.ADJUST)
-    click.echo(f"{run}: ordered to adjust its settings. Follow it with: trainwarden status {run}")
+    click.echo(f"{run}: ordered to go on with safer settings. Follow it with: trainwarden status {run}")
 
 
 def _ask(run: str, kind: CommandKind) -> None:

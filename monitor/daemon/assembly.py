@@ -29,6 +29,7 @@ from monitor.daemon.api import server
 from monitor.daemon.api.endpoint import Door, application
 from monitor.daemon.api.guard import Guard
 from monitor.daemon.api.live import Live
+from monitor.daemon.api.metrics_port import MetricsPort, metrics_application
 from monitor.daemon.api.openapi import with_document
 from monitor.daemon.api.page_files import PageFiles
 from monitor.daemon.api.page_links import PageLinks
@@ -45,6 +46,7 @@ from monitor.daemon.metrics.histograms import Timings
 from monitor.daemon.pipeline import Pipeline
 from monitor.daemon.processes import Processes
 from monitor.daemon.receivers import Receivers
+from monitor.daemon.systemd import Systemd
 from monitor.errors import EXIT_SOFTWARE
 from monitor.history.recall import Recalled, open_history
 from trainer_hooks.wire import runfolder
@@ -78,8 +80,17 @@ def most_of(troubles: list[str]) -> list[str]:
 class Assembly:
     """One daemon. `idle_exit_s`: None, and it never leaves by itself."""
 
-    def __init__(self, runtime: Path, port: socket.socket, idle_exit_s: float | None) -> None:
+    def __init__(
+        self,
+        runtime: Path,
+        port: socket.socket,
+        idle_exit_s: float | None,
+        systemd: Systemd,
+        metrics: tuple[MetricsPort, socket.socket] | None = None,
+    ) -> None:
+        """`metrics`: a second port, bound, for /metrics alone."""
         self._runtime, self._tcp, self._idle_exit_s = runtime, port, idle_exit_s
+        self._systemd, self._metrics = systemd, metrics
         self._port: int = port.getsockname()[1]
         self._version = importlib.metadata.version("trainwarden")
 
@@ -142,6 +153,11 @@ class Assembly:
             self._catch_up(recalled)
             servers = [server.server(app) for app in self._applications()]
             sockets = [self._tcp, server.bind_unix(runfolder.control_socket())]
+            if self._metrics is not None:
+                wanted, bound = self._metrics
+                app = metrics_application(self._api.endpoints(), wanted.token)
+                servers.append(server.server(app, wanted.certificate, wanted.key))
+                sockets.append(bound)
             serving = [
                 asyncio.create_task(one.serve(sockets=[bound]), name=f"http {i}")
                 for i, (one, bound) in enumerate(zip(servers, sockets, strict=True))
@@ -149,10 +165,12 @@ class Assembly:
             hardware = self._hardware
             watches = (hardware.watch_host, hardware.watch_volumes, hardware.watch_gpus, hardware.feed_core)
             alerting = (self._deliverer.run, self._heartbeats.run, self._raise_alerts)
-            everlasting = (self._listener.run, self._tick, self._watched.run, *alerting, *watches)
+            own = (self._listener.run, self._tick, self._watched.run, self._systemd.keep_alive)
+            everlasting = (*own, *alerting, *watches)
             parts = [self._kept_up(part) for part in everlasting]
             self._publish()
             await self._leaving.wait()
+            self._systemd.tell("STOPPING=1")
             for one in servers:
                 one.should_exit = True
             self._watched.close()
@@ -195,6 +213,7 @@ class Assembly:
         except OSError as error:  # a full disk: those that look for us ask the socket
             log.error("%s can't be written: %s", self._runtime / "daemon.json", error)  # noqa: TRY400
         self._api.ready = True
+        self._systemd.tell("READY=1")
         log.info("daemon %d of %s: http://127.0.0.1:%d/metrics", os.getpid(), runfolder.state_home(), self._port)
 
     async def _end(self, parts: list[asyncio.Task[None]], serving: list[asyncio.Task[None]]) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import logging.handlers
+import os
 import sqlite3
 import sys
 from pathlib import Path
@@ -16,9 +17,11 @@ from pathlib import Path
 import msgspec
 
 from monitor.client.port import DEFAULT_PORT
+from monitor.daemon.api.metrics_port import MetricsPort, bound
 from monitor.daemon.api.server import bind_port
 from monitor.daemon.assembly import Assembly
 from monitor.daemon.singleton import only_daemon
+from monitor.daemon.systemd import Systemd
 from monitor.errors import EXIT_SOFTWARE, DaemonError
 from trainer_hooks.wire import runfolder
 
@@ -31,6 +34,7 @@ class DaemonOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     port: int = DEFAULT_PORT
     detached: bool = False  # started by `run`: takes another port where this is taken, logs to a file, leaves when idle
+    metrics: MetricsPort | None = None  # None: /metrics is on the loopback alone
     idle_exit_s: float = IDLE_EXIT_S  # a detached daemon leaves this long after nothing was left to do
 
 
@@ -40,11 +44,13 @@ def main(options: DaemonOptions) -> int:
     73: another daemon has the folder, or another process the port. 78: a folder can't be trusted. 70: the history
     failed under us, and a restart will read what is there. What a person must know goes to stderr in one sentence.
     """
+    systemd = Systemd(os.environ)
     try:
+        metrics = (options.metrics, bound(options.metrics)) if options.metrics is not None else None
         with only_daemon() as runtime, contextlib.closing(bind_port(options.port, or_another=options.detached)) as port:
             _log_to(runfolder.state_home() / "daemon.log" if options.detached else None)
             idle_exit_s = options.idle_exit_s if options.detached else None
-            return asyncio.run(Assembly(runtime, port, idle_exit_s).run())
+            return asyncio.run(Assembly(runtime, port, idle_exit_s, systemd, metrics).run())
     except DaemonError as error:
         sys.stderr.write(f"trainwarden: {error}\n")
         return error.exit_code

@@ -18,7 +18,7 @@ const SILENT_HOURS = 8;
 function actionsOf({ summary }: Glance, incident: Incident | null): Action[] {
   const { run } = summary;
   const order = (kind: Command, name: string, question: string): Action => ({
-    name, question, warns: true, act: () => api.order(run, kind), done: `${name}: the daemon took the order.`,
+    name, question, warns: kind !== "adjust", act: () => api.order(run, kind), done: `${name}: the daemon took the order.`,
   });
   const found: Action[] = [];
   if (!summary.live) return found;
@@ -31,6 +31,8 @@ function actionsOf({ summary }: Glance, incident: Incident | null): Action[] {
     name: `Silence for ${SILENT_HOURS} h`, warns: false, done: "Silenced.", act: () => api.silence(run, SILENT_HOURS * 3600),
     question: `No alert of this run is sent for ${SILENT_HOURS} hours. Nothing changes for the training.`,
   });
+  if (summary.act && !incident?.live)
+    found.push(order("adjust", "Adjust", "The training goes on with the safer settings of its policy, such as half the learning rate. No batch is lost."));
   found.push(
       order("rollback", "Roll back", "The training stops at the next batch, goes back to the newest clean checkpoint and continues from there with strengthened settings. Batches since then are lost."),
       order("stop", "Stop", "The training stops at the next batch and is not started again. Checkpoints stay."),

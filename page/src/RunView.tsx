@@ -111,10 +111,10 @@ function Incidents({ run, training, incidents }: { run: string; training: number
             <td><a href={to(run, training, one.number)}>Report {one.number}</a></td>
             <td><Pill status={incidentStatus(one)} /></td>
             <td>{one.family}</td>
-            <td>epoch {one.onset_epoch}, batch {count(one.onset_batch)}</td>
+            <td class="nowrap">epoch {one.onset_epoch}, batch {count(one.onset_batch)}</td>
             <td>{one.action.replaceAll("_", " ")}{one.attempts > 1 ? `, ${one.attempts} times` : ""}</td>
             <td>{count(one.batches_discarded)}</td>
-            <td>{one.outcome || (one.live ? `${count(one.watch_seen)} of ${count(one.watch_needed)} batches watched` : "–")}</td>
+            <td class="why">{one.outcome || (one.live ? `${count(one.watch_seen)} of ${count(one.watch_needed)} batches watched` : "–")}</td>
           </tr>
         ))}
       </Table>
@@ -134,7 +134,7 @@ function Checkpoints({ found }: { found: Checkpoint[] }) {
           {found.toReversed().map((one, i) => (
             <tr key={i}>
               <td><Pill status={{ word: capital(one.verdict), tone: TONE[one.verdict] ?? "warn" }} /></td>
-              <td>{one.epoch}{one.is_best ? ", best" : ""}</td>
+              <td class="nowrap">{one.epoch}{one.is_best ? ", best" : ""}</td>
               <td>{one.generation}</td>
               <td class="nowrap">{clock(one.saved_s)}</td>
               <td class="nowrap">{bytes(one.size)}</td>
@@ -161,7 +161,7 @@ function Settings({ about }: { about: TrainingDetail }) {
               <td>{one.old}</td>
               <td>{one.new}</td>
               <td class="nowrap">generation {one.generation}, {one.epoch ? `epoch ${one.epoch}, batch ${count(one.batch)}` : "start"}</td>
-              <td>{one.reason || <span class="bad-text">not explained</span>}</td>
+              <td class="nowrap">{one.reason || <span class="bad-text">not explained</span>}</td>
             </tr>
           ))}
         </Table>

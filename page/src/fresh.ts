@@ -11,16 +11,18 @@ export function useFresh<T>(ask: () => Promise<T>, key: string, stamp: string, e
   const now = useRef({ key: "", stamp: "", busy: false, at: 0, took: 0, timer: 0 });
   const latest = useRef({ ask, key, stamp });
   latest.current = { ask, key, stamp };
+  const go = useRef(async (): Promise<void> => undefined);
 
   useEffect(() => {
     const mine = now.current;
-    const go = async (): Promise<void> => {
+    go.current = async () => {
       const wanted = latest.current;
       if (mine.busy || (mine.key === wanted.key && mine.stamp === wanted.stamp)) return;
+      if (document.hidden) return; // nobody looks
       const pause = mine.key === wanted.key ? mine.at + Math.max(everyMs, NICE * mine.took) - Date.now() : 0;
       if (pause > 0) {
         clearTimeout(mine.timer);
-        mine.timer = setTimeout(() => void go(), pause) as unknown as number;
+        mine.timer = setTimeout(() => void go.current(), pause) as unknown as number;
         return;
       }
       Object.assign(mine, { busy: true, at: Date.now(), key: wanted.key, stamp: wanted.stamp });
@@ -32,10 +34,17 @@ export function useFresh<T>(ask: () => Promise<T>, key: string, stamp: string, e
         setProblem(error instanceof Error ? error.message : String(error));
       }
       Object.assign(mine, { busy: false, took: Date.now() - mine.at });
-      void go();
+      void go.current();
     };
-    void go();
+    void go.current();
   }, [key, stamp]);
-  useEffect(() => () => clearTimeout(now.current.timer), []);
+  useEffect(() => {
+    const looks = (): void => void go.current();
+    document.addEventListener("visibilitychange", looks);
+    return () => {
+      document.removeEventListener("visibilitychange", looks);
+      clearTimeout(now.current.timer);
+    };
+  }, []);
   return [found && found.key === key ? found.value : null, problem];
 }

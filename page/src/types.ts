@@ -151,4 +151,4 @@ export interface TrainingDetail {
   }[];
 }
 
-export type Command = "stop" | "rollback";
+export type Command = "stop" | "rollback" | "adjust";

@@ -52,7 +52,6 @@ class SimulatedRun:
     """One run. It is only observed, unless `act` is True."""
 
     policy: Policy = field(default_factory=Policy)
-    start_s: float = START_S  # Unix time
     batches_per_epoch: int = 1000
     epochs: int = 100
     start_epoch: int = 1
@@ -71,6 +70,7 @@ class SimulatedRun:
     scaler: bool = False
     device: str = "cpu"
     detectors: dict[str, Registered] | None = None  # None: those that are registered
+    start_s: float = START_S  # Unix time
 
     def __post_init__(self) -> None:
         self.entries: list[Entry] = []

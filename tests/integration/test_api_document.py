@@ -1,6 +1,6 @@
 """What the OpenAPI document says is what a real daemon does: schemathesis asks it, from a seed.
 
-SCHEMATHESIS_CASES=600 asks that many times a route, about 10,000 requests: `make test-api`.
+SCHEMATHESIS_CASES=450 asks that many times a route, about 10,000 requests: `make test-api`.
 """
 
 from __future__ import annotations

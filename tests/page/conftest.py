@@ -30,7 +30,7 @@ NEEDED = {
 MISSING = [what for what, there in NEEDED.items() if not there]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _everything_is_here() -> None:
     """Skip on a laptop, fail in CI."""
     if MISSING and os.environ.get("TRAINWARDEN_CI"):
@@ -39,20 +39,20 @@ def _everything_is_here() -> None:
         pytest.skip(f"not here: {', '.join(MISSING)}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
     with fresh_home() as folder:
         yield folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def daemon(home: Path, _everything_is_here: None) -> Iterator[DaemonProcess]:
     lay_down_night(home)
     with DaemonProcess(home) as started:
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def trainer(daemon: DaemonProcess) -> Iterator[FakeTrainer]:
     """Of the live run, with a few hundred batches behind it."""
     with live_training(daemon) as started:
@@ -61,7 +61,7 @@ def trainer(daemon: DaemonProcess) -> Iterator[FakeTrainer]:
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(_everything_is_here: None) -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 

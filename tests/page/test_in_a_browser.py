@@ -177,6 +177,7 @@ def test_buttons_ask_first_and_then_act(tab: Tab, daemon: DaemonProcess, trainer
         tab.until_text(".actions [role=status]", answer)
     assert [(one["match"], one["by"]) for one in daemon.json("/api/v1/silences")] == [(["run=live"], "the page")]
     assert "the page acknowledged incident 1" in daemon.get("/api/v1/runs/live/report").text
+    assert tab.page.get_by_role("button", name="Adjust").count() == 0, "the incident has an action of its own"
     tab.page.get_by_role("button", name="Stop").click()
     assert "not started again" in tab.text("dialog")
     tab.page.get_by_role("dialog").get_by_role("button", name="Stop").click()

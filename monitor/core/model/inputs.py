@@ -77,7 +77,7 @@ class CommandKind(StrEnum):
 
     STOP = "stop"
     ROLLBACK = "rollback"
-    ADJUST = "adjust"  # the settings in place, as the policy strengthens them
+    ADJUST = "adjust"  # strengthened settings, in place
 
 
 class CommandGiven(msgspec.Struct, frozen=True, tag="command"):

@@ -200,7 +200,7 @@ def on_acknowledged(tx: Transaction, given: IncidentAcknowledged) -> None:
 
 
 def on_command(tx: Transaction, command: CommandGiven) -> None:
-    """A person asks for a stop, a rollback or other settings."""
+    """A person asks for a stop, a rollback, or strengthened settings."""
     run, incident = tx.run, tx.training.incident
     if not run.alive:
         tx.notify(f"{command.by} asked to {command.kind}, but no training process is running")
@@ -219,9 +219,26 @@ def on_command(tx: Transaction, command: CommandGiven) -> None:
         tx.notify(f"cannot roll back: the supervisor of this run has died. {remedy}", Severity.CRITICAL)
         return
     if incident is None or incident.state is IncidentState.MITIGATING:
-        _asked_for(tx, command) if incident is None else tx.notify("a rollback has begun already")
+        _roll_back_now(tx, _asked_for(tx, command)) if incident is None else tx.notify("a rollback has begun already")
         return
     _roll_back_now(tx, incident)
+
+
+def _adjust(tx: Transaction, command: CommandGiven) -> None:
+    """Other settings in place. An incident that is live has an action of its own, which is not mixed with another."""
+    incident = tx.training.incident
+    if not tx.may_act:
+        tx.notify("cannot adjust: this run is only watched", Severity.WARNING)
+    elif tx.training.position is None:
+        tx.notify("cannot adjust: no batch of the training has ended yet", Severity.WARNING)
+    elif incident is not None and incident.state is IncidentState.MITIGATING:
+        tx.notify("another action has begun already")
+    elif incident is not None:
+        tx.notify(f"cannot adjust: incident {incident.number} is open, and has an action of its own", Severity.WARNING)
+    else:
+        opened = _asked_for(tx, command)
+        opened.adjusting_asked = True
+        decide(tx, opened)
 
 
 def _stop(tx: Transaction, by: str) -> None:
@@ -233,26 +250,13 @@ def _stop(tx: Transaction, by: str) -> None:
     send(tx, order_for(tx, OrderKind.STOP, f"{by} asked for it"), of_run=True)
 
 
-def _adjust(tx: Transaction, command: CommandGiven) -> None:
-    """Other settings in place. An incident that is live has an action of its own, which is not mixed with another."""
-    if tx.training.incident:
-        tx.notify(f"cannot adjust: incident {tx.training.incident.number} is open, and has an action of its own")
-        return
-    incident = _opened_by(tx, command, "other settings")
-    incident.adjusting_asked = True
-    decide(tx, incident)
-
-
-def _asked_for(tx: Transaction, command: CommandGiven) -> None:
-    _roll_back_now(tx, _opened_by(tx, command, "a rollback"))
-
-
-def _opened_by(tx: Transaction, command: CommandGiven, what: str) -> Incident:
+def _asked_for(tx: Transaction, command: CommandGiven) -> Incident:
     at = tx.training.position or Position(tx.training.generation, 1, 0, 0)
     id_, number = tx.incident_id()
     incident = Incident(id_, number, Family.OPERATOR, Severity.INFO, IncidentState.OPEN, tx.now_s, at, at)
     enter(tx, incident)
-    tx.record(incident, f"incident {number}: {command.by} asked for {what}")
+    wish = "a rollback" if command.kind == CommandKind.ROLLBACK else "other settings"
+    tx.record(incident, f"incident {number}: {command.by} asked for {wish}")
     return incident
 
 

@@ -84,7 +84,7 @@ def what_happened(run: RunState, training: TrainingState, incident: Incident | N
     if incident is None:
         return _without_incident(run, training)
     if incident.family == Family.OPERATOR:
-        return "A person asked for a rollback."
+        return f"A person asked for {'other settings' if incident.adjusting_asked else 'a rollback'}."
     row = row_of(training, incident.onset)
     if incident.family == Family.NONFINITE and row is not None and row.nonfinite and row.batches:
         rate = percent(failure_rate(row.nonfinite, row.batches))

@@ -273,7 +273,7 @@ class Api:
         return {}
 
     async def order(self, request: Request, given: OrderAsked) -> dict[str, str]:
-        """Order a run to stop after its batch, to roll back, or to go on with safer settings. It is done later."""
+        """Order a run to stop, to go back to its newest clean checkpoint, or to change settings. It is done later."""
         run = self._run(request)
         if why := run_orders.refusal(snapshots.run_summary_of(run), given.kind):
             raise HTTPException(409, why)

@@ -38,6 +38,8 @@ def refusal(run: RunSummary, kind: CommandKind) -> str:
         return f"run {run.run}: this run has ended ({run.state}); there is nothing to {kind}"
     if kind is CommandKind.ADJUST and run.incident:
         return f"run {run.run}: incident {run.incident.number} is open, and has an action of its own; wait for its end"
+    if kind is CommandKind.ADJUST and not run.act:
+        return f"run {run.run}: this run was started to be observed only, so its settings are left alone"
     if kind is CommandKind.ROLLBACK and not run.supervised:
         remedy = f"take it over first: trainwarden run --adopt {run.run}"
         return f"run {run.run}: its supervisor has died, so nothing could start it again; {remedy}"

@@ -85,8 +85,8 @@ class QuietServer(uvicorn.Server):
         yield
 
 
-def server(app: ASGIApp) -> QuietServer:
-    """A server for `serve(sockets=[...])`; set `should_exit` to end it."""
+def server(app: ASGIApp, certificate: str = "", key: str = "") -> QuietServer:
+    """A server for `serve(sockets=[...])`; set `should_exit` to end it. With a certificate (PEM) it speaks TLS."""
     config = uvicorn.Config(
         app,
         http=type("OneServersProtocol", (TimedProtocol,), {"idle": {}}),
@@ -101,6 +101,8 @@ def server(app: ASGIApp) -> QuietServer:
         timeout_graceful_shutdown=SHUTDOWN_S,
         limit_concurrency=CONNECTIONS_MAX,
         backlog=BACKLOG,
+        ssl_certfile=certificate or None,
+        ssl_keyfile=key or None,
     )
     return QuietServer(config)
 

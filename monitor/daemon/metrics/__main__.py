@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from monitor.daemon.metrics.reference import reference
+from monitor.daemon.metrics.metric_reference import reference
 
 
 def main(path: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 from monitor.core.model import ActionKind, CommandGiven, CommandKind, Family, IncidentState
 from monitor.core.policy.settings import Policy
 from monitor.core.policy.table_settings import WhenClean
+from monitor.core.summary import what_happened
 from tests.harness.script import POLICY, RUN, Script
 
 
@@ -17,7 +18,7 @@ def script(request: pytest.FixtureRequest) -> Script:
     made.start(1)
     made.batches(1, 100)
     made.saved(1, 1)
-    made.batches(1, 60)
+    made.batches(1, 20)
     return made
 
 
@@ -56,8 +57,9 @@ def test_a_trainer_that_can_not_change_them_trains_on_as_before(script: Script) 
 
 def test_an_incident_that_is_open_is_left_to_its_own_action(script: Script) -> None:
     ask(script)
+    script.answer(1, script.orders("adjust")[0])
     ask(script)
-    assert len(script[1].ledger.incidents) == 1
+    assert len(script[1].ledger.incidents) == len(script.plans) == 1
     assert "cannot adjust: incident 1 is open" in script.said
 
 
@@ -69,3 +71,9 @@ def test_damage_after_it_is_an_incident_as_any_other(script: Script) -> None:
     assert script[1].incident is not None
     assert script[1].incident.state is IncidentState.MITIGATING
     assert script[1].incident.action.kind is ActionKind.ROLLBACK
+
+
+def test_the_summary_says_what_was_asked_for(script: Script) -> None:
+    ask(script)
+    said = what_happened(script.driver.state, script[1], script[1].incident)
+    assert said == "A person asked for other settings."

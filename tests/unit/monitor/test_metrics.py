@@ -32,7 +32,7 @@ from monitor.core.policy.settings import Detectors, Policy
 from monitor.core.state.run import Fleet
 from monitor.daemon.metrics import exposition, readings
 from monitor.daemon.metrics.histograms import Timings
-from monitor.daemon.metrics.reference import reference
+from monitor.daemon.metrics.metric_reference import reference
 from tests.harness.trainer import batch
 from tests.unit.monitor.test_pipeline import batches, opening
 from trainer_hooks.wire.messages import Counts
