@@ -72,5 +72,5 @@ def _sent(output: bytes, now_s: float) -> Sent:
     return (
         Sent.of_status(answer.status, answer.retry_after, now_s)
         if answer.status >= 300
-        else Sent(Outcome.RETRY, "not taken")
+        else Sent(Outcome.RETRY, "the service did not take it")
     )
