@@ -1,0 +1,76 @@
+"""Everything that Apprise reaches through one URL, by a child process for each delivery. Starts processes."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import msgspec
+
+from alerts.alert import Alert
+from alerts.http import Http
+from alerts.notifiers import Outcome, Sent, register
+from alerts.posting import shown
+from alerts.secret import Secret
+
+CHILD = Path(__file__).resolve().parent.parent / "apprise_child.py"
+TITLE_CHARS, TEXT_CHARS = 250, 3500
+TYPES = {"critical": "failure", "warning": "warning", "info": "info"}
+NOT_INSTALLED = "Apprise is not installed where the daemon runs: pip install 'trainwarden[notify]'"
+
+
+class AppriseConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Any of the services of Apprise (https://github.com/caronc/apprise/wiki), by its URL such as `matrix://...`."""
+
+    address: Secret
+    timeout_s: float = 20.0
+
+
+class Answer(msgspec.Struct):
+    """What the child says."""
+
+    ok: bool
+    known: bool
+    status: int
+    retry_after: str
+
+
+@register("apprise", AppriseConfig)
+async def apprise(alert: Alert, config: AppriseConfig, http: Http, now_s: float) -> Sent:
+    """One try. The child is killed at the deadline; nothing that it prints is read."""
+    message = {
+        "url": config.address.reveal(),
+        "title": shown(alert.title, TITLE_CHARS),
+        "text": "\n\n".join(part for part in (shown(alert.text, TEXT_CHARS), alert.url) if part) or "-",
+        "type": "success" if alert.ended_s is not None else TYPES.get(alert.severity, "info"),
+        "picture": base64.b64encode(alert.picture).decode(),
+    }
+    command = [sys.executable, "-I", str(CHILD)]
+    try:
+        with anyio.fail_after(config.timeout_s):
+            done = await anyio.run_process(
+                command, input=json.dumps(message).encode(), stderr=subprocess.DEVNULL, check=False
+            )
+    except TimeoutError:
+        return Sent(Outcome.RETRY, f"no answer within {config.timeout_s:g} s")
+    return _sent(done.stdout, now_s)
+
+
+def _sent(output: bytes, now_s: float) -> Sent:
+    try:
+        answer = msgspec.json.decode(output, type=Answer)
+    except msgspec.DecodeError:
+        return Sent(Outcome.RETRY, NOT_INSTALLED if not output else "the delivery process failed")
+    if not answer.known:
+        return Sent(Outcome.REFUSED, "the address is none that Apprise knows; see its wiki for the form")
+    if answer.ok:
+        return Sent(Outcome.OK)
+    return (
+        Sent.of_status(answer.status, answer.retry_after, now_s)
+        if answer.status >= 300
+        else Sent(Outcome.RETRY, "the service did not take it")
+    )

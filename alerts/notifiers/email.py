@@ -1,0 +1,104 @@
+"""Sends a mail, with the picture of the loss; the mails of one incident are one conversation. Opens a socket."""
+
+from __future__ import annotations
+
+import hashlib
+import smtplib
+import ssl
+from email.message import EmailMessage
+from typing import Literal
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from alerts.alert import Alert
+from alerts.http import Http
+from alerts.link_local import is_link_local
+from alerts.notifiers import Outcome, Sent, register
+from alerts.posting import shown
+from alerts.secret import Secret
+
+SUBJECT_CHARS, TEXT_CHARS = 200, 16_000
+
+
+class EmailConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """A mail, through an SMTP server: its name, the sender's address, and a list of recipients."""
+
+    host: str
+    sender: str
+    to: tuple[str, ...]
+    port: int = 587
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    user: str = ""
+    password: Secret | None = None
+    timeout_s: float = 20.0
+
+
+@register("email", EmailConfig)
+async def email(alert: Alert, config: EmailConfig, http: Http, now_s: float) -> Sent:
+    """One try, in a thread of its own, which is left behind where the server says nothing."""
+    try:
+        with anyio.fail_after(config.timeout_s):
+            return await anyio.to_thread.run_sync(_send, message_of(alert, config), config, abandon_on_cancel=True)
+    except TimeoutError:
+        return Sent(Outcome.RETRY, f"no answer within {config.timeout_s:g} s")
+
+
+def message_of(alert: Alert, config: EmailConfig) -> EmailMessage:
+    """The mail. Its id is made of the alert's, so that a repeat is recognised."""
+    mail = EmailMessage()
+    mail["From"], mail["To"] = config.sender, ", ".join(config.to)
+    mail["Subject"] = " ".join(shown(alert.title, SUBJECT_CHARS).split()) or "trainwarden"
+    mail["Message-ID"] = _id(alert.id)
+    if alert.thread:
+        mail["References"] = _id(alert.thread)
+    if alert.severity == "critical":
+        mail["Importance"] = "high"
+    mail.set_content("\n\n".join(part for part in (shown(alert.text, TEXT_CHARS), alert.url) if part))
+    if alert.picture:
+        mail.add_attachment(alert.picture, maintype="image", subtype="png", filename="loss.png")
+    return mail
+
+
+def _id(text: str) -> str:
+    return f"<{hashlib.sha256(text.encode()).hexdigest()[:32]}@trainwarden.invalid>"
+
+
+def _send(mail: EmailMessage, config: EmailConfig) -> Sent:
+    try:
+        return _handed_over(mail, config)
+    except (smtplib.SMTPException, OSError) as error:
+        return _problem(error)
+
+
+def _handed_over(mail: EmailMessage, config: EmailConfig) -> Sent:
+    where, secure = (config.host, config.port), ssl.create_default_context()
+    with (
+        smtplib.SMTP_SSL(*where, timeout=config.timeout_s, context=secure)
+        if config.security == "tls"
+        else smtplib.SMTP(*where, timeout=config.timeout_s)
+    ) as server:
+        if server.sock is None or is_link_local(server.sock.getpeername()[0]):
+            return Sent(Outcome.REFUSED, "the address of the mail server is link-local; nothing was sent")
+        if config.security == "starttls":
+            server.starttls(context=secure)
+        if config.user and config.password is not None:
+            server.login(config.user, config.password.reveal())
+        server.send_message(mail)
+    return Sent(Outcome.OK)
+
+
+def _problem(error: Exception) -> Sent:
+    """In words of ours: a server's own may repeat what we sent."""
+    match error:
+        case smtplib.SMTPAuthenticationError():
+            return Sent(Outcome.RETRY, "the mail server refused the login")
+        case smtplib.SMTPRecipientsRefused():
+            final = all(code >= 500 for code, _ in error.recipients.values())
+            return Sent(Outcome.REFUSED if final else Outcome.RETRY, "the mail server refused every recipient")
+        case smtplib.SMTPResponseException():
+            return Sent(Outcome.REFUSED if error.smtp_code >= 500 else Outcome.RETRY, f"SMTP {error.smtp_code}")
+        case ssl.SSLError():
+            return Sent(Outcome.RETRY, "TLS failed")
+    return Sent(Outcome.RETRY, f"could not be sent ({type(error).__name__})")

@@ -1,0 +1,84 @@
+"""Apprise in a child process: redirects, secrets, endless answers and deadlines are contained."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+
+import msgspec
+import pytest
+from pytest_httpserver import HTTPServer
+
+from alerts.alert import Alert
+from alerts.http import Http
+from alerts.notifiers import Outcome, Sent
+from alerts.notifiers.apprise import AppriseConfig, apprise
+from alerts.secret import Secret
+from monitor.report.loss_picture import loss_picture
+from tests.harness.alerts import START_S, alert
+
+pytest.importorskip("apprise")
+TOKEN = "T0K3N"
+
+
+def tried(url: str, told: Alert | None = None, timeout_s: float = 20.0) -> Sent:
+    async def once() -> Sent:
+        return await apprise(
+            told or alert("r/7"), AppriseConfig(address=Secret(url), timeout_s=timeout_s), Http(), START_S
+        )
+
+    return asyncio.run(once())
+
+
+def address(server: HTTPServer) -> str:
+    return f"json://127.0.0.1:{server.port}/{TOKEN}"
+
+
+def test_a_message_arrives_with_its_picture(httpserver: HTTPServer) -> None:
+    httpserver.expect_request(f"/{TOKEN}").respond_with_data("")
+    picture = loss_picture([(n, 2.0 + n % 3) for n in range(50)])
+    assert tried(address(httpserver), msgspec.structs.replace(alert("r/7"), picture=picture)) == Sent(Outcome.OK)
+    [(request, _)] = httpserver.log
+    sent = request.get_json()
+    assert (sent["title"], sent["type"]) == ("non-finite batches", "failure")
+    assert "epoch 4, batch 32" in sent["message"]
+    assert [one["filename"] for one in sent["attachments"]] == ["loss.png"]
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"), [(503, Outcome.RETRY), (429, Outcome.RETRY), (404, Outcome.REFUSED), (302, Outcome.REFUSED)]
+)
+def test_a_status_means_what_it_means_elsewhere_and_no_redirect_is_followed(
+    httpserver: HTTPServer, status: int, outcome: Outcome, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    away = httpserver.url_for("/inside")
+    httpserver.expect_request(f"/{TOKEN}").respond_with_data(
+        "x" * 10_000_000, status, {"location": away, "retry-after": "7"}
+    )
+    sent = tried(address(httpserver))
+    assert sent.outcome is outcome
+    assert len(httpserver.log) == 1
+    assert sent.retry_after_s == (7.0 if outcome is Outcome.RETRY else None)
+    ours = [record.getMessage() for record in caplog.records if record.name != "werkzeug"]
+    assert TOKEN not in " ".join([repr(sent), *ours])
+
+
+def test_a_service_that_says_nothing_is_left_at_the_deadline() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began_s = time.monotonic()
+        sent = tried(f"json://127.0.0.1:{silent.getsockname()[1]}/{TOKEN}", timeout_s=2.0)
+    assert sent == Sent(Outcome.RETRY, "no answer within 2 s")
+    assert time.monotonic() - began_s < 6.0
+
+
+def test_an_address_that_apprise_does_not_know_is_refused_without_showing_it() -> None:
+    sent = tried(f"nosuch://{TOKEN}")
+    assert sent.outcome is Outcome.REFUSED
+    assert TOKEN not in repr(sent)
+
+
+def test_a_link_local_address_is_never_connected_to() -> None:
+    assert tried(f"json://169.254.169.254/{TOKEN}").outcome is Outcome.RETRY
