@@ -10,7 +10,7 @@ from alerts.notifiers import Sent, register
 from alerts.posting import JSON, encoded, form, post, shown
 from alerts.secret import Secret
 
-TITLE_CHARS, TEXT_CHARS = 250, 3500  # Discord's limits of an embed are 256 and 4096
+TITLE_CHARS, TEXT_CHARS = 120, 3500  # Discord's limits of an embed are 256 and 4096; a title's characters may double
 COLOURS = {"critical": 0xD02020, "warning": 0xE0A000, "info": 0x1F5FBF}
 OVER = 0x2E8B57
 
