@@ -170,7 +170,7 @@ class Assembly:
             parts = [self._kept_up(part) for part in everlasting]
             self._publish()
             await self._leaving.wait()
-            self._systemd.tell("STOPPING=1")
+            self._systemd.notify("STOPPING=1")
             for one in servers:
                 one.should_exit = True
             self._watched.close()
@@ -213,7 +213,7 @@ class Assembly:
         except OSError as error:  # a full disk: those that look for us ask the socket
             log.error("%s can't be written: %s", self._runtime / "daemon.json", error)  # noqa: TRY400
         self._api.ready = True
-        self._systemd.tell("READY=1")
+        self._systemd.notify("READY=1")
         log.info("daemon %d of %s: http://127.0.0.1:%d/metrics", os.getpid(), runfolder.state_home(), self._port)
 
     async def _end(self, parts: list[asyncio.Task[None]], serving: list[asyncio.Task[None]]) -> None:

@@ -23,7 +23,7 @@ class Systemd:
         ours = not pid or pid == str(os.getpid())
         self.watchdog_s = int(limit_us) / 1e6 if limit_us.isdecimal() and ours else None
 
-    def tell(self, state: str) -> None:
+    def notify(self, state: str) -> None:
         """Such as READY=1. One that does not arrive is logged: systemd then decides by itself."""
         if not self._address:
             return
@@ -33,7 +33,7 @@ class Systemd:
                 sending.setblocking(False)
                 sending.sendto(state.encode(), name)
         except OSError as error:
-            log.warning("systemd could not be told %s: %s", state, error)
+            log.warning("systemd did not get %s: %s", state, error)
 
     async def keep_alive(self) -> None:
         """Feed the watchdog from the event loop, until cancelled: a loop that stands still is started again."""
@@ -41,5 +41,5 @@ class Systemd:
             await asyncio.Event().wait()
             return
         while True:
-            self.tell("WATCHDOG=1")
+            self.notify("WATCHDOG=1")
             await asyncio.sleep(self.watchdog_s / 3)

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from monitor.cli.serve import PORT_MAX
 from monitor.daemon.systemd import Systemd
 from tests.harness.night_run import CONSOLE, environment_of_home, fresh_home, says_one_sentence, trainwarden
 from tests.harness.prometheus import free_port
@@ -119,7 +120,7 @@ def test_what_systemd_set_is_no_childs_business() -> None:
     "options",
     [
         ("--metrics-listen", "9470"),
-        ("--metrics-listen", "127.0.0.1:99999"),
+        ("--metrics-listen", f"127.0.0.1:{PORT_MAX + 1}"),
         ("--metrics-token-file", __file__),
         ("--metrics-listen", "127.0.0.1:0", "--metrics-token-file", __file__),
     ],
