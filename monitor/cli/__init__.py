@@ -18,6 +18,7 @@ COMMANDS = {
     "run": ("run_command:run", "Supervise a training: trainwarden run -- python train.py"),
     "serve": ("serve:serve", "Run the daemon in the foreground."),
     "status": ("status_command:status", "Show what every run is doing, or one run in detail."),
+    "top": ("top_command:top", "Show every run at a glance, live, in the terminal."),
     "page": ("page_command:page", "Print a link that opens the page in a browser, for you or for looking only."),
     "report": (
         "report_command:report",

@@ -1,0 +1,164 @@
+"""The screen of `trainwarden top`: asks the daemon every second, in a thread, and draws a row for each run."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable
+from typing import ClassVar
+from urllib.parse import quote
+
+from rich.text import Text
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import DataTable, Footer, Static
+
+from monitor.cli.names import operator
+from monitor.cli.top_rows import COLUMNS, POINTS, row_of
+from monitor.client.http import Client, ClientError, run_path
+from monitor.core.model import CommandGiven, CommandKind
+from monitor.daemon.api.alert_routes import Acknowledgement
+from monitor.daemon.api.glance import RunGlance
+from monitor.daemon.api.run_orders import refusal
+
+LOOK_S = 1.0
+
+
+class Shown(ModalScreen[bool]):
+    """A text over the table. With `asks` y and n answer it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,n", "answer(False)", "back"),
+        Binding("y", "answer(True)", "yes"),
+    ]
+    DEFAULT_CSS = (
+        "Shown { align: center middle; } Shown VerticalScroll { width: 90%; height: 90%; border: round $accent; }"
+    )
+
+    def __init__(self, text: str, *, asks: bool = False) -> None:
+        super().__init__()
+        self._text, self._asks = text, asks
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll():
+            yield Static(Text(self._text))
+        yield Footer()
+
+    def action_answer(self, yes: bool) -> None:
+        self.dismiss(yes and self._asks)
+
+
+class Top(App[None]):
+    """Every run, the live ones first."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("r,enter", "report", "report"),
+        Binding("a", "acknowledge", "acknowledge"),
+        Binding("s", "stop", "stop"),
+        Binding("q", "quit", "quit"),
+    ]
+    ENABLE_COMMAND_PALETTE = False
+    CSS = "DataTable { height: 1fr; } #note { height: auto; }"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._runs: list[RunGlance] = []
+        self._losses: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=POINTS))
+
+    def compose(self) -> ComposeResult:
+        yield DataTable(cursor_type="row", zebra_stripes=True)
+        yield Static(id="note")
+        yield Footer()
+
+    def on_mount(self) -> None:
+        self.query_one(DataTable).add_columns(*COLUMNS)
+        self.set_interval(LOOK_S, self._look)
+        self._look()
+
+    def on_data_table_row_selected(self) -> None:
+        self.action_report()
+
+    # --- what is shown ----------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        self.run_worker(self._ask, thread=True, exclusive=True, exit_on_error=False)
+
+    def _ask(self) -> None:
+        try:
+            with Client() as client:
+                found = client.get("/api/v1/overview", list[RunGlance])
+            note = "" if found else "No run is known. Start one with: trainwarden run -- python train.py"
+        except ClientError as error:
+            found, note = None, str(error)
+        self.call_from_thread(self._show, found, note)
+
+    def _show(self, found: list[RunGlance] | None, note: str) -> None:
+        self.query_one("#note", Static).update(Text(note))
+        if found is None:  # what was seen last stays
+            return
+        self._runs = sorted(found, key=lambda run: (not run.summary.live, -run.summary.opened_s))
+        table, chosen = self.query_one(DataTable), self._chosen_name()
+        table.clear()
+        for run in self._runs:
+            name = run.summary.run
+            if run.loss is not None and run.summary.live:
+                self._losses[name].append(run.loss)
+            table.add_row(*row_of(run, self._losses[name], time.time()), key=name)
+            if name == chosen:
+                table.move_cursor(row=table.row_count - 1)
+
+    def _chosen_name(self) -> str:
+        table = self.query_one(DataTable)
+        if not table.row_count:
+            return ""
+        return str(table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value)
+
+    def _chosen(self) -> RunGlance | None:
+        name = self._chosen_name()
+        return next((run for run in self._runs if run.summary.run == name), None)
+
+    # --- keys -------------------------------------------------------------------------------------------------------
+
+    def action_report(self) -> None:
+        """Its newest incident's report, or why there is none."""
+        if run := self._chosen():
+            self.push_screen(Shown(self._asked(lambda client: client.text(run_path(run.summary.run, "report")))))
+
+    def action_acknowledge(self) -> None:
+        """The chosen run's open incident was seen: no reminders."""
+        run = self._chosen()
+        if run is None or run.summary.incident is None:
+            self.notify("This run has no open incident.")
+            return
+        path = f"/api/v1/incidents/{quote(run.summary.incident.id, safe='')}/acknowledge"
+        said = self._asked(lambda client: client.post(path, Acknowledgement(operator())))
+        self.notify(said or "Acknowledged.", markup=False)
+
+    def action_stop(self) -> None:
+        """Asks first."""
+        run = self._chosen()
+        if run is None:
+            return
+        if why := refusal(run.summary, CommandKind.STOP):
+            self.notify(why, markup=False)
+            return
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                order = CommandGiven(run.summary.run, CommandKind.STOP, operator())
+                said = self._asked(lambda client: client.post(run_path(run.summary.run, "inputs"), order))
+                self.notify(said or "Ordered to stop after its current batch.", markup=False)
+
+        self.push_screen(
+            Shown(f"Stop {run.summary.run} after its current batch?\n\ny: yes   n: no", asks=True), answered
+        )
+
+    def _asked(self, what: Callable[[Client], str | None]) -> str:
+        """What the daemon answers, or why it does not."""
+        try:
+            with Client() as client:
+                return what(client) or ""
+        except ClientError as error:
+            return str(error)
