@@ -133,8 +133,8 @@ class Top(App[None]):
             self.notify("This run has no open incident.")
             return
         path = f"/api/v1/incidents/{quote(run.summary.incident.id, safe='')}/acknowledge"
-        said = self._asked(lambda client: client.post(path, Acknowledgement(operator())))
-        self.notify(said or "Acknowledged.", markup=False)
+        answer = self._asked(lambda client: client.post(path, Acknowledgement(operator())))
+        self.notify(answer or "Acknowledged.", markup=False)
 
     def action_stop(self) -> None:
         """Asks first."""
@@ -148,8 +148,8 @@ class Top(App[None]):
         def answered(yes: bool | None) -> None:
             if yes:
                 order = CommandGiven(run.summary.run, CommandKind.STOP, operator())
-                said = self._asked(lambda client: client.post(run_path(run.summary.run, "inputs"), order))
-                self.notify(said or "Ordered to stop after its current batch.", markup=False)
+                answer = self._asked(lambda client: client.post(run_path(run.summary.run, "inputs"), order))
+                self.notify(answer or "Ordered to stop after its current batch.", markup=False)
 
         self.push_screen(
             Shown(f"Stop {run.summary.run} after its current batch?\n\ny: yes   n: no", asks=True), answered
