@@ -15,6 +15,7 @@ MEASUREMENTS = (
     ("How slow is found", "throughput"),
     ("From the start of a daemon to its first answer", "daemon_start"),
     ("From kill -9 of a daemon to the first answer of the next", "daemon_back"),
+    ("A scrape of 50 runs", "scrape"),
     ("What a healthy batch costs the core", "core_speed"),
     ("Backtest of 100 logs of each kind", "backtest_speed --files 100"),
     ("What the decision table does about planted faults, beside a guard alone", "decisions --mixes 200"),
