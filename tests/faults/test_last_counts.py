@@ -106,8 +106,8 @@ def test_what_was_counted_while_the_daemon_was_away_reaches_it_from_disk(
         daemon.start()
         summary = until("the run is over", lambda: _over(daemon))
         assert (summary["state"], summary["batches"], summary["nonfinite"]) == (state, BATCHES, BATCHES - BAD_FROM)
-        said = "\n".join(line["text"] for line in daemon.json("/api/v1/runs/alone/timeline?after=0&wait_s=0"))
-        assert f"{BATCHES - BAD_FROM} non-finite of {BATCHES} batches in all; 98 batches not seen one by one" in said
+        counted = f"{BATCHES - BAD_FROM} non-finite of {BATCHES} batches in all; 98 batches not seen one by one"
+        said = until("its line is on disk", lambda: counted in (text := _timeline(daemon)) and text)
         assert daemon.metric('trainwarden_batches_unseen_total{run="alone"}') == 98.0
         if how == "crash":
             assert "IndexError: list index out of range, at " in said
@@ -143,6 +143,10 @@ def test_without_a_daemon_the_script_says_that_nothing_is_recorded_and_how_to_ch
 
 def on_disk(script: Script) -> list[int]:
     return [last.counts.batches for last in read_last_counts(script.runs, 1)]
+
+
+def _timeline(daemon: DaemonProcess) -> str:
+    return "\n".join(line["text"] for line in daemon.json("/api/v1/runs/alone/timeline?after=0&wait_s=0"))
 
 
 def _over(daemon: DaemonProcess) -> dict[str, Any] | None:

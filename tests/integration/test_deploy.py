@@ -100,7 +100,8 @@ def commands() -> list[list[str]]:
     found = []
     for path in sorted(DEPLOY.rglob("*")):
         if path.suffix in (".yaml", ".yml", ".service", ".sbatch") or path.name == "Dockerfile":
-            for line in path.read_text().splitlines():
+            lines = [line for line in path.read_text().splitlines() if not line.strip().startswith("#")]
+            for line in lines:
                 if match := re.search(r'trainwarden"? ((?:run|serve)\b[^&\']*)', line.strip()):
                     found.append(match[1].replace('"', "").split())
                 elif match := re.search(r'\["(?:trainwarden", ")?((?:run|serve)".*)\]', line):
