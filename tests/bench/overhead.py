@@ -93,6 +93,46 @@ def instrument(meter: Meter, trainer: Any) -> None:
         setattr(signals, name, meter.timed("probe", getattr(signals, name)))
 
 
+class Again:
+    """Makes calls that change nothing a second time, at once: what the first one costs more is memory gone cold."""
+
+    def __init__(self) -> None:
+        self.pairs: dict[str, list[tuple[float, float]]] = {}
+
+    def instrument(self, trainer: Any) -> None:
+        """Put it around some calls of the session that trains `trainer`."""
+        from trainer_hooks.integrations.ultralytics import attachment, signals
+
+        loop = attachment._sessions[id(trainer)].loop
+        assert loop is not None
+        places: tuple[tuple[Any, str], ...] = (
+            (loop, "_prepare_step"), (loop, "warming"), (signals, "contents_after"), (loop._changes, "changes"),
+            (loop.guard._scaler, "enter"), (loop.recorder, "pending"),
+        )  # fmt: skip
+        for owner, name in places:
+            setattr(owner, name, self._twice(name, getattr(owner, name)))
+
+    def _twice(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **options: Any) -> Any:
+            began_s = time.perf_counter()
+            found = call(*args, **options)
+            first_s = time.perf_counter()
+            call(*args, **options)
+            again_s = time.perf_counter()
+            self.pairs.setdefault(name, []).append((first_s - began_s, again_s - first_s))
+            return found
+
+        return run
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """The medians of each call: the first time, and at once again."""
+        found = []
+        for name, pairs in self.pairs.items():
+            first_us, again_us = (statistics.median(p[place] for p in pairs[WARM_BATCHES:]) * 1e6 for place in (0, 1))
+            found.append((f"  {name}: first, at once again", f"{first_us:8.1f} us", f"{again_us:8.1f} us"))
+        return found
+
+
 def end_batch(meter: Meter) -> None:
     """Close the batch's account, and time a call that does nothing: the meter's own share of each call."""
     meter.end_batch()
@@ -249,6 +289,9 @@ def measure(folder: Path, options: argparse.Namespace) -> list[tuple[str, str, s
             median_us, p99_us = quantiles_us(seconds[WARM_BATCHES:])
             rows.append((f"  {part}: {call}", f"{median_us:8.1f} us", f"{p99_us:8.1f} us"))
     rows.append(("calls timed in a batch", f"{meter.calls / len(meter.batches[METER]):8.1f}", ""))
+    again = Again()
+    train(arguments, model, {"on_train_start": again.instrument})
+    rows += again.rows()
     switch = Switch()
     train(
         {**arguments, "epochs": 2 * arguments["epochs"]}, model, {"on_train_batch_start": switch.on_train_batch_start}
