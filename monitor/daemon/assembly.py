@@ -41,6 +41,7 @@ from monitor.daemon.clock import SystemClock
 from monitor.daemon.hardware.poll import Hardware
 from monitor.daemon.heartbeat import Heartbeats
 from monitor.daemon.ingest.listener import Listener
+from monitor.daemon.kubeflow import Kubeflow
 from monitor.daemon.metrics import exposition
 from monitor.daemon.metrics.histograms import Timings
 from monitor.daemon.pipeline import Pipeline
@@ -131,6 +132,7 @@ class Assembly:
             judge=self._flow.judge, sent=recalled.sent, live=recalled.delivered,
         )  # fmt: skip
         self._heartbeats = Heartbeats(self._fleet, receivers, clock.now_s)
+        self._kubeflow = Kubeflow(self._fleet, clock.now_s, os.environ)
         self._hardware = Hardware(self._fleet, pipeline.notify, pipeline.offer)
         if clock.stepped_s:
             recalled.troubles.append(
@@ -164,7 +166,7 @@ class Assembly:
             ]
             hardware = self._hardware
             watches = (hardware.watch_host, hardware.watch_volumes, hardware.watch_gpus, hardware.feed_core)
-            alerting = (self._deliverer.run, self._heartbeats.run, self._raise_alerts)
+            alerting = (self._deliverer.run, self._heartbeats.run, self._kubeflow.run, self._raise_alerts)
             own = (self._listener.run, self._tick, self._watched.run, self._systemd.keep_alive)
             everlasting = (*own, *alerting, *watches)
             parts = [self._kept_up(part) for part in everlasting]
