@@ -51,7 +51,8 @@ class Kubeflow:
         context = ssl.create_default_context(cafile=self._certificate or None)
         async with Http(context) as http:
             while True:
-                await asyncio.sleep(EVERY_S if await self._report(http) else LOOK_S)
+                reported = await self._report(http)
+                await asyncio.sleep(EVERY_S if reported else LOOK_S)
 
     async def _report(self, http: Http) -> bool:
         """False: there is nothing new to report."""
