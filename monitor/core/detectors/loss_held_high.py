@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 from pydantic import Field, PositiveFloat
 
 from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.model import Family, Finding, Severity
-from monitor.core.state.loss_level import GATED, HELD, held
+from monitor.core.state.loss_level import HELD, held, is_far
 from monitor.core.state.occasions import LOSS_ABOVE
 from monitor.core.state.view import RunView
 
@@ -51,10 +49,7 @@ def loss_held_high(run: RunView, config: LossHeldHighConfig) -> Finding | None:
     if loss is None or not level.occasions & LOSS_ABOVE:
         return None
     above, spread, middle = held(level, loss)
-    large = above > math.log(config.ratio_large) and above >= config.spreads_large * spread
-    if not large and (above <= math.log(config.ratio) or above < config.spreads * spread):
-        return None
-    if loss.seen < level.gated_until and above <= GATED:
+    if not is_far(level, loss, above, spread, config):
         return None
     now, limit = loss.unscaled(middle + above), loss.unscaled(middle)
     return run.finding(

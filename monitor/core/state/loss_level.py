@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from typing import Protocol
 
 from monitor.core.state.learned import LossLevel
 from monitor.core.state.occasions import FIRST_LOSSES, LOSS_ABOVE, LOSS_FAR, LOSS_FIRST, LOSS_HIGH
@@ -139,3 +140,24 @@ def _follow_peak(level: LossLevel, above: float) -> None:
 def _towards(mean: float, value: float, rows: float) -> float:
     """The slow mean after `value`, which counts for at most three times the mean: an outlier moves it little."""
     return mean + (min(value, 3 * max(mean, LEAST_SPREAD)) - mean) / rows
+
+
+class Limits(Protocol):
+    """From how far above its level a loss counts as away from it: less proof is asked of a large ratio."""
+
+    @property
+    def ratio(self) -> float: ...
+    @property
+    def spreads(self) -> float: ...  # standard deviations, in log space
+    @property
+    def ratio_large(self) -> float: ...
+    @property
+    def spreads_large(self) -> float: ...
+
+
+def is_far(level: LossLevel, loss: Signal, above: float, spread: float, limits: Limits) -> bool:
+    """True where a loss that lies `above` its level (scaled) is away from it; after a declared change only by far."""
+    large = above > math.log(limits.ratio_large) and above >= limits.spreads_large * spread
+    if not large and (above <= math.log(limits.ratio) or above < limits.spreads * spread):
+        return False
+    return loss.seen >= level.gated_until or above > GATED
