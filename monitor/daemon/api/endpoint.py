@@ -69,7 +69,7 @@ class Endpoint:
 
     @property
     def changes(self) -> bool:
-        """True where it is no read."""
+        """True where it is not a read."""
         return self.method != "GET"
 
     def serves(self, method: str, path: str) -> bool:

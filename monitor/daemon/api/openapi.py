@@ -16,7 +16,7 @@ from monitor.daemon.api.endpoint import JSON, Door, Endpoint, NoQuery
 from trainer_hooks.wire.runfolder import RUN_ID
 
 PATH = "/api/v1/openapi.json"
-PAGE = "text/html"  # the files of the page are no part of the API
+PAGE = "text/html"  # the files of the page do not belong to the API
 REF = "#/components/schemas/{name}"
 ABOUT = (
     "The live state of trainings that trainwarden watches. docs/api.md says what this document can't: "
