@@ -34,6 +34,7 @@ from monitor.supervisor.run_documents import RunDocuments, still_runs
 from monitor.supervisor.run_options import RunOptions
 from monitor.supervisor.stack_requests import StackRequests
 from monitor.supervisor.start_errors import Held, StartError
+from monitor.supervisor.status_line import StatusLine
 from monitor.supervisor.terminal import Terminal, TerminalOutput, keep_running_in_the_background
 from monitor.supervisor.timeline import Timeline
 from trainer_hooks.wire.runfolder import Generation, Plan, RunFolderError, RunOutcome, write
@@ -59,6 +60,7 @@ class Supervisor:
         self._announcer = Announcer(self._spec.run, self._output, options.port, options.daemon_argv)
         self._stack_requests = StackRequests(self._spec.run, self._folder, self._announcer.send)
         self._timeline = Timeline(self._spec.run, self._output, from_now=options.adopt)
+        self._status_line = StatusLine(self._spec.run, self._output)
         self._inbox = SignalInbox()
         self._process: TrainingProcess | AdoptedProcess | None = None
         self._last = Ended(None, None)
@@ -71,6 +73,7 @@ class Supervisor:
         self._announcer.start()
         self._announcer.wait_ready()
         self._timeline.start()
+        self._status_line.start()
         try:
             decision = self._run_generations()
         except Held as held:
@@ -230,6 +233,7 @@ class Supervisor:
                 f"Cannot write {self._documents.ended} ({error.strerror}). The run has ended all the same.",
                 Severity.WARNING,
             )
+        self._status_line.close()
         self._announcer.send(RunEnded(self._spec.run, how, decision.detail))
         delivered = self._announcer.close()
         printed = self._timeline.close()

@@ -18,6 +18,9 @@ from monitor.core.model import Severity
 
 CLEAR_LINE = "\r\x1b[K"  # a progress bar may stand half drawn on the line
 TEXT_MAX = 4000  # characters of one line
+TITLE_MAX = 200
+KEEP_TITLE, GIVE_TITLE_BACK = "\x1b[22;2t", "\x1b[23;2t"  # xterm's stack of titles
+WITHOUT_TITLE = ("", "dumb", "linux", "vt100", "ansi")  # TERM
 HANG_UP = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
@@ -68,6 +71,7 @@ class TerminalOutput:
         self._lock = threading.Lock()
         self._terminals = {fd for fd in (0, 1, 2) if os.isatty(fd)}  # asked now: False after a hang-up
         self._shared = _same_file(1, 2)  # the training's output goes where our lines go
+        self._titled = False  # the window has a title of ours
 
     def notify(self, text: str, severity: str = Severity.INFO) -> None:
         """One line. With `quiet`, only warnings and worse."""
@@ -81,6 +85,27 @@ class TerminalOutput:
                 self._move({2} | self._terminals)
                 with contextlib.suppress(OSError):  # disk full: the line is lost
                     self._write(line)
+
+    @property
+    def has_title(self) -> bool:
+        """True where our lines go to a terminal whose window has a title."""
+        return 2 in self._terminals and not self._quiet and os.environ.get("TERM", "") not in WITHOUT_TITLE
+
+    def title(self, text: str) -> None:
+        """Set the title of the terminal's window: nothing on the screen changes."""
+        self._send(("" if self._titled else KEEP_TITLE) + f"\x1b]2;{printable(text)[:TITLE_MAX]}\x07")
+        self._titled = True
+
+    def restore_title(self) -> None:
+        """Give the window back the title that it had."""
+        if self._titled:
+            self._titled = False
+            self._send(GIVE_TITLE_BACK)
+
+    def _send(self, sequence: str) -> None:
+        with self._lock, contextlib.suppress(OSError):  # hung up: there is no window any more
+            if 2 in self._terminals:
+                os.write(2, sequence.encode(errors="backslashreplace"))
 
     def _write(self, line: str) -> None:
         start = CLEAR_LINE if 2 in self._terminals else "\n" if self._shared else ""
