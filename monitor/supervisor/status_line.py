@@ -17,14 +17,14 @@ EVERY_S = 5.0
 ANSWER_S = 2.0
 
 
-class Incident(msgspec.Struct):
+class ShownIncident(msgspec.Struct):
     """What is shown of one."""
 
     number: int
     state: str
 
 
-class Summary(msgspec.Struct):
+class ShownRun(msgspec.Struct):
     """What is shown of the run's summary. None: not known yet."""
 
     state: str
@@ -33,13 +33,13 @@ class Summary(msgspec.Struct):
     batch: int | None = None
     batches_per_epoch: int | None = None
     nonfinite: int = 0
-    incident: Incident | None = None
+    incident: ShownIncident | None = None
 
 
 class Detail(msgspec.Struct):
     """The part of the daemon's answer that is read."""
 
-    summary: Summary
+    summary: ShownRun
 
 
 class StatusLine:
@@ -73,7 +73,7 @@ class StatusLine:
                 self._output.title(f"{self._run}: {line_of(found.summary)}")
 
 
-def line_of(summary: Summary) -> str:
+def line_of(summary: ShownRun) -> str:
     """Such as: train, epoch 4/50, batch 120/823, 2 not finite, incident 1 watching."""
     parts = [summary.state]
     for name, done, of in (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.supervisor.status_line import Incident, Summary, line_of
+from monitor.supervisor.status_line import ShownIncident, ShownRun, line_of
 from monitor.supervisor.terminal import GIVE_TITLE_BACK, KEEP_TITLE, TITLE_MAX, TerminalOutput
 from tests.harness.night_run import CONSOLE, ROOT, environment_of_home, fresh_home
 from tests.harness.supervisor import Terminal
@@ -83,6 +83,6 @@ def test_a_title_is_cut_and_moves_no_cursor(tmp_path: Path, capfd: pytest.Captur
 
 
 def test_a_line_names_what_is_known() -> None:
-    assert line_of(Summary(state="starting")) == "starting"
-    full = Summary("train", 4, 50, 120, 823, 2, Incident(1, "given_up"))
+    assert line_of(ShownRun(state="starting")) == "starting"
+    full = ShownRun("train", 4, 50, 120, 823, 2, ShownIncident(1, "given_up"))
     assert line_of(full) == "train, epoch 4/50, batch 120/823, 2 not finite, incident 1 given up"
