@@ -24,9 +24,9 @@ from monitor.core.state.run import Fleet, RunState
 from monitor.daemon.api.snapshots import eta_of
 from trainer_hooks.wire.runfolder import RunOutcome
 
-URL, CERTIFICATE, TOKEN = (
-    f"KUBEFLOW_TRAINER_SERVER_{name}" for name in ("URL", "CA_CERT", "TOKEN")
-)  # of the environment; the latter two are paths
+URL = "KUBEFLOW_TRAINER_SERVER_URL"
+CERTIFICATE = "KUBEFLOW_TRAINER_SERVER_CA_CERT"  # a path
+TOKEN = "KUBEFLOW_TRAINER_SERVER_TOKEN"  # noqa: S105 - the path of a file, which changes from time to time
 EVERY_S = 10.0  # it asks for five seconds at least between two reports
 LOOK_S = 1.0
 TIMEOUT_S = 5.0
