@@ -11,22 +11,26 @@ import json
 import logging
 import os
 import resource
+import signal
 import socket
 import sys
 from typing import Any
 
 MEMORY_BYTES = 1 << 30  # of address space; Apprise and its libraries take a third of it
 BODY_BYTES = 64 * 1024  # of an answer
+LATE_S = 5.0  # past the deadline, where the process that should end this one is gone
 
 
 def main() -> None:
     """Take the message, send it, and say what came of it."""
-    answers = _quiet()
+    answers, given = _quiet(), json.load(sys.stdin)
+    signal.setitimer(signal.ITIMER_REAL, given["timeout_s"] + LATE_S)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     seen: dict[str, Any] = {"ok": False, "known": True, "status": 0, "retry_after": ""}
+    sys.path.append(given["libraries"])
     _guard_addresses()
     _contain(seen)
-    _send(json.load(sys.stdin), seen)
+    _send(given, seen)
     os.write(answers, json.dumps(seen).encode())
 
 
@@ -43,14 +47,18 @@ def _guard_addresses() -> None:
     sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120 - before pathlib
     from alerts.link_local import is_link_local  # noqa: PLC0415 - the path is ours only now
 
-    connect = socket.socket.connect
-
-    def guarded(self: socket.socket, address: Any) -> None:
-        if isinstance(address, tuple) and is_link_local(str(address[0])):
+    def assessed(self: Any, address: Any) -> Any:
+        """The address itself, never a name, which could lead elsewhere the next time that it is looked up."""
+        if self.family not in (socket.AF_INET, socket.AF_INET6):
+            return address
+        found = socket.getaddrinfo(address[0], address[1], self.family, self.type)[0][4]
+        if is_link_local(str(found[0])):
             raise OSError("link-local")
-        connect(self, address)
+        return found
 
-    socket.socket.connect = guarded  # type: ignore[method-assign, assignment]
+    connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
+    socket.socket.connect = lambda self, to: connect(self, assessed(self, to))  # type: ignore[method-assign]
+    socket.socket.connect_ex = lambda self, to: connect_ex(self, assessed(self, to))  # type: ignore[method-assign]
 
 
 def _contain(seen: dict[str, Any]) -> None:
@@ -72,7 +80,7 @@ def _contain(seen: dict[str, Any]) -> None:
     requests.Session.send = contained
 
 
-def _send(given: dict[str, str], seen: dict[str, Any]) -> None:
+def _send(given: dict[str, Any], seen: dict[str, Any]) -> None:
     import apprise  # noqa: PLC0415 - after the limits
     from apprise.attachment.memory import AttachMemory  # noqa: PLC0415
 
@@ -81,9 +89,8 @@ def _send(given: dict[str, str], seen: dict[str, Any]) -> None:
     if seen["known"]:
         picture = base64.b64decode(given["picture"])
         attached = AttachMemory(content=picture, name="loss.png", mimetype="image/png") if picture else None
-        seen["ok"] = bool(
-            notifier.notify(title=given["title"], body=given["text"], notify_type=given["type"], attach=attached)
-        )
+        texts = {"title": given["title"], "body": given["text"], "body_format": apprise.NotifyFormat.TEXT}
+        seen["ok"] = bool(notifier.notify(**texts, notify_type=given["type"], attach=attached))
 
 
 if __name__ == "__main__":

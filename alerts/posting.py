@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 
 import msgspec
@@ -13,6 +14,8 @@ from alerts.secret import Secret
 
 AGENT = {"user-agent": "trainwarden"}
 JSON = {"content-type": "application/json", **AGENT}
+CUT = "…"  # ends what was longer
+MENTION = re.compile(r"@(?=\S)|<(?=[!@#])")
 BIDIRECTIONAL = dict.fromkeys(
     [*range(0x202A, 0x202F), *range(0x2066, 0x206A)], ""
 )  # they can reverse a name on a screen
@@ -36,8 +39,22 @@ def encoded(payload: object) -> bytes:
 
 def shown(text: str, chars: int) -> str:
     """At most so many characters, without those that control a terminal or turn the direction of writing."""
-    text = "".join(c if c.isprintable() or c in "\n\t" else " " for c in text[:chars].translate(BIDIRECTIONAL))
-    return text.encode(errors="replace").decode()
+    cut = text if len(text) <= chars else text[: chars - 1] + CUT
+    cut = "".join(c if c.isprintable() or c in "\n\t" else " " for c in cut.translate(BIDIRECTIONAL))
+    return cut.encode(errors="replace").decode()
+
+
+def within(text: str, limit_bytes: int, encoding: str) -> str:
+    """At most so many bytes in that encoding: some services count those, and refuse what is longer."""
+    data = text.encode(encoding)
+    if len(data) <= limit_bytes:
+        return text
+    return data[: limit_bytes - len(CUT.encode(encoding))].decode(encoding, errors="ignore") + CUT
+
+
+def without_mentions(text: str) -> str:
+    """The same to a reader, but for a service neither @name nor <!name>: a character without width follows the sign."""
+    return MENTION.sub("\\g<0>\u200b", text)
 
 
 def form(fields: Mapping[str, str], name: str, picture: bytes) -> tuple[bytes, dict[str, str]]:

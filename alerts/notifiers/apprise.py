@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import json
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import msgspec
 from alerts.alert import Alert
 from alerts.http import Http
 from alerts.notifiers import Outcome, Sent, register
-from alerts.posting import shown
+from alerts.posting import shown, without_mentions
 from alerts.secret import Secret
 
 CHILD = Path(__file__).resolve().parent.parent / "apprise_child.py"
@@ -31,7 +32,7 @@ class AppriseConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct):
-    """What the child says."""
+    """What the child reports."""
 
     ok: bool
     known: bool
@@ -42,12 +43,18 @@ class Answer(msgspec.Struct):
 @register("apprise", AppriseConfig)
 async def apprise(alert: Alert, config: AppriseConfig, http: Http, now_s: float) -> Sent:
     """One try. The child is killed at the deadline; nothing that it prints is read."""
+    found = importlib.util.find_spec("apprise")
+    if found is None or found.origin is None:
+        return Sent(Outcome.RETRY, NOT_INSTALLED)
+    text = "\n\n".join(part for part in (without_mentions(shown(alert.text, TEXT_CHARS)), alert.url) if part)
     message = {
         "url": config.address.reveal(),
-        "title": shown(alert.title, TITLE_CHARS),
-        "text": "\n\n".join(part for part in (shown(alert.text, TEXT_CHARS), alert.url) if part) or "-",
+        "title": without_mentions(shown(alert.title, TITLE_CHARS)),
+        "text": text or "-",
         "type": "success" if alert.ended_s is not None else TYPES.get(alert.severity, "info"),
         "picture": base64.b64encode(alert.picture).decode(),
+        "libraries": str(Path(found.origin).parent.parent),  # -I hides those of a user
+        "timeout_s": config.timeout_s,
     }
     command = [sys.executable, "-I", str(CHILD)]
     try:
@@ -64,7 +71,7 @@ def _sent(output: bytes, now_s: float) -> Sent:
     try:
         answer = msgspec.json.decode(output, type=Answer)
     except msgspec.DecodeError:
-        return Sent(Outcome.RETRY, NOT_INSTALLED if not output else "the delivery process failed")
+        return Sent(Outcome.RETRY, "the delivery process ended without an answer")
     if not answer.known:
         return Sent(Outcome.REFUSED, "the address is none that Apprise knows; see its wiki for the form")
     if answer.ok:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
+import os
 from importlib import import_module
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
@@ -35,6 +37,12 @@ async def desktop(alert: Alert, config: DesktopConfig, http: Http, now_s: float)
         return Sent(Outcome.RETRY, f"no answer within {config.timeout_s:g} s")
 
 
+def _bus() -> str:
+    """The session's bus; a daemon that was started over SSH or by systemd finds it where systemd puts it."""
+    usual = Path(os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")) / "bus"
+    return f"unix:path={usual}" if "DBUS_SESSION_BUS_ADDRESS" not in os.environ and usual.exists() else "SESSION"
+
+
 def _show(alert: Alert, timeout_s: float) -> Sent:
     try:
         jeepney, blocking = import_module("jeepney"), import_module("jeepney.io.blocking")
@@ -47,7 +55,7 @@ def _show(alert: Alert, timeout_s: float) -> Sent:
     hints = {"urgency": ("y", 1 if alert.ended_s is not None else URGENCIES.get(alert.severity, 1))}
     call = jeepney.new_method_call(where, "Notify", "susssasa{sv}i", ("trainwarden", 0, "", title, text, [], hints, -1))
     try:
-        with blocking.open_dbus_connection(bus="SESSION") as bus:
+        with blocking.open_dbus_connection(bus=_bus()) as bus:
             answer = bus.send_and_get_reply(call, timeout=timeout_s)
     except Exception as error:  # noqa: BLE001 - ValueError without a bus, OSError, TimeoutError, the library's own
         return Sent(Outcome.RETRY, f"no desktop took it ({type(error).__name__})")

@@ -7,7 +7,7 @@ import msgspec
 from alerts.alert import Alert
 from alerts.http import Http
 from alerts.notifiers import Sent, register
-from alerts.posting import JSON, encoded, form, post, shown
+from alerts.posting import JSON, encoded, form, post, shown, within
 from alerts.secret import Secret
 
 TITLE_CHARS, TEXT_CHARS = 120, 3500  # Discord's limits of an embed are 256 and 4096; a title's characters may double
@@ -25,9 +25,10 @@ class DiscordConfig(msgspec.Struct, frozen=True, kw_only=True):
 @register("discord", DiscordConfig)
 async def discord(alert: Alert, config: DiscordConfig, http: Http, now_s: float) -> Sent:
     """One try. The text stands in a code block, and nobody is mentioned whatever a name says."""
+    text = within(shown(alert.text, TEXT_CHARS), 2 * TEXT_CHARS, "utf-16-le").replace("`", chr(0x2BC))
     embed: dict[str, object] = {
         "title": _plain(shown(alert.title, TITLE_CHARS)),
-        "description": f"```\n{shown(alert.text, TEXT_CHARS).replace('`', chr(0x2BC))}\n```",
+        "description": f"```\n{text}\n```",
         "color": COLOURS.get(alert.severity, COLOURS["info"]) if alert.ended_s is None else OVER,
         **({"url": alert.url} if alert.url else {}),
     }

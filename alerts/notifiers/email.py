@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import smtplib
+import socket
 import ssl
+from datetime import datetime, timezone
 from email.message import EmailMessage
+from email.utils import format_datetime
 from typing import Literal
 
 import anyio
@@ -14,12 +17,13 @@ import msgspec
 
 from alerts.alert import Alert
 from alerts.http import Http
-from alerts.link_local import is_link_local
+from alerts.link_local import LinkLocalRefusedError, is_link_local
 from alerts.notifiers import Outcome, Sent, register
 from alerts.posting import shown
 from alerts.secret import Secret
 
 SUBJECT_CHARS, TEXT_CHARS = 200, 16_000
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class EmailConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,25 +38,34 @@ class EmailConfig(msgspec.Struct, frozen=True, kw_only=True):
     password: Secret | None = None
     timeout_s: float = 20.0
 
+    def __post_init__(self) -> None:
+        if bool(self.user) != (self.password is not None):
+            raise ValueError("'user' and 'password' belong together; write both, or none for a server without a login")
+        if self.user and self.security == "none" and self.host not in LOOPBACK:
+            raise ValueError("security: none would send the password in clear; write starttls or tls")
+
 
 @register("email", EmailConfig)
 async def email(alert: Alert, config: EmailConfig, http: Http, now_s: float) -> Sent:
     """One try, in a thread of its own, which is left behind where the server says nothing."""
     try:
         with anyio.fail_after(config.timeout_s):
-            return await anyio.to_thread.run_sync(_send, message_of(alert, config), config, abandon_on_cancel=True)
+            return await anyio.to_thread.run_sync(
+                _send, message_of(alert, config, now_s), config, abandon_on_cancel=True
+            )
     except TimeoutError:
         return Sent(Outcome.RETRY, f"no answer within {config.timeout_s:g} s")
 
 
-def message_of(alert: Alert, config: EmailConfig) -> EmailMessage:
+def message_of(alert: Alert, config: EmailConfig, now_s: float) -> EmailMessage:
     """The mail. Its id is made of the alert's, so that a repeat is recognised."""
     mail = EmailMessage()
     mail["From"], mail["To"] = config.sender, ", ".join(config.to)
     mail["Subject"] = " ".join(shown(alert.title, SUBJECT_CHARS).split()) or "trainwarden"
+    mail["Date"] = format_datetime(datetime.fromtimestamp(now_s, timezone.utc))
     mail["Message-ID"] = _id(alert.id)
-    if alert.thread:
-        mail["References"] = _id(alert.thread)
+    if alert.thread:  # the root is a mail that nobody got: so the first one needs not to be known
+        mail["In-Reply-To"] = mail["References"] = _id(alert.thread)
     if alert.severity == "critical":
         mail["Importance"] = "high"
     mail.set_content("\n\n".join(part for part in (shown(alert.text, TEXT_CHARS), alert.url) if part))
@@ -65,9 +78,35 @@ def _id(text: str) -> str:
     return f"<{hashlib.sha256(text.encode()).hexdigest()[:32]}@trainwarden.invalid>"
 
 
+class _Guarded(smtplib.SMTP):
+    """Resolves the name once, and connects to no link-local address."""
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        addresses = dict.fromkeys(str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        if any(map(is_link_local, addresses)):
+            raise LinkLocalRefusedError
+        failed: OSError = OSError("the name has no address")
+        for address in addresses:
+            try:
+                return socket.create_connection((address, port), timeout)
+            except OSError as error:
+                failed = error
+        raise failed
+
+
+class _GuardedTls(_Guarded, smtplib.SMTP_SSL):
+    """The same, where TLS comes first; the certificate is still checked against the name."""
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        plain = super()._get_socket(host, port, timeout)
+        return self.context.wrap_socket(plain, server_hostname=host)
+
+
 def _send(mail: EmailMessage, config: EmailConfig) -> Sent:
     try:
         return _handed_over(mail, config)
+    except LinkLocalRefusedError:
+        return Sent(Outcome.REFUSED, "the address of the mail server is link-local; nothing was sent")
     except (smtplib.SMTPException, OSError) as error:
         return _problem(error)
 
@@ -75,15 +114,13 @@ def _send(mail: EmailMessage, config: EmailConfig) -> Sent:
 def _handed_over(mail: EmailMessage, config: EmailConfig) -> Sent:
     where, secure = (config.host, config.port), ssl.create_default_context()
     with (
-        smtplib.SMTP_SSL(*where, timeout=config.timeout_s, context=secure)
+        _GuardedTls(*where, timeout=config.timeout_s, context=secure)
         if config.security == "tls"
-        else smtplib.SMTP(*where, timeout=config.timeout_s)
+        else _Guarded(*where, timeout=config.timeout_s)
     ) as server:
-        if server.sock is None or is_link_local(server.sock.getpeername()[0]):
-            return Sent(Outcome.REFUSED, "the address of the mail server is link-local; nothing was sent")
         if config.security == "starttls":
             server.starttls(context=secure)
-        if config.user and config.password is not None:
+        if config.password is not None:
             server.login(config.user, config.password.reveal())
         server.send_message(mail)
     return Sent(Outcome.OK)

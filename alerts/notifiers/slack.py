@@ -7,7 +7,7 @@ import msgspec
 from alerts.alert import Alert
 from alerts.http import Http
 from alerts.notifiers import Sent, register
-from alerts.posting import JSON, encoded, post, shown
+from alerts.posting import JSON, encoded, post, shown, within
 from alerts.secret import Secret
 
 TITLE_CHARS, TEXT_CHARS = 150, 2800  # Slack's limits of a header and of a section, with room for escapes
@@ -25,9 +25,10 @@ class SlackConfig(msgspec.Struct, frozen=True, kw_only=True):
 async def slack(alert: Alert, config: SlackConfig, http: Http, now_s: float) -> Sent:
     """One try. Texts are plain text to Slack: no mention, link or format comes of a name."""
     title = shown(alert.title, TITLE_CHARS) or "trainwarden"
+    text = within(shown(alert.text, TEXT_CHARS), 2 * TEXT_CHARS, "utf-16-le")
     blocks: list[dict[str, object]] = [
         {"type": "header", "text": {"type": "plain_text", "text": title, "emoji": False}},
-        {"type": "section", "text": {"type": "plain_text", "text": shown(alert.text, TEXT_CHARS) or "-"}},
+        {"type": "section", "text": {"type": "plain_text", "text": text or "-"}},
     ]
     if alert.url:
         button = {"type": "button", "text": {"type": "plain_text", "text": "Open"}, "url": alert.url}

@@ -10,7 +10,7 @@ from alerts.notifiers import Sent, register
 from alerts.posting import JSON, encoded, post, shown
 from alerts.secret import Secret
 
-TITLE_CHARS, TEXT_CHARS = 250, 3500  # a card has at most 28 kB
+TITLE_CHARS, TEXT_CHARS, LINES = 250, 3500, 100  # a card has at most 28 kB, and each line takes 70 bytes more
 COLOURS = {"critical": "attention", "warning": "warning", "info": "accent"}
 
 
@@ -27,6 +27,8 @@ async def teams(alert: Alert, config: TeamsConfig, http: Http, now_s: float) -> 
     colour = COLOURS.get(alert.severity, "accent") if alert.ended_s is None else "good"
     title = {"type": "TextRun", "text": shown(alert.title, TITLE_CHARS) or "-", "weight": "bolder", "color": colour}
     lines = shown(alert.text, TEXT_CHARS).splitlines() or ["-"]
+    if len(lines) > LINES:
+        lines[LINES:] = [f"… {len(lines) - LINES} more lines"]
     body = [[title], *([{"type": "TextRun", "text": line or " "}] for line in lines)]
     card: dict[str, object] = {
         "type": "AdaptiveCard",

@@ -6,17 +6,20 @@ import asyncio
 import logging
 import re
 import socket
+import struct
+import threading
 from collections.abc import Callable
 
 import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from alerts.alert import Alert
+from alerts.alert import PICTURE_BYTES_MAX, Alert
 from alerts.http import BODY_BYTES_MAX, Http
 from alerts.notifiers import RETRY_AFTER_MAX_S, Outcome, Registered, Sent, load_all
 from tests.contracts.samples import sample
 from tests.harness.alerts import START_S, alert
+from tests.harness.raw_server import raw_server
 
 NO_HTTP = {"email", "desktop", "apprise"}  # each is held to its own tests, in tests/unit/alerts
 KINDS = sorted(
@@ -26,6 +29,7 @@ KINDS = sorted(
 )
 TOKEN = "T0K3N-in-the-address"
 KEY = "K3Y-0123456789abcdef0123456789abcdef"
+PNG = b"\x89PNG\r\n\x1a\n"
 CONFIG = "`config(url, key, timeout_s)`: the notifier's config for a receiver at that URL with that signing key"
 HOSTILE = "\r\nx-evil: 1\r\n\r\n<script>alert(1)</script> @everyone *bold* [a](javascript:b) \x00\x1b[31m\u202e{{x}}"
 
@@ -158,6 +162,34 @@ def test_a_receiver_that_says_nothing_is_left_after_the_time_of_its_config(notif
     assert sent.outcome is Outcome.RETRY
 
 
+def test_an_answer_that_comes_too_late_is_none(notifier: Registered) -> None:
+    let_go = threading.Event()
+
+    def late(connection: socket.socket) -> None:
+        let_go.wait(10)
+        connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    with raw_server(late) as url:
+        sent = tried(notifier, config_of(notifier, url, timeout_s=0.2), alert("r/7"))
+        let_go.set()
+    assert sent == Sent(Outcome.RETRY, "no answer within 0.2 s")
+
+
+def test_a_connection_that_is_reset_may_be_tried_again(notifier: Registered) -> None:
+    def reset(connection: socket.socket) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close() sends a RST
+
+    with raw_server(reset) as url:
+        sent = tried(notifier, config_of(notifier, url), alert("r/7"))
+    assert sent == Sent(Outcome.RETRY, "the connection broke before an answer")
+
+
+def test_a_link_local_address_is_never_connected_to(notifier: Registered) -> None:
+    sent = tried(notifier, config_of(notifier, "http://169.254.169.254"), alert("r/7"))
+    assert sent.outcome is Outcome.RETRY
+    assert "link-local" in sent.reason
+
+
 def test_hostile_texts_stay_in_the_body(notifier: Registered, httpserver: HTTPServer) -> None:
     """Names of runs, files and layers come from others: none of them may become a header, or end the request."""
     got = answered(httpserver, Response(status=204))
@@ -176,13 +208,17 @@ def test_hostile_texts_stay_in_the_body(notifier: Registered, httpserver: HTTPSe
     assert not any("evil" in value for value in request.headers.values())
 
 
-def test_no_alert_makes_a_body_over_the_limit(notifier: Registered, httpserver: HTTPServer) -> None:
+@pytest.mark.parametrize("character", ["\x00", "\n", '"', "\U0001f600"], ids=["control", "line", "quote", "emoji"])
+def test_no_alert_makes_a_body_over_the_limit(notifier: Registered, httpserver: HTTPServer, character: str) -> None:
     got = answered(httpserver, Response(status=204))
-    long = "\x00" * 500_000
+    long = character * 500_000
     labels = {f"{number}{long}": long for number in range(40)}
-    told = Alert(id="a", name="x", severity="info", labels=labels, title=long, text=long, started_s=START_S)
+    told = Alert(
+        id="a", name="x", severity="info", labels=labels, title=long, text=long, started_s=START_S,
+        picture=PNG.ljust(PICTURE_BYTES_MAX, b"x"),
+    )  # fmt: skip
     assert tried(notifier, config_of(notifier, base(httpserver)), told).outcome is Outcome.OK
-    assert len(got[0].get_data()) <= BODY_BYTES_MAX
+    assert all(len(request.get_data()) <= BODY_BYTES_MAX for request in got)
 
 
 @pytest.mark.parametrize("status", [200, 302, 404, 503])

@@ -9,8 +9,7 @@ import hmac
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 from pytest_httpserver import HTTPServer
@@ -23,6 +22,7 @@ from alerts.notifiers.webhook import WebhookConfig, webhook
 from alerts.outbox import Settled
 from alerts.secret import Secret
 from tests.harness.alerts import START_S, Delivery, alert, webhook_to
+from tests.harness.raw_server import raw_server
 
 KEY = "0123456789abcdef0123456789abcdef"
 TOKEN = "T0K3N"  # the canary: it must turn up nowhere
@@ -38,28 +38,6 @@ def sent_to(url: str, *, timeout_s: float = 5.0) -> Sent:
     config = webhook_to(url, timeout_s=timeout_s).config
     assert isinstance(config, WebhookConfig)
     return asyncio.run(send(config, alert("r/7")))
-
-
-@contextmanager
-def raw_server(answer: Callable[[socket.socket], None]) -> Iterator[str]:
-    """A server that reads a request's header and does `answer` to the connection. Yields its URL."""
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        connection, _ = listener.accept()
-        with connection:
-            seen = b""
-            while b"\r\n\r\n" not in seen:
-                seen += connection.recv(65536)
-            answer(connection)
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/{TOKEN}"
-    finally:
-        thread.join(10)
-        listener.close()
 
 
 def holding_on(done: threading.Event) -> Callable[[socket.socket], None]:

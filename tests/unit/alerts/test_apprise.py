@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import signal
 import socket
+import subprocess
+import sys
 import time
 
 import msgspec
+import psutil
 import pytest
 from pytest_httpserver import HTTPServer
 
 from alerts.alert import Alert
 from alerts.http import Http
 from alerts.notifiers import Outcome, Sent
-from alerts.notifiers.apprise import AppriseConfig, apprise
+from alerts.notifiers.apprise import CHILD, AppriseConfig, apprise
 from alerts.secret import Secret
 from monitor.report.loss_picture import loss_picture
 from tests.harness.alerts import START_S, alert
@@ -78,6 +83,36 @@ def test_an_address_that_apprise_does_not_know_is_refused_without_showing_it() -
     sent = tried(f"nosuch://{TOKEN}")
     assert sent.outcome is Outcome.REFUSED
     assert TOKEN not in repr(sent)
+
+
+@pytest.mark.parametrize("form", ["", "?format=markdown", "?format=html"])
+def test_a_hostile_name_mentions_nobody_and_is_no_markup(httpserver: HTTPServer, form: str) -> None:
+    httpserver.expect_request(f"/{TOKEN}").respond_with_data("")
+    hostile = "@everyone <!channel> <@U1> <img src=x onerror=1>"
+    told = msgspec.structs.replace(alert("r/7"), title=hostile, text=hostile)
+    assert tried(f"{address(httpserver)}{form}", told) == Sent(Outcome.OK)
+    [(request, _)] = httpserver.log
+    for text in (request.get_json()["title"], request.get_json()["message"]):
+        assert "@everyone" not in text
+        assert "<!" not in text
+        assert "<@" not in text
+    if form.endswith("html"):
+        assert "<img" not in request.get_json()["message"]
+
+
+def test_a_try_that_is_given_up_leaves_no_process() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        tried(f"json://127.0.0.1:{silent.getsockname()[1]}/{TOKEN}", timeout_s=1.5)
+    children = psutil.Process().children(recursive=True)
+    assert not [child for child in children if any("apprise_child" in part for part in child.cmdline())]
+
+
+def test_a_child_whose_parent_is_gone_ends_by_itself() -> None:
+    given = {"url": "json://127.0.0.1:1", "libraries": "", "timeout_s": -4.9, "title": "", "text": "", "type": "info"}
+    child = subprocess.run(
+        [sys.executable, "-I", str(CHILD)], input=json.dumps(given).encode(), check=False, timeout=30.0
+    )
+    assert child.returncode == -signal.SIGALRM
 
 
 def test_a_link_local_address_is_never_connected_to() -> None:

@@ -76,9 +76,18 @@ def test_a_message_is_shown_as_plain_text(shown: list[Any]) -> None:
     assert hints["urgency"] == ("y", 2)
 
 
+def test_the_bus_is_found_where_systemd_puts_it(
+    shown: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert tried(alert("a")) == Sent(Outcome.OK)
+    assert len(shown) == 1
+
+
 def test_without_a_session_it_may_be_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
-    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/nowhere")
     sent = tried(alert("a"))
     assert sent.outcome is Outcome.RETRY
     assert sent.reason.startswith("no desktop took it")

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import email as email_package
 import socket
+import ssl
+import subprocess
 from collections.abc import Iterator
 from email.message import Message
+from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -78,8 +82,8 @@ def _free_port() -> int:
 
 def config_of(port: int, **given: Any) -> EmailConfig:
     return EmailConfig(
-        host="127.0.0.1", port=port, sender="gpu@example.org", to=("ana@example.org", "bo@example.org"),
-        **{"timeout_s": 5.0, "security": "none", **given},
+        port=port, sender="gpu@example.org", to=("ana@example.org", "bo@example.org"),
+        **{"host": "127.0.0.1", "timeout_s": 5.0, "security": "none", **given},
     )  # fmt: skip
 
 
@@ -111,7 +115,8 @@ def test_a_repeat_has_the_same_id_and_mails_of_one_thread_are_one_conversation(
         tried(config_of(running[1]), msgspec.structs.replace(alert(alert_id), thread="r-i1"))
     first, again, other = house.mails
     assert first["Message-ID"] == again["Message-ID"] != other["Message-ID"]
-    assert first["References"] == other["References"]
+    assert first["References"] == other["References"] == other["In-Reply-To"]
+    assert parsedate_to_datetime(first["Date"]).timestamp() == START_S
 
 
 def test_a_hostile_title_becomes_no_header(running: tuple[House, int], house: House) -> None:
@@ -140,6 +145,44 @@ def test_a_wrong_password_is_tried_again_and_never_said(running: tuple[House, in
     assert wrong == Sent(Outcome.RETRY, "the mail server refused the login")
     right = tried(config_of(running[1], user="ana", password=Secret(PASSWORD)), alert("r/7"))
     assert right == Sent(Outcome.OK)
+
+
+def test_a_password_is_never_sent_in_clear_over_a_network_and_a_login_is_whole() -> None:
+    with pytest.raises(ValueError, match="in clear"):
+        config_of(25, host="mail.example.org", user="ana", password=Secret(PASSWORD))
+    with pytest.raises(ValueError, match="belong together"):
+        config_of(25, user="ana")
+    assert config_of(25, host="mail.example.org", user="ana", password=Secret(PASSWORD), security="tls")
+
+
+@pytest.mark.parametrize("security", ["none", "starttls", "tls"])
+def test_a_link_local_address_is_never_connected_to(security: str) -> None:
+    sent = tried(config_of(25, host="169.254.169.254", security=security), alert("r/7"))
+    assert sent == Sent(Outcome.REFUSED, "the address of the mail server is link-local; nothing was sent")
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+def test_a_mail_goes_over_tls_whose_certificate_is_checked(
+    security: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = tmp_path / "own.pem", tmp_path / "own.key"
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    made += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(made, check=True, capture_output=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    house = House()
+    secure = {"tls": {"ssl_context": context}, "starttls": {"tls_context": context, "require_starttls": True}}
+    controller = Controller(house, "localhost", _free_port(), **secure[security])
+    controller.start()
+    config = config_of(controller.port, host="localhost", security=security)
+    try:
+        assert tried(config, alert("r/7")) == Sent(Outcome.RETRY, "TLS failed")  # nobody vouches for it
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert tried(config, alert("r/7")) == Sent(Outcome.OK)
+    finally:
+        controller.stop()
+    assert len(house.mails) == 1
 
 
 def test_a_server_that_is_down_or_silent_or_without_tls_is_tried_again(running: tuple[House, int]) -> None:

@@ -34,12 +34,16 @@ class Recording:
 
 
 def posted(kind: str, told: Alert) -> tuple[str, bytes, dict[str, str]]:
+    (post,) = all_posted(kind, told)
+    return post
+
+
+def all_posted(kind: str, told: Alert) -> list[tuple[str, bytes, dict[str, str]]]:
     recording = Recording()
     registered = load_all()[kind]
     config = sample("notifier", kind, "").config("http://127.0.0.1:1/in", "key", 5.0)
     asyncio.run(registered.notify(told, config, recording, START_S))  # type: ignore[arg-type]
-    (post,) = recording.posts
-    return post
+    return recording.posts
 
 
 def payload(kind: str, **changes: Any) -> Any:
@@ -99,21 +103,34 @@ def test_teams_gets_a_card_whose_texts_are_no_markdown() -> None:
     assert (card["type"], card["version"]) == ("AdaptiveCard", "1.4")
     assert {block["type"] for block in card["body"]} == {"RichTextBlock"}
     assert len(card["body"]) == 3
-    assert len(posted("teams", LONG)[1]) < 28_000
+    for character in ("x", "\n", '"', "\U0001f600"):
+        assert len(posted("teams", msgspec.structs.replace(LONG, text=character * 9_000))[1]) < 28_000
+    (*_, last) = payload("teams", text="a\n" * 300)["attachments"][0]["content"]["body"]
+    assert last["inlines"][0]["text"] == "… 200 more lines"
 
 
 def test_telegram_sets_no_parse_mode_and_sends_the_picture_with_a_caption() -> None:
     url, body, _ = posted("telegram", msgspec.structs.replace(alert("r/7"), text=HOSTILE))
     assert url.endswith("/botkey/sendMessage")
     assert "parse_mode" not in json.loads(body)
-    assert len(json.loads(posted("telegram", LONG)[1])["text"]) <= 4096
-    url, body, headers = posted("telegram", msgspec.structs.replace(LONG, picture=PNG))
+    assert "@\u200beveryone" in json.loads(body)["text"]
+    emoji = msgspec.structs.replace(LONG, text="\U0001f600" * 5_000, url="https://box.example.org/")
+    for long in (LONG, emoji):
+        text = json.loads(posted("telegram", long)[1])["text"]
+        assert len(text.encode("utf-16-le")) // 2 <= 4096
+        assert text.endswith(f"…{'' if long is LONG else chr(10) * 2 + long.url}")
+    url, body, headers = posted("telegram", msgspec.structs.replace(alert("r/7"), picture=PNG))
     assert url.endswith("/botkey/sendPhoto")
     form = message_from_bytes(b"content-type: " + headers["content-type"].encode() + b"\r\n\r\n" + body)
     chat, caption, _, picture = form.get_payload()
     assert chat.get_payload() == "7"  # type: ignore[union-attr]
     assert len(caption.get_payload(decode=True).decode()) <= 1024  # type: ignore[union-attr]
     assert picture.get_payload(decode=True) == PNG  # type: ignore[union-attr]
+    first, second = all_posted("telegram", msgspec.structs.replace(LONG, text="x" * 2_000, picture=PNG))
+    assert "x" * 2_000 in json.loads(first[1])["text"]
+    caption = message_from_bytes(b"content-type: " + second[2]["content-type"].encode() + b"\r\n\r\n" + second[1])
+    assert len(caption.get_payload()[1].get_payload()) <= 1024  # type: ignore[union-attr, index]
+    assert (first[0].rsplit("/", 1)[1], second[0].rsplit("/", 1)[1]) == ("sendMessage", "sendPhoto")
 
 
 def test_pagerduty_gets_one_incident_a_thread_which_its_end_resolves() -> None:
@@ -131,4 +148,16 @@ def test_ntfy_gets_its_topic_in_the_message_and_rings_for_what_is_critical() -> 
     assert json.loads(body)["topic"] == "key"
     assert payload("ntfy")["priority"] == 5
     assert payload("ntfy", ended_s=START_S)["priority"] == 3
-    assert len(json.loads(posted("ntfy", LONG)[1])["message"].encode()) <= 4096
+    for long in ("x", "\U0001f600"):
+        assert (
+            len(json.loads(posted("ntfy", msgspec.structs.replace(LONG, text=long * 9_000))[1])["message"].encode())
+            <= 4096
+        )
+    first, second = all_posted("ntfy", msgspec.structs.replace(alert("r/7"), picture=PNG))
+    assert json.loads(first[1])["priority"] == 5
+    assert (second[0], second[1]) == ("http://127.0.0.1:1/in/key", PNG)
+    assert (second[2]["filename"], second[2]["priority"]) == ("loss.png", "min")
+
+
+def test_what_was_cut_shows_it() -> None:
+    assert payload("slack", title="t" * 200)["text"] == "t" * 149 + "…"
