@@ -6,6 +6,7 @@ import pytest
 
 from monitor.core.model import CommandGiven, CommandKind, Family, IncidentState
 from monitor.core.summary import summary_of
+from tests.harness.script import RUN, Script
 from tests.harness.simulation import Simulation, supervised
 from trainer_hooks.wire.messages import OrderApplied
 
@@ -74,3 +75,26 @@ def test_where_it_can_not_be_done_it_is_said(batches: int, options: dict[str, ob
     training.feed(ASKED)
     assert training.messages[-1] == why
     assert training.orders == []
+
+
+def test_a_rollback_goes_to_the_newest_clean_checkpoint_and_without_one_nothing_is_stopped() -> None:
+    wish = CommandGiven(RUN, CommandKind.ROLLBACK, "ann")
+    script = Script()
+    script.start(1)
+    script.batches(1, 60)
+    script.take(script.driver.feed(wish))
+    assert script.orders() == []
+    assert "no clean checkpoint" in script.said
+    script = Script()
+    script.start(1)
+    script.batches(1, 60)
+    script.saved(1, 1)
+    script.batches(1, 60)
+    script.take(script.driver.feed(wish))
+    (order,) = script.orders()
+    plan = script.plans[-1]
+    assert plan.order == order.id
+    assert plan.checkpoint is not None
+    assert plan.checkpoint.epoch == 1
+    assert script[1].incident is not None
+    assert script[1].incident.family == Family.OPERATOR
