@@ -6,6 +6,7 @@ at once, since yolo and torchrun need more than a test has.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -114,3 +115,29 @@ def test_a_documented_command_does_what_it_says(place: Place, line: str) -> None
         assert (place.folder / FILES[line]).stat().st_size > 100
     else:
         assert done.stdout.strip()
+
+
+PRELUDE = """
+import torch
+model = torch.nn.Linear(4, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer)
+scaler, longest, epoch, state = None, 4, 1, model.state_dict()
+loader = [torch.ones(8, 4)] * 3
+evaluate = lambda model: None
+loss = (model(loader[0]) ** 2).mean()
+loss.backward()
+"""
+
+
+@pytest.mark.parametrize(("document", "batches"), [("README.md", 1), ("docs/loops.md", 9)])
+def test_the_lines_for_a_loop_of_your_own_are_watched(place: Place, document: str, batches: int) -> None:
+    pytest.importorskip("torch")
+    lines = re.findall(r"^```python\n(.*?)^```", (ROOT / document).read_text(), re.DOTALL | re.MULTILINE)[0]
+    assert "integrations.plain import watch" in lines
+    (place.folder / "loop.py").write_text(PRELUDE + lines)
+    name = Path(document).stem.lower()
+    done = trainwarden(place.home, "run", "--run", name, "--", sys.executable, "loop.py", cwd=place.folder)
+    assert done.returncode == 0, done.stderr
+    (shown,) = [run for run in json.loads(place.run("status --json").stdout) if run["run"] == name]
+    assert shown["batches"] == batches
