@@ -27,7 +27,7 @@ class Losses:
     """The newest losses of one run, as they were seen. A batch that is not finite between two looks is seen too."""
 
     def __init__(self) -> None:
-        self.seen: deque[float] = deque(maxlen=POINTS)
+        self.newest: deque[float] = deque(maxlen=POINTS)
         self._batches = 0
         self._nonfinite: int | None = None
 
@@ -35,9 +35,9 @@ class Losses:
         summary = run.summary
         worse = self._nonfinite is not None and summary.nonfinite > self._nonfinite
         if worse:
-            self.seen.append(math.nan)
+            self.newest.append(math.nan)
         elif run.loss is not None and summary.batches != self._batches:
-            self.seen.append(run.loss)
+            self.newest.append(run.loss)
         self._batches, self._nonfinite = summary.batches, summary.nonfinite
 
 

@@ -124,8 +124,8 @@ class Top(App[None]):
     def _show_note(self) -> None:
         """Of the daemon, else what is wrong with the chosen run: a narrow table has no room for that."""
         run = self._chosen()
-        said = self._note or (f"{run.summary.run}: {wrong(run)}" if run and wrong(run) else "")
-        self.query_one("#note", Static).update(Text(said))
+        text = self._note or (f"{run.summary.run}: {wrong(run)}" if run and wrong(run) else "")
+        self.query_one("#note", Static).update(Text(text))
 
     def _draw(self) -> None:
         """Change the cells that differ. Where rows came or went, fill the table anew, and stay where it was."""
@@ -133,7 +133,7 @@ class Top(App[None]):
         chars, now_s = NAME_CHARS if self.size.width >= NARROW else NARROW_NAME_CHARS, time.time()
         for run in self._runs:
             name = run.summary.run
-            rows[name], run_of[name] = row_of(run, self._losses[name].seen, now_s, chars), name
+            rows[name], run_of[name] = row_of(run, self._losses[name].newest, now_s, chars), name
             for training in shown_trainings(run):
                 key = f"{name}/{training.number}"  # no name of a run has a slash
                 rows[key], run_of[key] = row_of_training(training), name

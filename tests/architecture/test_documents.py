@@ -43,6 +43,19 @@ def test_every_link_leads_somewhere(document: str) -> None:
     assert [link for link in links if not ((ROOT / document).parent / link).exists()] == []
 
 
+def anchors_of(document: Path) -> set[str]:
+    """What GitHub makes of its headings."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_link_into_a_document_leads_to_a_heading(document: str) -> None:
+    for path, anchor in re.findall(r"\]\(([^)#\s:]*)#([^)\s]+)\)", text_of(document)):
+        target = (ROOT / document).parent / path if path else ROOT / document
+        assert anchor in anchors_of(target), f"{path}#{anchor}"
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_path_is_there(document: str) -> None:
     paths = [path for path in PATH.findall(text_of(document)) if "<" not in path and Path(path).name not in EXAMPLES]
@@ -78,6 +91,17 @@ def test_every_command_and_option_is_one_of_trainwarden(document: str) -> None:
         known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
         used = {word.split("=")[0] for word in ours[1:] if re.fullmatch(r"-{1,2}[a-z][\w-]*(=.*)?", word)}
         assert used <= known | {"--help"}, line
+
+
+def test_what_troubleshooting_quotes_is_what_people_see() -> None:
+    """A text in quotes in its first column stands in the sources as it is."""
+    sources = "".join(
+        path.read_text() for folder in ("monitor", "trainer_hooks") for path in (ROOT / folder).rglob("*.py")
+    )
+    rows = re.findall(r"^\| ([^|]*) \|", text_of("docs/troubleshooting.md"), re.MULTILINE)
+    quoted = [text for row in rows for text in re.findall(r'"([^"]+)"', row)]
+    assert len(quoted) > 5
+    assert [text for text in quoted if text not in sources] == []
 
 
 def test_the_readme_names_commands() -> None:

@@ -75,7 +75,9 @@ def test_kustomize_puts_them_together_with_the_dashboards() -> None:
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         pytest.skip("kubectl is not installed here")
-    made = run(kubectl, "kustomize", "--load-restrictor=LoadRestrictionsNone", "kubernetes")
+    arguments = ("kustomize", "--load-restrictor=LoadRestrictionsNone", "deploy/kubernetes")
+    assert f"kubectl {' '.join(arguments)} |" in (ROOT / "docs" / "recipes.md").read_text()
+    made = run(kubectl, *arguments, cwd=ROOT)
     kinds = re.findall(r"^kind: (\w+)$", made, re.MULTILINE)
     assert sorted(kinds) == ["ConfigMap", "Job", "NetworkPolicy", "PodMonitor", "PrometheusRule"]
     assert 'grafana_dashboard: "1"' in made

@@ -19,6 +19,7 @@ from monitor.cli.top_rows import (
     BARS,
     COLUMNS,
     GOOD,
+    MARK,
     NARROW_NAME_CHARS,
     OVER,
     POINTS,
@@ -139,7 +140,29 @@ def test_a_colour_changes_where_the_word_stays(running: Running) -> None:
     screen(look)
 
 
+def test_what_is_wrong_is_shown_below_and_a_key_acknowledges_it(running: Running) -> None:
+    async def press(app: Top, pilot: object) -> None:
+        await rows(app, pilot, 2)
+        await pilot.press("a")  # type: ignore[attr-defined]
+        running.trainer.batches(4, nonfinite=4, epoch=1)
+        note = app.query_one("#note", Static)
+        for expected in ("live: incident 1", ", seen by "):
+            for _ in range(100):
+                if expected in str(note.render()):
+                    break
+                await pilot.pause(0.1)  # type: ignore[attr-defined]
+            else:
+                raise AssertionError(f"{expected!r} is not in {note.render()}")
+            if "seen" not in expected:
+                await pilot.press("a")  # type: ignore[attr-defined]
+        assert MARK in app.query_one(DataTable).get_row_at(0)[5].plain
+
+    screen(press, size=(60, 12))
+
+
 def test_keys_show_the_report_and_stop_only_after_a_yes(running: Running) -> None:
+    given = orders()
+
     async def press(app: Top, pilot: object) -> None:
         await rows(app, pilot, 2)
         await pilot.press("down", "r")  # type: ignore[attr-defined]
@@ -147,12 +170,12 @@ def test_keys_show_the_report_and_stop_only_after_a_yes(running: Running) -> Non
         assert "incident" in str(app.screen.query_one(Static).render()).lower()
         await pilot.press("escape", "up", "s", "n")  # type: ignore[attr-defined]
         await pilot.pause(0.3)  # type: ignore[attr-defined]
-        assert orders() == []
+        assert orders() == given
         await pilot.press("s", "y")  # type: ignore[attr-defined]
         await pilot.pause(0.5)  # type: ignore[attr-defined]
 
     screen(press)
-    assert [order["kind"] for order in orders()] == ["stop"]
+    assert [order["kind"] for order in orders() if order not in given] == ["stop"]
 
 
 def test_without_a_daemon_it_says_so_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +266,7 @@ def test_a_batch_that_is_not_finite_between_two_looks_is_marked(running: Running
     look(20, 4, 2.0)
     look(30, 4, None)
     look(40, 4, 2.0)
-    assert sparkline(losses.seen) == f"{BARS[0]}!{BARS[-1]}"
+    assert sparkline(losses.newest) == f"{BARS[0]}!{BARS[-1]}"
 
 
 def test_without_textual_one_sentence_says_what_to_install(home: Path) -> None:
