@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable
 from typing import ClassVar
 from urllib.parse import quote
@@ -12,11 +12,22 @@ from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
+from textual.coordinate import Coordinate
 from textual.screen import ModalScreen
 from textual.widgets import DataTable, Footer, Static
 
 from monitor.cli.names import operator
-from monitor.cli.top_rows import COLUMNS, POINTS, row_of
+from monitor.cli.top_rows import (
+    COLUMNS,
+    NAME_CHARS,
+    NARROW,
+    NARROW_NAME_CHARS,
+    Losses,
+    row_of,
+    row_of_training,
+    shown_trainings,
+    wrong,
+)
 from monitor.client.http import Client, ClientError, run_path
 from monitor.core.model import CommandGiven, CommandKind
 from monitor.daemon.api.alert_routes import Acknowledgement
@@ -65,7 +76,10 @@ class Top(App[None]):
     def __init__(self) -> None:
         super().__init__()
         self._runs: list[RunGlance] = []
-        self._losses: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=POINTS))
+        self._losses: dict[str, Losses] = defaultdict(Losses)
+        self._run_of: dict[str, str] = {}  # by the key of a row, in the order of the rows
+        self._note = ""
+        self._asking = False
 
     def compose(self) -> ComposeResult:
         yield DataTable(cursor_type="row", zebra_stripes=True)
@@ -83,7 +97,9 @@ class Top(App[None]):
     # --- what is shown ----------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
-        self.run_worker(self._ask, thread=True, exclusive=True, exit_on_error=False)
+        if not self._asking:  # a daemon that is slow to answer is asked once at a time
+            self._asking = True
+            self.run_worker(self._ask, thread=True, exit_on_error=False)
 
     def _ask(self) -> None:
         try:
@@ -92,31 +108,63 @@ class Top(App[None]):
             note = "" if found else "No run is known. Start one with: trainwarden run -- python train.py"
         except ClientError as error:
             found, note = None, str(error)
+        finally:
+            self._asking = False
         self.call_from_thread(self._show, found, note)
 
     def _show(self, found: list[RunGlance] | None, note: str) -> None:
-        self.query_one("#note", Static).update(Text(note))
-        if found is None:  # what was seen last stays
-            return
-        self._runs = sorted(found, key=lambda run: (not run.summary.live, -run.summary.opened_s))
-        table, chosen = self.query_one(DataTable), self._chosen_name()
-        table.clear()
+        self._note = note
+        if found is not None:  # else what was seen last stays
+            self._runs = sorted(found, key=lambda run: (not run.summary.live, -run.summary.opened_s))
+            for run in self._runs:
+                self._losses[run.summary.run].look(run)
+            self._draw()
+        self._show_note()
+
+    def _show_note(self) -> None:
+        """Of the daemon, else what is wrong with the chosen run: a narrow table has no room for that."""
+        run = self._chosen()
+        text = self._note or (f"{run.summary.run}: {wrong(run)}" if run and wrong(run) else "")
+        self.query_one("#note", Static).update(Text(text))
+
+    def _draw(self) -> None:
+        """Change the cells that differ. Where rows came or went, fill the table anew, and stay where it was."""
+        table, rows, run_of = self.query_one(DataTable), {}, {}
+        chars, now_s = NAME_CHARS if self.size.width >= NARROW else NARROW_NAME_CHARS, time.time()
         for run in self._runs:
             name = run.summary.run
-            if run.loss is not None and run.summary.live:
-                self._losses[name].append(run.loss)
-            table.add_row(*row_of(run, self._losses[name], time.time()), key=name)
-            if name == chosen:
-                table.move_cursor(row=table.row_count - 1)
+            rows[name], run_of[name] = row_of(run, self._losses[name].newest, now_s, chars), name
+            for training in shown_trainings(run):
+                key = f"{name}/{training.number}"  # no name of a run has a slash
+                rows[key], run_of[key] = row_of_training(training), name
+        if list(run_of) == list(self._run_of):
+            for number, row in enumerate(rows.values()):
+                for column, cell in enumerate(row):
+                    at = Coordinate(number, column)
+                    shown = table.get_cell_at(at)
+                    if (shown.plain, shown.style) != (cell.plain, cell.style):  # a text equals one of another colour
+                        table.update_cell_at(at, cell, update_width=True)
+            return
+        chosen, across, down = self._chosen_key(), table.scroll_x, table.scroll_y
+        table.clear()
+        self._run_of = run_of
+        for key, row in rows.items():
+            table.add_row(*row, key=key)
+        if chosen in run_of:
+            table.move_cursor(row=list(run_of).index(chosen), scroll=False)
+        table.call_after_refresh(table.scroll_to, across, down, animate=False)
 
-    def _chosen_name(self) -> str:
+    def on_data_table_row_highlighted(self) -> None:
+        self._show_note()
+
+    def _chosen_key(self) -> str:
         table = self.query_one(DataTable)
         if not table.row_count:
             return ""
         return str(table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value)
 
     def _chosen(self) -> RunGlance | None:
-        name = self._chosen_name()
+        name = self._run_of.get(self._chosen_key(), "")
         return next((run for run in self._runs if run.summary.run == name), None)
 
     # --- keys -------------------------------------------------------------------------------------------------------

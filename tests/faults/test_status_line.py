@@ -3,26 +3,52 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from monitor.supervisor.status_line import ShownIncident, ShownRun, line_of
+from monitor.supervisor.status_line import EVERY_S, ShownIncident, ShownRun, line_of
 from monitor.supervisor.terminal import GIVE_TITLE_BACK, KEEP_TITLE, TITLE_MAX, TerminalOutput
 from tests.harness.night_run import CONSOLE, ROOT, environment_of_home, fresh_home
 from tests.harness.supervisor import Terminal
 
 TITLE = re.compile(r"\x1b\]2;([^\x07]*)\x07")
-BAR = """
-import sys, time
-for number in range(1, 71):
-    sys.stdout.write(f"\\r{number:3d} %")
-    sys.stdout.flush()
-    time.sleep(0.1)
-print()
+BARS = """
+import os, sys, threading, time
+from rich.console import Console
+from rich.progress import Progress
+
+class Both:
+    lock = threading.Lock()  # the copy has the order of the terminal
+    encoding = "utf-8"
+    def __init__(self, number): self.number = number
+    def fileno(self): return self.number
+    def isatty(self): return True
+    def flush(self): pass
+    def write(self, text):
+        with self.lock:
+            for to in (self.number, copy):
+                os.write(to, text.encode())
+        return len(text)
+
+copy = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+ends = time.monotonic() + float(sys.argv[2])
+with Progress(console=Console(file=Both(1), force_terminal=True, width=60)) as progress:
+    task = progress.add_task("\u23f3 \u8a13\u7df4", total=40)
+    while time.monotonic() < ends - float(sys.argv[2]) / 2:
+        progress.advance(task, 1)
+        time.sleep(0.02)
+bar, done = Both(2), 0
+while time.monotonic() < ends:
+    done += 1
+    bar.write(f"\\r\u00e9poque: {done:4d} |{'\u2588' * (done % 30):<30}|")  # as tqdm writes
+    time.sleep(0.02)
+bar.write("\\n")
 """
+OURS = re.compile(r"\r\x1b\[Ktrainwarden: [^\n]*\n")
 
 
 @pytest.fixture
@@ -31,37 +57,56 @@ def home() -> Iterator[Path]:
         yield folder
 
 
-def shown(home: Path, term: str) -> str:
-    script = home / "bar.py"
-    script.write_text(BAR)
-    argv = [*CONSOLE, "run", "--run", "bar", "--port", "0", "--", sys.executable, str(script)]
-    terminal = Terminal(argv, environment_of_home(home, TERM=term, PYTHONPATH=str(ROOT)), home)
+def command(home: Path, seconds: float) -> list[str]:
+    script = home / "bars.py"
+    script.write_text(BARS)
+    child = [sys.executable, str(script), str(home / "copy.txt"), str(seconds)]
+    return [*CONSOLE, "run", "--run", "bars", "--port", "0", "--", *child]
+
+
+def shown(home: Path, term: str, seconds: float) -> str:
+    terminal = Terminal(command(home, seconds), environment_of_home(home, TERM=term, PYTHONPATH=str(ROOT)), home)
     try:
-        terminal.wait()
+        assert terminal.wait() == 0
         return terminal.read()
     finally:
         terminal.close()
 
 
-def bar_of(output: str) -> list[int]:
-    """What a progress bar has shown, in its order."""
-    return [int(number) for number in re.findall(r"\r *(\d+) %", output)]
+def written(home: Path) -> str:
+    """What the training wrote, as a terminal passes it on."""
+    return (home / "copy.txt").read_bytes().decode().replace("\n", "\r\n")
 
 
-def test_the_title_says_how_the_run_is_and_the_bar_is_whole(home: Path) -> None:
-    output = shown(home, "xterm-256color")
+def test_the_title_says_how_the_run_is_and_no_byte_of_the_bars_differs(home: Path) -> None:
+    output = shown(home, "xterm-256color", EVERY_S * 1.4)
     titles = TITLE.findall(output)
     assert titles
-    assert all(title.startswith("bar: ") for title in titles)
+    assert all(title.startswith("bars: ") for title in titles)
     assert output.count(KEEP_TITLE) == output.count(GIVE_TITLE_BACK) == 1
-    assert bar_of(TITLE.sub("", output)) == list(range(1, 71))
+    rest = OURS.sub("", TITLE.sub("", output).replace(KEEP_TITLE, "").replace(GIVE_TITLE_BACK, ""))
+    assert len(written(home)) > 10_000
+    assert rest == written(home)
 
 
 def test_a_terminal_without_a_title_gets_none(home: Path) -> None:
-    output = shown(home, "dumb")
+    output = shown(home, "dumb", EVERY_S * 1.4)
     assert "\x1b]" not in output
     assert KEEP_TITLE not in output
-    assert bar_of(output) == list(range(1, 71))
+    assert OURS.sub("", output) == written(home)
+
+
+def test_files_get_what_the_training_wrote_and_our_lines_go_to_the_one_of_errors(home: Path) -> None:
+    with (home / "out.txt").open("wb") as out, (home / "errors.txt").open("wb") as errors:
+        environment = environment_of_home(home, TERM="xterm", PYTHONPATH=str(ROOT))
+        done = subprocess.run(
+            command(home, 1.0), check=False, env=environment, cwd=home, stdout=out, stderr=errors, timeout=60
+        )
+    assert done.returncode == 0
+    lines = (home / "errors.txt").read_bytes()
+    theirs = re.sub(rb"trainwarden: [^\n]*\n", b"", lines)
+    assert lines != theirs
+    assert (home / "out.txt").read_bytes() + theirs == (home / "copy.txt").read_bytes()
 
 
 def test_a_file_gets_no_byte(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

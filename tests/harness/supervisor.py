@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import fcntl
 import json
@@ -79,6 +80,7 @@ class Terminal:
         os.set_inheritable(self.master, False)
         self.resize(24, 80)
         self.output = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a read may end inside a character
         inner = [
             sys.executable,
             "-I",
@@ -117,7 +119,7 @@ class Terminal:
                 break
             if not data:
                 break
-            self.output += data.decode(errors="replace")
+            self.output += self._decoder.decode(data)
         return self.output
 
     def expect(self, text: str, timeout_s: float = WAIT_S) -> str:
