@@ -82,7 +82,7 @@ def commands() -> None:
 
 def main() -> None:
     """Carry out the command line of this process and leave with its exit code."""
-    for stream in (sys.stdout, sys.stderr):  # a file name may hold bytes that are no text
+    for stream in (sys.stdout, sys.stderr):  # a file name may hold bytes that are not text
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     raise SystemExit(execute(sys.argv[1:] or ["--help"]))

@@ -92,7 +92,7 @@ def run(
 
 
 def _check_texts(*texts: str) -> None:
-    """The documents of a run are JSON, which can't hold bytes that are no text."""
+    """The documents of a run are JSON, which can't hold bytes that are not text."""
     for text in texts:
         try:
             text.encode()

@@ -249,7 +249,7 @@ class Supervised:
         self.until(repr(text), lambda: self.says(text))
 
     def until_generation(self, number: int) -> Generation:
-        """Its papers, once it was started."""
+        """Its document, once it was started."""
         path = self.folder.generation(number)
 
         def started() -> Generation | None:
