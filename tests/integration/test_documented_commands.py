@@ -110,7 +110,7 @@ def test_a_documented_command_does_what_it_says(place: Place, line: str) -> None
     if line.startswith("run"):
         assert "trained" in done.stdout
     elif line == "alerts test phone":
-        assert [request.path for request, _ in place.phone.log] == ["/phone"]
+        assert [request.path for request, _ in place.phone.log].count("/phone") == 1
     elif line in FILES:
         assert (place.folder / FILES[line]).stat().st_size > 100
     else:
