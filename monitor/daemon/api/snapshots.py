@@ -139,6 +139,7 @@ class CheckpointLine(msgspec.Struct, frozen=True):
     dropped: bool  # the copy is gone
     training: int = 1
     batches: int = 0  # of its generation, when it was saved
+    extra_batches: int = 0  # of the epoch after `epoch`, which it holds as well; above 0: a snapshot
 
 
 def incident_of(training: TrainingState, incident: Incident) -> IncidentSummary:
@@ -296,7 +297,7 @@ def checkpoints_of(run: RunState) -> list[CheckpointLine]:
         CheckpointLine(
             epoch=c.epoch, generation=c.generation, verdict=str(verdict), why=why, saved_s=c.saved_s, size=c.size,
             digest=c.digest, path=c.path, is_best=c.is_best, dropped=training.dropped(c),
-            training=training.number, batches=c.count,
+            training=training.number, batches=c.count, extra_batches=c.extra_batches,
         )
         for training in run.trainings.values()
         for c in training.checkpoints
