@@ -61,7 +61,16 @@ def time_lost(run: RunState, training: TrainingState, incident: Incident | None)
     so_far = " so far" if incident is not None and going_back(incident) else ""
     parts = [f"{batches(lost)} to train again"] if lost else []
     parts += [f"{duration(stood_s)} without training"] if stood_s else []
-    return f"{duration(lost * pace + stood_s)}{so_far}: {' and '.join(parts)}."
+    return f"{duration(lost * pace + stood_s)}{so_far}: {' and '.join(parts)}.{_without_snapshot(incident, lost, pace)}"
+
+
+def _without_snapshot(incident: Incident | None, lost: int, pace: float) -> str:
+    """What going back to the checkpoint before would have cost; empty: that was done, or nothing was gone back to."""
+    plan = incident.action.plan if incident is not None else None
+    if plan is None or plan.snapshot is None:
+        return ""
+    instead = lost + plan.snapshot.extra_batches
+    return f" Without snapshots it would have been {batches(instead)}, {duration(instead * pace)}."
 
 
 def _skipped(training: TrainingState, incident: Incident | None) -> str:
