@@ -284,7 +284,7 @@ def detail_of(run: RunState, now_s: float, port: int) -> RunDetail:
         incidents=len(incidents_of(run)),
         final_metrics=training.final_metrics,
         port=port,
-        in_short=tuple(summary_of(run, shown, shown_incident(shown), now_s).labelled()),
+        in_short=tuple(summary_of(run, shown, shown_incident(run, shown), now_s).labelled()),
         trainings=trainings_of(run),
     )
 
