@@ -14,6 +14,7 @@ from monitor.cli.failure import Failure
 from monitor.cli.policy import own_policy
 from monitor.cli.silence_command import seconds_of
 from monitor.policyfile.load import load_policy
+from monitor.policyfile.receiver_configs import receiver_of
 
 TOKEN = "T0K3N-in-the-address"
 
@@ -58,6 +59,43 @@ def test_a_second_receiver_is_added_and_what_stood_there_stays(home: Path, https
     again = cli("alerts", "setup", "--kind", "webhook", "--name", "one", typed=f"{url}\n")
     assert "has a receiver 'one' already; choose another --name" in str(again.output) + str(again.exception)
     assert (home / "policy.yaml").read_text() == text
+
+
+def test_a_receiver_that_does_not_answer_is_written_anew(home: Path, httpserver: HTTPServer) -> None:
+    """The message says how; what else stands in the policy stays."""
+    (home / "policy.yaml").write_text(f"receivers:\n- {{name: log, kind: webhook, url: '{hook(httpserver, 410)}'}}\n")
+    refused = cli("alerts", "setup", "--kind", "webhook", "--name", "phone", typed=f"{hook(httpserver, 410)}\n")
+    assert "no alert arrives there" in refused.output
+    assert "Every run that you start like this" not in refused.output
+    assert "trainwarden alerts setup --kind webhook --name phone --replace" in refused.output
+    good = httpserver.url_for("/good")
+    httpserver.expect_request("/good").respond_with_data("")
+    done = cli("alerts", "setup", "--kind", "webhook", "--name", "phone", "--replace", typed=f"{good}\n")
+    assert "the test message was taken" in done.output
+    assert load_policy(home / "policy.yaml").receiver_names == ("log", "phone")
+
+
+def test_setup_asks_for_a_mail_server_what_it_needs(home: Path) -> None:
+    """Each question is a sentence; a list is typed with commas, and the login may be left out."""
+    typed = "127.0.0.1\nme@example.org\nana@example.org, bob@example.org\n\n\n"
+    done = cli("alerts", "setup", "--kind", "email", "--name", "mail", "--no-test", typed=typed)
+    assert "These are the addresses that get each mail." in done.output
+    [mail] = load_policy(home / "policy.yaml").receivers
+    config = receiver_of(mail).config
+    assert (config.to, config.user, config.password) == (("ana@example.org", "bob@example.org"), "", None)
+
+
+def test_setup_asks_again_for_a_kind_and_an_address_that_can_not_be(home: Path, httpserver: HTTPServer) -> None:
+    done = cli("alerts", "setup", typed=f"webhok\nwebhook\nphone\nnot an address\n{hook(httpserver)}\n")
+    assert "'webhok' is not one of" in done.output
+    assert "What you typed does not begin with https:// or http://" in done.output
+    assert "the test message was taken" in done.output
+
+
+def test_setup_refuses_a_name_before_it_asks_for_a_secret(home: Path) -> None:
+    refused = cli("alerts", "setup", "--kind", "ntfy", "--name", "my phone/../x")
+    assert "write letters, digits, '_' and '-' only, at most 40" in refused.output
+    assert "topic" not in refused.output
 
 
 def test_a_policy_with_a_mistake_is_left_as_it_is(home: Path) -> None:
