@@ -189,7 +189,7 @@ class Top(App[None]):
         run = self._chosen()
         if run is None:
             return
-        if why := refusal(run.summary, CommandKind.STOP):
+        if why := refusal(run.summary, CommandKind.STOP, checkpoints=0):
             self.notify(why, markup=False)
             return
 

@@ -169,6 +169,11 @@ def incident_of(training: TrainingState, incident: Incident) -> IncidentSummary:
     )
 
 
+def kept_checkpoints(run: RunState) -> int:
+    """Copies of the run's checkpoints that are still there."""
+    return sum(not line.dropped for line in checkpoints_of(run))
+
+
 def run_summary_of(run: RunState) -> RunSummary:
     """The run in a line: its present training, and the sums over every one."""
     counts, training = totals_of_run(run), run.going_on

@@ -14,6 +14,7 @@ from monitor.cli.failure import Failure
 from monitor.cli.policy import own_policy
 from monitor.cli.silence_command import seconds_of
 from monitor.policyfile.load import load_policy
+from monitor.policyfile.matchers import matcher_problem
 from monitor.policyfile.receiver_configs import receiver_of
 
 TOKEN = "T0K3N-in-the-address"
@@ -151,3 +152,42 @@ def test_a_silence_takes_plain_times(home: Path) -> None:
     with pytest.raises(Failure, match="write it like 30m, 2h or 3d"):
         seconds_of("2 hours")
     assert "'night' is not label=pattern" in cli("silence", "add", "--for", "2h", "night").output
+    with pytest.raises(Failure, match="is too long; a silence lasts 30d at most"):
+        seconds_of("31d")
+    assert seconds_of("30d") == 30 * 86_400.0
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("colour=red", "no alert has the label 'colour'; the known ones are run, title, kind, family, severity"),
+        ("severity=criticl", "severity is never 'criticl'; did you mean 'critical'?"),
+        ("severity=critical|warnin", "severity is never 'warnin'; did you mean 'warning'?"),
+        ("family=nan", "family is never 'nan'"),
+    ],
+)
+def test_a_line_that_no_alert_could_match_is_refused(home: Path, line: str, said: str) -> None:
+    """A typing error would silence nothing, or send nothing, and nobody would notice."""
+    assert said in cli("silence", "add", "--for", "2h", line).output
+    (home / "p.yaml").write_text(
+        f"receivers: [{{name: a, kind: ntfy, topic: x}}]\nroutes: [{{match: ['{line}'], receivers: [a]}}]\n"
+    )
+    assert f"routes.0.match.0: '{line}'" in cli("policy", "check", str(home / "p.yaml")).output
+
+
+def test_lines_with_stars_and_texts_of_any_kind_are_taken(home: Path) -> None:
+    for line in ("run=x*", "severity=*", "severity=crit*|warning", "kind=digest", "family=nonfinite", "title=a b"):
+        assert matcher_problem(line) == ""
+
+
+def test_half_of_the_quiet_hours_is_refused(home: Path) -> None:
+    (home / "p.yaml").write_text("quiet_hours: {start: '22:00'}\n")
+    assert "quiet_hours: start without end makes no quiet hours" in cli("policy", "check", str(home / "p.yaml")).output
+
+
+def test_a_key_without_its_certificate_is_refused(home: Path, tmp_path: Path) -> None:
+    """The second port would never open, and the daemon would run on without it."""
+    key = tmp_path / "key.pem"
+    key.write_text("x")
+    refused = cli("serve", "--metrics-listen", "127.0.0.1:0", "--tls-key", str(key))
+    assert "--tls-key: belongs to a certificate; name it with --tls-certificate" in refused.output
