@@ -86,6 +86,8 @@ def deadline(run: RunState, training: TrainingState, incident: Incident | None, 
     limit_s = run.spec.deadline_s
     if run.ended:
         return _after_the_end(run)
+    if _being_stopped(incident):
+        return "" if limit_s is None else f"Not reached: the training is stopped. The deadline is {minute(limit_s)}."
     pace = pace_s(training)
     left = batches_left(training, incident if incident is not None and incident.live else None)
     if left is None or pace is None:
@@ -97,6 +99,10 @@ def deadline(run: RunState, training: TrainingState, incident: Incident | None, 
     kept = bool(deadline_kept(end_s, limit_s))
     word = "Uncertain" if too_close(end_s, limit_s, now_s) else "Kept" if kept else "Missed"
     return f"{word}: {ends}, {margin(end_s, limit_s)}."
+
+
+def _being_stopped(incident: Incident | None) -> bool:
+    return incident is not None and incident.state is IncidentState.GIVEN_UP and incident.action.kind == ActionKind.STOP
 
 
 def margin(end_s: float, limit_s: float) -> str:

@@ -170,6 +170,11 @@ def incident_of(training: TrainingState, incident: Incident) -> IncidentSummary:
     )
 
 
+def kept_checkpoints(run: RunState) -> int:
+    """Copies of the run's checkpoints that are still there."""
+    return sum(not line.dropped for line in checkpoints_of(run))
+
+
 def run_summary_of(run: RunState) -> RunSummary:
     """The run in a line: its present training, and the sums over every one."""
     counts, training = totals_of_run(run), run.going_on
@@ -285,7 +290,7 @@ def detail_of(run: RunState, now_s: float, port: int) -> RunDetail:
         incidents=len(incidents_of(run)),
         final_metrics=training.final_metrics,
         port=port,
-        in_short=tuple(summary_of(run, shown, shown_incident(shown), now_s).labelled()),
+        in_short=tuple(summary_of(run, shown, shown_incident(run, shown), now_s).labelled()),
         trainings=trainings_of(run),
     )
 
