@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass
 
-from monitor.core.model.outcomes import RUN_OUTCOMES, outcome_of
+from monitor.core.model.outcomes import RUN_OUTCOMES, SHELL_SIGNAL, ending, outcome_of
 from monitor.errors import EXIT_HELD
 from trainer_hooks.wire.runfolder import Exit, GenerationOutcome, Plan, Receipt, RunOutcome
 from trainer_hooks.wire.words import NOT_DONE, OrderOutcome
@@ -85,7 +85,7 @@ def _without_plan(context: ExitContext) -> Decision:
         return Decision(RunOutcome.FINISHED, "its exit code is unknown, because it was started by another supervisor")
     if context.vanished:
         detail = "it reported no end, so it was killed or crashed outside Python; its exit code is unknown"
-        return Decision(RUN_OUTCOMES[context.outcome], detail, 128 + signal.SIGKILL)
+        return Decision(RUN_OUTCOMES[context.outcome], detail, SHELL_SIGNAL + signal.SIGKILL)
     crash = f": {context.crash}" if context.crash and context.outcome is GenerationOutcome.FAILED else ""
     return Decision(RUN_OUTCOMES[context.outcome], f"{ending(context.exit)}{crash}", code)
 
@@ -113,20 +113,8 @@ def _by_plan(context: ExitContext, plan: Plan) -> Decision:
     )
 
 
-def ending(over: Exit) -> str:
-    """How its first process ended, in words."""
-    if over.signal is not None:
-        return f"ended by {signal_name(over.signal)}"
-    return "exit code unknown" if over.code is None else f"exit code {over.code}"
-
-
 def shell_code(over: Exit) -> int:
     """As a shell reports it: 128 + signal; unknown is 0."""
     if over.signal is not None:
-        return 128 + over.signal
+        return SHELL_SIGNAL + over.signal
     return over.code or 0
-
-
-def signal_name(number: int) -> str:
-    """SIGKILL for 9; a real-time signal has only a number."""
-    return next((known.name for known in signal.Signals if known == number), f"signal {number}")

@@ -27,6 +27,7 @@ class Family(StrEnum):
     SETTINGS = "settings"
     CHECKPOINT = "checkpoint"
     HANG = "hang"
+    CRASH = "crash"  # of no detector: the process of the training ended, and nobody had asked for that
     SPEED = "speed"
     RANK = "rank"
     DEADLINE = "deadline"

@@ -21,6 +21,7 @@ from monitor.core.policy.alert_settings import (
     Route,
     Webhook,
 )
+from monitor.core.policy.restart_settings import Restart
 from monitor.core.policy.table_settings import DecisionTable, WhenClean
 
 Detectors = settings_model()
@@ -232,6 +233,9 @@ class Policy(Section):
     )
     rollback: Rollback = Field(
         Rollback(), description="This section sets when trainwarden goes back to an earlier checkpoint, and how far."
+    )
+    restart: Restart = Field(
+        Restart(), description="This section sets when a training is started again whose process ended unasked."
     )
     strengthen: Strengthen = Field(
         Strengthen(), description="This section sets what changes for the next try, once for each incident."

@@ -12,6 +12,7 @@ from monitor.core.model import (
     CheckpointExamined,
     CommandGiven,
     FramesRefused,
+    GenerationDied,
     GenerationExited,
     GenerationStarted,
     HardwareSeen,
@@ -31,7 +32,13 @@ from monitor.core.state import clock_steps
 from monitor.core.state.batches import fold_batch
 from monitor.core.state.checkpoints import fold_bad, fold_examined, fold_saved
 from monitor.core.state.events import fold_event
-from monitor.core.state.generations import enter_generation, fold_exit, fold_generation_started, fold_run_ended
+from monitor.core.state.generations import (
+    enter_generation,
+    fold_death,
+    fold_exit,
+    fold_generation_started,
+    fold_run_ended,
+)
 from monitor.core.state.hardware import fold_hardware
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import Fleet, RankState, RunState, Taken, TrainingState
@@ -100,6 +107,8 @@ def fold(run: RunState, given: Input, now_s: float) -> Folded:  # noqa: C901, PL
             return Folded(run, training, news=fold_generation_started(run, given, now_s), supervisor_changed=changed)
         case GenerationExited():
             return Folded(run, training, news=fold_exit(run, given))
+        case GenerationDied():
+            return Folded(run, training, news=fold_death(run, given, now_s))
         case TrainingVanished():
             return _vanished(run, given)
         case RunEnded():
