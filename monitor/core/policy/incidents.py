@@ -240,7 +240,7 @@ def _act(tx: Transaction, incident: Incident, action: Action) -> None:
 
 def _what(action: Action, incident: Incident) -> str:
     if action.checkpoint is not None and incident.family == Family.CRASH:
-        return f"starting again from the end of epoch {action.checkpoint.epoch}"
+        return f"starting again from {action.checkpoint.place}"
     if action.checkpoint is not None:
         return f"rolling back to epoch {action.checkpoint.epoch}"
     back = action.kind is ActionKind.UNDO

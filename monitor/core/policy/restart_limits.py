@@ -12,10 +12,9 @@ from monitor.core.policy.transaction import Transaction
 from monitor.core.state.epochs import totals_of
 from monitor.core.state.ledger import Restarts
 from monitor.core.state.run import RunState, TrainingState
-from trainer_hooks.wire.words import OrderKind, TrainingEnd
+from trainer_hooks.wire.words import OUT_OF_MEMORY, OrderKind, TrainingEnd
 
 ENDED_BY_ITSELF = (TrainingEnd.FINISHED, TrainingEnd.EXITED, TrainingEnd.INTERRUPTED, TrainingEnd.ORDER)
-OUT_OF_MEMORY = "out of memory"  # in the messages of CUDA, HIP and torch
 
 
 def way_of(death: GenerationDied) -> str:

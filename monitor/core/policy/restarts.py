@@ -23,6 +23,7 @@ from monitor.core.policy.restart_limits import (
 from monitor.core.policy.transaction import Transaction
 from monitor.core.state.ledger import Restarts
 from monitor.core.state.run import RunState
+from trainer_hooks.wire.words import OUT_OF_MEMORY
 
 DETECTOR = "supervisor"  # who found that the process is gone
 
@@ -85,7 +86,7 @@ def _finding(tx: Transaction, death: GenerationDied, at: Position, before: Incid
         rank=0,
         at=at,
         since=since,
-        signal="out of memory" if out_of_memory(death) else way_of(death),
+        signal=OUT_OF_MEMORY if out_of_memory(death) else way_of(death),
         value=0.0,
         limit=0.0,
         summary=f"{what_died(death, at)}{f'; {death.asked_by} resumes it' if death.asked_by else ''}",

@@ -111,7 +111,7 @@ def run_failed(run: RunState, crash: str, newest: CheckpointState | None) -> str
     why = f": {run.ledger.not_restarted}" if run.ledger.not_restarted else ""
     again = "start it again"
     if newest is not None:
-        again = f"go on from the end of epoch {newest.epoch} with: trainwarden resume {run.spec.run}"
+        again = f"go on from {newest.place} with: trainwarden resume {run.spec.run}"
     return (
         f"{f'{crash}. ' if crash else ''}Training has stopped, and is not started again{why}. "
         f"Read the last lines that the training printed, repair the cause, and {again}"

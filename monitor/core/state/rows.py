@@ -78,6 +78,11 @@ class CheckpointState(msgspec.Struct):
         return self.manifest is not None and self.manifest.resumed
 
     @property
+    def place(self) -> str:
+        """The place in the training that it holds, in words."""
+        return f"the end of epoch {self.epoch}"
+
+    @property
     def title(self) -> str:
         """What people call it."""
         return f"checkpoint of epoch {self.epoch}{' (resumed from)' if self.resumed else ''}"
