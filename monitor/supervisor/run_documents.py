@@ -58,6 +58,22 @@ class RunDocuments:
                 f"{error}, so it is not known whether that training still runs. Check for it, then remove the file."
             ) from error
 
+    def last_started(self) -> Generation | None:
+        """The newest generation whose process was started; None: none was. Raises StartError as `last`."""
+        last = self.last()
+        if last is None or last.pid:
+            return last
+        numbers = [number for number in self.folder.generations() if number < last.number]
+        try:
+            return read(self.folder.generation(max(numbers)), Generation) if numbers else None
+        except RunFolderError as error:
+            raise StartError(str(error)) from error
+
+    def set_end_aside(self, number: int) -> None:
+        """The run goes on with generation `number`, so it has not ended."""
+        if self.ended.exists():
+            self.ended.rename(self.ended.with_name(f"ended-before-{number}.json"))
+
     def allocate(self, number: int) -> Generation:
         """Generation `number` with a new nonce; a number that was allocated and never started is used again."""
         nonce = secrets.token_hex(16)

@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from alerts.secret import SecretError
 from monitor import report
-from monitor.core.model import CommandGiven, GenerationExited, RunOpened
+from monitor.core.model import CommandGiven, GenerationDied, GenerationExited, RunOpened
 from monitor.core.model.channel import ClientInput, Health, RunAnnounced, TimelineLine, kind_of
 from monitor.core.model.curves import POINTS, ChartColumns, Curves
 from monitor.core.state.run import RunState
@@ -266,7 +266,7 @@ class Api:
             await self._pipeline.submit(self._opened(name))
             return {}
         run = self._run(request)
-        if isinstance(given, GenerationExited):  # first what its process could not send any more, then its exit
+        if isinstance(given, GenerationExited | GenerationDied):  # first what its process could not send any more
             for missed in missed_records(run, run_folder(name)):
                 self._pipeline.offer(missed)
         await self._pipeline.submit(given)
