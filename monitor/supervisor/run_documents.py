@@ -32,6 +32,7 @@ from trainer_hooks.wire.runfolder import (
 )
 from trainer_hooks.wire.words import OrderOutcome, PlanKind
 
+LOCK_NAME = "supervisor.lock"
 NAME_MAX = 30  # characters of a title in a run id
 EARLY_S = 60.0  # a generation that ends within this time, and obeyed no order, has trained nothing to speak of
 
@@ -185,7 +186,7 @@ def open_again(run: str) -> RunDocuments:
 
 def _lock(folder: RunFolder, run: str) -> int:
     """Take the lock, for life. That it is free proves that no other supervisor lives."""
-    descriptor = os.open(folder.root / "supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    descriptor = os.open(folder.root / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
