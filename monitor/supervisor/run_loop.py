@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-from dataclasses import replace
 
 import msgspec
 
@@ -24,15 +23,15 @@ from monitor.core.model.outcomes import OUTCOME_TEXT
 from monitor.errors import EXIT_CONFIG, EXIT_HELD
 from monitor.supervisor.announcer import Announcer
 from monitor.supervisor.branch_swap import swap_branch
-from monitor.supervisor.decide import Decision, ExitContext, decide, may_have_died
-from monitor.supervisor.descendants import Cleared, Descendants, clear
+from monitor.supervisor.decide import Decision, decide, may_have_died
+from monitor.supervisor.descendants import Cleared, Descendants
 from monitor.supervisor.exit_context import collect, receipt_of, write_receipt
 from monitor.supervisor.generation_watch import ENDING, Ending, GenerationWatch
 from monitor.supervisor.launch import AdoptedProcess, Ended, TrainingProcess, environment_for, reap_orphans
 from monitor.supervisor.posix_signals import SignalInbox, die_of
 from monitor.supervisor.process import Handle, environment
 from monitor.supervisor.recorded_environment import restored
-from monitor.supervisor.restart_question import RestartQuestion, not_resumed
+from monitor.supervisor.restart_question import RestartQuestion
 from monitor.supervisor.run_documents import RunDocuments, still_runs
 from monitor.supervisor.run_options import RunOptions
 from monitor.supervisor.stack_requests import StackRequests
@@ -56,7 +55,7 @@ class Supervisor:
         self._folder = documents.folder
         self._spec = documents.spec
         self._kill_timeouts = options.kill_timeouts
-        self._adopting, self._resume_by, self._anew = options.adopt, options.resume_by, options.anew
+        self._adopting, self._resume_by = options.adopt, options.resume_by
         self._environment = restored(self._folder, os.environ) if options.resume_by else dict(os.environ)
         self._output = TerminalOutput(self._folder.output_log, options.quiet)
         self._terminal = Terminal()
@@ -65,6 +64,7 @@ class Supervisor:
         self._timeline = Timeline(self._spec.run, self._output, from_now=options.adopt or bool(options.resume_by))
         self._status_line = StatusLine(self._spec.run, self._output)
         self._inbox = SignalInbox()
+        self._question = RestartQuestion(documents, self._announcer, self._inbox, self._output, options)
         self._process: TrainingProcess | AdoptedProcess | None = None
         self._descendants: Descendants | None = None  # of the present generation
         self._last = Ended(None, None)
@@ -133,10 +133,8 @@ class Supervisor:
         if last is not None:
             self._announce_generation(last)
             decision = self._conclude(number, self._ending_of(last), self._resume_by)
-        elif self._anew:
+        else:  # nothing of it was ever started
             decision = NEXT
-        else:
-            raise NotResumed(f"run {self._spec.run!r}: nothing of it was ever started")
         self._documents.set_end_aside(number + 1)
         return number, decision
 
@@ -225,7 +223,7 @@ class Supervisor:
         self._last = ending.process
         context = collect(self._documents, number, ending)
         if resumed_by or (self._spec.act and may_have_died(context)):
-            context = self._ask(context, ending, resumed_by)
+            context = self._question.with_plan(context, self._descendants, self._each_round, resumed_by)
         if resumed_by and context.plan is None and not (context.survivors or context.plan_error):
             self._output.notify("There is no clean state to go on from. Starting the command from its beginning.")
             return NEXT
@@ -240,23 +238,6 @@ class Supervisor:
         self._announcer.send(GenerationExited(self._spec.run, over, decision.relaunch))
         self._output.notify(f"Generation {number} {OUTCOME_TEXT[context.outcome]}: {decision.detail.rstrip('.')}.")
         return decision
-
-    def _ask(self, context: ExitContext, ending: Ending, resumed_by: str) -> ExitContext:
-        """The same with the plan that the daemon made for a generation that died, if it made one.
-
-        Then none of its processes is left. Raises NotResumed where a person wants a plan, and there is none.
-        """
-        question = RestartQuestion(self._documents, self._announcer, self._inbox, self._output, resumed_by)
-        answer = question.ask(context)
-        if resumed_by and not answer.planned and not (self._anew and answer.decided):
-            raise NotResumed(not_resumed(self._spec, answer.reason))
-        if not answer.planned:
-            return context
-        if self._descendants is not None:
-            cleared = clear(self._descendants, self._kill_timeouts, self._kill_timeouts.orphans_s, self._each_round)
-            ending = replace(ending, cleared=cleared)
-        context = collect(self._documents, context.exit.number, ending)
-        return replace(context, died=not resumed_by, resumed_by=resumed_by)
 
     # announcements
 

@@ -18,6 +18,7 @@ class RunOpened(msgspec.Struct, frozen=True, tag="run_opened"):
 
     spec: RunSpec
     policy: str  # the effective policy as JSON; monitor.core.policy.settings.Policy
+    kept: bytes = b""  # the state of a run that ended and was forgotten, as MessagePack; empty: it is a new one
 
 
 class GenerationStarted(msgspec.Struct, frozen=True, tag="generation_started"):

@@ -6,7 +6,7 @@ What is said about an incident begins with its summary (monitor.core.summary), s
 from __future__ import annotations
 
 from monitor.core.format import batch_at, duration, percent, plural
-from monitor.core.model import Finding, Incident
+from monitor.core.model import Family, Finding, Incident
 from monitor.core.model.frameworks import attached_to
 from monitor.core.state.epochs import batches_unseen
 from monitor.core.state.rows import CheckpointState
@@ -32,7 +32,8 @@ def opened_line(run: RunState, training: TrainingState, incident: Incident, now_
     """The terminal line for an incident that opens."""
     begun = batch_at(incident.began.epoch, incident.began.batch)
     s = summary_of(run, training, incident, now_s)
-    return f"incident {incident.number} opened: {s.happened} It began at {begun}. Likely cause: {s.cause}"
+    began = "" if incident.family == Family.CRASH else f" It began at {begun}."
+    return f"incident {incident.number} opened: {s.happened}{began}{f' Likely cause: {s.cause}' if s.cause else ''}"
 
 
 def ended_line(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> str:

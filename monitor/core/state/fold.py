@@ -69,13 +69,23 @@ class Folded(msgspec.Struct, frozen=True, gc=False):  # nothing refers back to i
 def open_run(fleet: Fleet, event: RunOpened) -> None:
     """Make a run known; opening it again changes nothing."""
     if event.spec.run not in fleet.runs:
-        fleet.runs[event.spec.run] = RunState(spec=event.spec, policy=event.policy, opened_s=fleet.now_s)
+        opened = RunState(spec=event.spec, policy=event.policy, opened_s=fleet.now_s)
+        fleet.runs[event.spec.run] = _restored(event, fleet.now_s) or opened
+
+
+def _restored(event: RunOpened, now_s: float) -> RunState | None:
+    """The run as it was when it ended; None: it is a new one."""
+    if not event.kept:
+        return None
+    run = msgspec.msgpack.decode(event.kept, type=RunState)
+    run.policy, run.restored_s = event.policy, now_s
+    return run
 
 
 def forget_ended(fleet: Fleet) -> None:
     """Runs leave RETENTION_S after their end."""
     for name, run in list(fleet.runs.items()):
-        if run.ended_s is not None and fleet.now_s - run.ended_s > RETENTION_S:
+        if run.ended_s is not None and fleet.now_s - max(run.ended_s, run.restored_s) > RETENTION_S:
             del fleet.runs[name]
 
 

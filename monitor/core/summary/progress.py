@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitor.core.format import count, plural
-from monitor.core.model import ActionKind, Incident, IncidentState
+from monitor.core.model import ActionKind, Family, Incident, IncidentState
 from monitor.core.state.finding_log import going_on
 from monitor.core.state.run import RunState, TrainingState
 
@@ -59,6 +59,10 @@ def _acted(incident: Incident) -> str:
     if action.kind == ActionKind.ADJUST:
         return f"The training {verb} changed in place{again}: {changes}."
     checkpoint = action.plan.checkpoint if action.plan else None
+    if incident.family == Family.CRASH:
+        return (
+            f"The training {verb} started again from the end of epoch {checkpoint.epoch if checkpoint else 0}{again}."
+        )
     back = f" to the end of epoch {checkpoint.epoch}" if checkpoint else ""
     return f"The training {verb} rolled back{back}{again}: {changes}."
 

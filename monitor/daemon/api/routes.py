@@ -283,7 +283,7 @@ class Api:
     def _opened(self, run: str) -> RunOpened:
         """What the folder of an announced run says."""
         try:
-            opened, policy = run_registration.announced(run)
+            opened, policy = run_registration.announced(run, known=run in self._pipeline.core.fleet.runs)
             self._receivers.learn(run, policy)
         except (RunFolderError, PolicyFileError, SecretError, OSError) as error:
             raise HTTPException(422, str(error)) from error
