@@ -2,6 +2,7 @@
 
 <home>/runs/<run>/
 run.json                 RunSpec: what was asked for, once
+environment.json         RunEnvironment: what it was started with, without what looks like a secret
 policy.yaml              the policy, frozen when the run began
 generation-<n>.json      Generation: allocated by creating it (O_EXCL), by the supervisor or, without one, by rank 0
 exit-<n>.json            Exit: how the process of that generation ended, written by the supervisor
@@ -66,6 +67,12 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     deadline_s: float | None = None  # Unix time
     interpreter: str = ""  # the Python that runs the training, where known
     snapshot_s: float = 0.0  # seconds between two snapshots within an epoch; 0: none are taken
+
+
+class RunEnvironment(msgspec.Struct, frozen=True, kw_only=True):
+    """The variables that the run's command was started with; see monitor.supervisor.recorded_environment."""
+
+    variables: dict[str, str]
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
@@ -276,7 +283,18 @@ class LookWanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Document = TypeVar(
-    "Document", RunSpec, Generation, Exit, RunOver, Plan, Receipt, Manifest, TrainingClaim, HangDumpFile, LookWanted
+    "Document",
+    RunSpec,
+    RunEnvironment,
+    Generation,
+    Exit,
+    RunOver,
+    Plan,
+    Receipt,
+    Manifest,
+    TrainingClaim,
+    HangDumpFile,
+    LookWanted,
 )
 
 
@@ -286,6 +304,7 @@ class RunFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.spec = root / "run.json"
+        self.environment = root / "environment.json"
         self.policy = root / "policy.yaml"
         self.spool = root / "spool"
         self.vault = root / ".vault"

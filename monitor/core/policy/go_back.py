@@ -5,6 +5,7 @@ from __future__ import annotations
 from monitor.core.format import batches, percent, plural
 from monitor.core.model import ActionKind, Incident, IncidentState, Verdict
 from monitor.core.policy.action import Action, StartWith, Trouble
+from monitor.core.policy.settings import Policy
 from monitor.core.policy.situation import batches_left
 from monitor.core.policy.trust import clean_ones, plausible_ones
 from monitor.core.state.epochs import totals_of
@@ -65,6 +66,36 @@ def after_hang(trouble: Trouble, start_with: StartWith) -> Action:
     return _examined_first(trouble, found) or _back(trouble, found, why, start_with)
 
 
+def after_crash(trouble: Trouble) -> Action:
+    """Start again from the newest clean state; the limits of that are in restart_limits."""
+    found, waiting = newest_state(trouble.training, trouble.policy), _being_examined(trouble)
+    if waiting is not None and (found is None or _saved_at(waiting) > _saved_at(found)):
+        return Action(ActionKind.EXAMINE, f"the {waiting.title} is being examined", waiting)
+    if found is None:
+        return Action(ActionKind.WATCH, NOTHING_CLEAN)
+    asked = trouble.incident.asked
+    if not asked and (redone := _costs_too_much(trouble, found)):
+        return Action(ActionKind.WATCH, redone)
+    tries = plural(trouble.training.ledger.restarts.count, "try")
+    why = "a person resumes it" if asked else f"its process died ({tries} of {trouble.policy.restart.tries})"
+    return _examined_first(trouble, found) or _back(trouble, found, why, StartWith.AS_BEFORE)
+
+
+def newest_state(training: TrainingState, policy: Policy) -> CheckpointState | None:
+    """The newest clean state that a new start can go on from, whatever was tried before."""
+    return next(iter(plausible_ones(training, policy.rollback, None)), None)
+
+
+def may_have_state(training: TrainingState, policy: Policy) -> bool:
+    """True where there is one, or may be one once it is examined."""
+    waiting = any(c.verdict is Verdict.WAITING and not training.dropped(c) for c in training.checkpoints)
+    return waiting or newest_state(training, policy) is not None
+
+
+def _saved_at(checkpoint: CheckpointState) -> tuple[int, int]:
+    return checkpoint.generation, checkpoint.count
+
+
 def has_target(trouble: Trouble) -> bool:
     """True where there is a checkpoint to go back to, or may be one once it is examined."""
     return _target(trouble) is not None or _being_examined(trouble) is not None
@@ -106,7 +137,7 @@ def _examined_first(trouble: Trouble, found: CheckpointState) -> Action | None:
 
 
 def _redo(trouble: Trouble, checkpoint: CheckpointState) -> int:
-    position, started = trouble.training.position, trouble.training.started
+    position, started = trouble.training.position or trouble.training.died_at, trouble.training.last_start
     if position is None or started is None:
         return 0
     return redo_batches(checkpoint.holds, position, max(started.batches_per_epoch, 1))

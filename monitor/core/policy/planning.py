@@ -45,7 +45,7 @@ def make_plan(tx: Transaction, incident: Incident, order: Order, action: Action)
     Raises ValueError where the run has not reported its settings yet.
     """
     training, target = tx.training, action.checkpoint
-    started = training.started
+    started = training.last_start
     if started is None:
         raise ValueError(f"run {tx.run.spec.run} has not reported its settings yet, so no plan can be made")
     before = incident.at_open.settings = incident.at_open.settings or current(training, started)
@@ -61,7 +61,7 @@ def make_plan(tx: Transaction, incident: Incident, order: Order, action: Action)
     return Plan(
         id=f"{order.id}-plan",
         run=tx.run.spec.run,
-        generation=training.generation + (1 if restart else 0),
+        generation=tx.run.generation + 1 if restart else training.generation,
         kind=PlanKind.ROLLBACK if restart else PlanKind.ADJUST,
         order=order.id,
         incident=incident.id,
@@ -79,7 +79,7 @@ def make_plan(tx: Transaction, incident: Incident, order: Order, action: Action)
         start_epoch=target.epoch + 1 if target else (training.position.epoch if training.position else 1),
         settings=settings,
         changes=changes(current(training, started) if action.kind is ActionKind.UNDO else before, settings, started),
-        seed_offset=SEED_STEP * training.generation,
+        seed_offset=SEED_STEP * tx.run.generation,
         onset_samples=tuple(incident.at_open.samples[:ONSET_SAMPLES_MAX]),
         grace_s=tx.policy.rollback.grace_s,
         written_s=tx.now_s,

@@ -21,6 +21,7 @@ from monitor.core.policy.alert_settings import (
     Route,
     Webhook,
 )
+from monitor.core.policy.restart_settings import Restart
 from monitor.core.policy.table_settings import DecisionTable, WhenClean
 
 Detectors = settings_model()
@@ -254,6 +255,9 @@ class Policy(Section):
     )
     snapshots: Snapshots = Field(
         Snapshots(), description="This section sets how often the whole state is saved within an epoch."
+    )
+    restart: Restart = Field(
+        Restart(), description="This section sets when a training is started again whose process ended unasked."
     )
     strengthen: Strengthen = Field(
         Strengthen(), description="This section sets what changes for the next try, once for each incident."

@@ -5,7 +5,7 @@ Pure: finite is not clean, and the ledger knows the difference.
 
 from __future__ import annotations
 
-from monitor.core.model import Incident, Position, Severity, Verdict
+from monitor.core.model import Family, Incident, Position, Severity, Verdict
 from monitor.core.policy.settings import Rollback
 from monitor.core.state.checkpoints import healthy_after
 from monitor.core.state.rows import CheckpointState
@@ -18,7 +18,7 @@ def judge(checkpoint: CheckpointState, training: TrainingState, rules: Rollback)
         return checkpoint.verdict, "; ".join(checkpoint.reasons) or "not examined yet"
     if checkpoint.abandoned:
         return Verdict.SUSPECT, "it belongs to a branch that was rolled back"
-    live = [i for i in training.ledger.incidents if i.live and not i.tolerated]
+    live = [i for i in training.ledger.incidents if i.live and not i.tolerated and not _is_past_crash(i, training)]
     for incident in live:
         if not _before_onset(checkpoint, incident):
             return (
@@ -28,7 +28,7 @@ def judge(checkpoint: CheckpointState, training: TrainingState, rules: Rollback)
     if checkpoint.level_lost:
         return Verdict.SUSPECT, "the loss was far above its best level when it was saved"
     followed = min(healthy_after(training, checkpoint), rules.healthy_batches)
-    came_later = any(i.one_event and i.damaged_at for i in live)
+    came_later = any(i.one_event and i.damaged_at for i in live) or _died_healthy(training, live)
     if followed < rules.healthy_batches and not came_later:
         return Verdict.SUSPECT, f"{followed} healthy batches followed it so far, {rules.healthy_batches} prove it"
     return Verdict.CLEAN, "; ".join(
@@ -38,6 +38,19 @@ def judge(checkpoint: CheckpointState, training: TrainingState, rules: Rollback)
             "what went wrong came after it" if came_later else f"{followed} healthy batches followed",
         ]
     )
+
+
+def _is_past_crash(incident: Incident, training: TrainingState) -> bool:
+    """A crash says nothing of what is saved after the new start."""
+    return incident.family == Family.CRASH and incident.opened_at.generation != training.generation
+
+
+def _died_healthy(training: TrainingState, live: list[Incident]) -> bool:
+    """True where its process died, and nothing else was wrong: no batches need to follow a state to prove it."""
+    died = training.died_at
+    if died is None or training.anomalies.standing:
+        return False
+    return all(_place(i.damaged_at or i.onset) >= _place(died) for i in live)
 
 
 def _before_what(checkpoint: CheckpointState, training: TrainingState) -> str:
@@ -76,7 +89,7 @@ def plausible_ones(training: TrainingState, rules: Rollback, incident: Incident 
 
     What was tried with strengthened settings is not tried again.
     """
-    started = training.started
+    started = training.last_start
     last = started.epochs if started else 0
     tried = next((c for c in training.checkpoints if incident and c.digest == incident.action.target), None)
     again = incident is not None and incident.action.plan is not None and not incident.action.changes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitor.core.format import count, plural, saved_place
-from monitor.core.model import ActionKind, Incident, IncidentState
+from monitor.core.model import ActionKind, Family, Incident, IncidentState
 from monitor.core.state.finding_log import going_on
 from monitor.core.state.run import RunState, TrainingState
 
@@ -59,7 +59,10 @@ def _acted(incident: Incident) -> str:
     if action.kind == ActionKind.ADJUST:
         return f"The training {verb} changed in place{again}: {changes}."
     target = action.plan.target if action.plan else None
-    back = f" to {saved_place(*target.holds)}" if target else ""
+    place = saved_place(*target.holds) if target else ""
+    if incident.family == Family.CRASH:
+        return f"The training {verb} started again from {place or 'its beginning'}{again}."
+    back = f" to {place}" if place else ""
     return f"The training {verb} rolled back{back}{again}: {changes}."
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from monitor.core.model import Finding, Incident, Severity
 from monitor.core.policy import trust
+from monitor.core.policy.restarts import answer_of
 from monitor.core.policy.settings import Policy
 from monitor.core.state import projection
 from monitor.core.state.epochs import totals_of, totals_of_run
@@ -122,6 +123,8 @@ class RunDetail(msgspec.Struct, frozen=True):
     port: int
     in_short: tuple[tuple[str, str], ...] = ()  # label and sentence of each line of the summary
     trainings: tuple[TrainingLine, ...] = ()
+    restart: str = ""  # RestartAnswer: whether a plan follows after the present generation died
+    not_restarted: str = ""  # why none does, a clause
 
 
 class CheckpointLine(msgspec.Struct, frozen=True):
@@ -292,6 +295,8 @@ def detail_of(run: RunState, now_s: float, port: int) -> RunDetail:
         port=port,
         in_short=tuple(summary_of(run, shown, shown_incident(run, shown), now_s).labelled()),
         trainings=trainings_of(run),
+        restart=str(answer_of(run)),
+        not_restarted=run.ledger.not_restarted,
     )
 
 
