@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 VERSIONS ?= 3.10 3.13
 VERSION_TESTS := tests/unit tests/contracts tests/properties/test_core.py tests/architecture
 
-.PHONY: page demo test test-api test-versions check bench mutants docs dashboards clean
+.PHONY: page demo test test-api test-versions check kills bench mutants docs dashboards clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -47,6 +47,10 @@ check: $(VENV)/installed
 # Installing from a checkout builds the page already; this builds it again after a change.
 page: $(VENV)/installed
 	$(BIN)/python hatch_build.py
+
+# 200 SIGKILLs of real trainings, 50 of them while a saved state is being written; about half an hour.
+kills: $(VENV)/installed
+	KILLED_RUNS=25 KILLS_OF_A_RUN=8 KILLS_INSIDE=2 $(BIN)/python -m pytest -s tests/e2e/test_kills.py
 
 bench: $(VENV)/installed
 	$(BIN)/python -m tests.bench
