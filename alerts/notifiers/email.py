@@ -16,7 +16,7 @@ import anyio.to_thread
 import msgspec
 
 from alerts.alert import Alert
-from alerts.http import Http
+from alerts.http import NAME_UNKNOWN, Http
 from alerts.link_local import LinkLocalRefusedError, is_link_local
 from alerts.notifiers import Outcome, Sent, TimeoutS, about, register
 from alerts.posting import shown
@@ -134,7 +134,7 @@ def _handed_over(mail: EmailMessage, config: EmailConfig) -> Sent:
     return Sent(Outcome.OK)
 
 
-def _problem(error: Exception) -> Sent:
+def _problem(error: Exception) -> Sent:  # noqa: PLR0911 - a table
     """In words of ours: a server's own may repeat what we sent."""
     match error:
         case smtplib.SMTPAuthenticationError():
@@ -146,4 +146,8 @@ def _problem(error: Exception) -> Sent:
             return Sent(Outcome.REFUSED if error.smtp_code >= 500 else Outcome.RETRY, f"SMTP {error.smtp_code}")
         case ssl.SSLError():
             return Sent(Outcome.RETRY, "TLS failed")
+        case socket.gaierror():
+            return Sent(Outcome.RETRY, NAME_UNKNOWN)
+        case ConnectionRefusedError():
+            return Sent(Outcome.RETRY, "could not connect")
     return Sent(Outcome.RETRY, f"could not be sent ({type(error).__name__})")
