@@ -122,6 +122,8 @@ class RunDetail(msgspec.Struct, frozen=True):
     port: int
     in_short: tuple[tuple[str, str], ...] = ()  # label and sentence of each line of the summary
     trainings: tuple[TrainingLine, ...] = ()
+    alerts: dict[str, int] = {}  # "<receiver>/<outcome>": alerts that are settled
+    alerts_waiting: int = 0  # that a receiver has not taken yet
 
 
 class CheckpointLine(msgspec.Struct, frozen=True):
@@ -264,7 +266,7 @@ def eta_of(run: RunState, now_s: float) -> tuple[float | None, float | None]:
     return pace_s, projection.finish_s(now_s, left.batches, pace_s)
 
 
-def detail_of(run: RunState, now_s: float, port: int) -> RunDetail:
+def detail_of(run: RunState, now_s: float, port: int, alerts_waiting: int = 0) -> RunDetail:
     """Everything of the run but its lists; `port` is where /metrics is."""
     counts, training, shown = totals_of_run(run), run.going_on, shown_training(run)
     started = training.started
@@ -291,6 +293,8 @@ def detail_of(run: RunState, now_s: float, port: int) -> RunDetail:
         port=port,
         in_short=tuple(summary_of(run, shown, shown_incident(run, shown), now_s).labelled()),
         trainings=trainings_of(run),
+        alerts=dict(run.alerts),
+        alerts_waiting=alerts_waiting,
     )
 
 
