@@ -40,9 +40,7 @@ class EmailConfig(msgspec.Struct, frozen=True, kw_only=True):
         Literal["starttls", "tls", "none"],
         about("This is how the connection is encrypted. With none, a password is sent to this machine only."),
     ] = "starttls"
-    user: Annotated[
-        str, about("This is the name to log in with. Leave it out where the server asks for no login.", asked=True)
-    ] = ""
+    user: Annotated[str, about("This is the name to log in with, for a server that asks for one.", asked=True)] = ""
     password: Annotated[Secret | None, about("This is the password of that login.", asked=True)] = None
     timeout_s: TimeoutS = 20.0
 
