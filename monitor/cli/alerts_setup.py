@@ -98,10 +98,9 @@ def _put(document: CommentedMap, name: str, values: CommentedMap) -> None:
 def _ask(field: FieldInfo, name: str, values: CommentedMap, secrets: dict[Path, str]) -> None:
     """One question; what may be left out is left out where nothing is typed."""
     several = get_origin(plain_type(field)) is tuple
-    more = (" Write commas between them." if several else "") + (
-        "" if field.required else " Enter alone leaves it out."
-    )
-    click.echo(f"{meta_of(field).description or ''}{more}")
+    commas = " Write commas between them." if several else ""
+    optional = "" if field.required else " Enter alone leaves it out."
+    click.echo(f"{meta_of(field).description or ''}{commas}{optional}")
     default = None if field.required else ""
     if is_secret(field):
         file = config_folder() / f"{name}.{field.name}"
