@@ -31,6 +31,7 @@ ELSEWHERE = {  # what takes long, asks or draws has a test of its own
     "demo": "tests/e2e/test_demo.py",
     "alerts setup": "tests/e2e/test_alert_setup.py",
     "top": "tests/integration/test_top.py",
+    "resume": "tests/e2e/test_resume.py",
 }
 FOUND_SOMETHING = {"backtest --run night-3f2a --policy strict"}  # exit code 1: the run had NaN
 FILES = {
@@ -110,7 +111,7 @@ def test_a_documented_command_does_what_it_says(place: Place, line: str) -> None
     if line.startswith("run"):
         assert "trained" in done.stdout
     elif line == "alerts test phone":
-        assert [request.path for request, _ in place.phone.log] == ["/phone"]
+        assert [request.path for request, _ in place.phone.log].count("/phone") == 1
     elif line in FILES:
         assert (place.folder / FILES[line]).stat().st_size > 100
     else:

@@ -123,6 +123,7 @@ class TrainingStarted(msgspec.Struct, frozen=True, array_like=True, tag=20):
     scaler_enabled: bool = False
     base_weight_decays: tuple[float, ...] = ()  # per group
     samples: int = 0  # in the training set, of every rank together; 0: not known
+    goes_back: bool = False  # it can go back to a snapshot without a new process
 
 
 class NonfiniteSeen(msgspec.Struct, frozen=True, array_like=True, tag=21):
@@ -181,6 +182,7 @@ class CheckpointSaved(msgspec.Struct, frozen=True, array_like=True, tag=25):
     epoch: int
     digest: str  # sha256 of the copy, hex
     torn: bool = False  # True: every try was torn; there is no copy and manifest is empty
+    extra_batches: int = 0  # of the epoch after `epoch`, which it holds as well; above 0: it is a snapshot of ours
 
 
 class OrderApplied(msgspec.Struct, frozen=True, array_like=True, tag=26):

@@ -14,6 +14,7 @@ class OrderKind(StrEnum):
 
     STOP = "stop"  # leave the loop at a batch boundary
     ADJUST = "adjust"  # apply the plan in place
+    GO_BACK = "go_back"  # go back to the plan's state within the process
     STACKS = "stacks"  # say what every thread does
 
 
@@ -65,4 +66,6 @@ class TrainingEnd(StrEnum):
 
 
 GUARD_STEP = "guard step"  # HookTrouble.hook of the one that skips the step of a bad batch
-OUT_OF_MEMORY = "out of memory"  # SettingChanged.reason: the trainer took smaller batches after an error
+OUT_OF_MEMORY = (
+    "out of memory"  # SettingChanged.reason: smaller batches after an error; also in the messages of CUDA, HIP
+)

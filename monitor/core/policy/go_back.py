@@ -5,10 +5,12 @@ from __future__ import annotations
 from monitor.core.format import batches, percent, plural
 from monitor.core.model import ActionKind, Incident, IncidentState, Verdict
 from monitor.core.policy.action import Action, StartWith, Trouble
+from monitor.core.policy.in_process import goes_back_in_process
+from monitor.core.policy.settings import Policy
 from monitor.core.policy.situation import batches_left
 from monitor.core.policy.trust import clean_ones, plausible_ones
 from monitor.core.state.epochs import totals_of
-from monitor.core.state.projection import redo_batches
+from monitor.core.state.projection import batches_after, redo_batches
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import TrainingState
 
@@ -21,14 +23,14 @@ def to_newest(  # noqa: PLR0911 - a ladder
     """Go back to the newest clean checkpoint; stop where there is none, or where going back is not worth it."""
     found = _target(trouble)
     if found is None and (waiting := _being_examined(trouble)):
-        return Action(ActionKind.EXAMINE, f"the checkpoint of epoch {waiting.epoch} is being examined", waiting)
+        return Action(ActionKind.EXAMINE, f"the {waiting.title} is being examined", waiting)
     if cooling := _cooling_down(trouble):
         return Action(ActionKind.WAIT, cooling)
     if found is None:
         return Action(ActionKind.STOP, f"{why}; {_what_is_there(trouble)}")
     if (held := _holds_nearly_all(trouble, found)) and damaged:
         return Action(ActionKind.STOP, f"{why}; {held}")
-    if unreachable := _costs_too_much(trouble, found):
+    if not goes_back_in_process(trouble, found) and (unreachable := _costs_too_much(trouble, found)):
         return Action(ActionKind.STOP, f"{why}; {unreachable}")
     spent = trouble.training.ledger.rollbacks_used
     if spent >= trouble.policy.rollback.budget:
@@ -36,16 +38,20 @@ def to_newest(  # noqa: PLR0911 - a ladder
     return _examined_first(trouble, found) or _back(trouble, found, why, start_with)
 
 
-def from_clean(trouble: Trouble, why: str = "the policy says when_clean: rollback") -> Action | None:
+def from_clean(  # noqa: PLR0911 - a ladder
+    trouble: Trouble, why: str = "the policy says when_clean: rollback"
+) -> Action | None:
     """Go back although the state is clean; None: that would cost more than it can gain."""
     found = _target(trouble)
     if found is None and (waiting := _being_examined(trouble)):
-        return Action(ActionKind.EXAMINE, f"the checkpoint of epoch {waiting.epoch} is being examined", waiting)
+        return Action(ActionKind.EXAMINE, f"the {waiting.title} is being examined", waiting)
     if cooling := _cooling_down(trouble):
         return Action(ActionKind.WAIT, cooling)
     if trouble.training.ledger.rollbacks_used >= trouble.policy.rollback.budget:
         return Action(ActionKind.GO_ON, f"the state is clean, and {_spent(trouble)}")
-    if found is None or _relaunch_redoes(trouble) or _redo(trouble, found) > _redo_limit(trouble):
+    if found is None or _redo(trouble, found) > _redo_limit(trouble):
+        return None
+    if _relaunch_redoes(trouble) and not goes_back_in_process(trouble, found):
         return None
     left = batches_left(trouble.training)
     if left is not None and _redo(trouble, found) > left:
@@ -65,6 +71,36 @@ def after_hang(trouble: Trouble, start_with: StartWith) -> Action:
     return _examined_first(trouble, found) or _back(trouble, found, why, start_with)
 
 
+def after_crash(trouble: Trouble) -> Action:
+    """Start again from the newest clean state; the limits of that are in restart_limits."""
+    found, waiting = newest_state(trouble.training, trouble.policy), _being_examined(trouble)
+    if waiting is not None and (found is None or _saved_at(waiting) > _saved_at(found)):
+        return Action(ActionKind.EXAMINE, f"the {waiting.title} is being examined", waiting)
+    if found is None:
+        return Action(ActionKind.WATCH, NOTHING_CLEAN)
+    asked = trouble.incident.asked
+    if not asked and (redone := _costs_too_much(trouble, found)):
+        return Action(ActionKind.WATCH, redone)
+    tries = plural(trouble.training.ledger.restarts.count, "try")
+    why = "a person resumes it" if asked else f"its process died ({tries} of {trouble.policy.restart.tries})"
+    return _examined_first(trouble, found) or _back(trouble, found, why, StartWith.AS_BEFORE)
+
+
+def newest_state(training: TrainingState, policy: Policy) -> CheckpointState | None:
+    """The newest clean state that a new start can go on from, whatever was tried before."""
+    return next(iter(plausible_ones(training, policy.rollback, None)), None)
+
+
+def may_have_state(training: TrainingState, policy: Policy) -> bool:
+    """True where there is one, or may be one once it is examined."""
+    waiting = any(c.verdict is Verdict.WAITING and not training.dropped(c) for c in training.checkpoints)
+    return waiting or newest_state(training, policy) is not None
+
+
+def _saved_at(checkpoint: CheckpointState) -> tuple[int, int]:
+    return checkpoint.generation, checkpoint.count
+
+
 def has_target(trouble: Trouble) -> bool:
     """True where there is a checkpoint to go back to, or may be one once it is examined."""
     return _target(trouble) is not None or _being_examined(trouble) is not None
@@ -80,6 +116,8 @@ def has_others(trouble: Trouble) -> bool:
 
 def resume_by_hand(checkpoint: CheckpointState) -> str:
     """Where a person finds the newest clean state."""
+    if checkpoint.is_snapshot:
+        return f"the newest clean state is the {checkpoint.title}: {checkpoint.path}"
     return (
         f"the newest clean checkpoint is that of epoch {checkpoint.epoch}, batch {checkpoint.count}: {checkpoint.path}"
     )
@@ -91,7 +129,7 @@ def _target(trouble: Trouble) -> CheckpointState | None:
 
 def _back(trouble: Trouble, found: CheckpointState, why: str, start_with: StartWith) -> Action:
     redo = f"{batches(_redo(trouble, found))} are trained again"
-    others = _relaunch_redoes(trouble)
+    others = 0 if goes_back_in_process(trouble, found) else _relaunch_redoes(trouble)
     also = f", and {batches(others)} of the trainings before it" if others else ""
     return Action(ActionKind.ROLLBACK, f"{why}; {redo}{also}", found, start_with)
 
@@ -99,15 +137,15 @@ def _back(trouble: Trouble, found: CheckpointState, why: str, start_with: StartW
 def _examined_first(trouble: Trouble, found: CheckpointState) -> Action | None:
     if found.examined_s >= (trouble.training.ledger.suspicion_s or 0.0):
         return None
-    again = f"the checkpoint of epoch {found.epoch} is examined again before it is trusted"
+    again = f"the {found.title} is examined again before it is trusted"
     return Action(ActionKind.EXAMINE, again, found)
 
 
 def _redo(trouble: Trouble, checkpoint: CheckpointState) -> int:
-    position, started = trouble.training.position, trouble.training.started
+    position, started = trouble.training.position or trouble.training.died_at, trouble.training.last_start
     if position is None or started is None:
         return 0
-    return redo_batches(checkpoint.epoch, position, max(started.batches_per_epoch, 1))
+    return redo_batches(checkpoint.holds, position, max(started.batches_per_epoch, 1))
 
 
 def _redo_limit(trouble: Trouble) -> float:
@@ -120,12 +158,10 @@ def _holds_nearly_all(trouble: Trouble, checkpoint: CheckpointState) -> str:
     left, started = batches_left(trouble.training), trouble.training.started
     if left is None or started is None or _redo(trouble, checkpoint) <= left:
         return ""
-    share = checkpoint.epoch / started.epochs
+    share = (checkpoint.epoch + checkpoint.extra_batches / max(started.batches_per_epoch, 1)) / started.epochs
     if share < trouble.policy.table.end_share:
         return ""
-    return (
-        f"the clean checkpoint of epoch {checkpoint.epoch} holds {percent(share)} of all steps: use {checkpoint.path}"
-    )
+    return f"the clean {checkpoint.title} holds {percent(share)} of all steps: use {checkpoint.path}"
 
 
 def _spent(trouble: Trouble) -> str:
@@ -177,7 +213,7 @@ def _costs_too_much(trouble: Trouble, found: CheckpointState) -> str:
     ]
     if going_on:
         return f"a new start of the script would end training {going_on[0]}, which goes on; {resume_by_hand(found)}"
-    left = (started.epochs - found.epoch) * started.batches_per_epoch if started else 0
+    left = batches_after(found.holds, started.epochs, started.batches_per_epoch) if started else 0
     if 0 < others <= left:
         return ""
     number = max(ordinal, trouble.training.number)
@@ -189,8 +225,10 @@ def _costs_too_much(trouble: Trouble, found: CheckpointState) -> str:
 
 
 def goes_back(incident: Incident) -> bool:
-    """True while its rollback is under way: the next generation starts from its plan."""
-    return incident.state is IncidentState.MITIGATING and incident.action.kind == ActionKind.ROLLBACK
+    """True while its rollback is under way, and the next generation starts from its plan."""
+    plan = incident.action.plan
+    inside = plan is not None and plan.in_process
+    return incident.state is IncidentState.MITIGATING and incident.action.kind == ActionKind.ROLLBACK and not inside
 
 
 def other_going_back(trouble: Trouble) -> TrainingState | None:

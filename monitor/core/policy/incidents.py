@@ -10,6 +10,7 @@ from monitor.core.model import (
     AlertKind,
     CureWatch,
     ExamineCheckpoint,
+    Family,
     Finding,
     Incident,
     IncidentAction,
@@ -24,6 +25,7 @@ from monitor.core.policy.action import Action, Trouble
 from monitor.core.policy.choose import choose
 from monitor.core.policy.diagnosing import diagnosed
 from monitor.core.policy.facts_at_open import facts_at_open, first_tensor
+from monitor.core.policy.in_process import goes_back_in_process
 from monitor.core.policy.lifecycle import IncidentEvent
 from monitor.core.policy.options import options_at
 from monitor.core.policy.planning import make_plan, order_for, with_plan
@@ -49,14 +51,18 @@ def on_findings(tx: Transaction, findings: list[Finding]) -> None:
         return
     incident = tx.training.incident
     if incident is None:
-        _open(tx, findings)
+        open_incident(tx, findings)
+        return
+    if incident.family == Family.CRASH and incident.state is IncidentState.WATCHING:
+        end(tx, incident, "training went on after the new start; what came then is another incident")
+        open_incident(tx, findings)
         return
     _add(incident, findings)
     if incident.state is IncidentState.WATCHING and not incident.totals.attempts:
         incident.watch.seen = 0
     if incident.tolerated and damage(tx.training, tx.policy) is not None:
         end(tx, incident, "training went on with its bad steps skipped, until its state was damaged")
-        _open(tx, findings)
+        open_incident(tx, findings)
     elif incident.state is not IncidentState.MITIGATING and not incident.action.waiting_for:
         decide(tx, incident)
 
@@ -90,7 +96,8 @@ def _is_over(tx: Transaction) -> bool:
     return stopping or tx.ledger.leaving or tx.ledger.given_up_in == tx.training.generation
 
 
-def _open(tx: Transaction, findings: list[Finding]) -> None:
+def open_incident(tx: Transaction, findings: list[Finding], *, asked: bool = False) -> None:
+    """A new trouble: write it down, alert people, and decide. `asked`: see Incident."""
     first = findings[0]
     id_, number = tx.incident_id()
     onset = min((f.since for f in findings), key=lambda p: (p.generation, p.count))
@@ -104,12 +111,14 @@ def _open(tx: Transaction, findings: list[Finding]) -> None:
         opened_at=first.at,
         onset=onset,
         at_open=facts_at_open(tx.training, onset.count),
+        asked=asked,
     )
     _add(incident, findings)
     date_back(tx, incident)
     diagnosed(tx, incident)
     enter(tx, incident)
-    incident.at_open.options = options_at(tx, incident)
+    if incident.family != Family.CRASH:  # there is nothing to choose: its process is gone
+        incident.at_open.options = options_at(tx, incident)
     tx.record(incident, texts.opened_line(tx.run, tx.training, incident, tx.now_s), Severity.CRITICAL)
     title = f"{tx.name}: {texts.opened_title(tx.run, tx.training, incident, tx.now_s)}"
     text = texts.opened_details(first_tensor(tx.training, onset.count), texts.changes_text(incident))
@@ -209,30 +218,35 @@ def _act(tx: Transaction, incident: Incident, action: Action) -> None:
         tx.move(incident, IncidentEvent.AGAIN)
         tx.record(incident, "the problem is back", Severity.CRITICAL)
         tx.alert(AlertKind.ESCALATED, f"{tx.name}: the problem is back", "", Severity.CRITICAL, incident)
+    trouble = Trouble(tx.run, tx.training, incident, tx.policy)
+    inside = action.checkpoint is not None and goes_back_in_process(trouble, action.checkpoint)
     in_place = action.checkpoint is None
-    incident.trial = trial.after(Trouble(tx.run, tx.training, incident, tx.policy), action)
+    incident.trial = trial.after(trouble, action)
     target = action.checkpoint.digest if action.checkpoint else incident.action.target
     taken = incident.action = IncidentAction(action.kind, action.reason, target=target)
-    order = order_for(tx, OrderKind.ADJUST if in_place else OrderKind.STOP, action.reason)
-    plan = make_plan(tx, incident, order, action)
+    kind = OrderKind.ADJUST if in_place else OrderKind.GO_BACK if inside else OrderKind.STOP
+    order = order_for(tx, kind, action.reason)
+    plan = make_plan(tx, incident, order, action, in_process=inside)
     incident.totals.attempts += 1
     incident.totals.rollbacks += action.kind is ActionKind.ROLLBACK
-    name = f"adjust-{order.id}.json" if in_place else f"plan-{plan.generation}.json"
+    name = f"adjust-{order.id}.json" if in_place or inside else f"plan-{plan.generation}.json"
     taken.plan, taken.order = plan, with_plan(order, name)
     leader = tx.training.ranks.get(0)
     tx.ledger.last_action = ActionPlace(tx.training.generation, leader.counts.batches if leader else 0)
-    tx.ledger.rollbacks_used += action.kind is ActionKind.ROLLBACK
+    tx.ledger.rollbacks_used += action.kind is ActionKind.ROLLBACK and incident.family != Family.CRASH
     tx.move(incident, IncidentEvent.ACTED)
-    tx.record(incident, f"{_what(action)}: {action.reason}", Severity.WARNING)
+    tx.record(incident, f"{_what(action, incident)}: {action.reason}", Severity.WARNING)
     if action.checkpoint:
         why = judge(action.checkpoint, tx.training, tx.policy.rollback)[1]
-        tx.notify(f"epoch {action.checkpoint.epoch}'s checkpoint is clean: {why}")
+        tx.notify(f"the {action.checkpoint.title} is clean: {why}")
     tx.effects.append(WritePlan(tx.effect_id(), tx.run.spec.run, name, plan))
 
 
-def _what(action: Action) -> str:
+def _what(action: Action, incident: Incident) -> str:
+    if action.checkpoint is not None and incident.family == Family.CRASH:
+        return f"starting again from {action.checkpoint.place}"
     if action.checkpoint is not None:
-        return f"rolling back to epoch {action.checkpoint.epoch}"
+        return f"rolling back to {action.checkpoint.place}"
     back = action.kind is ActionKind.UNDO
     return "putting the settings back in place" if back else "changing the settings in place"
 

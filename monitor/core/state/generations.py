@@ -5,6 +5,7 @@ from __future__ import annotations
 from monitor.core.model import (
     ActionKind,
     EpochStatus,
+    GenerationDied,
     GenerationExited,
     GenerationStarted,
     Incident,
@@ -21,7 +22,7 @@ from monitor.core.state.run import RankState, RunState, Taken, TrainingState
 from monitor.core.state.stats import snapshot_of
 from monitor.core.state.trace import Trace
 from trainer_hooks.wire.messages import TrainingStarted
-from trainer_hooks.wire.words import Phase
+from trainer_hooks.wire.words import Phase, TrainingEnd
 
 STARTS_MAX = 200
 
@@ -48,6 +49,7 @@ def fold_generation_started(run: RunState, event: GenerationStarted, now_s: floa
 def enter_generation(training: TrainingState, generation: int, now_s: float) -> None:
     """The training runs in another generation: after a rollback, from the statistics saved with the checkpoint."""
     training.generation, training.started, training.over, training.phase = generation, None, False, Phase.IDLE
+    training.died_at = None
     incident = training.incident
     plan = incident.action.plan if incident else None
     goes_back = plan is not None and plan.generation == generation  # else it begins anew, for another one's plan
@@ -87,18 +89,46 @@ def _forget_statistics(training: TrainingState) -> None:
         checkpoint.learned = None
 
 
+def fold_death(run: RunState, event: GenerationDied, now_s: float) -> bool:
+    """The generation died, and its supervisor waits. False: it does not wait any more, or it was known."""
+    if event.exit.number != run.generation or now_s > event.until_s or event == run.death:
+        return False
+    run.death = event
+    for training in run.trainings.values():
+        last = training.position or training.left_at
+        if last is not None and not (training.over and training.how == TrainingEnd.FINISHED):
+            count = last.count + 1 if last.generation == training.generation else 0
+            training.died_at = Position(training.generation, last.epoch, last.batch, count)
+    return True
+
+
 def fold_exit(run: RunState, event: GenerationExited) -> bool:
-    """The process is gone. False: it is not that of this generation, or was known to be gone."""
-    if event.exit.number != run.generation or not run.alive:
+    """The process is gone. False: it is not that of this generation, or was known to be gone.
+
+    That a run goes on which had ended is news, once.
+    """
+    known = run.relaunched > event.exit.number if event.relaunch else not run.alive
+    if event.exit.number != run.generation or known:
         return False
     if event.relaunch:
+        run.relaunched = run.generation + 1
         for training in run.trainings.values():
             incident = training.incident
-            if incident and incident.action.kind == ActionKind.ROLLBACK:
+            in_process = incident and incident.action.plan and incident.action.plan.in_process
+            if incident and incident.action.kind == ActionKind.ROLLBACK and not in_process:
                 _abandon(training, incident)
-    _close_generation(run)
-    run.alive, run.exited_s = False, event.exit.ended_s
+    if run.alive:
+        run.alive, run.exited_s = False, _ended_s(run, event)
+        _close_generation(run)
     return True
+
+
+def _ended_s(run: RunState, event: GenerationExited) -> float:
+    """Unix time. Where nobody saw it die, as in a power cut, that of the last batch that arrived."""
+    if event.exit.code is not None or event.exit.signal is not None:
+        return event.exit.ended_s
+    heard = [rank.last_batch_s for each in run.trainings.values() for rank in each.ranks.values() if rank.last_batch_s]
+    return min(max(heard, default=event.exit.ended_s), event.exit.ended_s)
 
 
 def _abandon(training: TrainingState, incident: Incident) -> None:
@@ -107,14 +137,36 @@ def _abandon(training: TrainingState, incident: Incident) -> None:
     if target is None:
         return
     for checkpoint in training.checkpoints:
-        if checkpoint.ordinal == target.ordinal and checkpoint.epoch > target.epoch:
+        if checkpoint.ordinal == target.ordinal and checkpoint.holds > target.holds:
             checkpoint.abandoned = True
     over = (EpochStatus.DISCARDED, EpochStatus.REDONE)
     lost = [r for r in training.epochs if r.epoch > target.epoch and r.status not in over]
     for row in lost:
         row.status = EpochStatus.DISCARDED
-    training.discarded = sum(r.batches for r in lost)
+    held = sum(target.extra_batches for r in lost if (r.generation, r.epoch) == (target.generation, target.epoch + 1))
+    training.discarded = max(0, sum(r.batches for r in lost) - held)
     training.totals.batches_discarded += training.discarded
+
+
+def fold_gone_back(training: TrainingState, order: str, now_s: float) -> bool:
+    """The training has gone back within its process, as `order` asked. False: no incident asked for that.
+
+    Counts and generation go on; what was learned since is given up, as after a new start.
+    """
+    incident = training.incident
+    plan = incident.action.plan if incident else None
+    if incident is None or plan is None or not plan.in_process or plan.order != order or training.gone_back == order:
+        return False
+    training.gone_back = order
+    target = target_of(training, incident)
+    _abandon(training, incident)
+    if target is not None:
+        end_all(training, Position(training.generation, target.epoch, 0, 0))
+    for rank in training.ranks.values():
+        rank.learned = snapshot_of(target.learned) if target and target.learned else Learned()
+        rank.learned.uncured, rank.trace = 0, Trace()
+    fold_start(training, now_s)
+    return True
 
 
 def fold_run_ended(run: RunState, event: RunEnded, now_s: float) -> bool:

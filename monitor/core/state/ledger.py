@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from monitor.core.model import Incident
+from monitor.core.model import Incident, Position
 from monitor.core.state.stacks import Stacks
 from trainer_hooks.wire.messages import Order
 from trainer_hooks.wire.runfolder import Settings
@@ -25,6 +25,7 @@ class RunLedger(msgspec.Struct):
     effects: int = 0
     defects: int = 0  # of our own: inputs and diagnoses that raised
     incidents: int = 0
+    not_restarted: str = ""  # why the generation that died is the last one, a clause; empty: it is not, or nobody asked
 
 
 class Counters(msgspec.Struct):
@@ -50,6 +51,16 @@ class ActionPlace(msgspec.Struct, frozen=True):
     count: int  # Counts.batches of rank 0
 
 
+class Restarts(msgspec.Struct):
+    """How often a training that died was started again from its newest state, and how it died the last time."""
+
+    count: int = 0
+    out_of_memory: int = 0  # of them after an error of the GPU's memory
+    target: str = ""  # digest of that state
+    way: str = ""  # how it died: an exception's type, a signal's name
+    at: Position | None = None
+
+
 class Ledger(msgspec.Struct):
     """Incidents, budgets and plans of one training."""
 
@@ -60,12 +71,14 @@ class Ledger(msgspec.Struct):
     in_force: Settings | None = None  # strengthened settings, absolute; None: the user's own
     pending: PendingOrder | None = None
     leaving: bool = False  # an order to stop was obeyed: the exit that follows is no failure
+    no_going_back_in: int = 0  # generation whose process could not go back to a state: it is started again; 0: none
     given_up_in: int = 0  # generation that was given up: nothing more is decided for it; 0: none
     suspicion_s: float | None = None  # when the first non-finite batch of this streak came; None: nothing is suspicious
     answered: dict[int, int] = {}  # by rank: Counts.batches up to which non-finite batches have been acted upon
     copies: Copies = msgspec.field(default_factory=Copies)
     warned: dict[str, tuple[int, int]] = {}  # by detector: generation and Counts.batches of its last alert
     stacks: Stacks = msgspec.field(default_factory=Stacks)
+    restarts: Restarts = msgspec.field(default_factory=Restarts)
 
     @property
     def incident(self) -> Incident | None:

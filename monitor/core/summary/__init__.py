@@ -14,6 +14,7 @@ from monitor.core.state.epochs import totals_of
 from monitor.core.state.projection import failure_rate
 from monitor.core.state.run import RunState, TrainingState
 from monitor.core.summary.advice import to_do
+from monitor.core.summary.crash_text import cause_of_crash
 from monitor.core.summary.progress import done, now
 from monitor.core.summary.time_cost import deadline, time_lost
 from trainer_hooks.wire.runfolder import RunOutcome
@@ -142,6 +143,8 @@ def likely_cause(incident: Incident | None) -> str:
     """The cause, or that it is not known; empty where nothing needs one."""
     if incident is None or incident.family == Family.OPERATOR:
         return ""
+    if incident.family == Family.CRASH:
+        return cause_of_crash(incident)
     found = incident.diagnosis
     if found is None:
         return "Not known."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from typing import Any
@@ -46,14 +47,16 @@ SCHEMES = {
 
 def with_document(endpoints: list[Endpoint], version: str) -> list[Endpoint]:
     """The table, and the route of the document about the whole of it."""
-    made: dict[str, Any] = {}
+
+    @functools.cache  # made when it is first asked for: a daemon's start does not wait for it
+    def made() -> dict[str, Any]:
+        return document([one for one in every if not one.media.startswith(PAGE)], version)
 
     async def openapi(_: Request) -> dict[str, Any]:
         """This document: every route, what it takes and answers."""
-        return made
+        return made()
 
     every = [*endpoints, Endpoint(Door.OPEN, "GET", PATH, openapi)]
-    made.update(document([one for one in every if not one.media.startswith(PAGE)], version))
     return every
 
 
@@ -65,7 +68,8 @@ def document(endpoints: list[Endpoint], version: str) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for one in endpoints:
         paths.setdefault(one.path, {})[one.method.lower()] = _operation(one, by_kind, components)
-    answered = {name: _with_null(schema) for name, schema in components.items() if name not in _taken(endpoints)}
+    taken = _taken(endpoints)
+    answered = {name: _with_null(schema) for name, schema in components.items() if name not in taken}
     return {
         "openapi": "3.1.0",
         "info": {"title": "trainwarden", "version": version, "description": ABOUT},
