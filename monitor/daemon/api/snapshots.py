@@ -125,6 +125,8 @@ class RunDetail(msgspec.Struct, frozen=True):
     trainings: tuple[TrainingLine, ...] = ()
     restart: str = ""  # RestartAnswer: whether a plan follows after the present generation died
     not_restarted: str = ""  # why none does, a clause
+    alerts: dict[str, int] = {}  # "<receiver>/<outcome>": alerts that are settled
+    alerts_waiting: int = 0  # that a receiver has not taken yet
 
 
 class CheckpointLine(msgspec.Struct, frozen=True):
@@ -268,7 +270,7 @@ def eta_of(run: RunState, now_s: float) -> tuple[float | None, float | None]:
     return pace_s, projection.finish_s(now_s, left.batches, pace_s)
 
 
-def detail_of(run: RunState, now_s: float, port: int) -> RunDetail:
+def detail_of(run: RunState, now_s: float, port: int, alerts_waiting: int = 0) -> RunDetail:
     """Everything of the run but its lists; `port` is where /metrics is."""
     counts, training, shown = totals_of_run(run), run.going_on, shown_training(run)
     started = training.started
@@ -297,6 +299,8 @@ def detail_of(run: RunState, now_s: float, port: int) -> RunDetail:
         trainings=trainings_of(run),
         restart=str(answer_of(run)),
         not_restarted=run.ledger.not_restarted,
+        alerts=dict(run.alerts),
+        alerts_waiting=alerts_waiting,
     )
 
 
