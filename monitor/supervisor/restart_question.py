@@ -97,11 +97,11 @@ class RestartQuestion:
         while self._plan_id(over.number + 1) in ("", stale):
             if self._to_end():
                 return PlanAnswer(planned=False, reason="a person or the system asked it to end")
-            said = self._answer(run)
-            if said is not None and said.restart == RestartAnswer.NONE:
-                return PlanAnswer(planned=False, reason=said.not_restarted, decided=True)
-            if said is not None and said.restart != answer:
-                answer, since_s = RestartAnswer(said.restart), time.monotonic()
+            found = self._answer(run)
+            if found is not None and found.restart == RestartAnswer.NONE:
+                return PlanAnswer(planned=False, reason=found.not_restarted, decided=True)
+            if found is not None and found.restart != answer:
+                answer, since_s = RestartAnswer(found.restart), time.monotonic()
             if time.monotonic() > since_s + patience_s[answer]:
                 return PlanAnswer(planned=False, reason="the daemon did not answer in time")
             self._inbox.wait(LOOK_S)

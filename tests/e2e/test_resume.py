@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from monitor.cli.resume_command import NAMED_MAX
 from monitor.history.recall import FILE_NAME
 from tests.harness.night_run import (
     PLAIN_TRAINING,
@@ -135,7 +136,7 @@ def test_a_run_that_failed_is_resumed_by_a_daemon_that_has_forgotten_it(home: Pa
     assert "only observes" in status
 
 
-@pytest.mark.parametrize("runs", [2, 7])
+@pytest.mark.parametrize("runs", [2, NAMED_MAX + 2])
 def test_where_several_died_a_person_names_one(home: Path, runs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAINWARDEN_HOME", str(home))
     for number in range(runs):
@@ -146,8 +147,8 @@ def test_where_several_died_a_person_names_one(home: Path, runs: int, monkeypatc
         write(folder.ended, RunOver(how=RunOutcome.FAILED, detail="", code=1, ended_s=time.time()))
         os.utime(folder.root, (number, number))
     said = says_one_sentence(trainwarden(home, "resume"), 2)
-    newest = ", ".join(f"night-{number}" for number in reversed(range(max(0, runs - 5), runs)))
-    more = " and 2 more" if runs == 7 else ""
+    newest = ", ".join(f"night-{number}" for number in reversed(range(max(0, runs - NAMED_MAX), runs)))
+    more = " and 2 more" if runs > NAMED_MAX else ""
     assert said == (
         f"trainwarden: resume: {runs} runs died or failed, the newest first: {newest}{more}. Name the one to resume\n"
     )

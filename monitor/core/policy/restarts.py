@@ -34,7 +34,7 @@ def on_generation_died(tx: Transaction, death: GenerationDied) -> None:
         return
     undone = left_undone(tx.run, bool(death.asked_by))
     if undone is None:
-        tx.run.ledger.not_restarted = "no training was under way"
+        tx.run.ledger.not_restarted = "no training had begun that has not finished"
         return
     tx = tx.of(undone)
     tx.run.ledger.not_restarted = _why_not(tx, death)
