@@ -81,9 +81,11 @@ class RestartQuestion:
         cleared, timeouts = Cleared("", ()), self._kill_timeouts
         if descendants is not None:
             cleared = clear(descendants, timeouts, timeouts.orphans_s, each_round)
-        ended = Ended(context.exit.code, context.exit.signal)
-        context = collect(self._documents, context.exit.number, Ending(ended, cleared, context.killed))
-        return replace(context, died=not asked_by, resumed_by=asked_by)
+        over = context.exit
+        ending = Ending(Ended(over.code, over.signal), cleared, context.killed)
+        now = collect(self._documents, over.number, ending)
+        over = msgspec.structs.replace(over, escalation=cleared.escalation or over.escalation)
+        return replace(now, exit=over, died=not asked_by, resumed_by=asked_by)
 
     def _ask(self, context: ExitContext, asked_by: str) -> PlanAnswer:
         """Never waits longer than the daemon has something to wait for. A signal to end is an answer too."""

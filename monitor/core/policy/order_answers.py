@@ -34,10 +34,19 @@ def on_plan_written(tx: Transaction, plan: str, error: str) -> None:
         action = incident.action
         if action.plan is None or action.plan.id != plan or action.order is None:
             continue
-        if error:
+        if error and tx.run.dead:
+            _no_plan(tx.of(training), incident, error)
+        elif error:
             failed(tx.of(training), incident, f"the plan could not be written: {error}")
         elif not tx.run.dead:  # else nobody is there who could get it: the supervisor starts from the plan
             send(tx.of(training), action.order)
+
+
+def _no_plan(tx: Transaction, incident: Incident, error: str) -> None:
+    """Nothing else can be done for a training that died: its supervisor waits, and the run ends."""
+    tx.run.ledger.not_restarted = f"the plan could not be written: {error}"
+    tx.move(incident, IncidentEvent.FAILED)
+    tx.record(incident, f"the action failed: {tx.run.ledger.not_restarted}", Severity.CRITICAL)
 
 
 def failed(tx: Transaction, incident: Incident, why: str) -> None:

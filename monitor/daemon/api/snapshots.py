@@ -8,7 +8,7 @@ import msgspec
 
 from monitor.core.model import Finding, Incident, Severity
 from monitor.core.policy import trust
-from monitor.core.policy.restarts import answer_of
+from monitor.core.policy.restarts import answer_of, why_none
 from monitor.core.policy.settings import Policy
 from monitor.core.state import projection
 from monitor.core.state.epochs import totals_of, totals_of_run
@@ -290,7 +290,7 @@ def detail_of(run: RunState, now_s: float, port: int) -> RunDetail:
         in_short=tuple(summary_of(run, shown, shown_incident(shown), now_s).labelled()),
         trainings=trainings_of(run),
         restart=str(answer_of(run)),
-        not_restarted=run.ledger.not_restarted,
+        not_restarted=why_none(run),
     )
 
 
