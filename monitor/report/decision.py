@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.core.format import count, plural, when
+from monitor.core.format import count, plural, saved_place, when
 from monitor.core.model import ActionKind, Family, Incident, IncidentState
 from monitor.core.policy.texts import state_text
 from monitor.core.state.run import RunState, TrainingState
@@ -39,11 +39,9 @@ def decided(run: RunState, training: TrainingState, incident: Incident, now_s: f
         f"{names.get(action.kind, 'No action')}: {safe(action.reason) or 'no reason was given'}.",
     ]
     plan = action.plan
-    if plan and plan.checkpoint:
-        lines.append(
-            f"- Back to the end of epoch {plan.checkpoint.epoch} (sha256 {safe(plan.checkpoint.digest[:16])}), "
-            f"on from epoch {plan.start_epoch}."
-        )
+    if plan and plan.target:
+        place = saved_place(*plan.target.holds)
+        lines.append(f"- Back to {place} (sha256 {safe(plan.target.digest[:16])}), on from epoch {plan.start_epoch}.")
     if left := action.left_at:
         in_place = action.kind in (ActionKind.ADJUST, ActionKind.UNDO)
         what = "The settings changed between two batches" if in_place else "Training stopped between two batches"

@@ -11,6 +11,7 @@ import signal
 
 import msgspec
 
+from monitor.core.format import saved_place
 from monitor.core.model import (
     GenerationExited,
     GenerationStarted,
@@ -175,12 +176,15 @@ class Supervisor:
         return generation, process
 
     def _swap_branch(self, plan: Plan, left: int) -> None:
+        if plan.checkpoint is None and plan.snapshot is not None:  # of the first epoch: nothing was saved after it
+            self._output.notify(f"Generation {left + 1} starts from {saved_place(*plan.snapshot.holds)}.")
+            return
         branch = swap_branch(self._folder, plan, left)
         for remark in branch.remarks:
             self._output.notify(remark, Severity.WARNING)
-        if plan.checkpoint is not None:
+        if plan.target is not None:
             self._output.notify(
-                f"Generation {left + 1} starts from the end of epoch {plan.checkpoint.epoch}. "
+                f"Generation {left + 1} starts from {saved_place(*plan.target.holds)}. "
                 f"Moved {len(branch.aside)} files written after it to abandoned-g{left}/."
             )
 

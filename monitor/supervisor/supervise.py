@@ -68,6 +68,7 @@ def _create(options: RunOptions) -> RunDocuments:
         cwd=str(folder),
         created_s=time.time(),
         act=options.act,
+        snapshot_s=options.snapshot_s,
         deadline_s=options.deadline_s,
         interpreter=found.interpreter,
     )

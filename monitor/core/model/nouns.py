@@ -36,6 +36,11 @@ class Family(StrEnum):
     GPU = "gpu"
     OPERATOR = "operator"  # of no finding: a person asked for a rollback
 
+    @property
+    def in_numbers(self) -> bool:
+        """True: the numbers that are trained are wrong, so the same batches and settings may bring the same again."""
+        return self not in (Family.HANG, Family.CRASH, Family.MEMORY, Family.DISK, Family.GPU)
+
 
 class Verdict(StrEnum):
     """What may be believed of a checkpoint. `sound` is what the verifier says of its bytes; the rest is the vault's."""

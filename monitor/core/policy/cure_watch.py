@@ -97,7 +97,7 @@ def _follow_checkpoints(tx: Transaction, new: int) -> None:
 
 def keep(tx: Transaction) -> None:
     """Send the list of the copies to keep, if it changed: with every copy that another training of the run keeps."""
-    digests = to_keep(tx.training, tx.policy.rollback)
+    digests = to_keep(tx.training, tx.policy.rollback, tx.policy.snapshots.keep)
     if digests and digests != tx.ledger.copies.kept:
         tx.ledger.copies.kept = digests
         gone = [c.digest for c in tx.training.checkpoints if c.digest not in digests]

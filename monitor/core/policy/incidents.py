@@ -234,7 +234,7 @@ def _act(tx: Transaction, incident: Incident, action: Action) -> None:
     tx.record(incident, f"{_what(action, incident)}: {action.reason}", Severity.WARNING)
     if action.checkpoint:
         why = judge(action.checkpoint, tx.training, tx.policy.rollback)[1]
-        tx.notify(f"epoch {action.checkpoint.epoch}'s checkpoint is clean: {why}")
+        tx.notify(f"the {action.checkpoint.title} is clean: {why}")
     tx.effects.append(WritePlan(tx.effect_id(), tx.run.spec.run, name, plan))
 
 
@@ -242,7 +242,7 @@ def _what(action: Action, incident: Incident) -> str:
     if action.checkpoint is not None and incident.family == Family.CRASH:
         return f"starting again from {action.checkpoint.place}"
     if action.checkpoint is not None:
-        return f"rolling back to epoch {action.checkpoint.epoch}"
+        return f"rolling back to {action.checkpoint.place}"
     back = action.kind is ActionKind.UNDO
     return "putting the settings back in place" if back else "changing the settings in place"
 

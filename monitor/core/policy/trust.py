@@ -96,10 +96,32 @@ def plausible_ones(training: TrainingState, rules: Rollback, incident: Incident 
     return [
         c
         for c in clean_ones(training, rules)
-        if 0 < c.epoch < last
-        and (tried is None or c.epoch < tried.epoch + again)
+        if c.holds > (0, 0)
+        and c.epoch < last
+        and (tried is None or _is_further_back(c, tried, again=again))
+        and (not c.is_snapshot or c.epoch == 0 or below(c, training) is not None)
         and (started is None or c.ordinal == started.ordinal)
     ]
+
+
+def _is_further_back(checkpoint: CheckpointState, tried: CheckpointState, *, again: bool) -> bool:
+    """What comes after a try that did not help: from a snapshot, minutes old, to a checkpoint."""
+    if again and checkpoint.holds == tried.holds:
+        return True
+    return checkpoint.holds < tried.holds and not (tried.is_snapshot and checkpoint.is_snapshot and not again)
+
+
+def below(snapshot: CheckpointState, training: TrainingState) -> CheckpointState | None:
+    """The checkpoint at the start of a snapshot's epoch, or None where there is no sound one.
+
+    The framework resumes from it, before the state of the snapshot is put in the place of its own.
+    """
+    found = [
+        c for c in training.checkpoints
+        if not (c.is_snapshot or c.abandoned or training.dropped(c))
+        and c.verdict is Verdict.SOUND and c.ordinal == snapshot.ordinal and c.epoch == snapshot.epoch
+    ]  # fmt: skip
+    return found[-1] if found else None
 
 
 def best_for(checkpoint: CheckpointState, training: TrainingState) -> CheckpointState | None:
@@ -112,17 +134,25 @@ def best_for(checkpoint: CheckpointState, training: TrainingState) -> Checkpoint
     return max(lineage, key=lambda c: (c.epoch, c.generation, c.count), default=None)
 
 
-def to_keep(training: TrainingState, rules: Rollback) -> tuple[str, ...]:
-    """Digests of the copies worth their space.
+def to_keep(training: TrainingState, rules: Rollback, snapshots: int = 3) -> tuple[str, ...]:
+    """Digests of the copies worth their space; of `snapshots` as many as given.
 
     These are the newest clean ones, what may become clean, their best ones, and what a live incident needs.
     """
-    clean = clean_ones(training, rules)[: rules.keep_clean]
+    clean = _newest(clean_ones(training, rules), rules.keep_clean, snapshots)
     waiting = [c for c in training.checkpoints if not training.dropped(c) and c.verdict is Verdict.WAITING]
-    newest_sound = [
+    sound = [
         c for c in training.checkpoints if not training.dropped(c) and not c.abandoned and c.verdict is Verdict.SOUND
-    ][-rules.keep_clean :]
+    ]
+    newest_sound = _newest(sound[::-1], rules.keep_clean, snapshots)
     needed = {i.action.target for i in training.ledger.incidents if i.live}
     keep = [*clean, *waiting, *newest_sound, *(c for c in training.checkpoints if c.digest in needed)]
     bests = [best for c in keep if (best := best_for(c, training))]
-    return tuple(dict.fromkeys(c.digest for c in [*keep, *bests] if c.digest))
+    bases = [base for c in keep if c.is_snapshot and (base := below(c, training))]
+    return tuple(dict.fromkeys(c.digest for c in [*keep, *bests, *bases] if c.digest))
+
+
+def _newest(newest_first: list[CheckpointState], checkpoints: int, snapshots: int) -> list[CheckpointState]:
+    """So many of each kind: snapshots come often, and must not take the place of checkpoints."""
+    own = [c for c in newest_first if c.is_snapshot]
+    return [*(c for c in newest_first if not c.is_snapshot)][:checkpoints] + own[:snapshots]

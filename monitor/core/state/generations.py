@@ -136,13 +136,14 @@ def _abandon(training: TrainingState, incident: Incident) -> None:
     if target is None:
         return
     for checkpoint in training.checkpoints:
-        if checkpoint.ordinal == target.ordinal and checkpoint.epoch > target.epoch:
+        if checkpoint.ordinal == target.ordinal and checkpoint.holds > target.holds:
             checkpoint.abandoned = True
     over = (EpochStatus.DISCARDED, EpochStatus.REDONE)
     lost = [r for r in training.epochs if r.epoch > target.epoch and r.status not in over]
     for row in lost:
         row.status = EpochStatus.DISCARDED
-    training.discarded = sum(r.batches for r in lost)
+    held = sum(target.extra_batches for r in lost if (r.generation, r.epoch) == (target.generation, target.epoch + 1))
+    training.discarded = max(0, sum(r.batches for r in lost) - held)
     training.totals.batches_discarded += training.discarded
 
 

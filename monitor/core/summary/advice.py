@@ -44,7 +44,8 @@ def _about_over(run: RunState, incident: Incident) -> str:
 def _after_the_end(run: RunState, incident: Incident | None) -> str:
     if run.ended == RunOutcome.FINISHED:
         return _about_over(run, incident) if incident is not None else NOTHING
-    if run.ended == RunOutcome.STOPPED:
+    given_up = incident is not None and incident.state is IncidentState.GIVEN_UP
+    if run.ended == RunOutcome.STOPPED and not given_up:
         return "Start the training again when you want to go on."
     if run.ended == RunOutcome.FAILED and (incident is None or incident.family == Family.CRASH):
         smaller = " (a smaller batch size)" if incident is not None and is_out_of_memory(incident) else ""

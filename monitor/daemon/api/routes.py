@@ -275,9 +275,9 @@ class Api:
     async def order(self, request: Request, given: OrderAsked) -> dict[str, str]:
         """Order a run to stop, to go back to its newest clean checkpoint, or to change settings. It is done later."""
         run = self._run(request)
-        if why := run_orders.refusal(snapshots.run_summary_of(run), given.kind):
+        if why := run_orders.refusal(snapshots.run_summary_of(run), given.kind, snapshots.kept_checkpoints(run)):
             raise HTTPException(409, why)
-        await self._pipeline.submit(CommandGiven(run.spec.run, given.kind, given.by or "the page"))
+        await self._pipeline.submit(CommandGiven(run.spec.run, given.kind, given.by or "somebody with the token"))
         return {}
 
     def _opened(self, run: str) -> RunOpened:
