@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from monitor.core.format import saved_place
 from monitor.core.model import (
     ActionKind,
     AlertKind,
@@ -147,8 +148,8 @@ def _resumed(tx: Transaction, incident: Incident) -> None:
     started = plan.start_epoch if plan else 0
     tx.ledger.counters.rollbacks[OrderOutcome.APPLIED] = tx.ledger.counters.rollbacks.get(OrderOutcome.APPLIED, 0) + 1
     generation = f"generation {tx.training.generation}"
-    if incident.family == Family.CRASH:
-        _applied(tx, incident, f"started again: {generation} goes on from the end of epoch {started - 1}")
+    if incident.family == Family.CRASH and plan is not None and plan.target is not None:
+        _applied(tx, incident, f"started again: {generation} goes on from {saved_place(*plan.target.holds)}")
     else:
         _applied(tx, incident, f"rolled back: {generation} starts at epoch {started}")
 
