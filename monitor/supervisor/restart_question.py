@@ -39,6 +39,7 @@ class Asked(msgspec.Struct):
 
     restart: str
     not_restarted: str = ""
+    restart_until_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +94,17 @@ class RestartQuestion:
         stale = self._plan_id(over.number + 1) if self._documents.ended.exists() else ""  # it was held with that plan
         arrives_s = ARRIVES_DOWN_S if self._announcer.down and not asked_by else ARRIVES_S
         began_s = time.monotonic()
-        self._announcer.send(GenerationDied(run, over, context.crash, time.time() + arrives_s, asked_by))
+        until_s = time.time() + arrives_s
+        self._announcer.send(GenerationDied(run, over, context.crash, until_s, asked_by))
         patience_s = {RestartAnswer.UNKNOWN: arrives_s, RestartAnswer.WAIT: EXAMINED_S, RestartAnswer.PLAN: WRITTEN_S}
         answer, since_s = RestartAnswer.UNKNOWN, began_s
         while self._plan_id(over.number + 1) in ("", stale):
             if self._to_end():
                 return PlanAnswer(planned=False, reason="a person or the system asked it to end")
-            found = self._answer(run)
+            found = self._answer(run, until_s)
             if found is not None and found.restart == RestartAnswer.NONE:
                 return PlanAnswer(planned=False, reason=found.not_restarted, decided=True)
-            if found is not None and found.restart != answer:
+            if found is not None and found.restart != answer and found.restart in patience_s:
                 answer, since_s = RestartAnswer(found.restart), time.monotonic()
             if time.monotonic() > since_s + patience_s[answer]:
                 return PlanAnswer(planned=False, reason="the daemon did not answer in time")
@@ -117,9 +119,11 @@ class RestartQuestion:
             return str(error)
         return plan.id if plan is not None else ""
 
-    def _answer(self, run: str) -> Asked | None:
+    def _answer(self, run: str, until_s: float) -> Asked | None:
+        """None: the daemon does not answer, or its answer is to a question of before."""
         try:
-            return self._client.get(run_path(run), Asked)
+            found = self._client.get(run_path(run), Asked)
+            return found if found.restart_until_s == until_s else None
         except ClientError:  # the announcer brings it back, and the time is limited
             return None
 

@@ -22,7 +22,7 @@ from tests.harness.night_run import (
     trainwarden,
 )
 from tests.harness.supervisor import eventually
-from trainer_hooks.wire.runfolder import RunOutcome, RunOver, RunSpec, run_folder, write
+from trainer_hooks.wire.runfolder import Plan, RunOutcome, RunOver, RunSpec, read, run_folder, write
 
 EPOCHS = ("--bad", "", "--epochs", "3", "--batches", "20")
 
@@ -152,3 +152,22 @@ def test_where_several_died_a_person_names_one(home: Path, runs: int, monkeypatc
     assert said == (
         f"trainwarden: resume: {runs} runs died or failed, the newest first: {newest}{more}. Name the one to resume\n"
     )
+
+
+def test_a_run_on_hold_is_resumed_once_its_cause_is_removed(home: Path, checkpoints: Path, tmp_path: Path) -> None:
+    run = NightRun(home, checkpoints, *EPOCHS, "--batch-s", "0.1")
+    generation = run.until_generation(1)
+    until_epoch(run, 1)
+    weights = run.save_dir / "weights"
+    weights.rename(tmp_path / "weights")
+    weights.symlink_to(tmp_path / "weights")
+    os.kill(generation.pid, signal.SIGKILL)
+    assert run.wait() == 75, run.shown
+    assert "leads out of" in run.shown
+    weights.unlink()
+    (tmp_path / "weights").rename(weights)
+    held = read(run.folder.plan(2), Plan)
+    done = trainwarden(home, "resume", "night")
+    assert done.returncode == 0, done.stderr
+    assert run.rows() == ["1", "2", "3"]
+    assert read(run.folder.plan(2), Plan).id != held.id, "the plan is made for the state of now"

@@ -125,6 +125,7 @@ class RunDetail(msgspec.Struct, frozen=True):
     trainings: tuple[TrainingLine, ...] = ()
     restart: str = ""  # RestartAnswer: whether a plan follows after the present generation died
     not_restarted: str = ""  # why none does, a clause
+    restart_until_s: float = 0.0  # GenerationDied.until_s of the question that both answer; 0: none was asked
 
 
 class CheckpointLine(msgspec.Struct, frozen=True):
@@ -297,6 +298,7 @@ def detail_of(run: RunState, now_s: float, port: int) -> RunDetail:
         trainings=trainings_of(run),
         restart=str(answer_of(run)),
         not_restarted=why_none(run),
+        restart_until_s=run.death.until_s if run.death is not None else 0.0,
     )
 
 
