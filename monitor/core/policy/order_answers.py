@@ -88,6 +88,9 @@ def on_answer(tx: Transaction, order_id: str, outcome: str, detail: str) -> None
         return
     if incident.state is not IncidentState.MITIGATING:
         return
+    if outcome in NOT_DONE and pending.kind == OrderKind.GO_BACK:
+        _start_again_instead(tx, incident, f"{outcome}: {detail}")
+        return
     if outcome in NOT_DONE:
         failed(tx, incident, f"the trainer {outcome} the order: {detail}")
         return
@@ -95,7 +98,9 @@ def on_answer(tx: Transaction, order_id: str, outcome: str, detail: str) -> None
     incident.action.applied_s = tx.now_s
     at = tx.training.position
     where = f"epoch {at.epoch}, batch {at.batch}" if at else "a place between two batches"
-    if pending.kind == OrderKind.ADJUST:
+    if pending.kind == OrderKind.GO_BACK:
+        _gone_back(tx, incident, detail)
+    elif pending.kind == OrderKind.ADJUST:
         done = "put back" if incident.action.kind == ActionKind.UNDO else "changed"
         _applied(tx, incident, f"settings {done} in place at {where}")
     else:
@@ -154,6 +159,26 @@ def _resumed(tx: Transaction, incident: Incident) -> None:
         _applied(tx, incident, f"rolled back: {generation} starts at epoch {started}")
 
 
+def _gone_back(tx: Transaction, incident: Incident, detail: str) -> None:
+    """It goes on in its process, from the older state."""
+    incident.action.resumed_s = tx.now_s
+    incident.totals.batches_discarded += tx.training.discarded
+    tx.ledger.counters.rollbacks[OrderOutcome.APPLIED] = tx.ledger.counters.rollbacks.get(OrderOutcome.APPLIED, 0) + 1
+    _applied(tx, incident, f"rolled back in its process: {detail}")
+
+
+def _start_again_instead(tx: Transaction, incident: Incident, why: str) -> None:
+    """It can't go back in its process: the same by a new start, which counts as the same try."""
+    tx.ledger.no_going_back_in = tx.training.generation
+    incident.totals.attempts -= 1
+    incident.totals.rollbacks -= 1
+    tx.ledger.rollbacks_used -= 1
+    tx.ledger.last_action = None
+    tx.move(incident, IncidentEvent.FAILED)
+    tx.record(incident, f"it can't go back in its process, so that is started again ({why})", Severity.WARNING)
+    decide(tx, incident)
+
+
 def on_tick(tx: Transaction) -> None:
     """Send an unanswered order again; an adjustment that is never answered has failed."""
     pending, run, incident = tx.ledger.pending, tx.run, tx.training.incident
@@ -164,6 +189,9 @@ def on_tick(tx: Transaction) -> None:
     if order.kind == OrderKind.ADJUST and late > ADJUST_TIMEOUT_S and incident and mitigating:
         tx.ledger.pending = None
         failed(tx, incident, f"the training did not answer the order to change settings for {late:.0f} s")
+    elif order.kind == OrderKind.GO_BACK and late > ADJUST_TIMEOUT_S and incident and mitigating:
+        tx.ledger.pending = None
+        _start_again_instead(tx, incident, f"no answer for {late:.0f} s")
     elif order.kind == OrderKind.STOP and not order.plan and late > tx.policy.rollback.grace_s and run.supervisor_pid:
         tx.ledger.pending = None  # with a plan the supervisor watches the clock itself
         tx.notify(texts.not_obeyed(late), Severity.WARNING)

@@ -127,7 +127,8 @@ def _left(tx: Transaction, event: GenerationExited) -> None:
         return
     if incident.state is IncidentState.MITIGATING and incident.action.left_at is None:
         incident.action.left_at = training.left_at
-    if event.relaunch and incident.action.kind == ActionKind.ROLLBACK:
+    in_process = incident.action.plan is not None and incident.action.plan.in_process
+    if event.relaunch and incident.action.kind == ActionKind.ROLLBACK and not in_process:
         incident.totals.batches_discarded += training.discarded
 
 
