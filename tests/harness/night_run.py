@@ -32,7 +32,8 @@ when_clean: rollback
 rollback: {redo_limit_epochs: 9, healthy_batches: 3, grace_s: 10}
 strengthen: {warmup_epochs: 0}
 watch: {batches_min: 20, onset_samples: false}
-"""
+snapshots: {every_s: 0}
+"""  # without snapshots: these nights are about new starts; tests/e2e/test_going_back.py is about those
 WEBHOOK = """\
 webhooks:
   - {name: people, url: "%s"}

@@ -211,7 +211,7 @@ def _relaunch_redoes(trouble: Trouble) -> int:
 
 def _costs_too_much(trouble: Trouble, found: CheckpointState) -> str:
     """Why a new start of the script costs more than it saves; empty: it does not."""
-    started = trouble.training.started
+    started = trouble.training.last_start
     ordinal = started.ordinal if started else 1
     others = _relaunch_redoes(trouble)
     if ordinal <= 1 and not others:

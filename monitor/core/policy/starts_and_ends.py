@@ -24,6 +24,7 @@ from monitor.core.policy.go_back import goes_back, newest_state
 from monitor.core.policy.incidents import decide, enter, give_up, send
 from monitor.core.policy.lifecycle import IncidentEvent
 from monitor.core.policy.planning import order_for
+from monitor.core.policy.restarts import why_none
 from monitor.core.policy.transaction import NAME_MAX, Transaction
 from monitor.core.state.crash import crash_of
 from monitor.core.state.epochs import totals_of_run
@@ -105,12 +106,13 @@ def on_generation_exited(tx: Transaction, event: GenerationExited) -> None:
     if event.relaunch:
         tx.notify(f"{ending}; starting generation {exit_.number + 1} from its plan")
     elif outcome in FAILURES:
-        why = f" ({tx.run.ledger.not_restarted})" if tx.run.ledger.not_restarted else ""
-        tx.notify(f"{ending}, and is not started again{why}{f': {crash}' if crash else ''}", Severity.CRITICAL)
+        why = why_none(tx.run)
+        because = f" ({why})" if why else ""
+        tx.notify(f"{ending}, and is not started again{because}{f': {crash}' if crash else ''}", Severity.CRITICAL)
         tx.alert(
             AlertKind.RUN_FAILED,
             f"{tx.name}: {ending}",
-            texts.run_failed(tx.run, crash, newest_state(tx.training, tx.policy)),
+            texts.run_failed(tx.run, crash, why, newest_state(tx.training, tx.policy)),
             Severity.CRITICAL,
         )
     if tx.run.supervisor_pid == 0:
