@@ -103,7 +103,7 @@ class TrainingStarted(msgspec.Struct, frozen=True, array_like=True, tag=20):
 
     wall_s: float
     framework: str  # Framework.name
-    versions: dict[str, str]  # framework, torch, cuda, python, trainwarden
+    versions: dict[str, str]  # framework, torch, cuda, hip (AMD alone), python, trainwarden
     settings: dict[str, str]  # every hyperparameter, as text
     part_names: tuple[str, ...]
     group_names: tuple[str, ...]  # of the optimizer's parameter groups; unnamed ones are "group<i>"

@@ -168,7 +168,7 @@ class VolumeSeen(msgspec.Struct, frozen=True, array_like=True):
 
 
 class GpuSeen(msgspec.Struct, frozen=True, array_like=True):
-    """One device of the run, as NVML tells it. None: it does not say."""
+    """One device of the run, as its driver tells it. None: it does not say."""
 
     index: int
     memory_total: int | None = None  # bytes
@@ -190,7 +190,8 @@ class HardwareSeen(msgspec.Struct, frozen=True, tag="hardware"):
     host: HostSeen | None = None
     volumes: tuple[VolumeSeen, ...] = ()
     gpus: tuple[GpuSeen, ...] | None = None  # None: nobody can tell now, or the run uses none
-    nvml: str = ""  # why no GPU can be read; empty: they can, or the run uses none
+    nvml: str = ""  # why no GPU can be read, whoever made it; empty: they can, or the run uses none
+    driver_hangs: bool = False  # the driver has answered before, and does not any more
 
 
 class StacksTaken(msgspec.Struct, frozen=True, tag="stacks_taken"):
