@@ -86,7 +86,7 @@ def test_a_file_that_holds_no_number_is_a_trouble_of_the_card(drm: Path, card: A
     (card.folder / "mem_info_vram_used").mkdir()  # EISDIR: an error that no card gives usually
     (device,) = read(drm)
     assert (device.utilization_percent, device.memory_used_bytes) == (None, None)
-    assert device.trouble == "gpu_busy_percent: 'N/A' is no number"
+    assert device.trouble == "gpu_busy_percent: 'N/A' is not a number"
 
 
 def test_a_reset_is_known_by_the_crash_dump_that_the_driver_keeps(drm: Path, card: AmdCard) -> None:

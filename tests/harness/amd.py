@@ -1,4 +1,4 @@
-"""A stand-in for the folder in which the kernel shows AMD cards: real files, which a test may change, break or block."""
+"""A stand-in for the folder in which the kernel shows AMD cards: real files, which a test may change or block."""
 
 from __future__ import annotations
 

@@ -17,10 +17,7 @@ NAMES = {
 
 
 class GpuErrorsConfig(DetectorConfig):
-    """The driver reports an error of the GPU: an XID, an uncorrectable ECC error, remapped rows, or a lost device.
-
-    Or the driver itself hangs.
-    """
+    """The driver reports an error of the GPU: an XID, an ECC error, remapped rows, a lost device, or it hangs."""
 
 
 @register("gpu_errors", GpuErrorsConfig, Family.GPU, Moment.HARDWARE, at_most=Severity.WARNING)

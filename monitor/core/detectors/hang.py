@@ -10,8 +10,8 @@ from monitor.core.state.intervals import LOOP_PHASES, TRAIN, awaited, longest_of
 from monitor.core.state.run import RankState, TrainingState
 from monitor.core.state.view import RunView
 
-RELAUNCH_TIMES = 3.0  # the first batch after our own new start takes no longer than so many times the first start ...
-RELAUNCH_S = 300.0  # ... and at least this is waited for
+START_TIMES = 3.0  # the first batch of a new start takes no longer than so many times an earlier start ...
+START_FLOOR_S = 300.0  # ... and at least this is waited for
 TICKS_MIN = 3  # without a record: a daemon that was asleep sees one tick before the records that wait for it
 BEHIND_BATCHES = 10  # a rank that is this far behind rank 0 and silent; collectives let none be one ahead
 
@@ -64,6 +64,8 @@ def hang(run: RunView, config: HangConfig) -> Finding | None:
     """Nothing for longer than `intervals` times the longest silence of this kind, and never sooner than `floor_s`.
 
     A kind that was never seen to end (the first batch with its compilation, the first validation) gets `unknown_s`.
+    Once the same training has started twice on this machine, its kernels are compiled, and its first batch is reported
+    when it takes three times as long as those starts did, the first one aside, and five minutes at least.
     It is critical much later: see `act_floor_s`, `act_intervals` and `first_s`.
     Where rank 0 continues, it names the ranks that don't: a job whose ranks wait for each other stops as a whole.
     """
@@ -76,17 +78,22 @@ def hang(run: RunView, config: HangConfig) -> Finding | None:
     waited = run.now_s - silent_since_s(training, leader)
     longest = longest_of(training, awaited(training, leader))
     limit = config.unknown_s if longest is None else max(config.floor_s, config.intervals * longest)
+    usual = training.silence.usual_start_s if leader.last_batch_s is None else None
+    if usual is not None:
+        limit = min(limit, max(START_FLOOR_S, START_TIMES * usual))
     act_limit = _act_limit(training, leader, longest, config)
     limit = min(limit, act_limit)
     if waited < limit:
         return None
+    before = f"; earlier starts here took {usual:.0f} s at most" if usual is not None else ""
     return run.finding(
         Severity.CRITICAL if config.act and waited >= act_limit else Severity.WARNING,
         since=run.at,
         signal="batch_s",
         value=waited,
         limit=limit,
-        summary=f"nothing for {waited:.0f} s in phase {training.phase!r} of the trainer (the rule: {limit:.0f} s)",
+        summary=f"nothing for {waited:.0f} s in phase {training.phase!r} of the trainer "
+        f"(the rule: {limit:.0f} s{before})",
     )
 
 
@@ -94,7 +101,7 @@ def _act_limit(training: TrainingState, leader: RankState, longest: float | None
     """Seconds of silence after which something is done."""
     started = training.started
     if leader.last_batch_s is None and longest is not None and started is not None and started.plan_id:
-        return max(RELAUNCH_S, RELAUNCH_TIMES * longest)
+        return max(START_FLOOR_S, START_TIMES * longest)
     if leader.last_batch_s is None or longest is None:
         return config.first_s
     return max(config.act_floor_s, config.act_intervals * longest)

@@ -99,6 +99,7 @@ class Silence(msgspec.Struct):
     idle_ticks: int = 0  # since the last record
     pauses: int = 0  # phases other than training since the last batch
     train_from: int = 0  # Counts.batches of rank 0 when it began in the present generation
+    usual_start_s: float | None = None  # until the first batch of this training on this machine; None: not learnt yet
 
 
 class TrainingState(msgspec.Struct):
@@ -194,6 +195,13 @@ class RunState(msgspec.Struct):
         return self.alive and training.generation == self.generation and not training.over
 
 
+class MachineStarts(msgspec.Struct, frozen=True):
+    """The first batches that one training has reached on this machine."""
+
+    count: int = 0
+    later_s: float = 0.0  # the longest way to one, without the first, which may have compiled kernels
+
+
 STATE_VERSION = 2  # of snapshots; raise it when a field changes its name or its place
 
 
@@ -205,3 +213,4 @@ class Fleet(msgspec.Struct):
     now_s: float = 0.0
     version: int = STATE_VERSION
     silences: dict[str, SilenceSet] = {}  # by id
+    starts: dict[str, MachineStarts] = {}  # by training, see monitor.core.state.first_batches; the last one is newest

@@ -70,7 +70,7 @@ class _Files:
         try:
             return int(text) // unit
         except ValueError:
-            self.trouble = self.trouble or f"{name}: {text[:40]!r} is no number"
+            self.trouble = self.trouble or f"{name}: {text[:40]!r} is not a number"
             return None
 
 

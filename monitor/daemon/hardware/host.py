@@ -40,8 +40,8 @@ def _one(asked: Asked, available: int, total: int) -> RunHost:
     for process in _tree(asked.pid):
         with contextlib.suppress(psutil.Error):  # it has just gone, or is not ours to read
             rss = (rss or 0) + process.memory_info().rss
-            if (said := Visible.of(process.environ(), asked.vendor)) is not None:
-                visible.add(said)
+            if (limited := Visible.of(process.environ(), asked.vendor)) is not None:
+                visible.add(limited)
     return RunHost(HostMemory(rss, available, total), frozenset(visible))
 
 

@@ -1,4 +1,4 @@
-"""Starts and ends the child that reads the GPUs of one vendor, and takes its lines. An edge file: a process, in the daemon's loop."""
+"""Starts and ends the child that reads the GPUs of one vendor. An edge file: a process, in the daemon's loop."""
 
 from __future__ import annotations
 
