@@ -14,7 +14,7 @@ from monitor.core.model import (
 from monitor.core.state.anomalies import end_all
 from monitor.core.state.checkpoints import healthy_after
 from monitor.core.state.epochs import totals_of
-from monitor.core.state.intervals import fold_start
+from monitor.core.state.intervals import fold_start, stands_still_since_s
 from monitor.core.state.learned import Learned
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import RankState, RunState, Taken, TrainingState
@@ -96,8 +96,12 @@ def fold_exit(run: RunState, event: GenerationExited) -> bool:
             incident = training.incident
             if incident and incident.action.kind == ActionKind.ROLLBACK:
                 _abandon(training, incident)
+    stood = [stands_still_since_s(each) for each in run.trainings.values() if run.trains(each)]
+    stood_since_s = max((s for s in stood if s is not None), default=None) if None not in stood else None
     _close_generation(run)
     run.alive, run.exited_s = False, event.exit.ended_s
+    if stood_since_s is not None:  # what a hang cost begins with its last batch, not with the end of its process
+        run.exited_s = min(stood_since_s, event.exit.ended_s)
     return True
 
 

@@ -164,7 +164,7 @@ class RunState(msgspec.Struct):
     pid: int = 0
     supervisor_pid: int = 0
     alive: bool = False  # the process of the generation is believed to live
-    exited_s: float | None = None  # when it exited, until the next one trains
+    exited_s: float | None = None  # when it exited, or began to stand still before, until the next one trains
     downtime_s: float = 0.0
     ended: str = ""  # RunOutcome; empty: not ended
     ended_detail: str = ""
