@@ -240,6 +240,7 @@ class StacksSeen(msgspec.Struct, frozen=True, array_like=True, tag=30):
     waited_s: float  # since this process's last record
     how: str  # who looked: "hook"
     threads: tuple[str, ...]  # one text each, the main thread first; innermost frame last; no values of variables
+    stopped: bool = False  # by a signal or a debugger (SIGSTOP, Slurm's suspend): it can't go on until it is continued
 
 
 Event = (

@@ -14,6 +14,7 @@ from monitor.core.summary import summary_of
 from trainer_hooks.wire.runfolder import Exit
 
 CHANGES_NAMED = 3
+RANKS_NAMED = 8  # in one sentence
 TRAININGS_NAMED = 5
 
 
@@ -100,6 +101,14 @@ def no_training() -> str:
         f"no training was seen in this run. trainwarden attaches by itself to {attached_to()}; for another "
         "training loop see docs/loops.md"
     )
+
+
+def stopped(training: TrainingState, ranks: list[int], *, acts: bool) -> str:
+    """What is said of a training that somebody stopped."""
+    named = ", ".join(map(str, ranks[:RANKS_NAMED])) + (" and others" if len(ranks) > RANKS_NAMED else "")
+    left = "" if acts else " No action is taken (table.act_on_stopped: false)."
+    pid = training.started.pid if training.started and ranks == [0] else "PID"
+    return f"rank {named} was stopped from outside, by a signal or a debugger.{left} To continue it: kill -CONT {pid}"
 
 
 NO_STACKS = "it is not known where training stands still: neither its hook nor the supervisor could read the stacks"
