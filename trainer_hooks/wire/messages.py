@@ -99,7 +99,10 @@ class BatchEnded(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class TrainingStarted(msgspec.Struct, frozen=True, array_like=True, tag=20):
-    """The trainer is built and about to draw its first batch."""
+    """The trainer is built and about to draw its first batch.
+
+    Sent once more, the same but for `part_names`, where the trainer learns them from its first batch.
+    """
 
     wall_s: float
     framework: str  # Framework.name

@@ -75,6 +75,8 @@ def _on_record(tx: Transaction, folded: Folded) -> None:
     if rank is None:
         return  # refused, or a repeat
     if folded.batch is not None and rank.rank == 0:
+        if tx.training.incident:
+            tx.training.incident.hangs = False
         if folded.downtime_s and tx.training.incident:
             tx.training.incident.totals.downtime_s += folded.downtime_s
         cure_watch.on_batch(tx, folded.batch, new=folded.new_batches, bad=folded.bad_batches)

@@ -31,12 +31,18 @@ from monitor.core.state import clock_steps
 from monitor.core.state.batches import fold_batch
 from monitor.core.state.checkpoints import fold_bad, fold_examined, fold_saved
 from monitor.core.state.events import fold_event
-from monitor.core.state.generations import enter_generation, fold_exit, fold_generation_started, fold_run_ended
+from monitor.core.state.generations import (
+    enter_generation,
+    fold_exit,
+    fold_generation_started,
+    fold_run_ended,
+    names_parts,
+)
 from monitor.core.state.hardware import fold_hardware
 from monitor.core.state.intervals import stands_still_since_s
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import Fleet, RankState, RunState, Taken, TrainingState
-from trainer_hooks.wire.messages import BatchEnded, CheckpointSaved, Event
+from trainer_hooks.wire.messages import BatchEnded, CheckpointSaved, Event, TrainingStarted
 from trainer_hooks.wire.words import Phase, TrainingEnd
 
 RETENTION_S = 24 * 3600.0  # a run's state, and with it its series, leave this long after its end
@@ -152,6 +158,8 @@ def _record(run: RunState, given: RecordArrived, now_s: float) -> Folded:
     if given.record.seq <= rank.event_seq:
         return Folded(run, training)
     rank.event_seq, event = given.record.seq, given.record.body
+    if isinstance(event, TrainingStarted) and rank.rank == 0 and names_parts(training, event):
+        return Folded(run, training)
     fold_event(run, training, rank, event, now_s)
     saved = fold_saved(training, rank, event) if isinstance(event, CheckpointSaved) else None
     return Folded(run, training, rank=rank, event=event, checkpoint=saved)

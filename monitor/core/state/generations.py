@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from monitor.core.model import (
     ActionKind,
     EpochStatus,
@@ -67,6 +69,20 @@ def target_of(training: TrainingState, incident: Incident) -> CheckpointState | 
     return next((c for c in training.checkpoints if c.digest == incident.action.target), None)
 
 
+def names_parts(training: TrainingState, event: TrainingStarted) -> bool:
+    """The same start once more, with the names of the loss components, which some trainers learn from the first batch.
+
+    It is taken in here, and is no second start.
+    """
+    started = training.started
+    if started is None or started.part_names or msgspec.structs.replace(event, part_names=()) != started:
+        return False
+    training.started = event
+    if training.starts and training.starts[-1] == started:
+        training.starts[-1] = event
+    return True
+
+
 def fold_training_started(run: RunState, training: TrainingState, event: TrainingStarted, now_s: float) -> None:
     """A training reports its settings, and is about to draw its first batch."""
     run.current = training.number
@@ -99,9 +115,11 @@ def fold_exit(run: RunState, event: GenerationExited) -> bool:
     stood = [stands_still_since_s(each) for each in run.trainings.values() if run.trains(each)]
     stood_since_s = max((s for s in stood if s is not None), default=None) if None not in stood else None
     _close_generation(run)
-    run.alive, run.exited_s = False, event.exit.ended_s
-    if stood_since_s is not None:  # what a hang cost begins with its last batch, not with the end of its process
-        run.exited_s = min(stood_since_s, event.exit.ended_s)
+    run.alive = False
+    if run.exited_s is None:  # else this generation has trained no batch since the one before
+        run.exited_s = event.exit.ended_s
+        if stood_since_s is not None:  # what a hang cost begins with its last batch, not with the end of its process
+            run.exited_s = min(stood_since_s, event.exit.ended_s)
     return True
 
 

@@ -39,7 +39,7 @@ class Session:
         self._guard_acts = guard_acts
         self._counted = Counted()
         self._rank = rank
-        self._started: TrainingStarted | None = None  # until it is sent
+        self._unnamed: TrainingStarted | None = None  # the start as it was sent without names of the loss components
         self._phase = ""
         self._epoch_open = False
         self._epoch_began_s = 0.0
@@ -95,18 +95,19 @@ class Session:
         """The trainer is about to draw its first batch."""
         guarded = self.loop is not None and self.loop.guard.acts
         facts = events.training_facts(trainer, self.training, guarded=guarded)
-        self._started = training_started(facts, trainer.optimizer, trainer.device, self.probe.identity)
-        if self._started.part_names:
-            self._send_started(trainer)
+        started = training_started(facts, trainer.optimizer, trainer.device, self.probe.identity)
+        self._unnamed = None if started.part_names else started
+        self.probe.event(started)
 
-    def _send_started(self, trainer: Any) -> None:
-        """Send the start, once. Some releases learn the names of the loss components from the first batch only."""
-        if self._started is None:
-            return
-        message, self._started = self._started, None
-        self.probe.event(msgspec.structs.replace(message, part_names=signals.part_names(trainer)))
-        if self._phase:
-            self.probe.event(PhaseChanged(time.time(), message.start_epoch, self._phase))
+    def _name_parts(self, trainer: Any) -> None:
+        """Some releases learn the names of the loss components from the first batch only: send the start once more.
+
+        It can't wait for them: a first batch that never comes must be noticed.
+        """
+        names = signals.part_names(trainer)
+        if self._unnamed is not None and names:
+            self.probe.event(msgspec.structs.replace(self._unnamed, part_names=names))
+            self._unnamed = None
 
     # --- epochs ------------------------------------------------------------------------------------------------------
 
@@ -184,8 +185,7 @@ class Session:
     def _enter_phase(self, trainer: Any, phase: str) -> None:
         if phase != self._phase:
             self._phase = phase
-            if self._started is None:  # else it is sent right after the start
-                self.probe.event(PhaseChanged(time.time(), trainer.epoch + 1, phase))
+            self.probe.event(PhaseChanged(time.time(), trainer.epoch + 1, phase))
 
     # --- batches, orders, the end ------------------------------------------------------------------------------------
 
@@ -198,8 +198,8 @@ class Session:
         """Record the batch, then carry out an order if there is one. Raises LeaveTraining on a stop."""
         if self.loop is None:
             return
-        if self._started is not None:
-            self.fail_open.run("start", self._send_started, trainer)
+        if self._unnamed is not None:
+            self.fail_open.run("start", self._name_parts, trainer)
         self.fail_open.run("batch", self.loop.batch_ended, trainer)
         order = self.probe.order()
         if order is not None:
@@ -208,7 +208,7 @@ class Session:
 
     def ended(self, trainer: Any, how: str, detail: str) -> None:
         """train() is over, in one way or another. What is not sent yet goes out by itself, or when the probe closes."""
-        self._send_started(trainer)
+        self._name_parts(trainer)
         epoch = int(getattr(trainer, "epoch", trainer.start_epoch)) + 1
         if self.loop is None:
             send_end(self.probe, how, detail, epoch, signals.metrics(trainer))
