@@ -13,7 +13,7 @@ class LinkLocalRefusedError(Exception):
     def __init__(self) -> None:
         super().__init__(
             "the address is link-local (169.254.0.0/16 or fe80::/10), where cloud machines keep their keys; nothing "
-            "was sent. Set allow_link_local: true for this webhook if it is meant"
+            "was sent. Set link_local: true (below webhooks: allow_link_local: true) if it is meant"
         )
 
 

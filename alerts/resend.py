@@ -1,4 +1,4 @@
-"""Alerts of a trouble that is not over, for receivers that forget what they are not told again. Values only.
+"""Alerts of a trouble that is not over, for receivers that forget an alert unless it is repeated. Values only.
 
 An Alertmanager takes an alert for over where nobody repeats it, and one that was restarted knows none. So each alert of
 a thread is sent again until the thread ends; then all of them are sent once more as over. This is beside the outbox: a

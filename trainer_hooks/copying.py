@@ -60,7 +60,7 @@ def copy_version(source: Path, wanted: FileVersion, target: Path) -> Copy:
             raise OSError(errno.EINVAL, "is no regular file", str(source))
         _settle(wanted)
         _compare(reading, source, wanted, "before")
-        _leave_room(target.parent, wanted.size)
+        leave_room(target.parent, wanted.size)
         return _copy(reading, source, wanted, target)
     finally:
         os.close(reading)
@@ -103,7 +103,8 @@ def _compare(reading: int, source: Path, wanted: FileVersion, when: str) -> None
         raise TornError(f"{source}: written to {when}")
 
 
-def _leave_room(folder: Path, size: int) -> None:
+def leave_room(folder: Path, size: int) -> None:
+    """Raises OSError (ENOSPC) where there is no room for a file of this size and for the trainer's own next ones."""
     disk = os.statvfs(folder)
     free = disk.f_bavail * disk.f_frsize
     if free < (1 + FREE_COPIES) * size:

@@ -18,7 +18,7 @@ from trainer_hooks.orders import OrderInbox
 from trainer_hooks.outbox import Batch, Outbox, Packer
 from trainer_hooks.sanitize import fit
 from trainer_hooks.sender import SenderThread
-from trainer_hooks.spool import Save, Spool, request_of
+from trainer_hooks.spool import Save, SnapshotRequest, Spool, request_of
 from trainer_hooks.trainings import ClaimedTraining, TrainingName, begin_as_rank, begin_training, call_site
 from trainer_hooks.wire import runfolder
 from trainer_hooks.wire.eventfile import EventFile, events_path
@@ -129,6 +129,11 @@ class Probe:
         if self._silent:
             return
         self._spool.offer(request_of(source, save))
+
+    def snapshot(self, request: SnapshotRequest) -> None:
+        """Have a state that lies in host memory written to a file; a CheckpointSaved follows."""
+        if not self._silent:
+            self._spool.offer(request)
 
     def copied(self, timeout_s: float) -> bool:
         """True: every checkpoint handed over is copied. Waits no longer than `timeout_s`; for when training is over."""

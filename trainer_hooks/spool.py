@@ -38,6 +38,7 @@ class Save:
     fitness: float | None = None
     state_finding: str = ""  # what the guard found in the state right before; empty: nothing bad
     resumed: bool = False  # True: it was not saved by this training, which was resumed from it
+    extra_batches: int = 0  # of the epoch after `epoch`, which it holds as well; above 0: a snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,16 @@ class CopyRequest:
 
     source: Path
     version: FileVersion  # of the very version that is meant: when the helper comes, the trainer may have saved again
+    save: Save
+    saved_s: float
+
+
+@dataclass(frozen=True, eq=False)  # no slots: it can be referred to weakly, which tells when it has been served
+class SnapshotRequest:
+    """A state that was just copied to host memory, and what was true then."""
+
+    source: Path  # no file of this name exists: it says what the file is
+    write: Callable[[Path], Copy]  # to a new file, durably
     save: Save
     saved_s: float
 
@@ -67,13 +78,13 @@ class Spool:
         self._send = send
         self._files_max = files_max
         self._serial = 0
-        self._waiting: dict[Path, CopyRequest] = {}
+        self._waiting: dict[Path, CopyRequest | SnapshotRequest] = {}
         self._busy = False
         self._changed = threading.Condition()
         self._stopping = False
         self._thread: threading.Thread | None = None
 
-    def offer(self, request: CopyRequest) -> None:
+    def offer(self, request: CopyRequest | SnapshotRequest) -> None:
         """Hand over a request and return. A newer one for the same file replaces the older: that version is gone."""
         with self._changed:
             if self._waiting.pop(request.source, None) is not None:
@@ -107,10 +118,17 @@ class Spool:
 
     def _run(self) -> None:
         self._guarded(self._remove_partial)
-        while (request := self._next()) is not None:
-            self._guarded(self._serve, request)
+        while self._serve_next():
+            pass
 
-    def _next(self) -> CopyRequest | None:
+    def _serve_next(self) -> bool:
+        """False: this thread is to end. Holds no request when it has returned: its state in memory is free again."""
+        request = self._next()
+        if request is not None:
+            self._guarded(self._serve, request)
+        return request is not None
+
+    def _next(self) -> CopyRequest | SnapshotRequest | None:
         with self._changed:
             self._busy = False
             self._changed.notify_all()
@@ -128,13 +146,13 @@ class Spool:
             _log.warning("a checkpoint was not copied, training goes on: %r", error)
             self._send(HookTrouble(time.time(), "spool", f"{type(error).__name__}: {error}", False))
 
-    def _serve(self, request: CopyRequest) -> None:
+    def _serve(self, request: CopyRequest | SnapshotRequest) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         serial = self._serial + 1
         of = f"g{self._identity.generation}-t{self._identity.training}-r{self._identity.rank}"
         name = f"{of}-{serial:05d}{request.source.suffix}"
         partial = self._folder / f".{name}.part"
-        copied = self._copy(request, partial)
+        copied = request.write(partial) if isinstance(request, SnapshotRequest) else self._copy(request, partial)
         if copied is None:
             return
         self._serial = serial
@@ -145,7 +163,10 @@ class Spool:
         except OSError:
             (self._folder / name).unlink(missing_ok=True)
             raise
-        self._send(CheckpointSaved(time.time(), f"{name}.json", request.save.epoch, copied.digest))
+        save = request.save
+        self._send(
+            CheckpointSaved(time.time(), f"{name}.json", save.epoch, copied.digest, extra_batches=save.extra_batches)
+        )
         self._evict(f"{name}.json")
 
     def _copy(self, request: CopyRequest, partial: Path) -> Copy | None:
@@ -162,7 +183,7 @@ class Spool:
         self._send(CheckpointSaved(time.time(), "", request.save.epoch, "", torn=True))
         return None
 
-    def _manifest(self, request: CopyRequest, copied: Copy, serial: int, name: str) -> Manifest:
+    def _manifest(self, request: CopyRequest | SnapshotRequest, copied: Copy, serial: int, name: str) -> Manifest:
         save = request.save
         return Manifest(
             run=self._identity.run,
@@ -183,6 +204,7 @@ class Spool:
             fitness=save.fitness,
             training=self._identity.training,
             resumed=save.resumed,
+            extra_batches=save.extra_batches,
         )
 
     def _evict(self, newest: str) -> None:

@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
 
@@ -17,6 +17,21 @@ from alerts.http import Http
 RESEND_S = 60.0
 RETRY_AFTER_MAX_S = 3600.0  # a receiver may not silence us for longer
 RETRY_STATUSES = frozenset({408, 425, 429})  # the 4xx that speak of the moment, not of the request
+
+
+def about(description: str, *, asked: bool = False, not_empty: bool = False) -> msgspec.Meta:
+    """What a field of a config is for, in a full sentence.
+
+    `asked`: `trainwarden alerts setup` asks for it, although it may be left out.
+    """
+    extra = {"asked": True} if asked else None
+    return msgspec.Meta(description=description, extra=extra, min_length=1 if not_empty else None)
+
+
+TimeoutS = Annotated[
+    float,
+    msgspec.Meta(gt=0, description="This is how many seconds one try may take. The alert is then tried again."),
+]
 
 
 class Outcome(StrEnum):

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timezone
+from typing import Annotated
 
 import msgspec
 
 from alerts.alert import Alert
 from alerts.http import Http
-from alerts.notifiers import RESEND_S, Sent, register
+from alerts.notifiers import RESEND_S, Sent, TimeoutS, about, register
 from alerts.posting import JSON, encoded, post, shown
 from alerts.secret import Secret
 
@@ -25,9 +26,12 @@ LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 class AlertmanagerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """An Alertmanager of Prometheus; the address is its own, such as http://127.0.0.1:9093."""
 
-    url: Secret
-    token: Secret | None = None  # where a proxy before it asks for one
-    timeout_s: float = 10.0
+    url: Annotated[Secret, about("This is the address of the Alertmanager itself, such as http://127.0.0.1:9093.")]
+    token: Annotated[
+        Secret | None,
+        about("This bearer token is sent along, for a proxy in front of the Alertmanager that asks for one."),
+    ] = None
+    timeout_s: TimeoutS = 10.0
 
 
 @register("alertmanager", AlertmanagerConfig, each=True, resend=True)

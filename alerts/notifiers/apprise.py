@@ -8,13 +8,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import anyio
 import msgspec
 
 from alerts.alert import Alert
 from alerts.http import Http
-from alerts.notifiers import Outcome, Sent, register
+from alerts.notifiers import Outcome, Sent, TimeoutS, about, register
 from alerts.posting import shown, without_mentions
 from alerts.secret import Secret
 
@@ -27,8 +28,10 @@ NOT_INSTALLED = "Apprise is not installed where the daemon runs: pip install 'tr
 class AppriseConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Any of the services of Apprise (https://github.com/caronc/apprise/wiki), by its URL such as `matrix://...`."""
 
-    address: Secret
-    timeout_s: float = 20.0
+    address: Annotated[
+        Secret, about("This is a URL of Apprise, such as matrix://...; its wiki has the form for each service.")
+    ]
+    timeout_s: TimeoutS = 20.0
 
 
 class Answer(msgspec.Struct):

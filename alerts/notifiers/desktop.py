@@ -13,7 +13,7 @@ import msgspec
 
 from alerts.alert import Alert
 from alerts.http import Http
-from alerts.notifiers import Outcome, Sent, register
+from alerts.notifiers import Outcome, Sent, TimeoutS, register
 from alerts.posting import shown
 
 TITLE_CHARS, TEXT_CHARS = 150, 1000
@@ -24,7 +24,7 @@ NOT_INSTALLED = "jeepney is not installed where the daemon runs: pip install 'tr
 class DesktopConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A message on the desktop of the machine that trains; the daemon must run within its session."""
 
-    timeout_s: float = 5.0
+    timeout_s: TimeoutS = 5.0
 
 
 @register("desktop", DesktopConfig)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from alerts.alert import Alert
 from alerts.http import Http
-from alerts.notifiers import Sent, register
+from alerts.notifiers import Sent, TimeoutS, about, register
 from alerts.posting import JSON, encoded, form, post, shown, within
 from alerts.secret import Secret
 
@@ -18,8 +20,10 @@ OVER = 0x2E8B57
 class DiscordConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A message in a Discord channel; the address is that of the channel's webhook."""
 
-    url: Secret
-    timeout_s: float = 10.0
+    url: Annotated[
+        Secret, about("This is the address of the webhook of a channel (settings of the channel, Integrations).")
+    ]
+    timeout_s: TimeoutS = 10.0
 
 
 @register("discord", DiscordConfig)

@@ -9,7 +9,7 @@ import ssl
 from datetime import datetime, timezone
 from email.message import EmailMessage
 from email.utils import format_datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 import anyio
 import anyio.to_thread
@@ -18,7 +18,7 @@ import msgspec
 from alerts.alert import Alert
 from alerts.http import Http
 from alerts.link_local import LinkLocalRefusedError, is_link_local
-from alerts.notifiers import Outcome, Sent, register
+from alerts.notifiers import Outcome, Sent, TimeoutS, about, register
 from alerts.posting import shown
 from alerts.secret import Secret
 
@@ -29,14 +29,22 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 class EmailConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A mail, through an SMTP server: its name, the sender's address, and a list of recipients."""
 
-    host: str
-    sender: str
-    to: tuple[str, ...]
-    port: int = 587
-    security: Literal["starttls", "tls", "none"] = "starttls"
-    user: str = ""
-    password: Secret | None = None
-    timeout_s: float = 20.0
+    host: Annotated[str, about("This is the name of the mail server (SMTP).", not_empty=True)]
+    sender: Annotated[str, about("This is the address that mails come from.", not_empty=True)]
+    to: Annotated[tuple[str, ...], about("These are the addresses that get each mail.", not_empty=True)]
+    port: Annotated[
+        int,
+        msgspec.Meta(ge=1, le=65535, description="This is the port of the mail server: 587 for starttls, 465 for tls."),
+    ] = 587
+    security: Annotated[
+        Literal["starttls", "tls", "none"],
+        about("This is how the connection is encrypted. With none, a password is sent to this machine only."),
+    ] = "starttls"
+    user: Annotated[
+        str, about("This is the name to log in with. Leave it out where the server asks for no login.", asked=True)
+    ] = ""
+    password: Annotated[Secret | None, about("This is the password of that login.", asked=True)] = None
+    timeout_s: TimeoutS = 20.0
 
     def __post_init__(self) -> None:
         if bool(self.user) != (self.password is not None):

@@ -5,13 +5,14 @@ The picture of the loss follows by itself and without a sound: a server may take
 
 from __future__ import annotations
 
+from typing import Annotated
 from urllib.parse import quote
 
 import msgspec
 
 from alerts.alert import Alert
 from alerts.http import Http
-from alerts.notifiers import Outcome, Sent, register
+from alerts.notifiers import Outcome, Sent, TimeoutS, about, register
 from alerts.posting import AGENT, JSON, encoded, post, shown, within
 from alerts.secret import Secret
 
@@ -23,10 +24,12 @@ TAGS = {"critical": "rotating_light", "warning": "warning", "info": "information
 class NtfyConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A push message on the phone, by the app ntfy: choose a topic that nobody guesses, and subscribe to it there."""
 
-    topic: Secret  # whoever knows it can read along
-    url: Secret = Secret("https://ntfy.sh")
-    token: Secret | None = None  # of a server that asks for one
-    timeout_s: float = 10.0
+    topic: Annotated[
+        Secret, about("This is the topic that you subscribed to in the app. Whoever knows it can read along.")
+    ]
+    url: Annotated[Secret, about("This is the server; the default is the public one.")] = Secret("https://ntfy.sh")
+    token: Annotated[Secret | None, about("This is an access token, for a server or a topic that asks for one.")] = None
+    timeout_s: TimeoutS = 10.0
 
 
 @register("ntfy", NtfyConfig)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from alerts.alert import Alert
 from alerts.http import Http
-from alerts.notifiers import Sent, register
+from alerts.notifiers import Sent, TimeoutS, about, register
 from alerts.posting import JSON, encoded, post, shown
 from alerts.secret import Secret
 
@@ -16,9 +18,11 @@ SUMMARY_CHARS, TEXT_CHARS, KEY_CHARS, LABELS = 1000, 8000, 255, 32  # PagerDuty'
 class PagerdutyConfig(msgspec.Struct, frozen=True, kw_only=True):
     """An event of PagerDuty; the key is the integration key of a service (Events API v2)."""
 
-    routing_key: Secret
-    url: Secret = Secret("https://events.pagerduty.com/v2/enqueue")
-    timeout_s: float = 10.0
+    routing_key: Annotated[Secret, about("This is the integration key of a service, for the Events API v2.")]
+    url: Annotated[
+        Secret, about("This is where events are posted; the service region of the EU has another address.")
+    ] = Secret("https://events.pagerduty.com/v2/enqueue")
+    timeout_s: TimeoutS = 10.0
 
 
 @register("pagerduty", PagerdutyConfig, each=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from alerts.alert import Alert
 from alerts.http import Http
-from alerts.notifiers import Sent, register
+from alerts.notifiers import Sent, TimeoutS, about, register
 from alerts.posting import JSON, encoded, post, shown, within
 from alerts.secret import Secret
 
@@ -17,8 +19,8 @@ COLOURS = {"critical": "#d02020", "warning": "#e0a000", "info": "#1f5fbf"}
 class SlackConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A message in a Slack channel; the address is that of an incoming webhook."""
 
-    url: Secret
-    timeout_s: float = 10.0
+    url: Annotated[Secret, about("This is the address of an incoming webhook of Slack; it names the channel.")]
+    timeout_s: TimeoutS = 10.0
 
 
 @register("slack", SlackConfig)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from alerts.alert import Alert
 from alerts.http import Http
-from alerts.notifiers import Sent, register
+from alerts.notifiers import Sent, TimeoutS, about, register
 from alerts.posting import JSON, encoded, post, shown
 from alerts.secret import Secret
 
@@ -17,8 +19,11 @@ COLOURS = {"critical": "attention", "warning": "warning", "info": "accent"}
 class TeamsConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A card in a Teams channel; the address is that of a workflow "when a webhook request is received"."""
 
-    url: Secret
-    timeout_s: float = 15.0
+    url: Annotated[
+        Secret,
+        about("This is the address of a workflow of the channel that starts when a webhook request is received."),
+    ]
+    timeout_s: TimeoutS = 15.0
 
 
 @register("teams", TeamsConfig)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from alerts.alert import Alert
 from alerts.http import Http
-from alerts.notifiers import Outcome, Sent, register
+from alerts.notifiers import Outcome, Sent, TimeoutS, about, register
 from alerts.posting import JSON, encoded, form, post, shown, within, without_mentions
 from alerts.secret import Secret
 
@@ -17,10 +19,18 @@ TITLE_CHARS, UTF_16 = 250, "utf-16-le"
 class TelegramConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A message of a Telegram bot: its token from @BotFather, and the number of the chat, in quotes."""
 
-    token: Secret
-    chat: str
-    url: Secret = Secret("https://api.telegram.org")
-    timeout_s: float = 10.0
+    token: Annotated[Secret, about("This is the token of your bot, as @BotFather gave it.")]
+    chat: Annotated[
+        str,
+        about(
+            "This is the number of the chat, in quotes. Write to your bot once; getUpdates of its API shows it.",
+            not_empty=True,
+        ),
+    ]
+    url: Annotated[Secret, about("This is the server of the Bot API, where you run one of your own.")] = Secret(
+        "https://api.telegram.org"
+    )
+    timeout_s: TimeoutS = 10.0
 
 
 @register("telegram", TelegramConfig)

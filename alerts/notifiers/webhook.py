@@ -19,12 +19,13 @@ import base64
 import hashlib
 import hmac
 from datetime import datetime, timezone
+from typing import Annotated
 
 import msgspec
 
 from alerts.alert import Alert
 from alerts.http import Http, TransportError
-from alerts.notifiers import Outcome, Sent, register
+from alerts.notifiers import Outcome, Sent, TimeoutS, about, register
 from alerts.secret import Secret, key_bytes
 
 BODY_VERSION = 1
@@ -36,10 +37,15 @@ LABELS_MAX, LABEL_CHARS_MAX = 32, 200
 class WebhookConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Where to POST, and what to sign with."""
 
-    url: Secret
-    secrets: tuple[Secret, ...] = ()  # the newest first; empty: not signed
-    timeout_s: float = 10.0  # for a whole try
-    link_local: bool = False  # the URL may lead to a link-local address
+    url: Annotated[Secret, about("This is the address that alerts are posted to.")]
+    secrets: Annotated[
+        tuple[Secret, ...],
+        about("These are one or two signing secrets, the newest first. Without them nothing is signed."),
+    ] = ()
+    timeout_s: TimeoutS = 10.0
+    link_local: Annotated[
+        bool, about("With true the address may be a link-local one, where cloud machines keep their keys.")
+    ] = False
 
 
 @register("webhook", WebhookConfig, each=True)

@@ -120,15 +120,16 @@ def _incidents(board: Board) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def main() -> None:
-    """Write every dashboard."""
-    folder = HERE / "dashboards"
-    folder.mkdir(exist_ok=True)
+def main(dashboards: Path, pictures: Path) -> None:
+    """Write every dashboard, and a picture of its layout."""
     for board in BOARDS:
         made = build(board)
-        (folder / f"{board.uid}.json").write_text(json.dumps(made, indent=2, sort_keys=True) + "\n")
-        (HERE.parents[1] / "docs" / "images" / f"{board.uid}.svg").write_text(layout.drawn(made))
+        (dashboards / f"{board.uid}.json").write_text(json.dumps(made, indent=2, sort_keys=True) + "\n")
+        (pictures / f"{board.uid}.svg").write_text(layout.drawn(made))
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 1:  # a folder of your own, for both
+        main(Path(sys.argv[1]), Path(sys.argv[1]))
+    else:
+        main(HERE / "dashboards", HERE.parents[1] / "docs" / "images")

@@ -1,10 +1,11 @@
 """Writes prometheusrule.yaml out of ../prometheus/rules: the same rules as a resource of the Prometheus Operator.
 
-`python deploy/kubernetes/make_rules.py`; `make dashboards` runs it too.
+`python deploy/kubernetes/make_rules.py [FILE]`; `make dashboards` runs it too.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -13,7 +14,7 @@ HERE = Path(__file__).parent
 HEAD = "# Made of ../prometheus/rules by make_rules.py: change those.\n"
 
 
-def main() -> None:
+def main(target: Path) -> None:
     """Write the file."""
     yaml = YAML(typ="safe")
     yaml.default_flow_style = False
@@ -29,10 +30,10 @@ def main() -> None:
         "metadata": {"name": "trainwarden", "labels": {"app.kubernetes.io/name": "trainwarden"}},
         "spec": {"groups": groups},
     }
-    with (HERE / "prometheusrule.yaml").open("w") as file:
+    with target.open("w") as file:
         file.write(HEAD)
         yaml.dump(made, file)
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "prometheusrule.yaml")

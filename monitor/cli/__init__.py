@@ -16,6 +16,7 @@ EXIT_INTERRUPTED = 130  # as a shell has it for Ctrl-C
 # name -> where the command is ("module:attribute" below monitor.cli) and the line that --help shows for it.
 COMMANDS = {
     "run": ("run_command:run", "Supervise a training: trainwarden run -- python train.py"),
+    "resume": ("resume_command:resume", "Start a run again from its newest clean state, after a reboot or a crash."),
     "serve": ("serve:serve", "Run the daemon in the foreground."),
     "status": ("status_command:status", "Show what every run is doing, or one run in detail."),
     "top": ("top_command:top", "Show every run at a glance, live, in the terminal."),

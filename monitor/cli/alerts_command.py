@@ -57,8 +57,9 @@ def show(file: str | None) -> None:
 @click.option("--kind", help="Kind of the receiver. Without it you are asked.")
 @click.option("--name", help="A name of your own for it.")
 @click.option("--policy", "file", metavar="FILE", help="Policy file to write. Without it: your own, for every run.")
+@click.option("--replace", is_flag=True, help="Write a receiver of this name anew.")
 @click.option("--no-test", is_flag=True, help="Send no test message.")
-def setup(kind: str | None, name: str | None, file: str | None, *, no_test: bool) -> int:
+def setup(kind: str | None, name: str | None, file: str | None, *, replace: bool, no_test: bool) -> int:
     """Add a receiver: asks what it needs, writes the policy, and sends a test message.
 
     Secrets are asked for, not taken from the command line, and kept in files that only you can read.
@@ -66,10 +67,14 @@ def setup(kind: str | None, name: str | None, file: str | None, *, no_test: bool
     from monitor.cli.alerts_setup import add_receiver
 
     path = Path(file) if file else default_policy()
-    added = add_receiver(path, kind, name)
-    click.echo(f"{path}: receiver {added!r} was added")
-    code = 0 if no_test else send_test(added, read_policy(str(path))[1])
+    added = add_receiver(path, kind, name, replace=replace)
+    click.echo(f"{path}: receiver {added.name!r} was written")
+    code = 0 if no_test else send_test(added.name, read_policy(str(path))[1])
     option = f" --policy {path}" if file else ""
+    if code:
+        again = f"trainwarden alerts setup{option} --kind {added.kind} --name {added.name} --replace"
+        click.echo(f"Until it takes messages, no alert arrives there. To write it anew: {again}", err=True)
+        return code
     click.echo(f"Every run that you start like this sends its alerts there: trainwarden run{option} -- python train.py")
     return code
 

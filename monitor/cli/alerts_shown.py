@@ -18,6 +18,7 @@ EVENTS: tuple[tuple[str, AlertKind, Severity, str], ...] = (
     ("the problem is back", K.ESCALATED, S.CRITICAL, ""),
     ("healthy again", K.RESOLVED, S.INFO, ""),
     ("given up", K.GIVEN_UP, S.CRITICAL, ""),
+    ("the process died, and is started again", K.INCIDENT_OPENED, S.CRITICAL, Family.CRASH),
     ("the process crashed", K.RUN_FAILED, S.CRITICAL, ""),
     ("a warning without an incident", K.WATCH, S.WARNING, ""),
     ("the supervisor died", K.SUPERVISOR_LOST, S.CRITICAL, ""),

@@ -10,7 +10,7 @@ from monitor.cli.command import Command
 from monitor.cli.failure import daemon_failures
 from monitor.cli.names import existing_run
 from monitor.cli.show import print_table
-from monitor.core.format import plural
+from monitor.core.format import plural, saved_cell
 
 if TYPE_CHECKING:
     from monitor.daemon.api.snapshots import CheckpointLine
@@ -48,7 +48,10 @@ def checkpoints(run: str, as_json: bool) -> None:
 
 def table(found: list[CheckpointLine]) -> tuple[list[str], list[list[str]]]:
     """Heads and rows; of a run with one training without the column for it."""
-    heads, rows = ["epoch", "verdict", "why"], [[str(line.epoch), _what(line), line.why] for line in found]
+    heads, rows = (
+        ["epoch", "verdict", "why"],
+        [[saved_cell(line.epoch, line.extra_batches), _what(line), line.why] for line in found],
+    )
     if len({line.training for line in found}) == 1:
         return heads, rows
     return ["training", *heads], [[str(line.training), *row] for line, row in zip(found, rows, strict=True)]
@@ -64,6 +67,7 @@ def resume_lines(found: list[CheckpointLine]) -> list[str]:
         clean = [
             one for one in found
             if one.training == training and one.verdict == Verdict.CLEAN and one.path and not one.dropped
+            and not one.extra_batches
         ]  # fmt: skip
         of = f" of training {training}" if several else ""
         if not clean:

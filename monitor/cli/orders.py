@@ -43,6 +43,7 @@ def _ask(run: str, kind: CommandKind) -> None:
         from monitor.daemon.api.snapshots import RunDetail
 
         with Client() as client:
-            if why := refusal(client.get(run_path(run), RunDetail).summary, kind):
+            detail = client.get(run_path(run), RunDetail)
+            if why := refusal(detail.summary, kind, sum(detail.checkpoints.values())):
                 raise Failure(why, EXIT_USAGE)
             client.post(run_path(run, "inputs"), CommandGiven(run, kind, operator()))

@@ -94,10 +94,11 @@ def own_policy() -> str:
 
 def require_secrets(policy: Policy, name: str) -> None:
     """Raises Failure where a receiver's secret can't be used: its alerts could not be sent."""
+    from monitor.policyfile.matchers import idle_rules
     from monitor.policyfile.receiver_configs import unusable_receivers
     from monitor.policyfile.secret_files import secret_problems
 
-    if problems := secret_problems(policy) + unusable_receivers(policy):
+    if problems := secret_problems(policy) + unusable_receivers(policy) + idle_rules(policy):
         raise Failure("\n".join(f"{name}: {problem}" for problem in problems), EXIT_CONFIG)
 
 

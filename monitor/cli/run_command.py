@@ -84,6 +84,7 @@ def run(
         run=adopt or run_id,
         policy_text=text,
         act=policy.act and not observe,
+        snapshot_s=policy.snapshots.every_s,
         deadline_s=deadline,
         adopt=adopt is not None,
         port=port,

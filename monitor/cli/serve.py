@@ -59,6 +59,8 @@ def serve(
         if metrics_token_file or tls_certificate or tls_key:
             raise Failure("these options are about --metrics-listen HOST:PORT; write it too", EXIT_USAGE)
         return main(DaemonOptions(port=port))
+    if tls_key and not tls_certificate:
+        raise Failure("--tls-key: belongs to a certificate; name it with --tls-certificate", EXIT_USAGE)
     host, _, number = metrics_listen.rpartition(":")
     if not host or not number.isdecimal() or int(number) > PORT_MAX:
         raise Failure(f"--metrics-listen {metrics_listen!r}: is not HOST:PORT; write it like 0.0.0.0:9470", EXIT_USAGE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from typing import TYPE_CHECKING
 
 import click
@@ -44,9 +43,13 @@ def add(time_: str, comment: str, match: tuple[str, ...]) -> None:
     MATCH is label=pattern, where * stands for any text and a|b for either. Labels: run, title, kind, family, severity,
     training, incident.
     """
+    from monitor.policyfile.matchers import matcher_problem
+
     for line in match:
         if not re.fullmatch(r"[a-z_]{1,40}=.{1,200}", line):
             raise Failure(f"silence: {line!r} is not label=pattern; write it like run=night-*", EXIT_USAGE)
+        if problem := matcher_problem(line):
+            raise Failure(f"silence: {problem}", EXIT_USAGE)
     for_s = seconds_of(time_)
     with daemon_failures():
         from monitor.client.http import Client
@@ -108,22 +111,29 @@ def ack(incident: str) -> None:
 
 
 def _newest_of(client: Client, name: str) -> str:
-    """The id of the run's newest incident; where no run has this name, or it has no incident, the name itself."""
+    """The id of the run's newest incident; where no run has this name, the name itself. Raises Failure: it has none."""
     from monitor.client.http import run_path
     from monitor.daemon.api.snapshots import IncidentSummary, RunSummary
 
     if all(run.run != name for run in client.get("/api/v1/runs", list[RunSummary])):
         return name
     incidents = client.get(run_path(name, "incidents"), list[IncidentSummary])
-    return max(incidents, key=lambda one: one.number).id if incidents else name
+    if not incidents:
+        raise Failure(f"run {name!r}: has no incident, so there is nothing to acknowledge", EXIT_USAGE)
+    return max(incidents, key=lambda one: one.number).id
 
 
 def seconds_of(text: str) -> float:
-    """The seconds of 30m, 2h or 3d. Raises Failure for anything else."""
+    """The seconds of 30m, 2h or 3d. Raises Failure for anything else, and for more than 30 days."""
+    from monitor.daemon.api.alert_routes import SILENCE_S_MAX
+
     found = re.fullmatch(r"(\d{1,6})([mhd])", text)
     if not found or int(found[1]) == 0:
         raise Failure(f"--for {text!r}: is not a time; write it like 30m, 2h or 3d", EXIT_USAGE)
-    return int(found[1]) * UNITS_S[found[2]]
+    seconds = int(found[1]) * UNITS_S[found[2]]
+    if seconds > SILENCE_S_MAX:
+        raise Failure(f"--for {text!r}: is too long; a silence lasts 30d at most", EXIT_USAGE)
+    return seconds
 
 
 def _shown(one: SilenceLine) -> str:
@@ -131,4 +141,6 @@ def _shown(one: SilenceLine) -> str:
 
 
 def _when(at_s: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at_s))
+    from monitor.core.format import minute
+
+    return minute(at_s)

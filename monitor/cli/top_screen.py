@@ -28,13 +28,15 @@ from monitor.cli.top_rows import (
     shown_trainings,
     wrong,
 )
-from monitor.client.http import Client, ClientError, run_path
+from monitor.client.http import Client, ClientError, DeclinedError, run_path
 from monitor.core.model import CommandGiven, CommandKind
 from monitor.daemon.api.alert_routes import Acknowledgement
 from monitor.daemon.api.glance import RunGlance
 from monitor.daemon.api.run_orders import refusal
+from monitor.daemon.api.snapshots import RunDetail
 
 LOOK_S = 1.0
+NOT_FOUND = 404
 
 
 class Shown(ModalScreen[bool]):
@@ -56,6 +58,16 @@ class Shown(ModalScreen[bool]):
         with VerticalScroll():
             yield Static(Text(self._text))
         yield Footer()
+
+    def show(self, text: str) -> None:
+        """Another text in place of the one before, unless the screen was left meanwhile."""
+        self._text = text
+        if self.is_mounted:
+            self.query_one(Static).update(Text(text))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool:
+        """Only a question has a yes."""
+        return self._asks or (action, parameters) != ("answer", (True,))
 
     def action_answer(self, yes: bool) -> None:
         self.dismiss(yes and self._asks)
@@ -170,9 +182,11 @@ class Top(App[None]):
     # --- keys -------------------------------------------------------------------------------------------------------
 
     def action_report(self) -> None:
-        """Its newest incident's report, or why there is none."""
+        """Its newest incident's report; without an incident the lines that `status` begins with."""
         if run := self._chosen():
-            self.push_screen(Shown(self._asked(lambda client: client.text(run_path(run.summary.run, "report")))))
+            name, screen = run.summary.run, Shown("Asking the daemon ...")
+            self.push_screen(screen)
+            self._ask_for(lambda client: report_of(client, name), screen.show)
 
     def action_acknowledge(self) -> None:
         """The chosen run's open incident was seen: no reminders."""
@@ -181,32 +195,49 @@ class Top(App[None]):
             self.notify("This run has no open incident.")
             return
         path = f"/api/v1/incidents/{quote(run.summary.incident.id, safe='')}/acknowledge"
-        answer = self._asked(lambda client: client.post(path, Acknowledgement(operator())))
-        self.notify(answer or "Acknowledged.", markup=False)
+        self._ask_for(lambda client: client.post(path, Acknowledgement(operator())), self._notifier("Acknowledged."))
 
     def action_stop(self) -> None:
         """Asks first."""
         run = self._chosen()
         if run is None:
             return
-        if why := refusal(run.summary, CommandKind.STOP):
+        name = run.summary.run
+        if why := refusal(run.summary, CommandKind.STOP, checkpoints=0):
             self.notify(why, markup=False)
             return
 
         def answered(yes: bool | None) -> None:
             if yes:
-                order = CommandGiven(run.summary.run, CommandKind.STOP, operator())
-                answer = self._asked(lambda client: client.post(run_path(run.summary.run, "inputs"), order))
-                self.notify(answer or "Ordered to stop after its current batch.", markup=False)
+                order = CommandGiven(name, CommandKind.STOP, operator())
+                done = self._notifier("Ordered to stop after its current batch.")
+                self._ask_for(lambda client: client.post(run_path(name, "inputs"), order), done)
 
-        self.push_screen(
-            Shown(f"Stop {run.summary.run} after its current batch?\n\ny: yes   n: no", asks=True), answered
-        )
+        self.push_screen(Shown(f"Stop {name} after its current batch?\n\ny: yes   n: no", asks=True), answered)
 
-    def _asked(self, what: Callable[[Client], str | None]) -> str:
-        """What the daemon answers, or why it does not."""
-        try:
-            with Client() as client:
-                return what(client) or ""
-        except ClientError as error:
-            return str(error)
+    def _notifier(self, done: str) -> Callable[[str], None]:
+        return lambda answer: self.notify(answer or done, markup=False)
+
+    def _ask_for(self, what: Callable[[Client], str | None], then: Callable[[str], None]) -> None:
+        """In a thread, so that a daemon that does not answer holds no key up; `then` gets its answer, or why not."""
+
+        def ask() -> None:
+            try:
+                with Client() as client:
+                    answer = what(client) or ""
+            except ClientError as error:
+                answer = str(error)
+            self.call_from_thread(then, answer)
+
+        self.run_worker(ask, thread=True, exit_on_error=False)
+
+
+def report_of(client: Client, run: str) -> str:
+    """The report of the run's newest incident, else the summary of the run."""
+    try:
+        return client.text(run_path(run, "report"))
+    except DeclinedError as error:
+        if error.status != NOT_FOUND:
+            raise
+    lines = client.get(run_path(run), RunDetail).in_short
+    return "\n".join([f"{run}: no incident", "", *(f"{label}: {text}" for label, text in lines)])

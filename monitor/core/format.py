@@ -29,6 +29,16 @@ def batches(number: int) -> str:
     return plural(number, "batch")
 
 
+def saved_place(epochs: int, extra_batches: int) -> str:
+    """Where a state was saved that holds so many whole epochs and batches: the end of epoch 3, batch 120 of epoch 4."""
+    return f"batch {count(extra_batches)} of epoch {epochs + 1}" if extra_batches else f"the end of epoch {epochs}"
+
+
+def saved_cell(epochs: int, extra_batches: int) -> str:
+    """The same in a table: 3, or 4, batch 120."""
+    return f"{epochs + 1}, batch {count(extra_batches)}" if extra_batches else str(epochs)
+
+
 def about(number: float) -> str:
     """Two significant digits: a projection promises no more."""
     return f"{float(f'{number:.2g}'):,.0f}"

@@ -70,7 +70,7 @@ def _summary(run: RunState, clock: str, now_s: float) -> Iterator[RaiseAlert]:
     if time.strftime("%H:%M", local) < clock or began_after:
         return
     training = shown_training(run)
-    lines = summary_of(run, training, shown_incident(training), now_s).lines()
+    lines = summary_of(run, training, shown_incident(run, training), now_s).lines()
     at = training.position
     epochs = training.started.epochs if training.started is not None else None
     where = f"epoch {at.epoch}{f' of {epochs}' if epochs else ''}, batch {at.batch}" if at else "no batch yet"

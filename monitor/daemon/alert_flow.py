@@ -137,6 +137,8 @@ def wanted(alert: Alert, switches: Alerts) -> bool:
     family = alert.labels.get("family", "")
     if opened and family == Family.NONFINITE:
         return switches.nan
+    if opened and family == Family.CRASH:
+        return switches.crashed
     if alert.name == AlertKind.STACKS or (family == Family.HANG and (opened or alert.name == AlertKind.WATCH)):
         return switches.stuck
     return {

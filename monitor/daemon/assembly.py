@@ -268,7 +268,7 @@ class Assembly:
         await run_clock(self._fleet, self._receivers, self._clock.now_s, self._pipeline.raise_alert)
 
     def _gap_s(self, looked_s: float) -> float:
-        """Seconds since the last look in which nobody looked; nearly always 0. A clock that is put right counts too."""
+        """Seconds since the last look in which nobody looked; nearly always 0. A clock that is corrected counts too."""
         stepped_s = self._clock.follow()
         if stepped_s:
             log.warning("the wall clock has differed from ours by %.0f s for a while: its time is taken", stepped_s)

@@ -221,7 +221,7 @@ class Pipeline:
         """The state as it is now, where one is due: by time, and whenever an alert goes out or an incident moves."""
         now_s = self._clock.now_s()
         moved = commit.alerts or any(isinstance(effect, WriteReport) for effect in acts)
-        if not moved and 0.0 <= now_s - self._snapshot_s < SNAPSHOT_S:  # a clock that was put right may go back
+        if not moved and 0.0 <= now_s - self._snapshot_s < SNAPSHOT_S:  # a clock that was corrected may go back
             return None
         self._snapshot_s = now_s
         fleet = self.core.fleet

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+
+import msgspec
+
 from monitor.core.model import GenerationStarted, RunOpened
 from monitor.core.policy.settings import Policy
+from monitor.history.old_state import run_of
 from monitor.policyfile.load import load_policy
 from trainer_hooks.wire import runfolder
 from trainer_hooks.wire.messages import EventSent, Frame, TrainingStarted
-from trainer_hooks.wire.runfolder import Generation, RunSpec, run_folder
+from trainer_hooks.wire.runfolder import Generation, RunFolder, RunSpec, run_folder
+
+log = logging.getLogger("trainwarden.daemon")
 
 
-def announced(run: str) -> tuple[RunOpened, Policy]:
-    """A run with a folder. Raises RunFolderError or PolicyFileError, which name the file and the remedy."""
+def announced(run: str, *, known: bool = False) -> tuple[RunOpened, Policy]:
+    """A run with a folder; `known`: the daemon has its state. Raises RunFolderError or PolicyFileError.
+
+    They name the file and the remedy.
+    """
     folder = run_folder(run)
     spec = runfolder.read(folder.spec, RunSpec)
     if spec.run != run:
@@ -19,7 +29,18 @@ def announced(run: str) -> tuple[RunOpened, Policy]:
             f"{folder.spec}: says it is run {spec.run!r}; the folder of a run must not be renamed"
         )
     policy = load_policy(folder.policy) if folder.policy.exists() else Policy(act=False)
-    return RunOpened(spec=spec, policy=policy.model_dump_json()), policy
+    return RunOpened(spec, policy.model_dump_json(), b"" if known else _kept(folder)), policy
+
+
+def _kept(folder: RunFolder) -> bytes:
+    """Its state when it ended, which the daemon forgets after a day; empty: it has not ended, or it can't be read."""
+    if not folder.state.exists():
+        return b""
+    try:
+        return msgspec.msgpack.encode(run_of(folder.state.read_bytes()))
+    except (OSError, msgspec.DecodeError) as error:
+        log.warning("%s: can't be read (%s); the run begins anew in the history", folder.state, error)
+        return b""
 
 
 def observed(frame: Frame, now_s: float) -> RunOpened | None:

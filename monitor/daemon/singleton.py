@@ -49,7 +49,7 @@ def _lock(folder: Path) -> int:
         owner = os.pread(descriptor, 20, 0).strip()
         os.close(descriptor)
         raise StateFolderTaken(folder, int(owner) if owner.isdigit() else 0) from error
-    with contextlib.suppress(OSError):  # a full disk: the lock is held all the same, and only the number is not told
+    with contextlib.suppress(OSError):  # a full disk: the lock is held all the same; only the number is not written
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor

@@ -64,7 +64,7 @@ class DurableOutbox:
         self._rows.update((row.id, row) for row in rows)
 
     def clock_stepped(self, by_s: float) -> None:
-        """The clock was put right: what waits has waited, and goes on waiting, as long as before."""
+        """The clock was corrected: what waits is neither sent earlier nor later for that."""
         for id_, row in self._rows.items():
             moved = msgspec.structs.replace(row, created_s=row.created_s + by_s, next_s=row.next_s + by_s)
             self._rows[id_] = moved

@@ -20,6 +20,7 @@ from monitor.core.policy.settings import Policy
 from monitor.policyfile.messages import VALUE_CHARS_MAX, Loc, Problem, nearest, problems_of, webhook_problems
 from monitor.policyfile.presets import preset_text
 from monitor.policyfile.receiver_configs import receiver_problems
+from monitor.policyfile.receiver_schema import with_kinds
 
 POLICY_CHARS_MAX = 256 * 1024  # a policy with every key and its comments has 5,000
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"  # which pydantic writes
@@ -81,7 +82,7 @@ def effective_yaml(policy: Policy) -> str:
 
 def schema_text() -> str:
     """The JSON Schema of a policy file, for editors: every key with its default, its limits and what it is for."""
-    schema = {"$schema": SCHEMA_DIALECT, **Policy.model_json_schema(), "title": "trainwarden policy"}
+    schema = {"$schema": SCHEMA_DIALECT, **with_kinds(Policy.model_json_schema()), "title": "trainwarden policy"}
     return json.dumps(schema, indent=2)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
 from msgspec.structs import FieldInfo, fields
@@ -31,7 +31,9 @@ VALUES = {
     "bool": "true or false",
     "int": "a whole number",
     "float": "a number",
+    "array": "a list; write it like [one, two]",
 }
+LIMITS = {">": "above", ">=": "from", "<": "below", "<=": "up to"}
 
 
 def receiver_of(settings: ReceiverSettings) -> Receiver:
@@ -44,7 +46,7 @@ def receiver_of(settings: ReceiverSettings) -> Receiver:
     try:
         config = _convert(given, registered.config)
     except msgspec.ValidationError as error:
-        raise SecretError(f"receiver {settings.name!r}: {_rule(str(error))}") from None
+        raise SecretError(f"receiver {settings.name!r}: {_rule(str(error), registered.config)}") from None
     return Receiver(name=settings.name, kind=settings.kind, config=config)
 
 
@@ -134,7 +136,7 @@ def _of_receiver(index: int, settings: ReceiverSettings, names: Mapping[str, int
         yield Problem((*here, "kind"), f"{settings.kind!r} is not a kind of receiver; {nearest(settings.kind, kinds)}")
         return
     config, given = kinds[settings.kind].config, dict(settings.model_extra or {})
-    keys = [key for field in fields(config) for key in _keys(field)]
+    keys = [key for field in fields(config) for key in keys_of(field)]
     for key in sorted(set(given) - set(keys)):
         yield Problem((*here, key), f"is not a key of a receiver of kind {settings.kind!r}; {nearest(key, keys)}")
     wrong = [problem for field in fields(config) for problem in _of_field(here, field, given)]
@@ -144,9 +146,9 @@ def _of_receiver(index: int, settings: ReceiverSettings, names: Mapping[str, int
 
 
 def _of_field(here: tuple[str | int, ...], field: FieldInfo, given: dict[str, Any]) -> Iterator[Problem]:
-    written = [key for key in _keys(field) if given.get(key) is not None]
+    written = [key for key in keys_of(field) if given.get(key) is not None]
     if not written and field.required:
-        yield Problem(here, f"{field.name!r} is missing; write {' or '.join(_keys(field))}")
+        yield Problem(here, f"{field.name!r} is missing; write {' or '.join(keys_of(field))}")
     if len(written) > 1:
         yield Problem((*here, written[1]), f"{' and '.join(written)} say the same thing; keep one of them")
     for key in written:
@@ -159,36 +161,56 @@ def _of_field(here: tuple[str | int, ...], field: FieldInfo, given: dict[str, An
 def _of_values(here: tuple[str | int, ...], config: type, given: dict[str, Any]) -> Iterator[Problem]:
     """Convert it with a placeholder for each secret: a wrong type shows, and no secret can."""
     for field in fields(config):
-        if is_secret(field) and any(given.pop(key, None) is not None for key in _keys(field)):
+        if is_secret(field) and any(given.pop(key, None) is not None for key in keys_of(field)):
             given[field.name] = (Secret("x" * 32),) if _is_tuple(field) else Secret("https://example.org")
     try:
         _convert(given, config)
     except msgspec.ValidationError as error:
-        yield Problem(here, _rule(str(error)))
+        yield Problem(here, _rule(str(error), config))
 
 
 def _convert(given: dict[str, Any], config: type) -> object:
     return msgspec.convert(given, config, dec_hook=lambda _, value: value)
 
 
-def _rule(text: str) -> str:
+def _rule(text: str, config: type) -> str:
     """Msgspec's "Expected `str`, got `int` - at `$.topic`" as one of our sentences."""
     what, _, place = text.partition(" - at `$")
-    key = place.strip("`.")
+    key = place.strip("`.").partition("[")[0]
+    if what.startswith("Invalid enum value"):
+        allowed = next(get_args(plain_type(field)) for field in fields(config) if field.name == key)
+        return f"{key}: is not one of its words; write one of {', '.join(allowed)}"
     if not what.startswith("Expected `"):
-        return what if not what.startswith("Invalid enum value") else f"{key}: is not one of the values it may have"
-    wanted = what.removeprefix("Expected `").partition("`")[0]
-    return f"{key}: is not {' or '.join(VALUES.get(one.strip(), one.strip()) for one in wanted.split('|'))}"
+        return what
+    wanted, _, limit = what.removeprefix("Expected `").partition("`")
+    if limit.startswith(" of length"):
+        return f"{key}: is empty; write {'at least one' if wanted == 'array' else 'a text'}"
+    values = " or ".join(VALUES.get(one.strip(), one.strip()) for one in wanted.split("|"))
+    sign, _, number = limit.strip().partition(" ")
+    return f"{key}: is not {values}{f' {LIMITS[sign]} {float(number):,g}' if sign in LIMITS else ''}"
 
 
-def _keys(field: FieldInfo) -> list[str]:
+def keys_of(field: FieldInfo) -> list[str]:
+    """The keys that a field may be written as."""
     return [field.name, f"{field.name}_file", f"{field.name}_env"] if is_secret(field) else [field.name]
 
 
 def is_secret(field: FieldInfo) -> bool:
     """True where a config's field holds one secret or several."""
-    return field.type is Secret or Secret in get_args(field.type)
+    plain = plain_type(field)
+    return plain is Secret or Secret in get_args(plain)
 
 
 def _is_tuple(field: FieldInfo) -> bool:
-    return Secret in get_args(field.type) and Ellipsis in get_args(field.type)
+    return is_secret(field) and Ellipsis in get_args(plain_type(field))
+
+
+def plain_type(field: FieldInfo) -> Any:
+    """The type of a field, without what is said of it."""
+    return get_args(field.type)[0] if get_origin(field.type) is Annotated else field.type
+
+
+def meta_of(field: FieldInfo) -> msgspec.Meta:
+    """What is said of a field: its description, whether `alerts setup` asks for it, its limits."""
+    found = get_args(field.type)[1:] if get_origin(field.type) is Annotated else ()
+    return next((one for one in found if isinstance(one, msgspec.Meta)), msgspec.Meta())

@@ -6,7 +6,7 @@ Every text that came from outside (titles, samples, tensor names, settings) pass
 from __future__ import annotations
 
 from monitor.core.format import count, when
-from monitor.core.model import Incident
+from monitor.core.model import Family, Incident
 from monitor.core.policy.texts import state_text
 from monitor.core.state.run import RunState, TrainingState
 from monitor.core.summary import summary_of
@@ -50,8 +50,9 @@ def render(run: RunState, training: TrainingState, incident: Incident, now_s: fl
 def _heading(run: RunState, incident: Incident, now_s: float) -> str:
     where = f"epoch {incident.onset.epoch}, batch {count(incident.onset.batch)}"
     state = state_text(incident)
+    what = "last batch" if incident.family == Family.CRASH else "first bad batch"
     return (
         f"# Incident {incident.number} of {safe(run.spec.title or run.spec.run)}\n\n"
-        f"**{state.capitalize()}** · {incident.severity.value} · first bad batch: {where} · run {safe(run.spec.run)}, "
+        f"**{state.capitalize()}** · {incident.severity.value} · {what}: {where} · run {safe(run.spec.run)}, "
         f"generation {run.generation} · as of {when(now_s)}"
     )

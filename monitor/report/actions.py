@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.core.format import count, duration, percent, plural, value, when
+from monitor.core.format import count, duration, percent, plural, saved_place, value, when
 from monitor.core.model import ActionKind, Finding, Incident, Position
 from monitor.core.state.projection import pace_s
 from monitor.core.state.run import TrainingState
@@ -100,12 +100,12 @@ def orders(report_input: ReportInput) -> list[str]:
 
 def _order_cells(incident: Incident) -> list[str]:
     action, totals = incident.action, incident.totals
-    checkpoint = action.plan.checkpoint if action.plan else None
+    target = action.plan.target if action.plan else None
     return [
         str(incident.number),
         IN_WORDS.get(action.kind, safe(action.kind)),
         at(action.left_at) if action.left_at else "-",
-        f"end of epoch {checkpoint.epoch}" if checkpoint else "-",
+        saved_place(*target.holds).removeprefix("the ") if target else "-",
         plural(totals.batches_discarded, "batch"),
         duration(totals.downtime_s) if totals.downtime_s else "-",
     ]

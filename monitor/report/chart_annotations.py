@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.core.format import count
+from monitor.core.format import count, saved_cell
 from monitor.core.model import Incident, Position
 from monitor.core.state.run import TrainingState
 from monitor.report.chart import Mark
@@ -46,9 +46,9 @@ def _epochs(training: TrainingState) -> list[Mark]:
 def _generations(training: TrainingState, where: dict[int, float]) -> list[Mark]:
     """A generation that began from a rollback is marked as that."""
     back = {
-        plan.generation: plan.checkpoint.epoch
+        plan.generation: saved_cell(*plan.target.holds)
         for incident in training.ledger.incidents
-        if (plan := incident.action.plan) and plan.checkpoint
+        if (plan := incident.action.plan) and plan.target
     }
     return [
         Mark(at, "rollback", f"back to epoch {back[generation]}")

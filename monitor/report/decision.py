@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from monitor.core.format import count, plural, when
-from monitor.core.model import ActionKind, Incident, IncidentState
+from monitor.core.format import count, plural, saved_place, when
+from monitor.core.model import ActionKind, Family, Incident, IncidentState
 from monitor.core.policy.texts import state_text
 from monitor.core.state.run import RunState, TrainingState
 from monitor.report.text import safe, table
@@ -25,12 +25,12 @@ def options(run: RunState, training: TrainingState, incident: Incident, now_s: f
 
 def decided(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> list[str]:
     """The action that was chosen, its reason, and each setting old and new."""
-    action = incident.action
+    action, crash = incident.action, incident.family == Family.CRASH
     names = {
         ActionKind.GO_ON: "Training goes on",
         ActionKind.ADJUST: "Settings changed in place",
         ActionKind.UNDO: "Settings put back in place",
-        ActionKind.ROLLBACK: "Stopped and rolled back",
+        ActionKind.ROLLBACK: "Started again" if crash else "Stopped and rolled back",
         ActionKind.STOP: "Stopped for good",
     }
     lines = [
@@ -39,15 +39,14 @@ def decided(run: RunState, training: TrainingState, incident: Incident, now_s: f
         f"{names.get(action.kind, 'No action')}: {safe(action.reason) or 'no reason was given'}.",
     ]
     plan = action.plan
-    if plan and plan.checkpoint:
-        lines.append(
-            f"- Back to the end of epoch {plan.checkpoint.epoch} (sha256 {safe(plan.checkpoint.digest[:16])}), "
-            f"on from epoch {plan.start_epoch}."
-        )
+    if plan and plan.target:
+        place = saved_place(*plan.target.holds)
+        lines.append(f"- Back to {place} (sha256 {safe(plan.target.digest[:16])}), on from epoch {plan.start_epoch}.")
     if left := action.left_at:
         in_place = action.kind in (ActionKind.ADJUST, ActionKind.UNDO)
-        what = "The settings changed" if in_place else "Training stopped"
-        lines.append(f"- {what} between two batches: epoch {left.epoch}, batch {count(left.batch)}.")
+        what = "The settings changed between two batches" if in_place else "Training stopped between two batches"
+        what = "The last batch before that" if crash else what
+        lines.append(f"- {what}: epoch {left.epoch}, batch {count(left.batch)}.")
     if action.changes:
         rows = [[safe(c.setting), safe(c.old), safe(c.new)] for c in action.changes]
         lines += ["", *table(["setting", "old", "new"], rows)]
@@ -81,7 +80,8 @@ def _ending(incident: Incident) -> str:
             else ""
         )
         seen = f"{count(incident.watch.seen)} of {plural(incident.watch.needed, 'healthy batch')}"
-        return f"Not proven yet: {seen} at the new learning rate{samples}."
+        since = "after the new start" if incident.family == Family.CRASH else "at the new learning rate"
+        return f"Not proven yet: {seen} {since}{samples}."
     if incident.state is IncidentState.MITIGATING:
         return "Begun: the decision is not in force yet."
     return "Still open."

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 from monitor.core.format import count
-from monitor.core.model import Cause, Diagnosis, Incident, Shift
+from monitor.core.model import Cause, Diagnosis, Family, Incident, Shift
 from monitor.core.state.run import RunState, TrainingState
+from monitor.core.summary.crash_text import cause_of_crash
 from monitor.report.text import safe, table
 
 SENTENCE_CHARS_MAX = 600
@@ -26,7 +27,9 @@ LARGE = ((10.0, "very large"), (5.0, "large"), (0.0, "clear"))  # in usual sprea
 def likely_cause(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> list[str]:
     """The verdict or that there is none, the evidence for and against, the runner-up, and the test that settles it."""
     found = incident.diagnosis
-    if found is None:
+    if incident.family == Family.CRASH and (text := cause_of_crash(incident)):
+        return ["## Likely cause", "", text]
+    if found is None or incident.family == Family.CRASH:
         return []
     lines = ["## Likely cause", "", f"**{_sentence(found.text)}**", "", f"- {_sentence(found.onset_text)}"]
     if found.causes:

@@ -57,7 +57,7 @@ def _cells(training: TrainingState, checkpoint: CheckpointState, targets: dict[s
         "deleted": training.dropped(checkpoint),
     }
     holds = ", ".join(mark for mark, so in marks.items() if so)
-    return [str(checkpoint.epoch), str(checkpoint.generation), when(checkpoint.saved_s), holds]
+    return [checkpoint.cell, str(checkpoint.generation), when(checkpoint.saved_s), holds]
 
 
 def samples(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> list[str]:

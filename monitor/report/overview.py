@@ -65,7 +65,8 @@ def trainings(report_input: ReportInput) -> list[str]:
 def top(report_input: ReportInput) -> list[str]:
     """The summary of the run: of its live or latest incident, where there is one."""
     run = report_input.run
-    return top_lines(summary_of(run, report_input.training, shown_incident(report_input.training), report_input.now_s))
+    training = report_input.training
+    return top_lines(summary_of(run, training, shown_incident(run, training), report_input.now_s))
 
 
 def in_numbers(report_input: ReportInput) -> list[str]:
@@ -107,7 +108,7 @@ def _where(training: TrainingState) -> str:
     at, started = training.position, training.started
     assert at is not None
     assert started is not None
-    return f"epoch {at.epoch} of {started.epochs}, batch {count(at.batch + 1)} of {count(started.batches_per_epoch)}"
+    return f"epoch {at.epoch} of {started.epochs}, batch {count(at.batch)} of {count(started.batches_per_epoch)}"
 
 
 def _end(run: RunState) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitor.core.format import about, count, duration, percent, plural, size, value
-from monitor.core.model import Incident
+from monitor.core.model import Family, Incident
 from monitor.core.state.epochs import totals_of
 from monitor.core.state.projection import failure_rate, projected_nonfinite
 from monitor.core.state.rows import EpochRow
@@ -19,6 +19,8 @@ SAME_BATCH = 1  # two maxima this many batches apart are one event: memory is re
 def what_happened(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> list[str]:
     """The count, the rate, what it would come to, and what the detectors said."""
     lines = ["## What happened", ""]
+    if incident.family == Family.CRASH:
+        return [*lines, *(f"- {safe(finding.summary)}" for finding in incident.findings), f"- {_kinds(training)}"]
     row = onset_row(training, incident)
     if row is not None and row.batches:
         rate = failure_rate(row.nonfinite, row.batches)

@@ -53,6 +53,11 @@ class Announcer:
     def start(self) -> None:
         self._thread.start()
 
+    @property
+    def down(self) -> bool:
+        """True while no daemon answers."""
+        return self._down
+
     def wait_ready(self, timeout_s: float = START_S + 2.0) -> None:
         """Until a daemon knows of the run, or could not be had, or the time is over."""
         self._tried.wait(timeout_s)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass
 
-from monitor.core.model.outcomes import RUN_OUTCOMES, outcome_of
+from monitor.core.model.outcomes import RUN_OUTCOMES, SHELL_SIGNAL, ending, may_be_a_crash, outcome_of
 from monitor.errors import EXIT_HELD
 from trainer_hooks.wire.runfolder import Exit, GenerationOutcome, Plan, Receipt, RunOutcome
 from trainer_hooks.wire.words import NOT_DONE, OrderOutcome
@@ -30,6 +30,9 @@ class ExitContext:
     crash: str = ""  # the exception that ended its last training; empty: none, or it was not reported
     vanished: bool = False  # nobody can read its exit code, and a training of it reported no end: it was killed
     early_ends: int = 0  # generations in a row that ended early and obeyed no order, this one included
+    unended: bool = False  # a training of it began, and reported no end
+    died: bool = False  # the plan was made because it died
+    resumed_by: str = ""  # the person who resumes the run; empty: nobody does
 
     @property
     def outcome(self) -> GenerationOutcome:
@@ -57,7 +60,19 @@ def decide(context: ExitContext) -> Decision:
     """Start the next generation or end the run, and why."""
     if (barred := _barred(context)) is not None:
         return barred
-    return _by_plan(context, context.plan) if context.plan else _without_plan(context)
+    if context.plan is None:
+        return _without_plan(context)
+    return _again(context, context.plan) if context.died or context.resumed_by else _by_plan(context, context.plan)
+
+
+def may_have_died(context: ExitContext) -> bool:
+    """True where a training was cut short by nobody's wish, so that the daemon is asked for a new start."""
+    refused_plan = context.exit.code == EXIT_HELD and context.exit.number > 1
+    wished = context.outcome is GenerationOutcome.INTERRUPTED or context.killed or context.stop is not None
+    undecidable = context.plan is not None or context.plan_error or context.survivors
+    if refused_plan or wished or undecidable or context.early_ends >= EARLY_ENDS_MAX:
+        return False
+    return may_be_a_crash(context.exit) and bool(context.crash or context.unended)
 
 
 def _barred(context: ExitContext) -> Decision | None:
@@ -65,7 +80,7 @@ def _barred(context: ExitContext) -> Decision | None:
     if context.survivors:
         detail = f"still running after SIGKILL: {context.survivors}. Nothing is started beside them"
         return Decision(RunOutcome.HELD, detail, EXIT_HELD)
-    if context.outcome is GenerationOutcome.INTERRUPTED:
+    if context.outcome is GenerationOutcome.INTERRUPTED and not context.resumed_by:
         detail = "a person or the system asked it to end"
         return Decision(RunOutcome.STOPPED, detail, shell_code(context.exit), void=context.plan is not None)
     if context.plan_error:
@@ -85,9 +100,16 @@ def _without_plan(context: ExitContext) -> Decision:
         return Decision(RunOutcome.FINISHED, "its exit code is unknown, because it was started by another supervisor")
     if context.vanished:
         detail = "it reported no end, so it was killed or crashed outside Python; its exit code is unknown"
-        return Decision(RUN_OUTCOMES[context.outcome], detail, 128 + signal.SIGKILL)
+        return Decision(RUN_OUTCOMES[context.outcome], detail, SHELL_SIGNAL + signal.SIGKILL)
     crash = f": {context.crash}" if context.crash and context.outcome is GenerationOutcome.FAILED else ""
     return Decision(RUN_OUTCOMES[context.outcome], f"{ending(context.exit)}{crash}", code)
+
+
+def _again(context: ExitContext, plan: Plan) -> Decision:
+    """Its plan was made after it had ended: there was no order that it could have refused."""
+    why = f"{context.resumed_by} resumes it" if context.resumed_by else "nobody had asked for that"
+    detail = f"{ending(context.exit)}; {why}. Generation {plan.generation} goes on at epoch {plan.start_epoch}"
+    return Decision(None, detail, receipt="" if context.receipt else OrderOutcome.EXITED)
 
 
 def _by_plan(context: ExitContext, plan: Plan) -> Decision:
@@ -113,20 +135,8 @@ def _by_plan(context: ExitContext, plan: Plan) -> Decision:
     )
 
 
-def ending(over: Exit) -> str:
-    """How its first process ended, in words."""
-    if over.signal is not None:
-        return f"ended by {signal_name(over.signal)}"
-    return "exit code unknown" if over.code is None else f"exit code {over.code}"
-
-
 def shell_code(over: Exit) -> int:
     """As a shell reports it: 128 + signal; unknown is 0."""
     if over.signal is not None:
-        return 128 + over.signal
+        return SHELL_SIGNAL + over.signal
     return over.code or 0
-
-
-def signal_name(number: int) -> str:
-    """SIGKILL for 9; a real-time signal has only a number."""
-    return next((known.name for known in signal.Signals if known == number), f"signal {number}")

@@ -39,8 +39,11 @@ class Cleared:
 class Descendants:
     """The processes of one launch."""
 
-    def __init__(self, root: Handle, nonce: str, adopting: bool, ours: Callable[[], Collection[int]]) -> None:
-        """`adopting`: orphans of the launch become our children. `ours`: our children that do not belong to it."""
+    def __init__(self, root: Handle | None, nonce: str, adopting: bool, ours: Callable[[], Collection[int]]) -> None:
+        """`root`: its first process; None: that is gone.
+
+        `adopting`: orphans of the launch become our children. `ours`: our children that do not belong to it.
+        """
         self._root = root
         self._nonce = nonce
         self._adopting = adopting
@@ -51,7 +54,8 @@ class Descendants:
         stats = {stat.pid: stat for stat in _every_process()}
         ours = set(self._ours())
         adopter = os.getpid()
-        roots = set() if self._root.gone else {self._root.pid}  # asked after /proc was read: the pid was its own
+        root_gone = self._root is None or self._root.gone  # asked after /proc was read: the pid was its own
+        roots = {self._root.pid} if self._root is not None and not root_gone else set()
         if self._adopting:
             roots |= {s.pid for s in stats.values() if s.parent == adopter and s.pid not in ours}
         roots |= {pid for pid in stats if pid != adopter and pid not in ours and self._carries_nonce(pid)}
@@ -69,7 +73,7 @@ class Descendants:
             now = read_stat(pid)
             if now is None or now.start_ticks != member.start_ticks:
                 return False
-            is_root = pid == self._root.pid and not self._root.gone
+            is_root = self._root is not None and pid == self._root.pid and not self._root.gone
             return is_root or now.parent in parents or self._carries_nonce(pid)
 
         return Handle.take(member.pid, proof)

@@ -28,6 +28,7 @@ def collect(documents: RunDocuments, number: int, ending: Ending) -> ExitContext
         receipt = documents.receipt(plan.order) if plan else None
     except RunFolderError as error:
         plan_error, receipt = str(error), None
+    unended = left_unended(documents, number)
     return ExitContext(
         exit=over,
         plan=plan,
@@ -37,8 +38,9 @@ def collect(documents: RunDocuments, number: int, ending: Ending) -> ExitContext
         killed=ending.killed,
         survivors=", ".join(f"{s.name} (pid {s.pid}, state {s.state})" for s in ending.cleared.survivors),
         crash=crash_of(documents, number),
-        vanished=not ending.killed and over.code is None and over.signal is None and left_unended(documents, number),
+        vanished=not ending.killed and over.code is None and over.signal is None and unended,
         early_ends=documents.early_ends(over),
+        unended=unended,
     )
 
 

@@ -17,13 +17,14 @@ from trainer_hooks.wire.runfolder import (
     ENV_PLAN,
     ENV_RUN,
     ENV_RUN_FOLDER,
+    ENV_SNAPSHOTS,
     Generation,
     RunFolder,
     RunSpec,
 )
 
 EXEC_GATE = Path(__file__).with_name("exec_gate.py")
-OURS = (ENV_RUN, ENV_RUN_FOLDER, ENV_GENERATION, ENV_NONCE, ENV_PLAN)
+OURS = (ENV_RUN, ENV_RUN_FOLDER, ENV_GENERATION, ENV_NONCE, ENV_PLAN, ENV_SNAPSHOTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ def environment_for(spec: RunSpec, folder: RunFolder, generation: Generation, ba
         ENV_NONCE: generation.nonce,
     }
     plan = folder.plan(generation.number).resolve()
+    if spec.act and spec.snapshot_s:
+        ours[ENV_SNAPSHOTS] = str(spec.snapshot_s)
     return with_hooks(base) | ours | ({ENV_PLAN: str(plan)} if plan.exists() else {})
 
 

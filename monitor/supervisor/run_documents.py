@@ -32,6 +32,7 @@ from trainer_hooks.wire.runfolder import (
 )
 from trainer_hooks.wire.words import OrderOutcome, PlanKind
 
+LOCK_NAME = "supervisor.lock"
 NAME_MAX = 30  # characters of a title in a run id
 EARLY_S = 60.0  # a generation that ends within this time, and obeyed no order, has trained nothing to speak of
 
@@ -57,6 +58,22 @@ class RunDocuments:
             raise StartError(
                 f"{error}, so it is not known whether that training still runs. Check for it, then remove the file."
             ) from error
+
+    def last_started(self) -> Generation | None:
+        """The newest generation whose process was started; None: none was. Raises StartError as `last`."""
+        last = self.last()
+        if last is None or last.pid:
+            return last
+        numbers = [number for number in self.folder.generations() if number < last.number]
+        try:
+            return read(self.folder.generation(max(numbers)), Generation) if numbers else None
+        except RunFolderError as error:
+            raise StartError(str(error)) from error
+
+    def set_end_aside(self, number: int) -> None:
+        """The run goes on with generation `number`, so it has not ended."""
+        if self.ended.exists():
+            self.ended.rename(self.ended.with_name(f"ended-before-{number}.json"))
 
     def allocate(self, number: int) -> Generation:
         """Generation `number` with a new nonce; a number that was allocated and never started is used again."""
@@ -169,7 +186,7 @@ def open_again(run: str) -> RunDocuments:
 
 def _lock(folder: RunFolder, run: str) -> int:
     """Take the lock, for life. That it is free proves that no other supervisor lives."""
-    descriptor = os.open(folder.root / "supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    descriptor = os.open(folder.root / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -11,6 +11,7 @@ import signal
 
 import msgspec
 
+from monitor.core.format import saved_place
 from monitor.core.model import (
     GenerationExited,
     GenerationStarted,
@@ -20,22 +21,24 @@ from monitor.core.model import (
     SupervisorChanged,
 )
 from monitor.core.model.outcomes import OUTCOME_TEXT
-from monitor.errors import EXIT_HELD
+from monitor.errors import EXIT_CONFIG, EXIT_HELD
 from monitor.supervisor.announcer import Announcer
 from monitor.supervisor.branch_swap import swap_branch
-from monitor.supervisor.decide import Decision, decide
+from monitor.supervisor.decide import Decision, decide, may_have_died
 from monitor.supervisor.descendants import Cleared, Descendants
 from monitor.supervisor.exit_context import collect, receipt_of, write_receipt
 from monitor.supervisor.generation_watch import ENDING, Ending, GenerationWatch
 from monitor.supervisor.launch import AdoptedProcess, Ended, TrainingProcess, environment_for, reap_orphans
 from monitor.supervisor.posix_signals import SignalInbox, die_of
 from monitor.supervisor.process import Handle, environment
+from monitor.supervisor.recorded_environment import restored
+from monitor.supervisor.restart_question import RestartQuestion
 from monitor.supervisor.run_documents import RunDocuments, still_runs
 from monitor.supervisor.run_options import RunOptions
 from monitor.supervisor.stack_requests import StackRequests
-from monitor.supervisor.start_errors import Held, StartError
+from monitor.supervisor.start_errors import Held, NotResumed, StartError
 from monitor.supervisor.status_line import StatusLine
-from monitor.supervisor.terminal import Terminal, TerminalOutput, keep_running_in_the_background
+from monitor.supervisor.terminal import Terminal, TerminalOutput, keep_running_in_the_background, print_error
 from monitor.supervisor.timeline import Timeline
 from trainer_hooks.wire.runfolder import Generation, Plan, RunFolderError, RunOutcome, write
 from trainer_hooks.wire.words import OrderOutcome
@@ -53,16 +56,18 @@ class Supervisor:
         self._folder = documents.folder
         self._spec = documents.spec
         self._kill_timeouts = options.kill_timeouts
-        self._adopting = options.adopt
-        self._environment = dict(os.environ)
+        self._adopting, self._resume_by = options.adopt, options.resume_by
+        self._environment = restored(self._folder, os.environ) if options.resume_by else dict(os.environ)
         self._output = TerminalOutput(self._folder.output_log, options.quiet)
         self._terminal = Terminal()
         self._announcer = Announcer(self._spec.run, self._output, options.port, options.daemon_argv)
         self._stack_requests = StackRequests(self._spec.run, self._folder, self._announcer.send)
-        self._timeline = Timeline(self._spec.run, self._output, from_now=options.adopt)
+        self._timeline = Timeline(self._spec.run, self._output, from_now=options.adopt or bool(options.resume_by))
         self._status_line = StatusLine(self._spec.run, self._output)
         self._inbox = SignalInbox()
+        self._question = RestartQuestion(documents, self._announcer, self._inbox, self._output, options)
         self._process: TrainingProcess | AdoptedProcess | None = None
+        self._descendants: Descendants | None = None  # of the present generation
         self._last = Ended(None, None)
 
     def supervise(self) -> int:
@@ -76,6 +81,8 @@ class Supervisor:
         self._status_line.start()
         try:
             decision = self._run_generations()
+        except NotResumed as refused:
+            return self._leave(refused)
         except Held as held:
             decision = Decision(RunOutcome.HELD, str(held), EXIT_HELD)
         except (OSError, RunFolderError, StartError) as error:
@@ -88,7 +95,11 @@ class Supervisor:
 
     def _run_generations(self) -> Decision:
         """Start one generation after the other until a decision ends the run."""
-        number, decision = self._take_over() if self._adopting else (0, NEXT)
+        number, decision = 0, NEXT
+        if self._resume_by:
+            number, decision = self._resume()
+        elif self._adopting:
+            number, decision = self._take_over()
         while decision.relaunch:
             if any(asked in ENDING for asked in self._inbox.take()):
                 detail = "a person or the system asked it to end before the next generation began"
@@ -108,16 +119,31 @@ class Supervisor:
         handle = Handle.take(last.pid, lambda _pid: still_runs(last))
         if handle is not None:
             return last.number, self._conclude(last.number, self._watch_adopted(last, handle))
-        ended = self._documents.ended
-        if ended.exists():
+        if self._documents.ended.exists():
             self._output.notify(f"The run had ended. Continuing it with generation {last.number + 1}.")
-            ended.rename(ended.with_name(f"ended-before-{last.number + 1}.json"))
+            self._documents.set_end_aside(last.number + 1)
             return last.number, NEXT
         self._output.notify(f"Generation {last.number} has ended. Deciding by its documents what follows.")
+        self._announce_generation(last)
+        return last.number, self._conclude(last.number, self._ending_of(last))
+
+    def _resume(self) -> tuple[int, Decision]:
+        """The last generation that was started, and that a plan from the newest clean state follows it."""
+        last = self._documents.last_started()
+        number = last.number if last is not None else 0
+        if last is not None:
+            self._announce_generation(last)
+            decision = self._conclude(number, self._ending_of(last), self._resume_by)
+        else:  # nothing of it was ever started
+            decision = NEXT
+        self._documents.set_end_aside(number + 1)
+        return number, decision
+
+    def _ending_of(self, last: Generation) -> Ending:
+        """That of a generation which ended while nobody looked."""
+        self._descendants = Descendants(None, last.nonce, adopting=False, ours=self._other_children)
         known = self._documents.exit(last.number)
-        return last.number, self._conclude(
-            last.number, Ending(Ended(known.code, known.signal) if known else Ended(None, None), NOTHING_CLEARED)
-        )
+        return Ending(Ended(known.code, known.signal) if known else Ended(None, None), NOTHING_CLEARED)
 
     def _watch_adopted(self, last: Generation, handle: Handle) -> Ending:
         self._environment = environment(last.pid) or self._environment
@@ -150,18 +176,21 @@ class Supervisor:
         return generation, process
 
     def _swap_branch(self, plan: Plan, left: int) -> None:
+        if plan.checkpoint is None and plan.snapshot is not None:  # of the first epoch: nothing was saved after it
+            self._output.notify(f"Generation {left + 1} starts from {saved_place(*plan.snapshot.holds)}.")
+            return
         branch = swap_branch(self._folder, plan, left)
         for remark in branch.remarks:
             self._output.notify(remark, Severity.WARNING)
-        if plan.checkpoint is not None:
+        if plan.target is not None:
             self._output.notify(
-                f"Generation {left + 1} starts from the end of epoch {plan.checkpoint.epoch}. "
+                f"Generation {left + 1} starts from {saved_place(*plan.target.holds)}. "
                 f"Moved {len(branch.aside)} files written after it to abandoned-g{left}/."
             )
 
     def _watch(self, generation: Generation, process: TrainingProcess | AdoptedProcess) -> Ending:
         self._process = process
-        descendants = Descendants(
+        descendants = self._descendants = Descendants(
             process.handle, generation.nonce, isinstance(process, TrainingProcess), self._other_children
         )
         return GenerationWatch(
@@ -193,10 +222,15 @@ class Supervisor:
         others = self._other_children()
         reap_orphans(others | {self._process.pid} if self._process else others)
 
-    def _conclude(self, number: int, ending: Ending) -> Decision:
+    def _conclude(self, number: int, ending: Ending, resumed_by: str = "") -> Decision:
         """Generation `number` has ended: decide what follows, write it down, and tell the daemon and the user."""
         self._last = ending.process
         context = collect(self._documents, number, ending)
+        if resumed_by or (self._spec.act and may_have_died(context)):
+            context = self._question.with_plan(context, self._descendants, self._each_round, resumed_by)
+        if resumed_by and context.plan is None and not (context.survivors or context.plan_error):
+            self._output.notify("There is no clean state to go on from. Starting the command from its beginning.")
+            return NEXT
         decision = decide(context)
         over = msgspec.structs.replace(context.exit, outcome=context.outcome)
         if decision.receipt and context.plan is not None:
@@ -215,6 +249,15 @@ class Supervisor:
         self._announcer.send(
             GenerationStarted(self._spec.run, generation.number, generation.nonce, generation.pid, os.getpid())
         )
+
+    def _leave(self, refused: NotResumed) -> int:
+        """The run stays as it was."""
+        self._status_line.close()
+        self._announcer.close()
+        self._timeline.close()
+        self._inbox.close()
+        print_error(str(refused))
+        return EXIT_CONFIG
 
     def _end(self, decision: Decision) -> None:
         """Write down the end of the run and report it."""

@@ -13,5 +13,9 @@ class StartError(Exception):
         self.code = code
 
 
+class NotResumed(Exception):
+    """The run can't be resumed. One sentence for the user; nothing was started, and nothing of the run was changed."""
+
+
 class Held(Exception):
     """The next generation can't be started safely. One sentence for the user; everything is kept as it is."""

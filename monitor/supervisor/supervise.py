@@ -12,12 +12,21 @@ from monitor.errors import EXIT_CONFIG, FolderUnsafe
 from monitor.supervisor.launch import with_hooks
 from monitor.supervisor.posix_signals import die_of
 from monitor.supervisor.preflight import check
-from monitor.supervisor.run_documents import RunDocuments, new_run_id, open_again, open_new
+from monitor.supervisor.recorded_environment import record, restored
+from monitor.supervisor.run_documents import RunDocuments, new_run_id, open_again, open_new, still_runs
 from monitor.supervisor.run_loop import Supervisor
 from monitor.supervisor.run_options import RunOptions
 from monitor.supervisor.start_errors import StartError
 from monitor.supervisor.terminal import print_error
-from trainer_hooks.wire.runfolder import RunFolderError, RunSpec, run_folder, state_home
+from trainer_hooks.wire.runfolder import (
+    RunFolderError,
+    RunOutcome,
+    RunOver,
+    RunSpec,
+    read,
+    run_folder,
+    state_home,
+)
 
 __all__ = ["RunOptions", "run"]
 
@@ -33,7 +42,7 @@ def run(options: RunOptions) -> int:
 
 def _supervise(options: RunOptions) -> int:
     try:
-        documents = _adopt(options) if options.adopt else _create(options)
+        documents = _resumed(options) if options.resume_by else _adopt(options) if options.adopt else _create(options)
     except StartError as error:
         print_error(str(error))
         return error.code
@@ -59,12 +68,15 @@ def _create(options: RunOptions) -> RunDocuments:
         cwd=str(folder),
         created_s=time.time(),
         act=options.act,
+        snapshot_s=options.snapshot_s,
         deadline_s=options.deadline_s,
         interpreter=found.interpreter,
     )
     run_folder(spec.run)  # an id that is none is refused before anything is written
     private_folder(state_home())
-    return open_new(spec, options.policy_text)
+    documents = open_new(spec, options.policy_text)
+    record(documents.folder, os.environ)
+    return documents
 
 
 def _adopt(options: RunOptions) -> RunDocuments:
@@ -72,3 +84,33 @@ def _adopt(options: RunOptions) -> RunDocuments:
         raise StartError("--adopt needs the id of a run; `trainwarden status` lists them")
     private_folder(state_home())
     return open_again(options.run)
+
+
+def _resumed(options: RunOptions) -> RunDocuments:
+    """A run that has ended, and whose command can still be started. Raises StartError for another one."""
+    assert options.run is not None
+    private_folder(state_home())
+    documents = open_again(options.run)
+    try:
+        _check_resumable(documents)
+    except BaseException:
+        documents.close()
+        raise
+    return documents
+
+
+def _check_resumable(documents: RunDocuments) -> None:
+    run, spec, last = documents.spec.run, documents.spec, documents.last()
+    if last is not None and still_runs(last):
+        raise StartError(
+            f"run {run!r}: its training still runs (process {last.pid}) without a supervisor. Take it over with "
+            f"`trainwarden run --adopt {run}`"
+        )
+    if documents.ended.exists() and read(documents.ended, RunOver).how == RunOutcome.FINISHED:
+        raise StartError(f"run {run!r} has finished, so there is nothing to resume")
+    folder = Path(spec.cwd)
+    if not folder.is_dir():
+        raise StartError(f"run {run!r}: its folder {folder} is gone. Put it back, then resume the run")
+    found = check(spec.argv, folder, with_hooks(restored(documents.folder, os.environ)))
+    for warning in found.warnings:
+        print_error(warning)

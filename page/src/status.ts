@@ -68,17 +68,17 @@ export function headline(runs: Glance[]): Status {
 export function progress({ summary: run, trainings }: Glance): { text: string; share: number } {
   if (run.epoch === null) return ended(trainings.at(-1));
   const epochs = run.epochs ? `${run.epoch} / ${run.epochs}` : `${run.epoch}`;
-  const batch = run.batch === null ? "" : `, batch ${count(run.batch + 1)}${run.batches_per_epoch ? ` / ${count(run.batches_per_epoch)}` : ""}`;
+  const batch = run.batch === null ? "" : `, batch ${count(run.batch)}${run.batches_per_epoch ? ` / ${count(run.batches_per_epoch)}` : ""}`;
   const within = run.batches_per_epoch ? ((run.batch ?? 0) + 1) / run.batches_per_epoch : 0;
   const share = run.epochs ? (run.epoch - 1 + within) / run.epochs : 0;
   return { text: `Epoch ${epochs}${batch}`, share: Math.min(1, Math.max(0, share)) };
 }
 
-/** Of a training that is over the API knows no batch any more. */
+/** Of a training that is over the API knows no batch any more: only an epoch that was finished counts. */
 function ended(training: TrainingLine | undefined): { text: string; share: number } {
   if (!training?.epoch) return { text: "Before the first batch", share: 0 };
   const epochs = training.epochs ? `${training.epoch} / ${training.epochs}` : `${training.epoch}`;
-  return { text: `Epoch ${epochs}`, share: training.epochs ? training.epoch / training.epochs : 0 };
+  return { text: `Epoch ${epochs}`, share: training.epochs ? (training.epoch - (training.state === "finished" ? 0 : 1)) / training.epochs : 0 };
 }
 
 export function eta(run: Glance, now_s: number): { text: string; tone: Tone } {

@@ -9,7 +9,7 @@ import { panelsOf } from "../src/panels";
 import { parsed, to } from "../src/route";
 import { clamped, expected, joined, parts, placesOf, totalOf, wantsLog } from "../src/series";
 import { EventParser } from "../src/sse";
-import { eta, headline, sorted, statusOf } from "../src/status";
+import { eta, headline, progress, sorted, statusOf } from "../src/status";
 import type { ChartColumns, Glance, Place, RunSummary } from "../src/types";
 
 const column = (generation: number, first: number[], mean: (number | null)[]): ChartColumns => ({
@@ -114,4 +114,15 @@ test("an address leads back to where it came from, whatever the run is called", 
   for (const run of ["night", "a/b", "100%", "<b>"]) assert.deepEqual(parsed(to(run, 2, 3)), { run, training: 2, incident: 3 });
   assert.equal(parsed("#/"), null);
   assert.equal(parsed("#/run/%zz/1"), null);
+});
+
+test("a batch has the number that alerts and reports give it: from 0", () => {
+  assert.equal(progress(glance({ epoch: 4, batch: 32, batches_per_epoch: 7533 })).text, "Epoch 4 / 5, batch 32 / 7,533");
+});
+
+test("an epoch that a run left half way does not count as done", () => {
+  const line = { number: 1, state: "exception", generation: 1, epoch: 2, epochs: 4, batches: 105, nonfinite: 0, incidents: 0 };
+  const over = (state: string) => progress(glance({ epoch: null, batch: null }, { trainings: [{ ...line, state }] })).share;
+  assert.equal(over("exception"), 0.25);
+  assert.equal(over("finished"), 0.5);
 });

@@ -55,18 +55,18 @@ SENDER = Sender("night", 1, 0, "nonce")
 
 
 def test_a_hook_is_switched_off_at_its_last_error_and_never_called_again() -> None:
-    told: list[HookTrouble] = []
+    reported: list[HookTrouble] = []
     calls = []
 
     def body() -> None:
         calls.append(1)
         raise ValueError("broken")
 
-    fail_open = FailOpen(told.append)
+    fail_open = FailOpen(reported.append)
     for _ in range(ERRORS_MAX + 5):
         fail_open.run("batch", body)
     assert len(calls) == ERRORS_MAX == fail_open.errors
-    assert [trouble.switched_off for trouble in told] == [False] * (ERRORS_MAX - 1) + [True]
+    assert [trouble.switched_off for trouble in reported] == [False] * (ERRORS_MAX - 1) + [True]
     assert fail_open.run("another", lambda: 7) == 7, "each hook has its own count"
 
 
@@ -103,7 +103,7 @@ def test_a_training_stops_trying_for_a_number_that_is_taken_each_time(tmp_path: 
     assert claim(folder, 1, TrainingCall(1)).number == TRIES_MAX + 1
 
 
-def test_bad_batches_are_told_with_their_samples_up_to_a_limit_and_counted_beyond(tmp_path: Path) -> None:
+def test_bad_batches_are_reported_with_their_samples_up_to_a_limit_and_counted_beyond(tmp_path: Path) -> None:
     probe, optimizer, counted = RecordingProbe(tmp_path), optimizer_over((2, 2)), Counted()
     recorder = Recorder(
         probe, FailOpen(probe.event), optimizer, torch.device("cpu"),
@@ -139,12 +139,12 @@ def test_names_of_samples_in_one_event_are_kept_whole_up_to_a_limit(tmp_path: Pa
     assert sent.samples == cut.samples
 
 
-def test_changes_of_one_setting_are_told_up_to_a_limit_and_those_of_another_still_are() -> None:
+def test_changes_of_one_setting_are_reported_up_to_a_limit_and_those_of_another_still_are() -> None:
     events = ChangeEvents()
-    told = [
+    reported = [
         events.events(1, number, [SettingChange("lr", number, number + 1, "")]) for number in range(CHANGES_MAX + 2)
     ]
-    assert [len(each) for each in told] == [1] * CHANGES_MAX + [0, 0]
+    assert [len(each) for each in reported] == [1] * CHANGES_MAX + [0, 0]
     assert [each.name for each in events.events(1, 99, [SettingChange("momentum", 0.9, 0.8, "")])] == ["momentum"]
 
 
@@ -212,11 +212,11 @@ def test_a_new_event_brings_only_so_many_old_ones_along() -> None:
 
 def test_checkpoints_that_wait_to_be_copied_give_way_to_newer_ones_and_are_counted(tmp_path: Path) -> None:
     """The helper is held at the first; the sixth of different files takes the place of the oldest that waits."""
-    told = threading.Event()
+    reporting = threading.Event()
     go_on = threading.Event()
 
     def hold(_: object) -> None:
-        told.set()
+        reporting.set()
         go_on.wait(20)
 
     us = identity(tmp_path)
@@ -226,7 +226,7 @@ def test_checkpoints_that_wait_to_be_copied_give_way_to_newer_ones_and_are_count
         source.write_bytes(b"weights")
         spool.offer(request_of(source, Save(1, 1, number, 0, is_best=False)))
         if number == 0:
-            assert told.wait(20)  # it is copied and being told of: everything after it waits
+            assert reporting.wait(20)  # it is copied and is being reported: everything after it waits
     assert spool.displaced == 2
     go_on.set()
     assert spool.finish(30.0)
@@ -247,15 +247,15 @@ def test_stacks_are_bounded_in_threads_frames_and_names() -> None:
     for thread in threads:
         thread.start()
     try:
-        told = describe_threads()
+        described = describe_threads()
     finally:
         done.set()
         for thread in threads:
             thread.join()
-    assert len(told) == THREADS_MAX + 1
-    assert told[-1].startswith("and ")
-    assert told[-1].endswith(" more threads")
-    ours = next(text for text in told if text.startswith("nnn"))
+    assert len(described) == THREADS_MAX + 1
+    assert described[-1].startswith("and ")
+    assert described[-1].endswith(" more threads")
+    ours = next(text for text in described if text.startswith("nnn"))
     first, second, *_ = ours.splitlines()
     assert first == name[:NAME_CHARS_MAX]
     assert "frames further out" in second

@@ -1,4 +1,4 @@
-"""Alerts and receivers as tests need them, and a delivery with a clock that moves only when told to."""
+"""Alerts and receivers as tests need them, and a delivery whose clock only the test moves."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ class Delivery:
     def _on_settled(self, row: OutboxRow, outcome: Settled) -> None:
         self.settled.append((row.alert.id, row.receiver, outcome))
 
-    def store(self, told: Alert, receiver: str = "ops") -> None:
-        """A row for a receiver, and the deliverer told of it."""
-        self.outbox.store(told, receiver, self.now_s)
+    def store(self, alert: Alert, receiver: str = "ops") -> None:
+        """Add a row for a receiver, and wake the deliverer."""
+        self.outbox.store(alert, receiver, self.now_s)
         self.deliverer.wake()
 
     def advance(self, seconds: float) -> None:

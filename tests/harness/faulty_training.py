@@ -15,12 +15,12 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from monitor.core.model import GenerationExited, RunEnded, Verdict
+from monitor.core.model import GenerationDied, GenerationExited, RunEnded, Verdict
 from monitor.core.policy.settings import Policy
 from tests.harness.batch_counts import BUFFER, GRADIENT, LOSS, NO_COUNTS, PARAMETER, counted
 from tests.harness.simulation import Simulation, supervised
 from trainer_hooks.wire.messages import BatchEnded, NonfiniteSeen, Order, OrderApplied, PlanApplied
-from trainer_hooks.wire.runfolder import Exit
+from trainer_hooks.wire.runfolder import Exit, Plan
 
 EPOCHS, PER_EPOCH = 60, 50
 BATCHES = EPOCHS * PER_EPOCH
@@ -237,8 +237,10 @@ class Played:
 class Watched:
     """The same training with the core beside it."""
 
-    def __init__(self, fault: Fault, seed: int, policy: Policy | None = None) -> None:
-        self.fault = fault
+    def __init__(self, fault: Fault, seed: int, policy: Policy | None = None, killed_at: Sequence[int] = ()) -> None:
+        """`killed_at`: its process is killed after so many batches, those that are done again counted too."""
+        self.fault, self.killed_at = fault, killed_at
+        self.left_by_kills: list[float] = []  # the loss of each state that was lost with the process
         self.life = Life(random.Random(seed))
         self.noise = random.Random(seed + 1)
         self.simulation = supervised(
@@ -259,6 +261,9 @@ class Watched:
                 break
             if self.life.state.done % PER_EPOCH == 0:
                 self._save()
+            if self.trained in self.killed_at and not self._killed():
+                finished = False
+                break
         self.simulation.feed(RunEnded("night", "finished" if finished else "held", ""))
         return Played(self._final(finished=finished), finished, self.trained / BATCHES, self.simulation)
 
@@ -320,7 +325,21 @@ class Watched:
         if plan is not None and order.kind == "adjust":
             self.life.rate = plan.settings.learning_rate / OWN_RATE
             return True
-        exit_ = Exit(number=simulation.generation, code=75, signal=None, ended_s=simulation.now_s)
+        return self._relaunched(
+            Exit(number=simulation.generation, code=75, signal=None, ended_s=simulation.now_s), plan
+        )
+
+    def _killed(self) -> bool:
+        """The supervisor asks what follows. False: the run is over."""
+        simulation = self.simulation
+        self.left_by_kills.append(loss_of(self.life.state))
+        over = Exit(number=simulation.generation, code=None, signal=9, ended_s=simulation.now_s)
+        simulation.feed(GenerationDied("night", over, "", simulation.now_s + 15.0))
+        return self._relaunched(over, simulation.plans.get(f"plan-{simulation.generation + 1}.json"))
+
+    def _relaunched(self, exit_: Exit, plan: Plan | None) -> bool:
+        """The next generation starts from its plan. False: there is none."""
+        simulation = self.simulation
         simulation.feed(GenerationExited("night", exit_, relaunch=plan is not None))
         if plan is None or plan.checkpoint is None:
             return False

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from trainer_hooks.spool import Save
+from trainer_hooks.copying import Copy
+from trainer_hooks.spool import Save, SnapshotRequest
 from trainer_hooks.wire.codec import encode
 from trainer_hooks.wire.messages import (
     PROTOCOL,
@@ -47,6 +48,7 @@ class RecordingProbe:
     events: list[Event] = field(default_factory=list)
     checkpoints: list[dict[str, Any]] = field(default_factory=list)
     orders: dict[int, Order] = field(default_factory=dict)  # by number of batches recorded when it is given
+    snapshots: list[tuple[Path, Save, Copy]] = field(default_factory=list)
     retired: bool = False  # True: the training said that it is over
     unwritable: bool = False  # True: receipts can't be written
 
@@ -85,6 +87,10 @@ class RecordingProbe:
     def checkpoint(self, source: Path, save: Save) -> None:
         self.checkpoints.append({"source": source, "bytes": source.read_bytes(), **asdict(save)})
         self.event(CheckpointSaved(0.0, "", save.epoch, ""))
+
+    def snapshot(self, request: SnapshotRequest) -> None:
+        path = self.root / f"snapshot-{len(self.snapshots)}.pt"
+        self.snapshots.append((path, request.save, request.write(path)))
 
     def copied(self, timeout_s: float) -> bool:
         return timeout_s >= 0

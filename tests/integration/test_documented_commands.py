@@ -31,6 +31,7 @@ ELSEWHERE = {  # what takes long, asks or draws has a test of its own
     "demo": "tests/e2e/test_demo.py",
     "alerts setup": "tests/e2e/test_alert_setup.py",
     "top": "tests/integration/test_top.py",
+    "resume": "tests/e2e/test_resume.py",
 }
 FOUND_SOMETHING = {"backtest --run night-3f2a --policy strict"}  # exit code 1: the run had NaN
 FILES = {

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
+import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -92,6 +95,16 @@ async def rows(app: Top, pilot: object, count: int) -> list[list[str]]:
     raise AssertionError(f"{table.row_count} rows, {count} were expected")
 
 
+async def shown_text(app: Top, pilot: object, what: str) -> str:
+    """The text over the table, once it holds `what`."""
+    for _ in range(100):
+        text = str(app.screen.query_one(Static).render())
+        if what in text:
+            return text
+        await pilot.pause(0.1)  # type: ignore[attr-defined]
+    raise AssertionError(f"{what!r} is not in {text!r}")
+
+
 def test_each_run_is_a_row_the_live_one_first_and_no_name_is_markup(running: Running) -> None:
     async def look(app: Top, pilot: object) -> None:
         live, night = await rows(app, pilot, 2)
@@ -166,16 +179,56 @@ def test_keys_show_the_report_and_stop_only_after_a_yes(running: Running) -> Non
     async def press(app: Top, pilot: object) -> None:
         await rows(app, pilot, 2)
         await pilot.press("down", "r")  # type: ignore[attr-defined]
-        await pilot.pause(0.5)  # type: ignore[attr-defined]
-        assert "incident" in str(app.screen.query_one(Static).render()).lower()
+        await shown_text(app, pilot, "Incident")
         await pilot.press("escape", "up", "s", "n")  # type: ignore[attr-defined]
         await pilot.pause(0.3)  # type: ignore[attr-defined]
         assert orders() == given
         await pilot.press("s", "y")  # type: ignore[attr-defined]
-        await pilot.pause(0.5)  # type: ignore[attr-defined]
+        for _ in range(100):
+            if len(orders()) > len(given):
+                break
+            await pilot.pause(0.1)  # type: ignore[attr-defined]
 
     screen(press)
     assert [order["kind"] for order in orders() if order not in given] == ["stop"]
+
+
+def test_of_a_run_without_an_incident_the_summary_is_shown_and_no_key_says_yes(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAINWARDEN_HOME", str(home))
+
+    async def press(app: Top, pilot: object) -> None:
+        await rows(app, pilot, 1)
+        await pilot.press("r")  # type: ignore[attr-defined]
+        shown = await shown_text(app, pilot, "no incident")
+        assert "What happened: " in shown
+        assert "GET" not in shown
+        assert "y" not in app.screen.active_bindings
+
+    with DaemonProcess(home) as daemon, live_training(daemon, "calm"):
+        screen(press)
+
+
+def test_no_key_waits_for_a_daemon_that_is_frozen(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key's request lasts up to 10 s there; the table and the other keys go on meanwhile."""
+    monkeypatch.setenv("TRAINWARDEN_HOME", str(home))
+
+    with DaemonProcess(home) as daemon, live_training(daemon, "calm"):
+
+        async def press(app: Top, pilot: object) -> None:
+            await rows(app, pilot, 1)
+            os.kill(daemon.process.pid, signal.SIGSTOP)
+            try:
+                began_s = time.monotonic()
+                await pilot.press("r", "escape", "s")  # type: ignore[attr-defined]
+                assert "Stop live after" in str(app.screen.query_one(Static).render())
+                await pilot.press("y")  # type: ignore[attr-defined]
+                assert time.monotonic() - began_s < 3.0
+            finally:
+                os.kill(daemon.process.pid, signal.SIGCONT)
+
+        screen(press)
 
 
 def test_without_a_daemon_it_says_so_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ def test_the_first_screen_shows_what_the_api_says(tab: Tab, daemon: DaemonProces
     at = live["summary"]
     assert (
         tab.text(f"{LIVE_CARD} [data-field=progress]")
-        == f"Epoch {at['epoch']} / {at['epochs']}, batch {at['batch'] + 1} / {at['batches_per_epoch']}"
+        == f"Epoch {at['epoch']} / {at['epochs']}, batch {at['batch']} / {at['batches_per_epoch']}"
     )
     assert tab.text(f"{NIGHT_CARD} [data-field=state]").split()[-1] == "Finished"
     assert tab.text(f"{NIGHT_CARD} [data-field=nonfinite]") == str(night["summary"]["nonfinite"]) == "5"

@@ -7,6 +7,7 @@ random mixes of one to three faults; here are the first few dozen.
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 
@@ -14,7 +15,10 @@ from monitor.core.model import IncidentState
 from monitor.core.policy.settings import Policy
 from monitor.core.policy.table_settings import WhenClean
 from tests.harness.faulty_training import (
+    BATCHES,
     FAULTS,
+    PER_EPOCH,
+    TRAINED_MAX,
     Played,
     Watched,
     from_the_first,
@@ -25,6 +29,7 @@ from tests.harness.faulty_training import (
 )
 
 MIXES = 60
+KILLED_MIXES = 12
 SEED = 1
 
 
@@ -38,6 +43,36 @@ def test_no_mix_of_faults_ends_worse_than_with_a_guard_alone(number: int) -> Non
     watched = Watched(fault, number).play()
     assert not worse(watched.loss, guard_only(fault, number)), (names, watched.said)
     assert watched.simulation.run.ledger.defects == 0
+
+
+@pytest.mark.parametrize("number", range(KILLED_MIXES))
+def test_a_mix_of_faults_whose_process_is_killed_too_ends_no_worse_than_one_that_nobody_kills(number: int) -> None:
+    names, fault = random_mix(number)
+    draw = random.Random(f"killed {number}")
+    watched = Watched(fault, number, killed_at=[draw.randrange(2 * PER_EPOCH, BATCHES - 1)])
+    over = watched.play()
+    assert watched.left_by_kills or not over.finished, "the fault did not fire"
+    assert not worse(over.loss, guard_only(fault, number)), (names, over.said)
+    assert over.simulation.run.ledger.defects == 0
+
+
+@pytest.mark.parametrize("number", range(KILLED_MIXES))
+def test_however_often_it_is_killed_it_ends_no_worse_than_at_its_first_death(number: int) -> None:
+    draw = random.Random(f"often {number}")
+    kills = sorted(draw.sample(range(10, 2 * BATCHES), draw.randrange(2, 40)))
+    watched = Watched(healthy, number, killed_at=kills)
+    over = watched.play()
+    assert watched.left_by_kills, "the fault did not fire"
+    assert not worse(over.loss, watched.left_by_kills[0]), over.said
+    assert over.trained < TRAINED_MAX
+    assert (over.simulation.orders, over.simulation.run.ledger.defects) == ([], 0)
+
+
+def test_row_1a_a_training_that_is_killed_ends_as_a_healthy_one() -> None:
+    over = Watched(healthy, SEED, killed_at=(1010, 1700)).play()
+    assert over.finished
+    assert over.loss == pytest.approx(Watched(healthy, SEED).play().loss, abs=0.001)
+    assert over.trained < 1.05
 
 
 def test_a_healthy_training_is_left_alone() -> None:

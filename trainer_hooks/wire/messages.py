@@ -184,6 +184,7 @@ class CheckpointSaved(msgspec.Struct, frozen=True, array_like=True, tag=25):
     epoch: int
     digest: str  # sha256 of the copy, hex
     torn: bool = False  # True: every try was torn; there is no copy and manifest is empty
+    extra_batches: int = 0  # of the epoch after `epoch`, which it holds as well; above 0: it is a snapshot of ours
 
 
 class OrderApplied(msgspec.Struct, frozen=True, array_like=True, tag=26):

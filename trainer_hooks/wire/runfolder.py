@@ -2,6 +2,7 @@
 
 <home>/runs/<run>/
 run.json                 RunSpec: what was asked for, once
+environment.json         RunEnvironment: what it was started with, without what looks like a secret
 policy.yaml              the policy, frozen when the run began
 generation-<n>.json      Generation: allocated by creating it (O_EXCL), by the supervisor or, without one, by rank 0
 exit-<n>.json            Exit: how the process of that generation ended, written by the supervisor
@@ -43,6 +44,7 @@ ENV_RUN_FOLDER = "TRAINWARDEN_RUN_FOLDER"
 ENV_GENERATION = "TRAINWARDEN_GENERATION"
 ENV_NONCE = "TRAINWARDEN_NONCE"
 ENV_PLAN = "TRAINWARDEN_PLAN"  # path of the plan this generation must start from; set from generation 2 on
+ENV_SNAPSHOTS = "TRAINWARDEN_SNAPSHOT_S"  # seconds between two snapshots within an epoch; absent or 0: none are taken
 ENV_HOME = "TRAINWARDEN_HOME"
 HANG_DUMP_FILE = (
     "/memfd:trainwarden-hang_dump"  # as the kernel names it; a descriptor that was closed is soon another file's
@@ -64,6 +66,13 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     act: bool  # False: observe only
     deadline_s: float | None = None  # Unix time
     interpreter: str = ""  # the Python that runs the training, where known
+    snapshot_s: float = 0.0  # seconds between two snapshots within an epoch; 0: none are taken
+
+
+class RunEnvironment(msgspec.Struct, frozen=True, kw_only=True):
+    """The variables that the run's command was started with; see monitor.supervisor.recorded_environment."""
+
+    variables: dict[str, str]
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,7 +164,13 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     path: str  # absolute
     digest: str  # sha256, hex
-    epoch: int  # the last epoch it holds, from 1
+    epoch: int  # the last epoch it holds, from 1; 0: a snapshot within the first one
+    extra_batches: int = 0  # of the epoch after that; above 0: a snapshot
+
+    @property
+    def holds(self) -> tuple[int, int]:
+        """How much training it holds: whole epochs, and batches of the next one."""
+        return self.epoch, self.extra_batches
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,6 +198,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     written_s: float
     training: int = 1  # which training of the run it is for
     framework: str = ""  # TrainingStarted.framework of that training; empty: a plan from before this was written
+    snapshot: Checkpoint | None = None  # to go on from within `start_epoch`, above `checkpoint`; None: from its start
+    replay: bool = False  # True: the trouble was not in the numbers, so the same batches are drawn again
+    own_settings: bool = False  # True: `settings` are the script's own, which are in force by themselves
+
+    @property
+    def target(self) -> Checkpoint | None:
+        """The saved state that it goes back to; None: it goes back to none."""
+        return self.snapshot or self.checkpoint
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
@@ -221,6 +244,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     fitness: float | None = None
     training: int = 1
     resumed: bool = False  # True: this training did not save it, it was resumed from it
+    extra_batches: int = 0  # of the epoch after `epoch`, which it holds as well; above 0: a snapshot
 
 
 class TrainingClaim(msgspec.Struct, frozen=True, kw_only=True):
@@ -259,7 +283,18 @@ class LookWanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Document = TypeVar(
-    "Document", RunSpec, Generation, Exit, RunOver, Plan, Receipt, Manifest, TrainingClaim, HangDumpFile, LookWanted
+    "Document",
+    RunSpec,
+    RunEnvironment,
+    Generation,
+    Exit,
+    RunOver,
+    Plan,
+    Receipt,
+    Manifest,
+    TrainingClaim,
+    HangDumpFile,
+    LookWanted,
 )
 
 
@@ -269,6 +304,7 @@ class RunFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.spec = root / "run.json"
+        self.environment = root / "environment.json"
         self.policy = root / "policy.yaml"
         self.spool = root / "spool"
         self.vault = root / ".vault"

@@ -65,4 +65,6 @@ class TrainingEnd(StrEnum):
 
 
 GUARD_STEP = "guard step"  # HookTrouble.hook of the one that skips the step of a bad batch
-OUT_OF_MEMORY = "out of memory"  # SettingChanged.reason: the trainer took smaller batches after an error
+OUT_OF_MEMORY = (
+    "out of memory"  # SettingChanged.reason: smaller batches after an error; also in the messages of CUDA, HIP
+)

@@ -47,7 +47,7 @@ def checkpoint_age(run: RunView, config: CheckpointAgeConfig) -> Finding | None:
     """
     if run.rank or run.at.count % STRIDE:
         return None
-    saved = run.training.checkpoints[-CHECKPOINTS_SEEN:]
+    saved = [c for c in run.training.checkpoints if not c.is_snapshot][-CHECKPOINTS_SEEN:]
     if not saved:
         return _never(run, config)
     longest = _longest(saved)

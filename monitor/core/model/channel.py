@@ -10,6 +10,7 @@ import msgspec
 
 from monitor.core.model.inputs import (
     CommandGiven,
+    GenerationDied,
     GenerationExited,
     GenerationStarted,
     IncidentAcknowledged,
@@ -18,6 +19,7 @@ from monitor.core.model.inputs import (
     StacksTaken,
     SupervisorChanged,
 )
+from trainer_hooks.wire.enums import StrEnum
 
 
 class RunAnnounced(msgspec.Struct, frozen=True, tag="run_announced"):
@@ -30,9 +32,25 @@ class RunAnnounced(msgspec.Struct, frozen=True, tag="run_announced"):
 
 
 SupervisorInput = (
-    RunAnnounced | GenerationStarted | GenerationExited | RunEnded | SupervisorChanged | ReceiptFound | StacksTaken
+    RunAnnounced
+    | GenerationStarted
+    | GenerationExited
+    | GenerationDied
+    | RunEnded
+    | SupervisorChanged
+    | ReceiptFound
+    | StacksTaken
 )
 ClientInput = SupervisorInput | CommandGiven | IncidentAcknowledged  # the last two: from a person
+
+
+class RestartAnswer(StrEnum):
+    """What a supervisor that has sent GenerationDied may expect."""
+
+    UNKNOWN = ""  # the question has not arrived
+    WAIT = "wait"  # a saved state is being examined
+    PLAN = "plan"  # the plan of the next generation is on its way to the run folder, or there
+    NONE = "none"  # there will be no plan
 
 
 class Health(msgspec.Struct, frozen=True):

@@ -18,6 +18,7 @@ class RunOpened(msgspec.Struct, frozen=True, tag="run_opened"):
 
     spec: RunSpec
     policy: str  # the effective policy as JSON; monitor.core.policy.settings.Policy
+    kept: bytes = b""  # the state of a run that ended and was forgotten, as MessagePack; empty: it is a new one
 
 
 class GenerationStarted(msgspec.Struct, frozen=True, tag="generation_started"):
@@ -36,6 +37,16 @@ class GenerationExited(msgspec.Struct, frozen=True, tag="generation_exited"):
     run: str
     exit: Exit
     relaunch: bool  # True: the supervisor is about to start the next generation from its plan
+
+
+class GenerationDied(msgspec.Struct, frozen=True, tag="generation_died"):
+    """The training's process has ended by no order, and the supervisor waits for a plan. GenerationExited follows."""
+
+    run: str
+    exit: Exit
+    crash: str  # the exception that ended its last training; empty: there was none, or it was not reported
+    until_s: float  # Unix time: later nobody waits for a plan any more
+    asked_by: str = ""  # the person who resumes the run; empty: nobody asked
 
 
 class RunEnded(msgspec.Struct, frozen=True, tag="run_ended"):
@@ -213,6 +224,7 @@ Input = (
     RunOpened
     | GenerationStarted
     | GenerationExited
+    | GenerationDied
     | RunEnded
     | SupervisorChanged
     | TrainingVanished

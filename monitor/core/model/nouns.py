@@ -27,6 +27,7 @@ class Family(StrEnum):
     SETTINGS = "settings"
     CHECKPOINT = "checkpoint"
     HANG = "hang"
+    CRASH = "crash"  # of no detector: the process of the training ended, and nobody had asked for that
     SPEED = "speed"
     RANK = "rank"
     DEADLINE = "deadline"
@@ -34,6 +35,11 @@ class Family(StrEnum):
     DISK = "disk"
     GPU = "gpu"
     OPERATOR = "operator"  # of no finding: a person asked for a rollback
+
+    @property
+    def in_numbers(self) -> bool:
+        """True: the numbers that are trained are wrong, so the same batches and settings may bring the same again."""
+        return self not in (Family.HANG, Family.CRASH, Family.MEMORY, Family.DISK, Family.GPU)
 
 
 class Verdict(StrEnum):

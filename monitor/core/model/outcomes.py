@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+
 from trainer_hooks.wire.runfolder import Exit, GenerationOutcome, RunOutcome
 
+SHELL_SIGNAL = 128  # a shell reports a signal of its command as this exit code and the signal's number
+CRASH_SIGNALS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
 FAILURES = (GenerationOutcome.FAILED, GenerationOutcome.KILLED, GenerationOutcome.UNKNOWN)  # people are told of them
 
 
@@ -51,3 +55,28 @@ def _from_process(over: Exit, order_obeyed: bool, made_to_leave: bool) -> Genera
     if over.code is None and over.signal is None:
         return GenerationOutcome.UNKNOWN
     return GenerationOutcome.FINISHED if over.code == 0 else GenerationOutcome.FAILED
+
+
+def signal_of(over: Exit) -> int | None:
+    """The signal that ended it, also where a shell that started it reports it as an exit code; None: it was none."""
+    if over.signal is None and over.code is not None and SHELL_SIGNAL < over.code <= SHELL_SIGNAL + signal.SIGRTMAX:
+        return over.code - SHELL_SIGNAL
+    return over.signal
+
+
+def may_be_a_crash(over: Exit) -> bool:
+    """True where a process ended as in a crash: an error's exit code, a signal that no person sends, or not known."""
+    number = signal_of(over)
+    return over.code != 0 if number is None else number in CRASH_SIGNALS
+
+
+def ending(over: Exit) -> str:
+    """How its first process ended, in words."""
+    if over.signal is not None:
+        return f"ended by {signal_name(over.signal)}"
+    return "exit code unknown" if over.code is None else f"exit code {over.code}"
+
+
+def signal_name(number: int) -> str:
+    """SIGKILL for 9; a real-time signal has only a number."""
+    return next((known.name for known in signal.Signals if known == number), f"signal {number}")

@@ -87,7 +87,9 @@ class Alerts(Section):
         "because most people want to hear only of trouble.",
     )
     crashed: bool = Field(
-        True, description="With true an alert says that the training's process failed, with the exception."
+        True,
+        description="With true an alert says that the training's process died, with the exception, and whether it is "
+        "started again.",
     )
     stuck: bool = Field(True, description="With true an alert says that the training stands still, and where.")
     nan: bool = Field(True, description="With true an alert says that batches are not finite.")

@@ -31,8 +31,8 @@ def choose(
     run: RunState, training: TrainingState, incident: Incident, policy: Policy, *, may_act: bool, found: bool = True
 ) -> Action:
     """The next action. `found`: see Trouble."""
-    if not may_act:
-        return Action(ActionKind.WATCH, _why_only_watching(run, policy))
+    if not may_act and not (incident.family == Family.CRASH and incident.asked):
+        return Action(ActionKind.WATCH, why_only_watching(run, policy))
     trouble = Trouble(run, training, incident, policy, found)
     action = _of_table(trouble)
     asked_for = policy.when_clean is WhenClean.STOP or incident.family in (Family.HANG, Family.OPERATOR)
@@ -42,11 +42,13 @@ def choose(
     return action
 
 
-def _of_table(trouble: Trouble) -> Action:
+def _of_table(trouble: Trouble) -> Action:  # noqa: PLR0911 - a ladder
     """The first row that matches."""
     training, incident, policy = trouble.training, trouble.incident, trouble.policy
     if (other := go_back.other_going_back(trouble)) is not None:
         return Action(ActionKind.WAIT, f"training {other.number} of this run goes back, which starts the script again")
+    if incident.family == Family.CRASH:
+        return go_back.after_crash(trouble)
     if incident.asked:
         return _asked_for(trouble)
     if incident.family == Family.HANG or incident.hangs:
@@ -58,7 +60,8 @@ def _of_table(trouble: Trouble) -> Action:
     return _clean(trouble)
 
 
-def _why_only_watching(run: RunState, policy: Policy) -> str:
+def why_only_watching(run: RunState, policy: Policy) -> str:
+    """Why nothing may be done in a run, a clause."""
     if not run.spec.act:
         return "this run was started to be observed only"
     if not policy.act:

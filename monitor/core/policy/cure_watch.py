@@ -97,7 +97,7 @@ def _follow_checkpoints(tx: Transaction, new: int) -> None:
 
 def keep(tx: Transaction) -> None:
     """Send the list of the copies to keep, if it changed: with every copy that another training of the run keeps."""
-    digests = to_keep(tx.training, tx.policy.rollback)
+    digests = to_keep(tx.training, tx.policy.rollback, tx.policy.snapshots.keep)
     if digests and digests != tx.ledger.copies.kept:
         tx.ledger.copies.kept = digests
         gone = [c.digest for c in tx.training.checkpoints if c.digest not in digests]
@@ -144,13 +144,19 @@ def _notify_progress(tx: Transaction, incident: Incident) -> None:
         incident.watch.notified = quarter
         tx.record(
             incident,
-            f"watching: {incident.watch.seen} of {incident.watch.needed} healthy batches at the new learning rate",
+            f"watching: {incident.watch.seen} of {incident.watch.needed} healthy batches {_since_when(incident)}",
         )
 
 
 def _end(tx: Transaction, incident: Incident) -> None:
-    acted = incident.acted_on
-    rate = "at the new learning rate" if acted else "without any action"
-    met = ", with the samples of the first bad batches among them" if acted and incident.watch.samples_left == 0 else ""
-    end(tx, incident, f"{incident.watch.seen} healthy batches {rate}{met}")
+    crash = incident.family == Family.CRASH
+    all_met = incident.acted_on and incident.watch.samples_left == 0 and not crash
+    met = ", with the samples of the first bad batches among them" if all_met else ""
+    end(tx, incident, f"{incident.watch.seen} healthy batches {_since_when(incident)}{met}")
     keep(tx)
+
+
+def _since_when(incident: Incident) -> str:
+    if incident.family == Family.CRASH:
+        return "after the new start"
+    return "at the new learning rate" if incident.acted_on else "without any action"

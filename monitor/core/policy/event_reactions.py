@@ -96,10 +96,8 @@ def on_examined(tx: Transaction, checkpoint: CheckpointState) -> None:
         ledger.copies.examining.remove(checkpoint.digest)
     reasons = "; ".join(checkpoint.reasons)
     bad = checkpoint.verdict is not Verdict.SOUND
-    tx.notify(
-        f"{checkpoint.title}: {checkpoint.verdict} ({reasons})",
-        Severity.WARNING if bad else Severity.INFO,
-    )
+    if bad or not checkpoint.is_snapshot:  # sound ones come every few minutes
+        tx.notify(f"{checkpoint.title}: {checkpoint.verdict} ({reasons})", Severity.WARNING if bad else Severity.INFO)
     keep(tx)
     incident = tx.training.incident
     if incident and incident.action.waiting_for == checkpoint.digest:

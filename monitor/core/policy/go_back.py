@@ -5,10 +5,11 @@ from __future__ import annotations
 from monitor.core.format import batches, percent, plural
 from monitor.core.model import ActionKind, Incident, IncidentState, Verdict
 from monitor.core.policy.action import Action, StartWith, Trouble
+from monitor.core.policy.settings import Policy
 from monitor.core.policy.situation import batches_left
 from monitor.core.policy.trust import clean_ones, plausible_ones
 from monitor.core.state.epochs import totals_of
-from monitor.core.state.projection import redo_batches
+from monitor.core.state.projection import batches_after, redo_batches
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import TrainingState
 
@@ -21,7 +22,7 @@ def to_newest(  # noqa: PLR0911 - a ladder
     """Go back to the newest clean checkpoint; stop where there is none, or where going back is not worth it."""
     found = _target(trouble)
     if found is None and (waiting := _being_examined(trouble)):
-        return Action(ActionKind.EXAMINE, f"the checkpoint of epoch {waiting.epoch} is being examined", waiting)
+        return Action(ActionKind.EXAMINE, f"the {waiting.title} is being examined", waiting)
     if cooling := _cooling_down(trouble):
         return Action(ActionKind.WAIT, cooling)
     if found is None:
@@ -40,7 +41,7 @@ def from_clean(trouble: Trouble, why: str = "the policy says when_clean: rollbac
     """Go back although the state is clean; None: that would cost more than it can gain."""
     found = _target(trouble)
     if found is None and (waiting := _being_examined(trouble)):
-        return Action(ActionKind.EXAMINE, f"the checkpoint of epoch {waiting.epoch} is being examined", waiting)
+        return Action(ActionKind.EXAMINE, f"the {waiting.title} is being examined", waiting)
     if cooling := _cooling_down(trouble):
         return Action(ActionKind.WAIT, cooling)
     if trouble.training.ledger.rollbacks_used >= trouble.policy.rollback.budget:
@@ -64,6 +65,36 @@ def after_hang(trouble: Trouble, tries: int, start_with: StartWith) -> Action:
     return _examined_first(trouble, found) or _back(trouble, found, why, start_with)
 
 
+def after_crash(trouble: Trouble) -> Action:
+    """Start again from the newest clean state; the limits of that are in restart_limits."""
+    found, waiting = newest_state(trouble.training, trouble.policy), _being_examined(trouble)
+    if waiting is not None and (found is None or _saved_at(waiting) > _saved_at(found)):
+        return Action(ActionKind.EXAMINE, f"the {waiting.title} is being examined", waiting)
+    if found is None:
+        return Action(ActionKind.WATCH, NOTHING_CLEAN)
+    asked = trouble.incident.asked
+    if not asked and (redone := _costs_too_much(trouble, found)):
+        return Action(ActionKind.WATCH, redone)
+    tries = plural(trouble.training.ledger.restarts.count, "try")
+    why = "a person resumes it" if asked else f"its process died ({tries} of {trouble.policy.restart.tries})"
+    return _examined_first(trouble, found) or _back(trouble, found, why, StartWith.AS_BEFORE)
+
+
+def newest_state(training: TrainingState, policy: Policy) -> CheckpointState | None:
+    """The newest clean state that a new start can go on from, whatever was tried before."""
+    return next(iter(plausible_ones(training, policy.rollback, None)), None)
+
+
+def may_have_state(training: TrainingState, policy: Policy) -> bool:
+    """True where there is one, or may be one once it is examined."""
+    waiting = any(c.verdict is Verdict.WAITING and not training.dropped(c) for c in training.checkpoints)
+    return waiting or newest_state(training, policy) is not None
+
+
+def _saved_at(checkpoint: CheckpointState) -> tuple[int, int]:
+    return checkpoint.generation, checkpoint.count
+
+
 def has_target(trouble: Trouble) -> bool:
     """True where there is a checkpoint to go back to, or may be one once it is examined."""
     return _target(trouble) is not None or _being_examined(trouble) is not None
@@ -79,6 +110,8 @@ def has_others(trouble: Trouble) -> bool:
 
 def resume_by_hand(checkpoint: CheckpointState) -> str:
     """Where a person finds the newest clean state."""
+    if checkpoint.is_snapshot:
+        return f"the newest clean state is the {checkpoint.title}: {checkpoint.path}"
     return (
         f"the newest clean checkpoint is that of epoch {checkpoint.epoch}, batch {checkpoint.count}: {checkpoint.path}"
     )
@@ -98,15 +131,15 @@ def _back(trouble: Trouble, found: CheckpointState, why: str, start_with: StartW
 def _examined_first(trouble: Trouble, found: CheckpointState) -> Action | None:
     if found.examined_s >= (trouble.training.ledger.suspicion_s or 0.0):
         return None
-    again = f"the checkpoint of epoch {found.epoch} is examined again before it is trusted"
+    again = f"the {found.title} is examined again before it is trusted"
     return Action(ActionKind.EXAMINE, again, found)
 
 
 def _redo(trouble: Trouble, checkpoint: CheckpointState) -> int:
-    position, started = trouble.training.position, trouble.training.started
+    position, started = trouble.training.position or trouble.training.died_at, trouble.training.last_start
     if position is None or started is None:
         return 0
-    return redo_batches(checkpoint.epoch, position, max(started.batches_per_epoch, 1))
+    return redo_batches(checkpoint.holds, position, max(started.batches_per_epoch, 1))
 
 
 def _redo_limit(trouble: Trouble) -> float:
@@ -119,12 +152,10 @@ def _holds_nearly_all(trouble: Trouble, checkpoint: CheckpointState) -> str:
     left, started = batches_left(trouble.training), trouble.training.started
     if left is None or started is None or _redo(trouble, checkpoint) <= left:
         return ""
-    share = checkpoint.epoch / started.epochs
+    share = (checkpoint.epoch + checkpoint.extra_batches / max(started.batches_per_epoch, 1)) / started.epochs
     if share < trouble.policy.table.end_share:
         return ""
-    return (
-        f"the clean checkpoint of epoch {checkpoint.epoch} holds {percent(share)} of all steps: use {checkpoint.path}"
-    )
+    return f"the clean {checkpoint.title} holds {percent(share)} of all steps: use {checkpoint.path}"
 
 
 def _spent(trouble: Trouble) -> str:
@@ -176,7 +207,7 @@ def _costs_too_much(trouble: Trouble, found: CheckpointState) -> str:
     ]
     if going_on:
         return f"a new start of the script would end training {going_on[0]}, which goes on; {resume_by_hand(found)}"
-    left = (started.epochs - found.epoch) * started.batches_per_epoch if started else 0
+    left = batches_after(found.holds, started.epochs, started.batches_per_epoch) if started else 0
     if 0 < others <= left:
         return ""
     number = max(ordinal, trouble.training.number)

@@ -50,7 +50,11 @@ def on_findings(tx: Transaction, findings: list[Finding]) -> None:
         return
     incident = tx.training.incident
     if incident is None:
-        _open(tx, findings)
+        open_incident(tx, findings)
+        return
+    if incident.family == Family.CRASH and incident.state is IncidentState.WATCHING:
+        end(tx, incident, "training went on after the new start; what came then is another incident")
+        open_incident(tx, findings)
         return
     _add(incident, findings)
     incident.hangs |= any(finding.family == Family.HANG for finding in findings)
@@ -60,7 +64,7 @@ def on_findings(tx: Transaction, findings: list[Finding]) -> None:
         incident.watch.seen = 0
     if incident.tolerated and damage(tx.training, tx.policy) is not None:
         end(tx, incident, "training went on with its bad steps skipped, until its state was damaged")
-        _open(tx, findings)
+        open_incident(tx, findings)
     elif incident.state is not IncidentState.MITIGATING and not incident.action.waiting_for:
         decide(tx, incident)
 
@@ -110,7 +114,8 @@ def _is_over(tx: Transaction) -> bool:
     return stopping or tx.ledger.leaving or tx.ledger.given_up_in == tx.training.generation
 
 
-def _open(tx: Transaction, findings: list[Finding]) -> None:
+def open_incident(tx: Transaction, findings: list[Finding], *, asked: bool = False) -> None:
+    """A new trouble: write it down, alert people, and decide. `asked`: see Incident."""
     first = findings[0]
     id_, number = tx.incident_id()
     onset = min((f.since for f in findings), key=lambda p: (p.generation, p.count))
@@ -124,12 +129,14 @@ def _open(tx: Transaction, findings: list[Finding]) -> None:
         opened_at=first.at,
         onset=onset,
         at_open=facts_at_open(tx.training, onset.count),
+        asked=asked,
     )
     _add(incident, findings)
     date_back(tx, incident)
     diagnosed(tx, incident)
     enter(tx, incident)
-    incident.at_open.options = options_at(tx, incident)
+    if incident.family != Family.CRASH:  # there is nothing to choose: its process is gone
+        incident.at_open.options = options_at(tx, incident)
     tx.record(incident, texts.opened_line(tx.run, tx.training, incident, tx.now_s), Severity.CRITICAL)
     title = f"{tx.name}: {texts.opened_title(tx.run, tx.training, incident, tx.now_s)}"
     text = texts.opened_details(first_tensor(tx.training, onset.count), texts.changes_text(incident))
@@ -242,18 +249,20 @@ def _act(tx: Transaction, incident: Incident, action: Action) -> None:
     taken.plan, taken.order = plan, with_plan(order, name)
     leader = tx.training.ranks.get(0)
     tx.ledger.last_action = ActionPlace(tx.training.generation, leader.counts.batches if leader else 0)
-    tx.ledger.rollbacks_used += action.kind is ActionKind.ROLLBACK
+    tx.ledger.rollbacks_used += action.kind is ActionKind.ROLLBACK and incident.family != Family.CRASH
     tx.move(incident, IncidentEvent.ACTED)
-    tx.record(incident, f"{_what(action)}: {action.reason}", Severity.WARNING)
+    tx.record(incident, f"{_what(action, incident)}: {action.reason}", Severity.WARNING)
     if action.checkpoint:
         why = judge(action.checkpoint, tx.training, tx.policy.rollback)[1]
-        tx.notify(f"epoch {action.checkpoint.epoch}'s checkpoint is clean: {why}")
+        tx.notify(f"the {action.checkpoint.title} is clean: {why}")
     tx.effects.append(WritePlan(tx.effect_id(), tx.run.spec.run, name, plan))
 
 
-def _what(action: Action) -> str:
+def _what(action: Action, incident: Incident) -> str:
+    if action.checkpoint is not None and incident.family == Family.CRASH:
+        return f"starting again from {action.checkpoint.place}"
     if action.checkpoint is not None:
-        return f"rolling back to epoch {action.checkpoint.epoch}"
+        return f"rolling back to {action.checkpoint.place}"
     back = action.kind is ActionKind.UNDO
     return "putting the settings back in place" if back else "changing the settings in place"
 

@@ -44,9 +44,9 @@ def options_at(tx: Transaction, incident: Incident) -> list[Option]:
 def _back_to(run: RunState, training: TrainingState, checkpoint: CheckpointState) -> str:
     position, started, pace = training.position, training.started, pace_s(training)
     if position is None or started is None:
-        return f"goes back to the end of epoch {checkpoint.epoch}"
-    redo = redo_batches(checkpoint.epoch, position, started.batches_per_epoch)
-    text = f"goes back to the end of epoch {checkpoint.epoch}: {batches(redo)} to do again"
+        return f"goes back to {checkpoint.place}"
+    redo = redo_batches(checkpoint.holds, position, started.batches_per_epoch)
+    text = f"goes back to {checkpoint.place}: {batches(redo)} to do again"
     if pace is None:
         return text
     left = remaining(position, started.epochs, started.batches_per_epoch).batches
@@ -74,8 +74,12 @@ def _row_of(training: TrainingState, incident: Incident) -> EpochRow | None:
 def _further_back(tx: Transaction, first: CheckpointState | None) -> str:
     rules = tx.policy.rollback
     older = [c for c in tx.training.checkpoints if not tx.training.dropped(c) and c is not first]
-    known = [f"epoch {c.epoch}: {judge(c, tx.training, rules)[0]}" for c in older]
+    known = [f"{_name(c)}: {judge(c, tx.training, rules)[0]}" for c in older]
     return "; ".join(known) or "there is no other checkpoint"
+
+
+def _name(checkpoint: CheckpointState) -> str:
+    return checkpoint.place if checkpoint.is_snapshot else f"epoch {checkpoint.epoch}"
 
 
 def _when(end_s: float, deadline_s: float | None) -> str:

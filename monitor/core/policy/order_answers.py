@@ -6,6 +6,7 @@ from monitor.core.model import (
     ActionKind,
     AlertKind,
     EndTraining,
+    Family,
     Incident,
     IncidentAction,
     IncidentState,
@@ -35,7 +36,7 @@ def on_plan_written(tx: Transaction, plan: str, error: str) -> None:
             continue
         if error:
             failed(tx.of(training), incident, f"the plan could not be written: {error}")
-        else:
+        elif not tx.run.dead:  # else nobody is there who could get it: the supervisor starts from the plan
             send(tx.of(training), action.order)
 
 
@@ -136,7 +137,11 @@ def _resumed(tx: Transaction, incident: Incident) -> None:
     incident.action.resumed_s = tx.now_s
     started = plan.start_epoch if plan else 0
     tx.ledger.counters.rollbacks[OrderOutcome.APPLIED] = tx.ledger.counters.rollbacks.get(OrderOutcome.APPLIED, 0) + 1
-    _applied(tx, incident, f"rolled back: generation {tx.training.generation} starts at epoch {started}")
+    generation = f"generation {tx.training.generation}"
+    if incident.family == Family.CRASH:
+        _applied(tx, incident, f"started again: {generation} goes on from the end of epoch {started - 1}")
+    else:
+        _applied(tx, incident, f"rolled back: {generation} starts at epoch {started}")
 
 
 def on_tick(tx: Transaction) -> None:

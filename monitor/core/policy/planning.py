@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from monitor.core.model import ActionKind, Incident
+from monitor.core.model import ActionKind, Family, Incident
 from monitor.core.policy.action import Action, StartWith
 from monitor.core.policy.strengthen import changes, current, strengthen
 from monitor.core.policy.transaction import Transaction
-from monitor.core.policy.trust import best_for
+from monitor.core.policy.trust import below, best_for
 from monitor.core.state.rows import CheckpointState
 from trainer_hooks.wire.messages import Order
 from trainer_hooks.wire.runfolder import Checkpoint, Plan
@@ -45,7 +45,7 @@ def make_plan(tx: Transaction, incident: Incident, order: Order, action: Action)
     Raises ValueError where the run has not reported its settings yet.
     """
     training, target = tx.training, action.checkpoint
-    started = training.started
+    started = training.last_start
     if started is None:
         raise ValueError(f"run {tx.run.spec.run} has not reported its settings yet, so no plan can be made")
     before = incident.at_open.settings = incident.at_open.settings or current(training, started)
@@ -55,11 +55,13 @@ def make_plan(tx: Transaction, incident: Incident, order: Order, action: Action)
     if settings is None:
         left = started.epochs - (target.epoch if target else 0)
         settings = strengthen(before, user, tx.policy.strengthen, started, restart=restart, epochs_left=left)
+    replay = not Family(incident.family).in_numbers and action.start_with is not StartWith.STRENGTHENED
     best = best_for(target, training) if target else None
+    base = below(target, training) if target and target.is_snapshot else target
     return Plan(
         id=f"{order.id}-plan",
         run=tx.run.spec.run,
-        generation=training.generation + (1 if restart else 0),
+        generation=tx.run.generation + 1 if restart else training.generation,
         kind=PlanKind.ROLLBACK if restart else PlanKind.ADJUST,
         order=order.id,
         incident=incident.id,
@@ -69,12 +71,15 @@ def make_plan(tx: Transaction, incident: Incident, order: Order, action: Action)
         save_dir=started.save_dir,
         framework=started.framework,
         training=training.number,
-        checkpoint=_as_file(target),
+        checkpoint=_as_file(base),
+        snapshot=_as_file(target) if target and target.is_snapshot else None,
+        replay=replay,
+        own_settings=replay and training.ledger.in_force is None,
         best=_as_file(best),
         start_epoch=target.epoch + 1 if target else (training.position.epoch if training.position else 1),
         settings=settings,
         changes=changes(current(training, started) if action.kind is ActionKind.UNDO else before, settings, started),
-        seed_offset=SEED_STEP * training.generation,
+        seed_offset=SEED_STEP * tx.run.generation,
         onset_samples=tuple(incident.at_open.samples[:ONSET_SAMPLES_MAX]),
         grace_s=tx.policy.rollback.grace_s,
         written_s=tx.now_s,
@@ -82,4 +87,7 @@ def make_plan(tx: Transaction, incident: Incident, order: Order, action: Action)
 
 
 def _as_file(checkpoint: CheckpointState | None) -> Checkpoint | None:
-    return Checkpoint(path=checkpoint.path, digest=checkpoint.digest, epoch=checkpoint.epoch) if checkpoint else None
+    if checkpoint is None:
+        return None
+    holds = checkpoint.holds
+    return Checkpoint(path=checkpoint.path, digest=checkpoint.digest, epoch=holds[0], extra_batches=holds[1])

@@ -11,6 +11,7 @@ from monitor.core.model import (
     CommandGiven,
     Finding,
     FramesRefused,
+    GenerationDied,
     GenerationExited,
     GenerationStarted,
     HardwareSeen,
@@ -26,7 +27,15 @@ from monitor.core.model import (
     Tick,
     TrainingVanished,
 )
-from monitor.core.policy import cure_watch, event_reactions, findings, order_answers, stack_collection, starts_and_ends
+from monitor.core.policy import (
+    cure_watch,
+    event_reactions,
+    findings,
+    order_answers,
+    restarts,
+    stack_collection,
+    starts_and_ends,
+)
 from monitor.core.policy.transaction import Transaction
 from monitor.core.state.fold import Folded
 
@@ -43,6 +52,8 @@ def react(  # noqa: C901, PLR0912 - one case an input
             stack_collection.on_tick(tx)
         case GenerationStarted():
             starts_and_ends.on_generation_started(tx, news=folded.news)
+        case GenerationDied() if folded.news:
+            restarts.on_generation_died(tx, given)
         case GenerationExited() if folded.news:
             starts_and_ends.on_generation_exited(tx, given)
         case TrainingVanished() if folded.news:

@@ -21,6 +21,7 @@ from monitor.core.policy.alert_settings import (
     Route,
     Webhook,
 )
+from monitor.core.policy.restart_settings import Restart
 from monitor.core.policy.table_settings import DecisionTable, WhenClean
 
 Detectors = settings_model()
@@ -77,6 +78,25 @@ class Rollback(Section):
         30.0,
         description="The training gets this many seconds to leave by itself before it is ended. Half a minute is "
         "enough to finish a batch and save.",
+    )
+
+
+class Snapshots(Section):
+    """The saved states of trainwarden's own, within an epoch."""
+
+    every_s: float = Field(
+        600.0,
+        ge=0,
+        description="A snapshot of the whole training is taken every so many seconds, after a healthy batch; 0 takes "
+        "none. The pauses never take more than 0.5 % of the time, so those of a large model come less often. Ten "
+        "minutes are what a crash, a hang or a rollback then costs at most.",
+    )
+    keep: int = Field(
+        3,
+        ge=1,
+        le=100,
+        description="The vault keeps this many clean snapshots, each as large as model, average and optimizer "
+        "together. Three are one to use and two further back.",
     )
 
 
@@ -232,6 +252,12 @@ class Policy(Section):
     )
     rollback: Rollback = Field(
         Rollback(), description="This section sets when trainwarden goes back to an earlier checkpoint, and how far."
+    )
+    snapshots: Snapshots = Field(
+        Snapshots(), description="This section sets how often the whole state is saved within an epoch."
+    )
+    restart: Restart = Field(
+        Restart(), description="This section sets when a training is started again whose process ended unasked."
     )
     strengthen: Strengthen = Field(
         Strengthen(), description="This section sets what changes for the next try, once for each incident."

@@ -20,7 +20,7 @@ from monitor.core.model import (
 )
 from monitor.core.model.outcomes import FAILURES, OUTCOME_TEXT, outcome_of
 from monitor.core.policy import good_news, texts
-from monitor.core.policy.go_back import goes_back
+from monitor.core.policy.go_back import goes_back, newest_state
 from monitor.core.policy.incidents import decide, enter, give_up, send
 from monitor.core.policy.lifecycle import IncidentEvent
 from monitor.core.policy.planning import order_for
@@ -37,6 +37,7 @@ def on_generation_started(tx: Transaction, *, news: bool) -> None:
     """A new generation begins: orders to the one before are void."""
     if not news:
         return
+    tx.run.ledger.not_restarted = ""
     for training in tx.run.trainings.values():
         ledger = training.ledger
         ledger.pending, ledger.last_action, ledger.leaving, ledger.answered = None, None, False, {}
@@ -84,6 +85,8 @@ def on_training_ended(tx: Transaction, event: TrainingEnded) -> None:
 def on_training_vanished(tx: Transaction, event: TrainingVanished) -> None:
     """Its process was killed, and the run goes on without it."""
     number, incident = tx.training.number, tx.training.incident
+    if tx.run.dead:  # the whole generation is gone, and it is decided what follows
+        return
     tx.ledger.pending = None
     tx.notify(texts.vanished(tx.training, event.pid), Severity.WARNING)
     if incident and not goes_back(incident):
@@ -102,11 +105,12 @@ def on_generation_exited(tx: Transaction, event: GenerationExited) -> None:
     if event.relaunch:
         tx.notify(f"{ending}; starting generation {exit_.number + 1} from its plan")
     elif outcome in FAILURES:
-        tx.notify(f"{ending}, and is not started again{f': {crash}' if crash else ''}", Severity.CRITICAL)
+        why = f" ({tx.run.ledger.not_restarted})" if tx.run.ledger.not_restarted else ""
+        tx.notify(f"{ending}, and is not started again{why}{f': {crash}' if crash else ''}", Severity.CRITICAL)
         tx.alert(
             AlertKind.RUN_FAILED,
             f"{tx.name}: {ending}",
-            f"{crash}. {texts.RUN_FAILED}" if crash else texts.RUN_FAILED,
+            texts.run_failed(tx.run, crash, newest_state(tx.training, tx.policy)),
             Severity.CRITICAL,
         )
     if tx.run.supervisor_pid == 0:

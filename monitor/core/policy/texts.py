@@ -6,9 +6,10 @@ What is said about an incident begins with its summary (monitor.core.summary), s
 from __future__ import annotations
 
 from monitor.core.format import batch_at, duration, percent, plural
-from monitor.core.model import Finding, Incident
+from monitor.core.model import Family, Finding, Incident
 from monitor.core.model.frameworks import attached_to
 from monitor.core.state.epochs import batches_unseen
+from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import RunState, TrainingState
 from monitor.core.summary import summary_of
 from trainer_hooks.wire.runfolder import Exit
@@ -32,7 +33,8 @@ def opened_line(run: RunState, training: TrainingState, incident: Incident, now_
     """The terminal line for an incident that opens."""
     begun = batch_at(incident.began.epoch, incident.began.batch)
     s = summary_of(run, training, incident, now_s)
-    return f"incident {incident.number} opened: {s.happened} It began at {begun}. Likely cause: {s.cause}"
+    began = "" if incident.family == Family.CRASH else f" It began at {begun}."
+    return f"incident {incident.number} opened: {s.happened}{began}{f' Likely cause: {s.cause}' if s.cause else ''}"
 
 
 def ended_line(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> str:
@@ -112,10 +114,18 @@ def stopped(training: TrainingState, ranks: list[int], *, acts: bool) -> str:
 
 
 NO_STACKS = "it is not known where training stands still: neither its hook nor the supervisor could read the stacks"
-RUN_FAILED = (
-    "Training has stopped. Nobody asked for that, so trainwarden does not restart it. "
-    "Read the last lines that the training printed, repair the cause, and start it again."
-)
+
+
+def run_failed(run: RunState, crash: str, newest: CheckpointState | None) -> str:
+    """The process of a run failed, and is not started again. `crash`: the exception; `newest`: the last clean state."""
+    why = f": {run.ledger.not_restarted}" if run.ledger.not_restarted else ""
+    again = "start it again"
+    if newest is not None:
+        again = f"go on from {newest.place} with: trainwarden resume {run.spec.run}"
+    return (
+        f"{f'{crash}. ' if crash else ''}Training has stopped, and is not started again{why}. "
+        f"Read the last lines that the training printed, repair the cause, and {again}"
+    )
 
 
 def no_supervisor(run: str) -> str:

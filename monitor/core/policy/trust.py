@@ -5,7 +5,7 @@ Pure: finite is not clean, and the ledger knows the difference.
 
 from __future__ import annotations
 
-from monitor.core.model import Incident, Position, Severity, Verdict
+from monitor.core.model import Family, Incident, Position, Severity, Verdict
 from monitor.core.policy.settings import Rollback
 from monitor.core.state.checkpoints import healthy_after
 from monitor.core.state.rows import CheckpointState
@@ -18,7 +18,7 @@ def judge(checkpoint: CheckpointState, training: TrainingState, rules: Rollback)
         return checkpoint.verdict, "; ".join(checkpoint.reasons) or "not examined yet"
     if checkpoint.abandoned:
         return Verdict.SUSPECT, "it belongs to a branch that was rolled back"
-    live = [i for i in training.ledger.incidents if i.live and not i.tolerated]
+    live = [i for i in training.ledger.incidents if i.live and not i.tolerated and not _is_past_crash(i, training)]
     for incident in live:
         if not _before_onset(checkpoint, incident):
             return (
@@ -28,7 +28,7 @@ def judge(checkpoint: CheckpointState, training: TrainingState, rules: Rollback)
     if checkpoint.level_lost:
         return Verdict.SUSPECT, "the loss was far above its best level when it was saved"
     followed = min(healthy_after(training, checkpoint), rules.healthy_batches)
-    came_later = any(i.one_event and i.damaged_at for i in live)
+    came_later = any(i.one_event and i.damaged_at for i in live) or _died_healthy(training, live)
     if followed < rules.healthy_batches and not came_later:
         return Verdict.SUSPECT, f"{followed} healthy batches followed it so far, {rules.healthy_batches} prove it"
     return Verdict.CLEAN, "; ".join(
@@ -38,6 +38,19 @@ def judge(checkpoint: CheckpointState, training: TrainingState, rules: Rollback)
             "what went wrong came after it" if came_later else f"{followed} healthy batches followed",
         ]
     )
+
+
+def _is_past_crash(incident: Incident, training: TrainingState) -> bool:
+    """A crash says nothing of what is saved after the new start."""
+    return incident.family == Family.CRASH and incident.opened_at.generation != training.generation
+
+
+def _died_healthy(training: TrainingState, live: list[Incident]) -> bool:
+    """True where its process died, and nothing else was wrong: no batches need to follow a state to prove it."""
+    died = training.died_at
+    if died is None or training.anomalies.standing:
+        return False
+    return all(_place(i.damaged_at or i.onset) >= _place(died) for i in live)
 
 
 def _before_what(checkpoint: CheckpointState, training: TrainingState) -> str:
@@ -76,17 +89,39 @@ def plausible_ones(training: TrainingState, rules: Rollback, incident: Incident 
 
     What was tried with strengthened settings is not tried again.
     """
-    started = training.started
+    started = training.last_start
     last = started.epochs if started else 0
     tried = next((c for c in training.checkpoints if incident and c.digest == incident.action.target), None)
     again = incident is not None and incident.action.plan is not None and not incident.action.changes
     return [
         c
         for c in clean_ones(training, rules)
-        if 0 < c.epoch < last
-        and (tried is None or c.epoch < tried.epoch + again)
+        if c.holds > (0, 0)
+        and c.epoch < last
+        and (tried is None or _is_further_back(c, tried, again=again))
+        and (not c.is_snapshot or c.epoch == 0 or below(c, training) is not None)
         and (started is None or c.ordinal == started.ordinal)
     ]
+
+
+def _is_further_back(checkpoint: CheckpointState, tried: CheckpointState, *, again: bool) -> bool:
+    """What comes after a try that did not help: from a snapshot, minutes old, to a checkpoint."""
+    if again and checkpoint.holds == tried.holds:
+        return True
+    return checkpoint.holds < tried.holds and not (tried.is_snapshot and checkpoint.is_snapshot and not again)
+
+
+def below(snapshot: CheckpointState, training: TrainingState) -> CheckpointState | None:
+    """The checkpoint at the start of a snapshot's epoch, or None where there is no sound one.
+
+    The framework resumes from it, before the state of the snapshot is put in the place of its own.
+    """
+    found = [
+        c for c in training.checkpoints
+        if not (c.is_snapshot or c.abandoned or training.dropped(c))
+        and c.verdict is Verdict.SOUND and c.ordinal == snapshot.ordinal and c.epoch == snapshot.epoch
+    ]  # fmt: skip
+    return found[-1] if found else None
 
 
 def best_for(checkpoint: CheckpointState, training: TrainingState) -> CheckpointState | None:
@@ -99,17 +134,25 @@ def best_for(checkpoint: CheckpointState, training: TrainingState) -> Checkpoint
     return max(lineage, key=lambda c: (c.epoch, c.generation, c.count), default=None)
 
 
-def to_keep(training: TrainingState, rules: Rollback) -> tuple[str, ...]:
-    """Digests of the copies worth their space.
+def to_keep(training: TrainingState, rules: Rollback, snapshots: int = 3) -> tuple[str, ...]:
+    """Digests of the copies worth their space; of `snapshots` as many as given.
 
     These are the newest clean ones, what may become clean, their best ones, and what a live incident needs.
     """
-    clean = clean_ones(training, rules)[: rules.keep_clean]
+    clean = _newest(clean_ones(training, rules), rules.keep_clean, snapshots)
     waiting = [c for c in training.checkpoints if not training.dropped(c) and c.verdict is Verdict.WAITING]
-    newest_sound = [
+    sound = [
         c for c in training.checkpoints if not training.dropped(c) and not c.abandoned and c.verdict is Verdict.SOUND
-    ][-rules.keep_clean :]
+    ]
+    newest_sound = _newest(sound[::-1], rules.keep_clean, snapshots)
     needed = {i.action.target for i in training.ledger.incidents if i.live}
     keep = [*clean, *waiting, *newest_sound, *(c for c in training.checkpoints if c.digest in needed)]
     bests = [best for c in keep if (best := best_for(c, training))]
-    return tuple(dict.fromkeys(c.digest for c in [*keep, *bests] if c.digest))
+    bases = [base for c in keep if c.is_snapshot and (base := below(c, training))]
+    return tuple(dict.fromkeys(c.digest for c in [*keep, *bests, *bases] if c.digest))
+
+
+def _newest(newest_first: list[CheckpointState], checkpoints: int, snapshots: int) -> list[CheckpointState]:
+    """So many of each kind: snapshots come often, and must not take the place of checkpoints."""
+    own = [c for c in newest_first if c.is_snapshot]
+    return [*(c for c in newest_first if not c.is_snapshot)][:checkpoints] + own[:snapshots]

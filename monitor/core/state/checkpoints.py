@@ -25,6 +25,7 @@ def fold_saved(training: TrainingState, rank: RankState, event: CheckpointSaved)
         known = CheckpointState(
             event.manifest, event.digest, event.epoch, training.generation, event.wall_s, rank.counts.batches
         )
+        known.extra_batches = event.extra_batches
         training.checkpoints.append(known)
         del training.checkpoints[:-CHECKPOINTS_MAX]
     known.level_lost = loss_is_off(rank.learned)
@@ -65,6 +66,7 @@ def fold_examined(training: TrainingState, result: CheckpointExamined, now_s: fl
     if result.path:  # without one there was no manifest to read either
         found.manifest, found.path = manifest, result.path
         found.epoch, found.count, found.generation = manifest.epoch, manifest.batches, manifest.generation
+        found.extra_batches = manifest.extra_batches
         found.is_best, found.size = manifest.is_best, manifest.size
         found.source, found.ordinal = manifest.source, manifest.ordinal
     found.verdict, found.reasons, found.examined_s = result.verdict, list(result.reasons), now_s

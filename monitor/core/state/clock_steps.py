@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from monitor.core.state.run import Fleet, RunState, TrainingState
 
-STEP_BACK_S = 60.0  # a clock that was put right goes back further than this; a smaller step is waited out
+STEP_BACK_S = 60.0  # a clock that was corrected goes back further than this; a smaller step is waited out
 
 
 def later(before_s: float, now_s: float) -> float:
-    """The core's time after an entry: it never goes back, but for a clock that was wrong and was put right."""
+    """The core's time after an entry: it never goes back, but for a clock that was wrong and was corrected."""
     return now_s if now_s < before_s - STEP_BACK_S else max(before_s, now_s)
 
 
 def put_back(fleet: Fleet) -> None:
-    """The clock was ahead and was put right: nothing that a live run waits for may lie in the future."""
+    """The clock was ahead and was corrected: nothing that a live run waits for may lie in the future."""
     for run in fleet.runs.values():
         run.opened_s = min(run.opened_s, fleet.now_s)
         if run.ended_s is not None:

@@ -12,6 +12,7 @@ from monitor.core.model import (
     CheckpointExamined,
     CommandGiven,
     FramesRefused,
+    GenerationDied,
     GenerationExited,
     GenerationStarted,
     HardwareSeen,
@@ -33,6 +34,7 @@ from monitor.core.state.checkpoints import fold_bad, fold_examined, fold_saved
 from monitor.core.state.events import fold_event
 from monitor.core.state.generations import (
     enter_generation,
+    fold_death,
     fold_exit,
     fold_generation_started,
     fold_run_ended,
@@ -69,13 +71,23 @@ class Folded(msgspec.Struct, frozen=True, gc=False):  # nothing refers back to i
 def open_run(fleet: Fleet, event: RunOpened) -> None:
     """Make a run known; opening it again changes nothing."""
     if event.spec.run not in fleet.runs:
-        fleet.runs[event.spec.run] = RunState(spec=event.spec, policy=event.policy, opened_s=fleet.now_s)
+        opened = RunState(spec=event.spec, policy=event.policy, opened_s=fleet.now_s)
+        fleet.runs[event.spec.run] = _restored(event, fleet.now_s) or opened
+
+
+def _restored(event: RunOpened, now_s: float) -> RunState | None:
+    """The run as it was when it ended; None: it is a new one."""
+    if not event.kept:
+        return None
+    run = msgspec.msgpack.decode(event.kept, type=RunState)
+    run.policy, run.restored_s = event.policy, now_s
+    return run
 
 
 def forget_ended(fleet: Fleet) -> None:
     """Runs leave RETENTION_S after their end."""
     for name, run in list(fleet.runs.items()):
-        if run.ended_s is not None and fleet.now_s - run.ended_s > RETENTION_S:
+        if run.ended_s is not None and fleet.now_s - max(run.ended_s, run.restored_s) > RETENTION_S:
             del fleet.runs[name]
 
 
@@ -107,6 +119,8 @@ def fold(run: RunState, given: Input, now_s: float) -> Folded:  # noqa: C901, PL
             return Folded(run, training, news=fold_generation_started(run, given, now_s), supervisor_changed=changed)
         case GenerationExited():
             return Folded(run, training, news=fold_exit(run, given))
+        case GenerationDied():
+            return Folded(run, training, news=fold_death(run, given, now_s))
         case TrainingVanished():
             return _vanished(run, given)
         case RunEnded():

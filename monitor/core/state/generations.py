@@ -7,6 +7,7 @@ import msgspec
 from monitor.core.model import (
     ActionKind,
     EpochStatus,
+    GenerationDied,
     GenerationExited,
     GenerationStarted,
     Incident,
@@ -23,7 +24,7 @@ from monitor.core.state.run import RankState, RunState, Taken, TrainingState
 from monitor.core.state.stats import snapshot_of
 from monitor.core.state.trace import Trace
 from trainer_hooks.wire.messages import TrainingStarted
-from trainer_hooks.wire.words import Phase
+from trainer_hooks.wire.words import Phase, TrainingEnd
 
 STARTS_MAX = 200
 
@@ -50,6 +51,7 @@ def fold_generation_started(run: RunState, event: GenerationStarted, now_s: floa
 def enter_generation(training: TrainingState, generation: int, now_s: float) -> None:
     """The training runs in another generation: after a rollback, from the statistics saved with the checkpoint."""
     training.generation, training.started, training.over, training.phase = generation, None, False, Phase.IDLE
+    training.died_at = None
     incident = training.incident
     plan = incident.action.plan if incident else None
     goes_back = plan is not None and plan.generation == generation  # else it begins anew, for another one's plan
@@ -103,24 +105,53 @@ def _forget_statistics(training: TrainingState) -> None:
         checkpoint.learned = None
 
 
+def fold_death(run: RunState, event: GenerationDied, now_s: float) -> bool:
+    """The generation died, and its supervisor waits. False: it does not wait any more, or it was known."""
+    if event.exit.number != run.generation or now_s > event.until_s or event == run.death:
+        return False
+    run.death = event
+    for training in run.trainings.values():
+        last = training.position or training.left_at
+        if last is not None and not (training.over and training.how == TrainingEnd.FINISHED):
+            count = last.count + 1 if last.generation == training.generation else 0
+            training.died_at = Position(training.generation, last.epoch, last.batch, count)
+    return True
+
+
 def fold_exit(run: RunState, event: GenerationExited) -> bool:
-    """The process is gone. False: it is not that of this generation, or was known to be gone."""
-    if event.exit.number != run.generation or not run.alive:
+    """The process is gone. False: it is not that of this generation, or was known to be gone.
+
+    That a run goes on which had ended is news, once.
+    """
+    known = run.relaunched > event.exit.number if event.relaunch else not run.alive
+    if event.exit.number != run.generation or known:
         return False
     if event.relaunch:
+        run.relaunched = run.generation + 1
         for training in run.trainings.values():
             incident = training.incident
             if incident and incident.action.kind == ActionKind.ROLLBACK:
                 _abandon(training, incident)
-    stood = [stands_still_since_s(each) for each in run.trainings.values() if run.trains(each)]
-    stood_since_s = max((s for s in stood if s is not None), default=None) if None not in stood else None
-    _close_generation(run)
-    run.alive = False
-    if run.exited_s is None:  # else this generation has trained no batch since the one before
-        run.exited_s = event.exit.ended_s
-        if stood_since_s is not None:  # what a hang cost begins with its last batch, not with the end of its process
-            run.exited_s = min(stood_since_s, event.exit.ended_s)
+    if run.alive:
+        if run.exited_s is None:  # else this generation has trained no batch since the one before
+            run.exited_s = min(_ended_s(run, event), _stood_since_s(run) or event.exit.ended_s)
+        run.alive = False
+        _close_generation(run)
     return True
+
+
+def _stood_since_s(run: RunState) -> float | None:
+    """What a hang cost begins with the last batch, not with the end of the process. None: something trained."""
+    stood = [stands_still_since_s(each) for each in run.trainings.values() if run.trains(each)]
+    return None if None in stood else max((s for s in stood if s is not None), default=None)
+
+
+def _ended_s(run: RunState, event: GenerationExited) -> float:
+    """Unix time. Where nobody saw it die, as in a power cut, that of the last batch that arrived."""
+    if event.exit.code is not None or event.exit.signal is not None:
+        return event.exit.ended_s
+    heard = [rank.last_batch_s for each in run.trainings.values() for rank in each.ranks.values() if rank.last_batch_s]
+    return min(max(heard, default=event.exit.ended_s), event.exit.ended_s)
 
 
 def _abandon(training: TrainingState, incident: Incident) -> None:
@@ -129,13 +160,14 @@ def _abandon(training: TrainingState, incident: Incident) -> None:
     if target is None:
         return
     for checkpoint in training.checkpoints:
-        if checkpoint.ordinal == target.ordinal and checkpoint.epoch > target.epoch:
+        if checkpoint.ordinal == target.ordinal and checkpoint.holds > target.holds:
             checkpoint.abandoned = True
     over = (EpochStatus.DISCARDED, EpochStatus.REDONE)
     lost = [r for r in training.epochs if r.epoch > target.epoch and r.status not in over]
     for row in lost:
         row.status = EpochStatus.DISCARDED
-    training.discarded = sum(r.batches for r in lost)
+    held = sum(target.extra_batches for r in lost if (r.generation, r.epoch) == (target.generation, target.epoch + 1))
+    training.discarded = max(0, sum(r.batches for r in lost) - held)
     training.totals.batches_discarded += training.discarded
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from monitor.core.model import Incident
+from monitor.core.model import Incident, Position
 from monitor.core.state.stacks import Stacks
 from trainer_hooks.wire.messages import Order
 from trainer_hooks.wire.runfolder import Settings
@@ -25,6 +25,7 @@ class RunLedger(msgspec.Struct):
     effects: int = 0
     defects: int = 0  # of our own: inputs and diagnoses that raised
     incidents: int = 0
+    not_restarted: str = ""  # why the generation that died is the last one, a clause; empty: it is not, or nobody asked
 
 
 class Counters(msgspec.Struct):
@@ -50,6 +51,16 @@ class ActionPlace(msgspec.Struct, frozen=True):
     count: int  # Counts.batches of rank 0
 
 
+class Restarts(msgspec.Struct):
+    """How often a training that died was started again from its newest state, and how it died the last time."""
+
+    count: int = 0
+    out_of_memory: int = 0  # of them after an error of the GPU's memory
+    target: str = ""  # digest of that state
+    way: str = ""  # how it died: an exception's type, a signal's name
+    at: Position | None = None
+
+
 class Ledger(msgspec.Struct):
     """Incidents, budgets and plans of one training."""
 
@@ -66,6 +77,7 @@ class Ledger(msgspec.Struct):
     copies: Copies = msgspec.field(default_factory=Copies)
     warned: dict[str, tuple[int, int]] = {}  # by detector: generation and Counts.batches of its last alert
     stacks: Stacks = msgspec.field(default_factory=Stacks)
+    restarts: Restarts = msgspec.field(default_factory=Restarts)
 
     @property
     def incident(self) -> Incident | None:

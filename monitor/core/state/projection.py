@@ -52,9 +52,16 @@ def projected_nonfinite(rate: float, batches_left: int) -> int:
     return round(rate * max(0, batches_left))
 
 
-def redo_batches(checkpoint_epoch: int, position: Position, batches_per_epoch: int) -> int:
-    """Batches to train again when going back from `position` to the end of `checkpoint_epoch` (0: to the start)."""
-    return max(0, (position.epoch - 1 - checkpoint_epoch) * batches_per_epoch + position.batch + 1)
+def redo_batches(holds: tuple[int, int], position: Position, batches_per_epoch: int) -> int:
+    """Batches to train again when going back from `position` to a state that holds so many epochs and batches."""
+    epochs, extra = holds
+    return max(0, (position.epoch - 1 - epochs) * batches_per_epoch + position.batch + 1 - extra)
+
+
+def batches_after(holds: tuple[int, int], epochs: int, batches_per_epoch: int) -> int:
+    """Batches from a state that holds so many epochs and batches to the end of a training of `epochs`."""
+    held, extra = holds
+    return max(0, (epochs - held) * batches_per_epoch - extra)
 
 
 def remaining(position: Position, epochs: int, batches_per_epoch: int) -> Remaining:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from monitor.core.format import saved_cell, saved_place
 from monitor.core.model import EpochStatus, Position, Verdict
 from monitor.core.state.learned import Learned
 from trainer_hooks.wire.runfolder import Manifest
@@ -50,7 +51,7 @@ class EpochRow(msgspec.Struct):
 
 
 class CheckpointState(msgspec.Struct):
-    """One copy of a checkpoint that the hook spooled."""
+    """One saved state that the hook spooled: the copy of a checkpoint, or a snapshot."""
 
     manifest_name: str
     digest: str
@@ -71,6 +72,27 @@ class CheckpointState(msgspec.Struct):
     level_lost: bool = False  # the loss was far above its best level at the save
     learned: Learned | None = None  # as it was at the save
     manifest: Manifest | None = None
+    extra_batches: int = 0  # of the epoch after `epoch`, which it holds as well; above 0: it is a snapshot
+
+    @property
+    def is_snapshot(self) -> bool:
+        """True: trainwarden saved it, within an epoch."""
+        return self.extra_batches > 0
+
+    @property
+    def holds(self) -> tuple[int, int]:
+        """How much training it holds: whole epochs, and batches of the next one. Greater is later."""
+        return self.epoch, self.extra_batches
+
+    @property
+    def place(self) -> str:
+        """Where in the training it was saved, in words."""
+        return saved_place(self.epoch, self.extra_batches)
+
+    @property
+    def cell(self) -> str:
+        """The same in a table's column of epochs."""
+        return saved_cell(self.epoch, self.extra_batches)
 
     @property
     def resumed(self) -> bool:
@@ -80,6 +102,8 @@ class CheckpointState(msgspec.Struct):
     @property
     def title(self) -> str:
         """What people call it."""
+        if self.is_snapshot:
+            return f"snapshot at {self.place}"
         return f"checkpoint of epoch {self.epoch}{' (resumed from)' if self.resumed else ''}"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from monitor.core.model import Finding, Incident, Position, Severity, SilenceSet
+from monitor.core.model import Finding, GenerationDied, Incident, Position, Severity, SilenceSet
 from monitor.core.state.hardware import HardwareState
 from monitor.core.state.learned import Learned
 from monitor.core.state.ledger import Ledger, RunLedger
@@ -131,6 +131,12 @@ class TrainingState(msgspec.Struct):
     ledger: Ledger = msgspec.field(default_factory=Ledger)
     detail: str = ""  # TrainingEnded.detail of the last time: the exception, if one ended it
     anomalies: Anomalies = msgspec.field(default_factory=Anomalies)
+    died_at: Position | None = None  # where its process died, just after its last batch; None: it has not, or goes on
+
+    @property
+    def last_start(self) -> TrainingStarted | None:
+        """What it reported when it began last, in whichever generation that was."""
+        return self.started or (self.starts[-1] if self.starts else None)
 
     @property
     def incident(self) -> Incident | None:
@@ -176,6 +182,14 @@ class RunState(msgspec.Struct):
     alerts: dict[str, int] = {}  # "<receiver>/<outcome>"
     switched_off: list[str] = []  # detectors that raised
     ledger: RunLedger = msgspec.field(default_factory=RunLedger)
+    death: GenerationDied | None = None  # the last one after which the supervisor waited for a plan
+    relaunched: int = 0  # the generation that the supervisor has said it starts from its plan
+    restored_s: float = 0.0  # when its state was read back after the daemon had forgotten it
+
+    @property
+    def dead(self) -> bool:
+        """True where the present generation has died, and it is decided what follows."""
+        return self.death is not None and self.death.exit.number == self.generation
 
     @property
     def training(self) -> TrainingState:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import msgspec
 
 from monitor.core.format import batch_at, count, minute, percent, plural
-from monitor.core.model import Family, Incident
+from monitor.core.model import Family, Incident, IncidentState
 from monitor.core.state.epoch_lookup import row_of
 from monitor.core.state.epochs import totals_of
 from monitor.core.state.projection import failure_rate
 from monitor.core.state.run import RunState, TrainingState
 from monitor.core.summary.advice import to_do
+from monitor.core.summary.crash_text import cause_of_crash
 from monitor.core.summary.progress import done, now
 from monitor.core.summary.time_cost import deadline, time_lost
 from trainer_hooks.wire.runfolder import RunOutcome
@@ -54,21 +55,27 @@ class Summary(msgspec.Struct, frozen=True):
 
 def summary_of(run: RunState, training: TrainingState, incident: Incident | None, now_s: float) -> Summary:
     """The summary of an incident, or of a run without one, as it is at `now_s` (Unix time)."""
+    last = shown_incident(run, training) if incident is None and run.ended else incident
     return Summary(
         happened=what_happened(run, training, incident),
         since=_since(run, incident),
         cause=likely_cause(incident),
         done=done(incident),
-        now=now(run, training, incident),
+        now=now(run, training, last),
         cost=time_lost(run, training, incident),
         deadline=deadline(run, training, incident, now_s),
-        to_do=to_do(run, incident),
+        to_do=to_do(run, last),
     )
 
 
-def shown_incident(training: TrainingState) -> Incident | None:
-    """The incident that a summary of the whole run is about: the live one, else the latest."""
-    return training.incident or (training.ledger.incidents[-1] if training.ledger.incidents else None)
+def shown_incident(run: RunState, training: TrainingState) -> Incident | None:
+    """The incident that a summary of the whole run is about: the live one, else the latest.
+
+    A run that failed after its incidents ended well failed for another reason: none of them is shown.
+    """
+    last = training.incident or (training.ledger.incidents[-1] if training.ledger.incidents else None)
+    over = last is not None and last.state in (IncidentState.RESOLVED, IncidentState.RECOVERED)
+    return None if over and run.ended == RunOutcome.FAILED else last
 
 
 def shown_training(run: RunState) -> TrainingState:
@@ -101,6 +108,9 @@ def _without_incident(run: RunState, training: TrainingState) -> str:
     several = sum(each.seen for each in run.trainings.values()) > 1
     where = f"{batches} of training {training.number}" if several else batches
     others = _of_others(run, training)
+    if own := training.ledger.incidents:
+        last = f" The last one: {own[-1].state.replace('_', ' ')}."
+        return f"{plural(len(own), 'incident')} in {where}.{last}{others}"
     if not reported:
         return f"No problem was found in {where}.{others}"
     return f"No incident in {where}. The detectors reported {plural(reported, 'smaller finding')}.{others}"
@@ -133,6 +143,8 @@ def likely_cause(incident: Incident | None) -> str:
     """The cause, or that it is not known; empty where nothing needs one."""
     if incident is None or incident.family == Family.OPERATOR:
         return ""
+    if incident.family == Family.CRASH:
+        return cause_of_crash(incident)
     found = incident.diagnosis
     if found is None:
         return "Not known."

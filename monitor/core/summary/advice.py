@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from monitor.core.model import Family, Incident, IncidentState
 from monitor.core.state.run import RunState
+from monitor.core.summary.crash_text import is_out_of_memory
 from trainer_hooks.wire.runfolder import RunOutcome
 
 NOTHING = "Nothing."
@@ -25,6 +26,8 @@ def _about_live(run: RunState, incident: Incident) -> str:
     waiting = incident.state in (IncidentState.OPEN, IncidentState.WATCHING) and not incident.totals.attempts
     if waiting and not run.spec.act:
         return f"Decide: let it train, or stop it with: trainwarden stop {run.spec.run}. {_see(run)}"
+    if incident.family == Family.CRASH and is_out_of_memory(incident):
+        return f"Choose a smaller batch size before it happens again. {_see(run)}"
     if incident.state is IncidentState.WATCHING:
         return f"{NOTHING} An alert follows when training is proven healthy, or when the problem comes back."
     return f"{NOTHING} The next step is automatic."
@@ -41,10 +44,15 @@ def _about_over(run: RunState, incident: Incident) -> str:
 def _after_the_end(run: RunState, incident: Incident | None) -> str:
     if run.ended == RunOutcome.FINISHED:
         return _about_over(run, incident) if incident is not None else NOTHING
-    if run.ended == RunOutcome.STOPPED:
+    given_up = incident is not None and incident.state is IncidentState.GIVEN_UP
+    if run.ended == RunOutcome.STOPPED and not given_up:
         return "Start the training again when you want to go on."
-    if run.ended == RunOutcome.FAILED and incident is None:
-        return "Read the last lines that the training printed, repair the cause, and start it again."
+    if run.ended == RunOutcome.FAILED and (incident is None or incident.family == Family.CRASH):
+        smaller = " (a smaller batch size)" if incident is not None and is_out_of_memory(incident) else ""
+        return (
+            f"Read the last lines that the training printed, repair the cause{smaller}, and start it again. From the "
+            f"newest clean state: trainwarden resume {run.spec.run}"
+        )
     how = _how_to_go_on(incident) if incident is not None else "start the training again with other settings."
     return f"Decide how to go on: {how} {_see(run)}"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from monitor.core.format import count, plural
-from monitor.core.model import ActionKind, Incident, IncidentState
+from monitor.core.format import count, plural, saved_place
+from monitor.core.model import ActionKind, Family, Incident, IncidentState
 from monitor.core.state.finding_log import going_on
 from monitor.core.state.run import RunState, TrainingState
 
@@ -58,8 +58,11 @@ def _acted(incident: Incident) -> str:
         return f"The settings {_verb(incident, plural=True)} put back in place{again}: {changes}."
     if action.kind == ActionKind.ADJUST:
         return f"The training {verb} changed in place{again}: {changes}."
-    checkpoint = action.plan.checkpoint if action.plan else None
-    back = f" to the end of epoch {checkpoint.epoch}" if checkpoint else ""
+    target = action.plan.target if action.plan else None
+    place = saved_place(*target.holds) if target else ""
+    if incident.family == Family.CRASH:
+        return f"The training {verb} started again from {place or 'its beginning'}{again}."
+    back = f" to {place}" if place else ""
     return f"The training {verb} rolled back{back}{again}: {changes}."
 
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from monitor.core.format import batches, duration, minute, plural
 from monitor.core.model import ActionKind, Incident, IncidentState
 from monitor.core.state.epoch_lookup import row_of
-from monitor.core.state.projection import deadline_kept, finish_s, pace_s, redo_batches, remaining, too_close
+from monitor.core.state.projection import (
+    batches_after,
+    deadline_kept,
+    finish_s,
+    pace_s,
+    redo_batches,
+    remaining,
+    too_close,
+)
 from monitor.core.state.run import RunState, TrainingState
 from trainer_hooks.wire.runfolder import RunOutcome
 
@@ -24,9 +32,9 @@ def batches_lost(training: TrainingState, incident: Incident) -> int:
     if incident.totals.batches_discarded or not going_back(incident):
         return incident.totals.batches_discarded
     plan, here = incident.action.plan, incident.action.left_at or training.position
-    if plan is None or plan.checkpoint is None or here is None or training.started is None:
+    if plan is None or plan.target is None or here is None or training.started is None:
         return 0
-    return redo_batches(plan.checkpoint.epoch, here, training.started.batches_per_epoch)
+    return redo_batches(plan.target.holds, here, training.started.batches_per_epoch)
 
 
 def batches_left(training: TrainingState, incident: Incident | None) -> int | None:
@@ -35,8 +43,8 @@ def batches_left(training: TrainingState, incident: Incident | None) -> int | No
     if started is None:
         return None
     plan = incident.action.plan if incident is not None and going_back(incident) else None
-    if plan and plan.checkpoint:
-        return max(0, started.epochs - plan.checkpoint.epoch) * started.batches_per_epoch
+    if plan and plan.target:
+        return batches_after(plan.target.holds, started.epochs, started.batches_per_epoch)
     here = training.position or (incident.action.left_at if incident is not None else None)
     return remaining(here, started.epochs, started.batches_per_epoch).batches if here else None
 
@@ -53,7 +61,16 @@ def time_lost(run: RunState, training: TrainingState, incident: Incident | None)
     so_far = " so far" if incident is not None and going_back(incident) else ""
     parts = [f"{batches(lost)} to train again"] if lost else []
     parts += [f"{duration(stood_s)} without training"] if stood_s else []
-    return f"{duration(lost * pace + stood_s)}{so_far}: {' and '.join(parts)}."
+    return f"{duration(lost * pace + stood_s)}{so_far}: {' and '.join(parts)}.{_without_snapshot(incident, lost, pace)}"
+
+
+def _without_snapshot(incident: Incident | None, lost: int, pace: float) -> str:
+    """What going back to the checkpoint before would have cost; empty: that was done, or nothing was gone back to."""
+    plan = incident.action.plan if incident is not None else None
+    if plan is None or plan.snapshot is None:
+        return ""
+    instead = lost + plan.snapshot.extra_batches
+    return f" Without snapshots it would have been {batches(instead)}, {duration(instead * pace)}."
 
 
 def _skipped(training: TrainingState, incident: Incident | None) -> str:
@@ -69,6 +86,8 @@ def deadline(run: RunState, training: TrainingState, incident: Incident | None, 
     limit_s = run.spec.deadline_s
     if run.ended:
         return _after_the_end(run)
+    if _being_stopped(incident):
+        return "" if limit_s is None else f"Not reached: the training is stopped. The deadline is {minute(limit_s)}."
     pace = pace_s(training)
     left = batches_left(training, incident if incident is not None and incident.live else None)
     if left is None or pace is None:
@@ -80,6 +99,10 @@ def deadline(run: RunState, training: TrainingState, incident: Incident | None, 
     kept = bool(deadline_kept(end_s, limit_s))
     word = "Uncertain" if too_close(end_s, limit_s, now_s) else "Kept" if kept else "Missed"
     return f"{word}: {ends}, {margin(end_s, limit_s)}."
+
+
+def _being_stopped(incident: Incident | None) -> bool:
+    return incident is not None and incident.state is IncidentState.GIVEN_UP and incident.action.kind == ActionKind.STOP
 
 
 def margin(end_s: float, limit_s: float) -> str:

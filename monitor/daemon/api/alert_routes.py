@@ -13,12 +13,13 @@ from monitor.core.model import IncidentAcknowledged, SilenceSet
 from monitor.daemon.api.endpoint import Door, Endpoint, Page
 from monitor.daemon.clock import Clock
 from monitor.daemon.pipeline import Pipeline
+from monitor.policyfile.matchers import LABELS
 
 MATCHERS_MAX = 20  # lines of one silence
 SILENCE_S_MAX = 30 * 86_400.0  # a longer one is forgotten, and then missed
 TEXT_MAX = 200  # characters
 
-Line = Annotated[str, msgspec.Meta(pattern=r"^[a-z_]{1,40}=.{1,200}$")]
+Line = Annotated[str, msgspec.Meta(pattern=rf"^({'|'.join(LABELS)})=.{{1,200}}$")]
 Text = Annotated[str, msgspec.Meta(max_length=TEXT_MAX)]
 
 
@@ -82,7 +83,7 @@ class AlertRoutes:
         id_ = request.path_params["silence"]
         known = self._pipeline.core.fleet.silences.get(id_)
         if known is None:
-            raise HTTPException(404, f"silence {id_[:40]!r}: there is none; GET /api/v1/silences for the list")
+            raise HTTPException(404, f"silence {id_[:40]!r}: there is none; `trainwarden silence list` shows them")
         now_s = self._clock.now_s()
         if known.until_s > now_s:
             known = msgspec.structs.replace(known, until_s=now_s)
@@ -98,7 +99,7 @@ class AlertRoutes:
                     await self._pipeline.submit(IncidentAcknowledged(name, id_, given.by or "somebody"))
                     return {"run": name, "incident": id_}
         raise HTTPException(
-            404, f"incident {id_[:80]!r}: is not known to this daemon; GET a run's incidents for the list"
+            404, f"incident {id_[:80]!r}: is not known to this daemon; `trainwarden report RUN` names those of a run"
         )
 
     def _line(self, silence: SilenceSet) -> SilenceLine:

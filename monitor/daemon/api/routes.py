@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from alerts.secret import SecretError
 from monitor import report
-from monitor.core.model import CommandGiven, GenerationExited, RunOpened
+from monitor.core.model import CommandGiven, GenerationDied, GenerationExited, RunOpened
 from monitor.core.model.channel import ClientInput, Health, RunAnnounced, TimelineLine, kind_of
 from monitor.core.model.curves import POINTS, ChartColumns, Curves
 from monitor.core.state.run import RunState
@@ -266,7 +266,7 @@ class Api:
             await self._pipeline.submit(self._opened(name))
             return {}
         run = self._run(request)
-        if isinstance(given, GenerationExited):  # first what its process could not send any more, then its exit
+        if isinstance(given, GenerationExited | GenerationDied):  # first what its process could not send any more
             for missed in missed_records(run, run_folder(name)):
                 self._pipeline.offer(missed)
         await self._pipeline.submit(given)
@@ -275,15 +275,15 @@ class Api:
     async def order(self, request: Request, given: OrderAsked) -> dict[str, str]:
         """Order a run to stop, to go back to its newest clean checkpoint, or to change settings. It is done later."""
         run = self._run(request)
-        if why := run_orders.refusal(snapshots.run_summary_of(run), given.kind):
+        if why := run_orders.refusal(snapshots.run_summary_of(run), given.kind, snapshots.kept_checkpoints(run)):
             raise HTTPException(409, why)
-        await self._pipeline.submit(CommandGiven(run.spec.run, given.kind, given.by or "the page"))
+        await self._pipeline.submit(CommandGiven(run.spec.run, given.kind, given.by or "somebody with the token"))
         return {}
 
     def _opened(self, run: str) -> RunOpened:
         """What the folder of an announced run says."""
         try:
-            opened, policy = run_registration.announced(run)
+            opened, policy = run_registration.announced(run, known=run in self._pipeline.core.fleet.runs)
             self._receivers.learn(run, policy)
         except (RunFolderError, PolicyFileError, SecretError, OSError) as error:
             raise HTTPException(422, str(error)) from error

@@ -32,10 +32,13 @@ class OrderLine(msgspec.Struct, frozen=True):
     since_s: float
 
 
-def refusal(run: RunSummary, kind: CommandKind) -> str:
-    """Why an order would come to nothing; empty: it would not."""
+VERBS = {CommandKind.ROLLBACK: "roll back"}  # the others are verbs as they are
+
+
+def refusal(run: RunSummary, kind: CommandKind, checkpoints: int) -> str:
+    """Why an order would come to nothing; empty: it would not. `checkpoints`: kept copies of the run's."""
     if not run.live:
-        return f"run {run.run}: this run has ended ({run.state}); there is nothing to {kind}"
+        return f"run {run.run}: this run has ended ({run.state}); there is nothing to {VERBS.get(kind, kind)}"
     if kind is CommandKind.ADJUST and run.incident:
         return f"run {run.run}: incident {run.incident.number} is open, and has an action of its own; wait for its end"
     if kind is CommandKind.ADJUST and not run.act:
@@ -43,6 +46,8 @@ def refusal(run: RunSummary, kind: CommandKind) -> str:
     if kind is CommandKind.ROLLBACK and not run.supervised:
         remedy = f"take it over first: trainwarden run --adopt {run.run}"
         return f"run {run.run}: its supervisor has died, so nothing could start it again; {remedy}"
+    if kind is CommandKind.ROLLBACK and not checkpoints:
+        return f"run {run.run}: no checkpoint of it was seen yet, so there is nothing to go back to"
     return ""
 
 

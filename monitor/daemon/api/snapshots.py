@@ -8,6 +8,7 @@ import msgspec
 
 from monitor.core.model import Finding, Incident, Severity
 from monitor.core.policy import trust
+from monitor.core.policy.restarts import answer_of
 from monitor.core.policy.settings import Policy
 from monitor.core.state import projection
 from monitor.core.state.epochs import totals_of, totals_of_run
@@ -122,6 +123,8 @@ class RunDetail(msgspec.Struct, frozen=True):
     port: int
     in_short: tuple[tuple[str, str], ...] = ()  # label and sentence of each line of the summary
     trainings: tuple[TrainingLine, ...] = ()
+    restart: str = ""  # RestartAnswer: whether a plan follows after the present generation died
+    not_restarted: str = ""  # why none does, a clause
 
 
 class CheckpointLine(msgspec.Struct, frozen=True):
@@ -139,6 +142,7 @@ class CheckpointLine(msgspec.Struct, frozen=True):
     dropped: bool  # the copy is gone
     training: int = 1
     batches: int = 0  # of its generation, when it was saved
+    extra_batches: int = 0  # of the epoch after `epoch`, which it holds as well; above 0: a snapshot
 
 
 def incident_of(training: TrainingState, incident: Incident) -> IncidentSummary:
@@ -167,6 +171,11 @@ def incident_of(training: TrainingState, incident: Incident) -> IncidentSummary:
         settings_differ=differ,
         acknowledged_by=incident.acknowledged_by,
     )
+
+
+def kept_checkpoints(run: RunState) -> int:
+    """Copies of the run's checkpoints that are still there."""
+    return sum(not line.dropped for line in checkpoints_of(run))
 
 
 def run_summary_of(run: RunState) -> RunSummary:
@@ -284,8 +293,10 @@ def detail_of(run: RunState, now_s: float, port: int) -> RunDetail:
         incidents=len(incidents_of(run)),
         final_metrics=training.final_metrics,
         port=port,
-        in_short=tuple(summary_of(run, shown, shown_incident(shown), now_s).labelled()),
+        in_short=tuple(summary_of(run, shown, shown_incident(run, shown), now_s).labelled()),
         trainings=trainings_of(run),
+        restart=str(answer_of(run)),
+        not_restarted=run.ledger.not_restarted,
     )
 
 
@@ -296,7 +307,7 @@ def checkpoints_of(run: RunState) -> list[CheckpointLine]:
         CheckpointLine(
             epoch=c.epoch, generation=c.generation, verdict=str(verdict), why=why, saved_s=c.saved_s, size=c.size,
             digest=c.digest, path=c.path, is_best=c.is_best, dropped=training.dropped(c),
-            training=training.number, batches=c.count,
+            training=training.number, batches=c.count, extra_batches=c.extra_batches,
         )
         for training in run.trainings.values()
         for c in training.checkpoints

@@ -138,12 +138,12 @@ def discarded(run: RunState, _around: Around) -> float:
 def findings(run: RunState, around: Around) -> Series:
     """Every detector that this run asks shows as 0 before it says anything: a rate must see the first one.
 
-    But not at a severity that it never gives.
+    But not at a severity that it never gives, nor as info where it can warn: fifty runs have to stay within SERIES_MAX.
     """
     detectors, levels = _policy(run.policy).detectors.by_name(), list(Severity)
     most = {name: levels.index(registered.at_most) for name, registered in load_all().items()}
     asked = [name for name, settings in detectors.items() if settings.enabled]
-    zeros = [f"{name}/{severity}" for name in asked for severity in levels[: most[name] + 1]]
+    zeros = [f"{name}/{severity}" for name in asked for severity in levels[min(most[name], 1) : most[name] + 1]]
     return of_trainings(lambda training: training.totals.findings, zeros)(run, around)
 
 

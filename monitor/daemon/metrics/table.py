@@ -143,7 +143,8 @@ COUNTERS = (
     ),
     Measure(
         "findings",
-        "Findings of detectors, once for each streak of one detector about one rank, incidents' ones included.",
+        "Findings of detectors, once for each streak of one detector about one rank, incidents' ones included. "
+        "From 0, but for the infos of a detector that can warn: they show with the first one.",
         readings.findings, ("detector", "severity"),
     ),
     Measure(

@@ -33,6 +33,7 @@ from monitor.core.state.run import Fleet
 from monitor.daemon.metrics import exposition, readings
 from monitor.daemon.metrics.histograms import Timings
 from monitor.daemon.metrics.metric_reference import reference
+from tests.bench.scrape import fleet_of, timings_of
 from tests.harness.trainer import batch
 from tests.unit.monitor.test_pipeline import batches, opening
 from trainer_hooks.wire.messages import Counts
@@ -267,3 +268,18 @@ def test_the_process_of_the_daemon_and_its_python_are_shown() -> None:
 def test_the_reference_is_the_one_that_the_table_makes() -> None:
     written = (Path(__file__).resolve().parents[3] / "docs" / "metrics.md").read_text()
     assert written == reference(), "run `make docs`"
+
+
+def test_fifty_live_runs_fit_and_every_family_of_them_shows_from_zero() -> None:
+    """Each detector shows at each severity that people may be alerted about, before it has found anything."""
+    fleet = fleet_of(50)
+    for run in fleet.runs.values():
+        run.alive = True
+    found = _samples(_exposed(fleet, timings_of(fleet)))
+    assert found["runs_left_out", ()] == found["series_left_out", ()] == 0
+    assert len(_shown_runs(found)) == 50
+    for name, registered in load_all().items():
+        label = (("detector", name), ("run", "run-000"), ("severity", str(registered.at_most)))
+        assert ("findings_total", label) in found, name
+    info = (("detector", "hang"), ("run", "run-000"), ("severity", "info"))
+    assert ("findings_total", info) not in found

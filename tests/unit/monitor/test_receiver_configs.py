@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
+import jsonschema
+import msgspec
 import pytest
+from msgspec.structs import FieldInfo
+from ruamel.yaml import YAML
 
 from alerts.address import EXAMPLE
+from alerts.notifiers import load_all
 from alerts.notifiers.webhook import WebhookConfig
 from alerts.secret import Secret, SecretError
 from monitor.core.policy.settings import Policy
-from monitor.policyfile.load import PolicyFileError, effective_yaml, policy_from_text
-from monitor.policyfile.receiver_configs import receiver_of, unusable_receivers
+from monitor.policyfile.load import PolicyFileError, effective_yaml, policy_from_text, schema_text
+from monitor.policyfile.receiver_configs import meta_of, receiver_of, unusable_receivers
 
 URL, KEY = "https://example.org/T0K3N", "K3Y-0123456789abcdef0123456789abcdef"
 START = "receivers:\n- name: phone\n  kind: webhook\n"
@@ -55,6 +62,57 @@ def mistakes(text: str) -> list[str]:
 )
 def test_each_mistake_says_where_and_what_to_write(text: str, line: str) -> None:
     assert line in mistakes(text)
+
+
+MAIL = "host: h, sender: me@x, to: [ana@x]"
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ("host: h, sender: me@x, to: ana@x", "to: is not a list; write it like [one, two]"),
+        ("host: h, sender: me@x, to: []", "to: is empty; write at least one"),
+        ("host: h, sender: '', to: [ana@x]", "sender: is empty; write a text"),
+        (f"{MAIL}, security: ssl", "security: is not one of its words; write one of starttls, tls, none"),
+        (f"{MAIL}, port: 0", "port: is not a whole number from 1"),
+        (f"{MAIL}, timeout_s: -1", "timeout_s: is not a number above 0"),
+    ],
+)
+def test_a_wrong_value_says_what_to_write(keys: str, said: str) -> None:
+    with pytest.raises(PolicyFileError) as caught:
+        policy_from_text(f"receivers:\n- {{name: mail, kind: email, {keys}}}\n", "p")
+    assert str(caught.value) == f"p:2:3: receivers.0: {said}"
+
+
+OURS = {kind: one for kind, one in load_all().items() if one.notify.__module__.startswith("alerts.")}
+KEYS = [(kind, field) for kind, one in OURS.items() for field in msgspec.structs.fields(one.config)]
+
+
+@pytest.mark.parametrize(("kind", "field"), KEYS, ids=[f"{kind}.{field.name}" for kind, field in KEYS])
+def test_every_key_of_a_receiver_is_described_in_a_sentence(kind: str, field: FieldInfo) -> None:
+    text = meta_of(field).description or ""
+    assert text[:1].isupper(), f"{kind}.{field.name} has no description: write about('...')"
+    assert text.endswith(".")
+    assert len(text.split()) >= 6
+
+
+def test_an_editor_is_shown_the_keys_of_the_kind() -> None:
+    then = {one["if"]["properties"]["kind"]["const"]: one["then"] for one in receiver_schema()["allOf"]}
+    assert set(then) >= set(OURS)
+    assert {"topic", "topic_file", "topic_env", "timeout_s"} <= set(then["ntfy"]["properties"])
+    assert "names a file" in then["ntfy"]["properties"]["topic_file"]["description"]
+
+
+def test_the_schema_takes_what_the_policy_takes() -> None:
+    schema = json.loads(schema_text())
+    for text, good in ((MAIL, True), (f"{MAIL}, security: ssl", False), ("host: h, sender: me@x, to: ana@x", False)):
+        document = YAML(typ="safe").load(f"receivers:\n- {{name: mail, kind: email, {text}}}\n")
+        assert jsonschema.Draft202012Validator(schema).is_valid(document) is good
+
+
+def receiver_schema() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(schema_text())["$defs"]["ReceiverSettings"]
+    return found
 
 
 def test_an_unknown_kind_names_the_nearest() -> None:

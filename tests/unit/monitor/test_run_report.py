@@ -100,7 +100,7 @@ def test_a_run_that_has_shown_nothing_yet_still_gets_a_report() -> None:
 def test_a_live_run_says_where_it_is_and_when_it_ends() -> None:
     run, _ = night()
     text = markdown(blocks(ReportInput(run, NOW_S)))
-    assert "Where: epoch 4 of 50, batch 7,550 of 41,163." in text
+    assert "Where: epoch 4 of 50, batch 7,549 of 41,163." in text
     assert "It ends on 2025-11-27 21:49:35 UTC" in section(text, "Deadline")
 
 

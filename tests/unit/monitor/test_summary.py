@@ -128,7 +128,10 @@ def test_a_healthy_run_says_so() -> None:
     simulation = supervised(epochs=2, batches_per_epoch=40)
     simulation.train()
     found = summary_of(
-        simulation.run, simulation.run.training, shown_incident(simulation.run.training), simulation.now_s
+        simulation.run,
+        simulation.run.training,
+        shown_incident(simulation.run, simulation.run.training),
+        simulation.now_s,
     )
     assert found.happened == "No problem was found in 80 batches."
     assert found.now == "The training finished."
@@ -141,6 +144,55 @@ def test_a_failed_run_says_what_to_do() -> None:
     found = summary_of(run, run.training, None, NOW_S)
     assert found.happened == "The run failed after 0 batches: exit code 1."
     assert found.to_do.startswith("Read the last lines that the training printed")
+
+
+def over(state: IncidentState, ended: str) -> RunState:
+    """The run of the night, over, with its incident in `state`."""
+    run, incident = night()
+    run.ended, run.ended_s, incident.state, incident.action = ended, NOW_S, state, IncidentAction()
+    return run
+
+
+def test_a_finished_run_does_not_deny_an_incident_that_is_over() -> None:
+    """The message about the whole run names no single incident, and says that there was one."""
+    run = over(IncidentState.RECOVERED, "finished")
+    found = summary_of(run, run.training, None, NOW_S)
+    assert found.happened.startswith("1 incident in ")
+    assert found.happened.endswith(" batches. The last one: recovered.")
+    assert found.to_do == "Nothing."
+
+
+def test_a_finished_run_that_was_not_proven_healthy_is_to_be_checked() -> None:
+    run = over(IncidentState.CLOSED, "finished")
+    assert "Check the final metrics" in summary_of(run, run.training, None, NOW_S).to_do
+
+
+def test_a_run_that_failed_long_after_a_cured_incident_says_how_it_failed() -> None:
+    run = over(IncidentState.RESOLVED, "failed")
+    run.ended_detail = "exit code 1: ImportError"
+    assert shown_incident(run, run.training) is None
+    found = summary_of(run, run.training, shown_incident(run, run.training), NOW_S)
+    assert "exit code 1: ImportError" in found.happened
+    assert found.to_do.startswith("Read the last lines")
+    run = over(IncidentState.GIVEN_UP, "failed")
+    assert shown_incident(run, run.training) is not None
+
+
+def test_a_run_that_was_given_up_and_stopped_says_how_to_go_on() -> None:
+    run = over(IncidentState.GIVEN_UP, "stopped")
+    to_do = summary_of(run, run.training, shown_incident(run, run.training), NOW_S).to_do
+    assert to_do.startswith("Decide how to go on: start the training again from a clean checkpoint")
+
+
+@pytest.mark.parametrize("days", [5, None])
+def test_of_a_training_that_is_being_stopped_no_end_is_foretold(days: int | None) -> None:
+    run, incident = night()
+    run.spec = msgspec.structs.replace(run.spec, deadline_s=None if days is None else NOW_S + days * 86400)
+    incident.state, incident.action = IncidentState.GIVEN_UP, IncidentAction(ActionKind.STOP, "no clean checkpoint")
+    found = summary_of(run, run.training, incident, NOW_S).deadline
+    assert found == (
+        "" if days is None else "Not reached: the training is stopped. The deadline is 2025-11-23 08:00 UTC."
+    )
 
 
 def test_report_status_and_alert_begin_with_the_same_lines() -> None:

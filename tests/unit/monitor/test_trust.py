@@ -136,3 +136,47 @@ def test_a_best_that_is_gone_or_was_rolled_back_is_no_longer_one() -> None:
     training = training_with(checkpoint(1, best=True), checkpoint(2))
     training.checkpoints[0].abandoned = True
     assert best_for(training.checkpoints[1], training) is None
+
+
+def snapshot(epoch: int, extra: int, *, generation: int = 1) -> CheckpointState:
+    """Of `extra` batches after epoch `epoch`, of 100 batches each."""
+    held = checkpoint(epoch, generation=generation)
+    return msgspec.structs.replace(
+        held, extra_batches=extra, count=100 * epoch + extra, digest=f"{held.digest}-{extra}"
+    )
+
+
+def started() -> TrainingStarted:
+    return msgspec.convert(
+        [20, 0.0, "plain", {}, {}, [], [], [], 10, 1, 100, 1, 1, "", "", 1, "cpu", ""], TrainingStarted
+    )
+
+
+def test_the_newest_clean_state_may_be_a_snapshot_within_an_epoch() -> None:
+    training = training_with(checkpoint(2), snapshot(2, 40), snapshot(2, 80), onset=290)
+    training.started = started()
+    held = [c.holds for c in plausible_ones(training, RULES, training.ledger.incidents[0])]
+    assert held == [(2, 80), (2, 40), (2, 0)]
+
+
+def test_a_snapshot_needs_the_checkpoint_that_its_epoch_began_with() -> None:
+    training = training_with(checkpoint(1), snapshot(2, 40), snapshot(0, 30), onset=290)
+    training.started = started()
+    held = [c.holds for c in plausible_ones(training, RULES, training.ledger.incidents[0])]
+    assert held == [(1, 0), (0, 30)], "the first epoch begins with the script's own start"
+
+
+def test_after_a_snapshot_that_did_not_help_a_checkpoint_is_next() -> None:
+    training = training_with(checkpoint(1), checkpoint(2), snapshot(2, 40), snapshot(2, 80), onset=290)
+    training.started = started()
+    incident = training.ledger.incidents[0]
+    incident.action.target = training.checkpoints[-1].digest
+    assert [c.holds for c in plausible_ones(training, RULES, incident)] == [(2, 0), (1, 0)]
+
+
+def test_snapshots_do_not_take_the_place_of_checkpoints_and_keep_the_one_below_them() -> None:
+    saved = [checkpoint(epoch) for epoch in range(1, 6)] + [snapshot(1, extra) for extra in (10, 20, 30, 40)]
+    kept = to_keep(training_with(*saved), RULES, 2)
+    assert set(kept) == {c.digest for c in saved if c.epoch in (3, 4, 5) or c.extra_batches in (30, 40)} | {
+        saved[0].digest
+    }

@@ -20,12 +20,14 @@ from trainer_hooks.integrations.ultralytics import signals
 from trainer_hooks.integrations.ultralytics.changes import TrainerSettingsWatch
 from trainer_hooks.integrations.ultralytics.plan_in_force import PlanInForce
 from trainer_hooks.integrations.ultralytics.plan_settings import group_names
+from trainer_hooks.integrations.ultralytics.snapshots import StartWithin
 from trainer_hooks.parameter_groups import readings
 from trainer_hooks.recorder.assess import Counted, GuardedAssessor
 from trainer_hooks.recorder.batch import BatchContents, PendingBatch
 from trainer_hooks.recorder.probe_like import ProbeLike
 from trainer_hooks.recorder.recorder import Recorder
 from trainer_hooks.updates import UpdateSampler, steps_between
+from trainer_hooks.wire.messages import HookTrouble
 from trainer_hooks.wire.runfolder import Plan
 
 WRAPPED = (  # methods of a trainer, one instance at a time
@@ -34,6 +36,7 @@ WRAPPED = (  # methods of a trainer, one instance at a time
     "final_eval",
     "_handle_nan_recovery",
 )
+NOT_REACHED = "this trainer's loop can't begin within an epoch: the epoch was begun anew with the state of the snapshot"
 LAST_COPY_S = 10.0  # nothing trains any more; a copy of 500 MB takes about a second
 
 
@@ -52,6 +55,7 @@ class Loop:
     ) -> None:
         self.guard = Guard(trainer.model, trainer.optimizer, trainer.scaler, fail_open, acts=guard_acts)
         self.in_force: PlanInForce | None = None
+        self.start_within: StartWithin | None = None  # until the first step of a training that began within an epoch
         self.recorder = Recorder(
             probe,
             fail_open,
@@ -85,7 +89,12 @@ class Loop:
         self.recorder.watch_steps(self.before_optimizer, self.after_optimizer)
         for name, ours in zip(
             WRAPPED,
-            (functools.partial(self.optimizer_step, trainer), self.preprocess_batch, self.final_eval, None),
+            (
+                functools.partial(self.optimizer_step, trainer),
+                functools.partial(self.preprocess_batch, trainer),
+                self.final_eval,
+                None,
+            ),
             strict=True,
         ):
             original = getattr(trainer, name, None)
@@ -133,14 +142,26 @@ class Loop:
     def batch_began(self, trainer: Any) -> None:
         """The loader has delivered."""
         recorder = self.recorder
+        if self.start_within is not None and recorder.batch < 0:
+            self._begin_within(self.start_within, trainer)
         recorder.batch += 1
         recorder.used = ()
         self._means_before = trainer.tloss
         if recorder.ended_s is not None:
             self._data_wait_s = time.monotonic() - recorder.ended_s
 
-    def preprocess_batch(self, original: Any, batch: Any) -> Any:
+    def _begin_within(self, start: StartWithin, trainer: Any) -> None:
+        start.batch_began(trainer)
+        if start.reached:
+            self.recorder.batch = start.batches - 1
+        else:
+            self.start_within = None
+            self._probe.event(HookTrouble(time.time(), "start within the epoch", NOT_REACHED, switched_off=False))
+
+    def preprocess_batch(self, trainer: Any, original: Any, batch: Any) -> Any:
         """In place of the trainer's preprocess_batch."""
+        if self.start_within is not None:
+            self._fail_open.run("first step", self.start_within.before_step, trainer, self.recorder.batch)
         self._contents = self._fail_open.run("batch contents", signals.contents_before, batch) or BatchContents()
         self._prepared = prepared = original(batch)
         return prepared
@@ -162,6 +183,9 @@ class Loop:
             self.guard.leave()
             if not self.guard.report.settled:
                 self._fail_open.run("guard settle", self.guard.settle)
+            if self.start_within is not None:
+                self.start_within.stepped(trainer)
+                self.start_within = None
             if self.guard.report.skipped_by:
                 self._fail_open.run("step left out", self._step_left_out, trainer)
 
@@ -194,8 +218,11 @@ class Loop:
 
     # --- after a batch -----------------------------------------------------------------------------------------------
 
-    def batch_ended(self, trainer: Any) -> None:
-        """Record the batch, and repair what it did to the trainer's own figures."""
+    def batch_ended(self, trainer: Any) -> bool:
+        """Record the batch, and repair what it did to the trainer's own figures.
+
+        True: it took its step and was healthy, so that the state may be saved.
+        """
         contents, prepared, self._prepared = self._contents, self._prepared, None
         signals.contents_after(contents, prepared)
         if self.recorder.batch == 0:  # mosaic is closed between two epochs, and mixing never begins within one
@@ -218,6 +245,7 @@ class Loop:
             self._probe.event(change)
         if assessed is not None and assessed.cured and not math.isfinite(assessed.loss):
             self._cover_up(trainer)
+        return assessed is not None and not assessed.bits and pending.report.stepped
 
     def _pending(self, trainer: Any, contents: BatchContents) -> PendingBatch:
         if not self.guard.report.settled:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from trainer_hooks.guard import Guard
-from trainer_hooks.integrations.ultralytics.plan_settings import apply
+from trainer_hooks.integrations.ultralytics.plan_settings import apply, read_back
 from trainer_hooks.parameter_groups import Reading
 from trainer_hooks.ramp import Ramp
 from trainer_hooks.wire.messages import PlanApplied
@@ -26,16 +26,23 @@ class PlanInForce:
         self._read_back: dict[str, str] = {}
 
     def apply(self, trainer: Any, guard: Guard, warming: Callable[[], bool]) -> dict[str, str]:
-        """Set everything; get what it reads afterwards. Raises PlanError, with nothing changed."""
-        read_back = apply(self.plan, trainer)
+        """Set everything; get what it reads afterwards. Raises PlanError, with nothing changed.
+
+        Settings that are the script's own are in force already, its warm-up included.
+        """
+        if self.plan.own_settings:
+            self._read_back = read_back(trainer)
+            return self._read_back
+        applied = apply(self.plan, trainer)
         guard.clip_to(self.plan.settings.clip_norm)
         self._ramp = Ramp(self.plan.settings, lambda: float(trainer.lf(trainer.epoch)), warming)
-        self._read_back = read_back | {"clip_norm": format(self.plan.settings.clip_norm, ".6g")}
+        self._read_back = applied | {"clip_norm": format(self.plan.settings.clip_norm, ".6g")}
         return self._read_back
 
     def apply_again(self, trainer: Any) -> None:
         """After a recovery of the trainer's own has loaded an older optimizer state over the settings."""
-        apply(self.plan, trainer)
+        if not self.plan.own_settings:
+            apply(self.plan, trainer)
 
     def before_step(self, optimizer: Any) -> None:
         """A step of the optimizer is about to be taken."""
@@ -67,9 +74,8 @@ class PlanInForce:
     def batch_ended(self, used: tuple[Reading, ...], clip_norm: float | None) -> list[PlanApplied]:
         """Move the ramp on by one batch; returns its events. `used` is empty where no step was taken."""
         ramp = self._ramp
-        if ramp is None:
-            return []
-        due = [when for when in self._events_due if used and (when == "first step" or ramp.fraction >= 1.0)]
+        over = ramp is None or ramp.fraction >= 1.0
+        due = [when for when in self._events_due if used and (when == "first step" or over)]
         self._events_due = [when for when in self._events_due if when not in due]
         events = [
             PlanApplied(
@@ -78,9 +84,10 @@ class PlanInForce:
                 when,
                 self.plan.start_epoch,
                 self._read_back,
-                ramp.mismatches(used, clip_norm),
+                ramp.mismatches(used, clip_norm) if ramp is not None else (),
             )
             for when in due
         ]
-        ramp.batches += 1
+        if ramp is not None:
+            ramp.batches += 1
         return events

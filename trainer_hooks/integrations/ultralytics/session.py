@@ -19,10 +19,12 @@ from trainer_hooks.integrations.ultralytics.loop import Loop
 from trainer_hooks.integrations.ultralytics.mixed_names import name_mixed_images
 from trainer_hooks.integrations.ultralytics.plan_settings import apply_before_setup
 from trainer_hooks.integrations.ultralytics.process import Training
+from trainer_hooks.integrations.ultralytics.snapshots import Snapshots
 from trainer_hooks.recorder.assess import Counted
 from trainer_hooks.recorder.probe_like import ProbeLike
 from trainer_hooks.recorder.recorder import send_end
 from trainer_hooks.recorder.started import training_started
+from trainer_hooks.snapshots import seconds_between
 from trainer_hooks.spool import Save
 from trainer_hooks.wire.messages import PhaseChanged, TrainingStarted
 from trainer_hooks.wire.runfolder import Plan
@@ -42,9 +44,11 @@ class Session:
         self._unnamed: TrainingStarted | None = None  # the start as it was sent without names of the loss components
         self._phase = ""
         self._epoch_open = False
+        self._drawing = False  # the epoch's first batch was delivered
         self._epoch_began_s = 0.0
         self._finding = ""
         self.fail_open.run("names of mixed images", name_mixed_images)
+        self._snapshots = Snapshots(probe, self._counted, training.ordinal, seconds_between())
         self._no_means = False  # every batch of the epoch was bad and cured: its means do not show damage
 
     # --- at the start ------------------------------------------------------------------------------------------------
@@ -62,9 +66,13 @@ class Session:
             self.fail_open.run("resumed checkpoint", self._offer_resumed, trainer)
             return
         start.check_epoch(plan, trainer)
+        within = start.put_back_within(plan, trainer, self._snapshots.loader)
         start.fail_closed("taking up the training", lambda: self._bind(trainer))
+        if self.loop is not None:
+            self.loop.start_within = within
         start.fail_closed("applying the settings", lambda: self.put_in_force(plan, trainer))
-        start.fail_closed("seeding the loader", lambda: start.draw_other_batches(plan, trainer))
+        if within is None or not within.same_batches:
+            start.fail_closed("seeding the loader", lambda: start.draw_other_batches(plan, trainer))
 
     def _offer_resumed(self, trainer: Any) -> None:
         """The file that the training goes on from is examined like one that it saves; nothing waits for that."""
@@ -75,6 +83,8 @@ class Session:
         self.probe.checkpoint(Path(source).absolute(), save)
 
     def _bind(self, trainer: Any) -> None:
+        if self._takes_snapshots(trainer):
+            self.fail_open.run("loader", self._snapshots.loader.follow, trainer.train_loader)
         self.loop = Loop(
             trainer,
             self.probe,
@@ -84,6 +94,11 @@ class Session:
             guard_acts=self._guard_acts,
         )
         self.loop.attach(trainer, self._recover)
+
+    def _takes_snapshots(self, trainer: Any) -> bool:
+        """One process alone: ranks would have to agree on the batch. With `time=` the epochs' number changes."""
+        alone = self._rank == 0 and getattr(trainer, "world_size", 0) <= 1
+        return alone and not getattr(trainer.args, "time", None) and self._snapshots.wanted
 
     def put_in_force(self, plan: Plan, trainer: Any) -> dict[str, str]:
         """Apply the plan's settings, at a start or in place; get what they read afterwards. Raises PlanError."""
@@ -113,11 +128,13 @@ class Session:
 
     def on_train_epoch_start(self, trainer: Any) -> None:
         """Also where an epoch is redone, after a recovery or with a smaller batch."""
-        self._epoch_open = True
+        self._epoch_open, self._drawing = True, False
         self._epoch_began_s = time.monotonic()
         self._enter_phase(trainer, "train")
         if self.loop is not None:
             self.loop.epoch_began(trainer)
+        if self._takes_snapshots(trainer):
+            self.fail_open.run("loader", self._snapshots.loader.follow, trainer.train_loader)
 
     def on_train_epoch_end(self, trainer: Any) -> None:
         """The last moment before validation and save: nothing poisoned may go into either unseen."""
@@ -193,6 +210,9 @@ class Session:
         """The loader has delivered."""
         if self.loop is not None:
             self.loop.batch_began(trainer)
+            if not self._drawing:
+                self._drawing = True
+                self._snapshots.loader.epoch_began()
 
     def on_train_batch_end(self, trainer: Any) -> None:
         """Record the batch, then carry out an order if there is one. Raises LeaveTraining on a stop."""
@@ -200,7 +220,9 @@ class Session:
             return
         if self._unnamed is not None:
             self.fail_open.run("start", self._name_parts, trainer)
-        self.fail_open.run("batch", self.loop.batch_ended, trainer)
+        fit = self.fail_open.run("batch", self.loop.batch_ended, trainer)
+        if fit and self._snapshots.due and self._takes_snapshots(trainer):
+            self.fail_open.run("snapshot", self._snapshots.take, trainer, self.loop.recorder.batch)
         order = self.probe.order()
         if order is not None:
             answer = OrderAnswer(order, self.probe, trainer, self.loop.recorder.batch)

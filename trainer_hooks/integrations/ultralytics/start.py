@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from trainer_hooks.integrations.ultralytics.loader_position import LoaderPosition
 from trainer_hooks.integrations.ultralytics.process import Training, refuse_to_start
+from trainer_hooks.integrations.ultralytics.snapshots import StartWithin
+from trainer_hooks.snapshots import file as snapshot_file
+from trainer_hooks.snapshots.file import SnapshotFileError
+from trainer_hooks.snapshots.objects import StateMismatchError
 from trainer_hooks.wire.digest import sha256_of
-from trainer_hooks.wire.runfolder import ENV_GENERATION, ENV_PLAN, Plan, RunFolderError, read
+from trainer_hooks.wire.runfolder import ENV_GENERATION, ENV_PLAN, Checkpoint, Plan, RunFolderError, read
 
 T = TypeVar("T")
 
@@ -36,8 +42,14 @@ def with_plan(training: Training) -> Training:
 
 
 def overrides_for(plan: Plan, overrides: dict[str, Any]) -> dict[str, Any]:
-    """The trainer's overrides, resumed from the plan's checkpoint. Verifies the checkpoint first, exits with 75."""
+    """The trainer's overrides, resumed from the plan's checkpoint. Verifies the checkpoint first, exits with 75.
+
+    A snapshot of the first epoch has no checkpoint below it: the script's own start, in the same folder.
+    """
     checkpoint = plan.checkpoint
+    if checkpoint is None and plan.snapshot is not None and plan.save_dir:
+        folder = Path(plan.save_dir)
+        return {**overrides, "project": str(folder.parent), "name": folder.name, "exist_ok": True}
     if checkpoint is None:
         refuse_to_start(f"plan {plan.id} names no checkpoint: a rollback needs one")
     try:
@@ -73,6 +85,22 @@ def check_epoch(plan: Plan, trainer: Any) -> None:
         refuse_to_start(f"the trainer starts at epoch {start}: plan {plan.id} resumes at {plan.start_epoch}")
 
 
+def put_back_within(plan: Plan, trainer: Any, loader: LoaderPosition) -> StartWithin | None:
+    """The state of the plan's snapshot, put into the trainer; None: there is none, or it can't be used.
+
+    Then the training begins at the start of its epoch, which loses little; a person is told.
+    """
+    if plan.snapshot is None:
+        return None
+    try:
+        tree = _read_snapshot(plan.snapshot)
+        loader.follow(trainer.train_loader)
+        return StartWithin(trainer, tree, loader, same_batches=plan.replay)
+    except (OSError, SnapshotFileError, StateMismatchError) as error:
+        print(f"trainwarden: epoch {plan.start_epoch} is begun anew: {error}", file=sys.stderr, flush=True)
+        return None
+
+
 def reseed(plan: Plan, trainer: Any) -> None:
     """Seed this generation apart from the one it replaces; for the trainer's entry into its set-up."""
     from ultralytics.utils import RANK  # noqa: PLC0415  never import a framework before its user does
@@ -104,6 +132,14 @@ def _fault(plan: Plan, training: Training) -> str:
     if plan.arguments_digest and plan.arguments_digest != training.digest:
         return f"is for another training {training.ordinal} of this process: its arguments have changed since"
     return ""
+
+
+def _read_snapshot(snapshot: Checkpoint) -> Any:
+    """Raises OSError, SnapshotFileError."""
+    path = Path(snapshot.path)
+    if (found := _digest(path)) != snapshot.digest:
+        raise SnapshotFileError(f"{path}: has sha256 {found}, the plan says {snapshot.digest}")
+    return snapshot_file.read(path)
 
 
 def _digest(path: Path) -> str:

@@ -19,7 +19,7 @@ from monitor.vault.verify import examine_file
 from tests.bench.detection.live.parts.clock import Clock
 from tests.bench.detection.live.steps import Seen, verdicts_path
 from tests.bench.detection.streams import RUN
-from trainer_hooks.spool import Save
+from trainer_hooks.spool import Save, SnapshotRequest
 from trainer_hooks.wire.messages import BatchEnded, CheckpointSaved, Event, HookTrouble, Order
 from trainer_hooks.wire.runfolder import Manifest, RunFolder
 
@@ -75,6 +75,9 @@ class FileProbe:
         )  # fmt: skip
         examined = CheckpointExamined(RUN, manifest, str(source), found.verdict, found.reasons, found.seconds, name)
         self._verdicts.write(msgspec.json.encode(Seen(self.clock(), examined)) + b"\n")
+
+    def snapshot(self, request: SnapshotRequest) -> None:
+        assert request.save.extra_batches
 
     def copied(self, timeout_s: float) -> bool:
         return timeout_s >= 0

@@ -1,0 +1,134 @@
+"""Takes snapshots of a trainer within its epochs, and starts a trainer from one."""
+
+from __future__ import annotations
+
+import functools
+import time
+from pathlib import Path
+from typing import Any
+from weakref import ref
+
+from trainer_hooks.copying import Copy
+from trainer_hooks.integrations.ultralytics import trainer_state as state
+from trainer_hooks.integrations.ultralytics.epoch_position import EpochPosition
+from trainer_hooks.integrations.ultralytics.loader_position import LoaderPosition
+from trainer_hooks.recorder.assess import Counted
+from trainer_hooks.recorder.probe_like import ProbeLike
+from trainer_hooks.snapshots import HostCopy, SnapshotClock, Tree, file, put_back_random
+from trainer_hooks.snapshots.due import has_room
+from trainer_hooks.spool import Save, SnapshotRequest
+
+NAME = Path("snapshot.pt")
+
+
+class Snapshots:
+    """Of one training. Holds no reference to the trainer."""
+
+    def __init__(self, probe: ProbeLike, counted: Counted, ordinal: int, every_s: float) -> None:
+        self._probe, self._counted, self._ordinal = probe, counted, ordinal
+        self.wanted = every_s > 0
+        self._clock = SnapshotClock(every_s, time.monotonic())
+        self._copy = HostCopy()
+        self._request: ref[SnapshotRequest] | None = None  # alive: its file is being written from our buffers
+        self.loader = LoaderPosition()
+
+    @property
+    def due(self) -> bool:
+        """True: the state is to be saved at the next boundary that is fit for it."""
+        return self.wanted and self._clock.is_due(time.monotonic())
+
+    def take(self, trainer: Any, batch: int) -> None:
+        """Save the state after batch `batch` of the epoch, from 0, which was healthy and took its step."""
+        began_s = time.monotonic()
+        if batch + 1 >= len(trainer.train_loader) or (self._request is not None and self._request() is not None):
+            return
+        try:
+            tree = state.state_of(trainer, batch, self.loader)
+            size = file.size_of(tree)
+            if not has_room(size):
+                self._clock.taken(began_s, 0.0)
+                return
+            taken = self._copy.take(tree)
+        except Exception:
+            self._clock.failed()
+            raise
+        write = functools.partial(_write, self._copy, taken, size)
+        request = SnapshotRequest(NAME, write, self._save(trainer, batch), time.time())
+        self._request = ref(request)
+        self._probe.snapshot(request)
+        self._clock.taken(time.monotonic(), time.monotonic() - began_s)
+
+    def _save(self, trainer: Any, batch: int) -> Save:
+        return Save(
+            epoch=int(trainer.epoch),  # ended ones: the present one counts from 0
+            ordinal=self._ordinal,
+            batches=self._counted.batches,
+            nonfinite_batches=self._counted.nonfinite_batches,
+            is_best=False,
+            extra_batches=batch + 1,
+        )
+
+
+def _write(copy: HostCopy, tree: Tree, size: int, target: Path) -> Copy:
+    copy.arrived()
+    return file.write(tree, target, size)
+
+
+class StartWithin:
+    """The start of a trainer's loop from a snapshot, from its set-up until its first optimizer step."""
+
+    def __init__(self, trainer: Any, tree: Tree, loader: LoaderPosition, *, same_batches: bool) -> None:
+        """Put the state back. Raises StateMismatchError, with nothing changed."""
+        state.check(trainer, tree)
+        state.put_back(trainer, tree)
+        self._tree = tree
+        self.same_batches = same_batches
+        self._random_due = same_batches
+        self._cadence: state.Cadence | None = state.Cadence(self._batches_at(trainer))
+        if same_batches and tree["pass"] is not None:
+            arrived = functools.partial(self._arrived, trainer)
+            self._random_due = not loader.move_to(tree["pass"], self.batches, arrived) or _has_workers(trainer)
+        self._position = EpochPosition(trainer, self.batches)
+
+    @property
+    def batches(self) -> int:
+        """Of the epoch, which the state holds."""
+        return int(self._tree["batch"]) + 1
+
+    @property
+    def reached(self) -> bool:
+        """True: the loop has counted on from there; False: it began the epoch anew, with the state of the snapshot."""
+        return self._position.reached
+
+    def batch_began(self, trainer: Any) -> None:
+        """The first batch was delivered."""
+        self._position.end()
+        if self.reached:
+            state.put_back_means(trainer, self._tree)
+        else:
+            self._cadence = None
+        if self._random_due:
+            put_back_random(self._tree["random"])
+
+    def before_step(self, trainer: Any, batch: int) -> None:
+        """Batch `batch` of the epoch is about to go through the model."""
+        if self._cadence is not None:
+            self._cadence.before_step(trainer, batch + int(trainer.epoch) * len(trainer.train_loader))
+
+    def stepped(self, trainer: Any) -> None:
+        """A step was taken. The loop is as it would be: nothing is left to do."""
+        if self._cadence is not None:
+            self._cadence.stepped(trainer)
+
+    def _batches_at(self, trainer: Any) -> int:
+        return int(self._tree["batch"]) + int(self._tree["epoch"]) * len(trainer.train_loader)
+
+    def _arrived(self, trainer: Any) -> None:
+        """Right before the first batch is loaded in this process."""
+        if not _has_workers(trainer):
+            state.load_images(trainer, self._tree)
+            put_back_random(self._tree["random"])
+
+
+def _has_workers(trainer: Any) -> bool:
+    return bool(getattr(trainer.train_loader, "num_workers", 0))

@@ -1,0 +1,57 @@
+"""A snapshot as a file: written by a helper thread, read at a start. Plain values only."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from trainer_hooks.copying import Copy, leave_room
+from trainer_hooks.snapshots.tree import Tree
+from trainer_hooks.wire.digest import sha256_of
+
+FORMAT = 1
+
+
+class SnapshotFileError(Exception):
+    """The file is not a snapshot that can be read. Says which file and why."""
+
+
+def write(tree: Tree, target: Path, size: int) -> Copy:
+    """Write a tree to a new file, durably; `size` in bytes, at most. Leaves no file after an error. Raises OSError."""
+    leave_room(target.parent, size)
+    writing = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(writing, "r+b") as file:
+            torch.save({"trainwarden_snapshot": FORMAT, **tree}, file)  # given a path, older torch stalls all threads
+            file.flush()
+            os.fsync(file.fileno())
+            written = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            return Copy(written, sha256_of(file))
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+
+
+def read(path: Path) -> Tree:
+    """The tree in a file that was verified. Raises SnapshotFileError, OSError."""
+    try:
+        tree = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:
+        raise SnapshotFileError(f"{path}: is no snapshot ({type(error).__name__}: {error})") from error
+    if not isinstance(tree, dict) or tree.get("trainwarden_snapshot") != FORMAT:
+        raise SnapshotFileError(f"{path}: is no snapshot of format {FORMAT}")
+    return tree
+
+
+def size_of(tree: Tree) -> int:
+    """Bytes of all tensors in a tree."""
+    if isinstance(tree, torch.Tensor):
+        return int(tree.numel() * tree.element_size())
+    if isinstance(tree, dict):
+        return sum(size_of(each) for each in tree.values())
+    return sum(size_of(each) for each in tree) if isinstance(tree, list) else 0
