@@ -37,6 +37,7 @@ class GenerationExited(msgspec.Struct, frozen=True, tag="generation_exited"):
     run: str
     exit: Exit
     relaunch: bool  # True: the supervisor is about to start the next generation from its plan
+    with_machine: bool = False  # the machine was started again meanwhile, so that no process of it can be left
 
 
 class GenerationDied(msgspec.Struct, frozen=True, tag="generation_died"):
@@ -62,6 +63,7 @@ class SupervisorChanged(msgspec.Struct, frozen=True, tag="shim_changed"):
 
     run: str
     supervisor_pid: int = msgspec.field(name="shim_pid")
+    with_training: bool = False  # the training's process is gone as well, which is an input of its own
 
 
 class TrainingVanished(msgspec.Struct, frozen=True, tag="training_vanished"):

@@ -77,7 +77,8 @@ def react(  # noqa: C901, PLR0912 - one case an input
         case _:
             pass  # known before
     if folded.supervisor_changed:
-        starts_and_ends.on_supervisor_changed(tx)
+        gone = isinstance(given, SupervisorChanged) and given.with_training
+        starts_and_ends.on_supervisor_changed(tx, trains=not gone)
     findings.on_findings(tx, found, new)
 
 

@@ -137,6 +137,8 @@ def fold_exit(run: RunState, event: GenerationExited) -> bool:
             run.exited_s = min(_ended_s(run, event), _stood_since_s(run) or event.exit.ended_s)
         run.alive = False
         _close_generation(run)
+        if event.with_machine:
+            run.machine_deaths, run.died_with_machine = run.machine_deaths + 1, run.generation
     return True
 
 

@@ -178,6 +178,8 @@ class RunState(msgspec.Struct):
     trainings: dict[int, TrainingState] = msgspec.field(default_factory=lambda: {1: TrainingState(1)})  # by number
     current: int = 1  # number of the training that began last
     hardware: HardwareState = msgspec.field(default_factory=HardwareState)
+    machine_deaths: int = 0  # generations that died because the machine did
+    died_with_machine: int = 0  # the last of them; 0: none
     frames_refused: int = 0
     alerts: dict[str, int] = {}  # "<receiver>/<outcome>"
     switched_off: list[str] = []  # detectors that raised

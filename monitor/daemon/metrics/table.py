@@ -105,6 +105,10 @@ GAUGES = (
 )  # fmt: skip
 
 COUNTERS = (
+    Measure(
+        "machine_deaths", "Times that the machine was started again while the run trained.",
+        of_run(lambda run, _: run.machine_deaths),
+    ),
     Measure("batches", "Batches trained, repeated ones included.", count("batches")),
     Measure(
         "nonfinite_batches",
