@@ -6,7 +6,6 @@ training says that it trains on one.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -70,7 +69,7 @@ def train():
     model.add_callback("on_train_batch_start", place_batch)
     model.train(**ARGUMENTS)
 """
-MIDDLE = "GENERATION == 1 and place == [3, 2]"  # epochs 1 and 2 are saved by then
+MIDDLE = "GENERATION == 1 and place == [3, 5]"  # epochs 1 and 2 are saved by then, and proven
 SCRIPTS = {
     "loader": """
 from torch.utils.data import get_worker_info
@@ -79,7 +78,7 @@ get, served = YOLODataset.__getitem__, [0]
 
 def run_in_an_endless_loop(dataset, index):
     served[0] += dataset.augment
-    if GENERATION == 1 and served[0] == 2 * 64 + 24 and get_worker_info():
+    if GENERATION == 1 and served[0] == 2 * 64 + 56 and get_worker_info():
         fire()
         while True:
             pass
@@ -92,7 +91,7 @@ def hang():
 
 train()
 """,
-    "gil": """
+    "relaunch": """
 def call_an_extension_that_never_returns():
     ctypes.PyDLL(None).pause()
 
@@ -100,15 +99,9 @@ def hang():
     if MIDDLE:
         fire()
         call_an_extension_that_never_returns()
-
-train()
-""",
-    "relaunch": """
-def hang():
-    if MIDDLE or (GENERATION == 2 and not getattr(hang, "began", False)):
+    if GENERATION == 2:
         fire()
         wait_for_a_lock_that_nobody_gives_back()
-    hang.began = True
 
 train()
 """,
@@ -146,11 +139,10 @@ train()
 """,
 }
 SCRIPTS = {name: text.replace("MIDDLE", MIDDLE) for name, text in SCRIPTS.items()}
-STANDS = {
-    "loader": "run_in_an_endless_loop",
-    "gil": "call_an_extension_that_never_returns",
-    "relaunch": "wait_for_a_lock_that_nobody_gives_back",
-    "driver": "wait_for_the_driver",
+STANDS = {  # in the order of the generations
+    "loader": ["run_in_an_endless_loop"],
+    "relaunch": ["call_an_extension_that_never_returns", "wait_for_a_lock_that_nobody_gives_back"],
+    "driver": ["wait_for_the_driver"],
 }
 
 
@@ -165,11 +157,6 @@ class Hung:
         return trainwarden(self.run.home, "report", self.run.run, *which).stdout
 
     @property
-    def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(trainwarden(self.run.home, "status", self.run.run, "--json").stdout)
-        return found
-
-    @property
     def epochs(self) -> list[str]:
         """In results.csv, in order."""
         return [row.split(",")[0] for row in (self.run.home / "out/run/results.csv").read_text().split()[1:]]
@@ -177,7 +164,7 @@ class Hung:
 
 @pytest.fixture(scope="module")
 def hung(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Hung]]:
-    """The trainings, two at a time."""
+    """The trainings, at the same time: what they do most is to wait."""
     pytest.importorskip("ultralytics")
     from tests.harness.yolo import go_offline, make_lab
 
@@ -186,10 +173,9 @@ def hung(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Hung]]:
     assert lab.batches == BATCHES
     with ExitStack() as stack:
         homes = {name: stack.enter_context(fresh_home()) for name in SCRIPTS}
-        with ThreadPoolExecutor(2) as pool:
-            order = ["driver", *(name for name in SCRIPTS if name != "driver")]  # the longest one first
-            over = dict(zip(order, pool.map(lambda name: _train(name, homes[name], lab), order), strict=True))
-        yield over
+        with ThreadPoolExecutor(len(SCRIPTS)) as pool:
+            over = list(pool.map(lambda name: _train(name, homes[name], lab), SCRIPTS))
+        yield dict(zip(SCRIPTS, over, strict=True))
 
 
 def _train(name: str, home: Path, lab: Any) -> Hung:
@@ -234,15 +220,15 @@ def _continue_once_told(run: Supervised) -> None:
 def test_a_training_that_stands_still_is_shown_started_again_and_finishes(name: str, hung: dict[str, Hung]) -> None:
     one = hung[name]
     assert one.code == 0, one.run.shown
-    assert one.fired == ("12" if name == "relaunch" else "1"), "the fault did not fire"
-    assert STANDS[name] in one.run.shown, one.run.shown
+    assert one.fired == "".join(str(number + 1) for number in range(len(STANDS[name]))), "the fault did not fire"
+    assert all(function in one.run.shown for function in STANDS[name]), one.run.shown
     generations = len(one.fired) + 1
     assert one.run.folder.last_generation() == generations
     plan = read(one.run.folder.plan(generations), Plan)
     assert plan.checkpoint is not None
     assert (plan.checkpoint.epoch, plan.start_epoch) == (2, 3), "the newest clean checkpoint"
     assert one.epochs == ["1", "2", "3", "4"]
-    assert one.status["summary"]["state"] == "finished"
+    assert "run finished: exit code 0" in one.run.shown
 
 
 @pytest.mark.parametrize("name", STANDS)
@@ -250,10 +236,10 @@ def test_the_report_has_the_stacks_and_the_time_that_the_standstill_cost(name: s
     one = hung[name]
     whole, incident = one.report(), one.report("--incident", "1")
     assert "## Where training stood still" in incident
-    assert STANDS[name] in incident
-    lost = re.search(r"- without training: (\d+) s", whole)
+    assert all(function in incident for function in STANDS[name])
+    lost = re.search(r"- without training: ([\d.]+) s", whole)
     assert lost, whole
-    assert int(lost[1]) >= (DRIVER_ACT_S if name == "driver" else ACT_S), "from its last batch, not from its end"
+    assert float(lost[1]) >= (DRIVER_ACT_S if name == "driver" else ACT_S), "from its last batch, not from its end"
 
 
 def test_a_driver_that_stops_answering_is_said_beside_the_hang(hung: dict[str, Hung]) -> None:
@@ -268,5 +254,5 @@ def test_a_training_that_was_stopped_from_outside_is_told_and_left_alone(hung: d
     assert one.fired == "1", "the fault did not fire"
     assert one.run.folder.last_generation() == 1
     assert one.epochs == ["1", "2", "3", "4"]
-    lost = re.search(r"- without training: (\d+) s", one.report())
+    lost = re.search(r"- without training: ([\d.]+) s", one.report())
     assert lost, one.report()
