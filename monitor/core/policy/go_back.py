@@ -62,15 +62,14 @@ def from_clean(  # noqa: PLR0911 - a ladder
     return _examined_first(trouble, found) or _back(trouble, found, why, StartWith.STRENGTHENED)
 
 
-def after_hang(trouble: Trouble, start_with: StartWith) -> Action:
-    """Start again from the newest clean checkpoint, the same one as before if need be."""
+def after_hang(trouble: Trouble, tries: int, start_with: StartWith) -> Action:
+    """Start again from the newest clean checkpoint, the same one as before if need be. `tries`: before this one."""
     found = next(iter(plausible_ones(trouble.training, trouble.policy.rollback, None)), None)
     if found is None:
         return Action(ActionKind.WATCH, "it stands still, and there is no clean checkpoint to start again from")
     if redone := _costs_too_much(trouble, found):
         return Action(ActionKind.WATCH, f"it stands still; {redone}")
-    tries = plural(trouble.incident.totals.rollbacks + 1, "try")
-    why = f"it stands still ({tries} of {trouble.policy.table.hang_tries})"
+    why = f"it stands still (try {tries + 1} of {trouble.policy.table.hang_tries})"
     return _examined_first(trouble, found) or _back(trouble, found, why, start_with)
 
 

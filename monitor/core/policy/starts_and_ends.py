@@ -105,6 +105,8 @@ def on_generation_exited(tx: Transaction, event: GenerationExited) -> None:
     crash = crash_of(tx.run) if outcome in FAILURES else ""
     if event.relaunch:
         tx.notify(f"{ending}; starting generation {exit_.number + 1} from its plan")
+    elif event.with_machine:
+        _died_with_machine(tx)
     elif outcome in FAILURES:
         why = why_none(tx.run)
         because = f" ({why})" if why else ""
@@ -117,6 +119,13 @@ def on_generation_exited(tx: Transaction, event: GenerationExited) -> None:
         )
     if tx.run.supervisor_pid == 0:
         _on_vanished(tx)
+
+
+def _died_with_machine(tx: Transaction) -> None:
+    """A power cut, a frozen machine, or a reboot that somebody wanted."""
+    text = texts.died_with_machine(tx.run, tx.training, newest_state(tx.training, tx.policy))
+    tx.notify(text, Severity.CRITICAL)
+    tx.alert(AlertKind.RUN_FAILED, f"{tx.name}: it died with the machine", text, Severity.CRITICAL)
 
 
 def _left(tx: Transaction, event: GenerationExited) -> None:
@@ -177,13 +186,19 @@ def _close(tx: Transaction, incident: Incident, incident_event: IncidentEvent, w
     tx.alert(AlertKind.CLOSED, title, f"How it ended: {incident.outcome}.", Severity.WARNING, incident)
 
 
-def on_supervisor_changed(tx: Transaction) -> None:
-    """The supervisor died (0): training goes on, and nobody can relaunch it. Or another one took over."""
+def on_supervisor_changed(tx: Transaction, *, trains: bool = True) -> None:
+    """The supervisor died (0): training goes on, and nobody can relaunch it. Or another one took over.
+
+    trains: False where the training died too, which is reported by itself.
+    """
     run = tx.run
     if run.ended:
         return
     if run.supervisor_pid:
         tx.notify(f"the run has a supervisor again (process {run.supervisor_pid})")
+        return
+    if not trains:
+        tx.notify("the supervisor of this run has died", Severity.WARNING)
         return
     remedy = texts.no_supervisor(run.spec.run)
     tx.notify(f"the supervisor of this run has died. {remedy}", Severity.CRITICAL)
