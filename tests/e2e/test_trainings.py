@@ -40,7 +40,7 @@ def fold(number, pause_s):
         time.sleep(pause_s)
         loop.batch(loss, epoch=1)
     loop.end()
-    left = len(optimizer._optimizer_step_pre_hooks) + ("step" in vars(optimizer))
+    left = len(getattr(optimizer, "_optimizer_step_pre_hooks", ())) + ("step" in vars(optimizer))
     print(f"FOLD {{number}} hooks left: {{left}}", flush=True)
 
 if len(sys.argv) > 2:
