@@ -15,6 +15,13 @@ def scaler_on_cpu(**options: Any) -> Any:
     return torch.amp.GradScaler("cpu", **options)
 
 
+def dtype(name: str) -> Any:
+    """The type of that name. Skips the test on releases that don't have it."""
+    if not hasattr(torch, name):
+        pytest.skip(f"this torch has no {name}")
+    return getattr(torch, name)
+
+
 def step_hooks(optimizer: Any) -> int:
     """How many hooks its steps have. Releases before 2.0 have none."""
     return sum(len(getattr(optimizer, f"_optimizer_step_{when}_hooks", ())) for when in ("pre", "post"))
