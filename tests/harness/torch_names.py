@@ -8,11 +8,13 @@ import pytest
 import torch
 
 
-def scaler_on_cpu(**options: Any) -> Any:
-    """A gradient scaler that is on. Skips the test on releases that scale on CUDA alone, which are those before 2.3."""
-    if not hasattr(torch.amp, "GradScaler"):
+def scaler_on_cpu(*, enabled: bool = True, **options: Any) -> Any:
+    """A gradient scaler. Skips the test where it is on and the release, one before 2.3, scales on CUDA alone."""
+    if hasattr(torch.amp, "GradScaler"):
+        return torch.amp.GradScaler("cpu", enabled=enabled, **options)
+    if enabled:
         pytest.skip("this torch scales on CUDA alone")
-    return torch.amp.GradScaler("cpu", **options)
+    return torch.cuda.amp.GradScaler(enabled=False)
 
 
 def dtype(name: str) -> Any:

@@ -41,7 +41,7 @@ class Trainer:
         torch.manual_seed(0)
         self.model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 1))
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01, momentum=0.9)
-        self.scaler = scaler_on_cpu(init_scale=1024.0) if scaler else torch.cuda.amp.GradScaler(enabled=False)
+        self.scaler = scaler_on_cpu(enabled=scaler, init_scale=1024.0)
         self.average = Average(self.model)
         self.troubles: list[HookTrouble] = []
         self.guard = Guard(self.model, self.optimizer, self.scaler, FailOpen(self.troubles.append), acts=acts)
