@@ -113,6 +113,10 @@ def _check_resumable(documents: RunDocuments) -> None:
         )
     if documents.ended.exists() and read(documents.ended, RunOver).how == RunOutcome.FINISHED:
         raise StartError(f"run {run!r} has finished, so there is nothing to resume")
+    if not spec.argv:
+        raise StartError(
+            f"run {run!r}: `trainwarden run` did not start it, so its command is not known. Start it yourself"
+        )
     folder = Path(spec.cwd)
     if not folder.is_dir():
         raise StartError(f"run {run!r}: its folder {folder} is gone. Put it back, then resume the run")
