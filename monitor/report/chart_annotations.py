@@ -48,7 +48,7 @@ def _generations(training: TrainingState, where: dict[int, float]) -> list[Mark]
     back = {
         plan.generation: saved_cell(*plan.target.holds)
         for incident in training.ledger.incidents
-        if (plan := incident.action.plan) and plan.target
+        if (plan := incident.action.plan) and plan.target and not plan.in_process
     }
     return [
         Mark(at, "rollback", f"back to epoch {back[generation]}")

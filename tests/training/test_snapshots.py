@@ -10,8 +10,8 @@ import torch
 
 from tests.harness import plans
 from tests.harness.recorder import RecordingProbe
-from tests.harness.yolo import Ended, Lab, train
-from trainer_hooks.wire.messages import HookTrouble, TrainingStarted
+from tests.harness.yolo import Ended, Faults, Lab, Place, train
+from trainer_hooks.wire.messages import HookTrouble, Order, OrderApplied, TrainingStarted
 from trainer_hooks.wire.runfolder import ENV_PLAN, ENV_SNAPSHOTS, Checkpoint, GroupSettings, Plan, Settings
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("default")]
@@ -53,7 +53,7 @@ def plan_at(ended: Ended, epoch: int, batches: int, folder: Path, **changes: Any
     below = None
     if epoch:
         below = plans.checkpoint(folder, probe.checkpoints[epoch - 1]["bytes"], epoch)
-    started = probe.of(TrainingStarted)[0]
+    started = probe.of(TrainingStarted)[-1]
     known = {
         "checkpoint": below,
         "snapshot": Checkpoint(path=str(path), digest=copy.digest, epoch=save.epoch, extra_batches=batches),
@@ -111,3 +111,100 @@ def test_it_ends_with_the_same_weights(
     before = {(r.epoch, r.batch): r.loss for r in first.probe.batches}
     assert [r.loss for r in records] == [before[r.epoch, r.batch] for r in records]
     assert_equal(expected, weights(second))
+
+
+class GoesBack(RecordingProbe):
+    """Orders once, after so many batches, to go back to the first snapshot that holds these epochs and batches."""
+
+    def __init__(self, root: Path, after: int, holds: tuple[int, int], **changes: Any) -> None:
+        super().__init__(root)
+        self.after, self.holds, self.changes = after, holds, changes
+
+    def order(self) -> Order | None:
+        if len(self.batches) != self.after:
+            return None
+        self.after = -1
+        path, save, copy = next(s for s in self.snapshots if (s[1].epoch, s[1].extra_batches) >= self.holds)
+        started = self.of(TrainingStarted)[-1]
+        state = Checkpoint(path=str(path), digest=copy.digest, epoch=save.epoch, extra_batches=save.extra_batches)
+        saved = plans.checkpoint(self.root, self.checkpoints[save.epoch - 1]["bytes"]) if save.epoch else None
+        known = {
+            "snapshot": state,
+            "checkpoint": saved,
+            "best": saved,
+            "start_epoch": save.epoch + 1,
+            "settings": as_it_was(started),
+            "save_dir": started.save_dir,
+            "in_process": True,
+        }
+        plans.write(self.root, plans.plan(**known | self.changes), "adjust-order-1.json")
+        return plans.order("go_back", "adjust-order-1.json")
+
+
+def train_and_go_back(
+    lab: Lab, folder: Path, monkeypatch: pytest.MonkeyPatch, probe: GoesBack, faults: Faults | None = None, **more: Any
+) -> Ended:
+    monkeypatch.setenv(ENV_SNAPSHOTS, "1e-6")
+    monkeypatch.setattr("trainer_hooks.snapshots.due.SHARE_MAX", 1e9)
+    return train(lab.arguments(folder / "back", **more), lab.model, probe, faults)
+
+
+@pytest.mark.parametrize(
+    ("after", "holds", "overrides"),
+    [
+        pytest.param(13, (1, 2), {}, id="within the epoch"),
+        pytest.param(19, (1, 2), {"optimizer": "AdamW"}, id="over the end of an epoch"),
+        pytest.param(6, (0, 2), {"nbs": 24, "warmup_epochs": 2}, id="in the first epoch, in a warm-up"),
+    ],
+)
+def test_a_ruined_training_goes_back_in_its_process_and_ends_as_if_nothing_had_happened(
+    lab: Lab,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    after: int,
+    holds: tuple[int, int],
+    overrides: dict[str, Any],
+) -> None:
+    expected = weights(uninterrupted(lab, tmp_path, monkeypatch, **overrides))
+    probe = GoesBack(tmp_path, after, holds, replay=True, own_settings=True)
+    starts: list[int] = []
+
+    def ruin(trainer: Any, place: Place) -> None:
+        starts.append(id(trainer))
+        if len(probe.batches) == after - 1 and probe.after == after:
+            with torch.no_grad():
+                for parameter in [*trainer.model.parameters(), *trainer.ema.ema.parameters()]:
+                    parameter.fill_(float("nan"))
+
+    again = train_and_go_back(lab, tmp_path, monkeypatch, probe, Faults(at_batch_end=ruin), **overrides)
+    (answer,) = probe.of(OrderApplied)
+    assert answer.outcome == "applied", answer.detail
+    assert_equal(expected, weights(again))
+    assert len(set(starts)) == 1, "another trainer was built"
+    assert {started.start_epoch for started in probe.of(TrainingStarted)} == {1}
+    assert [row["epoch"] for row in again.csv] == [1, 2, 3]
+    assert vars(again.trainer).keys().isdisjoint({"_do_train", "_setup_train", "run_callbacks"})
+    assert again.trainer.start_epoch == 0
+
+
+def test_a_state_that_can_t_be_gone_back_to_is_refused_and_training_goes_on(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mosaic was closed since."""
+    probe = GoesBack(tmp_path, 19, (1, 2))
+    ended = train_and_go_back(lab, tmp_path, monkeypatch, probe, close_mosaic=1)
+    (answer,) = probe.of(OrderApplied)
+    assert (answer.outcome, ended.error) == ("refused", None)
+    assert "mosaic was closed at epoch 3" in answer.detail
+    assert len(probe.batches) == 3 * lab.batches
+
+
+def test_a_snapshot_whose_file_was_changed_since_is_refused(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = Checkpoint(path=str(tmp_path / "snapshot-0.pt"), digest="0" * 64, epoch=0, extra_batches=1)
+    probe = GoesBack(tmp_path, 5, (0, 1), snapshot=wrong)
+    train_and_go_back(lab, tmp_path, monkeypatch, probe, epochs=1)
+    (answer,) = probe.of(OrderApplied)
+    assert answer.outcome == "refused"
+    assert "the plan says 0000" in answer.detail

@@ -35,6 +35,7 @@ class TrainingFacts:
     guarded: bool = False
     scaler_enabled: bool = False
     samples: int = 0  # in the training set; 0: not known
+    goes_back: bool = False  # it can go back to a snapshot without a new process
     packages: tuple[str, ...] = field(default=("torch",))  # whose versions are sent
     group_names: Callable[[Any], tuple[str, ...]] = group_names
 
@@ -67,6 +68,7 @@ def training_started(
         scaler_enabled=facts.scaler_enabled,
         base_weight_decays=tuple(float(group.get("weight_decay", 0.0)) for group in groups),
         samples=facts.samples,
+        goes_back=facts.goes_back,
     )
 
 

@@ -126,6 +126,7 @@ class TrainingStarted(msgspec.Struct, frozen=True, array_like=True, tag=20):
     scaler_enabled: bool = False
     base_weight_decays: tuple[float, ...] = ()  # per group
     samples: int = 0  # in the training set, of every rank together; 0: not known
+    goes_back: bool = False  # it can go back to a snapshot without a new process
 
 
 class NonfiniteSeen(msgspec.Struct, frozen=True, array_like=True, tag=21):

@@ -199,6 +199,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     training: int = 1  # which training of the run it is for
     framework: str = ""  # TrainingStarted.framework of that training; empty: a plan from before this was written
     snapshot: Checkpoint | None = None  # to go on from within `start_epoch`, above `checkpoint`; None: from its start
+    in_process: bool = False  # the present generation goes back to the state, without a new process
     replay: bool = False  # True: the trouble was not in the numbers, so the same batches are drawn again
     own_settings: bool = False  # True: `settings` are the script's own, which are in force by themselves
 

@@ -14,6 +14,7 @@ class OrderKind(StrEnum):
 
     STOP = "stop"  # leave the loop at a batch boundary
     ADJUST = "adjust"  # apply the plan in place
+    GO_BACK = "go_back"  # go back to the plan's state within the process
     STACKS = "stacks"  # say what every thread does
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 from monitor.core.format import batches, percent, plural
 from monitor.core.model import ActionKind, Incident, IncidentState, Verdict
 from monitor.core.policy.action import Action, StartWith, Trouble
+from monitor.core.policy.in_process import goes_back_in_process
 from monitor.core.policy.settings import Policy
 from monitor.core.policy.situation import batches_left
 from monitor.core.policy.trust import clean_ones, plausible_ones
 from monitor.core.state.epochs import totals_of
-from monitor.core.state.projection import batches_after, redo_batches
+from monitor.core.state.projection import batches_after, pace_s, redo_batches
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import TrainingState
 
+NEW_START_S = 20.0  # of a process: imports, data sets and the first batch take 5 to 30 s with Ultralytics
 NOTHING_CLEAN = "no clean checkpoint is left"
 
 
@@ -29,7 +33,7 @@ def to_newest(  # noqa: PLR0911 - a ladder
         return Action(ActionKind.STOP, f"{why}; {_what_is_there(trouble)}")
     if (held := _holds_nearly_all(trouble, found)) and damaged:
         return Action(ActionKind.STOP, f"{why}; {held}")
-    if unreachable := _costs_too_much(trouble, found):
+    if not goes_back_in_process(trouble, found) and (unreachable := _costs_too_much(trouble, found)):
         return Action(ActionKind.STOP, f"{why}; {unreachable}")
     spent = trouble.training.ledger.rollbacks_used
     if spent >= trouble.policy.rollback.budget:
@@ -37,7 +41,9 @@ def to_newest(  # noqa: PLR0911 - a ladder
     return _examined_first(trouble, found) or _back(trouble, found, why, start_with)
 
 
-def from_clean(trouble: Trouble, why: str = "the policy says when_clean: rollback") -> Action | None:
+def from_clean(  # noqa: PLR0911 - a ladder
+    trouble: Trouble, why: str = "the policy says when_clean: rollback"
+) -> Action | None:
     """Go back although the state is clean; None: that would cost more than it can gain."""
     found = _target(trouble)
     if found is None and (waiting := _being_examined(trouble)):
@@ -46,7 +52,9 @@ def from_clean(trouble: Trouble, why: str = "the policy says when_clean: rollbac
         return Action(ActionKind.WAIT, cooling)
     if trouble.training.ledger.rollbacks_used >= trouble.policy.rollback.budget:
         return Action(ActionKind.GO_ON, f"the state is clean, and {_spent(trouble)}")
-    if found is None or _relaunch_redoes(trouble) or _redo(trouble, found) > _redo_limit(trouble):
+    if found is None or _redo(trouble, found) > _redo_limit(trouble):
+        return None
+    if _relaunch_redoes(trouble) and not goes_back_in_process(trouble, found):
         return None
     left = batches_left(trouble.training)
     if left is not None and _redo(trouble, found) > left:
@@ -118,12 +126,19 @@ def resume_by_hand(checkpoint: CheckpointState) -> str:
 
 
 def _target(trouble: Trouble) -> CheckpointState | None:
-    return next(iter(plausible_ones(trouble.training, trouble.policy.rollback, trouble.incident)), None)
+    """The newest state; one that the process itself goes back to where that costs less than a new start."""
+    found = plausible_ones(trouble.training, trouble.policy.rollback, trouble.incident)
+    inside = next((each for each in found if goes_back_in_process(trouble, each)), None)
+    if inside is None or inside is found[0]:
+        return found[0] if found else None
+    more = _redo(trouble, inside) - _redo(trouble, found[0])
+    dearer = more * (pace_s(trouble.training) or math.inf) > NEW_START_S and more > _relaunch_redoes(trouble)
+    return found[0] if dearer else inside
 
 
 def _back(trouble: Trouble, found: CheckpointState, why: str, start_with: StartWith) -> Action:
     redo = f"{batches(_redo(trouble, found))} are trained again"
-    others = _relaunch_redoes(trouble)
+    others = 0 if goes_back_in_process(trouble, found) else _relaunch_redoes(trouble)
     also = f", and {batches(others)} of the trainings before it" if others else ""
     return Action(ActionKind.ROLLBACK, f"{why}; {redo}{also}", found, start_with)
 
@@ -195,7 +210,7 @@ def _relaunch_redoes(trouble: Trouble) -> int:
 
 def _costs_too_much(trouble: Trouble, found: CheckpointState) -> str:
     """Why a new start of the script costs more than it saves; empty: it does not."""
-    started = trouble.training.started
+    started = trouble.training.last_start
     ordinal = started.ordinal if started else 1
     others = _relaunch_redoes(trouble)
     if ordinal <= 1 and not others:
@@ -219,8 +234,10 @@ def _costs_too_much(trouble: Trouble, found: CheckpointState) -> str:
 
 
 def goes_back(incident: Incident) -> bool:
-    """True while its rollback is under way: the next generation starts from its plan."""
-    return incident.state is IncidentState.MITIGATING and incident.action.kind == ActionKind.ROLLBACK
+    """True while its rollback is under way, and the next generation starts from its plan."""
+    plan = incident.action.plan
+    inside = plan is not None and plan.in_process
+    return incident.state is IncidentState.MITIGATING and incident.action.kind == ActionKind.ROLLBACK and not inside
 
 
 def other_going_back(trouble: Trouble) -> TrainingState | None:

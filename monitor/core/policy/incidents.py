@@ -25,6 +25,7 @@ from monitor.core.policy.action import Action, Trouble
 from monitor.core.policy.choose import choose
 from monitor.core.policy.diagnosing import diagnosed
 from monitor.core.policy.facts_at_open import facts_at_open, first_tensor
+from monitor.core.policy.in_process import goes_back_in_process
 from monitor.core.policy.lifecycle import IncidentEvent
 from monitor.core.policy.options import options_at
 from monitor.core.policy.planning import make_plan, order_for, with_plan
@@ -236,16 +237,19 @@ def _act(tx: Transaction, incident: Incident, action: Action) -> None:
         tx.move(incident, IncidentEvent.AGAIN)
         tx.record(incident, "the problem is back", Severity.CRITICAL)
         tx.alert(AlertKind.ESCALATED, f"{tx.name}: the problem is back", "", Severity.CRITICAL, incident)
+    trouble = Trouble(tx.run, tx.training, incident, tx.policy)
+    inside = action.checkpoint is not None and goes_back_in_process(trouble, action.checkpoint)
     in_place = action.checkpoint is None
-    incident.trial = trial.after(Trouble(tx.run, tx.training, incident, tx.policy), action)
+    incident.trial = trial.after(trouble, action)
     target = action.checkpoint.digest if action.checkpoint else incident.action.target
     taken = incident.action = IncidentAction(action.kind, action.reason, target=target)
-    order = order_for(tx, OrderKind.ADJUST if in_place else OrderKind.STOP, action.reason)
-    plan = make_plan(tx, incident, order, action)
+    kind = OrderKind.ADJUST if in_place else OrderKind.GO_BACK if inside else OrderKind.STOP
+    order = order_for(tx, kind, action.reason)
+    plan = make_plan(tx, incident, order, action, in_process=inside)
     incident.totals.attempts += 1
     incident.totals.rollbacks += action.kind is ActionKind.ROLLBACK
     incident.totals.hang_tries += incident.hangs
-    name = f"adjust-{order.id}.json" if in_place else f"plan-{plan.generation}.json"
+    name = f"adjust-{order.id}.json" if in_place or inside else f"plan-{plan.generation}.json"
     taken.plan, taken.order = plan, with_plan(order, name)
     leader = tx.training.ranks.get(0)
     tx.ledger.last_action = ActionPlace(tx.training.generation, leader.counts.batches if leader else 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from monitor.core.format import saved_place
 from monitor.core.model import (
     ActionKind,
     AlertKind,
@@ -34,10 +35,19 @@ def on_plan_written(tx: Transaction, plan: str, error: str) -> None:
         action = incident.action
         if action.plan is None or action.plan.id != plan or action.order is None:
             continue
-        if error:
+        if error and tx.run.dead:
+            _no_plan(tx.of(training), incident, error)
+        elif error:
             failed(tx.of(training), incident, f"the plan could not be written: {error}")
         elif not tx.run.dead:  # else nobody is there who could get it: the supervisor starts from the plan
             send(tx.of(training), action.order)
+
+
+def _no_plan(tx: Transaction, incident: Incident, error: str) -> None:
+    """Nothing else can be done for a training that died: its supervisor waits, and the run ends."""
+    tx.run.ledger.not_restarted = f"the plan could not be written: {error}"
+    tx.move(incident, IncidentEvent.FAILED)
+    tx.record(incident, f"the action failed: {tx.run.ledger.not_restarted}", Severity.CRITICAL)
 
 
 def failed(tx: Transaction, incident: Incident, why: str) -> None:
@@ -78,6 +88,9 @@ def on_answer(tx: Transaction, order_id: str, outcome: str, detail: str) -> None
         return
     if incident.state is not IncidentState.MITIGATING:
         return
+    if outcome in NOT_DONE and pending.kind == OrderKind.GO_BACK:
+        _start_again_instead(tx, incident, f"{outcome}: {detail}")
+        return
     if outcome in NOT_DONE:
         failed(tx, incident, f"the trainer {outcome} the order: {detail}")
         return
@@ -85,7 +98,9 @@ def on_answer(tx: Transaction, order_id: str, outcome: str, detail: str) -> None
     incident.action.applied_s = tx.now_s
     at = tx.training.position
     where = f"epoch {at.epoch}, batch {at.batch}" if at else "a place between two batches"
-    if pending.kind == OrderKind.ADJUST:
+    if pending.kind == OrderKind.GO_BACK:
+        _gone_back(tx, incident, detail)
+    elif pending.kind == OrderKind.ADJUST:
         done = "put back" if incident.action.kind == ActionKind.UNDO else "changed"
         _applied(tx, incident, f"settings {done} in place at {where}")
     else:
@@ -138,10 +153,30 @@ def _resumed(tx: Transaction, incident: Incident) -> None:
     started = plan.start_epoch if plan else 0
     tx.ledger.counters.rollbacks[OrderOutcome.APPLIED] = tx.ledger.counters.rollbacks.get(OrderOutcome.APPLIED, 0) + 1
     generation = f"generation {tx.training.generation}"
-    if incident.family == Family.CRASH:
-        _applied(tx, incident, f"started again: {generation} goes on from the end of epoch {started - 1}")
+    if incident.family == Family.CRASH and plan is not None and plan.target is not None:
+        _applied(tx, incident, f"started again: {generation} goes on from {saved_place(*plan.target.holds)}")
     else:
         _applied(tx, incident, f"rolled back: {generation} starts at epoch {started}")
+
+
+def _gone_back(tx: Transaction, incident: Incident, detail: str) -> None:
+    """It goes on in its process, from the older state."""
+    incident.action.resumed_s = tx.now_s
+    incident.totals.batches_discarded += tx.training.discarded
+    tx.ledger.counters.rollbacks[OrderOutcome.APPLIED] = tx.ledger.counters.rollbacks.get(OrderOutcome.APPLIED, 0) + 1
+    _applied(tx, incident, f"rolled back in its process: {detail}")
+
+
+def _start_again_instead(tx: Transaction, incident: Incident, why: str) -> None:
+    """It can't go back in its process: the same by a new start, which counts as the same try."""
+    tx.ledger.no_going_back_in = tx.training.generation
+    incident.totals.attempts -= 1
+    incident.totals.rollbacks -= 1
+    tx.ledger.rollbacks_used -= 1
+    tx.ledger.last_action = None
+    tx.move(incident, IncidentEvent.FAILED)
+    tx.record(incident, f"it can't go back in its process, so that is started again ({why})", Severity.WARNING)
+    decide(tx, incident)
 
 
 def on_tick(tx: Transaction) -> None:
@@ -154,6 +189,9 @@ def on_tick(tx: Transaction) -> None:
     if order.kind == OrderKind.ADJUST and late > ADJUST_TIMEOUT_S and incident and mitigating:
         tx.ledger.pending = None
         failed(tx, incident, f"the training did not answer the order to change settings for {late:.0f} s")
+    elif order.kind == OrderKind.GO_BACK and late > ADJUST_TIMEOUT_S and incident and mitigating:
+        tx.ledger.pending = None
+        _start_again_instead(tx, incident, f"no answer for {late:.0f} s")
     elif order.kind == OrderKind.STOP and not order.plan and late > tx.policy.rollback.grace_s and run.supervisor_pid:
         tx.ledger.pending = None  # with a plan the supervisor watches the clock itself
         tx.notify(texts.not_obeyed(late), Severity.WARNING)

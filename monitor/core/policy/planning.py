@@ -39,7 +39,7 @@ def with_plan(order: Order, name: str) -> Order:
     return msgspec.structs.replace(order, plan=name)
 
 
-def make_plan(tx: Transaction, incident: Incident, order: Order, action: Action) -> Plan:
+def make_plan(tx: Transaction, incident: Incident, order: Order, action: Action, *, in_process: bool = False) -> Plan:
     """The plan of a rollback, or of an adjustment in place.
 
     Raises ValueError where the run has not reported its settings yet.
@@ -61,7 +61,7 @@ def make_plan(tx: Transaction, incident: Incident, order: Order, action: Action)
     return Plan(
         id=f"{order.id}-plan",
         run=tx.run.spec.run,
-        generation=tx.run.generation + 1 if restart else training.generation,
+        generation=tx.run.generation + 1 if restart and not in_process else training.generation,
         kind=PlanKind.ROLLBACK if restart else PlanKind.ADJUST,
         order=order.id,
         incident=incident.id,
@@ -73,6 +73,7 @@ def make_plan(tx: Transaction, incident: Incident, order: Order, action: Action)
         training=training.number,
         checkpoint=_as_file(base),
         snapshot=_as_file(target) if target and target.is_snapshot else None,
+        in_process=in_process,
         replay=replay,
         own_settings=replay and training.ledger.in_force is None,
         best=_as_file(best),

@@ -74,6 +74,12 @@ class Rollback(Section):
         description="The vault keeps this many clean checkpoints, where the trainer cannot delete them. Three are one "
         "to use and two further back.",
     )
+    in_process: bool = Field(
+        True,
+        description="With true a training goes back to a snapshot within its process where it can: the script does "
+        "not begin anew, and what it trained before is not trained again. With false, and after a hang or a crash, "
+        "the process is always started again.",
+    )
     grace_s: PositiveFloat = Field(
         30.0,
         description="The training gets this many seconds to leave by itself before it is ended. Half a minute is "
@@ -88,8 +94,9 @@ class Snapshots(Section):
         600.0,
         ge=0,
         description="A snapshot of the whole training is taken every so many seconds, after a healthy batch; 0 takes "
-        "none. The pauses never take more than 0.5 % of the time, so those of a large model come less often. Ten "
-        "minutes are what a crash, a hang or a rollback then costs at most.",
+        "none. The first ones come sooner, from two seconds on. The pauses never take more than 0.5 % of the time, so "
+        "those of a large model come less often. Ten minutes are what a crash, a hang or a rollback then costs at "
+        "most.",
     )
     keep: int = Field(
         3,

@@ -24,6 +24,7 @@ from monitor.core.policy.go_back import goes_back, newest_state
 from monitor.core.policy.incidents import decide, enter, give_up, send
 from monitor.core.policy.lifecycle import IncidentEvent
 from monitor.core.policy.planning import order_for
+from monitor.core.policy.restarts import why_none
 from monitor.core.policy.transaction import NAME_MAX, Transaction
 from monitor.core.state.crash import crash_of
 from monitor.core.state.epochs import totals_of_run
@@ -107,12 +108,13 @@ def on_generation_exited(tx: Transaction, event: GenerationExited) -> None:
     elif event.with_machine:
         _died_with_machine(tx)
     elif outcome in FAILURES:
-        why = f" ({tx.run.ledger.not_restarted})" if tx.run.ledger.not_restarted else ""
-        tx.notify(f"{ending}, and is not started again{why}{f': {crash}' if crash else ''}", Severity.CRITICAL)
+        why = why_none(tx.run)
+        because = f" ({why})" if why else ""
+        tx.notify(f"{ending}, and is not started again{because}{f': {crash}' if crash else ''}", Severity.CRITICAL)
         tx.alert(
             AlertKind.RUN_FAILED,
             f"{tx.name}: {ending}",
-            texts.run_failed(tx.run, crash, newest_state(tx.training, tx.policy)),
+            texts.run_failed(tx.run, crash, why, newest_state(tx.training, tx.policy)),
             Severity.CRITICAL,
         )
     if tx.run.supervisor_pid == 0:
@@ -134,7 +136,8 @@ def _left(tx: Transaction, event: GenerationExited) -> None:
         return
     if incident.state is IncidentState.MITIGATING and incident.action.left_at is None:
         incident.action.left_at = training.left_at
-    if event.relaunch and incident.action.kind == ActionKind.ROLLBACK:
+    in_process = incident.action.plan is not None and incident.action.plan.in_process
+    if event.relaunch and incident.action.kind == ActionKind.ROLLBACK and not in_process:
         incident.totals.batches_discarded += training.discarded
 
 

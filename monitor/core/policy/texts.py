@@ -129,14 +129,17 @@ def died_with_machine(run: RunState, training: TrainingState, newest: Checkpoint
     )
 
 
-def run_failed(run: RunState, crash: str, newest: CheckpointState | None) -> str:
-    """The process of a run failed, and is not started again. `crash`: the exception; `newest`: the last clean state."""
-    why = f": {run.ledger.not_restarted}" if run.ledger.not_restarted else ""
+def run_failed(run: RunState, crash: str, why: str, newest: CheckpointState | None) -> str:
+    """The process of a run failed, and is not started again for the reason `why` (empty: nobody asked for that).
+
+    `crash`: the exception; `newest`: the last clean state.
+    """
+    because = f": {why}" if why else ""
     again = "start it again"
     if newest is not None:
         again = f"go on from {newest.place} with: trainwarden resume {run.spec.run}"
     return (
-        f"{f'{crash}. ' if crash else ''}Training has stopped, and is not started again{why}. "
+        f"{f'{crash}. ' if crash else ''}Training has stopped, and is not started again{because}. "
         f"Read the last lines that the training printed, repair the cause, and {again}"
     )
 

@@ -31,7 +31,8 @@ def epoch_row(training: TrainingState, epoch: int) -> EpochRow | None:
 def _open_row(training: TrainingState, batch: BatchEnded, now_s: float) -> EpochRow:
     row = training.epochs[-1] if training.epochs else None
     same = row is not None and (row.generation, row.epoch) == (training.generation, batch.epoch)
-    if row and same and (_is_open(row) or batch.batch >= row.batches):
+    given_up = row is not None and row.status == EpochStatus.DISCARDED
+    if row and same and not given_up and (_is_open(row) or batch.batch >= row.batches):
         return row  # a batch that comes after the end of its epoch: events of a trainer may overtake its batches
     if row and row.status == _RUNNING:
         row.status = EpochStatus.REDONE if same else EpochStatus.ENDED

@@ -6,7 +6,7 @@ import msgspec
 
 from monitor.core.state.batches import fold_setting
 from monitor.core.state.epochs import fold_epoch_end
-from monitor.core.state.generations import fold_training_started
+from monitor.core.state.generations import fold_gone_back, fold_training_started
 from monitor.core.state.hardware import settle_host
 from monitor.core.state.intervals import fold_phase
 from monitor.core.state.run import RankState, RunState, TrainingState
@@ -15,12 +15,14 @@ from trainer_hooks.wire.messages import (
     Event,
     HookTrouble,
     NonfiniteSeen,
+    OrderApplied,
     PhaseChanged,
     PlanApplied,
     SettingChanged,
     TrainingEnded,
     TrainingStarted,
 )
+from trainer_hooks.wire.words import OrderOutcome
 
 LOG_MAX = 2000  # settings changes and non-finite batches remembered per training; counters hold the rest
 
@@ -49,6 +51,8 @@ def fold_event(run: RunState, training: TrainingState, rank: RankState, event: E
         case PlanApplied():
             training.applied.append((training.generation, event))
             del training.applied[:-LOG_MAX]
+        case OrderApplied() if event.outcome == OrderOutcome.APPLIED:
+            fold_gone_back(training, event.order_id, now_s)
         case HookTrouble() if event.lost:
             training.unwatched[event.hook] = event.lost
         case _:

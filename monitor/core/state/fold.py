@@ -37,6 +37,7 @@ from monitor.core.state.generations import (
     fold_death,
     fold_exit,
     fold_generation_started,
+    fold_gone_back,
     fold_run_ended,
     names_parts,
 )
@@ -45,7 +46,7 @@ from monitor.core.state.intervals import stands_still_since_s
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import Fleet, RankState, RunState, Taken, TrainingState
 from trainer_hooks.wire.messages import BatchEnded, CheckpointSaved, Event, TrainingStarted
-from trainer_hooks.wire.words import Phase, TrainingEnd
+from trainer_hooks.wire.words import OrderOutcome, Phase, TrainingEnd
 
 RETENTION_S = 24 * 3600.0  # a run's state, and with it its series, leave this long after its end
 RANKS_MAX = 4096  # of one training
@@ -134,6 +135,9 @@ def fold(run: RunState, given: Input, now_s: float) -> Folded:  # noqa: C901, PL
         case AlertSettled():
             key = f"{given.receiver}/{given.outcome}"
             run.alerts[key] = run.alerts.get(key, 0) + 1
+        case ReceiptFound() if given.receipt.outcome == OrderOutcome.APPLIED:
+            for each in run.trainings.values():
+                fold_gone_back(each, given.receipt.order, now_s)
         case RunOpened() | PlanWritten() | ReceiptFound() | CommandGiven() | IncidentAcknowledged() | StacksTaken():
             pass  # no facts: only the policy reacts
     return Folded(run, training)

@@ -130,7 +130,8 @@ def fold_exit(run: RunState, event: GenerationExited) -> bool:
         run.relaunched = run.generation + 1
         for training in run.trainings.values():
             incident = training.incident
-            if incident and incident.action.kind == ActionKind.ROLLBACK:
+            in_process = incident and incident.action.plan and incident.action.plan.in_process
+            if incident and incident.action.kind == ActionKind.ROLLBACK and not in_process:
                 _abandon(training, incident)
     if run.alive:
         if run.exited_s is None:  # else this generation has trained no batch since the one before
@@ -171,6 +172,27 @@ def _abandon(training: TrainingState, incident: Incident) -> None:
     held = sum(target.extra_batches for r in lost if (r.generation, r.epoch) == (target.generation, target.epoch + 1))
     training.discarded = max(0, sum(r.batches for r in lost) - held)
     training.totals.batches_discarded += training.discarded
+
+
+def fold_gone_back(training: TrainingState, order: str, now_s: float) -> bool:
+    """The training has gone back within its process, as `order` asked. False: no incident asked for that.
+
+    Counts and generation go on; what was learned since is given up, as after a new start.
+    """
+    incident = training.incident
+    plan = incident.action.plan if incident else None
+    if incident is None or plan is None or not plan.in_process or plan.order != order or training.gone_back == order:
+        return False
+    training.gone_back = order
+    target = target_of(training, incident)
+    _abandon(training, incident)
+    if target is not None:
+        end_all(training, Position(training.generation, target.epoch, 0, 0))
+    for rank in training.ranks.values():
+        rank.learned = snapshot_of(target.learned) if target and target.learned else Learned()
+        rank.learned.uncured, rank.trace = 0, Trace()
+    fold_start(training, now_s)
+    return True
 
 
 def fold_run_ended(run: RunState, event: RunEnded, now_s: float) -> bool:

@@ -119,6 +119,7 @@ class TrainingState(msgspec.Struct):
     unwatched: dict[str, str] = {}  # by hook that is switched off: what it does not do any more, a clause
     left_at: Position | None = None  # the last batch of the generation before
     discarded: int = 0  # batches that the last rollback gave up
+    gone_back: str = ""  # the last order that made it go back within its process
     totals: Totals = msgspec.field(default_factory=Totals)
     epochs: list[EpochRow] = []
     settings_log: list[tuple[int, SettingChanged]] = []  # (generation, change), bounded

@@ -165,6 +165,7 @@ def _wrap_train(original: Any) -> Any:
         _sessions[id(self)] = session
         how, detail = "finished", ""
         try:
+            session.fail_open.run("begin", session.begins, self)
             return original(self, *args, **options)
         except BaseException as error:
             how, detail = _how(error)

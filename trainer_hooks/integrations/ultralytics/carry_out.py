@@ -9,6 +9,8 @@ from typing import Any
 from trainer_hooks.integrations.ultralytics.plan_settings import PlanError
 from trainer_hooks.orders import LeaveTraining
 from trainer_hooks.recorder.probe_like import ProbeLike
+from trainer_hooks.snapshots.file import SnapshotFileError
+from trainer_hooks.snapshots.objects import StateMismatchError
 from trainer_hooks.wire.messages import Order
 from trainer_hooks.wire.runfolder import Plan, RunFolderError, read
 
@@ -22,8 +24,12 @@ class OrderAnswer:
         self._order, self._probe, self._trainer = order, probe, trainer
         self._epoch, self._batch = int(trainer.epoch) + 1, batch
 
-    def carry_out(self, put_in_force: Callable[[Plan], dict[str, str]]) -> None:
+    def carry_out(
+        self, put_in_force: Callable[[Plan], dict[str, str]], prepare: Callable[[Plan, OrderAnswer], None]
+    ) -> None:
         """Do what the order says; `put_in_force` applies a plan in place and gives what its settings read afterwards.
+
+        `prepare` makes ready to go back within the process, and answers once that is done.
 
         Raises LeaveTraining on a stop, after its receipt is on disk; OSError where it can't be written.
         """
@@ -32,6 +38,8 @@ class OrderAnswer:
             self._stop()
         elif kind == "adjust":
             self._adjust(put_in_force)
+        elif kind == "go_back":
+            self._go_back(prepare)
         else:
             self._settle("refused", f"kind {kind!r} is not known here: install the same trainwarden on both sides")
 
@@ -59,6 +67,16 @@ class OrderAnswer:
             raise
         else:
             self._settle("applied", f"settings of {self._order.plan or self._order.id} in force", read_back)
+
+    def _go_back(self, prepare: Callable[[Plan, OrderAnswer], None]) -> None:
+        try:
+            prepare(self._plan(), self)
+        except (OSError, RunFolderError, PlanError, SnapshotFileError, StateMismatchError) as error:
+            self._settle("refused", str(error))
+
+    def gone_back(self, place: str, read_back: dict[str, str]) -> None:
+        """The older state is in place, and the loop begins again."""
+        self._settle("applied", f"gone back to {place}", read_back)
 
     def _settle(self, outcome: str, detail: str, read_back: dict[str, str] | None = None) -> None:
         self._probe.settle(self._order, outcome, detail, self._epoch, self._batch, read_back or {})

@@ -14,7 +14,7 @@ from trainer_hooks.recorder.started import TrainingFacts
 from trainer_hooks.wire.messages import EpochEnded, Nonfinite, NonfiniteSeen
 
 
-def training_facts(trainer: Any, training: Training, *, guarded: bool) -> TrainingFacts:
+def training_facts(trainer: Any, training: Training, *, guarded: bool, goes_back: bool) -> TrainingFacts:
     """What opens a training; `part_names` may still be empty, see signals.part_names."""
     return TrainingFacts(
         framework=FRAMEWORK.name,
@@ -33,6 +33,7 @@ def training_facts(trainer: Any, training: Training, *, guarded: bool) -> Traini
         guarded=guarded,
         scaler_enabled=signals.scaling(trainer),
         samples=signals.training_samples(trainer),
+        goes_back=goes_back,
     )
 
 

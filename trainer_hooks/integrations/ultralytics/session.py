@@ -13,18 +13,21 @@ from typing import Any
 import msgspec
 
 from trainer_hooks.fail_open import FailOpen
-from trainer_hooks.integrations.ultralytics import events, signals, start
+from trainer_hooks.integrations.ultralytics import events, plan_settings, signals, start, trainer_state
 from trainer_hooks.integrations.ultralytics.carry_out import OrderAnswer
+from trainer_hooks.integrations.ultralytics.going_back import check_goes_back, put_files_back
+from trainer_hooks.integrations.ultralytics.in_process import InProcess
 from trainer_hooks.integrations.ultralytics.loop import Loop
 from trainer_hooks.integrations.ultralytics.mixed_names import name_mixed_images
 from trainer_hooks.integrations.ultralytics.plan_settings import apply_before_setup
 from trainer_hooks.integrations.ultralytics.process import Training
-from trainer_hooks.integrations.ultralytics.snapshots import Snapshots
+from trainer_hooks.integrations.ultralytics.snapshots import Snapshots, StartWithin
 from trainer_hooks.recorder.assess import Counted
 from trainer_hooks.recorder.probe_like import ProbeLike
 from trainer_hooks.recorder.recorder import send_end
 from trainer_hooks.recorder.started import training_started
-from trainer_hooks.snapshots import seconds_between
+from trainer_hooks.snapshots import Tree, seconds_between
+from trainer_hooks.snapshots.objects import StateMismatchError
 from trainer_hooks.spool import Save
 from trainer_hooks.wire.messages import PhaseChanged, TrainingStarted
 from trainer_hooks.wire.runfolder import Plan
@@ -42,6 +45,10 @@ class Session:
         self._counted = Counted()
         self._rank = rank
         self._unnamed: TrainingStarted | None = None  # the start as it was sent without names of the loss components
+        self.in_process: InProcess | None = None  # None: this training can't go back in its process
+        self._going_back: tuple[Plan, Tree, OrderAnswer] | None = None  # at the end of this batch
+        self._start_epoch: int | None = None  # the trainer's own, while its loop begins again elsewhere
+        self._accumulate, self._batch_size = 1, 0  # nominal, as they were set up
         self._phase = ""
         self._epoch_open = False
         self._drawing = False  # the epoch's first batch was delivered
@@ -53,6 +60,12 @@ class Session:
 
     # --- at the start ------------------------------------------------------------------------------------------------
 
+    def begins(self, trainer: Any) -> None:
+        """Its train() is about to run."""
+        if self._takes_snapshots(trainer):
+            self.in_process = InProcess(lambda: self._going_back is not None, self._go_back)
+            self.in_process.attach(trainer)
+
     def on_pretrain_routine_start(self, trainer: Any) -> None:
         """The trainer is about to build its data sets and its optimizer."""
         if (plan := self.training.plan) is not None:
@@ -61,6 +74,7 @@ class Session:
     def on_pretrain_routine_end(self, trainer: Any) -> None:
         """Everything of the trainer exists: bind to it, and put the plan in force if there is one."""
         plan = self.training.plan
+        self._accumulate, self._batch_size = trainer.accumulate, trainer.batch_size
         if plan is None:
             self._bind(trainer)
             self.fail_open.run("resumed checkpoint", self._offer_resumed, trainer)
@@ -109,7 +123,8 @@ class Session:
     def on_train_start(self, trainer: Any) -> None:
         """The trainer is about to draw its first batch."""
         guarded = self.loop is not None and self.loop.guard.acts
-        facts = events.training_facts(trainer, self.training, guarded=guarded)
+        goes_back = self.in_process is not None
+        facts = events.training_facts(trainer, self.training, guarded=guarded, goes_back=goes_back)
         started = training_started(facts, trainer.optimizer, trainer.device, self.probe.identity)
         self._unnamed = None if started.part_names else started
         self.probe.event(started)
@@ -129,6 +144,8 @@ class Session:
     def on_train_epoch_start(self, trainer: Any) -> None:
         """Also where an epoch is redone, after a recovery or with a smaller batch."""
         self._epoch_open, self._drawing = True, False
+        if self._start_epoch is not None:
+            trainer.start_epoch, self._start_epoch = self._start_epoch, None
         self._epoch_began_s = time.monotonic()
         self._enter_phase(trainer, "train")
         if self.loop is not None:
@@ -226,10 +243,41 @@ class Session:
         order = self.probe.order()
         if order is not None:
             answer = OrderAnswer(order, self.probe, trainer, self.loop.recorder.batch)
-            answer.carry_out(lambda plan: self.put_in_force(plan, trainer))
+            answer.carry_out(
+                lambda plan: self.put_in_force(plan, trainer),
+                lambda plan, answer: self._prepare_to_go_back(plan, answer, trainer),
+            )
+
+    def _prepare_to_go_back(self, plan: Plan, answer: OrderAnswer, trainer: Any) -> None:
+        """Read the state and see that it fits; the loop is left when every callback of this batch has run."""
+        if self.in_process is None or plan.snapshot is None:
+            raise StateMismatchError("this training can't go back in its process")
+        tree = start.read_snapshot(plan.snapshot)
+        trainer_state.check(trainer, tree)
+        check_goes_back(trainer, tree, self._batch_size)
+        plan_settings.check(plan.settings, trainer.optimizer)
+        self._going_back = plan, tree, answer
+
+    def _go_back(self, trainer: Any) -> None:
+        """In place of the set-up of a loop that begins again. What raises here ends the training, as any error does."""
+        assert self._going_back is not None
+        assert self.loop is not None
+        (plan, tree, answer), self._going_back = self._going_back, None
+        put_files_back(trainer, plan)
+        self._start_epoch, trainer.accumulate = trainer.start_epoch, self._accumulate
+        within = StartWithin(trainer, tree, self._snapshots.loader, same_batches=plan.replay)
+        self.loop.guard.bind(trainer.ema)
+        self.loop.guard.refresh()
+        self.loop.start_within = within
+        read_back = self.put_in_force(plan, trainer)
+        if not plan.replay:
+            start.draw_other_batches(plan, trainer)
+        answer.gone_back(f"batch {within.batches} of epoch {plan.start_epoch}", read_back)
 
     def ended(self, trainer: Any, how: str, detail: str) -> None:
         """train() is over, in one way or another. What is not sent yet goes out by itself, or when the probe closes."""
+        if self.in_process is not None:
+            self.fail_open.run("detach", self.in_process.detach, trainer)
         self._name_parts(trainer)
         epoch = int(getattr(trainer, "epoch", trainer.start_epoch)) + 1
         if self.loop is None:

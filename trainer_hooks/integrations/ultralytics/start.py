@@ -93,7 +93,7 @@ def put_back_within(plan: Plan, trainer: Any, loader: LoaderPosition) -> StartWi
     if plan.snapshot is None:
         return None
     try:
-        tree = _read_snapshot(plan.snapshot)
+        tree = read_snapshot(plan.snapshot)
         loader.follow(trainer.train_loader)
         return StartWithin(trainer, tree, loader, same_batches=plan.replay)
     except (OSError, SnapshotFileError, StateMismatchError) as error:
@@ -134,7 +134,7 @@ def _fault(plan: Plan, training: Training) -> str:
     return ""
 
 
-def _read_snapshot(snapshot: Checkpoint) -> Any:
+def read_snapshot(snapshot: Checkpoint) -> Any:
     """Raises OSError, SnapshotFileError."""
     path = Path(snapshot.path)
     if (found := _digest(path)) != snapshot.digest:
