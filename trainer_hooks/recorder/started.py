@@ -76,6 +76,8 @@ def training_started(
 
 def _versions(packages: tuple[str, ...]) -> dict[str, str]:
     found = {"python": platform.python_version(), "cuda": str(torch.version.cuda or "")}
+    if hip := getattr(torch.version, "hip", None):  # a torch for AMD cards; the daemon reads those by it
+        found["hip"] = str(hip)
     for name in (*packages, "trainwarden"):
         try:
             found[name] = metadata.version(name)

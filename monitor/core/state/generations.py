@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from monitor.core.model import (
     ActionKind,
     EpochStatus,
@@ -15,7 +17,7 @@ from monitor.core.model import (
 from monitor.core.state.anomalies import end_all
 from monitor.core.state.checkpoints import batches_since, healthy_after
 from monitor.core.state.epochs import totals_of
-from monitor.core.state.intervals import fold_start
+from monitor.core.state.intervals import fold_start, stands_still_since_s
 from monitor.core.state.learned import Learned
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import RankState, RunState, Taken, TrainingState
@@ -69,6 +71,20 @@ def target_of(training: TrainingState, incident: Incident) -> CheckpointState | 
     return next((c for c in training.checkpoints if c.digest == incident.action.target), None)
 
 
+def names_parts(training: TrainingState, event: TrainingStarted) -> bool:
+    """The same start once more, with the names of the loss components, which some trainers learn from the first batch.
+
+    It is taken in here, and is no second start.
+    """
+    started = training.started
+    if started is None or started.part_names or msgspec.structs.replace(event, part_names=()) != started:
+        return False
+    training.started = event
+    if training.starts and training.starts[-1] == started:
+        training.starts[-1] = event
+    return True
+
+
 def fold_training_started(run: RunState, training: TrainingState, event: TrainingStarted, now_s: float) -> None:
     """A training reports its settings, and is about to draw its first batch."""
     run.current = training.number
@@ -118,9 +134,19 @@ def fold_exit(run: RunState, event: GenerationExited) -> bool:
             if incident and incident.action.kind == ActionKind.ROLLBACK and not in_process:
                 _abandon(training, incident)
     if run.alive:
-        run.alive, run.exited_s = False, _ended_s(run, event)
+        if run.exited_s is None:  # else this generation has trained no batch since the one before
+            run.exited_s = min(_ended_s(run, event), _stood_since_s(run) or event.exit.ended_s)
+        run.alive = False
         _close_generation(run)
+        if event.with_machine:
+            run.machine_deaths, run.died_with_machine = run.machine_deaths + 1, run.generation
     return True
+
+
+def _stood_since_s(run: RunState) -> float | None:
+    """What a hang cost begins with the last batch, not with the end of the process. None: something trained."""
+    stood = [stands_still_since_s(each) for each in run.trainings.values() if run.trains(each)]
+    return None if None in stood else max((s for s in stood if s is not None), default=None)
 
 
 def _ended_s(run: RunState, event: GenerationExited) -> float:
