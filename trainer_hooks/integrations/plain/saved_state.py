@@ -33,10 +33,8 @@ class SavedState:
         self._model = model
         self._optimizers = list({id(each): each for one in optimizers for each in optimizers_within(one)}.values())
         self._average, self._scaler = average, scaler
-        average_tensors(average)
-        self._masks = {  # such as an attention mask of minus infinities: it is no state
-            name for name, buffer in unwrap(model).named_buffers() if any_nonfinite([buffer])
-        }
+        self._masks, self._average_masks = _masks_of(unwrap(model)), _masks_of(_module_of(average))
+        self._average_tensors()
         odd = [name for name, tensor in self._tensors().items() if not _is_plain(tensor)]
         if odd:
             raise UnknownStateError(f"{odd[0]} is a tensor of a kind that can't be copied")
@@ -51,7 +49,7 @@ class SavedState:
             "epoch": epoch,
             "batch": batch,
             "model": self._tensors(),
-            "average": average_tensors(self._average),
+            "average": self._average_tensors(),
             "optimizers": [optimizer_tree(each) for each in self._optimizers],
             "scaler": _state_of(self._scaler, "scaler"),
             "random": random_tree(),
@@ -61,7 +59,7 @@ class SavedState:
         """Raises StateMismatchError where the state is not one of this loop's. Changes nothing."""
         try:
             check_tensors(self._tensors(), tree["model"], "model")
-            check_tensors(average_tensors(self._average), tree["average"], "average")
+            check_tensors(self._average_tensors(), tree["average"], "average")
             if len(self._optimizers) != len(tree["optimizers"]):
                 raise StateMismatchError("the number of optimizers is another one")
             for optimizer, saved in zip(self._optimizers, tree["optimizers"], strict=True):
@@ -77,7 +75,7 @@ class SavedState:
         Its counters, rates, schedulers, scaler and random generators stay. Gradients of the state that is given up go.
         """
         put_back_tensors(self._tensors(), tree["model"])
-        put_back_tensors(average_tensors(self._average), tree["average"])
+        put_back_tensors(self._average_tensors(), tree["average"])
         for optimizer, saved in zip(self._optimizers, tree["optimizers"], strict=True):
             put_back_state(optimizer, saved)
         with torch.no_grad():
@@ -87,8 +85,11 @@ class SavedState:
 
     def first_bad(self) -> str:
         """The name of the first tensor that is not finite; empty: there is none. Waits for the device."""
-        tensors = {**self._tensors(), **{f"average {k}": v for k, v in average_tensors(self._average).items()}}
+        tensors = {**self._tensors(), **{f"average {k}": v for k, v in self._average_tensors().items()}}
         return next((name for name, tensor in tensors.items() if any_nonfinite([tensor.detach()])), "")
+
+    def _average_tensors(self) -> dict[str, torch.Tensor]:
+        return {n: t for n, t in average_tensors(self._average).items() if n not in self._average_masks}
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         """Of the model, and what the optimizers train beside it, such as weights of a loss."""
@@ -106,14 +107,25 @@ def average_tensors(average: Any) -> dict[str, torch.Tensor]:
     """Of a moving average of the weights in any usual form. Raises UnknownStateError."""
     if average is None:
         return {}
-    for inner in (average, getattr(average, "ema", None), getattr(average, "module", None)):
-        if isinstance(inner, torch.nn.Module):
-            return model_tensors(inner)
+    if (module := _module_of(average)) is not None:
+        return model_tensors(module)
     listed = average.items() if isinstance(average, Mapping) else enumerate(average) if _is_list(average) else ()
     found = {str(name): tensor for name, tensor in listed}
     if not found or not all(isinstance(each, torch.Tensor) for each in found.values()):
         raise UnknownStateError(f"ema is a {type(average).__name__} and no module, dict or list of tensors")
     return found
+
+
+def _module_of(average: Any) -> torch.nn.Module | None:
+    """The module that an average is, or wraps under one of the usual names."""
+    candidates = (average, getattr(average, "ema", None), getattr(average, "module", None))
+    return next((each for each in candidates if isinstance(each, torch.nn.Module)), None)
+
+
+def _masks_of(module: torch.nn.Module | None) -> frozenset[str]:
+    """Buffers that are no state, such as an attention mask of minus infinities."""
+    buffers = () if module is None else module.named_buffers()
+    return frozenset(name for name, buffer in buffers if any_nonfinite([buffer]))
 
 
 def _is_list(value: Any) -> bool:
