@@ -59,6 +59,7 @@ class GoingBack:
         self._state.put_back(tree)
         if bad := self._state.first_bad():
             raise RuntimeError(f"the state was put back, and {bad} is not finite")
+        self._recorder.read_delayed()  # those that are still on their way are of the state that is given up
         self.in_force = in_force
         where = f"the state after batch {plan.snapshot.extra_batches} of epoch {plan.start_epoch} is put back"
         read_back = in_force.read_back(self._optimizer) if in_force else {}
