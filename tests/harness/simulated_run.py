@@ -69,6 +69,7 @@ class SimulatedRun:
     weight_decays: tuple[float, ...] = ()  # each group's
     scaler: bool = False
     device: str = "cpu"
+    keeps_position: bool = False  # its state alone goes back, within its process
     detectors: dict[str, Registered] | None = None  # None: those that are registered
     start_s: float = START_S  # Unix time
 
@@ -214,6 +215,7 @@ class SimulatedRun:
                 tuple(group.base_rate for group in groups) or self.rates, self.epochs, self.start_epoch,
                 self.batches_per_epoch, 1, 1, "/runs/night", "/state/runs/night", 1000, self.device, "digest",
                 plan_id=plan, scaler_enabled=self.scaler, base_weight_decays=self.weight_decays,
+                guarded=not self.keeps_position, goes_back=self.keeps_position, keeps_position=self.keeps_position,
             )
         )  # fmt: skip
 
@@ -224,15 +226,15 @@ class SimulatedRun:
 
     def checkpoint(
         self, digest: str, verdict: Verdict = Verdict.SOUND, *, epoch: int = 1, size: int = 1000, is_best: bool = False,
-        resumed: bool = False,
+        resumed: bool = False, extra_batches: int = 0,
     ) -> None:  # fmt: skip
-        """The trainer has saved (or was `resumed` from it), and the vault examines it."""
+        """The trainer has saved (or was `resumed` from it), and the vault examines it. `extra_batches`: a snapshot."""
         counts = self.counts.get(0, NO_COUNTS)
         self.verdicts[digest] = verdict
         self.manifests[digest] = Manifest(
             run=RUN, generation=self.generation, rank=0, ordinal=1, serial=epoch, file=f"{digest}.pt",
             source="/runs/night/weights/last.pt", digest=digest, size=size, epoch=epoch, batches=counts.batches,
             nonfinite_batches=counts.nonfinite_batches, is_best=is_best, saved_s=self.now_s,
-            resumed=resumed,
+            resumed=resumed, extra_batches=extra_batches,
         )  # fmt: skip
-        self.send(CheckpointSaved(self.now_s, f"{digest}.json", epoch, digest))
+        self.send(CheckpointSaved(self.now_s, f"{digest}.json", epoch, digest, extra_batches=extra_batches))

@@ -7,10 +7,11 @@ import math
 from monitor.core.format import batches, percent, plural
 from monitor.core.model import ActionKind, Incident, IncidentState, Verdict
 from monitor.core.policy.action import Action, StartWith, Trouble
-from monitor.core.policy.in_process import goes_back_in_process
+from monitor.core.policy.in_process import goes_back_in_process, puts_state_back
 from monitor.core.policy.settings import Policy
 from monitor.core.policy.situation import batches_left
 from monitor.core.policy.trust import clean_ones, plausible_ones
+from monitor.core.state.checkpoints import batches_since
 from monitor.core.state.epochs import totals_of
 from monitor.core.state.projection import batches_after, pace_s, redo_batches
 from monitor.core.state.rows import CheckpointState
@@ -31,7 +32,7 @@ def to_newest(  # noqa: PLR0911 - a ladder
         return Action(ActionKind.WAIT, cooling)
     if found is None:
         return Action(ActionKind.STOP, f"{why}; {_what_is_there(trouble)}")
-    if (held := _holds_nearly_all(trouble, found)) and damaged:
+    if not _state_alone(trouble) and (held := _holds_nearly_all(trouble, found)) and damaged:
         return Action(ActionKind.STOP, f"{why}; {held}")
     if not goes_back_in_process(trouble, found) and (unreachable := _costs_too_much(trouble, found)):
         return Action(ActionKind.STOP, f"{why}; {unreachable}")
@@ -137,6 +138,9 @@ def _target(trouble: Trouble) -> CheckpointState | None:
 
 
 def _back(trouble: Trouble, found: CheckpointState, why: str, start_with: StartWith) -> Action:
+    if _state_alone(trouble):
+        lost = f"the state alone goes back, and {batches(_redo(trouble, found))} of training are lost"
+        return Action(ActionKind.ROLLBACK, f"{why}; {lost}", found, start_with)
     redo = f"{batches(_redo(trouble, found))} are trained again"
     others = 0 if goes_back_in_process(trouble, found) else _relaunch_redoes(trouble)
     also = f", and {batches(others)} of the trainings before it" if others else ""
@@ -150,7 +154,14 @@ def _examined_first(trouble: Trouble, found: CheckpointState) -> Action | None:
     return Action(ActionKind.EXAMINE, again, found)
 
 
+def _state_alone(trouble: Trouble) -> bool:
+    return puts_state_back(trouble.training, trouble.policy.rollback, trouble.incident.family)
+
+
 def _redo(trouble: Trouble, checkpoint: CheckpointState) -> int:
+    """Batches to train again, or where the state alone goes back those that are lost."""
+    if _state_alone(trouble):
+        return batches_since(trouble.training, checkpoint)
     position, started = trouble.training.position or trouble.training.died_at, trouble.training.last_start
     if position is None or started is None:
         return 0

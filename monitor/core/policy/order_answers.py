@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.core.format import saved_place
+from monitor.core.format import batches, saved_place
 from monitor.core.model import (
     ActionKind,
     AlertKind,
@@ -164,6 +164,8 @@ def _gone_back(tx: Transaction, incident: Incident, detail: str) -> None:
     incident.action.resumed_s = tx.now_s
     incident.totals.batches_discarded += tx.training.discarded
     tx.ledger.counters.rollbacks[OrderOutcome.APPLIED] = tx.ledger.counters.rollbacks.get(OrderOutcome.APPLIED, 0) + 1
+    if tx.training.started is not None and tx.training.started.keeps_position:
+        detail = f"{detail}; {batches(tx.training.discarded)} of training are lost"
     _applied(tx, incident, f"rolled back in its process: {detail}")
 
 

@@ -15,7 +15,7 @@ from monitor.core.model import (
     RunEnded,
 )
 from monitor.core.state.anomalies import end_all
-from monitor.core.state.checkpoints import healthy_after
+from monitor.core.state.checkpoints import batches_since, healthy_after
 from monitor.core.state.epochs import totals_of
 from monitor.core.state.intervals import fold_start, stands_still_since_s
 from monitor.core.state.learned import Learned
@@ -62,7 +62,7 @@ def enter_generation(training: TrainingState, generation: int, now_s: float) -> 
     if target is not None:
         end_all(training, Position(generation, target.epoch, 0, 0))
     training.totals.counts = totals_of(training)  # records may have come after the exit
-    training.ranks, training.taken = {0: RankState(0, learned=learned)}, {}
+    training.ranks, training.taken, training.given_up = {0: RankState(0, learned=learned)}, {}, []
     fold_start(training, now_s)
 
 
@@ -185,6 +185,20 @@ def _row_of(training: TrainingState, target: CheckpointState) -> EpochRow | None
     return None
 
 
+def _give_up(training: TrainingState, target: CheckpointState | None) -> None:
+    """The state of the target is put back, and the loop goes on counting: what was learned since is given up."""
+    if target is None:
+        return
+    for checkpoint in training.checkpoints:
+        if (checkpoint.generation, checkpoint.count) > (target.generation, target.count):
+            checkpoint.abandoned = True
+    training.discarded = batches_since(training, target)
+    training.totals.batches_discarded += training.discarded
+    leader = training.ranks.get(0)
+    before = [interval for interval in training.given_up if interval[1] <= target.count]
+    training.given_up = [*before, (target.count, leader.counts.batches if leader else target.count)]
+
+
 def fold_gone_back(training: TrainingState, order: str, now_s: float) -> bool:
     """The training has gone back within its process, as `order` asked. False: no incident asked for that.
 
@@ -195,11 +209,16 @@ def fold_gone_back(training: TrainingState, order: str, now_s: float) -> bool:
     if incident is None or plan is None or not plan.in_process or plan.order != order or training.gone_back == order:
         return False
     training.gone_back = order
-    target = target_of(training, incident)
-    _abandon(training, incident)
-    if target is not None:
-        end_all(training, Position(training.generation, target.epoch, 0, 0))
+    target, here = target_of(training, incident), training.position
+    if training.started is not None and training.started.keeps_position:
+        _give_up(training, target)
+    else:
+        _abandon(training, incident)
+        here = Position(training.generation, target.epoch, 0, 0) if target else None
+    if target is not None and here is not None:
+        end_all(training, here)
     for rank in training.ranks.values():
+        rank.nonfinite_given_up = rank.counts.nonfinite_batches
         rank.learned = snapshot_of(target.learned) if target and target.learned else Learned()
         rank.learned.uncured, rank.trace = 0, Trace()
     fold_start(training, now_s)

@@ -47,6 +47,7 @@ class RankState(msgspec.Struct):
     last: LastBatch | None = None
     learned: Learned = msgspec.field(default_factory=Learned)
     trace: Trace = msgspec.field(default_factory=Trace)  # of the first few ranks; never rewound
+    nonfinite_given_up: int = 0  # of its non-finite batches: those before it last went back within its process
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -120,6 +121,7 @@ class TrainingState(msgspec.Struct):
     left_at: Position | None = None  # the last batch of the generation before
     discarded: int = 0  # batches that the last rollback gave up
     gone_back: str = ""  # the last order that made it go back within its process
+    given_up: list[tuple[int, int]] = []  # its loop goes on counting: after and until which count of this generation
     totals: Totals = msgspec.field(default_factory=Totals)
     epochs: list[EpochRow] = []
     settings_log: list[tuple[int, SettingChanged]] = []  # (generation, change), bounded
