@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 VERSIONS ?= 3.10 3.13
 VERSION_TESTS := tests/unit tests/contracts tests/properties/test_core.py tests/architecture
 
-.PHONY: page demo test test-api test-versions check kills bench mutants docs dashboards clean
+.PHONY: page demo test test-api test-versions test-matrix check kills bench mutants docs dashboards clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -37,6 +37,11 @@ test-versions:
 	        && $$bin/pip install --quiet --disable-pip-version-check --editable '.[dev]' \
 	        && touch .venv$$version/installed; }; } && $$bin/python -m pytest -q $(VERSION_TESTS) || exit 1; \
 	done
+
+# What runs beside a training, on other Pythons, releases of torch and of Ultralytics: all of tests/stacks.py, or STACKS="user".
+# It downloads several gigabytes of torch.
+test-matrix:
+	$(PYTHON) -m tests.stacks $(STACKS)
 
 check: $(VENV)/installed
 	$(BIN)/ruff format --check .
@@ -67,4 +72,4 @@ dashboards: $(VENV)/installed
 	$(BIN)/python deploy/kubernetes/make_rules.py
 
 clean:
-	rm -rf $(VENV) .venv3.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv3.* .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis

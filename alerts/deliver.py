@@ -209,9 +209,7 @@ class Deliverer:
             self._put_off[row.id] = now_s + wait_s
             return
         if settled is not Settled.DELIVERED:
-            log.error(
-                "alert %s to %s: %s after %d tries: %s", row.alert.id, row.receiver, settled, attempts, sent.reason
-            )
+            log.error("alert %s to %s: %s after try %d: %s", row.alert.id, row.receiver, settled, attempts, sent.reason)
         for one in (row, *with_it):
             if settled is Settled.DELIVERED:
                 self._sent.append(sending_of(one.receiver, one.lane, one.alert, now_s, counts=one is row))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from socket import gaierror
 from ssl import SSLContext, SSLError
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import httpx
 
 BODY_BYTES_MAX = 256 * 1024
+NAME_UNKNOWN = "no address is known for the host's name: correct it, or look at the network"
 HEADER_CHARS_MAX = 100  # of a Retry-After we look at: a date has 29
 
 
@@ -123,7 +125,9 @@ def _what_happened(error: Exception, timeout_s: float) -> str:
     if isinstance(error, (TimeoutError, httpx.TimeoutException)):
         return f"no answer within {timeout_s:g} s"
     if isinstance(error, httpx.ConnectError):
-        return "TLS failed" if _came_from_tls(error) else "could not connect"
+        if _came_from(SSLError, error):
+            return "TLS failed"
+        return NAME_UNKNOWN if _came_from(gaierror, error) else "could not connect"
     if isinstance(error, httpx.ProxyError):
         return "the proxy refused"
     if isinstance(error, (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)):
@@ -131,9 +135,9 @@ def _what_happened(error: Exception, timeout_s: float) -> str:
     return f"could not be sent ({type(error).__name__})"
 
 
-def _came_from_tls(error: BaseException | None) -> bool:
+def _came_from(kind: type[BaseException], error: BaseException | None) -> bool:
     while error is not None:
-        if isinstance(error, SSLError):
+        if isinstance(error, kind):
             return True
         error = error.__cause__ or error.__context__
     return False

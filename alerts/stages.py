@@ -110,14 +110,19 @@ def _nothing_sent(row: OutboxRow, rows: tuple[OutboxRow, ...], memory: Memory) -
 
 
 def inhibit(rows: tuple[OutboxRow, ...], memory: Memory, now_s: float) -> Passage:
-    """What says nothing new: small news of an incident that a person has seen; warnings beside one of their family."""
+    """What says nothing new: small news of an incident that a person has seen; warnings beside one of their family.
+
+    Beside one that is open, or one that the same batch opened: that one may be over by now.
+    """
+    opened = {(row.lane, row.alert.labels.get("family"), row.created_s) for row in rows if row.alert.thread}
     going, stopped = [], []
     for row in rows:
         alert = row.alert
+        about = row.lane, alert.labels.get("family")
         minor = alert.severity != CRITICAL and alert.ended_s is None
         if alert.thread in memory.acknowledged and (minor or alert.name == "reminder"):
             stopped.append(Stopped(row, "acknowledged"))
-        elif minor and not alert.thread and (row.lane, alert.labels.get("family")) in memory.troubled:
+        elif minor and not alert.thread and (about in memory.troubled or (*about, row.created_s) in opened):
             stopped.append(Stopped(row, "inhibited"))
         else:
             going.append(row)

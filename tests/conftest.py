@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 HANDLERS = {signal.SIGINT: signal.default_int_handler, signal.SIGQUIT: signal.SIG_DFL}
-OPTIONAL_IMPORT = re.compile(r"^(?:import|from) (torch|ultralytics|cv2)\b", re.MULTILINE)
+OPTIONAL_IMPORT = re.compile(r"^(?:import|from) (torch|ultralytics|cv2|schemathesis)\b", re.MULTILINE)
 
 
 def pytest_configure() -> None:
@@ -31,7 +31,7 @@ class SkippedModule(pytest.Module):
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
-    """Skip, by name, the files that import torch, Ultralytics or what that brings where it is not installed."""
+    """Skip, by name, the files that import one of `OPTIONAL_IMPORT` that is not installed."""
     for name in sorted(set(OPTIONAL_IMPORT.findall(module_path.read_text()))):
         if importlib.util.find_spec(name) is None:
             module = SkippedModule.from_parent(parent, path=module_path)

@@ -11,12 +11,10 @@ import os
 import sys
 import uuid
 from collections.abc import Mapping, MutableMapping
-from datetime import timedelta
 from typing import Any, NamedTuple
 
 ENV_RANK_OF = "TRAINWARDEN_RANK_OF"  # "<pid> <launch> <rank>" of the process that is that rank
 STORE_KEY = "trainwarden/job"
-STORE_WAIT_S = 5.0  # rank 0 may come to its first training later than the others
 
 _SAME_FOR_ALL = (
     "TORCHELASTIC_RUN_ID",
@@ -42,8 +40,8 @@ ALONE = Job("", 0)
 def job_of_this_process(environment: MutableMapping[str, str] = os.environ) -> Job:
     """The job that this process is a rank of; ALONE for any other process, a child of a rank included.
 
-    Marks the environment so that children of a rank know that they are not ranks. Waits for rank 0, STORE_WAIT_S at
-    most, and only where the launcher's environment does not name the job.
+    Marks the environment so that children of a rank know that they are not ranks. Asks the group's store only where
+    the launcher's environment does not name the job.
     """
     group = _initialized_group()
     launched = launch_key(environment)
@@ -54,7 +52,7 @@ def job_of_this_process(environment: MutableMapping[str, str] = os.environ) -> J
     owner, _, inherited = environment.get(ENV_RANK_OF, "").partition(" ")
     if inherited == own and owner != str(os.getpid()):
         return ALONE
-    key = launched or (_agreed_key(group, rank) if group is not None else "")
+    key = launched or (_agreed_key(group) if group is not None else "")
     if not key:
         return ALONE
     environment[ENV_RANK_OF] = f"{os.getpid()} {own}"
@@ -89,14 +87,11 @@ def _initialized_group() -> Any:
     return distributed if distributed.get_world_size() > 1 else None
 
 
-def _agreed_key(distributed: Any, rank: int) -> str:
-    """A key that rank 0 makes up and leaves on the group's own store; empty: it did not, or there is no store."""
+def _agreed_key(distributed: Any) -> str:
+    """A key that the first rank to ask makes up and leaves on the group's own store; empty: there is no store."""
     try:
         store = distributed.distributed_c10d._get_default_store()
-        if rank == 0 and not store.check([STORE_KEY]):
-            store.set(STORE_KEY, uuid.uuid4().hex[:16])
-        store.wait([STORE_KEY], timedelta(seconds=STORE_WAIT_S))
-        return bytes(store.get(STORE_KEY)).decode()
+        return bytes(store.compare_set(STORE_KEY, "", uuid.uuid4().hex[:16])).decode()
     except Exception:  # noqa: BLE001  each backend has its own errors; without a key this rank is on its own
         return ""
 

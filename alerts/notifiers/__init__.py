@@ -17,6 +17,12 @@ from alerts.http import Http
 RESEND_S = 60.0
 RETRY_AFTER_MAX_S = 3600.0  # a receiver may not silence us for longer
 RETRY_STATUSES = frozenset({408, 425, 429})  # the 4xx that speak of the moment, not of the request
+STATUS_HINTS = {
+    401: ": it does not accept the token; correct it",
+    403: ": it does not let this token or address in; correct it",
+    404: ": nothing is at this address; correct it",
+    410: ": this address was given up; make a new one",
+}
 
 
 def about(description: str, *, asked: bool = False, not_empty: bool = False) -> msgspec.Meta:
@@ -58,7 +64,7 @@ class Sent(msgspec.Struct, frozen=True):
             return cls(Outcome.RETRY, f"HTTP {status}", retry_after_s(retry_after, now_s))
         if 300 <= status < 400:
             return cls(Outcome.REFUSED, f"HTTP {status}: redirects are not followed, write the final URL")
-        return cls(Outcome.REFUSED, f"HTTP {status}")
+        return cls(Outcome.REFUSED, f"HTTP {status}{STATUS_HINTS.get(status, '')}")
 
 
 class Notifier(Protocol):

@@ -37,6 +37,9 @@ async def desktop(alert: Alert, config: DesktopConfig, http: Http, now_s: float)
         return Sent(Outcome.RETRY, f"no answer within {config.timeout_s:g} s")
 
 
+NO_BUS = "there is no desktop session here (DBUS_SESSION_BUS_ADDRESS is not set)"
+
+
 def _bus() -> str:
     """The session's bus; a daemon that was started over SSH or by systemd finds it where systemd puts it."""
     usual = Path(os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")) / "bus"
@@ -57,7 +60,9 @@ def _show(alert: Alert, timeout_s: float) -> Sent:
     try:
         with blocking.open_dbus_connection(bus=_bus()) as bus:
             answer = bus.send_and_get_reply(call, timeout=timeout_s)
-    except Exception as error:  # noqa: BLE001 - ValueError without a bus, OSError, TimeoutError, the library's own
+    except KeyError:  # the environment names no bus
+        return Sent(Outcome.RETRY, f"no desktop took it: {NO_BUS}")
+    except Exception as error:  # noqa: BLE001 - ValueError of a wrong address, OSError, TimeoutError, the library's own
         return Sent(Outcome.RETRY, f"no desktop took it ({type(error).__name__})")
     failed = answer.header.message_type is jeepney.MessageType.error
     return Sent(Outcome.RETRY, "the desktop refused it") if failed else Sent(Outcome.OK)

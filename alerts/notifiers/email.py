@@ -16,7 +16,7 @@ import anyio.to_thread
 import msgspec
 
 from alerts.alert import Alert
-from alerts.http import Http
+from alerts.http import NAME_UNKNOWN, Http
 from alerts.link_local import LinkLocalRefusedError, is_link_local
 from alerts.notifiers import Outcome, Sent, TimeoutS, about, register
 from alerts.posting import shown
@@ -40,9 +40,7 @@ class EmailConfig(msgspec.Struct, frozen=True, kw_only=True):
         Literal["starttls", "tls", "none"],
         about("This is how the connection is encrypted. With none, a password is sent to this machine only."),
     ] = "starttls"
-    user: Annotated[
-        str, about("This is the name to log in with. Leave it out where the server asks for no login.", asked=True)
-    ] = ""
+    user: Annotated[str, about("This is the name to log in with, for a server that asks for one.", asked=True)] = ""
     password: Annotated[Secret | None, about("This is the password of that login.", asked=True)] = None
     timeout_s: TimeoutS = 20.0
 
@@ -134,7 +132,7 @@ def _handed_over(mail: EmailMessage, config: EmailConfig) -> Sent:
     return Sent(Outcome.OK)
 
 
-def _problem(error: Exception) -> Sent:
+def _problem(error: Exception) -> Sent:  # noqa: PLR0911 - a table
     """In words of ours: a server's own may repeat what we sent."""
     match error:
         case smtplib.SMTPAuthenticationError():
@@ -146,4 +144,8 @@ def _problem(error: Exception) -> Sent:
             return Sent(Outcome.REFUSED if error.smtp_code >= 500 else Outcome.RETRY, f"SMTP {error.smtp_code}")
         case ssl.SSLError():
             return Sent(Outcome.RETRY, "TLS failed")
+        case socket.gaierror():
+            return Sent(Outcome.RETRY, NAME_UNKNOWN)
+        case ConnectionRefusedError():
+            return Sent(Outcome.RETRY, "could not connect")
     return Sent(Outcome.RETRY, f"could not be sent ({type(error).__name__})")

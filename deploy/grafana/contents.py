@@ -247,6 +247,7 @@ ONE_RUN = Board(
             _gpu("GPU memory in use", "gpu_memory_used_bytes", "bytes"),
             _gpu("GPU temperature", "gpu_temperature_celsius", "celsius"),
             _gpu("GPU power", "gpu_power_watts", "watt"),
+            _gpu("GPU fan", "gpu_fan_ratio", "percentunit"),
             Panel(
                 "GPU slowed down",
                 ((f"trainwarden_gpu_throttled{{{RUN}}} > 0", "{{run}} GPU {{gpu}} {{reason}}"),), kind="states",

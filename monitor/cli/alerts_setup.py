@@ -97,7 +97,10 @@ def _put(document: CommentedMap, name: str, values: CommentedMap) -> None:
 
 def _ask(field: FieldInfo, name: str, values: CommentedMap, secrets: dict[Path, str]) -> None:
     """One question; what may be left out is left out where nothing is typed."""
-    click.echo(f"{meta_of(field).description or ''}{'' if field.required else ' Enter alone leaves it out.'}")
+    several = get_origin(plain_type(field)) is tuple
+    commas = " Write commas between them." if several else ""
+    optional = "" if field.required else " Enter alone leaves it out."
+    click.echo(f"{meta_of(field).description or ''}{commas}{optional}")
     default = None if field.required else ""
     if is_secret(field):
         file = config_folder() / f"{name}.{field.name}"
@@ -105,7 +108,7 @@ def _ask(field: FieldInfo, name: str, values: CommentedMap, secrets: dict[Path, 
             values[f"{field.name}_file"], secrets[file] = str(file.absolute()), text
         return
     typed = click.prompt(field.name, default=default, show_default=False)
-    if get_origin(plain_type(field)) is tuple:
+    if several:
         values[field.name] = CommentedSeq(filter(None, (part.strip() for part in typed.split(","))))
     elif typed:
         values[field.name] = typed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import click
@@ -20,6 +21,7 @@ EXAMPLES = ("trainwarden status", "trainwarden status night-3f2a", "trainwarden 
 
 TRAINING_HEADS = ["training", "state", "epoch", "batches", "NaN batches", "incidents"]
 TRAININGS_SHOWN = 50  # the last ones; --json has every one
+LOST = ("/refused", "/expired")  # ends of the keys of alerts that nobody got
 KEPT = {True: "kept at this pace", False: "NOT kept at this pace", None: "the pace is not known yet"}
 
 
@@ -120,9 +122,23 @@ def detail_lines(found: RunDetail, now_s: float) -> list[tuple[str, str]]:
         ("pace", "-" if found.pace_s is None else f"{found.pace_s:.3g} s a batch"),
         ("ends", moment(found.eta_s, now_s)),
         ("deadline", _deadline(found, now_s)),
+        ("alerts", _alerts(found)),
         ("folder", found.save_dir or "-"),
         ("metrics", f"http://127.0.0.1:{found.port}/metrics"),
     ]
+
+
+def _alerts(found: RunDetail) -> str:
+    """How many were taken, wait, or were refused; with the command that shows why."""
+    settled: Counter[str] = Counter()
+    for key, number in found.alerts.items():
+        settled[key.rpartition("/")[2]] += number
+    shown = settled + Counter({"waiting": found.alerts_waiting})
+    counts = ", ".join(f"{number} {outcome}" for outcome, number in sorted(shown.items()))
+    lost = sorted({key.rpartition("/")[0] for key in found.alerts if key.endswith(LOST)})
+    why = f"; not taken by {', '.join(lost)}: try trainwarden alerts test {lost[0]}" if lost else ""
+    slow = "; daemon.log says why they wait" if found.alerts_waiting and not lost else ""
+    return f"{counts}{why}{slow}" if counts else "none"
 
 
 def _mode(run: RunSummary) -> str:

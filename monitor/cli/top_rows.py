@@ -12,7 +12,7 @@ from monitor.core.format import duration, name, plural, size, value
 from monitor.daemon.api.glance import RunGlance
 from monitor.daemon.api.snapshots import TrainingLine
 
-COLUMNS = ("run", "state", "epoch", "batch", "loss", "", "not finite", "memory", "ends", "what is wrong")
+COLUMNS = ("run", "state", "epoch", "batch", "NaN", "ends", "loss", "", "memory", "what is wrong")  # cut on the right
 MARK = "!"
 BARS = "▁▂▃▄▅▆▇█"
 POINTS = 16  # of a sparkline
@@ -50,11 +50,11 @@ def row_of(run: RunGlance, losses: Sequence[float], now_s: float, name_chars: in
         Text(summary.state, style=_colour(run)),
         Text(_of(summary.epoch, summary.epochs)),
         Text(_of(summary.batch, summary.batches_per_epoch)),
+        Text(f"{summary.nonfinite:,}", style=BAD if summary.nonfinite else ""),
+        Text(_end(run, now_s), style=BAD if run.deadline_kept is False else ""),
         Text(value(run.loss)),
         Text(sparkline(losses), style=BUSY),
-        Text(f"{summary.nonfinite:,}", style=BAD if summary.nonfinite else ""),
         Text(size(run.reserved)),
-        Text(_end(run, now_s), style=BAD if run.deadline_kept is False else ""),
         Text(wrong(run), style=BAD if summary.incident else ""),
     ]
 
@@ -73,7 +73,7 @@ def row_of_training(training: TrainingLine) -> list[Text]:
         "state": Text(training.state, style=BAD if bad else OVER),
         "epoch": Text(_of(training.epoch, training.epochs)),
         "batch": Text(f"{training.batches:,} done", style=OVER),
-        "not finite": Text(f"{training.nonfinite:,}", style=BAD if training.nonfinite else ""),
+        "NaN": Text(f"{training.nonfinite:,}", style=BAD if training.nonfinite else ""),
         "what is wrong": Text(incidents),
     }
     return [cells.get(column, Text()) for column in COLUMNS]

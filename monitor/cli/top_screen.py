@@ -59,10 +59,13 @@ class Shown(ModalScreen[bool]):
             yield Static(Text(self._text))
         yield Footer()
 
+    def on_mount(self) -> None:
+        self.query_one(Static).update(Text(self._text))  # an answer may have come after `compose`
+
     def show(self, text: str) -> None:
         """Another text in place of the one before, unless the screen was left meanwhile."""
         self._text = text
-        if self.is_mounted:
+        if self.is_mounted and self.is_attached:
             self.query_one(Static).update(Text(text))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool:

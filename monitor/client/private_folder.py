@@ -33,5 +33,7 @@ def _check(folder: Path) -> None:
         raise FolderUnsafe(f"{folder}: others may write to it (mode {found.st_mode & 0o777:o}); run chmod 700 on it")
     if found.st_mode & 0o077:
         folder.chmod(0o700)
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        raise FolderUnsafe(f"{folder}: lies on a file system that is read-only; set {runfolder.ENV_HOME} to another")
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         raise FolderUnsafe(f"{folder}: can't be written to (mode {found.st_mode & 0o777:o}); run chmod 700 on it")

@@ -38,6 +38,7 @@ from monitor.core.policy.settings import Policy
 from monitor.core.policy.transaction import Transaction
 from monitor.core.state import clock_steps
 from monitor.core.state.finding_log import log_findings
+from monitor.core.state.first_batches import learn_first_batch
 from monitor.core.state.fold import Folded, fold, forget_ended, open_run
 from monitor.core.state.occasions import EVERYTHING, occasions
 from monitor.core.state.run import Fleet, RunState
@@ -111,6 +112,7 @@ class Core:
                 tx.notify(unreadable, Severity.CRITICAL)
         try:
             folded = fold(run, given, now_s)
+            learn_first_batch(self.fleet, folded)
             if tx is None and folded.batch is not None and self._is_quiet(policy, folded, folded.batch):
                 return NOTHING
             tx = tx.of(folded.training) if tx else Transaction(run, folded.training, policy, now_s)

@@ -164,8 +164,7 @@ class Assembly:
                 asyncio.create_task(one.serve(sockets=[bound]), name=f"http {i}")
                 for i, (one, bound) in enumerate(zip(servers, sockets, strict=True))
             ]
-            hardware = self._hardware
-            watches = (hardware.watch_host, hardware.watch_volumes, hardware.watch_gpus, hardware.feed_core)
+            watches = self._hardware.watches()
             alerting = (self._deliverer.run, self._heartbeats.run, self._kubeflow.run, self._raise_alerts)
             own = (self._listener.run, self._tick, self._watched.run, self._systemd.keep_alive)
             everlasting = (*own, *alerting, *watches)

@@ -12,6 +12,7 @@ import os
 import signal
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from monitor.core.model import GenerationExited, Input, RunEnded, SupervisorChanged, TrainingVanished
 from monitor.core.model.outcomes import RUN_OUTCOMES, outcome_of
@@ -40,6 +41,8 @@ class Processes:
         before_exit: Callable[[str], None],
     ) -> None:
         self._fleet, self._clock, self._offer, self._before_exit = fleet, clock, offer, before_exit
+        self._began_s, self._boot = clock.now_s(), _boot_id()
+        self._boots: dict[tuple[str, int], str] = {}  # by run and generation: the machine's start that it began in
         self._watched: dict[int, int] = {}  # pid -> pidfd
         self._gone: dict[int, bool] = {}  # pid -> True: seen alive once and dead since; False: never seen
 
@@ -47,7 +50,7 @@ class Processes:
         """Watch the processes that need it, and report those that are gone. Called with every tick."""
         wanted: set[int] = set()
         for run in list(self._fleet().runs.values()):
-            if run.ended:
+            if run.ended or self._died_with_machine(run):
                 continue
             children = self._children(run)
             wanted |= {pid for pid in (run.supervisor_pid, self._training_pid(run), *children) if pid}
@@ -58,6 +61,8 @@ class Processes:
             self._release(pid)
         for pid in set(self._gone) - wanted:
             del self._gone[pid]
+        live = {(name, run.generation) for name, run in self._fleet().runs.items() if not run.ended}
+        self._boots = {key: boot for key, boot in self._boots.items() if key in live}
 
     def end_training(self, run: str) -> None:
         """Ask the supervisor of `run` to end its training: it passes SIGTERM on, and SIGKILL to what does not leave."""
@@ -94,7 +99,11 @@ class Processes:
 
     def _check(self, run: RunState) -> None:
         if run.supervisor_pid and not self._lives(run.supervisor_pid):
-            self._supervisor_gone(run, run.supervisor_pid)
+            pid = self._training_pid(run)
+            with_training = bool(pid) and not self._lives(pid)
+            if with_training and not (self._gone[pid] or self._silent(run)):
+                return  # neither can be seen from here, and the training may still be heard of
+            self._supervisor_gone(run, run.supervisor_pid, with_training=with_training)
         if run.supervisor_pid:
             return  # the supervisor is the training's parent: it alone learns how it ended, and says so
         pid = self._training_pid(run)
@@ -106,11 +115,39 @@ class Processes:
             if not run.spec.argv or _began_by_itself(run):  # nobody else will say that it is over, or take it over
                 self._offer(_end_of(run, exit_))
 
-    def _supervisor_gone(self, run: RunState, pid: int) -> None:
+    def _died_with_machine(self, run: RunState) -> bool:
+        """True for a run that was started before the machine was, which is reported. Its pids mean others by now.
+
+        A folder that two machines share shows such a run as well: one that is heard of lives on the other.
+        """
+        if not (run.alive or run.supervisor_pid) or not self._of_an_earlier_boot(run):
+            return False
+        if not self._silent(run) or self._clock.now_s() - self._began_s < SILENT_S:
+            return True
+        self._before_exit(run.spec.run)  # what its last processes wrote down
+        if run.alive and not run.ended:
+            exit_ = Exit(number=run.generation, code=None, signal=None, ended_s=self._clock.now_s())
+            log.warning("run %s: generation %d died with the machine", run.spec.run, run.generation)
+            self._offer(GenerationExited(run.spec.run, exit_, relaunch=False, with_machine=True))
+        if run.supervisor_pid and not run.ended:
+            self._offer(SupervisorChanged(run.spec.run, 0, with_training=True))
+        return True
+
+    def _of_an_earlier_boot(self, run: RunState) -> bool:
+        key = (run.spec.run, run.generation)
+        if key not in self._boots:
+            try:
+                document = run_folder(run.spec.run).generation(run.generation)
+                self._boots[key] = runfolder.read(document, Generation).boot_id
+            except RunFolderError:
+                self._boots[key] = ""
+        return self._boots[key] not in ("", self._boot)
+
+    def _supervisor_gone(self, run: RunState, pid: int, *, with_training: bool) -> None:
         """First what it wrote down and could not send: a run that is over has not lost its supervisor."""
         self._before_exit(run.spec.run)
         if not run.ended and run.supervisor_pid == pid:
-            self._offer(SupervisorChanged(run.spec.run, 0))
+            self._offer(SupervisorChanged(run.spec.run, 0, with_training=with_training))
 
     def _silent(self, run: RunState, only: TrainingState | None = None) -> bool:
         ranks = [
@@ -143,6 +180,14 @@ class Processes:
         descriptor = self._watched.pop(pid)
         asyncio.get_running_loop().remove_reader(descriptor)
         os.close(descriptor)
+
+
+def _boot_id() -> str:
+    """Another one each time that the machine is started."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
 
 
 def _began_by_itself(run: RunState) -> bool:

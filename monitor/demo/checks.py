@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from monitor.core.format import saved_place
 from monitor.core.model import IncidentState, Verdict
 from monitor.demo.collected import ALERTS, Evidence
-from monitor.demo.scene import CLEAN_EPOCH, EPOCHS
+from monitor.demo.scene import CLEAN_EPOCH, EPOCHS, FAULT_FROM
 from trainer_hooks.wire.words import OrderOutcome
 
 
@@ -51,7 +52,7 @@ def _steps_skipped(evidence: Evidence) -> Check:
 
 
 def _stopped(evidence: Evidence) -> Check:
-    claim, receipt = "the training was stopped at a batch boundary", evidence.receipt
+    claim, receipt = "the training left its loop at a batch boundary", evidence.receipt
     if receipt is None:
         return Check(claim, False, "no receipt of an order was found")
     holds = receipt.outcome == OrderOutcome.APPLIED and receipt.epoch == CLEAN_EPOCH + 1
@@ -59,18 +60,19 @@ def _stopped(evidence: Evidence) -> Check:
 
 
 def _checkpoint_chosen(evidence: Evidence) -> Check:
-    claim = f"epoch {CLEAN_EPOCH}'s checkpoint was examined, is clean, and was chosen"
-    chosen = evidence.plan.checkpoint if evidence.plan else None
+    claim = "a clean state from right before the fault was examined and chosen"
+    chosen = evidence.plan.target if evidence.plan else None
     if chosen is None:
-        return Check(claim, False, "no plan to go back to a checkpoint was written")
+        return Check(claim, False, "no plan to go back was written")
     found = next((line for line in evidence.answers.checkpoints if line.digest == chosen.digest), None)
     seen = f"{found.verdict}: {found.why}" if found else evidence.answers.silence or "it was never examined"
-    holds = chosen.epoch == CLEAN_EPOCH and found is not None and found.verdict == Verdict.CLEAN
-    return Check(claim, holds, f"epoch {chosen.epoch}, {seen}")
+    before = (CLEAN_EPOCH - 1, 0) < chosen.holds < (CLEAN_EPOCH, FAULT_FROM)
+    holds = before and found is not None and found.verdict == Verdict.CLEAN
+    return Check(claim, holds, f"{saved_place(*chosen.holds)}, {seen}")
 
 
 def _settings_changed(evidence: Evidence) -> Check:
-    claim, plan = "every strengthened setting was read back from the new process", evidence.plan
+    claim, plan = "every strengthened setting was read back from the training", evidence.plan
     if plan is None or not plan.changes:
         return Check(claim, False, "no plan that changes a setting was written")
     incident = evidence.answers.incident
@@ -136,6 +138,7 @@ def _metrics_agree(evidence: Evidence) -> Check:
 
 
 def _reported(evidence: Evidence) -> Check:
-    named = f"epoch {CLEAN_EPOCH}" in evidence.report.lower()
+    target = evidence.plan.target if evidence.plan else None
+    named = target is not None and saved_place(*target.holds) in evidence.report
     seen = f"{len(evidence.report.splitlines())} lines" if evidence.report else "there is none"
-    return Check(f"the incident report is written and names epoch {CLEAN_EPOCH}", named, seen)
+    return Check("the incident report is written and names the state that was gone back to", named, seen)

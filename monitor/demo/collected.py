@@ -18,11 +18,10 @@ from monitor.demo.scene import RUN, Scene
 from monitor.vault.verify import Examination, examine
 from trainer_hooks.wire import runfolder
 from trainer_hooks.wire.runfolder import Plan, Receipt, RunFolderError
+from trainer_hooks.wire.words import PlanKind
 
 ALERTS = (AlertKind.INCIDENT_OPENED, AlertKind.ROLLED_BACK, AlertKind.RESOLVED)
 ALERTS_WAIT_S = 10.0  # delivery is asynchronous; the first try takes milliseconds, a second one a second
-GENERATION = 2  # the one that starts from the plan
-
 Document = TypeVar("Document", Plan, Receipt)
 
 
@@ -75,7 +74,7 @@ class Evidence:
 def gather(scene: Scene, exit_code: int, receiver: AlertReceiver) -> Evidence:
     """Everything, after the run has ended and while its daemon is still there."""
     alerts = receiver.kinds(ALERTS, ALERTS_WAIT_S)
-    plan = _document(scene.run_folder.plan(GENERATION), Plan)
+    plan = _plan(scene)
     receipt = _document(scene.run_folder.receipt(plan.order), Receipt) if plan else None
     report = scene.run_folder.reports / "1.md"
     return Evidence(
@@ -123,6 +122,13 @@ def read_results(scene: Scene) -> tuple[EpochResult, ...]:
     with path.open(newline="") as file:
         rows = [{key.strip(): value for key, value in row.items()} for row in csv.DictReader(file)]
     return tuple(EpochResult(int(row["epoch"]), _number(row.get("metrics/mAP50(B)", ""))) for row in rows)
+
+
+def _plan(scene: Scene) -> Plan | None:
+    """The plan of the rollback, in the process or for the next generation."""
+    paths = [*sorted(scene.run_folder.root.glob("adjust-*.json")), scene.run_folder.plan(2)]
+    plans = [plan for path in paths if (plan := _document(path, Plan)) is not None]
+    return next((plan for plan in plans if plan.kind == PlanKind.ROLLBACK), None)
 
 
 def _document(path: Path, kind: type[Document]) -> Document | None:

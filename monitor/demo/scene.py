@@ -15,6 +15,7 @@ from trainer_hooks.wire.runfolder import ENV_HOME, SOCKET_PATH_MAX, RunFolder
 RUN = "demo-night"
 EPOCHS = 8  # as train.py says
 CLEAN_EPOCH = 3  # the last one before the fault
+FAULT_FROM = 32  # batch of the epoch after it
 BATCHES_PER_EPOCH = 80
 TRAIN_IMAGES = BATCHES_PER_EPOCH * 4  # train.py's batch size
 VAL_IMAGES = 32

@@ -12,9 +12,15 @@ from pydantic import ValidationError
 
 from alerts.address import url_problem
 from monitor.core.model.section import CONTRADICTION
+from monitor.core.policy.alert_settings import CLOCK_PATTERN, MATCHER_PATTERN, NAME_PATTERN
 from monitor.core.policy.settings import Policy
 
 Loc = tuple[str | int, ...]
+IN_WORDS = {  # what a pattern asks for
+    CLOCK_PATTERN: 'a time such as "22:00", in quotes',
+    MATCHER_PATTERN: "a line such as severity=critical|warning or run=night-*",
+    NAME_PATTERN: "a name of letters, digits, '_' and '-', at most 40 of them",
+}
 VALUE_CHARS_MAX = 40  # of a wrong value that is shown
 
 
@@ -78,7 +84,7 @@ def expected(schema: dict[str, Any]) -> str:
         "string": "a text",
     }
     if pattern := schema.get("pattern"):
-        return f"a text that matches {pattern}"
+        return IN_WORDS.get(pattern, f"a text that matches {pattern}")
     if schema["type"] == "array":
         return "a list: each item on lines of its own, the first of them with '- ' before it"
     if schema["type"] == "object":

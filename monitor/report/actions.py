@@ -145,5 +145,5 @@ def time_lost(report_input: ReportInput) -> list[str]:
         *lines,
         f"{duration(lost_s)} of {duration(max(wall_s, 0.0))}{share}:",
         f"- thrown away: {plural(discarded, 'batch')} x {pace:.3g} s = {duration(discarded * pace)}",
-        f"- without training, between generations: {duration(run.downtime_s)}",
+        f"- without training: {duration(run.downtime_s)}",
     ]

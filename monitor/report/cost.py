@@ -6,7 +6,7 @@ from monitor.core.format import HOUR_S, duration, plural, when
 from monitor.core.model import Incident
 from monitor.core.state.projection import deadline_kept, finish_s, pace_s, too_close
 from monitor.core.state.run import RunState, TrainingState
-from monitor.core.summary.time_cost import batches_left, batches_lost, going_back
+from monitor.core.summary.time_cost import batches_left, batches_lost, going_back, state_alone
 
 
 def time_lost(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> list[str]:
@@ -16,15 +16,17 @@ def time_lost(run: RunState, training: TrainingState, incident: Incident, now_s:
     if not batches and not incident.totals.downtime_s:
         return [*lines, "None: no trained batch was thrown away."]
     if pace is None:
-        return [*lines, f"{plural(batches, 'batch')} to do again; the run is too short to measure its pace."]
+        return [*lines, f"{plural(batches, 'batch')} thrown away; the run is too short to measure its pace."]
     lost_s = batches * pace
     standstill = "not over yet" if going_back(incident) else duration(incident.totals.downtime_s)
     return [
         *lines,
         f"{duration(lost_s + incident.totals.downtime_s)} {'so far' if going_back(incident) else 'in all'}:",
         f"- thrown away: {plural(batches, 'batch')} x {pace:.3g} s = {duration(lost_s)}",
-        f"- without training, from the stop to the first new batch: {standstill}",
-        f"- to be where it was: the same batches once more, {duration(lost_s)}",
+        f"- without training, to the first new batch: {standstill}",
+        "- the loop goes on where it is: no batch is trained again"
+        if state_alone(training, incident)
+        else f"- to be where it was: the same batches once more, {duration(lost_s)}",
     ]
 
 

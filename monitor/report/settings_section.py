@@ -31,13 +31,19 @@ def shown_settings(started: TrainingStarted) -> list[str]:
     return wanted or sorted(started.settings)[:SETTINGS_MAX]
 
 
+def _clip_known(training: TrainingState, started: TrainingStarted) -> bool:
+    """False: nobody said what gradients are clipped to, or whether they are; the policy then assumes a norm."""
+    last = training.ranks[0].last if 0 in training.ranks else None
+    return framework_named(started.framework).clip_norm is not None or (last is not None and "clip_norm" in last.values)
+
+
 def in_force(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> list[str]:
     """The settings that matter for stability, as the trainer reported them."""
     started = training_of(training, incident)
     if started is None:
         return []
     rows = [[safe(name), safe(started.settings[name])] for name in shown_settings(started)]
-    if incident.at_open.settings:
+    if incident.at_open.settings and _clip_known(training, started):
         rows.append(["gradient clip (max norm)", value(incident.at_open.settings.clip_norm)])
     versions = ", ".join(f"{safe(name)} {safe(number)}" for name, number in sorted(started.versions.items()))
     return [

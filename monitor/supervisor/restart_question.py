@@ -34,11 +34,12 @@ WRITTEN_S = 10.0  # from the daemon's answer to the file of the plan: a commit a
 EXAMINED_S = 300.0  # for a saved state that is being examined: the largest that were measured took a minute
 
 
-class Asked(msgspec.Struct):
+class DaemonAnswer(msgspec.Struct):
     """The part of the daemon's answer about a run that is read."""
 
     restart: str
     not_restarted: str = ""
+    restart_until_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +82,11 @@ class RestartQuestion:
         cleared, timeouts = Cleared("", ()), self._kill_timeouts
         if descendants is not None:
             cleared = clear(descendants, timeouts, timeouts.orphans_s, each_round)
-        ended = Ended(context.exit.code, context.exit.signal)
-        context = collect(self._documents, context.exit.number, Ending(ended, cleared, context.killed))
-        return replace(context, died=not asked_by, resumed_by=asked_by)
+        over = context.exit
+        ending = Ending(Ended(over.code, over.signal), cleared, context.killed)
+        now = collect(self._documents, over.number, ending)
+        over = msgspec.structs.replace(over, escalation=cleared.escalation or over.escalation)
+        return replace(now, exit=over, died=not asked_by, resumed_by=asked_by)
 
     def _ask(self, context: ExitContext, asked_by: str) -> PlanAnswer:
         """Never waits longer than the daemon has something to wait for. A signal to end is an answer too."""
@@ -91,17 +94,18 @@ class RestartQuestion:
         stale = self._plan_id(over.number + 1) if self._documents.ended.exists() else ""  # it was held with that plan
         arrives_s = ARRIVES_DOWN_S if self._announcer.down and not asked_by else ARRIVES_S
         began_s = time.monotonic()
-        self._announcer.send(GenerationDied(run, over, context.crash, time.time() + arrives_s, asked_by))
+        until_s = time.time() + arrives_s
+        self._announcer.send(GenerationDied(run, over, context.crash, until_s, asked_by))
         patience_s = {RestartAnswer.UNKNOWN: arrives_s, RestartAnswer.WAIT: EXAMINED_S, RestartAnswer.PLAN: WRITTEN_S}
         answer, since_s = RestartAnswer.UNKNOWN, began_s
         while self._plan_id(over.number + 1) in ("", stale):
             if self._to_end():
                 return PlanAnswer(planned=False, reason="a person or the system asked it to end")
-            said = self._answer(run)
-            if said is not None and said.restart == RestartAnswer.NONE:
-                return PlanAnswer(planned=False, reason=said.not_restarted, decided=True)
-            if said is not None and said.restart != answer:
-                answer, since_s = RestartAnswer(said.restart), time.monotonic()
+            found = self._answer(run, until_s)
+            if found is not None and found.restart == RestartAnswer.NONE:
+                return PlanAnswer(planned=False, reason=found.not_restarted, decided=True)
+            if found is not None and found.restart != answer and found.restart in patience_s:
+                answer, since_s = RestartAnswer(found.restart), time.monotonic()
             if time.monotonic() > since_s + patience_s[answer]:
                 return PlanAnswer(planned=False, reason="the daemon did not answer in time")
             self._inbox.wait(LOOK_S)
@@ -115,9 +119,11 @@ class RestartQuestion:
             return str(error)
         return plan.id if plan is not None else ""
 
-    def _answer(self, run: str) -> Asked | None:
+    def _answer(self, run: str, until_s: float) -> DaemonAnswer | None:
+        """None: the daemon does not answer, or its answer is to a question of before."""
         try:
-            return self._client.get(run_path(run), Asked)
+            found = self._client.get(run_path(run), DaemonAnswer)
+            return found if found.restart_until_s == until_s else None
         except ClientError:  # the announcer brings it back, and the time is limited
             return None
 

@@ -31,6 +31,7 @@ POLL_S = 0.05
 DUMP_BYTES_MAX = 64 * 1024
 LEFT_OUT = "\n  ... {:,} more bytes of the dump were left out\n"
 THREADS_MAX = 12
+STOPPED = ("T", "t")  # states of the kernel: by a signal, by a debugger
 TEXT_CHARS_MAX = 2_000  # of one thread: all of them fit into one request to the daemon
 
 
@@ -66,7 +67,8 @@ def look(folder: RunFolder, generation: int, rank: int, order: str, training: in
         found.threads.append("\n".join(["what the kernel says of its threads", *kernel])[:TEXT_CHARS_MAX])
     if found.failures:
         found.threads.append("\n  ".join(["methods that could not be used", *found.failures])[:TEXT_CHARS_MAX])
-    return StacksSeen(time.time(), order, "", 0.0, ", ".join(found.methods), tuple(found.threads))
+    how = ", ".join(found.methods)
+    return StacksSeen(time.time(), order, "", 0.0, how, tuple(found.threads), stopped=_is_stopped(hang_dump.pid))
 
 
 def _first(threads: list[str]) -> list[str]:
@@ -82,6 +84,13 @@ def _check(hang_dump: HangDumpFile) -> None:
         raise _Refused(f"process {hang_dump.pid} can't be seen from here ({error.strerror})") from error
     if int(fields[19]) != hang_dump.start_ticks:
         raise _Refused(f"process {hang_dump.pid} is another process by now")
+
+
+def _is_stopped(pid: int) -> bool:
+    try:
+        return _field((PROC / str(pid) / "status").read_text(errors="replace"), "State").startswith(STOPPED)
+    except OSError:  # it has just ended, which its waiter reports
+        return False
 
 
 def _pyspy(hang_dump: HangDumpFile) -> list[str]:
@@ -126,7 +135,7 @@ def _faulthandler(hang_dump: HangDumpFile) -> list[str]:
     status = (PROC / str(hang_dump.pid) / "task" / str(hang_dump.thread) / "status").read_text()
     if not int(_field(status, "SigCgt"), 16) >> (hang_dump.signal - 1) & 1:
         raise _Refused("its hang dump is not armed any more")
-    if _field(status, "State").startswith(("T", "t")):
+    if _field(status, "State").startswith(STOPPED):
         raise _Refused("the process is stopped, so it is left alone")
     if ctypes.CDLL(None, use_errno=True).tgkill(hang_dump.pid, hang_dump.thread, hang_dump.signal) != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

@@ -19,6 +19,7 @@ from monitor.supervisor.run_options import RunOptions
 from monitor.supervisor.start_errors import StartError
 from monitor.supervisor.terminal import print_error
 from trainer_hooks.wire.runfolder import (
+    ENV_HOME,
     RunFolderError,
     RunOutcome,
     RunOver,
@@ -46,8 +47,12 @@ def _supervise(options: RunOptions) -> int:
     except StartError as error:
         print_error(str(error))
         return error.code
-    except (RunFolderError, FolderUnsafe, OSError) as error:
+    except (RunFolderError, FolderUnsafe) as error:
         print_error(str(error))
+        return EXIT_CONFIG
+    except OSError as error:
+        where, remedy = error.filename or state_home(), f"free some space, or set {ENV_HOME} to another folder"
+        print_error(f"{where}: can't be written to ({error.strerror or error}); nothing was started: {remedy}")
         return EXIT_CONFIG
     try:
         return Supervisor(documents, options).supervise()
@@ -108,6 +113,10 @@ def _check_resumable(documents: RunDocuments) -> None:
         )
     if documents.ended.exists() and read(documents.ended, RunOver).how == RunOutcome.FINISHED:
         raise StartError(f"run {run!r} has finished, so there is nothing to resume")
+    if not spec.argv:
+        raise StartError(
+            f"run {run!r}: `trainwarden run` did not start it, so its command is not known. Start it yourself"
+        )
     folder = Path(spec.cwd)
     if not folder.is_dir():
         raise StartError(f"run {run!r}: its folder {folder} is gone. Put it back, then resume the run")

@@ -19,13 +19,15 @@ from monitor.core.state.run import Fleet
 from monitor.daemon.api import routes
 from monitor.daemon.api.endpoint import application
 from monitor.daemon.api.routes import WAIT_MAX_S, Api
+from monitor.daemon.hardware import amd
 from monitor.daemon.hardware.nvml import EVENTS_MAX, _Events
 from monitor.daemon.hardware.poll import LAST, SENTENCES_MAX, Hardware
 from monitor.daemon.hardware.probe import LINE_BYTES_MAX, GpuProbe, PollIntervals, ProbeFailed
-from monitor.daemon.hardware.reading import Device
+from monitor.daemon.hardware.reading import Device, Vendor
 from monitor.demo.receiver import BODY_BYTES_MAX, AlertReceiver
 from monitor.history.recall import FILE_NAME, open_history
 from tests.bounds.test_core_bounds import driven
+from tests.harness.amd import AmdCard
 from tests.harness.clock import FakeClock
 from tests.harness.daemon import PlainDaemon
 from tests.harness.supervisor import eventually
@@ -41,8 +43,19 @@ def test_of_more_different_sentences_than_the_limit_one_says_that_they_are_not_s
 
 
 @pytest.mark.parametrize("beyond", [0, 1])
+def test_of_a_file_of_a_card_no_more_is_read_than_the_kernel_writes(beyond: int, tmp_path: Path) -> None:
+    card = AmdCard(tmp_path / "drm")
+    card.write("product_name", "x" * (amd.FILE_CHARS_MAX - 1 + beyond))
+    (device,) = next(amd.lines(0.0, tmp_path / "drm")).devices
+    assert len(device.name) == amd.FILE_CHARS_MAX - 1 + beyond, "the file ends with a line end"
+    card.write("product_name", "x" * 10 * amd.FILE_CHARS_MAX)
+    (device,) = next(amd.lines(0.0, tmp_path / "drm")).devices
+    assert len(device.name) == amd.FILE_CHARS_MAX
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
 def test_a_line_of_the_probe_is_read_up_to_a_limit(beyond: int) -> None:
-    probe = GpuProbe(PollIntervals())
+    probe = GpuProbe(PollIntervals(), Vendor.NVIDIA)
     code = f"print('{{}}'.ljust({LINE_BYTES_MAX + beyond}), flush=True)"
     probe._command = [sys.executable, "-c", code]
     heard: list[tuple[Device, ...]] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -125,3 +127,17 @@ def test_with_a_poisoned_newest_checkpoint_the_run_goes_back_past_it(
     assert (night.run.plans(), night.run.target_epoch()) == (["plan-2.json"], 2)
     assert night.run.rows() == [str(epoch) for epoch in range(1, EPOCHS + 1)]
     night.post.expect("watch", "incident_opened", "rolled_back", "resolved")
+
+
+def test_a_training_that_dies_together_with_the_daemon_goes_on_from_its_checkpoint(
+    home: Path, checkpoints: Path
+) -> None:
+    """As where the machine's memory ran out: another daemon is started, and makes the plan."""
+    run = NightRun(home, checkpoints, "--bad", "", "--epochs", "3")
+    generation = run.until_generation(1)
+    run.until_says("checkpoint of epoch 1: sound")
+    assert Daemon(home).kill() is not None, "the fault did not fire"
+    os.kill(generation.pid, signal.SIGKILL)
+    assert run.wait() == 0, run.shown
+    assert run.plans() == ["plan-2.json"]
+    assert run.rows() == ["1", "2", "3"]

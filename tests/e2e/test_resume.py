@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from monitor.cli.resume_command import NAMED_MAX
 from monitor.history.recall import FILE_NAME
 from tests.harness.night_run import (
     PLAIN_TRAINING,
@@ -21,7 +23,7 @@ from tests.harness.night_run import (
     trainwarden,
 )
 from tests.harness.supervisor import eventually
-from trainer_hooks.wire.runfolder import RunOutcome, RunOver, RunSpec, run_folder, write
+from trainer_hooks.wire.runfolder import Plan, RunOutcome, RunOver, RunSpec, read, run_folder, write
 
 EPOCHS = ("--bad", "", "--epochs", "3", "--batches", "20")
 
@@ -42,31 +44,32 @@ def power_cut(run: NightRun) -> None:
     shutil.rmtree(run.home / "run")
 
 
+def trained(run: NightRun) -> int:
+    """Batches so far."""
+    shown = trainwarden(run.home, "status", run.run, "--json")
+    return int(json.loads(shown.stdout)["summary"]["batches"]) if shown.returncode == 0 else 0
+
+
 def until_epoch(run: NightRun, epoch: int) -> None:
     """Its checkpoint was examined."""
     run.until_says(f"checkpoint of epoch {epoch}: sound")
 
 
-def test_a_run_that_lives_is_refused_and_so_is_one_that_has_finished(home: Path, checkpoints: Path) -> None:
-    run = NightRun(home, checkpoints, *EPOCHS)
+def test_a_run_that_lives_is_refused_with_or_without_its_supervisor(home: Path, checkpoints: Path) -> None:
+    run = NightRun(home, checkpoints, *EPOCHS, "--batch-s", "5")
     generation = run.until_generation(1)
     assert "run 'night' is live, under the supervisor with pid" in resume(home, "night")
-    until_epoch(run, 1)
     run.kill_supervisor()
     assert f"its training still runs (process {generation.pid}) without a supervisor" in resume(home, "night")
-    run.adopt()
-    run.wait()
-    assert resume(home, "night") == "trainwarden: run 'night' has finished, so there is nothing to resume\n"
-    done = trainwarden(home, "resume", "nigth")
-    assert "did you mean 'night'" in says_one_sentence(done, 2)
     assert "no run died or failed" in says_one_sentence(trainwarden(home, "resume"), 2)
+    assert "did you mean 'night'" in says_one_sentence(trainwarden(home, "resume", "nigth"), 2)
 
 
 def test_what_died_before_its_first_checkpoint_is_started_anew_only_where_that_is_asked_for(
     home: Path, checkpoints: Path
 ) -> None:
-    run = NightRun(home, checkpoints, *EPOCHS, "--batch-s", "0.1")
-    run.until_says("training 1 started")
+    run = NightRun(home, checkpoints, "--bad", "", "--epochs", "1", "--batches", "150", "--batch-s", "0.1")
+    run.until("the first batches", lambda: trained(run) > 0)
     power_cut(run)
     before = sorted(path.name for path in run.folder.root.iterdir())
     said = trainwarden(home, "resume", "--port", "0", "night")
@@ -76,13 +79,13 @@ def test_what_died_before_its_first_checkpoint_is_started_anew_only_where_that_i
         "To start it anew, in "
     )
     assert said.stderr.splitlines()[-1].endswith(
-        f"--save-dir {run.save_dir} --bad '' --epochs 3 --batches 20 --batch-s 0.1"
+        f"--save-dir {run.save_dir} --bad '' --epochs 1 --batches 150 --batch-s 0.1"
     )
     assert [name for name in before if not (run.folder.root / name).exists()] == []
     assert not run.folder.ended.exists()
     anew = trainwarden(home, "resume", "--anew", "--port", "0", "night")
     assert anew.returncode == 0, anew.stderr
-    assert run.rows() == ["1", "2", "3"]
+    assert run.rows() == ["1"]
     assert run.plans() == []
 
 
@@ -91,7 +94,7 @@ def test_a_command_or_a_folder_that_is_gone_is_named(home: Path, checkpoints: Pa
     script.write_text(f"#!{sys.executable}\nfrom tests.harness.plain_training import main\nmain()\n")
     script.chmod(0o755)
     folder.mkdir()
-    run = NightRun(home, checkpoints, *EPOCHS, command=(str(script),), cwd=folder)
+    run = NightRun(home, checkpoints, *EPOCHS, "--batch-s", "0.2", command=(str(script),), cwd=folder)
     until_epoch(run, 1)
     power_cut(run)
     script.rename(tmp_path / "elsewhere")
@@ -101,7 +104,7 @@ def test_a_command_or_a_folder_that_is_gone_is_named(home: Path, checkpoints: Pa
 
 
 def test_a_run_that_a_person_stopped_is_resumed_where_it_is_named(home: Path, checkpoints: Path) -> None:
-    run = NightRun(home, checkpoints, *EPOCHS, "--batch-s", "0.1")
+    run = NightRun(home, checkpoints, *EPOCHS, "--batch-s", "0.25")
     until_epoch(run, 1)
     assert trainwarden(home, "stop", "night").returncode == 0
     run.wait()
@@ -135,7 +138,7 @@ def test_a_run_that_failed_is_resumed_by_a_daemon_that_has_forgotten_it(home: Pa
     assert "only observes" in status
 
 
-@pytest.mark.parametrize("runs", [2, 7])
+@pytest.mark.parametrize("runs", [2, NAMED_MAX + 2])
 def test_where_several_died_a_person_names_one(home: Path, runs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAINWARDEN_HOME", str(home))
     for number in range(runs):
@@ -146,8 +149,27 @@ def test_where_several_died_a_person_names_one(home: Path, runs: int, monkeypatc
         write(folder.ended, RunOver(how=RunOutcome.FAILED, detail="", code=1, ended_s=time.time()))
         os.utime(folder.root, (number, number))
     said = says_one_sentence(trainwarden(home, "resume"), 2)
-    newest = ", ".join(f"night-{number}" for number in reversed(range(max(0, runs - 5), runs)))
-    more = " and 2 more" if runs == 7 else ""
+    newest = ", ".join(f"night-{number}" for number in reversed(range(max(0, runs - NAMED_MAX), runs)))
+    more = " and 2 more" if runs > NAMED_MAX else ""
     assert said == (
         f"trainwarden: resume: {runs} runs died or failed, the newest first: {newest}{more}. Name the one to resume\n"
     )
+
+
+def test_a_run_on_hold_is_resumed_once_its_cause_is_removed(home: Path, checkpoints: Path, tmp_path: Path) -> None:
+    run = NightRun(home, checkpoints, *EPOCHS, "--batch-s", "0.1")
+    generation = run.until_generation(1)
+    until_epoch(run, 1)
+    weights = run.save_dir / "weights"
+    weights.rename(tmp_path / "weights")
+    weights.symlink_to(tmp_path / "weights")
+    os.kill(generation.pid, signal.SIGKILL)
+    assert run.wait() == 75, run.shown
+    assert "leads out of" in run.shown
+    weights.unlink()
+    (tmp_path / "weights").rename(weights)
+    held = read(run.folder.plan(2), Plan)
+    done = trainwarden(home, "resume", "night")
+    assert done.returncode == 0, done.stderr
+    assert run.rows() == ["1", "2", "3"]
+    assert read(run.folder.plan(2), Plan).id != held.id, "the plan is made for the state of now"

@@ -40,7 +40,7 @@ def fold(number, pause_s):
         time.sleep(pause_s)
         loop.batch(loss, epoch=1)
     loop.end()
-    left = len(optimizer._optimizer_step_pre_hooks) + ("step" in vars(optimizer))
+    left = len(getattr(optimizer, "_optimizer_step_pre_hooks", ())) + ("step" in vars(optimizer))
     print(f"FOLD {{number}} hooks left: {{left}}", flush=True)
 
 if len(sys.argv) > 2:
@@ -164,7 +164,7 @@ def test_the_rollback_of_one_child_refuses_no_other_and_resumes_its_own(
 
     go_offline(tmp_path_factory.mktemp("yolo-config"))
     lab = make_lab(tmp_path_factory.mktemp("lab"), images=10 * BATCH)
-    arguments = lab.arguments(home, epochs=3)
+    arguments = lab.arguments(home, epochs=5)  # the third is the bad one; an order takes a second
     del arguments["name"]
     script = home / "children.py"
     once, at = home / "once", 2 * lab.batches + 3
@@ -180,7 +180,7 @@ def test_the_rollback_of_one_child_refuses_no_other_and_resumes_its_own(
     assert (first["state"], second["state"]) == ("finished", "finished")
     assert first["nonfinite"] > 0
     assert second["nonfinite"] == 0
-    assert second["batches"] >= 3 * lab.batches  # and as many as it had trained when the script was started again
+    assert second["batches"] >= 5 * lab.batches  # and as many as it had trained when the script was started again
     shown = json.loads(trainwarden(home, "checkpoints", RUN, "--json").stdout)
     assert {line["training"] for line in shown} == {1, 2}
     assert trainwarden(home, "checkpoints", RUN).stdout.split()[0] == "training"

@@ -79,7 +79,7 @@ def test_without_nvml_it_is_said_once_however_often_it_is_looked_for(
         began_s = time.monotonic()
         async with watched.watching():
             await until("it is told", lambda: watched.timeline)
-            assert watched.hardware.readings()["night"].nvml_up is False
+            assert watched.hardware.readings()["night"].driver_up is False
             if how == "no driver":
                 await until("it is looked for again", lambda: nvml.starts == 3)
                 assert time.monotonic() - began_s >= 2 * QUICK.absent_s
@@ -198,7 +198,7 @@ def test_no_child_lives_where_no_run_uses_a_gpu(nvml: StandIn) -> None:
             assert watched.hardware.readings() == {}
         assert watched.timeline == []
         on_the_cpu = Watched(device="cpu")
-        assert on_the_cpu.hardware.readings()["night"].nvml_up is None
+        assert on_the_cpu.hardware.readings()["night"].driver_up is None
 
     asyncio.run(scenario())
     assert nvml.starts == 1
@@ -289,8 +289,8 @@ async def told_the_core(nvml: StandIn, letter: str, detector: str) -> Finding:
     [
         ("x", "gpu_errors", "GPU 0: XID 79 (the GPU has fallen off the bus)"),
         ("u", "gpu_errors", "GPU 0: 2 more uncorrectable ECC errors (in all 3)"),
-        ("e", "gpu_errors", "GPU 0: NVML says 'GPU is lost'"),
-        ("g", "gpu_errors", "GPU 1: NVML does not list it any more"),
+        ("e", "gpu_errors", "GPU 0: the driver says 'GPU is lost'"),
+        ("g", "gpu_errors", "GPU 1: the driver does not list it any more"),
         ("c", "gpu_errors", "the GPUs can't be watched: the reader of NVML died (signal 6)"),
         ("w", "gpu_throttling", "GPU 0: it has been slowing itself down for minutes at 93 degrees Celsius"),
     ],

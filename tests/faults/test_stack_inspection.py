@@ -120,6 +120,7 @@ def test_a_process_whose_interpreter_is_held_is_described_and_goes_on_standing(h
     assert seen.how == "faulthandler, /proc"
     assert seen.threads[0].startswith("MainThread\n")
     assert seen.threads[0].splitlines()[-1].endswith("an_extension_that_never_returns")
+    assert not seen.stopped
     kernel = next(text for text in seen.threads if text.startswith("what the kernel says"))
     assert f"thread {held.hang_dump.pid}: " in kernel
     assert any("py-spy: not installed" in text for text in seen.threads)
@@ -142,6 +143,7 @@ def test_a_process_that_was_stopped_is_left_alone(healthy: Patient) -> None:
     seen = healthy.look()
     assert any("is stopped, so it is left alone" in text for text in seen.threads)
     assert any("T (stopped)" in text for text in seen.threads)
+    assert seen.stopped
     healthy.process.send_signal(signal.SIGCONT)
     wait_for(lambda: ") T " not in stat.read_text(), "that it goes on")
     assert healthy.process.poll() is None

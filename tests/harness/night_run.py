@@ -32,7 +32,8 @@ when_clean: rollback
 rollback: {redo_limit_epochs: 9, healthy_batches: 3, grace_s: 10}
 strengthen: {warmup_epochs: 0}
 watch: {batches_min: 20, onset_samples: false}
-"""
+snapshots: {every_s: 0}
+"""  # without snapshots: these nights are about new starts; tests/e2e/test_going_back.py is about those
 WEBHOOK = """\
 webhooks:
   - {name: people, url: "%s"}
@@ -190,10 +191,11 @@ class Supervised:
         policy: str = POLICY,
         hook_url: str = "",
         options: Sequence[str] = (),
+        prefix: Sequence[str] = (),
         cwd: Path = ROOT,
         **more: str,
     ) -> None:
-        self.home, self.run, self._cwd, self._more = home, run, cwd, more
+        self.home, self.run, self._prefix, self._cwd, self._more = home, run, prefix, cwd, more
         self.folder = RunFolder(home / "runs" / run)
         self.log = home / f"{run}.log"
         file = home / f"{run}.yaml"
@@ -203,7 +205,7 @@ class Supervised:
     def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as output:
             return subprocess.Popen(
-                [*CONSOLE, "run", *arguments],
+                [*self._prefix, *CONSOLE, "run", *arguments],
                 env=environment_of_home(self.home, **{"PYTHONPATH": str(ROOT)} | self._more),
                 cwd=self._cwd,
                 stdin=subprocess.DEVNULL,
@@ -259,14 +261,14 @@ class Supervised:
         generation: Generation = self.until(f"generation {number}", started)
         return generation
 
-    def wait(self, meanwhile: Callable[[], object] = lambda: None) -> int:
+    def wait(self, meanwhile: Callable[[], object] = lambda: None, timeout_s: float = 120.0) -> int:
         """The exit code."""
 
         def over() -> bool:
             meanwhile()
             return self.process.poll() is not None
 
-        eventually("the end of the run", over, 120.0)
+        eventually("the end of the run", over, timeout_s)
         return int(self.process.returncode)
 
 

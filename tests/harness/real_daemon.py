@@ -38,8 +38,8 @@ def until(what: str, holds: Callable[[], T], within_s: float = 20.0) -> T:
 class DaemonProcess:
     """A daemon with TRAINWARDEN_HOME in `home`. A context manager: no process stays behind."""
 
-    def __init__(self, home: Path, *arguments: str) -> None:
-        self.home = home
+    def __init__(self, home: Path, *arguments: str, **environment: str) -> None:
+        self.home, self._environment = home, environment
         self._arguments = arguments or ("--port", "0")
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -53,7 +53,7 @@ class DaemonProcess:
         self.kill()
 
     def start(self, wait: bool = True) -> None:
-        environment = {**os.environ, "TRAINWARDEN_HOME": str(self.home)}
+        environment = {**os.environ, "TRAINWARDEN_HOME": str(self.home), **self._environment}
         with (self.home / "daemon-output.txt").open("ab") as output:
             self.process = subprocess.Popen(
                 _trainwarden.child_command("monitor", "serve", *self._arguments),

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
+
 from trainer_hooks.copying import Copy
 from trainer_hooks.spool import Save, SnapshotRequest
 from trainer_hooks.wire.codec import encode
@@ -20,6 +22,7 @@ from trainer_hooks.wire.messages import (
     Order,
     OrderApplied,
     Sender,
+    TrainingStarted,
 )
 from trainer_hooks.wire.runfolder import RunFolder
 
@@ -97,6 +100,17 @@ class RecordingProbe:
 
     def retire(self) -> None:
         self.retired = True
+
+    @property
+    def starts(self) -> list[TrainingStarted]:
+        """Each start once, with the names of the loss components, for which some trainers send it once more."""
+        found: list[TrainingStarted] = []
+        for start in self.of(TrainingStarted):
+            named = bool(found and start.part_names and not found[-1].part_names)
+            if named and msgspec.structs.replace(start, part_names=()) == found[-1]:
+                found.pop()
+            found.append(start)
+        return found
 
     def of(self, kind: type[E]) -> list[E]:
         """The events of one kind, in order."""

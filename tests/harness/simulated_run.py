@@ -70,6 +70,7 @@ class SimulatedRun:
     scaler: bool = False
     goes_back: bool = False  # the integration can go back within its process
     device: str = "cpu"
+    keeps_position: bool = False  # its state alone goes back, within its process
     detectors: dict[str, Registered] | None = None  # None: those that are registered
     start_s: float = START_S  # Unix time
 
@@ -215,7 +216,8 @@ class SimulatedRun:
                 tuple(group.base_rate for group in groups) or self.rates, self.epochs, self.start_epoch,
                 self.batches_per_epoch, 1, 1, "/runs/night", "/state/runs/night", 1000, self.device, "digest",
                 plan_id=plan, scaler_enabled=self.scaler, base_weight_decays=self.weight_decays,
-                goes_back=self.goes_back,
+                guarded=not self.keeps_position, goes_back=self.goes_back or self.keeps_position,
+                keeps_position=self.keeps_position,
             )
         )  # fmt: skip
 

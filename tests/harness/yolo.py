@@ -13,6 +13,7 @@ import torch
 
 from tests.harness import shapes
 from tests.harness.recorder import RecordingProbe
+from tests.harness.torch_names import scaler_on_cpu
 
 TINY_WIDTHS = ("n: [0.33, 0.25, 1024]", "n: [0.33, 0.125, 256]")  # yolov8n's own, and 0.35 M parameters
 BATCH = 8
@@ -110,7 +111,7 @@ class Faults:
 
     def _set_up(self, trainer: Any) -> None:
         if self.scaler:
-            trainer.scaler = torch.amp.GradScaler("cpu", enabled=True)
+            trainer.scaler = scaler_on_cpu()
         prepare, recover = trainer.preprocess_batch, trainer._handle_nan_recovery
 
         def poisoned(batch: dict[str, Any]) -> dict[str, Any]:

@@ -120,6 +120,9 @@ def test_a_link_of_the_command_lets_a_browser_in_once(daemon: DaemonProcess, add
         refused = browser.post(ask, json={"kind": "rollback"}, headers={"origin": address})
         assert (refused.status_code, "supervisor" in refused.json()["detail"]) == (409, True)
     assert httpx.get(link).status_code == 403
+    shown = httpx.get(link, headers={"accept": "text/html,*/*"})
+    assert (shown.status_code, shown.headers["content-type"]) == (403, "text/html; charset=utf-8")
+    assert "<code>trainwarden page</code>" in shown.text
 
 
 def test_a_view_only_link_lets_look_and_ends_with_its_token(daemon: DaemonProcess, address: str) -> None:

@@ -110,10 +110,10 @@ def test_each_run_is_a_row_the_live_one_first_and_no_name_is_markup(running: Run
         live, night = await rows(app, pilot, 2)
         assert live[0].startswith("[/bad] [bold]x[/bold]")
         assert "\x1b" not in live[0]
-        assert live[6] == "0"
-        assert float(live[4]) > 0
+        assert live[COLUMNS.index("NaN")] == "0"
+        assert float(live[COLUMNS.index("loss")]) > 0
         assert night[1] == "finished"
-        assert int(night[6].replace(",", "")) > 0
+        assert int(night[COLUMNS.index("NaN")].replace(",", "")) > 0
 
     screen(look)
 
@@ -138,6 +138,21 @@ def test_a_narrow_terminal_stays_where_it_was_scrolled_to(running: Running) -> N
         assert (table.scroll_x, table.cursor_row) == (scrolled, 1)
 
     screen(look, size=(60, 12))
+
+
+def test_a_terminal_of_80_columns_shows_how_bad_it_is_and_when_it_ends(running: Running) -> None:
+    """What people look for first must not lie beyond the right edge."""
+
+    async def look(app: Top, pilot: object) -> None:
+        await rows(app, pilot, 2)
+        table = app.query_one(DataTable)
+        widths = {str(column.label): column.get_render_width(table) for column in table.ordered_columns}
+        names = list(COLUMNS)
+        shown = names[: names.index("ends") + 1]
+        assert "NaN" in shown
+        assert sum(widths[name] for name in shown) <= 80
+
+    screen(look, size=(80, 24))
 
 
 def test_a_colour_changes_where_the_word_stays(running: Running) -> None:
@@ -168,29 +183,9 @@ def test_what_is_wrong_is_shown_below_and_a_key_acknowledges_it(running: Running
                 raise AssertionError(f"{expected!r} is not in {note.render()}")
             if "seen" not in expected:
                 await pilot.press("a")  # type: ignore[attr-defined]
-        assert MARK in app.query_one(DataTable).get_row_at(0)[5].plain
+        assert MARK in app.query_one(DataTable).get_row_at(0)[COLUMNS.index("")].plain
 
     screen(press, size=(60, 12))
-
-
-def test_keys_show_the_report_and_stop_only_after_a_yes(running: Running) -> None:
-    given = orders()
-
-    async def press(app: Top, pilot: object) -> None:
-        await rows(app, pilot, 2)
-        await pilot.press("down", "r")  # type: ignore[attr-defined]
-        await shown_text(app, pilot, "Incident")
-        await pilot.press("escape", "up", "s", "n")  # type: ignore[attr-defined]
-        await pilot.pause(0.3)  # type: ignore[attr-defined]
-        assert orders() == given
-        await pilot.press("s", "y")  # type: ignore[attr-defined]
-        for _ in range(100):
-            if len(orders()) > len(given):
-                break
-            await pilot.pause(0.1)  # type: ignore[attr-defined]
-
-    screen(press)
-    assert [order["kind"] for order in orders() if order not in given] == ["stop"]
 
 
 def test_of_a_run_without_an_incident_the_summary_is_shown_and_no_key_says_yes(
@@ -229,6 +224,26 @@ def test_no_key_waits_for_a_daemon_that_is_frozen(home: Path, monkeypatch: pytes
                 os.kill(daemon.process.pid, signal.SIGCONT)
 
         screen(press)
+
+
+def test_keys_show_the_report_and_stop_only_after_a_yes(running: Running) -> None:
+    given = orders()
+
+    async def press(app: Top, pilot: object) -> None:
+        await rows(app, pilot, 2)
+        await pilot.press("down", "r")  # type: ignore[attr-defined]
+        await shown_text(app, pilot, "Incident")
+        await pilot.press("escape", "up", "s", "n")  # type: ignore[attr-defined]
+        await pilot.pause(0.3)  # type: ignore[attr-defined]
+        assert orders() == given
+        await pilot.press("s", "y")  # type: ignore[attr-defined]
+        for _ in range(100):
+            if len(orders()) > len(given):
+                break
+            await pilot.pause(0.1)  # type: ignore[attr-defined]
+
+    screen(press)
+    assert [order["kind"] for order in orders() if order not in given] == ["stop"]
 
 
 def test_without_a_daemon_it_says_so_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,7 +303,7 @@ def test_a_run_of_several_trainings_has_a_row_for_each(running: Running) -> None
     cells = row_of_training(shown[0])
     assert len(cells) == len(COLUMNS)
     assert cells[0].plain == "  training 2"
-    assert cells[COLUMNS.index("not finite")].plain == "2"
+    assert cells[COLUMNS.index("NaN")].plain == "2"
 
 
 def test_the_end_is_set_against_the_deadline_in_words(running: Running) -> None:

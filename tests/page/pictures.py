@@ -26,7 +26,7 @@ def main(folder: Path) -> None:
         with DaemonProcess(home) as daemon, live_training(daemon, "resnet50 on plants") as trainer:
             healthy_batches(trainer, 2300)
             with Tab(browser, daemon, size=(1100, 610)) as light:
-                light.until_text("[data-run=live] [data-field=progress]", "Epoch 23 / 50, batch 100 / 100")
+                light.until_text("[data-run=live] [data-field=progress]", "Epoch 23 / 50, batch 99 / 100")
                 light.page.wait_for_selector("[data-run=night] .trouble dd")
                 light.page.wait_for_selector("[data-run=live] .spark")
                 keep(light, folder / "page-overview.png")

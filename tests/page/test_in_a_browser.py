@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 SIZE_BYTES = 60_000  # gzip, all of it
+FIRST_SCREEN_BYTES = 50_000  # what every look at the page loads
 LIVE_CARD, NIGHT_CARD = "[data-run=live]", "[data-run=night]"
 NIGHT_CHARTS, NIGHT_REPORT = "#/run/night/1", "#/run/night/1/incident/1"
 VIEWS = {"#/": "overview", NIGHT_CHARTS: "training", NIGHT_REPORT: "incident"}
@@ -44,6 +45,21 @@ def dark(browser: Browser, daemon: DaemonProcess, trainer: FakeTrainer) -> Itera
 def test_the_page_is_small() -> None:
     packed = sum(len(gzip.compress(path.read_bytes(), 9)) for path in FOLDER.rglob("*") if path.is_file())
     assert 20_000 < packed < SIZE_BYTES
+    first = sum(len(gzip.compress(path.read_bytes(), 9)) for path in FOLDER.rglob("*index*") if path.is_file())
+    assert 20_000 < first < FIRST_SCREEN_BYTES
+
+
+def test_the_first_screen_loads_nothing_that_only_a_report_needs(browser: Browser, daemon: DaemonProcess) -> None:
+    """Most looks at the page, from a phone above all, are at the first screen."""
+    with Tab(browser, daemon) as fresh:
+        asked: list[str] = []
+        fresh.page.on("request", lambda request: asked.append(request.url))
+        fresh.page.reload()
+        fresh.page.wait_for_selector(NIGHT_CARD)
+        assert [url for url in asked if "/assets/" in url]
+        assert not [url for url in asked if "Markdown" in url]
+        fresh.go(NIGHT_REPORT, REPORT)
+        assert [url for url in asked if "Markdown" in url]
 
 
 def test_the_first_screen_shows_what_the_api_says(tab: Tab, daemon: DaemonProcess) -> None:
@@ -158,7 +174,7 @@ def test_many_tabs_hold_one_stream_and_all_hear_the_news(
     trainer.batches(1, epoch=4)
     at = trainer.counts.batches
     for one in (tab, *tabs):
-        one.until_text(f"{LIVE_CARD} [data-field=progress]", f"Epoch 4 / 50, batch {(at - 1) % 100 + 1} / 100")
+        one.until_text(f"{LIVE_CARD} [data-field=progress]", f"Epoch 4 / 50, batch {(at - 1) % 100} / 100")
     assert [one.asked.count(f"{one.address}/api/v1/events") for one in tabs] == [0] * len(tabs)
     for one in tabs:
         one.page.close()

@@ -12,7 +12,6 @@ from tests.harness.recorder import RecordingProbe
 from tests.harness.yolo import Ended, Lab, train
 from trainer_hooks.integrations.ultralytics.framework import FRAMEWORK
 from trainer_hooks.wire.framework_description import CheckpointKeys, SavedFiles
-from trainer_hooks.wire.messages import TrainingStarted
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("default")]
 FILES, KEYS, NAMES = FRAMEWORK.files, FRAMEWORK.checkpoint, FRAMEWORK.settings
@@ -83,7 +82,7 @@ def test_after_training_they_are_stripped_as_the_description_says(ended: Ended) 
 
 
 def test_its_settings_have_the_names_of_the_description(ended: Ended) -> None:
-    (started,) = ended.probe.of(TrainingStarted)
+    (started,) = ended.probe.starts
     assert started.framework == FRAMEWORK.name
     assert FRAMEWORK.name in started.versions
     one_by_one = {

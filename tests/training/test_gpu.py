@@ -10,7 +10,6 @@ import torch
 from tests.harness.recorder import RecordingProbe
 from tests.harness.yolo import Faults, Lab, train
 from tests.training.test_faults import assert_unharmed, places_told
-from trainer_hooks.wire.messages import TrainingStarted
 
 pytestmark = [
     pytest.mark.gpu,
@@ -29,7 +28,7 @@ def test_a_nan_forward_on_the_card_costs_one_step_and_poisons_nothing(
     assert_unharmed(ended, epochs=4)
     assert places_told(ended) == [(3, 4)]
     assert probe.urgent[0].skipped_by == ("scaler" if amp else "guard")
-    assert probe.of(TrainingStarted)[0].scaler_enabled is amp
+    assert probe.starts[0].scaler_enabled is amp
 
 
 def test_memory_is_told_of_every_batch_on_the_card(lab: Lab, probe: RecordingProbe, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from monitor.core.state.run import TrainingState
 from tests.harness.recorder import RecordingProbe
 from tests.harness.yolo import BATCH, Faults, Lab, make_lab, train
 from trainer_hooks.integrations.ultralytics.mixed_names import MixedName
-from trainer_hooks.wire.messages import HookTrouble, NonfiniteSeen, TrainingStarted
+from trainer_hooks.wire.messages import HookTrouble, NonfiniteSeen
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("default")]
 GREEN = "0007.png"
@@ -80,7 +80,7 @@ def test_the_bad_image_of_a_training_with_mosaic_is_blamed(
 ) -> None:
     arguments = one_green.arguments(tmp_path, epochs=9, val=False, **PLAIN_COLOURS)
     train(arguments, one_green.model, probe, GreenIsBad())
-    (started,) = probe.of(TrainingStarted)
+    (started,) = probe.starts
     assert started.samples == 64
     training = TrainingState(1, generation=1, started=started)
     training.nonfinite_log = [(1, seen) for seen in probe.of(NonfiniteSeen)]

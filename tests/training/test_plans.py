@@ -32,7 +32,7 @@ class Stopped:
     checkpoint: Any
 
     def plan(self, **changes: Any) -> Plan:
-        started = self.ended.probe.of(TrainingStarted)[0]
+        started = self.ended.probe.starts[0]
         known = {
             "checkpoint": self.checkpoint,
             "save_dir": started.save_dir,
@@ -75,14 +75,14 @@ def relaunch(
 def assert_resumed(ended: Ended) -> None:
     assert ended.error is None
     assert [row["epoch"] for row in ended.csv] == [1, 2, 3]
-    (started,) = ended.probe.of(TrainingStarted)
+    (started,) = ended.probe.starts
     assert (started.start_epoch, started.plan_id) == (2, "plan-1")
 
 
 def rates_by_group(ended: Ended) -> dict[str, tuple[float, ...]]:
     """What each parameter group used, batch by batch. Their order differs between releases."""
     rates = zip(*(record.learning_rates for record in ended.probe.batches), strict=True)
-    return dict(zip(ended.probe.of(TrainingStarted)[0].group_names, rates, strict=True))
+    return dict(zip(ended.probe.starts[0].group_names, rates, strict=True))
 
 
 def test_an_order_to_stop_leaves_a_receipt_and_a_resumable_checkpoint(stopped: Stopped) -> None:
@@ -142,7 +142,7 @@ def test_a_second_training_of_the_process_knows_nothing_of_the_plan(
 
     second = YOLO(str(lab.model))
     second.train(**lab.arguments(tmp_path / "second", epochs=1))
-    starts = ended.probe.of(TrainingStarted)
+    starts = ended.probe.starts
     assert [(start.ordinal, start.plan_id, start.start_epoch) for start in starts] == [(1, "plan-1", 2), (2, "", 1)]
     assert starts[1].settings["lr0"] == "0.01"
     assert ended.probe.batches[-1].clip_norm == 10.0

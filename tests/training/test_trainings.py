@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness.recorder import RecordingProbe
+from tests.harness.torch_names import step_hooks
 from tests.harness.yolo import Lab, train
 from trainer_hooks.steps import MARK
 from trainer_hooks.wire.eventfile import events_of, events_path, read_events
@@ -76,7 +77,7 @@ def test_after_its_end_a_training_has_nothing_of_ours_on_it_and_counts_for_itsel
 ) -> None:
     trainers = [train(lab.arguments(tmp_path / name, epochs=1), lab.model, probe).trainer for name in ("a", "b")]
     for trainer in trainers:
-        assert not trainer.optimizer._optimizer_step_pre_hooks
+        assert not step_hooks(trainer.optimizer)
         assert not hasattr(trainer.optimizer.step, MARK)
         assert "optimizer_step" not in vars(trainer)
         assert "poisoned" in repr(trainer.preprocess_batch), "what the test's own callback had put there"

@@ -36,6 +36,7 @@ class TrainingFacts:
     scaler_enabled: bool = False
     samples: int = 0  # in the training set; 0: not known
     goes_back: bool = False  # it can go back to a snapshot without a new process
+    keeps_position: bool = False  # then only its state goes back, and its loop goes on where it is
     packages: tuple[str, ...] = field(default=("torch",))  # whose versions are sent
     group_names: Callable[[Any], tuple[str, ...]] = group_names
 
@@ -69,11 +70,14 @@ def training_started(
         base_weight_decays=tuple(float(group.get("weight_decay", 0.0)) for group in groups),
         samples=facts.samples,
         goes_back=facts.goes_back,
+        keeps_position=facts.keeps_position,
     )
 
 
 def _versions(packages: tuple[str, ...]) -> dict[str, str]:
     found = {"python": platform.python_version(), "cuda": str(torch.version.cuda or "")}
+    if hip := getattr(torch.version, "hip", None):  # a torch for AMD cards; the daemon reads those by it
+        found["hip"] = str(hip)
     for name in (*packages, "trainwarden"):
         try:
             found[name] = metadata.version(name)

@@ -13,11 +13,13 @@ from trainer_hooks.snapshots.objects import (
     put_back_random,
     random_tree,
 )
+from trainer_hooks.snapshots.taking import SnapshotTaker
 from trainer_hooks.snapshots.tree import Tree, plain
 
 __all__ = [
     "HostCopy",
     "SnapshotClock",
+    "SnapshotTaker",
     "Tree",
     "model_tensors",
     "optimizer_tree",

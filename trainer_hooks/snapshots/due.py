@@ -8,6 +8,7 @@ from pathlib import Path
 
 from trainer_hooks.wire.runfolder import ENV_SNAPSHOTS
 
+FIRST_S = 2.0  # from the start of a training to its first snapshot
 SHARE_MAX = 0.005  # of the training's time, for its pauses
 MEMORY_TIMES = 4  # room for so many copies of the state must be free in host memory: the training's needs come first
 _MEMINFO = Path("/proc/meminfo")
@@ -23,11 +24,12 @@ def seconds_between() -> float:
 
 
 class SnapshotClock:
-    """`now_s` is monotonic. The first snapshot is due one interval after the start."""
+    """The first ones come sooner, each twice as long after the last: a short training needs them. On a steady clock."""
 
     def __init__(self, every_s: float, now_s: float) -> None:
         self._every_s = every_s
-        self._due_s = now_s + every_s if every_s > 0 else math.inf
+        self._interval_s = min(FIRST_S, every_s)
+        self._due_s = now_s + self._interval_s if every_s > 0 else math.inf
 
     def is_due(self, now_s: float) -> bool:
         """True: the next snapshot is to be taken at the next boundary that is fit for it."""
@@ -35,7 +37,8 @@ class SnapshotClock:
 
     def taken(self, now_s: float, pause_s: float) -> None:
         """A snapshot has kept the training waiting for `pause_s`."""
-        self._due_s = now_s + max(self._every_s, pause_s / SHARE_MAX)
+        self._interval_s = min(self._every_s, 2 * self._interval_s)
+        self._due_s = now_s + max(self._interval_s, pause_s / SHARE_MAX)
 
     def failed(self) -> None:
         """No snapshot can be taken of this training: none is due any more."""

@@ -48,6 +48,15 @@ def read(path: Path) -> Tree:
     return tree
 
 
+def read_verified(path: Path, digest: str) -> Tree:
+    """The tree in a file that must have this sha256. Raises SnapshotFileError, OSError."""
+    with path.open("rb") as file:
+        found = sha256_of(file)
+    if found != digest:
+        raise SnapshotFileError(f"{path}: has sha256 {found}, the plan says {digest}")
+    return read(path)
+
+
 def size_of(tree: Tree) -> int:
     """Bytes of all tensors in a tree."""
     if isinstance(tree, torch.Tensor):

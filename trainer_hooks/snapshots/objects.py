@@ -23,7 +23,12 @@ def model_tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def check_model(module: torch.nn.Module, saved: dict[str, torch.Tensor], what: str) -> None:
     """Raises StateMismatchError where names or shapes differ."""
-    here = {name: tuple(tensor.shape) for name, tensor in model_tensors(module).items()}
+    check_tensors(model_tensors(module), saved, what)
+
+
+def check_tensors(now: dict[str, torch.Tensor], saved: dict[str, torch.Tensor], what: str) -> None:
+    """As `check_model`, of any tensors that have names."""
+    here = {name: tuple(tensor.shape) for name, tensor in now.items()}
     there = {name: tuple(tensor.shape) for name, tensor in saved.items()}
     if here != there:
         odd = sorted(str(name) for name in here.keys() ^ there.keys() or {n for n in here if here[n] != there[n]})
@@ -32,8 +37,13 @@ def check_model(module: torch.nn.Module, saved: dict[str, torch.Tensor], what: s
 
 def put_back_model(module: torch.nn.Module, saved: dict[str, torch.Tensor]) -> None:
     """Into the same tensors, so that the optimizer and the average go on with them."""
+    put_back_tensors(model_tensors(module), saved)
+
+
+def put_back_tensors(now: dict[str, torch.Tensor], saved: dict[str, torch.Tensor]) -> None:
+    """As `put_back_model`. Call `check_tensors` before."""
     with torch.no_grad():
-        for name, tensor in model_tensors(module).items():
+        for name, tensor in now.items():
             tensor.copy_(saved[name])
 
 

@@ -99,11 +99,14 @@ class BatchEnded(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class TrainingStarted(msgspec.Struct, frozen=True, array_like=True, tag=20):
-    """The trainer is built and about to draw its first batch."""
+    """The trainer is built and about to draw its first batch.
+
+    Sent once more, the same but for `part_names`, where the trainer learns them from its first batch.
+    """
 
     wall_s: float
     framework: str  # Framework.name
-    versions: dict[str, str]  # framework, torch, cuda, python, trainwarden
+    versions: dict[str, str]  # framework, torch, cuda, hip (AMD alone), python, trainwarden
     settings: dict[str, str]  # every hyperparameter, as text
     part_names: tuple[str, ...]
     group_names: tuple[str, ...]  # of the optimizer's parameter groups; unnamed ones are "group<i>"
@@ -124,6 +127,7 @@ class TrainingStarted(msgspec.Struct, frozen=True, array_like=True, tag=20):
     base_weight_decays: tuple[float, ...] = ()  # per group
     samples: int = 0  # in the training set, of every rank together; 0: not known
     goes_back: bool = False  # it can go back to a snapshot without a new process
+    keeps_position: bool = False  # then only its state goes back: the loop goes on where it is, and redoes no batch
 
 
 class NonfiniteSeen(msgspec.Struct, frozen=True, array_like=True, tag=21):
@@ -242,6 +246,7 @@ class StacksSeen(msgspec.Struct, frozen=True, array_like=True, tag=30):
     waited_s: float  # since this process's last record
     how: str  # who looked: "hook"
     threads: tuple[str, ...]  # one text each, the main thread first; innermost frame last; no values of variables
+    stopped: bool = False  # by a signal or a debugger (SIGSTOP, Slurm's suspend): it can't go on until it is continued
 
 
 Event = (

@@ -84,6 +84,12 @@ def _never(run: RunView, config: CheckpointAgeConfig) -> Finding | None:
     return run.finding(
         Severity.INFO, since=run.before(run.at.count), signal="checkpoint_age",
         value=float(run.at.count), limit=config.share * whole,
-        summary=f"{run.at.count / whole:.0%} of the training is done and no checkpoint was seen: a rollback would "
-        "find nothing",
+        summary=f"{run.at.count / whole:.0%} of the training is done and no checkpoint was seen: {_what_it_means(run)}",
     )  # fmt: skip
+
+
+def _what_it_means(run: RunView) -> str:
+    """A loop that goes on where it is goes back to snapshots, but can't be started again from one."""
+    started = run.training.started
+    alone = started is not None and started.keeps_position and any(c.is_snapshot for c in run.training.checkpoints)
+    return "a crash would lose all of it" if alone else "a rollback would find nothing"

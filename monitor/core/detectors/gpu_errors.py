@@ -17,19 +17,21 @@ NAMES = {
 
 
 class GpuErrorsConfig(DetectorConfig):
-    """The driver reports an error of the GPU: an XID, an uncorrectable ECC error, remapped rows, or a lost device."""
+    """The driver reports an error of the GPU: an XID, an ECC error, remapped rows, a lost device, or it hangs."""
 
 
 @register("gpu_errors", GpuErrorsConfig, Family.GPU, Moment.HARDWARE, at_most=Severity.WARNING)
 def gpu_errors(run: RunView, config: GpuErrorsConfig) -> Finding | None:
     """What the last reading has over the one before: XIDs, uncorrectable ECC errors, rows remapped, a device gone.
 
-    It warns; it informs where the program itself can have caused the XID, and where NVML can't be read. The first
-    reading of a run is what it started with, and no news.
+    It warns, also of a driver that stopped answering; it informs where the program itself can have caused the XID, and
+    where the GPUs can't be read. The first reading of a run is what it started with, and no news.
     """
     hardware = run.hardware
     found = [(index, text) for index, gpu in sorted(hardware.gpus.items()) for text in _news(gpu, run.now_s)]
-    if not found and hardware.new_nvml:
+    if not found and hardware.new_hang:
+        return _finding(run, Severity.WARNING, 0, f"the GPU's driver hangs: {hardware.nvml}")
+    if not found and hardware.new_nvml and not hardware.driver_hangs:
         return _finding(run, Severity.INFO, 0, f"the GPUs can't be watched: {hardware.nvml}")
     if not found:
         return None
@@ -44,7 +46,7 @@ def _finding(run: RunView, severity: Severity, index: int, summary: str) -> Find
 
 def _news(gpu: GpuState, now_s: float) -> list[str]:
     if gpu.gone_since_s is not None:
-        return ["NVML does not list it any more"] if gpu.gone_since_s == now_s else []
+        return ["the driver does not list it any more"] if gpu.gone_since_s == now_s else []
     found = [f"XID {number}{_named(number)}" for number in gpu.new_xids]
     if gpu.new_ecc:
         found.append(f"{gpu.new_ecc} more uncorrectable ECC errors (in all {gpu.last.ecc_uncorrected})")
@@ -53,7 +55,7 @@ def _news(gpu: GpuState, now_s: float) -> list[str]:
     if gpu.last.rows_failed and not gpu.first.rows_failed:
         found.append("a row could not be remapped: the device is to be replaced")
     if gpu.new_trouble:
-        found.append(f"NVML says {gpu.new_trouble!r}")
+        found.append(f"the driver says {gpu.new_trouble!r}")
     return found
 
 

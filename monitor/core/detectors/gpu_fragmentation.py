@@ -46,7 +46,7 @@ def gpu_fragmentation(run: RunView, config: GpuFragmentationConfig) -> Finding |
     """Of the reserved memory at least `share` was never allocated at once, while `near` of the device is reserved.
 
     A slightly larger batch would then run out of memory although much is unused. Silent while the device's size is
-    not known (it comes from NVML), and while there is room.
+    not known (it comes from the driver), and while there is room.
     """
     allocator = run.learned.allocator
     if allocator.seen < BATCHES_MIN or allocator.seen % STRIDE or allocator.gap < config.share:

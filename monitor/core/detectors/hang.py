@@ -10,8 +10,6 @@ from monitor.core.state.intervals import LOOP_PHASES, TRAIN, awaited, longest_of
 from monitor.core.state.run import RankState, TrainingState
 from monitor.core.state.view import RunView
 
-RELAUNCH_TIMES = 3.0  # the first batch after our own new start takes no longer than so many times the first start ...
-RELAUNCH_S = 300.0  # ... and at least this is waited for
 TICKS_MIN = 3  # without a record: a daemon that was asleep sees one tick before the records that wait for it
 BEHIND_BATCHES = 10  # a rank that is this far behind rank 0 and silent; collectives let none be one ahead
 
@@ -52,6 +50,18 @@ class HangConfig(DetectorConfig):
         description="The first batch of a training, and a phase that was never seen to end, may take this many "
         "seconds before something is done. An hour is enough for kernels to be compiled.",
     )
+    start_times: float = Field(
+        3.0,
+        ge=1,
+        description="The first batch after a new start by trainwarden may take this many times as long as the first "
+        "start took, before something is done. It is also reported where the same training has started twice on this "
+        "machine, and takes this many times as long now. Three leave room for a slow disk.",
+    )
+    start_floor_s: PositiveFloat = Field(
+        300.0,
+        description="A first batch that is compared with earlier starts may always take this many seconds. In five "
+        "minutes a data set is found again after a start of the machine.",
+    )
     unknown_s: PositiveFloat = Field(
         2700.0,
         description="A phase that was never seen to end may be silent for this many seconds. 45 minutes are enough "
@@ -64,6 +74,8 @@ def hang(run: RunView, config: HangConfig) -> Finding | None:
     """Nothing for longer than `intervals` times the longest silence of this kind, and never sooner than `floor_s`.
 
     A kind that was never seen to end (the first batch with its compilation, the first validation) gets `unknown_s`.
+    Once the same training has started twice on this machine, its kernels are compiled, and its first batch is reported
+    when it takes `start_times` as long as those starts did, the first one aside, and `start_floor_s` at least.
     It is critical much later: see `act_floor_s`, `act_intervals` and `first_s`.
     Where rank 0 continues, it names the ranks that don't: a job whose ranks wait for each other stops as a whole.
     """
@@ -76,17 +88,22 @@ def hang(run: RunView, config: HangConfig) -> Finding | None:
     waited = run.now_s - silent_since_s(training, leader)
     longest = longest_of(training, awaited(training, leader))
     limit = config.unknown_s if longest is None else max(config.floor_s, config.intervals * longest)
+    usual = training.silence.usual_start_s if leader.last_batch_s is None else None
+    if usual is not None:
+        limit = min(limit, max(config.start_floor_s, config.start_times * usual))
     act_limit = _act_limit(training, leader, longest, config)
     limit = min(limit, act_limit)
     if waited < limit:
         return None
+    before = f"; earlier starts here took {usual:.0f} s at most" if usual is not None else ""
     return run.finding(
         Severity.CRITICAL if config.act and waited >= act_limit else Severity.WARNING,
         since=run.at,
         signal="batch_s",
         value=waited,
         limit=limit,
-        summary=f"nothing for {waited:.0f} s in phase {training.phase!r} of the trainer (the rule: {limit:.0f} s)",
+        summary=f"nothing for {waited:.0f} s in phase '{training.phase}' of the trainer "
+        f"(the rule: {limit:.0f} s{before})",
     )
 
 
@@ -94,7 +111,7 @@ def _act_limit(training: TrainingState, leader: RankState, longest: float | None
     """Seconds of silence after which something is done."""
     started = training.started
     if leader.last_batch_s is None and longest is not None and started is not None and started.plan_id:
-        return max(RELAUNCH_S, RELAUNCH_TIMES * longest)
+        return max(config.start_floor_s, config.start_times * longest)
     if leader.last_batch_s is None or longest is None:
         return config.first_s
     return max(config.act_floor_s, config.act_intervals * longest)

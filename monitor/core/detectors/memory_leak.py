@@ -37,8 +37,8 @@ class MemoryLeakConfig(DetectorConfig):
     capacity_bytes: int | None = Field(
         None,
         ge=1,
-        description="This is the memory of the GPU in bytes, for devices whose size NVML does not give. With null, "
-        "and without NVML, no time to out-of-memory is projected.",
+        description="This is the memory of the GPU in bytes, for devices whose driver does not report it. With "
+        "null, and without the driver, no time to out-of-memory is projected.",
     )
 
 
@@ -48,7 +48,8 @@ class MemoryLeakConfig(DetectorConfig):
 def memory_leak(run: RunView, config: MemoryLeakConfig) -> Finding | None:
     """A line of R squared `fit` through memory rises by `growth` of its level in about 2,000 batches, and goes on.
 
-    It gives the time to out-of-memory where NVML or the policy file gives the device's size. Blind for 3,000 batches.
+    It gives the time to out-of-memory where the device's size is known, from the driver or the policy file. Blind for
+    3,000 batches.
     """
     memory, line = run.learned.memory, run.learned.memory.line
     if line.points < POINTS_MIN or memory.seen % STRIDE or line.covar <= 0.0:

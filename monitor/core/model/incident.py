@@ -123,6 +123,7 @@ class IncidentTotals(msgspec.Struct):
     rollbacks: int = 0
     batches_discarded: int = 0
     downtime_s: float = 0.0
+    hang_tries: int = 0  # new starts because the training stood still
 
 
 class Incident(msgspec.Struct):
@@ -153,6 +154,7 @@ class Incident(msgspec.Struct):
     acknowledged_s: float | None = None  # a person has seen it
     acknowledged_by: str = ""
     adjusting_asked: bool = False  # it was opened because a person asked for other settings
+    hangs: bool = False  # the training stands still; until its next batch
 
     @property
     def began(self) -> Position:

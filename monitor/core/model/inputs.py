@@ -37,6 +37,7 @@ class GenerationExited(msgspec.Struct, frozen=True, tag="generation_exited"):
     run: str
     exit: Exit
     relaunch: bool  # True: the supervisor is about to start the next generation from its plan
+    with_machine: bool = False  # the machine was started again meanwhile, so that no process of it can be left
 
 
 class GenerationDied(msgspec.Struct, frozen=True, tag="generation_died"):
@@ -62,6 +63,7 @@ class SupervisorChanged(msgspec.Struct, frozen=True, tag="shim_changed"):
 
     run: str
     supervisor_pid: int = msgspec.field(name="shim_pid")
+    with_training: bool = False  # the training's process is gone as well, which is an input of its own
 
 
 class TrainingVanished(msgspec.Struct, frozen=True, tag="training_vanished"):
@@ -179,7 +181,7 @@ class VolumeSeen(msgspec.Struct, frozen=True, array_like=True):
 
 
 class GpuSeen(msgspec.Struct, frozen=True, array_like=True):
-    """One device of the run, as NVML tells it. None: it does not say."""
+    """One device of the run, as its driver tells it. None: it does not say."""
 
     index: int
     memory_total: int | None = None  # bytes
@@ -201,7 +203,8 @@ class HardwareSeen(msgspec.Struct, frozen=True, tag="hardware"):
     host: HostSeen | None = None
     volumes: tuple[VolumeSeen, ...] = ()
     gpus: tuple[GpuSeen, ...] | None = None  # None: nobody can tell now, or the run uses none
-    nvml: str = ""  # why no GPU can be read; empty: they can, or the run uses none
+    nvml: str = ""  # why no GPU can be read, whoever made it; empty: they can, or the run uses none
+    driver_hangs: bool = False  # the driver has answered before, and does not any more
 
 
 class StacksTaken(msgspec.Struct, frozen=True, tag="stacks_taken"):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import signal
-
 from trainer_hooks.wire.runfolder import Exit, GenerationOutcome, RunOutcome
 
 SHELL_SIGNAL = 128  # a shell reports a signal of its command as this exit code and the signal's number
-CRASH_SIGNALS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
+SIGNALS = {  # of Linux, those that end a process; see signal(7)
+    1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 5: "SIGTRAP", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE",
+    9: "SIGKILL", 10: "SIGUSR1", 11: "SIGSEGV", 12: "SIGUSR2", 13: "SIGPIPE", 14: "SIGALRM", 15: "SIGTERM",
+    24: "SIGXCPU", 25: "SIGXFSZ", 26: "SIGVTALRM", 27: "SIGPROF", 29: "SIGIO", 30: "SIGPWR", 31: "SIGSYS",
+}  # fmt: skip
+SIGNAL_LAST = 64
+OF_A_CRASH = ("SIGKILL", "SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE", "SIGILL", "SIGTRAP", "SIGSYS")
 FAILURES = (GenerationOutcome.FAILED, GenerationOutcome.KILLED, GenerationOutcome.UNKNOWN)  # people are told of them
 
 
@@ -59,7 +63,7 @@ def _from_process(over: Exit, order_obeyed: bool, made_to_leave: bool) -> Genera
 
 def signal_of(over: Exit) -> int | None:
     """The signal that ended it, also where a shell that started it reports it as an exit code; None: it was none."""
-    if over.signal is None and over.code is not None and SHELL_SIGNAL < over.code <= SHELL_SIGNAL + signal.SIGRTMAX:
+    if over.signal is None and over.code is not None and SHELL_SIGNAL < over.code <= SHELL_SIGNAL + SIGNAL_LAST:
         return over.code - SHELL_SIGNAL
     return over.signal
 
@@ -67,7 +71,7 @@ def signal_of(over: Exit) -> int | None:
 def may_be_a_crash(over: Exit) -> bool:
     """True where a process ended as in a crash: an error's exit code, a signal that no person sends, or not known."""
     number = signal_of(over)
-    return over.code != 0 if number is None else number in CRASH_SIGNALS
+    return over.code != 0 if number is None else signal_name(number) in OF_A_CRASH
 
 
 def ending(over: Exit) -> str:
@@ -79,4 +83,4 @@ def ending(over: Exit) -> str:
 
 def signal_name(number: int) -> str:
     """SIGKILL for 9; a real-time signal has only a number."""
-    return next((known.name for known in signal.Signals if known == number), f"signal {number}")
+    return SIGNALS.get(number, f"signal {number}")

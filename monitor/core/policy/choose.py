@@ -51,7 +51,7 @@ def _of_table(trouble: Trouble) -> Action:  # noqa: PLR0911 - a ladder
         return go_back.after_crash(trouble)
     if incident.asked:
         return _asked_for(trouble)
-    if incident.family == Family.HANG:
+    if incident.family == Family.HANG or incident.hangs:
         return _hang(trouble)
     if first := _from_the_first_batch(trouble):
         return first
@@ -77,11 +77,15 @@ def _asked_for(trouble: Trouble) -> Action:
 
 def _hang(trouble: Trouble) -> Action:
     """Row 1. A start that hangs again is tried with other settings; then a person must look."""
-    tries, most = trouble.incident.totals.rollbacks, trouble.policy.table.hang_tries
+    incident, most = trouble.incident, trouble.policy.table.hang_tries
+    own = incident.family == Family.HANG  # else what it goes back for needs its settings
+    tries = incident.totals.rollbacks if own else incident.totals.hang_tries
     if tries >= most:
         return Action(ActionKind.STOP, f"it stood still again after {plural(tries, 'new start')}")
-    last = tries + 1 == most
-    return go_back.after_hang(trouble, StartWith.YOUR_OWN if last else StartWith.AS_BEFORE)
+    if tries + 1 == most:
+        return go_back.after_hang(trouble, tries, StartWith.YOUR_OWN)
+    changed = not own and incident.action.changes
+    return go_back.after_hang(trouble, tries, StartWith.STRENGTHENED if changed else StartWith.AS_BEFORE)
 
 
 def _from_the_first_batch(trouble: Trouble) -> Action | None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 from monitor.core.format import batches, percent, plural
 from monitor.core.model import ActionKind, Incident, IncidentState, Verdict
 from monitor.core.policy.action import Action, StartWith, Trouble
-from monitor.core.policy.in_process import goes_back_in_process
+from monitor.core.policy.in_process import goes_back_in_process, puts_state_back
 from monitor.core.policy.settings import Policy
 from monitor.core.policy.situation import batches_left
 from monitor.core.policy.trust import clean_ones, plausible_ones
+from monitor.core.state.checkpoints import batches_since
 from monitor.core.state.epochs import totals_of
-from monitor.core.state.projection import batches_after, redo_batches
+from monitor.core.state.projection import batches_after, pace_s, redo_batches
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import TrainingState
 
+NEW_START_S = 20.0  # of a process: imports, data sets and the first batch take 5 to 30 s
 NOTHING_CLEAN = "no clean checkpoint is left"
 
 
@@ -28,7 +32,7 @@ def to_newest(  # noqa: PLR0911 - a ladder
         return Action(ActionKind.WAIT, cooling)
     if found is None:
         return Action(ActionKind.STOP, f"{why}; {_what_is_there(trouble)}")
-    if (held := _holds_nearly_all(trouble, found)) and damaged:
+    if not _state_alone(trouble) and (held := _holds_nearly_all(trouble, found)) and damaged:
         return Action(ActionKind.STOP, f"{why}; {held}")
     if not goes_back_in_process(trouble, found) and (unreachable := _costs_too_much(trouble, found)):
         return Action(ActionKind.STOP, f"{why}; {unreachable}")
@@ -59,15 +63,14 @@ def from_clean(  # noqa: PLR0911 - a ladder
     return _examined_first(trouble, found) or _back(trouble, found, why, StartWith.STRENGTHENED)
 
 
-def after_hang(trouble: Trouble, start_with: StartWith) -> Action:
-    """Start again from the newest clean checkpoint, the same one as before if need be."""
+def after_hang(trouble: Trouble, tries: int, start_with: StartWith) -> Action:
+    """Start again from the newest clean checkpoint, the same one as before if need be. `tries`: before this one."""
     found = next(iter(plausible_ones(trouble.training, trouble.policy.rollback, None)), None)
     if found is None:
         return Action(ActionKind.WATCH, "it stands still, and there is no clean checkpoint to start again from")
     if redone := _costs_too_much(trouble, found):
         return Action(ActionKind.WATCH, f"it stands still; {redone}")
-    tries = plural(trouble.incident.totals.rollbacks + 1, "try")
-    why = f"it stands still ({tries} of {trouble.policy.table.hang_tries})"
+    why = f"it stands still (try {tries + 1} of {trouble.policy.table.hang_tries})"
     return _examined_first(trouble, found) or _back(trouble, found, why, start_with)
 
 
@@ -124,10 +127,20 @@ def resume_by_hand(checkpoint: CheckpointState) -> str:
 
 
 def _target(trouble: Trouble) -> CheckpointState | None:
-    return next(iter(plausible_ones(trouble.training, trouble.policy.rollback, trouble.incident)), None)
+    """The newest state; one that the process itself goes back to where that costs less than a new start."""
+    found = plausible_ones(trouble.training, trouble.policy.rollback, trouble.incident)
+    inside = next((each for each in found if goes_back_in_process(trouble, each)), None)
+    if inside is None or inside is found[0]:
+        return found[0] if found else None
+    more = _redo(trouble, inside) - _redo(trouble, found[0])
+    dearer = more * (pace_s(trouble.training) or math.inf) > NEW_START_S and more > _relaunch_redoes(trouble)
+    return found[0] if dearer else inside
 
 
 def _back(trouble: Trouble, found: CheckpointState, why: str, start_with: StartWith) -> Action:
+    if _state_alone(trouble):
+        lost = f"the state alone goes back, and {batches(_redo(trouble, found))} of training are lost"
+        return Action(ActionKind.ROLLBACK, f"{why}; {lost}", found, start_with)
     redo = f"{batches(_redo(trouble, found))} are trained again"
     others = 0 if goes_back_in_process(trouble, found) else _relaunch_redoes(trouble)
     also = f", and {batches(others)} of the trainings before it" if others else ""
@@ -141,7 +154,14 @@ def _examined_first(trouble: Trouble, found: CheckpointState) -> Action | None:
     return Action(ActionKind.EXAMINE, again, found)
 
 
+def _state_alone(trouble: Trouble) -> bool:
+    return puts_state_back(trouble.training, trouble.policy.rollback, trouble.incident.family)
+
+
 def _redo(trouble: Trouble, checkpoint: CheckpointState) -> int:
+    """Batches to train again, or where the state alone goes back those that are lost."""
+    if _state_alone(trouble):
+        return batches_since(trouble.training, checkpoint)
     position, started = trouble.training.position or trouble.training.died_at, trouble.training.last_start
     if position is None or started is None:
         return 0
@@ -201,7 +221,7 @@ def _relaunch_redoes(trouble: Trouble) -> int:
 
 def _costs_too_much(trouble: Trouble, found: CheckpointState) -> str:
     """Why a new start of the script costs more than it saves; empty: it does not."""
-    started = trouble.training.started
+    started = trouble.training.last_start
     ordinal = started.ordinal if started else 1
     others = _relaunch_redoes(trouble)
     if ordinal <= 1 and not others:

@@ -35,7 +35,7 @@ from monitor.core.policy.trust import judge
 from monitor.core.state.ledger import ActionPlace, PendingOrder
 from monitor.core.state.rows import CheckpointState
 from trainer_hooks.wire.messages import Order
-from trainer_hooks.wire.words import OrderKind
+from trainer_hooks.wire.words import OrderKind, OrderOutcome
 
 FINDINGS_MAX = 64  # of one incident; the first of each detector is what counts. Those beyond are counted
 INCIDENTS_MAX = 1000  # of one training
@@ -58,6 +58,9 @@ def on_findings(tx: Transaction, findings: list[Finding]) -> None:
         open_incident(tx, findings)
         return
     _add(incident, findings)
+    incident.hangs |= any(finding.family == Family.HANG for finding in findings)
+    if _starts_no_training(tx, incident):
+        start_failed(tx, incident)
     if incident.state is IncidentState.WATCHING and not incident.totals.attempts:
         incident.watch.seen = 0
     if incident.tolerated and damage(tx.training, tx.policy) is not None:
@@ -65,6 +68,22 @@ def on_findings(tx: Transaction, findings: list[Finding]) -> None:
         open_incident(tx, findings)
     elif incident.state is not IncidentState.MITIGATING and not incident.action.waiting_for:
         decide(tx, incident)
+
+
+def _starts_no_training(tx: Transaction, incident: Incident) -> bool:
+    """True where the generation that our own plan began stands still before its first batch."""
+    action, plan = incident.action, incident.action.plan
+    if not incident.hangs or incident.state is not IncidentState.MITIGATING or plan is None:
+        return False
+    return plan.generation == tx.training.generation and action.resumed_s is None and tx.ledger.pending is None
+
+
+def start_failed(tx: Transaction, incident: Incident) -> None:
+    """The new start came to nothing: on to the next action."""
+    tx.ledger.counters.rollbacks[OrderOutcome.FAILED] = tx.ledger.counters.rollbacks.get(OrderOutcome.FAILED, 0) + 1
+    tx.move(incident, IncidentEvent.FAILED)
+    tx.record(incident, "the new start trains no batch: it stands still", Severity.CRITICAL)
+    tx.ledger.last_action = None  # nothing was trained, so nothing has to cool down
 
 
 def look_again(tx: Transaction, incident: Incident, *, bad: bool, count: int) -> None:
@@ -229,6 +248,7 @@ def _act(tx: Transaction, incident: Incident, action: Action) -> None:
     plan = make_plan(tx, incident, order, action, in_process=inside)
     incident.totals.attempts += 1
     incident.totals.rollbacks += action.kind is ActionKind.ROLLBACK
+    incident.totals.hang_tries += incident.hangs
     name = f"adjust-{order.id}.json" if in_place or inside else f"plan-{plan.generation}.json"
     taken.plan, taken.order = plan, with_plan(order, name)
     leader = tx.training.ranks.get(0)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from monitor.core.format import batches, duration, minute, percent
 from monitor.core.model import ActionKind, Incident, Option
 from monitor.core.policy.choose import choose
+from monitor.core.policy.in_process import puts_state_back
 from monitor.core.policy.transaction import Transaction
 from monitor.core.policy.trust import judge, plausible_ones
+from monitor.core.state.checkpoints import batches_since
 from monitor.core.state.projection import (
     deadline_kept,
     failure_rate,
@@ -26,7 +28,8 @@ def options_at(tx: Transaction, incident: Incident) -> list[Option]:
     chosen = choose(run, tx.training, incident, tx.policy, may_act=tx.may_act)
     candidates = plausible_ones(tx.training, tx.policy.rollback, incident)
     first = candidates[0] if candidates else None
-    to_first = _back_to(run, tx.training, first) if first else "no clean checkpoint to go back to"
+    alone = puts_state_back(tx.training, tx.policy.rollback, incident.family)
+    to_first = _back_to(run, tx.training, first, alone=alone) if first else "no clean checkpoint to go back to"
     back = chosen.kind in (ActionKind.ROLLBACK, ActionKind.EXAMINE)
     return [
         Option("stop and strengthen", to_first, back),
@@ -41,10 +44,14 @@ def options_at(tx: Transaction, incident: Incident) -> list[Option]:
     ]
 
 
-def _back_to(run: RunState, training: TrainingState, checkpoint: CheckpointState) -> str:
+def _back_to(run: RunState, training: TrainingState, checkpoint: CheckpointState, *, alone: bool) -> str:
+    """`alone`: the state goes back and the loop does not."""
     position, started, pace = training.position, training.started, pace_s(training)
     if position is None or started is None:
         return f"goes back to {checkpoint.place}"
+    if alone:
+        lost = batches(batches_since(training, checkpoint))
+        return f"puts the state of {checkpoint.place} back: {lost} of training are lost, and none is done again"
     redo = redo_batches(checkpoint.holds, position, started.batches_per_epoch)
     text = f"goes back to {checkpoint.place}: {batches(redo)} to do again"
     if pace is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from monitor.core.format import batches, saved_place
 from monitor.core.model import (
     ActionKind,
     AlertKind,
@@ -34,10 +35,19 @@ def on_plan_written(tx: Transaction, plan: str, error: str) -> None:
         action = incident.action
         if action.plan is None or action.plan.id != plan or action.order is None:
             continue
-        if error:
+        if error and tx.run.dead:
+            _no_plan(tx.of(training), incident, error)
+        elif error:
             failed(tx.of(training), incident, f"the plan could not be written: {error}")
         elif not tx.run.dead:  # else nobody is there who could get it: the supervisor starts from the plan
             send(tx.of(training), action.order)
+
+
+def _no_plan(tx: Transaction, incident: Incident, error: str) -> None:
+    """Nothing else can be done for a training that died: its supervisor waits, and the run ends."""
+    tx.run.ledger.not_restarted = f"the plan could not be written: {error}"
+    tx.move(incident, IncidentEvent.FAILED)
+    tx.record(incident, f"the action failed: {tx.run.ledger.not_restarted}", Severity.CRITICAL)
 
 
 def failed(tx: Transaction, incident: Incident, why: str) -> None:
@@ -143,8 +153,8 @@ def _resumed(tx: Transaction, incident: Incident) -> None:
     started = plan.start_epoch if plan else 0
     tx.ledger.counters.rollbacks[OrderOutcome.APPLIED] = tx.ledger.counters.rollbacks.get(OrderOutcome.APPLIED, 0) + 1
     generation = f"generation {tx.training.generation}"
-    if incident.family == Family.CRASH:
-        _applied(tx, incident, f"started again: {generation} goes on from the end of epoch {started - 1}")
+    if incident.family == Family.CRASH and plan is not None and plan.target is not None:
+        _applied(tx, incident, f"started again: {generation} goes on from {saved_place(*plan.target.holds)}")
     else:
         _applied(tx, incident, f"rolled back: {generation} starts at epoch {started}")
 
@@ -154,6 +164,8 @@ def _gone_back(tx: Transaction, incident: Incident, detail: str) -> None:
     incident.action.resumed_s = tx.now_s
     incident.totals.batches_discarded += tx.training.discarded
     tx.ledger.counters.rollbacks[OrderOutcome.APPLIED] = tx.ledger.counters.rollbacks.get(OrderOutcome.APPLIED, 0) + 1
+    if tx.training.started is not None and tx.training.started.keeps_position:
+        detail = f"{detail}; {batches(tx.training.discarded)} of training are lost"
     _applied(tx, incident, f"rolled back in its process: {detail}")
 
 

@@ -10,6 +10,7 @@ from monitor.core.policy.strengthen import changes, current, strengthen
 from monitor.core.policy.transaction import Transaction
 from monitor.core.policy.trust import below, best_for
 from monitor.core.state.rows import CheckpointState
+from monitor.core.state.run import TrainingState
 from trainer_hooks.wire.messages import Order
 from trainer_hooks.wire.runfolder import Checkpoint, Plan
 from trainer_hooks.wire.words import OrderKind, PlanKind
@@ -52,9 +53,13 @@ def make_plan(tx: Transaction, incident: Incident, order: Order, action: Action,
     user = next((i.at_open.settings for i in training.ledger.incidents if i.at_open.settings), before)
     restart = target is not None
     settings = {StartWith.AS_BEFORE: before, StartWith.YOUR_OWN: user}.get(action.start_with)
+    alone = in_process and started.keeps_position
     if settings is None:
         left = started.epochs - (target.epoch if target else 0)
-        settings = strengthen(before, user, tx.policy.strengthen, started, restart=restart, epochs_left=left)
+        begins = restart and not alone
+        settings = strengthen(before, user, tx.policy.strengthen, started, restart=begins, epochs_left=left)
+        if alone and not _clips(training):
+            settings = msgspec.structs.replace(settings, clip_norm=before.clip_norm)
     replay = not Family(incident.family).in_numbers and action.start_with is not StartWith.STRENGTHENED
     best = best_for(target, training) if target else None
     base = below(target, training) if target and target.is_snapshot else target
@@ -75,7 +80,7 @@ def make_plan(tx: Transaction, incident: Incident, order: Order, action: Action,
         snapshot=_as_file(target) if target and target.is_snapshot else None,
         in_process=in_process,
         replay=replay,
-        own_settings=replay and training.ledger.in_force is None,
+        own_settings=settings == user if alone else replay and training.ledger.in_force is None,
         best=_as_file(best),
         start_epoch=target.epoch + 1 if target else (training.position.epoch if training.position else 1),
         settings=settings,
@@ -85,6 +90,12 @@ def make_plan(tx: Transaction, incident: Incident, order: Order, action: Action,
         grace_s=tx.policy.rollback.grace_s,
         written_s=tx.now_s,
     )
+
+
+def _clips(training: TrainingState) -> bool:
+    """True where the loop has said to what it clips: else there is nothing to lower."""
+    last = training.ranks[0].last if 0 in training.ranks else None
+    return last is not None and last.batch.clip_norm is not None
 
 
 def _as_file(checkpoint: CheckpointState | None) -> Checkpoint | None:

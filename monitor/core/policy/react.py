@@ -77,7 +77,8 @@ def react(  # noqa: C901, PLR0912 - one case an input
         case _:
             pass  # known before
     if folded.supervisor_changed:
-        starts_and_ends.on_supervisor_changed(tx)
+        gone = isinstance(given, SupervisorChanged) and given.with_training
+        starts_and_ends.on_supervisor_changed(tx, trains=not gone)
     findings.on_findings(tx, found, new)
 
 
@@ -86,6 +87,8 @@ def _on_record(tx: Transaction, folded: Folded) -> None:
     if rank is None:
         return  # refused, or a repeat
     if folded.batch is not None and rank.rank == 0:
+        if tx.training.incident:
+            tx.training.incident.hangs = False
         if folded.downtime_s and tx.training.incident:
             tx.training.incident.totals.downtime_s += folded.downtime_s
         cure_watch.on_batch(tx, folded.batch, new=folded.new_batches, bad=folded.bad_batches)

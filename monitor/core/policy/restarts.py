@@ -23,7 +23,7 @@ from monitor.core.policy.restart_limits import (
 from monitor.core.policy.transaction import Transaction
 from monitor.core.state.ledger import Restarts
 from monitor.core.state.run import RunState
-from trainer_hooks.wire.words import OUT_OF_MEMORY
+from trainer_hooks.wire.words import OUT_OF_MEMORY, TrainingEnd
 
 DETECTOR = "supervisor"  # who found that the process is gone
 
@@ -34,7 +34,8 @@ def on_generation_died(tx: Transaction, death: GenerationDied) -> None:
         return
     undone = left_undone(tx.run, bool(death.asked_by))
     if undone is None:
-        tx.run.ledger.not_restarted = "no training was under way"
+        finished = any(each.over and each.how == TrainingEnd.FINISHED for each in tx.run.trainings.values())
+        tx.run.ledger.not_restarted = "its training has finished" if finished else "it had not trained a single batch"
         return
     tx = tx.of(undone)
     tx.run.ledger.not_restarted = _why_not(tx, death)
@@ -110,3 +111,13 @@ def answer_of(run: RunState) -> RestartAnswer:
         return RestartAnswer.PLAN
     examining = any(each.incident and each.incident.action.waiting_for for each in run.trainings.values())
     return RestartAnswer.WAIT if examining else RestartAnswer.NONE
+
+
+def why_none(run: RunState) -> str:
+    """Why no plan follows the death of a generation, a clause; empty: one does, or nobody asked."""
+    if answer_of(run) != RestartAnswer.NONE or run.ledger.not_restarted:
+        return run.ledger.not_restarted
+    crashes = [
+        each.incident for each in run.trainings.values() if each.incident and each.incident.family == Family.CRASH
+    ]
+    return next((incident.action.reason for incident in crashes), "")

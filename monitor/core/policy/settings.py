@@ -94,8 +94,9 @@ class Snapshots(Section):
         600.0,
         ge=0,
         description="A snapshot of the whole training is taken every so many seconds, after a healthy batch; 0 takes "
-        "none. The pauses never take more than 0.5 % of the time, so those of a large model come less often. Ten "
-        "minutes are what a crash, a hang or a rollback then costs at most.",
+        "none. The first ones come sooner, from two seconds on. The pauses never take more than 0.5 % of the time, so "
+        "those of a large model come less often. Ten minutes are what a crash, a hang or a rollback then costs at "
+        "most.",
     )
     keep: int = Field(
         3,

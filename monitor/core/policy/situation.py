@@ -105,7 +105,7 @@ def _nonfinite(training: TrainingState) -> tuple[DamageKind, str, Position] | No
     for rank in training.ranks.values():
         if rank.learned.uncured:
             what = "parameters, BatchNorm statistics or a step that was taken are not finite"
-        elif not guarded and rank.counts.nonfinite_batches:
+        elif not guarded and rank.counts.nonfinite_batches > rank.nonfinite_given_up:
             what = "nothing skips the steps of bad batches"
         else:
             continue

@@ -51,9 +51,15 @@ def acted_on(tx: Transaction, findings: list[Finding]) -> list[Finding]:
     if hung is not None:
         _ask(tx, hung)
     critical = [f for f in findings if f.severity is Severity.CRITICAL]
-    if hung in critical and not _stands_in_the_same_place(tx):
+    if hung in critical and not (_stands_in_the_same_place(tx) and _may_end(tx)):
         critical.remove(hung)
     return critical
+
+
+def _may_end(tx: Transaction) -> bool:
+    """False for a training that somebody has stopped, and may want to continue: that is no hang."""
+    streak = tx.ledger.stacks.streak
+    return streak is None or not streak.stopped or tx.policy.table.act_on_stopped
 
 
 def _stands_in_the_same_place(tx: Transaction) -> bool:
@@ -144,6 +150,10 @@ def on_stacks(tx: Transaction, rank: int, seen: StacksSeen) -> None:
 
 def _compare(streak: Standstill, rank: int, seen: StacksSeen) -> None:
     """Whether the rank's main thread stands where it stood at the look before."""
+    if rank in streak.stopped:
+        streak.stopped.remove(rank)
+    if seen.stopped:
+        streak.stopped.append(rank)
     if not seen.threads:
         return
     place = _cut(seen.threads[0])
@@ -175,6 +185,8 @@ def _report(tx: Transaction, streak: Standstill) -> None:
     streak.reported = True
     taken = [t for t in tx.ledger.stacks.taken if (t.generation, t.count) == (streak.generation, streak.count)]
     text = _places(taken) or texts.NO_STACKS
+    if streak.stopped:
+        text = texts.stopped(tx.training, streak.stopped, acts=tx.policy.table.act_on_stopped)
     text += f"; not asked: {plural(streak.unasked, 'more rank')}" if streak.unasked else ""
     of_it = incident if incident is not None and incident.family == Family.HANG else None
     if of_it is not None:

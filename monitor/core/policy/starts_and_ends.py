@@ -24,6 +24,7 @@ from monitor.core.policy.go_back import goes_back, newest_state
 from monitor.core.policy.incidents import decide, enter, give_up, send
 from monitor.core.policy.lifecycle import IncidentEvent
 from monitor.core.policy.planning import order_for
+from monitor.core.policy.restarts import why_none
 from monitor.core.policy.transaction import NAME_MAX, Transaction
 from monitor.core.state.crash import crash_of
 from monitor.core.state.epochs import totals_of_run
@@ -104,17 +105,27 @@ def on_generation_exited(tx: Transaction, event: GenerationExited) -> None:
     crash = crash_of(tx.run) if outcome in FAILURES else ""
     if event.relaunch:
         tx.notify(f"{ending}; starting generation {exit_.number + 1} from its plan")
+    elif event.with_machine:
+        _died_with_machine(tx)
     elif outcome in FAILURES:
-        why = f" ({tx.run.ledger.not_restarted})" if tx.run.ledger.not_restarted else ""
-        tx.notify(f"{ending}, and is not started again{why}{f': {crash}' if crash else ''}", Severity.CRITICAL)
+        why = why_none(tx.run)
+        because = f" ({why})" if why else ""
+        tx.notify(f"{ending}, and is not started again{because}{f': {crash}' if crash else ''}", Severity.CRITICAL)
         tx.alert(
             AlertKind.RUN_FAILED,
             f"{tx.name}: {ending}",
-            texts.run_failed(tx.run, crash, newest_state(tx.training, tx.policy)),
+            texts.run_failed(tx.run, crash, why, newest_state(tx.training, tx.policy)),
             Severity.CRITICAL,
         )
     if tx.run.supervisor_pid == 0:
         _on_vanished(tx)
+
+
+def _died_with_machine(tx: Transaction) -> None:
+    """A power cut, a frozen machine, or a reboot that somebody wanted."""
+    text = texts.died_with_machine(tx.run, tx.training, newest_state(tx.training, tx.policy))
+    tx.notify(text, Severity.CRITICAL)
+    tx.alert(AlertKind.RUN_FAILED, f"{tx.name}: it died with the machine", text, Severity.CRITICAL)
 
 
 def _left(tx: Transaction, event: GenerationExited) -> None:
@@ -175,13 +186,19 @@ def _close(tx: Transaction, incident: Incident, incident_event: IncidentEvent, w
     tx.alert(AlertKind.CLOSED, title, f"How it ended: {incident.outcome}.", Severity.WARNING, incident)
 
 
-def on_supervisor_changed(tx: Transaction) -> None:
-    """The supervisor died (0): training goes on, and nobody can relaunch it. Or another one took over."""
+def on_supervisor_changed(tx: Transaction, *, trains: bool = True) -> None:
+    """The supervisor died (0): training goes on, and nobody can relaunch it. Or another one took over.
+
+    trains: False where the training died too, which is reported by itself.
+    """
     run = tx.run
     if run.ended:
         return
     if run.supervisor_pid:
         tx.notify(f"the run has a supervisor again (process {run.supervisor_pid})")
+        return
+    if not trains:
+        tx.notify("the supervisor of this run has died", Severity.WARNING)
         return
     remedy = texts.no_supervisor(run.spec.run)
     tx.notify(f"the supervisor of this run has died. {remedy}", Severity.CRITICAL)

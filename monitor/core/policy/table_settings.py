@@ -64,6 +64,12 @@ class DecisionTable(Section):
         description="A loss that is too high on finite weights has this many batches to come back by itself. Three "
         "times as long as the known spikes that healed: BLOOM's took 30 batches.",
     )
+    act_on_stopped: bool = Field(
+        False,
+        description="With true a training whose process was stopped from outside (SIGSTOP, a debugger, Slurm's "
+        "suspend) is treated like one that hangs, and started again; with false it is reported and left alone. The "
+        "default is false because whoever stopped it may want to continue it.",
+    )
     hang_tries: PositiveInt = Field(
         3,
         le=100,

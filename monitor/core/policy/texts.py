@@ -5,7 +5,7 @@ What is said about an incident begins with its summary (monitor.core.summary), s
 
 from __future__ import annotations
 
-from monitor.core.format import batch_at, duration, percent, plural
+from monitor.core.format import batch_at, duration, percent, plural, when
 from monitor.core.model import Family, Finding, Incident
 from monitor.core.model.frameworks import attached_to
 from monitor.core.state.epochs import batches_unseen
@@ -15,6 +15,7 @@ from monitor.core.summary import summary_of
 from trainer_hooks.wire.runfolder import Exit
 
 CHANGES_NAMED = 3
+RANKS_NAMED = 8  # in one sentence
 TRAININGS_NAMED = 5
 
 
@@ -104,17 +105,41 @@ def no_training() -> str:
     )
 
 
+def stopped(training: TrainingState, ranks: list[int], *, acts: bool) -> str:
+    """What is said of a training that somebody stopped."""
+    named = ", ".join(map(str, ranks[:RANKS_NAMED])) + (" and others" if len(ranks) > RANKS_NAMED else "")
+    left = "" if acts else " No action is taken (table.act_on_stopped: false)."
+    pid = training.started.pid if training.started and ranks == [0] else "PID"
+    return f"rank {named} was stopped from outside, by a signal or a debugger.{left} To continue it: kill -CONT {pid}"
+
+
 NO_STACKS = "it is not known where training stands still: neither its hook nor the supervisor could read the stacks"
 
 
-def run_failed(run: RunState, crash: str, newest: CheckpointState | None) -> str:
-    """The process of a run failed, and is not started again. `crash`: the exception; `newest`: the last clean state."""
-    why = f": {run.ledger.not_restarted}" if run.ledger.not_restarted else ""
+def died_with_machine(run: RunState, training: TrainingState, newest: CheckpointState | None) -> str:
+    """The machine was started again while the run trained. `newest`: its last clean state."""
+    at = training.left_at
+    place = f" in {batch_at(at.epoch, at.batch)}" if at else " before its first batch"
+    heard = f", last heard of on {when(run.exited_s)}" if run.exited_s is not None else ""
+    again = f"Go on from {newest.place}" if newest else "No clean checkpoint is left; start it anew"
+    option = "" if newest else " --anew"
+    return (
+        f"The machine was started again, so the training died{place}{heard}. "
+        f"{again} with: trainwarden resume{option} {run.spec.run}"
+    )
+
+
+def run_failed(run: RunState, crash: str, why: str, newest: CheckpointState | None) -> str:
+    """The process of a run failed, and is not started again for the reason `why` (empty: nobody asked for that).
+
+    `crash`: the exception; `newest`: the last clean state.
+    """
+    because = f": {why}" if why else ""
     again = "start it again"
     if newest is not None:
         again = f"go on from {newest.place} with: trainwarden resume {run.spec.run}"
     return (
-        f"{f'{crash}. ' if crash else ''}Training has stopped, and is not started again{why}. "
+        f"{f'{crash}. ' if crash else ''}Training has stopped, and is not started again{because}. "
         f"Read the last lines that the training printed, repair the cause, and {again}"
     )
 

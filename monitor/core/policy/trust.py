@@ -6,6 +6,7 @@ Pure: finite is not clean, and the ledger knows the difference.
 from __future__ import annotations
 
 from monitor.core.model import Family, Incident, Position, Severity, Verdict
+from monitor.core.policy.in_process import puts_state_back
 from monitor.core.policy.settings import Rollback
 from monitor.core.state.checkpoints import healthy_after
 from monitor.core.state.rows import CheckpointState
@@ -93,21 +94,39 @@ def plausible_ones(training: TrainingState, rules: Rollback, incident: Incident 
     last = started.epochs if started else 0
     tried = next((c for c in training.checkpoints if incident and c.digest == incident.action.target), None)
     again = incident is not None and incident.action.plan is not None and not incident.action.changes
+    in_place = incident is not None and puts_state_back(training, rules, incident.family)
     return [
         c
         for c in clean_ones(training, rules)
         if c.holds > (0, 0)
-        and c.epoch < last
-        and (tried is None or _is_further_back(c, tried, again=again))
-        and (not c.is_snapshot or c.epoch == 0 or below(c, training) is not None)
+        and (tried is None or _is_further_back(c, tried, again=again, in_place=in_place))
+        and (_is_own(c, training) if in_place else c.epoch < last and _has_base(c, training))
         and (started is None or c.ordinal == started.ordinal)
     ]
 
 
-def _is_further_back(checkpoint: CheckpointState, tried: CheckpointState, *, again: bool) -> bool:
-    """What comes after a try that did not help: from a snapshot, minutes old, to a checkpoint."""
+def _is_own(checkpoint: CheckpointState, training: TrainingState) -> bool:
+    """True for a snapshot of the present life of the process: what the loop counts has not begun anew since."""
+    return checkpoint.is_snapshot and checkpoint.generation == training.generation
+
+
+def _has_base(checkpoint: CheckpointState, training: TrainingState) -> bool:
+    """True where a new start can go on from it: a snapshot needs a checkpoint at the start of its epoch."""
+    started = training.last_start
+    if checkpoint.is_snapshot and started is not None and started.keeps_position:
+        return False
+    return not checkpoint.is_snapshot or checkpoint.epoch == 0 or below(checkpoint, training) is not None
+
+
+def _is_further_back(checkpoint: CheckpointState, tried: CheckpointState, *, again: bool, in_place: bool) -> bool:
+    """What comes after a try that did not help: from a snapshot, minutes old, to a checkpoint.
+
+    Where the state alone goes back there are only snapshots.
+    """
     if again and checkpoint.holds == tried.holds:
         return True
+    if in_place:
+        return checkpoint.count < tried.count
     return checkpoint.holds < tried.holds and not (tried.is_snapshot and checkpoint.is_snapshot and not again)
 
 

@@ -53,6 +53,15 @@ def healthy_after(training: TrainingState, checkpoint: CheckpointState) -> int:
     return max(checkpoint.healthy_longest, streak)
 
 
+def batches_since(training: TrainingState, checkpoint: CheckpointState) -> int:
+    """Batches whose learning is lost where the state is put back and the loop goes on: none is lost twice."""
+    leader = training.ranks.get(0)
+    if leader is None or checkpoint.generation != training.generation:
+        return 0
+    lost_before = sum(until - after for after, until in training.given_up if after >= checkpoint.count)
+    return max(0, leader.counts.batches - checkpoint.count - lost_before)
+
+
 def fold_examined(training: TrainingState, result: CheckpointExamined, now_s: float) -> CheckpointState:
     """A checkpoint was examined: the one it is about is known from its event, or from its manifest alone."""
     manifest = result.manifest

@@ -39,11 +39,13 @@ from monitor.core.state.generations import (
     fold_generation_started,
     fold_gone_back,
     fold_run_ended,
+    names_parts,
 )
 from monitor.core.state.hardware import fold_hardware
+from monitor.core.state.intervals import stands_still_since_s
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import Fleet, RankState, RunState, Taken, TrainingState
-from trainer_hooks.wire.messages import BatchEnded, CheckpointSaved, Event
+from trainer_hooks.wire.messages import BatchEnded, CheckpointSaved, Event, TrainingStarted
 from trainer_hooks.wire.words import OrderOutcome, Phase, TrainingEnd
 
 RETENTION_S = 24 * 3600.0  # a run's state, and with it its series, leave this long after its end
@@ -62,7 +64,7 @@ class Folded(msgspec.Struct, frozen=True, gc=False):  # nothing refers back to i
     batch: BatchEnded | None = None
     new_batches: int = 0  # with this record: lost records before it included
     bad_batches: int = 0  # of them not finite
-    downtime_s: float = 0.0  # that ended with it: no process trained since the generation before exited
+    downtime_s: float = 0.0  # that ended with it: nothing trained since a generation exited, or since it stood still
     event: Event | None = None
     checkpoint: CheckpointState | None = None  # that was saved or examined
 
@@ -174,6 +176,8 @@ def _record(run: RunState, given: RecordArrived, now_s: float) -> Folded:
     if given.record.seq <= rank.event_seq:
         return Folded(run, training)
     rank.event_seq, event = given.record.seq, given.record.body
+    if isinstance(event, TrainingStarted) and rank.rank == 0 and names_parts(training, event):
+        return Folded(run, training)
     fold_event(run, training, rank, event, now_s)
     saved = fold_saved(training, rank, event) if isinstance(event, CheckpointSaved) else None
     return Folded(run, training, rank=rank, event=event, checkpoint=saved)
@@ -182,6 +186,7 @@ def _record(run: RunState, given: RecordArrived, now_s: float) -> Folded:
 def _batch(run: RunState, training: TrainingState, rank: RankState, batch: BatchEnded, now_s: float) -> Folded:
     before = rank.counts.batches
     first = before == 0 and rank.rank == 0
+    stood_since_s = stands_still_since_s(training) if rank.rank == 0 else None
     bad = fold_batch(training, rank, batch, now_s)
     new = rank.counts.batches - before
     if new <= 0:
@@ -191,6 +196,9 @@ def _batch(run: RunState, training: TrainingState, rank: RankState, batch: Batch
     if bad and rank.rank == 0:
         fold_bad(training, before, batch.counts.batches)
     down_s = _resume(run, now_s) if first else 0.0
+    if stood_since_s is not None:
+        down_s = now_s - stood_since_s
+        run.downtime_s += down_s
     return Folded(run, training, False, False, rank, batch, new, bad, down_s)
 
 

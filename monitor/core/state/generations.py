@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from monitor.core.model import (
     ActionKind,
     EpochStatus,
@@ -13,11 +15,11 @@ from monitor.core.model import (
     RunEnded,
 )
 from monitor.core.state.anomalies import end_all
-from monitor.core.state.checkpoints import healthy_after
+from monitor.core.state.checkpoints import batches_since, healthy_after
 from monitor.core.state.epochs import totals_of
-from monitor.core.state.intervals import fold_start
+from monitor.core.state.intervals import fold_start, stands_still_since_s
 from monitor.core.state.learned import Learned
-from monitor.core.state.rows import CheckpointState
+from monitor.core.state.rows import CheckpointState, EpochRow
 from monitor.core.state.run import RankState, RunState, Taken, TrainingState
 from monitor.core.state.stats import snapshot_of
 from monitor.core.state.trace import Trace
@@ -60,13 +62,27 @@ def enter_generation(training: TrainingState, generation: int, now_s: float) -> 
     if target is not None:
         end_all(training, Position(generation, target.epoch, 0, 0))
     training.totals.counts = totals_of(training)  # records may have come after the exit
-    training.ranks, training.taken = {0: RankState(0, learned=learned)}, {}
+    training.ranks, training.taken, training.given_up = {0: RankState(0, learned=learned)}, {}, []
     fold_start(training, now_s)
 
 
 def target_of(training: TrainingState, incident: Incident) -> CheckpointState | None:
     """The checkpoint that the incident rolls back to; None: it has none."""
     return next((c for c in training.checkpoints if c.digest == incident.action.target), None)
+
+
+def names_parts(training: TrainingState, event: TrainingStarted) -> bool:
+    """The same start once more, with the names of the loss components, which some trainers learn from the first batch.
+
+    It is taken in here, and is no second start.
+    """
+    started = training.started
+    if started is None or started.part_names or msgspec.structs.replace(event, part_names=()) != started:
+        return False
+    training.started = event
+    if training.starts and training.starts[-1] == started:
+        training.starts[-1] = event
+    return True
 
 
 def fold_training_started(run: RunState, training: TrainingState, event: TrainingStarted, now_s: float) -> None:
@@ -118,9 +134,19 @@ def fold_exit(run: RunState, event: GenerationExited) -> bool:
             if incident and incident.action.kind == ActionKind.ROLLBACK and not in_process:
                 _abandon(training, incident)
     if run.alive:
-        run.alive, run.exited_s = False, _ended_s(run, event)
+        if run.exited_s is None:  # else this generation has trained no batch since the one before
+            run.exited_s = min(_ended_s(run, event), _stood_since_s(run) or event.exit.ended_s)
+        run.alive = False
         _close_generation(run)
+        if event.with_machine:
+            run.machine_deaths, run.died_with_machine = run.machine_deaths + 1, run.generation
     return True
+
+
+def _stood_since_s(run: RunState) -> float | None:
+    """What a hang cost begins with the last batch, not with the end of the process. None: something trained."""
+    stood = [stands_still_since_s(each) for each in run.trainings.values() if run.trains(each)]
+    return None if None in stood else max((s for s in stood if s is not None), default=None)
 
 
 def _ended_s(run: RunState, event: GenerationExited) -> float:
@@ -143,9 +169,34 @@ def _abandon(training: TrainingState, incident: Incident) -> None:
     lost = [r for r in training.epochs if r.epoch > target.epoch and r.status not in over]
     for row in lost:
         row.status = EpochStatus.DISCARDED
-    held = sum(target.extra_batches for r in lost if (r.generation, r.epoch) == (target.generation, target.epoch + 1))
-    training.discarded = max(0, sum(r.batches for r in lost) - held)
+    held = target.extra_batches if _row_of(training, target) in lost else 0
+    training.discarded = sum(r.batches for r in lost) - held
     training.totals.batches_discarded += training.discarded
+
+
+def _row_of(training: TrainingState, target: CheckpointState) -> EpochRow | None:
+    """The pass through an epoch in which a snapshot was saved; the trainer may have thrown it away since."""
+    count = 0
+    for row in training.epochs:
+        if row.generation == target.generation:
+            count += row.batches
+            if count >= target.count:
+                return row
+    return None
+
+
+def _give_up(training: TrainingState, target: CheckpointState | None) -> None:
+    """The state of the target is put back, and the loop goes on counting: what was learned since is given up."""
+    if target is None:
+        return
+    for checkpoint in training.checkpoints:
+        if (checkpoint.generation, checkpoint.count) > (target.generation, target.count):
+            checkpoint.abandoned = True
+    training.discarded = batches_since(training, target)
+    training.totals.batches_discarded += training.discarded
+    leader = training.ranks.get(0)
+    before = [interval for interval in training.given_up if interval[1] <= target.count]
+    training.given_up = [*before, (target.count, leader.counts.batches if leader else target.count)]
 
 
 def fold_gone_back(training: TrainingState, order: str, now_s: float) -> bool:
@@ -158,11 +209,16 @@ def fold_gone_back(training: TrainingState, order: str, now_s: float) -> bool:
     if incident is None or plan is None or not plan.in_process or plan.order != order or training.gone_back == order:
         return False
     training.gone_back = order
-    target = target_of(training, incident)
-    _abandon(training, incident)
-    if target is not None:
-        end_all(training, Position(training.generation, target.epoch, 0, 0))
+    target, here = target_of(training, incident), training.position
+    if training.started is not None and training.started.keeps_position:
+        _give_up(training, target)
+    else:
+        _abandon(training, incident)
+        here = Position(training.generation, target.epoch, 0, 0) if target else None
+    if target is not None and here is not None:
+        end_all(training, here)
     for rank in training.ranks.values():
+        rank.nonfinite_given_up = rank.counts.nonfinite_batches
         rank.learned = snapshot_of(target.learned) if target and target.learned else Learned()
         rank.learned.uncured, rank.trace = 0, Trace()
     fold_start(training, now_s)

@@ -67,7 +67,7 @@ class GpuState(msgspec.Struct):
     new_ecc: int = 0
     new_rows: int = 0
     new_trouble: str = ""
-    gone_since_s: float | None = None  # it was there, and NVML does not list it any more
+    gone_since_s: float | None = None  # it was there, and its driver does not list it any more
     slow: Share = msgspec.field(default_factory=Share)
     hot: Share = msgspec.field(default_factory=Share)
 
@@ -82,6 +82,8 @@ class HardwareState(msgspec.Struct):
     gpus: dict[int, GpuState] = {}
     nvml: str = ""  # why no GPU can be read
     new_nvml: bool = False  # True: that is news
+    driver_hangs: bool = False  # the driver does not answer any more
+    new_hang: bool = False  # True: that is news
 
 
 def fold_hardware(state: HardwareState, seen: HardwareSeen, generation: int, now_s: float) -> None:
@@ -91,6 +93,7 @@ def fold_hardware(state: HardwareState, seen: HardwareSeen, generation: int, now
     gap_s = min(now_s - state.seen_s, GAP_S) if state.seen_s is not None else 0.0
     state.seen_s = now_s
     state.new_nvml, state.nvml = bool(seen.nvml) and seen.nvml != state.nvml, seen.nvml
+    state.new_hang, state.driver_hangs = seen.driver_hangs and not state.driver_hangs, seen.driver_hangs
     if seen.host is not None:
         state.host = state.host or HostState(seen.host)
         _take_host(state.host, seen.host, now_s)

@@ -10,6 +10,7 @@ TRAIN = Phase.TRAIN  # looking a member up in its class takes longer than compar
 START = "start"  # until the first batches: of a training, and after each pause; they compile and start loaders
 BETWEEN = "between epochs"  # of a trainer that declares no phases: it may validate and save there
 START_BATCHES = 3  # the first ones of a training fill caches too: their intervals are not like the others'
+HANG_STREAK = "hang/0"  # the streak of the detector of hangs about the leading rank
 LOOP_PHASES = (TRAIN, Phase.IDLE)  # a trainer that declares no phases is idle while it trains
 
 
@@ -28,6 +29,14 @@ def awaited(training: TrainingState, leader: RankState) -> str:
 def silent_since_s(training: TrainingState, leader: RankState) -> float:
     """When the present silence began; 0.0: no record arrived yet."""
     return max(leader.last_batch_s or 0.0, training.silence.phase_since_s)
+
+
+def stands_still_since_s(training: TrainingState) -> float | None:
+    """Since when no batch has come, where that was found to be a hang; None: it trains, or was never seen to train."""
+    leader, streak = training.ranks.get(0), training.streaks.get(HANG_STREAK)
+    if leader is None or streak is None or leader.last_batch_s is None or streak.generation != training.generation:
+        return None
+    return silent_since_s(training, leader) if streak.count == leader.counts.batches else None
 
 
 def longest_of(training: TrainingState, kind: str) -> float | None:

@@ -47,6 +47,7 @@ class RankState(msgspec.Struct):
     last: LastBatch | None = None
     learned: Learned = msgspec.field(default_factory=Learned)
     trace: Trace = msgspec.field(default_factory=Trace)  # of the first few ranks; never rewound
+    nonfinite_given_up: int = 0  # of its non-finite batches: those before it last went back within its process
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -99,6 +100,7 @@ class Silence(msgspec.Struct):
     idle_ticks: int = 0  # since the last record
     pauses: int = 0  # phases other than training since the last batch
     train_from: int = 0  # Counts.batches of rank 0 when it began in the present generation
+    usual_start_s: float | None = None  # until the first batch of this training on this machine; None: not learnt yet
 
 
 class TrainingState(msgspec.Struct):
@@ -119,6 +121,7 @@ class TrainingState(msgspec.Struct):
     left_at: Position | None = None  # the last batch of the generation before
     discarded: int = 0  # batches that the last rollback gave up
     gone_back: str = ""  # the last order that made it go back within its process
+    given_up: list[tuple[int, int]] = []  # its loop goes on counting: after and until which count of this generation
     totals: Totals = msgspec.field(default_factory=Totals)
     epochs: list[EpochRow] = []
     settings_log: list[tuple[int, SettingChanged]] = []  # (generation, change), bounded
@@ -170,7 +173,7 @@ class RunState(msgspec.Struct):
     pid: int = 0
     supervisor_pid: int = 0
     alive: bool = False  # the process of the generation is believed to live
-    exited_s: float | None = None  # when it exited, until the next one trains
+    exited_s: float | None = None  # when it exited, or began to stand still before, until the next one trains
     downtime_s: float = 0.0
     ended: str = ""  # RunOutcome; empty: not ended
     ended_detail: str = ""
@@ -178,6 +181,8 @@ class RunState(msgspec.Struct):
     trainings: dict[int, TrainingState] = msgspec.field(default_factory=lambda: {1: TrainingState(1)})  # by number
     current: int = 1  # number of the training that began last
     hardware: HardwareState = msgspec.field(default_factory=HardwareState)
+    machine_deaths: int = 0  # generations that died because the machine did
+    died_with_machine: int = 0  # the last of them; 0: none
     frames_refused: int = 0
     alerts: dict[str, int] = {}  # "<receiver>/<outcome>"
     switched_off: list[str] = []  # detectors that raised
@@ -209,6 +214,13 @@ class RunState(msgspec.Struct):
         return self.alive and training.generation == self.generation and not training.over
 
 
+class MachineStarts(msgspec.Struct, frozen=True):
+    """The first batches that one training has reached on this machine."""
+
+    count: int = 0
+    later_s: float = 0.0  # the longest way to one, without the first, which may have compiled kernels
+
+
 STATE_VERSION = 2  # of snapshots; raise it when a field changes its name or its place
 
 
@@ -220,3 +232,4 @@ class Fleet(msgspec.Struct):
     now_s: float = 0.0
     version: int = STATE_VERSION
     silences: dict[str, SilenceSet] = {}  # by id
+    starts: dict[str, MachineStarts] = {}  # by training, see monitor.core.state.first_batches; the last one is newest

@@ -21,6 +21,7 @@ class Standstill(msgspec.Struct):
     looks: int = 1  # times they were asked
     places: dict[int, str] = {}  # by rank: the stack of its main thread at the last look that showed one
     still: list[int] = []  # ranks whose main thread stood in the same place at the look before
+    stopped: list[int] = []  # ranks whose process was stopped from outside at the last look
 
 
 class TakenStacks(msgspec.Struct):

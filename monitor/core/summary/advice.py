@@ -17,6 +17,8 @@ def to_do(run: RunState, incident: Incident | None) -> str:
         return _after_the_end(run, incident)
     if run.alive and run.spec.act and run.supervisor_pid == 0 and run.generation:
         return f"Take the run over; without a supervisor nothing can roll it back: trainwarden run --adopt {name}"
+    if run.generation and not run.alive and run.supervisor_pid == 0:
+        return f"Go on from the newest clean state: trainwarden resume {name}"
     if incident is None:
         return NOTHING
     return _about_live(run, incident) if incident.live else _about_over(run, incident)

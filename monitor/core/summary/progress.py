@@ -103,6 +103,8 @@ def _health(run: RunState, training: TrainingState, incident: Incident | None) -
 
 
 def _without_incident(run: RunState, training: TrainingState) -> str:
+    if not run.alive and run.died_with_machine == run.generation and run.generation:
+        return "The training died with the machine, which was started again."
     if not run.alive:
         return "The training process is not running." if training.generation else "The training has not started yet."
     return "Healthy." if training.started is not None else "The training has not started yet."

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from monitor.core.format import batches, duration, minute, plural
 from monitor.core.model import ActionKind, Incident, IncidentState
+from monitor.core.state.checkpoints import batches_since
 from monitor.core.state.epoch_lookup import row_of
+from monitor.core.state.generations import target_of
 from monitor.core.state.projection import (
     batches_after,
     deadline_kept,
@@ -27,6 +29,12 @@ def going_back(incident: Incident) -> bool:
     )
 
 
+def state_alone(training: TrainingState, incident: Incident) -> bool:
+    """True where its state alone goes back, and the loop goes on where it is: no batch is trained again."""
+    started, plan = training.last_start, incident.action.plan
+    return plan is not None and plan.in_process and started is not None and started.keeps_position
+
+
 def batches_lost(training: TrainingState, incident: Incident) -> int:
     """Batches discarded; while the rollback is under way, those between its checkpoint and where the training left."""
     if incident.totals.batches_discarded or not going_back(incident):
@@ -34,6 +42,9 @@ def batches_lost(training: TrainingState, incident: Incident) -> int:
     plan, here = incident.action.plan, incident.action.left_at or training.position
     if plan is None or plan.target is None or here is None or training.started is None:
         return 0
+    if state_alone(training, incident):
+        target = target_of(training, incident)
+        return batches_since(training, target) if target else 0
     return redo_batches(plan.target.holds, here, training.started.batches_per_epoch)
 
 
@@ -43,25 +54,28 @@ def batches_left(training: TrainingState, incident: Incident | None) -> int | No
     if started is None:
         return None
     plan = incident.action.plan if incident is not None and going_back(incident) else None
-    if plan and plan.target:
+    if incident and plan and plan.target and not state_alone(training, incident):
         return batches_after(plan.target.holds, started.epochs, started.batches_per_epoch)
     here = training.position or (incident.action.left_at if incident is not None else None)
     return remaining(here, started.epochs, started.batches_per_epoch).batches if here else None
 
 
 def time_lost(run: RunState, training: TrainingState, incident: Incident | None) -> str:
-    """Batches to do again and time without training."""
+    """Batches to do again, or whose training is lost, and time without training."""
     lost = batches_lost(training, incident) if incident is not None else training.totals.batches_discarded
     stood_s = incident.totals.downtime_s if incident is not None else run.downtime_s
     if not lost and not stood_s:
         return f"None.{_skipped(training, incident)}"
     pace = pace_s(training)
+    alone = incident is not None and state_alone(training, incident)
+    what = f"the training of {batches(lost)}" if alone else f"{batches(lost)} to train again"
     if pace is None:
-        return f"{batches(lost)} to train again. The pace of this run is not known yet."
+        return f"{what[0].upper()}{what[1:]}. The pace of this run is not known yet."
     so_far = " so far" if incident is not None and going_back(incident) else ""
-    parts = [f"{batches(lost)} to train again"] if lost else []
+    parts = [what] if lost else []
     parts += [f"{duration(stood_s)} without training"] if stood_s else []
-    return f"{duration(lost * pace + stood_s)}{so_far}: {' and '.join(parts)}.{_without_snapshot(incident, lost, pace)}"
+    also = "" if alone else _without_snapshot(incident, lost, pace)
+    return f"{duration(lost * pace + stood_s)}{so_far}: {' and '.join(parts)}.{also}"
 
 
 def _without_snapshot(incident: Incident | None, lost: int, pace: float) -> str:

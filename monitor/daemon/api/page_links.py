@@ -15,6 +15,14 @@ from monitor.daemon.api.sessions import Link, Names, Sessions
 ENTER = "/-/enter"
 
 
+USED = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>trainwarden</title>
+<h1>This link was used already, or is too old</h1>
+<p>A link opens the page once, within ten minutes. Make another: <code>trainwarden page</code></p>
+<p>A browser that was let in before needs none: <a href="/">open the page</a></p></html>
+"""
+
+
 class LinkAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What `trainwarden page` asks for. `at`: the address under which a proxy serves the port; empty: its own."""
 
@@ -60,6 +68,8 @@ class PageLinks:
     async def enter(self, request: Request, asked: EnterQuery) -> Response:
         """The page, with a cookie that lets in; 403 for a link that was used already."""
         cookie = self._sessions.enter(asked.code) if request.method == "GET" else None
+        if cookie is None and "text/html" in request.headers.get("accept", ""):  # a person in a browser
+            return Response(USED, 403, media_type="text/html")
         if cookie is None:
             raise HTTPException(403, "this link was used already, or is too old; make another: trainwarden page")
         headers = {"set-cookie": cookie, "cache-control": "no-store", "referrer-policy": "no-referrer"}

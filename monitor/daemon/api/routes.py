@@ -188,7 +188,9 @@ class Api:
 
     async def detail(self, request: Request) -> snapshots.RunDetail:
         """Everything of a run but its lists."""
-        return snapshots.detail_of(self._run(request), self._clock.now_s(), self._health().port)
+        run = self._run(request)
+        waiting = self._pipeline.outbox.pending().get(run.spec.run, 0)
+        return snapshots.detail_of(run, self._clock.now_s(), self._health().port, waiting)
 
     async def trainings(self, request: Request, asked: Page) -> list[snapshots.TrainingLine]:
         """The trainings of a run, by number."""

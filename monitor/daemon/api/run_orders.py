@@ -47,7 +47,7 @@ def refusal(run: RunSummary, kind: CommandKind, checkpoints: int) -> str:
         remedy = f"take it over first: trainwarden run --adopt {run.run}"
         return f"run {run.run}: its supervisor has died, so nothing could start it again; {remedy}"
     if kind is CommandKind.ROLLBACK and not checkpoints:
-        return f"run {run.run}: no checkpoint of it was seen yet, so there is nothing to go back to"
+        return f"run {run.run}: no checkpoint or snapshot of it was seen yet, so there is nothing to go back to"
     return ""
 
 

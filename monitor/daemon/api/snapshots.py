@@ -8,7 +8,7 @@ import msgspec
 
 from monitor.core.model import Finding, Incident, Severity
 from monitor.core.policy import trust
-from monitor.core.policy.restarts import answer_of
+from monitor.core.policy.restarts import answer_of, why_none
 from monitor.core.policy.settings import Policy
 from monitor.core.state import projection
 from monitor.core.state.epochs import totals_of, totals_of_run
@@ -125,6 +125,9 @@ class RunDetail(msgspec.Struct, frozen=True):
     trainings: tuple[TrainingLine, ...] = ()
     restart: str = ""  # RestartAnswer: whether a plan follows after the present generation died
     not_restarted: str = ""  # why none does, a clause
+    alerts: dict[str, int] = {}  # "<receiver>/<outcome>": alerts that are settled
+    alerts_waiting: int = 0  # that a receiver has not taken yet
+    restart_until_s: float = 0.0  # GenerationDied.until_s of the question that both answer; 0: none was asked
 
 
 class CheckpointLine(msgspec.Struct, frozen=True):
@@ -268,7 +271,7 @@ def eta_of(run: RunState, now_s: float) -> tuple[float | None, float | None]:
     return pace_s, projection.finish_s(now_s, left.batches, pace_s)
 
 
-def detail_of(run: RunState, now_s: float, port: int) -> RunDetail:
+def detail_of(run: RunState, now_s: float, port: int, alerts_waiting: int = 0) -> RunDetail:
     """Everything of the run but its lists; `port` is where /metrics is."""
     counts, training, shown = totals_of_run(run), run.going_on, shown_training(run)
     started = training.started
@@ -296,7 +299,10 @@ def detail_of(run: RunState, now_s: float, port: int) -> RunDetail:
         in_short=tuple(summary_of(run, shown, shown_incident(run, shown), now_s).labelled()),
         trainings=trainings_of(run),
         restart=str(answer_of(run)),
-        not_restarted=run.ledger.not_restarted,
+        alerts=dict(run.alerts),
+        alerts_waiting=alerts_waiting,
+        not_restarted=why_none(run),
+        restart_until_s=run.death.until_s if run.death is not None else 0.0,
     )
 
 

@@ -40,14 +40,18 @@ class ChangeFilter:
         self._last = {run: last for run, last in self._last.items() if run in runs}
 
 
-def seen_of(run: str, reading: RunHardware, volumes: tuple[VolumeSeen, ...], nvml: str) -> HardwareSeen:
-    """The reading as the core takes it. `nvml`: why no GPU can be read; of no meaning to a run that uses none."""
+def seen_of(
+    run: str, reading: RunHardware, volumes: tuple[VolumeSeen, ...], why_down: str, *, driver_hangs: bool = False
+) -> HardwareSeen:
+    """The reading as the core takes it. `why_down`: why no GPU can be read; of no meaning to a run that uses none."""
     gpus: tuple[GpuSeen, ...] | None = None
-    if reading.nvml_up and reading.host is not None:  # which devices are the run's own is read with the host's memory
+    if reading.driver_up and reading.host is not None:  # which devices are the run's own is read with the host's memory
         gpus = tuple(_gpu(gpu) for gpu in reading.gpus if gpu.listed)
     rounded = tuple(msgspec.structs.replace(volume, free=_rounded(volume.free)) for volume in volumes)
-    why = nvml if reading.nvml_up is False else ""
-    return HardwareSeen(run, _host(reading.host) if reading.host else None, rounded, gpus, why)
+    why = why_down if reading.driver_up is False else ""
+    return HardwareSeen(
+        run, _host(reading.host) if reading.host else None, rounded, gpus, why, driver_hangs=bool(why) and driver_hangs
+    )
 
 
 def _first_gpus(before: HardwareSeen, now: HardwareSeen) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 
 import msgspec
 
-from monitor.daemon.hardware.reading import DEVICES_MAX, XIDS_KEPT, Device, Gpu, Visible, checked, chosen
+from monitor.daemon.hardware.reading import DEVICES_MAX, XIDS_KEPT, Device, Gpu, Vendor, Visible, checked, chosen
 
 # Those that a program's own mistake causes: NVIDIA's list of XID errors, "user application error".
 _OF_THE_PROGRAM = frozenset({13, 31, 43, 45, 68, 109})
@@ -15,7 +15,8 @@ _OF_THE_PROGRAM = frozenset({13, 31, 43, 45, 68, 109})
 class Gpus:
     """One entry a place, for ever: what was counted stays when a device falls off the bus."""
 
-    def __init__(self) -> None:
+    def __init__(self, vendor: Vendor = Vendor.NVIDIA) -> None:
+        self._reader = vendor.reader
         self._known: dict[int, Gpu] = {}
 
     def take(self, devices: Iterable[Device]) -> list[str]:
@@ -24,13 +25,13 @@ class Gpus:
         listed: set[int] = set()
         for device in devices:
             if not 0 <= device.index < DEVICES_MAX or device.index in listed:
-                news.append(f"NVML lists a GPU {device.index} that can't be; it is left out")
+                news.append(f"{self._reader} lists a GPU {device.index} that can't be; it is left out")
                 continue
             listed.add(device.index)
             news += self._take_one(device)
         for index in self._known.keys() - listed:
             self._blank(index)
-            news.append(f"GPU {index} is no longer listed by NVML")
+            news.append(f"GPU {index} is no longer listed by {self._reader}")
         return news
 
     def blank(self) -> None:
@@ -53,9 +54,12 @@ class Gpus:
         self._known[device.index] = Gpu(device, before.refused + len(refused), xids)
         name = f"GPU {device.index}"
         news = [f"{name}: {_xid(xid)}" for xid in dict.fromkeys(device.xids)]
-        news += [f"{name}: NVML says {one.partition(' ')[0]} beyond what can be; it is not shown" for one in refused]
+        news += [
+            f"{name}: {self._reader} says {one.partition(' ')[0]} beyond what can be; it is not shown"
+            for one in refused
+        ]
         if device.trouble:
-            news.append(f"{name}: NVML says {device.trouble!r}")
+            news.append(f"{name}: {self._reader} says {device.trouble!r}")
         return news
 
     def _blank(self, index: int) -> None:

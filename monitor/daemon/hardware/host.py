@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import msgspec
 import psutil
 
-from monitor.daemon.hardware.reading import HostMemory, Visible
+from monitor.daemon.hardware.reading import HostMemory, Vendor, Visible
 
 
 class RunHost(msgspec.Struct, frozen=True):
@@ -21,21 +21,27 @@ class RunHost(msgspec.Struct, frozen=True):
     visible: frozenset[Visible] = frozenset()  # of those processes that set it; none: all devices
 
 
-def measure(pids: Mapping[str, int]) -> dict[str, RunHost]:
+class RunProcesses(msgspec.Struct, frozen=True):
+    """One run: the first of its processes (0: none), and whose devices its environment speaks of."""
+
+    pid: int
+    vendor: Vendor = Vendor.NVIDIA
+
+
+def measure(runs: Mapping[str, RunProcesses]) -> dict[str, RunHost]:
     """By run, of its process tree. What can't be read (it is gone, or somebody else's) is left out."""
     machine = psutil.virtual_memory()
-    return {run: _one(pid, machine.available, machine.total) for run, pid in pids.items()}
+    return {run: _one(asked, machine.available, machine.total) for run, asked in runs.items()}
 
 
-def _one(pid: int, available: int, total: int) -> RunHost:
+def _one(asked: RunProcesses, available: int, total: int) -> RunHost:
     rss: int | None = None
     visible: set[Visible] = set()
-    for process in _tree(pid):
+    for process in _tree(asked.pid):
         with contextlib.suppress(psutil.Error):  # it has just gone, or is not ours to read
             rss = (rss or 0) + process.memory_info().rss
-            environment = process.environ()
-            if (devices := environment.get("CUDA_VISIBLE_DEVICES")) is not None:
-                visible.add(Visible(devices, environment.get("CUDA_DEVICE_ORDER", "")))
+            if (limited := Visible.of(process.environ(), asked.vendor)) is not None:
+                visible.add(limited)
     return RunHost(HostMemory(rss, available, total), frozenset(visible))
 
 

@@ -83,6 +83,7 @@ def _device(index: int, handle: Any, xids: list[int]) -> Device:
         rows_failed=bool(rows[3]) if rows else None,
         slowdown_celsius=ask(pynvml.nvmlDeviceGetTemperatureThreshold, pynvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN),
         power_limit_milliwatts=ask(pynvml.nvmlDeviceGetEnforcedPowerLimit),
+        fan_percent=ask(pynvml.nvmlDeviceGetFanSpeed),
         xids=tuple(xids),
         trouble=ask.trouble,
     )

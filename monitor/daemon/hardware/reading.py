@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
-DEVICES_MAX = 64  # no host has more; an NVML that lists more is refused
+from trainer_hooks.wire.enums import StrEnum
+
+DEVICES_MAX = 64  # no host has more; a driver that lists more is refused
 XID_MAX = 999
 XIDS_KEPT = 32  # different ones of a device, as labels; about 170 are defined
 LIMITS = {
@@ -21,6 +23,7 @@ LIMITS = {
     "rows_uncorrectable": (0, 10_000),
     "slowdown_celsius": (40, 150),
     "power_limit_milliwatts": (1, 5_000_000),
+    "fan_percent": (0, 200),  # some boards report more than their rated speed
 }
 # Bits of NVML's clocks event reasons that slow a training; idling and clocks set by somebody are not faults.
 THROTTLE_REASONS = {
@@ -32,10 +35,22 @@ THROTTLE_REASONS = {
 }
 
 
-class Device(msgspec.Struct, frozen=True, kw_only=True):
-    """One GPU as NVML reports it. None: it does not report this."""
+class Vendor(StrEnum):
+    """Whose cards they are: each has its own way to be read."""
 
-    index: int  # by PCI bus, as nvidia-smi counts
+    NVIDIA = "nvidia"
+    AMD = "amd"
+
+    @property
+    def reader(self) -> str:
+        """What answers for the card, in a sentence."""
+        return "NVML" if self is Vendor.NVIDIA else "the AMD driver"
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True):
+    """One GPU as its driver reports it. None: it does not report this."""
+
+    index: int  # by PCI bus, as nvidia-smi and rocm-smi count
     uuid: str = ""
     name: str = ""
     utilization_percent: int | None = None
@@ -51,6 +66,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     rows_failed: bool | None = None  # True: a row could not be remapped any more
     slowdown_celsius: int | None = None  # the temperature at which it slows itself down
     power_limit_milliwatts: int | None = None  # in force
+    fan_percent: int | None = None  # of the highest speed; None: the card has no fan of its own
     xids: tuple[int, ...] = ()  # since the line before
     trouble: str = ""  # the first error that is more than "not supported"
 
@@ -59,15 +75,25 @@ class ProbeLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One line of the probe child."""
 
     devices: tuple[Device, ...] = ()
-    absent: str = ""  # why there is no NVML on this machine
-    error: str = ""  # why NVML can't be used now
+    absent: str = ""  # why there is no driver, or no card, on this machine
+    error: str = ""  # why the driver can't be used now
 
 
 class Visible(msgspec.Struct, frozen=True):
     """What one process of a training says of the devices it may use."""
 
-    devices: str  # CUDA_VISIBLE_DEVICES
+    devices: str | None  # CUDA_VISIBLE_DEVICES; on AMD cards HIP_VISIBLE_DEVICES comes first
     order: str = ""  # CUDA_DEVICE_ORDER
+    within: str | None = None  # ROCR_VISIBLE_DEVICES: the devices that `devices` counts
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str], vendor: Vendor) -> Visible | None:
+        """None: it says nothing, so that all devices are visible."""
+        devices = environment.get("CUDA_VISIBLE_DEVICES")
+        if vendor is Vendor.NVIDIA:
+            return None if devices is None else cls(devices, environment.get("CUDA_DEVICE_ORDER", ""))
+        devices, within = environment.get("HIP_VISIBLE_DEVICES", devices), environment.get("ROCR_VISIBLE_DEVICES")
+        return None if devices is None and within is None else cls(devices, "", within)
 
 
 class HostMemory(msgspec.Struct, frozen=True):
@@ -84,15 +110,16 @@ class Gpu(msgspec.Struct, frozen=True):
     device: Device
     refused: int = 0  # values outside the limits
     xids: dict[int, int] = {}  # times seen, by number
-    listed: bool = True  # False: NVML does not list it now
+    listed: bool = True  # False: its driver does not list it now
 
 
 class RunHardware(msgspec.Struct, frozen=True):
-    """What there is to show for one run. `nvml_up` is None where the run uses no GPU that NVML knows."""
+    """What there is to show for one run. `driver_up` is None where the run uses no GPU that can be read."""
 
     host: HostMemory | None = None
     gpus: tuple[Gpu, ...] = ()
-    nvml_up: bool | None = None
+    driver_up: bool | None = None
+    vendor: Vendor = Vendor.NVIDIA
 
 
 def checked(device: Device) -> tuple[Device, tuple[str, ...]]:
@@ -123,19 +150,24 @@ def chosen(devices: Collection[Device], visible: Iterable[Visible]) -> set[int]:
 
 
 def _named(devices: Collection[Device], visible: Visible) -> set[int] | None:
-    """None: CUDA's own order, fastest first, can't be known. As in CUDA, the first that is not there ends the list."""
+    """None: the runtime's own order of unlike devices can't be known. The first that is not there ends the list."""
     ordered = visible.order == "PCI_BUS_ID" or len({device.name for device in devices}) <= 1
-    found: set[int] = set()
-    for token in visible.devices.split(","):
-        name = token.strip()
-        if name.startswith("MIG-") or (name.isdecimal() and not ordered):
-            return None
-        matches = [d.index for d in devices if _is(d, name)]
-        if len(matches) != 1:
-            break
-        found.add(matches[0])
-    return found
+    among = {str(device.index): device for device in devices}
+    for names in (visible.within, visible.devices):
+        if names is None:
+            continue
+        found: list[Device] = []
+        for token in names.split(","):
+            name = token.strip()
+            if name.startswith("MIG-") or (name.isdecimal() and not ordered):
+                return None
+            matches = [each for place, each in among.items() if _is(each, place, name)]
+            if len(matches) != 1:
+                break
+            found += matches
+        among = {str(place): each for place, each in enumerate(found)}
+    return {device.index for device in among.values()}
 
 
-def _is(device: Device, name: str) -> bool:
-    return name == str(device.index) or (name.startswith("GPU-") and device.uuid.startswith(name))
+def _is(device: Device, place: str, name: str) -> bool:
+    return name == place or (name.startswith("GPU-") and device.uuid.startswith(name))

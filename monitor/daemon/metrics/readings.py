@@ -12,7 +12,7 @@ from monitor.core.policy.settings import Policy
 from monitor.core.state import projection
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import RankState, RunState
-from monitor.daemon.hardware.reading import THROTTLE_REASONS, Gpu
+from monitor.daemon.hardware.reading import THROTTLE_REASONS, Gpu, Vendor
 from monitor.daemon.metrics.measure import Around, Series, by_key, of_last_batch, of_trainings
 
 INCIDENTS_SHOWN = 5  # of a run, beside those that are live
@@ -172,10 +172,16 @@ def host_memory(run: RunState, around: Around) -> Series:
     return [((kind,), getattr(found.host, kind)) for kind in ("training_rss", "available", "total")]
 
 
-def nvml_up(run: RunState, around: Around) -> float | None:
-    """1: NVML answers. None: the run uses no NVIDIA card."""
+def driver_up(run: RunState, around: Around) -> float | None:
+    """1: the driver of the run's cards answers. None: the run uses none that can be read."""
     found = around.hardware.get(run.spec.run)
-    return found.nvml_up if found else None
+    return found.driver_up if found else None
+
+
+def nvml_up(run: RunState, around: Around) -> float | None:
+    """The same for NVIDIA cards alone: None for a run that uses others."""
+    found = around.hardware.get(run.spec.run)
+    return found.driver_up if found and found.vendor is Vendor.NVIDIA else None
 
 
 def gpus(run: RunState, around: Around) -> Series:
@@ -194,6 +200,12 @@ def power(gpu: Gpu) -> float | None:
     """Watts."""
     milliwatts = gpu.device.power_milliwatts
     return None if milliwatts is None else milliwatts / 1000
+
+
+def fan(gpu: Gpu) -> float | None:
+    """From 0 to 1."""
+    percent = gpu.device.fan_percent
+    return None if percent is None else percent / 100
 
 
 def throttled(gpu: Gpu) -> Iterator[tuple[str, float | None]]:

@@ -79,6 +79,10 @@ GAUGES = (
         "Of this host, and the resident memory of the run's processes; a page they share counts for each.",
         readings.host_memory, ("kind",),
     ),
+    Measure(
+        "gpu_driver_up", "1 while the driver of the run's GPUs answers; only for a run that uses an NVIDIA or AMD GPU.",
+        of_run(readings.driver_up),
+    ),
     Measure("nvml_up", "1 while NVML answers; only for a run that uses an NVIDIA GPU.", of_run(readings.nvml_up)),
     Measure(
         "gpu_info", "Which device it is; always 1. Other exporters know it by its UUID.",
@@ -90,9 +94,11 @@ GAUGES = (
         by_gpu(lambda gpu: gpu.device.memory_used_bytes), ("gpu",),
     ),
     Measure(
-        "gpu_temperature_celsius", "Of the chip.", by_gpu(lambda gpu: gpu.device.temperature_celsius), ("gpu",)
+        "gpu_temperature_celsius", "Of the chip; of an AMD card at its hottest spot, where it has a sensor there.",
+        by_gpu(lambda gpu: gpu.device.temperature_celsius), ("gpu",)
     ),
     Measure("gpu_power_watts", "Of the whole board.", by_gpu(readings.power), ("gpu",)),
+    Measure("gpu_fan_ratio", "Speed of the fan, as a share of its highest.", by_gpu(readings.fan), ("gpu",)),
     Measure(
         "gpu_throttled", "1 while the clocks are held down for this reason.",
         by_gpu_and(readings.throttled), ("gpu", "reason"),
@@ -104,6 +110,10 @@ GAUGES = (
 )  # fmt: skip
 
 COUNTERS = (
+    Measure(
+        "machine_deaths", "Times that the machine was started again while the run trained.",
+        of_run(lambda run, _: run.machine_deaths),
+    ),
     Measure("batches", "Batches trained, repeated ones included.", count("batches")),
     Measure(
         "nonfinite_batches",
@@ -174,7 +184,7 @@ COUNTERS = (
         by_gpu_and(lambda gpu: [(str(xid), times) for xid, times in sorted(gpu.xids.items())]), ("gpu", "xid"),
     ),
     Measure(
-        "gpu_readings_refused", "Values of NVML beyond what can be, which are not shown.",
+        "gpu_readings_refused", "Values of the driver beyond what can be, which are not shown.",
         by_gpu(lambda gpu: gpu.refused), ("gpu",),
     ),
 )  # fmt: skip

@@ -13,6 +13,7 @@ def train(connect: Callable[[Any], Any], folder: Path) -> tuple[int, int]:
     """Train to the end; the batches that were trained, and the hooks of ours that are left on the optimizer."""
     import torch
 
+    from tests.harness.torch_names import step_hooks
     from trainer_hooks.integrations.plain import watch
 
     model = torch.nn.Linear(2, 1)
@@ -31,4 +32,4 @@ def train(connect: Callable[[Any], Any], folder: Path) -> tuple[int, int]:
             torch.save(model.state_dict(), folder / "last.pt")
             loop.saved(folder / "last.pt", epoch=epoch)
     loop.end()
-    return trained, len(optimizer._optimizer_step_pre_hooks) + ("step" in vars(optimizer))
+    return trained, step_hooks(optimizer) + ("step" in vars(optimizer))

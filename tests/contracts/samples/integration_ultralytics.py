@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.harness.torch_names import step_hooks
 from tests.harness.yolo import BATCH, Lab, go_offline, make_lab
 from trainer_hooks.steps import MARK
 
@@ -43,4 +44,4 @@ def train(connect: Callable[[Any], Any], folder: Path) -> tuple[int, int]:
     finally:
         detach(trainer_module)
     optimizer = yolo.trainer.optimizer
-    return len(trained), len(optimizer._optimizer_step_pre_hooks) + hasattr(optimizer.step, MARK)
+    return len(trained), step_hooks(optimizer) + hasattr(optimizer.step, MARK)

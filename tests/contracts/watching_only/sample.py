@@ -47,8 +47,9 @@ class Trainer:
 
 def train(connect: Callable[[Any], Any], folder: Path) -> tuple[int, int]:
     """Train to the end; the batches that were trained, and the hooks of ours that are left on the optimizer."""
+    from tests.harness.torch_names import step_hooks
+
     trainer = Trainer(folder)
     importlib.import_module("trainer_hooks.integrations.rounds.watcher").Watcher(trainer, connect)
     trainer.fit()
-    hooks = (trainer.optimizer._optimizer_step_pre_hooks, trainer.optimizer._optimizer_step_post_hooks)
-    return trainer.trained, sum(map(len, hooks))
+    return trainer.trained, step_hooks(trainer.optimizer)

@@ -61,10 +61,12 @@ class StandIn:
 class Watched:
     """One live run that uses a GPU, and what was told of it."""
 
-    def __init__(self, pace: PollIntervals = QUICK, device: str = "cuda:0", pid: int = 0) -> None:
+    def __init__(
+        self, pace: PollIntervals = QUICK, device: str = "cuda:0", pid: int = 0, versions: dict[str, str] | None = None
+    ) -> None:
         self.timeline: list[str] = []
         self.readings: list[HardwareSeen] = []
-        self.run = gpu_run(device, pid)
+        self.run = gpu_run(device, pid, versions)
         self.hardware = Hardware(
             lambda: Fleet({"night": self.run}),
             lambda _run, _how, text: self.timeline.append(text),
@@ -74,7 +76,7 @@ class Watched:
 
     @property
     def up(self) -> bool:
-        return self.hardware.readings()["night"].nvml_up is True and bool(self.gpus)
+        return self.hardware.readings()["night"].driver_up is True and bool(self.gpus)
 
     @property
     def gpus(self) -> tuple[Gpu, ...]:
@@ -86,9 +88,7 @@ class Watched:
     @contextlib.asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
         """Host and GPUs are followed; left, it ends as when the daemon leaves."""
-        hardware = self.hardware
-        watches = (hardware.watch_host, hardware.watch_volumes, hardware.watch_gpus, hardware.feed_core)
-        tasks = [asyncio.create_task(watch()) for watch in watches]
+        tasks = [asyncio.ensure_future(watch()) for watch in self.hardware.watches()]
         try:
             yield
         finally:
@@ -97,9 +97,12 @@ class Watched:
             await asyncio.wait(tasks)
 
 
-def gpu_run(device: str = "cuda:0", pid: int = 0) -> RunState:
+def gpu_run(device: str = "cuda:0", pid: int = 0, versions: dict[str, str] | None = None) -> RunState:
+    """`versions`: with one of HIP the card is an AMD one."""
     spec = RunSpec(run="night", argv=(), cwd="/", created_s=0.0, act=False)
-    started = msgspec.structs.replace(training_started(RunFolder(Path("/nowhere/night"))), device=device)
+    started = msgspec.structs.replace(
+        training_started(RunFolder(Path("/nowhere/night"))), device=device, versions=versions or {}
+    )
     training = TrainingState(1, started=started)
     return RunState(spec, "{}", 0.0, alive=True, pid=pid, trainings={1: training})
 

@@ -90,4 +90,4 @@ def test_without_a_session_it_may_be_tried_again(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/nowhere")
     sent = tried(alert("a"))
     assert sent.outcome is Outcome.RETRY
-    assert sent.reason.startswith("no desktop took it")
+    assert sent.reason.startswith("no desktop took it: there is no desktop session here")

@@ -6,12 +6,17 @@ import base64
 import hashlib
 import hmac
 import json
+import socket
 
+import httpx
 import pytest
 
 from alerts import notifiers
 from alerts.alert import Alert, AlertError, decode, encode
+from alerts.http import NAME_UNKNOWN
+from alerts.http import _what_happened as what_happened
 from alerts.notifiers import RETRY_AFTER_MAX_S, Outcome, Sent, register, retry_after_s
+from alerts.notifiers.email import _problem as problem
 from alerts.notifiers.webhook import WebhookConfig, body, signature_headers
 from alerts.secret import Secret
 from tests.harness.alerts import START_S, alert
@@ -119,3 +124,18 @@ def test_an_alert_survives_its_store() -> None:
 def test_an_id_that_is_no_header_is_refused(bad: str) -> None:
     with pytest.raises(ValueError, match="printable ASCII"):
         alert(bad)
+
+
+def test_a_name_without_an_address_is_told_apart_from_a_server_that_is_down() -> None:
+    """A typing error in a host's name and a server that is down have different remedies."""
+    unknown = httpx.ConnectError("x")
+    unknown.__cause__ = socket.gaierror()
+    assert what_happened(unknown, 1.0) == problem(socket.gaierror()).reason == NAME_UNKNOWN
+    assert (
+        what_happened(httpx.ConnectError("x"), 1.0) == problem(ConnectionRefusedError()).reason == "could not connect"
+    )
+
+
+@pytest.mark.parametrize(("status", "hint"), [(401, "token"), (403, "let"), (404, "nothing is at"), (410, "new one")])
+def test_a_refusal_that_a_person_can_mend_says_how(status: int, hint: str) -> None:
+    assert hint in Sent.of_status(status).reason

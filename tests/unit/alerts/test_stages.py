@@ -130,6 +130,18 @@ def test_a_warning_beside_an_open_incident_of_its_run_is_inhibited() -> None:
         assert pipeline(rows, Memory(troubled={other}), NOON_S).going == tuple(rows)
 
 
+def test_a_warning_of_the_batch_that_opened_an_incident_is_inhibited_though_that_is_over_by_now() -> None:
+    """One batch may open an incident and end it by giving up: a third message would say that nothing is done."""
+    warning = row("w", name="watch", severity="warning")
+    opened = row("o", number=2, thread="r-i1")
+    for one in (warning, opened):
+        one.alert.labels["family"] = "nonfinite"
+    assert pipeline([warning, opened], Memory(), NOON_S).stopped == (Stopped(warning, "inhibited"),)
+    later = row("l", name="watch", severity="warning", at_s=NOON_S + 1)
+    later.alert.labels["family"] = "nonfinite"
+    assert later in pipeline([later, opened], Memory(), NOON_S + 1).going
+
+
 @pytest.mark.parametrize(("hour", "left_h"), [(21, 0.0), (22, 9.0), (23, 8.0), (0, 7.0), (6, 1.0), (7, 0.0), (12, 0.0)])
 def test_quiet_hours_hold_what_is_not_severe_until_their_end(hour: int, left_h: float) -> None:
     rules = {"r": Rules(quiet=QuietHours(22 * HOUR_S, 7 * HOUR_S))}

@@ -186,6 +186,7 @@ def test_an_alert_leads_to_the_page_of_its_incident_where_the_policy_says_how_it
         ("stuck", AlertKind.STACKS, ""),
         ("stuck", AlertKind.WATCH, "hang"),
         ("crashed", AlertKind.RUN_FAILED, ""),
+        ("crashed", AlertKind.INCIDENT_OPENED, "crash"),
         ("rolled_back", AlertKind.ROLLED_BACK, ""),
         ("rolled_back", AlertKind.ADJUSTED, ""),
         ("given_up", AlertKind.GIVEN_UP, ""),

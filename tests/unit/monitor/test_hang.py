@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from monitor.core.detectors.hang import HangConfig
-from monitor.core.model import GenerationStarted
+from monitor.core.model import GenerationExited, GenerationStarted
 from tests.harness.simulation import Simulation
 from trainer_hooks.wire.messages import EpochEnded, PhaseChanged
+from trainer_hooks.wire.runfolder import Exit
 
 UNKNOWN_S = int(HangConfig().unknown_s)
 
@@ -131,3 +134,31 @@ def test_a_rank_that_is_a_few_batches_behind_is_no_hang() -> None:
     train(training, 5)
     train(training, 300, ranks=(0, 1))
     assert not training.found
+
+
+def test_what_a_standstill_cost_counts_from_its_last_batch_whether_it_ends_by_itself_or_with_its_process() -> None:
+    training = Simulation()
+    train(training, 300)
+    silent(training, 100)
+    train(training, 300)
+    assert training.found == {"hang/warning": 1}
+    assert training.run.downtime_s == pytest.approx(100.2)
+    silent(training, 600)
+    training.feed(GenerationExited("night", Exit(number=1, code=None, signal=9, ended_s=training.now_s), relaunch=True))
+    training.tick(20.0)
+    training.restart()
+    train(training, 5)
+    assert training.run.downtime_s == pytest.approx(100.2 + 620.2)
+
+
+def test_a_silence_that_is_no_hang_costs_nothing() -> None:
+    training = Simulation()
+    train(training, 300)
+    silent(training, 20)
+    train(training, 300)
+    silent(training, 20)
+    training.feed(GenerationExited("night", Exit(number=1, code=1, signal=None, ended_s=training.now_s), relaunch=True))
+    training.tick(5.0)
+    training.restart()
+    train(training, 5)
+    assert training.run.downtime_s == pytest.approx(5.2)

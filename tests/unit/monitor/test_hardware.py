@@ -115,7 +115,13 @@ def test_a_storm_of_different_xids_makes_a_bounded_number_of_labels() -> None:
 def test_memory_is_summed_over_the_tree_and_the_environment_read() -> None:
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "3", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=environment) as child:
-        found = host.measure({"parent": os.getpid(), "child": child.pid, "none": 0})
+        found = host.measure(
+            {
+                "parent": host.RunProcesses(os.getpid()),
+                "child": host.RunProcesses(child.pid),
+                "none": host.RunProcesses(0),
+            }
+        )
         child.kill()
     parent, own = found["parent"].memory, found["child"].memory
     assert own.training_rss is not None
@@ -125,7 +131,7 @@ def test_memory_is_summed_over_the_tree_and_the_environment_read() -> None:
     assert found["child"].visible == {Visible("3", "PCI_BUS_ID")}
     assert found["child"].visible <= found["parent"].visible
     assert found["none"].memory.training_rss is None
-    assert host.measure({"gone": child.pid})["gone"].memory.training_rss is None
+    assert host.measure({"gone": host.RunProcesses(child.pid)})["gone"].memory.training_rss is None
 
 
 def test_a_volume_is_read_once_however_many_folders_lie_on_it(tmp_path: Path) -> None:
@@ -137,7 +143,7 @@ def test_a_volume_is_read_once_however_many_folders_lie_on_it(tmp_path: Path) ->
     assert nothing == ()
 
 
-READING = RunHardware(HostMemory(5 * 2**30, 60 * 2**30, 64 * 2**30), (Gpu(WELL),), nvml_up=True)
+READING = RunHardware(HostMemory(5 * 2**30, 60 * 2**30, 64 * 2**30), (Gpu(WELL),), driver_up=True)
 
 
 def test_the_core_gets_a_reading_at_once_and_then_as_often_as_it_changes_within_bounds() -> None:
@@ -151,7 +157,7 @@ def test_the_core_gets_a_reading_at_once_and_then_as_often_as_it_changes_within_
 def test_the_first_reading_of_the_devices_does_not_wait() -> None:
     """What they counted until then is no news; an error that came while it waited would be taken for that."""
     changes = ChangeFilter(changed_s=15.0, unchanged_s=60.0)
-    assert changes.due(seen_of("night", RunHardware(READING.host, (), nvml_up=False), (), ""), 0.0)
+    assert changes.due(seen_of("night", RunHardware(READING.host, (), driver_up=False), (), ""), 0.0)
     assert changes.due(seen_of("night", READING, (), ""), 1.0)
 
 
@@ -167,9 +173,9 @@ def test_a_run_that_left_is_forgotten_and_nothing_known_is_nothing_told() -> Non
     ("reading", "nvml", "gpus", "why"),
     [
         (READING, "", 1, ""),
-        (RunHardware(READING.host, (Gpu(WELL, listed=False),), nvml_up=True), "", 0, ""),
-        (RunHardware(READING.host, (Gpu(WELL, listed=False),), nvml_up=False), "it hangs", None, "it hangs"),
-        (RunHardware(None, (Gpu(WELL),), nvml_up=True), "", None, ""),
+        (RunHardware(READING.host, (Gpu(WELL, listed=False),), driver_up=True), "", 0, ""),
+        (RunHardware(READING.host, (Gpu(WELL, listed=False),), driver_up=False), "it hangs", None, "it hangs"),
+        (RunHardware(None, (Gpu(WELL),), driver_up=True), "", None, ""),
         (RunHardware(READING.host), "it hangs", None, ""),
     ],
     ids=["well", "gone", "hung", "host not read yet", "no GPU in use"],
@@ -194,7 +200,7 @@ def test_a_reading_is_small_in_the_journal_and_numbers_keep_three_digits() -> No
 )
 def test_a_training_uses_a_gpu_by_the_name_its_hooks_tell(device: str, uses: bool) -> None:
     hardware = Hardware(lambda: Fleet({"night": gpu_run(device)}), lambda *_: None, lambda _: None)
-    assert hardware.readings()["night"].nvml_up is (False if uses else None)
+    assert hardware.readings()["night"].driver_up is (False if uses else None)
 
 
 def _exposition(hardware: RunHardware) -> bytes:
@@ -210,7 +216,7 @@ def _exposed(hardware: RunHardware) -> list[str]:
 def test_readings_show_as_metrics_in_base_units() -> None:
     gpus = Gpus()
     gpus.take([msgspec.structs.replace(WELL, xids=(79,), temperature_celsius=999)])
-    shown = _exposed(RunHardware(HostMemory(5, 60, 100), gpus.of(()), nvml_up=True))
+    shown = _exposed(RunHardware(HostMemory(5, 60, 100), gpus.of(()), driver_up=True))
     assert {
         'host_memory_bytes{kind="training_rss",run="night"} 5.0',
         'host_memory_bytes{kind="available",run="night"} 60.0',
@@ -230,14 +236,15 @@ def test_readings_show_as_metrics_in_base_units() -> None:
 
 def test_what_is_not_known_has_no_series() -> None:
     assert not [line for line in _exposed(RunHardware()) if line.startswith(("host_", "nvml_", "gpu_"))]
-    assert 'nvml_up{run="night"} 0.0' in _exposed(RunHardware(nvml_up=False))
+    shown = _exposed(RunHardware(driver_up=False))
+    assert {'nvml_up{run="night"} 0.0', 'gpu_driver_up{run="night"} 0.0'} <= set(shown)
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool (of Prometheus) is not here")
 def test_the_exposition_of_hardware_passes_promtool() -> None:
     gpus = Gpus()
     gpus.take([msgspec.structs.replace(device, xids=(79,)) for device in PAIR])
-    given = _exposition(RunHardware(HostMemory(5, 60, 100), gpus.of(()), nvml_up=True))
+    given = _exposition(RunHardware(HostMemory(5, 60, 100), gpus.of(()), driver_up=True))
     assert b'gpu_xid_errors_total{gpu="1",run="night",xid="79"}' in given
     tool = subprocess.run(["promtool", "check", "metrics"], input=given, capture_output=True, check=False)
     assert (tool.returncode, tool.stderr) == (0, b"")

@@ -122,7 +122,7 @@ def test_a_volume_that_fills_within_the_hour_is_a_warning_and_one_that_comes_and
         ({"ecc_uncorrected": 5}, Severity.WARNING, "2 more uncorrectable ECC errors (in all 5)"),
         ({"rows_uncorrectable": 2}, Severity.WARNING, "1 more rows remapped"),
         ({"rows_failed": True}, Severity.WARNING, "to be replaced"),
-        ({"trouble": "GPU is lost"}, Severity.WARNING, "NVML says 'GPU is lost'"),
+        ({"trouble": "GPU is lost"}, Severity.WARNING, "the driver says 'GPU is lost'"),
     ],
 )
 def test_an_error_of_a_device_is_told_as_it_comes(change: dict[str, object], severity: Severity, sentence: str) -> None:
@@ -155,7 +155,7 @@ def test_a_device_that_is_gone_is_told_once_and_nvml_that_can_not_be_read_takes_
     assert training.found == {"gpu_errors/info": 1}
     for _ in range(3):
         training.hardware(gpus=(WELL,))
-    assert [f.summary for f in training.findings("gpu_errors")][1:] == ["GPU 1: NVML does not list it any more"]
+    assert [f.summary for f in training.findings("gpu_errors")][1:] == ["GPU 1: the driver does not list it any more"]
 
 
 @pytest.mark.parametrize(

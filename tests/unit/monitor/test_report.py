@@ -259,3 +259,16 @@ def test_a_finished_run_is_held_against_its_deadline() -> None:
     run, incident = night()
     run.ended, run.ended_s = "finished", NOW_S
     assert "was kept, 9.7 days to spare" in render(run, run.training, incident, NOW_S)
+
+
+@pytest.mark.parametrize(("framework", "shown"), [("ultralytics", True), ("torch", False)])
+def test_a_clip_that_nobody_named_is_not_shown_as_one_in_force(framework: str, shown: bool) -> None:
+    """The policy assumes a norm where a loop gives none; the report said that the loop clipped to it."""
+    run, incident = night()
+    assert run.training.started is not None
+    run.training.started = msgspec.structs.replace(run.training.started, framework=framework)
+    for rank in run.training.ranks.values():
+        if rank.last is not None:
+            rank.last.values.pop("clip_norm", None)
+    text = render(run, run.training, incident, NOW_S)
+    assert ("gradient clip (max norm)" in section(text, "Settings in force at the onset")) is shown

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from monitor.core.model import (
     CommandGiven,
     CommandKind,
+    Effect,
     Family,
     GenerationDied,
     GenerationExited,
     IncidentState,
+    PlanWritten,
     RunEnded,
     SupervisorChanged,
     Verdict,
+    WritePlan,
 )
 from monitor.core.model.channel import RestartAnswer
 from monitor.core.policy.restart_settings import Restart
@@ -359,3 +363,42 @@ def test_a_generation_that_never_began_to_train_is_resumed_from_the_state_of_the
     training.driver.start_generation()
     assert die(training, by="ann") is not None
     assert training.plans["plan-3.json"].start_epoch == 3
+
+
+def test_where_the_plan_cannot_be_written_the_run_ends_and_it_is_said_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    training = trained(2)
+    written = training._carry_out
+
+    def full_disk(effect: Effect) -> None:
+        if isinstance(effect, WritePlan):
+            training.feed(PlanWritten("night", effect.plan.id, "No space left on device"))
+        else:
+            written(effect)
+
+    monkeypatch.setattr(training, "_carry_out", full_disk)
+    assert die(training) is None
+    assert training.run.ledger.not_restarted == "the plan could not be written: No space left on device"
+    assert len([line for line in training.messages if line.startswith("starting again from")]) == 1
+
+
+def test_a_run_that_never_trained_a_batch_is_not_resumed() -> None:
+    training = supervised()
+    training.restart(1)
+    assert die(training, by="ann") is None
+    assert training.run.ledger.not_restarted == "it had not trained a single batch"
+
+
+def test_a_script_that_fails_after_its_training_has_finished_has_nothing_to_resume() -> None:
+    training = trained(2)
+    training.send(TrainingEnded(training.now_s, "finished", "", 8, {}))
+    assert die(training, FAILED, by="ann") is None
+    assert training.run.ledger.not_restarted == "its training has finished"
+
+
+def test_where_a_new_start_would_redo_more_than_it_saves_the_run_ends() -> None:
+    """Nine folds are done, and one is left that is nearly done."""
+    training = trained(2)
+    others = [msgspec.structs.replace(training.run.training, number=n, over=True, how="finished") for n in range(2, 11)]
+    training.run.trainings |= {other.number: other for other in others}
+    assert die(training) is None
+    assert "a new start would train" in next(alert for alert in training.alerts if alert.kind == "run_failed").text

@@ -18,7 +18,7 @@ def test_a_rollback_without_a_checkpoint_is_refused() -> None:
     assert summary.live
     assert kept_checkpoints(simulation.run) == 0
     why = refusal(summary, CommandKind.ROLLBACK, 0)
-    assert why.endswith("no checkpoint of it was seen yet, so there is nothing to go back to")
+    assert why.endswith("no checkpoint or snapshot of it was seen yet, so there is nothing to go back to")
     assert not refusal(summary, CommandKind.ROLLBACK, 1)
     assert not refusal(summary, CommandKind.STOP, 0)
 

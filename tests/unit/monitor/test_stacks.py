@@ -8,6 +8,7 @@ from monitor.core.detectors.hang import HangConfig
 from monitor.core.model import Entry, LookAtTraining, SendOrder, StacksTaken, Tick
 from monitor.core.policy.settings import Detectors, Policy
 from monitor.core.policy.stack_collection import LOOKS_MAX, STREAKS_MAX
+from monitor.core.policy.table_settings import DecisionTable
 from tests.harness.simulation import Simulation
 from trainer_hooks.wire.messages import Order, PhaseChanged, StacksSeen
 
@@ -90,6 +91,38 @@ def test_a_rank_that_does_not_answer_is_looked_at_from_outside_once() -> None:
     training.feed(StacksTaken("night", 1, second.rank, seen))
     assert [taken.seen.how for taken in training.run.training.ledger.stacks.taken] == ["hook", "faulthandler"]
     assert "stands in threading.py:327" in training.alerts[-1].text
+
+
+def stopped(act_on_stopped: bool) -> Standstill:
+    """One whose process was stopped, looked at twice; then everything that the policy may do is due."""
+    training = hung(act=True)
+    training.policy = Policy(table=DecisionTable(act_on_stopped=act_on_stopped), detectors=training.policy.detectors)
+    training.run.policy = training.policy.model_dump_json()
+    kernel = ("what the kernel says of its threads\n  thread 7: python, T (stopped)",)
+    for _ in range(3):
+        training.silent(20)
+        for order in list(training.wanted.values()):
+            seen = StacksSeen(training.now_s, order.id, "", 0.0, "/proc", kernel, stopped=True)
+            training.feed(StacksTaken("night", 1, order.rank, seen))
+    training.silent(60)
+    return training
+
+
+def test_a_training_that_was_stopped_from_outside_is_reported_with_the_remedy_and_left_alone() -> None:
+    training = stopped(act_on_stopped=False)
+    assert training.alerts[-1].text == (
+        "rank 0 was stopped from outside, by a signal or a debugger. No action is taken (table.act_on_stopped: false). "
+        "To continue it: kill -CONT 1000"
+    )
+    assert not training.run.training.ledger.incidents
+    training.go_on()
+    assert not training.run.training.ledger.incidents
+
+
+def test_the_policy_may_treat_a_training_that_was_stopped_like_a_hang() -> None:
+    training = stopped(act_on_stopped=True)
+    assert [incident.family for incident in training.run.training.ledger.incidents] == ["hang"]
+    assert "No action is taken" not in training.alerts[-1].text
 
 
 def test_when_nobody_answers_that_is_said_and_no_second_alert_goes_out() -> None:

@@ -70,9 +70,9 @@ def test_a_run_uses_a_gpu_where_any_of_its_trainings_that_go_on_does(first: str,
         assert started is not None
         script[number].started = msgspec.structs.replace(started, device=device)
     hardware = Hardware(lambda: script.driver.core.fleet, lambda *_: None, lambda _: None)
-    assert (hardware.readings()[RUN].nvml_up is not None) is uses
+    assert (hardware.readings()[RUN].driver_up is not None) is uses
     script.end(1)
-    assert hardware.readings()[RUN].nvml_up is None, "the training that used it is over"
+    assert hardware.readings()[RUN].driver_up is None, "the training that used it is over"
 
 
 def test_the_same_bytes_saved_by_two_trainings_stay_two_copies(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.harness.torch_names import scaler_on_cpu
 from trainer_hooks.fail_open import FailOpen
 from trainer_hooks.guard import STATISTICS_EVERY_STEPS, Guard, watch_clipping
 from trainer_hooks.guard.state import EVERY_STEP_AFTER_BAD
@@ -33,15 +34,6 @@ class Average:
                     mine.lerp_(theirs, 0.1)
 
 
-def scaler_of_this_torch(*, enabled: bool) -> Any:
-    """Older releases scale on CUDA alone."""
-    if hasattr(torch.amp, "GradScaler"):
-        return torch.amp.GradScaler("cpu", enabled=enabled, init_scale=1024.0)
-    if enabled:
-        pytest.skip("this torch scales on CUDA alone")
-    return torch.cuda.amp.GradScaler(enabled=False)
-
-
 class Trainer:
     """A loop's body around a model with one BatchNorm."""
 
@@ -49,7 +41,7 @@ class Trainer:
         torch.manual_seed(0)
         self.model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 1))
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01, momentum=0.9)
-        self.scaler = scaler_of_this_torch(enabled=scaler)
+        self.scaler = scaler_on_cpu(enabled=scaler, init_scale=1024.0)
         self.average = Average(self.model)
         self.troubles: list[HookTrouble] = []
         self.guard = Guard(self.model, self.optimizer, self.scaler, FailOpen(self.troubles.append), acts=acts)

@@ -60,16 +60,26 @@ def test_what_is_no_number_of_seconds_takes_no_snapshot(asked: str, monkeypatch:
 
 
 def test_the_pauses_never_take_more_than_their_share_of_the_time() -> None:
-    clock = SnapshotClock(10.0, 0.0)
-    assert not clock.is_due(9.9)
-    assert clock.is_due(10.0)
+    clock = SnapshotClock(1.0, 0.0)
+    assert not clock.is_due(0.9)
+    assert clock.is_due(1.0)
     clock.taken(10.0, pause_s=1.0)
     assert not clock.is_due(10.0 + 0.99 / SHARE_MAX)
     assert clock.is_due(10.0 + 1.0 / SHARE_MAX)
-    clock.taken(1000.0, pause_s=0.01)
-    assert clock.is_due(1010.0)
+    clock.taken(1000.0, pause_s=0.001)
+    assert clock.is_due(1001.0)
     clock.failed()
     assert not clock.is_due(1e12)
+
+
+def test_the_first_ones_come_sooner_each_twice_as_long_after_the_last() -> None:
+    clock, due, now = SnapshotClock(600.0, 0.0), [], 0.0
+    while now < 3000.0:
+        now += 1.0
+        if clock.is_due(now):
+            due.append(now)
+            clock.taken(now, pause_s=0.0)
+    assert due == [2, 6, 14, 30, 62, 126, 254, 510, 1022, 1622, 2222, 2822]
 
 
 def test_a_state_that_does_not_fit_into_host_memory_is_not_copied() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.harness.torch_names import scaler_on_cpu
 from trainer_hooks import steps
 from trainer_hooks.fail_open import FailOpen
 from trainer_hooks.guard import Guard, watch_clipping
@@ -140,9 +141,7 @@ class Training:
 
 
 def _scaler() -> Any:
-    if not hasattr(torch, "amp") or not hasattr(torch.amp, "GradScaler"):
-        pytest.skip("this torch scales on CUDA alone")
-    return torch.amp.GradScaler("cpu", init_scale=1024.0)
+    return scaler_on_cpu(init_scale=1024.0)
 
 
 def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:

@@ -27,17 +27,21 @@ class NoOptimizer:
 
 def optimizer_of(given: Any) -> tuple[Any, str]:
     """The optimizer of torch behind what was given, and a remark where that is not all of it."""
-    if isinstance(given, Mapping):
-        given = list(given.values())
-    if isinstance(given, list | tuple):
-        several = [found for each in given if (found := _unwrapped(each)) is not None]
-        if len(several) > 1:
-            return several[0], f"{len(several)} optimizers were given: the steps and settings of the first are recorded"
-        given = several[0] if several else None
-    if (found := _unwrapped(given)) is not None:
-        return found, ""
+    found = optimizers_of(given)
+    if len(found) > 1:
+        return found[0], f"{len(found)} optimizers were given: the steps and settings of the first are recorded"
+    if found:
+        return found[0], ""
     what = "no optimizer was given" if given is None else f"a {type(given).__name__} is no optimizer of torch"
     return NoOptimizer(), f"{what}: batches and losses are recorded, no steps and no learning rates"
+
+
+def optimizers_of(given: Any) -> list[Any]:
+    """Every optimizer of torch in what was given."""
+    if isinstance(given, Mapping):
+        given = list(given.values())
+    several = given if isinstance(given, list | tuple) else [given]
+    return [found for each in several if (found := _unwrapped(each)) is not None]
 
 
 def _unwrapped(given: Any) -> Any:

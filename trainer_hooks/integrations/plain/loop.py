@@ -1,8 +1,8 @@
 """A loop written by hand: where it says that a batch, a pause, a checkpoint or the training is over.
 
-Every method fails open: what goes wrong in it is counted and switched off, and the loop goes on. An order to stop for
-good is carried out at the end of a batch; one that wants a relaunch from a plan is refused, since only the loop's
-author knows how it resumes.
+Every method fails open: what goes wrong in it is counted and switched off, and the loop goes on. An order is carried
+out at the end of a batch: to stop for good, or to put an older state back while the loop goes on. One that wants a
+relaunch from a plan is refused, since only the loop's author knows how it resumes.
 """
 
 from __future__ import annotations
@@ -22,9 +22,13 @@ import torch
 from trainer_hooks.crash import describe_exception
 from trainer_hooks.fail_open import FailOpen
 from trainer_hooks.guard import StepReport, look_at
-from trainer_hooks.integrations.plain.arguments import Arguments, device_of, optimizer_of
+from trainer_hooks.integrations.plain.arguments import Arguments, device_of, optimizer_of, optimizers_of
 from trainer_hooks.integrations.plain.framework import FRAMEWORK
+from trainer_hooks.integrations.plain.going_back import REFUSALS, GoingBack, wants_snapshots
+from trainer_hooks.integrations.plain.plan_in_force import PlanInForce
+from trainer_hooks.integrations.plain.saved_state import SavedState
 from trainer_hooks.orders import LeaveTraining
+from trainer_hooks.parameter_groups import Reading
 from trainer_hooks.probe import open_training
 from trainer_hooks.recorder.assess import Counted, WatchingAssessor
 from trainer_hooks.recorder.batch import BatchContents, Number
@@ -37,6 +41,7 @@ from trainer_hooks.tensors import parameters_of, total_norm
 from trainer_hooks.trainings import TrainingName, call_site, digest_of
 from trainer_hooks.updates import UpdateSampler, steps_between
 from trainer_hooks.wire.messages import Order
+from trainer_hooks.wire.words import OrderKind, OrderOutcome
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -53,6 +58,7 @@ def watch(
     batches_per_epoch: int | None = None,
     scheduler: Any = None,
     scaler: Any = None,
+    ema: Any = None,
     settings: Mapping[str, object] | None = None,
     part_names: tuple[str, ...] = (),
     measure_norm: bool = True,
@@ -63,14 +69,25 @@ def watch(
 
     Or use what it returns in a `with`, which ends it. Never raises: what can't be used is reported on the log.
     `epochs=None`: a loop that counts steps, `batches_per_epoch` in all (None: not known). `scheduler` and `scaler` are
-    torch's, `settings` what a report should show. `measure_norm=False` where `batch` is given the norm that
+    torch's, `ema` is the moving average of the weights (a module, or a dict or list of tensors), which goes back with
+    them, `settings` what a report should show. `measure_norm=False` where `batch` is given the norm that
     clip_grad_norm_ returns. Once in `update_every` optimizer steps the size of the update is sampled; 0: never. Each
     call is a training of its own, whose probe `connect` gives.
     """
     loop = Loop(scaler, measure_norm)
     try:
         _begin(
-            loop, model, optimizer, epochs, batches_per_epoch, scheduler, settings, part_names, update_every, connect
+            loop,
+            model,
+            optimizer,
+            epochs,
+            batches_per_epoch,
+            scheduler,
+            ema,
+            settings,
+            part_names,
+            update_every,
+            connect,
         )
     except Exception as error:  # noqa: BLE001 - the edge between us and somebody else's training
         _log.warning("this training is not watched: %s: %s", type(error).__name__, error)
@@ -84,6 +101,7 @@ def _begin(
     epochs: int | None,
     batches_per_epoch: int | None,
     scheduler: Any,
+    ema: Any,
     settings: Mapping[str, object] | None,
     part_names: tuple[str, ...],
     update_every: int | None,
@@ -110,10 +128,11 @@ def _begin(
         part_names=part_names,
         world_size=int(os.environ.get("WORLD_SIZE", "1")),
     )
+    state = loop.state_of(model, given_optimizer, ema) if wants_snapshots() else None
+    facts = dataclasses.replace(facts, goes_back=state is not None, keeps_position=state is not None)
     updates = UpdateSampler(optimizer, steps_between() if update_every is None else update_every)
-    loop.start(
-        connect, facts, updates, optimizer, SettingsWatch(optimizer, scheduler), device_of(model, optimizer), model
-    )
+    watched = SettingsWatch(optimizer, scheduler)
+    loop.start(connect, facts, updates, optimizer, watched, device_of(model, optimizer), model, state)
 
 
 class Loop:
@@ -129,6 +148,9 @@ class Loop:
         self._stops_raised = 0
         self._norm: torch.Tensor | None = None
         self._recorder: Recorder | None = None
+        self._going_back: GoingBack | None = None  # None: its state can't be put back
+        self._own: tuple[Reading, ...] = ()  # the settings of the last step as the loop set them
+        self._clip_norm: float | None = None  # what the loop clips to, where it says so
         self._fail_open = FailOpen(lambda _: None)
 
     def start(
@@ -140,21 +162,33 @@ class Loop:
         settings: SettingsWatch,
         device: torch.device,
         model: Any,
+        state: SavedState | None,
     ) -> None:
         """Connect, and report the training. Raises what prevents it."""
         self._optimizer, self._settings = optimizer, settings
         probe = connect(TrainingName(call_site(), facts.arguments_digest))
         facts = dataclasses.replace(facts, ordinal=probe.identity.ordinal)
-        probe.event(training_started(facts, optimizer, device, probe.identity))
+        started = training_started(facts, optimizer, device, probe.identity)
+        probe.event(started)
         self._fail_open = FailOpen(probe.event)
         counted = Counted()
         assessor = WatchingAssessor(counted, lambda: look_at(model))
         recorder = Recorder(probe, self._fail_open, optimizer, device, assessor, counted, updates=updates)
         recorder.batches_per_epoch = facts.batches_per_epoch
         self._recorder = recorder
+        if state is not None:
+            self._going_back = GoingBack(state, recorder, optimizer, started.group_rates)
         if optimizer.param_groups:
             self._fail_open.run("steps", self._watch_steps, recorder)
         self._enter(recorder, "train")
+
+    def state_of(self, model: Any, optimizers: Any, ema: Any) -> SavedState | None:
+        """What can be saved of the training and put back; None: it can't, which is reported."""
+        try:
+            return SavedState(model, optimizers_of(optimizers), ema, self._scaler)
+        except Exception as error:  # noqa: BLE001 - anything may be given
+            self.arguments.complain("snapshots", f"watch(): no snapshots are taken of this training: {error}")
+            return None
 
     def _watch_steps(self, recorder: Recorder) -> None:
         recorder.watch_steps(
@@ -204,10 +238,13 @@ class Loop:
         given = LoopSettings(read.optional("clip_norm", clip_norm), read.whole("accumulate", accumulate), size)
         waited_s = read.optional("data_wait_s", data_wait_s)
         norm = None if grad_norm is None else read.number("grad_norm", grad_norm)
-        self._fail_open.run(
+        self._clip_norm = given.clip_norm
+        fit = self._fail_open.run(
             "batch", self._ended, recorder, read.number("loss", loss), read.epoch(epoch, recorder.epoch),
             read.parts(parts), norm, contents, given, waited_s,
         )  # fmt: skip
+        if fit and self._going_back is not None:
+            self._fail_open.run("snapshot", self._going_back.batch_ended)
         order = self._fail_open.run("next order", recorder.probe.order)
         if order is not None:
             self._carry_out(recorder, order)
@@ -271,30 +308,59 @@ class Loop:
             self._fail_open.run("end", recorder.ended, how, detail, recorder.epoch, {})
 
     def _carry_out(self, recorder: Recorder, order: Order) -> None:
-        if order.kind != "stop" or order.plan:
-            why = "this loop is written by hand: nobody but its author knows how it goes on from a plan"
-            self._answer(recorder, order, "refused", why)
+        if order.kind == OrderKind.GO_BACK and self._going_back is not None:
+            self._fail_open.run("going back", self._go_back, recorder, order, self._going_back)
             return
-        self._answer(recorder, order, "applied", "at the end of a batch")
+        if order.kind != OrderKind.STOP or order.plan:
+            why = "this loop is written by hand: nobody but its author knows how it goes on from a plan"
+            self._answer(recorder, order, OrderOutcome.REFUSED, why)
+            return
+        self._answer(recorder, order, OrderOutcome.APPLIED, "at the end of a batch")
         self._finish("order", order.reason)
         self._stop, self._stops_raised = order, 1
         raise LeaveTraining(order)
 
-    def _answer(self, recorder: Recorder, order: Order, outcome: str, detail: str) -> None:
+    def _go_back(self, recorder: Recorder, order: Order, going_back: GoingBack) -> None:
+        try:
+            done, read_back = going_back.go_back(order)
+        except REFUSALS as error:
+            self._answer(recorder, order, OrderOutcome.REFUSED, str(error))
+        except Exception as error:
+            self._answer(recorder, order, OrderOutcome.FAILED, f"{type(error).__name__}: {error}")
+            raise
+        else:
+            self._answer(recorder, order, OrderOutcome.APPLIED, done, read_back)
+
+    def _answer(
+        self, recorder: Recorder, order: Order, outcome: str, detail: str, read_back: dict[str, str] | None = None
+    ) -> None:
         settle, at = recorder.probe.settle, (recorder.epoch, recorder.batch)
-        self._fail_open.run("order", settle, order, outcome, detail, *at, {})
+        self._fail_open.run("order", settle, order, outcome, detail, *at, read_back or {})
 
     def _before_step(self, recorder: Recorder) -> None:
+        plan = self._plan
+        if plan is not None:
+            plan.after_step()  # where the step before raised
+        recorder.read_settings()
+        self._own = recorder.used
         if recorder.updates.due():
             recorder.updates.before()
-        recorder.read_settings()
         if self._measure_norm and getattr(self._optimizer, "grad_scale", None) is None:
             self._norm = None if recorder.step_has_closure else total_norm(parameters_of(self._optimizer))
+        if plan is not None:
+            plan.before_step(self._optimizer, self._clip_norm)
+            recorder.read_settings()
 
     def _after_step(self, recorder: Recorder) -> None:
+        if self._plan is not None:
+            self._plan.after_step()
         recorder.updates.after()
         if self._measure_norm and recorder.step_has_closure:  # its gradients came into being within it
             self._norm = total_norm(parameters_of(self._optimizer))
+
+    @property
+    def _plan(self) -> PlanInForce | None:
+        return None if self._going_back is None else self._going_back.in_force
 
     def _ended(
         self,
@@ -306,22 +372,27 @@ class Loop:
         contents: BatchContents,
         given: LoopSettings,
         data_wait_s: float | None,
-    ) -> None:
+    ) -> bool:
+        """True: the batch was healthy and took its step."""
         recorder.batch = recorder.batch + 1 if epoch == recorder.epoch else 0
         recorder.epoch = epoch
         norm, self._norm = self._norm if grad_norm is None else grad_norm, None
-        report = StepReport(stepped=bool(recorder.used))
+        stepped, plan = bool(recorder.used), self._plan
+        report = StepReport(stepped=stepped)
         if isinstance(norm, torch.Tensor):
             report.norm = norm
         elif norm is not None:
             report.norm_value = float(norm)
-        pending = recorder.pending(contents, report, clip_norm=given.clip_norm, data_wait_s=data_wait_s)
-        recorder.used = ()
+        clip_norm = given.clip_norm if plan is None else plan.clip_norm(given.clip_norm)
+        pending = recorder.pending(contents, report, clip_norm=clip_norm, data_wait_s=data_wait_s)
+        own = self._own if plan is not None and self._own else pending.used
+        recorder.used = self._own = ()
         pending.loss_known = loss is not None
         pending.line_up(
             0.0 if loss is None else loss, parts, getattr(self._scaler, "_scale", None), recorder.updates.take()
         )
-        recorder.record(pending)
+        assessed = recorder.record(pending)
         if self._settings is not None:
-            for change in self._settings.changes(pending.used, given, epoch=epoch, batch=recorder.batch):
+            for change in self._settings.changes(own, given, epoch=epoch, batch=recorder.batch):
                 recorder.probe.event(change)
+        return stepped and (assessed is None or not assessed.bits)

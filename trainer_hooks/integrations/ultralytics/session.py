@@ -44,7 +44,7 @@ class Session:
         self._guard_acts = guard_acts
         self._counted = Counted()
         self._rank = rank
-        self._started: TrainingStarted | None = None  # until it is sent
+        self._unnamed: TrainingStarted | None = None  # the start as it was sent without names of the loss components
         self.in_process: InProcess | None = None  # None: this training can't go back in its process
         self._going_back: tuple[Plan, Tree, OrderAnswer] | None = None  # at the end of this batch
         self._start_epoch: int | None = None  # the trainer's own, while its loop begins again elsewhere
@@ -125,18 +125,19 @@ class Session:
         guarded = self.loop is not None and self.loop.guard.acts
         goes_back = self.in_process is not None
         facts = events.training_facts(trainer, self.training, guarded=guarded, goes_back=goes_back)
-        self._started = training_started(facts, trainer.optimizer, trainer.device, self.probe.identity)
-        if self._started.part_names:
-            self._send_started(trainer)
+        started = training_started(facts, trainer.optimizer, trainer.device, self.probe.identity)
+        self._unnamed = None if started.part_names else started
+        self.probe.event(started)
 
-    def _send_started(self, trainer: Any) -> None:
-        """Send the start, once. Some releases learn the names of the loss components from the first batch only."""
-        if self._started is None:
-            return
-        message, self._started = self._started, None
-        self.probe.event(msgspec.structs.replace(message, part_names=signals.part_names(trainer)))
-        if self._phase:
-            self.probe.event(PhaseChanged(time.time(), message.start_epoch, self._phase))
+    def _name_parts(self, trainer: Any) -> None:
+        """Some releases learn the names of the loss components from the first batch only: send the start once more.
+
+        It can't wait for them: a first batch that never comes must be noticed.
+        """
+        names = signals.part_names(trainer)
+        if self._unnamed is not None and names:
+            self.probe.event(msgspec.structs.replace(self._unnamed, part_names=names))
+            self._unnamed = None
 
     # --- epochs ------------------------------------------------------------------------------------------------------
 
@@ -218,8 +219,7 @@ class Session:
     def _enter_phase(self, trainer: Any, phase: str) -> None:
         if phase != self._phase:
             self._phase = phase
-            if self._started is None:  # else it is sent right after the start
-                self.probe.event(PhaseChanged(time.time(), trainer.epoch + 1, phase))
+            self.probe.event(PhaseChanged(time.time(), trainer.epoch + 1, phase))
 
     # --- batches, orders, the end ------------------------------------------------------------------------------------
 
@@ -235,8 +235,8 @@ class Session:
         """Record the batch, then carry out an order if there is one. Raises LeaveTraining on a stop."""
         if self.loop is None:
             return
-        if self._started is not None:
-            self.fail_open.run("start", self._send_started, trainer)
+        if self._unnamed is not None:
+            self.fail_open.run("start", self._name_parts, trainer)
         fit = self.fail_open.run("batch", self.loop.batch_ended, trainer)
         if fit and self._snapshots.due and self._takes_snapshots(trainer):
             self.fail_open.run("snapshot", self._snapshots.take, trainer, self.loop.recorder.batch)
@@ -278,7 +278,7 @@ class Session:
         """train() is over, in one way or another. What is not sent yet goes out by itself, or when the probe closes."""
         if self.in_process is not None:
             self.fail_open.run("detach", self.in_process.detach, trainer)
-        self._send_started(trainer)
+        self._name_parts(trainer)
         epoch = int(getattr(trainer, "epoch", trainer.start_epoch)) + 1
         if self.loop is None:
             send_end(self.probe, how, detail, epoch, signals.metrics(trainer))

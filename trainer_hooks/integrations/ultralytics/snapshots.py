@@ -3,60 +3,39 @@
 from __future__ import annotations
 
 import functools
-import time
-from pathlib import Path
 from typing import Any
-from weakref import ref
 
-from trainer_hooks.copying import Copy
 from trainer_hooks.integrations.ultralytics import trainer_state as state
 from trainer_hooks.integrations.ultralytics.epoch_position import EpochPosition
 from trainer_hooks.integrations.ultralytics.loader_position import LoaderPosition
 from trainer_hooks.recorder.assess import Counted
 from trainer_hooks.recorder.probe_like import ProbeLike
-from trainer_hooks.snapshots import HostCopy, SnapshotClock, Tree, file, put_back_random
-from trainer_hooks.snapshots.due import has_room
-from trainer_hooks.spool import Save, SnapshotRequest
-
-NAME = Path("snapshot.pt")
+from trainer_hooks.snapshots import SnapshotTaker, Tree, put_back_random
+from trainer_hooks.spool import Save
 
 
 class Snapshots:
     """Of one training. Holds no reference to the trainer."""
 
     def __init__(self, probe: ProbeLike, counted: Counted, ordinal: int, every_s: float) -> None:
-        self._probe, self._counted, self._ordinal = probe, counted, ordinal
-        self.wanted = every_s > 0
-        self._clock = SnapshotClock(every_s, time.monotonic())
-        self._copy = HostCopy()
-        self._request: ref[SnapshotRequest] | None = None  # alive: its file is being written from our buffers
+        self._counted, self._ordinal = counted, ordinal
+        self._taker = SnapshotTaker(probe, every_s)
         self.loader = LoaderPosition()
+
+    @property
+    def wanted(self) -> bool:
+        """True: this run asks for snapshots."""
+        return self._taker.wanted
 
     @property
     def due(self) -> bool:
         """True: the state is to be saved at the next boundary that is fit for it."""
-        return self.wanted and self._clock.is_due(time.monotonic())
+        return self._taker.due
 
     def take(self, trainer: Any, batch: int) -> None:
         """Save the state after batch `batch` of the epoch, from 0, which was healthy and took its step."""
-        began_s = time.monotonic()
-        if batch + 1 >= len(trainer.train_loader) or (self._request is not None and self._request() is not None):
-            return
-        try:
-            tree = state.state_of(trainer, batch, self.loader)
-            size = file.size_of(tree)
-            if not has_room(size):
-                self._clock.taken(began_s, 0.0)
-                return
-            taken = self._copy.take(tree)
-        except Exception:
-            self._clock.failed()
-            raise
-        write = functools.partial(_write, self._copy, taken, size)
-        request = SnapshotRequest(NAME, write, self._save(trainer, batch), time.time())
-        self._request = ref(request)
-        self._probe.snapshot(request)
-        self._clock.taken(time.monotonic(), time.monotonic() - began_s)
+        if batch + 1 < len(trainer.train_loader):
+            self._taker.take(lambda: state.state_of(trainer, batch, self.loader), self._save(trainer, batch))
 
     def _save(self, trainer: Any, batch: int) -> Save:
         return Save(
@@ -67,11 +46,6 @@ class Snapshots:
             is_best=False,
             extra_batches=batch + 1,
         )
-
-
-def _write(copy: HostCopy, tree: Tree, size: int, target: Path) -> Copy:
-    copy.arrived()
-    return file.write(tree, target, size)
 
 
 class StartWithin:

@@ -136,10 +136,7 @@ def _fault(plan: Plan, training: Training) -> str:
 
 def read_snapshot(snapshot: Checkpoint) -> Any:
     """Raises OSError, SnapshotFileError."""
-    path = Path(snapshot.path)
-    if (found := _digest(path)) != snapshot.digest:
-        raise SnapshotFileError(f"{path}: has sha256 {found}, the plan says {snapshot.digest}")
-    return snapshot_file.read(path)
+    return snapshot_file.read_verified(Path(snapshot.path), snapshot.digest)
 
 
 def _digest(path: Path) -> str:

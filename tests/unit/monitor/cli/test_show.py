@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from monitor.cli.show import print_table, printable
@@ -54,6 +55,25 @@ def test_the_detail_says_what_holds_the_incident_open_and_that_the_deadline_is_m
     assert lines["deadline"].endswith("NOT kept at this pace, 24 h 0 min too late")
     assert lines["checkpoints"] == "2 clean, 1 suspect"
     assert lines["last batch"] == "10 s ago"
+
+
+@pytest.mark.parametrize(
+    ("alerts", "waiting", "shown"),
+    [
+        ({}, 0, "none"),
+        ({"phone/delivered": 3, "log/delivered": 1}, 0, "4 delivered"),
+        ({}, 2, "2 waiting; daemon.log says why they wait"),
+        (
+            {"phone/refused": 1, "log/delivered": 1, "mail/expired": 2},
+            1,
+            "1 delivered, 2 expired, 1 refused, 1 waiting; not taken by mail, phone: try trainwarden alerts test mail",
+        ),
+    ],
+)
+def test_status_says_that_alerts_did_not_arrive(alerts: dict[str, int], waiting: int, shown: str) -> None:
+    """Whom no message reaches has to learn it somewhere else."""
+    found = msgspec.structs.replace(DETAIL, alerts=alerts, alerts_waiting=waiting)
+    assert dict(detail_lines(found, now_s=1000.0))["alerts"] == shown
 
 
 def test_a_title_cannot_move_the_cursor_or_forge_a_line(capsys: pytest.CaptureFixture[str]) -> None:

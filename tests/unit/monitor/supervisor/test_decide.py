@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.supervisor.decide import Decision, ExitContext, decide
+from monitor.supervisor.decide import Decision, ExitContext, decide, may_have_died
 from tests.harness.supervisor import plan_for
 from trainer_hooks.wire.runfolder import Exit, Receipt, RunOutcome
 
@@ -68,3 +68,45 @@ def test_a_run_ends(left: ExitContext, how: str, code: int) -> None:
 
 def test_a_real_time_signal_has_a_name_too() -> None:
     assert decide(ExitContext(gone(None, 40))) == Decision(RunOutcome.FAILED, "ended by signal 40", 168)
+
+
+@pytest.mark.parametrize(
+    ("left", "asks"),
+    [
+        (ExitContext(gone(1), crash="ValueError: x"), True),
+        (ExitContext(gone(None, 9), unended=True), True),
+        (ExitContext(gone(137), unended=True), True),
+        (ExitContext(gone(None), unended=True, vanished=True), True),
+        (ExitContext(gone(1)), False),  # no training had begun, or every one had ended by itself
+        (ExitContext(gone(0), unended=True), False),
+        (ExitContext(gone(None, 15), unended=True), False),
+        (ExitContext(gone(None, 9, asked=True), unended=True), False),
+        (ExitContext(gone(None, 9), unended=True, killed=True), False),
+        (ExitContext(gone(1), unended=True, stop=receipt("applied")), False),
+        (ExitContext(gone(1), PLAN, unended=True), False),
+        (ExitContext(gone(1), unended=True, plan_error="torn"), False),
+        (ExitContext(gone(1), unended=True, survivors="python (pid 7, state D)"), False),
+        (ExitContext(gone(None, 9), unended=True, early_ends=3), False),
+        (ExitContext(Exit(number=2, code=75, signal=None, ended_s=0.0), unended=True), False),
+    ],
+)
+def test_the_daemon_is_asked_for_a_plan_where_a_training_was_cut_short_unasked(left: ExitContext, asks: bool) -> None:
+    assert may_have_died(left) is asks
+
+
+def test_a_generation_that_died_is_followed_by_the_plan_that_was_made_for_it() -> None:
+    decision = decide(ExitContext(gone(None, 9), PLAN, died=True, early_ends=2))
+    assert (decision.relaunch, decision.receipt) == (True, "exited")
+    assert decision.detail.startswith("ended by SIGKILL; nobody had asked for that. Generation 2 goes on at epoch ")
+
+
+@pytest.mark.parametrize("over", [gone(0), gone(None, 2, asked=True), gone(1), gone(None)])
+def test_a_person_resumes_a_run_however_it_ended(over: Exit) -> None:
+    decision = decide(ExitContext(over, PLAN, resumed_by="ann"))
+    assert (decision.relaunch, decision.void) == (True, False)
+    assert "ann resumes it" in decision.detail
+
+
+def test_nothing_is_started_beside_what_still_runs_whoever_asks() -> None:
+    left = ExitContext(gone(None, 9), PLAN, resumed_by="ann", survivors="python (pid 7, state D)")
+    assert decide(left).how == "held"

@@ -16,6 +16,7 @@ import torch
 
 from monitor.core.model import Verdict
 from monitor.vault.verify import examine
+from tests.harness.torch_names import dtype
 from tests.unit.monitor.vault.conftest import examined
 from tests.unit.monitor.vault.crafted import (
     archive,
@@ -295,7 +296,7 @@ PLACES: dict[str, Callable[[torch.Tensor], object]] = {
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_number_that_is_not_finite_is_found_in_every_format_and_place(name: str, place: str, tmp_path: Path) -> None:
-    bad = torch.tensor([0.5, torch.nan, 0.25, 1.0]).to(getattr(torch, name))
+    bad = torch.tensor([0.5, torch.nan, 0.25, 1.0]).to(dtype(name))
     torch.save(PLACES[place](bad), tmp_path / "x.pt")
     found = examined(tmp_path / "x.pt")
     assert found.verdict is Verdict.POISONED, found
@@ -308,7 +309,7 @@ def test_a_number_that_is_not_finite_is_found_in_every_format_and_place(name: st
         lambda: torch.tensor([[0.0, torch.nan], [0.0, 0.0]]).to_sparse(),
         lambda: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
         lambda: torch.empty(2, 2, device="meta"),
-        lambda: torch.ones(4).untyped_storage(),
+        getattr(torch.ones(4), "untyped_storage", torch.ones(4).storage),
     ],
     ids=["sparse", "quantized", "meta", "bare storage"],
 )

@@ -13,6 +13,7 @@ import torch
 
 from monitor.core.model import Verdict
 from monitor.vault.verify import describe, examine
+from tests.harness.torch_names import scaler_on_cpu
 from tests.unit.monitor.vault.conftest import Damage, sha256
 
 
@@ -66,7 +67,7 @@ def nan_in_momentum(checkpoint: dict[str, Any]) -> None:
 
 
 def infinite_loss_scale(checkpoint: dict[str, Any]) -> None:
-    checkpoint["scaler"] = torch.amp.GradScaler("cpu").state_dict() | {"scale": float("inf")}
+    checkpoint["scaler"] = scaler_on_cpu().state_dict() | {"scale": float("inf")}
 
 
 def nan_learning_rate(checkpoint: dict[str, Any]) -> None:

@@ -35,6 +35,11 @@ def tensor_with_attribute() -> torch.Tensor:
     return made
 
 
+def kept(file: Path) -> bool:
+    """True: the attribute is in the file. Releases before 2.0 leave it out."""
+    return hasattr(torch.load(file, weights_only=False)["model"]["w"], "average")
+
+
 def parameter(value: float) -> torch.nn.Parameter:
     return torch.nn.Parameter(torch.tensor(value))
 
@@ -108,6 +113,8 @@ BAD: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("case", BAD)
 def test_a_bad_number_is_never_sound(case: str, tmp_path: Path) -> None:
     torch.save(BAD[case](), tmp_path / "x.pt")
+    if case == "an attribute of a tensor" and not kept(tmp_path / "x.pt"):
+        pytest.skip("this torch saves no attributes of tensors")
     for seen_saved in (False, True):
         found = examined(tmp_path / "x.pt", seen_saved=seen_saved)
         assert found.numbers in (Verdict.POISONED, Verdict.UNVERIFIED), found

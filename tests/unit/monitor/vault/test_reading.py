@@ -16,6 +16,7 @@ from monitor.vault.inert import UnreadableError
 from monitor.vault.problems import judge
 from monitor.vault.tensors import Tensor
 from monitor.vault.verify import examine, run_child
+from tests.harness.torch_names import dtype
 from tests.unit.monitor.vault.conftest import sha256
 from tests.unit.monitor.vault.crafted import archive, safetensors
 
@@ -69,11 +70,11 @@ SMALL = ["float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "
 
 @pytest.mark.parametrize("name", FLOATS + SMALL)
 def test_each_float_format_is_decoded_as_torch_decodes_it(name: str, tmp_path: Path) -> None:
-    dtype = getattr(torch, name)
+    expected_type = dtype(name)
     bits = torch.arange(256, dtype=torch.uint8) if name in SMALL else torch.randint(0, 256, (4096,), dtype=torch.uint8)
     bits[-16:] = 255  # NaN in every format but one, whose code for it is 128
     bits[0] = 128
-    original = bits.view(dtype)
+    original = bits.view(expected_type)
     torch.save({"model": {"w": original.reshape(2, -1)}}, tmp_path / "w.pt")
     (tensor,) = read(tmp_path / "w.pt").tensors
     wide = torch.view_as_real(original).flatten() if original.is_complex() else original
@@ -86,9 +87,7 @@ def test_each_float_format_is_decoded_as_torch_decodes_it(name: str, tmp_path: P
 
 @pytest.mark.parametrize("name", ["int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64", "bool"])
 def test_whole_numbers_are_read_and_not_judged(name: str, tmp_path: Path) -> None:
-    torch.save(
-        {"model": {"steps": torch.ones(4, 2).to(getattr(torch, name)), "w": torch.ones(2, 2)}}, tmp_path / "w.pt"
-    )
+    torch.save({"model": {"steps": torch.ones(4, 2).to(dtype(name)), "w": torch.ones(2, 2)}}, tmp_path / "w.pt")
     contents = read(tmp_path / "w.pt")
     assert [tensor.dtype.name for tensor in contents.tensors] == [name, "float32"]
     assert judge(contents).faults == ()

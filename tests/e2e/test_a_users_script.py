@@ -1,0 +1,175 @@
+"""A user's script that patches, clips and skips by itself, in the background under nohup, its output in a file."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness.night_run import Daemon, Supervised, environment_of_home, fresh_home, trainwarden
+
+pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("default")]
+
+RUN = "user"
+BATCHES, EPOCHS = 10, 4
+ALONE, WATCHED, FAULTY, ROLLED_BACK = "alone", "watched", "faulty", "rolled back"
+BAD = {
+    ALONE: set(),
+    WATCHED: set(),
+    FAULTY: {(2, 3), (2, 4), (3, 7), (4, 0)},
+    ROLLED_BACK: {(3, batch) for batch in range(3, 9)},
+}
+POLICY = {
+    ROLLED_BACK: "version: 1\nwhen_clean: rollback\nrollback: {redo_limit_epochs: 9, healthy_batches: 3, grace_s: 10}\n"
+    "strengthen: {warmup_epochs: 0}\nwatch: {batches_min: 5, onset_samples: false}\n"
+}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A training that is over."""
+
+    home: Path
+    code: int
+    shown: str
+
+    @property
+    def weights_folder(self) -> Path:
+        return self.home / "runs" / "train" / "weights"
+
+    @property
+    def figures(self) -> list[list[str]]:
+        """results.csv without its times."""
+        lines = (self.weights_folder.parent / "results.csv").read_text().split()
+        assert lines[0].startswith("epoch,time,")
+        return [[row[0], *row[2:]] for row in (line.split(",") for line in lines)]
+
+    @property
+    def last_loss(self) -> float:
+        """Of the last epoch, box and class and dfl together."""
+        names, last = self.figures[0], self.figures[-1]
+        return sum(float(value) for name, value in zip(names, last, strict=True) if name.startswith("train/"))
+
+    @property
+    def fired(self) -> list[str]:
+        return (self.home / "fired").read_text().splitlines()
+
+    def weights(self) -> dict[str, Any]:
+        """Of last.pt, which only opens where the script's own class is found again."""
+        from ultralytics.utils.patches import torch_load
+
+        loaded = torch_load(self.weights_folder / "last.pt", map_location="cpu")
+        found: dict[str, Any] = (loaded.get("ema") or loaded["model"]).float().state_dict()
+        return found
+
+
+def train(name: str, home: Path, argv: list[str]) -> Ended:
+    """One training under nohup, from its command line to its end."""
+    nohup = ["nohup", *argv]
+    if name == ALONE:
+        done = subprocess.run(
+            nohup, env=environment_of_home(home), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, check=False, timeout=180,
+        )  # fmt: skip
+        return Ended(home, done.returncode, done.stdout)
+    run = Supervised(home, argv, run=RUN, policy=POLICY.get(name, "version: 1\n"), prefix=("nohup",))
+    run.until_says("epoch 2 starts")
+    run.process.send_signal(signal.SIGHUP)  # the user logs out
+    return Ended(home, run.wait(), run.shown)
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ended]]:
+    """The same training four times, two at a time, each from the last.pt of the one that died."""
+    pytest.importorskip("ultralytics")
+    from tests.harness.users_script import first_training, go_on_from, write_script
+    from tests.harness.yolo import BATCH, go_offline, make_lab
+
+    go_offline(tmp_path_factory.mktemp("yolo-config"))
+    lab = make_lab(tmp_path_factory.mktemp("lab"), images=BATCHES * BATCH)
+    settings = {
+        "epochs": EPOCHS,
+        "imgsz": 64,
+        "lr0": 0.002,
+        "momentum": 0.9,
+        "warmup_epochs": 1,
+        "warmup_bias_lr": 0.05,
+    }
+    runs = first_training(tmp_path_factory.mktemp("first"), lab, **settings)
+    with ExitStack() as stack:
+        homes = [stack.enter_context(fresh_home()) for _ in BAD]
+        argvs = []
+        for home, bad in zip(homes, BAD.values(), strict=True):
+            go_on_from(runs, home)
+            argvs.append(write_script(home, lab, bad, **settings))
+        with ThreadPoolExecutor(2) as pool:
+            yield dict(zip(BAD, pool.map(train, BAD, homes, argvs), strict=True))
+
+
+@pytest.fixture(autouse=True)
+def own_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever opens the script's checkpoints needs a class of this name in the main module."""
+    monkeypatch.setattr(sys.modules["__main__"], "OwnForward", type("OwnForward", (), {}), raising=False)
+
+
+def skipped_by(over: Ended) -> dict[str, float]:
+    lines = [line for line in Daemon(over.home).metrics().splitlines() if "skipped_steps_total{" in line]
+    return {line.split('by="')[1].split('"')[0]: float(line.split()[-1]) for line in lines}
+
+
+def test_without_a_fault_the_figures_and_the_weights_are_the_same_to_the_last_bit(ended: dict[str, Ended]) -> None:
+    import torch
+
+    alone, watched = ended[ALONE], ended[WATCHED]
+    assert (alone.code, watched.code) == (0, 0), watched.shown
+    assert len(watched.figures) == EPOCHS + 1
+    assert watched.figures == alone.figures
+    ours, theirs = watched.weights(), alone.weights()
+    assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
+    assert set(skipped_by(watched).values()) == {0.0}
+    assert "switched off" not in watched.shown
+
+
+def test_bad_batches_are_cured_and_the_steps_that_the_script_leaves_out_are_its_own(ended: dict[str, Ended]) -> None:
+    over = ended[FAULTY]
+    assert over.code == 0, over.shown
+    assert sorted(over.fired) == sorted(f"{epoch} {batch}" for epoch, batch in BAD[FAULTY]), "the fault did not fire"
+    assert over.shown.count(": step skipped") == len(BAD[FAULTY]), "the script sees what it saw without us"
+    by = skipped_by(over)
+    assert by.pop("script") == len(BAD[FAULTY])
+    assert set(by.values()) == {0.0}
+    assert "rolled back" not in over.shown
+    assert_sound(over)
+    assert over.last_loss < 1.1 * ended[ALONE].last_loss, "it ends as low as a healthy training does"
+
+
+def test_a_rollback_starts_the_script_again_from_a_clean_checkpoint(ended: dict[str, Ended]) -> None:
+    """It says resume=False and loads last.pt, which may be damaged by then; the class in it is found again."""
+    over = ended[ROLLED_BACK]
+    assert over.code == 0, over.shown
+    assert over.fired, "the fault did not fire"
+    assert over.shown.count("rolled back: generation 2 starts at epoch 3") == 1, over.shown
+    assert over.shown.count("re-patched") == 2
+    assert [row[0] for row in over.figures[1:]] == [str(epoch + 1) for epoch in range(EPOCHS)]
+    assert_sound(over)
+
+
+def assert_sound(over: Ended) -> None:
+    """last.pt can be used, and the newest copies can be trusted; too few batches follow the very last to prove it."""
+    import torch
+
+    weights = over.weights()
+    assert [name for name, value in weights.items() if not bool(torch.isfinite(value).all())] == []
+    assert any(bool((value != 0).any()) for value in weights.values())
+    shown = json.loads(trainwarden(over.home, "checkpoints", RUN, "--json").stdout)
+    verdicts = {line["verdict"] for line in sorted(shown, key=lambda line: line["saved_s"])[-3:]}
+    assert verdicts <= {"clean", "suspect"}, shown
