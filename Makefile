@@ -53,9 +53,9 @@ check: $(VENV)/installed
 page: $(VENV)/installed
 	$(BIN)/python hatch_build.py
 
-# 200 SIGKILLs of real trainings, 50 of them while a saved state is being written; about half an hour.
+# 200 SIGKILLs of real trainings, 100 of them while a saved state is being written; an hour and more.
 kills: $(VENV)/installed
-	KILLED_RUNS=25 KILLS_OF_A_RUN=8 KILLS_INSIDE=2 $(BIN)/python -m pytest -s tests/e2e/test_kills.py
+	KILLED_RUNS=$(or $(RUNS),100) KILLS_SEED=$(or $(SEED),1) $(BIN)/python -m pytest -s tests/e2e/test_kills.py
 
 bench: $(VENV)/installed
 	$(BIN)/python -m tests.bench
