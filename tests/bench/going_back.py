@@ -124,10 +124,8 @@ class Line:
 
 @dataclass(frozen=True)
 class Played:
-    """A run that is over."""
+    """A run that is over. Its folder is gone soon."""
 
-    way: Way
-    code: int
     lines: list[Line]
     folder: RunFolder
     plan: Plan
@@ -182,8 +180,8 @@ class Played:
         return next(line for line in self.lines if line.what == what)
 
 
-def play(way: Way, model: Path, arguments: dict[str, Any]) -> Played:
-    """Run it to its end."""
+def play(way: Way, model: Path, arguments: dict[str, Any]) -> tuple[Played, list[tuple[str, float]]]:
+    """Run it to its end; with the steps of going back where the process was not lost."""
     with fresh_home() as home:
         training = home / "training"
         training.mkdir()
@@ -204,7 +202,8 @@ def play(way: Way, model: Path, arguments: dict[str, Any]) -> Played:
         plans += [read(path, Plan) for path in run.folder.root.glob("adjust-*.json")]
         if code or not plans:
             raise SystemExit(f"{way}: the run ended with {code}\n{run.shown[-4000:]}")
-        return Played(way, code, lines, run.folder, min(plans, key=lambda plan: plan.written_s))
+        played = Played(lines, run.folder, min(plans, key=lambda plan: plan.written_s))
+        return played, list(played.steps()) if way.fault == "nan" and way.snapshots else []
 
 
 def main() -> None:
@@ -218,7 +217,7 @@ def main() -> None:
         heads = ("fault", "snapshots", "back to", "batches done again", "fault to first good batch", "as far again")
         table, steps = [], []
         for way in WAYS:
-            played = play(way, lab.model, lab.arguments(Path(folder)))
+            played, times = play(way, lab.model, lab.arguments(Path(folder)))
             began_s, plan = played.fault_s, played.plan
             back = f"batch {plan.snapshot.extra_batches} of epoch 2" if plan.snapshot else "the end of epoch 1"
             table.append(
@@ -226,8 +225,8 @@ def main() -> None:
                  f"{played.first_good.at_s - began_s:.2f} s", f"{played.anew_s - began_s:.2f} s")
             )  # fmt: skip
             print(f"{time.strftime('%H:%M:%S')} {way}", file=sys.stderr, flush=True)
-            if way.fault == "nan" and way.snapshots:
-                steps.append((way, list(played.steps())))
+            if times:
+                steps.append((way, times))
         print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
         for row in table:
             print(f"| {' | '.join(row)} |")

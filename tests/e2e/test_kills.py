@@ -21,7 +21,7 @@ RUNS = int(os.environ.get("KILLED_RUNS", "1"))
 KILLS = 2  # of a run: after a third life that ends within a minute nothing is started any more
 INSIDE = 1  # of each run, in the writing of a file
 EPOCHS = 2
-WITHIN = 20  # batches from the death before, or from the start: the moment is drawn from so many
+WITHIN = 12  # batches from the death before, or from the start: the moment is drawn from so many
 SEED = int(os.environ.get("KILLS_SEED", "1"))
 
 
