@@ -18,6 +18,7 @@ from tests.harness.supervisor import eventually
 from trainer_hooks.wire.runfolder import Checkpoint, Plan, read
 
 EVERY_S = 0.5
+REPORTED_S = 0.05  # from the end of a file until its manifest and its event are on disk too
 LOOK_S = 0.001  # between two looks at the spool; the file of a snapshot takes tens of milliseconds
 START_S = 240.0  # of a process on a machine under load, until its first batch
 POLICY = f"""\
@@ -111,7 +112,7 @@ class Kill:
     @property
     def allowed_s(self) -> float:
         """What may be lost: the interval, the batch at its end, the batch that was cut off, and a file in writing."""
-        return max(EVERY_S, self.longest_s) + 2 * self.slowest_s + self.writing_s
+        return max(EVERY_S, self.longest_s) + 2 * self.slowest_s + self.writing_s + REPORTED_S
 
 
 @dataclass
