@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -12,6 +15,7 @@ from trainer_hooks.snapshots.tree import Tree
 from trainer_hooks.wire.digest import sha256_of
 
 FORMAT = 1
+FLOAT = "\0float:"  # before a number that is written as text, where this torch can't read it otherwise
 
 
 class SnapshotFileError(Exception):
@@ -24,7 +28,8 @@ def write(tree: Tree, target: Path, size: int) -> Copy:
     writing = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(writing, "r+b") as file:
-            torch.save({"trainwarden_snapshot": FORMAT, **tree}, file)  # given a path, older torch stalls all threads
+            whole = {"trainwarden_snapshot": FORMAT, **tree}
+            torch.save(_mapped(whole, _as_text), file)  # given a path, older torch stalls all threads
             file.flush()
             os.fsync(file.fileno())
             written = file.seek(0, os.SEEK_END)
@@ -45,7 +50,35 @@ def read(path: Path) -> Tree:
         raise SnapshotFileError(f"{path}: is no snapshot ({type(error).__name__}: {error})") from error
     if not isinstance(tree, dict) or tree.get("trainwarden_snapshot") != FORMAT:
         raise SnapshotFileError(f"{path}: is no snapshot of format {FORMAT}")
-    return tree
+    return _mapped(tree, _as_number)
+
+
+@functools.cache
+def _reads_floats() -> bool:
+    """False: torch's reader of plain values does not know Python's floats (1.13)."""
+    file = io.BytesIO()
+    torch.save([0.5], file)
+    file.seek(0)
+    try:
+        torch.load(file, weights_only=True)
+    except Exception:  # noqa: BLE001  whatever it is, it was not read
+        return False
+    return True
+
+
+def _as_text(value: Tree) -> Tree:
+    return f"{FLOAT}{value.hex()}" if isinstance(value, float) and not _reads_floats() else value
+
+
+def _as_number(value: Tree) -> Tree:
+    return float.fromhex(value[len(FLOAT) :]) if isinstance(value, str) and value.startswith(FLOAT) else value
+
+
+def _mapped(tree: Tree, change: Callable[[Tree], Tree]) -> Tree:
+    """The same tree with every leaf changed."""
+    if isinstance(tree, dict):
+        return {key: _mapped(each, change) for key, each in tree.items()}
+    return [_mapped(each, change) for each in tree] if isinstance(tree, list) else change(tree)
 
 
 def read_verified(path: Path, digest: str) -> Tree:

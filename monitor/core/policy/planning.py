@@ -60,6 +60,7 @@ def make_plan(tx: Transaction, incident: Incident, order: Order, action: Action,
         settings = strengthen(before, user, tx.policy.strengthen, started, restart=begins, epochs_left=left)
         if alone and not _clips(training):
             settings = msgspec.structs.replace(settings, clip_norm=before.clip_norm)
+    as_before = restart and action.start_with is not StartWith.STRENGTHENED and training.ledger.in_force is None
     replay = not Family(incident.family).in_numbers and action.start_with is not StartWith.STRENGTHENED
     best = best_for(target, training) if target else None
     base = below(target, training) if target and target.is_snapshot else target
@@ -80,7 +81,7 @@ def make_plan(tx: Transaction, incident: Incident, order: Order, action: Action,
         snapshot=_as_file(target) if target and target.is_snapshot else None,
         in_process=in_process,
         replay=replay,
-        own_settings=settings == user if alone else replay and training.ledger.in_force is None,
+        own_settings=settings == user if alone else as_before,
         best=_as_file(best),
         start_epoch=target.epoch + 1 if target else (training.position.epoch if training.position else 1),
         settings=settings,
