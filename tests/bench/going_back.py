@@ -136,15 +136,15 @@ class Played:
 
     @property
     def redone(self) -> int:
-        """Batches that were trained more than once; the ruined ones after the fault count as well."""
+        """Batches beyond those of a healthy training: the ruined ones after the fault, and those done a second time."""
         done = [line.count for line in self.lines if line.what == "batch"]
         return len(done) - BATCHES * EPOCHS
 
     @property
     def first_good(self) -> Line:
         """The first batch after the state was put back."""
-        done = [line for line in self.lines if line.what == "batch"]
-        return next(b for a, b in pairwise(done) if b.count != a.count + 1 or b.generation != a.generation)
+        begun = next(n for n, line in enumerate(self.lines) if line.what == "_go_back:end" or line.generation > 1)
+        return next(line for line in self.lines[begun:] if line.what == "batch")
 
     @property
     def anew_s(self) -> float:
