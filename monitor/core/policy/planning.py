@@ -61,8 +61,9 @@ def make_plan(tx: Transaction, incident: Incident, order: Order, action: Action,
         if alone and not _clips(training):
             settings = msgspec.structs.replace(settings, clip_norm=before.clip_norm)
     replay = not Family(incident.family).in_numbers and action.start_with is not StartWith.STRENGTHENED
-    best = best_for(target, training) if target else None
-    base = below(target, training) if target and target.is_snapshot else target
+    own = started.keeps_position and target is not None and target.is_snapshot  # nothing of the script is below it
+    best = best_for(target, training) if target and not own else None
+    base = None if own else below(target, training) if target and target.is_snapshot else target
     return Plan(
         id=f"{order.id}-plan",
         run=tx.run.spec.run,
