@@ -157,9 +157,12 @@ ONE_RUN = Board(
                 unit="dateTimeAsLocal", kind="number", width=4,
             ),
             Panel(
-                "Newest clean checkpoint",
-                ((f"time() - trainwarden_last_checkpoint_timestamp_seconds{{{RUN}}}", "{{run}}"),),
-                unit="s", kind="number", width=4, more="Its age.",
+                "Newest clean states",
+                (
+                    (f"time() - trainwarden_last_checkpoint_timestamp_seconds{{{RUN}}}", "{{run}} checkpoint"),
+                    (f"time() - trainwarden_last_snapshot_timestamp_seconds{{{RUN}}}", "{{run}} snapshot"),
+                ),
+                unit="s", kind="number", width=4, more="Their ages. A snapshot lies within an epoch.",
             ),
             Panel(
                 "Incidents", ((f"trainwarden_incident_opened_timestamp_seconds{{{RUN}}} * 1000", ""),),

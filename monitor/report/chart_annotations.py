@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from monitor.core.format import count, saved_cell
-from monitor.core.model import Incident, Position
+from monitor.core.model import EpochStatus, Incident, Position
 from monitor.core.state.run import TrainingState
 from monitor.report.chart import Mark
 
@@ -27,7 +29,7 @@ def batches(training: TrainingState) -> int:
 def marks(training: TrainingState) -> list[Mark]:
     """Every mark of the run, in batches since it began."""
     where = places(training)
-    found = [*_epochs(training), *_generations(training, where)]
+    found = [*_epochs(training), *_generations(training, where), *_returns(training, where)]
     for incident in training.ledger.incidents:
         found += _of_incident(incident, where)
     return found
@@ -57,6 +59,24 @@ def _generations(training: TrainingState, where: dict[int, float]) -> list[Mark]
         for generation, at in where.items()
         if generation > 1
     ]
+
+
+def _returns(training: TrainingState, where: dict[int, float]) -> list[Mark]:
+    """Where it went back within its process: an epoch that was given up, and no later one follows in its generation."""
+    actions = [incident.action for incident in training.ledger.incidents]
+    known = {
+        where.get(left.generation, 0.0) + left.count: saved_cell(*plan.target.holds)
+        for action in actions
+        if (plan := action.plan) and plan.in_process and plan.target and (left := action.left_at)
+    }
+    found, before = [], 0.0
+    for row, following in pairwise(training.epochs):
+        before += row.batches
+        given_up = row.status is EpochStatus.DISCARDED and row.generation == following.generation
+        if given_up and following.epoch <= row.epoch:
+            place = f"back to epoch {known[before]}" if before in known else f"back into epoch {following.epoch}"
+            found.append(Mark(before, "rollback", place, f"in the process of generation {row.generation}"))
+    return found
 
 
 def _of_incident(incident: Incident, where: dict[int, float]) -> list[Mark]:

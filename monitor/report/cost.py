@@ -23,7 +23,7 @@ def time_lost(run: RunState, training: TrainingState, incident: Incident, now_s:
         *lines,
         f"{duration(lost_s + incident.totals.downtime_s)} {'so far' if going_back(incident) else 'in all'}:",
         f"- thrown away: {plural(batches, 'batch')} x {pace:.3g} s = {duration(lost_s)}",
-        f"- without training, until the first new batch: {standstill}",
+        f"- without training, to the first new batch: {standstill}",
         "- the loop goes on where it is: no batch is trained again"
         if state_alone(training, incident)
         else f"- to be where it was: the same batches once more, {duration(lost_s)}",

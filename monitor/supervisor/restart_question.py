@@ -34,7 +34,7 @@ WRITTEN_S = 10.0  # from the daemon's answer to the file of the plan: a commit a
 EXAMINED_S = 300.0  # for a saved state that is being examined: the largest that were measured took a minute
 
 
-class Asked(msgspec.Struct):
+class DaemonAnswer(msgspec.Struct):
     """The part of the daemon's answer about a run that is read."""
 
     restart: str
@@ -119,10 +119,10 @@ class RestartQuestion:
             return str(error)
         return plan.id if plan is not None else ""
 
-    def _answer(self, run: str, until_s: float) -> Asked | None:
+    def _answer(self, run: str, until_s: float) -> DaemonAnswer | None:
         """None: the daemon does not answer, or its answer is to a question of before."""
         try:
-            found = self._client.get(run_path(run), Asked)
+            found = self._client.get(run_path(run), DaemonAnswer)
             return found if found.restart_until_s == until_s else None
         except ClientError:  # the announcer brings it back, and the time is limited
             return None

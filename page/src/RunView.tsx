@@ -3,7 +3,7 @@
 import * as api from "./api";
 import { Actions } from "./Actions";
 import { Charts } from "./Charts";
-import { bytes, clock, count, number, plural } from "./format";
+import { bytes, clock, count, number, plural, saved } from "./format";
 import { useFresh } from "./fresh";
 import { Pill, Table, Term } from "./parts";
 import { to } from "./route";
@@ -13,6 +13,7 @@ import { Timeline } from "./Timeline";
 import type { Checkpoint, Glance, Incident, TrainingDetail } from "./types";
 
 const OFTEN_MS = 1_000;
+const SNAPSHOTS_S = 60; // nothing else that changes says that one was taken
 
 export function RunView({ run, training, now_s }: { run: string; training: number; now_s: number }) {
   const glance = state.runs.get(run);
@@ -20,10 +21,10 @@ export function RunView({ run, training, now_s }: { run: string; training: numbe
   const slow = `${generation}/${incident?.state}/${epoch}/${nonfinite}/${glance?.summary.state}`;
   const [detail] = useFresh(() => api.detail(run), run, slow, OFTEN_MS);
   const [about, problem] = useFresh(() => api.training(run, training), `${run}/${training}`, slow, OFTEN_MS);
-  const [checkpoints] = useFresh(() => api.checkpoints(run), run, slow, OFTEN_MS);
+  const [checkpoints] = useFresh(() => api.checkpoints(run), run, `${slow}/${Math.floor(now_s / SNAPSHOTS_S)}`, OFTEN_MS);
   const [incidents] = useFresh(() => api.incidents(run), run, slow, OFTEN_MS);
   if (!glance) return <Unknown run={run} />;
-  const mine = (checkpoints ?? []).filter((one) => one.training === training);
+  const mine = (checkpoints ?? []).filter((one) => one.training === training && !(one.dropped && one.extra_batches));
   return (
     <main id="main">
       <div class="title">
@@ -134,7 +135,7 @@ function Checkpoints({ found }: { found: Checkpoint[] }) {
           {found.toReversed().map((one, i) => (
             <tr key={i}>
               <td><Pill status={{ word: capital(one.verdict), tone: TONE[one.verdict] ?? "warn" }} /></td>
-              <td class="nowrap">{one.epoch}{one.is_best ? ", best" : ""}</td>
+              <td class="nowrap">{saved(one)}{one.is_best ? ", best" : ""}</td>
               <td>{one.generation}</td>
               <td class="nowrap">{clock(one.saved_s)}</td>
               <td class="nowrap">{bytes(one.size)}</td>

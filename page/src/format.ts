@@ -2,6 +2,10 @@
 
 export const count = (value: number): string => value.toLocaleString("en");
 
+/** Where a state was saved, in a column of epochs: 3, or 4, batch 120. */
+export const saved = ({ epoch, extra_batches: extra }: { epoch: number; extra_batches: number }): string =>
+  extra ? `${epoch + 1}, batch ${count(extra)}` : String(epoch);
+
 /** 4 digits; a dash: not known. */
 export function number(value: number | null | undefined): string {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";

@@ -1,5 +1,6 @@
 // What is marked on the axis of the charts. Pure.
 
+import { saved } from "./format";
 import type { Checkpoint, Mark, Place } from "./types";
 
 export interface Drawn {
@@ -16,7 +17,8 @@ export const KINDS: Record<string, string> = {
   rollback: "rollback",
   generation: "restart",
   clean: "clean checkpoint",
-  suspect: "other checkpoint",
+  snapshot: "clean snapshot",
+  suspect: "other checkpoint or snapshot",
 };
 
 export function drawn(marks: Mark[], checkpoints: Checkpoint[], training: number, places: Place[]): Drawn[] {
@@ -28,8 +30,8 @@ export function drawn(marks: Mark[], checkpoints: Checkpoint[], training: number
     .filter((one) => one.training === training && before.has(one.generation))
     .map((one) => ({
       x: before.get(one.generation)! + one.batches,
-      kind: one.verdict === "clean" ? "clean" : "suspect",
-      label: `checkpoint of epoch ${one.epoch}: ${one.verdict}`,
+      kind: one.verdict !== "clean" ? "suspect" : one.extra_batches ? "snapshot" : "clean",
+      label: `${one.extra_batches ? "snapshot in" : "checkpoint of"} epoch ${saved(one)}: ${one.verdict}`,
       foot: true,
     }));
   return [...lines, ...feet];

@@ -83,6 +83,7 @@ export interface RunDetail {
 
 export interface Checkpoint {
   epoch: number;
+  extra_batches: number; // of the epoch after `epoch`; above 0: a snapshot
   generation: number;
   training: number;
   batches: number;

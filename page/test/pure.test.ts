@@ -77,10 +77,15 @@ test("a panel is there for what was recorded, with the names of the parts", () =
   assert.deepEqual(panels.map((panel) => [panel.id, panel.lines[0]!.name]), [["loss", "loss"], ["parts", "box"]]);
 });
 
-test("a checkpoint is marked where it was saved, with its verdict", () => {
-  const checkpoint = { generation: 2, training: 1, batches: 7, verdict: "poisoned", epoch: 3 } as never;
-  const marks = drawn([{ x: 5, kind: "epoch", label: "", more: "" }], [checkpoint], 1, [place(1, 0, 10), place(2, 10, 10)]);
-  assert.deepEqual(marks, [{ x: 17, kind: "suspect", label: "checkpoint of epoch 3: poisoned", foot: true }]);
+test("a checkpoint is marked where it was saved, with its verdict, and a snapshot with its batch", () => {
+  const checkpoint = { generation: 2, training: 1, batches: 7, verdict: "poisoned", epoch: 3, extra_batches: 0 };
+  const snapshot = { ...checkpoint, batches: 9, verdict: "clean", extra_batches: 1200 };
+  const found = [checkpoint, snapshot] as never[];
+  const marks = drawn([{ x: 5, kind: "epoch", label: "", more: "" }], found, 1, [place(1, 0, 10), place(2, 10, 10)]);
+  assert.deepEqual(marks, [
+    { x: 17, kind: "suspect", label: "checkpoint of epoch 3: poisoned", foot: true },
+    { x: 19, kind: "snapshot", label: "snapshot in epoch 4, batch 1,200: clean", foot: true },
+  ]);
 });
 
 test("a run's state is one word, an incident before all else", () => {

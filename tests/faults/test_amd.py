@@ -221,5 +221,5 @@ def test_the_metrics_of_an_amd_card_are_those_of_every_card(card: AmdCard) -> No
 def test_no_child_reads_cards_of_a_vendor_that_no_run_uses(card: AmdCard) -> None:
     on_the_cpu = Watched(HANGING, "cpu", os.getpid(), HIP)
     assert on_the_cpu.hardware.readings()["night"].driver_up is None
-    both = host.measure({"night": host.Asked(os.getpid(), Vendor.AMD)})
+    both = host.measure({"night": host.RunProcesses(os.getpid(), Vendor.AMD)})
     assert both["night"].memory.training_rss

@@ -261,14 +261,14 @@ class Supervised:
         generation: Generation = self.until(f"generation {number}", started)
         return generation
 
-    def wait(self, meanwhile: Callable[[], object] = lambda: None) -> int:
+    def wait(self, meanwhile: Callable[[], object] = lambda: None, timeout_s: float = 120.0) -> int:
         """The exit code."""
 
         def over() -> bool:
             meanwhile()
             return self.process.poll() is not None
 
-        eventually("the end of the run", over, 120.0)
+        eventually("the end of the run", over, timeout_s)
         return int(self.process.returncode)
 
 

@@ -12,7 +12,7 @@ from monitor.core.state.run import RunState
 from monitor.report.report_input import AFTER_ONSET, BEFORE_ONSET, ReportInput, without_statistics
 from tests.harness.night import NOW_S, night
 from tests.harness.simulation import At, Simulation, supervised
-from trainer_hooks.wire.messages import SettingChanged
+from trainer_hooks.wire.messages import OrderApplied, SettingChanged
 
 HOSTILE = (
     "x\n# Owned | `rm` <img src=x onerror=alert(1)> <script>alert(2)</script> [a](javascript:1) "
@@ -29,6 +29,26 @@ def rolled_back(**more: object) -> Simulation:
 
     simulation = supervised(fault=fault, batches_per_epoch=120, cured=False, **more)  # type: ignore[arg-type]
     simulation.train()
+    return simulation
+
+
+def gone_back() -> Simulation:
+    """A run whose weights are ruined after batch 79 of epoch 2, and that goes back to batch 60 in its process."""
+    simulation = supervised(goes_back=True)
+    simulation.restart(1)
+    healthy = {"loss": 1.0, "grad_norm": 1.0}
+    for batches, saved in ((100, (1, 0)), (60, (1, 60)), (20, None)):
+        for _ in range(batches):
+            simulation.batch(**healthy)
+        if saved:
+            digest = f"{saved[1]:064d}"
+            simulation.checkpoint(digest, epoch=saved[0], extra_batches=saved[1])
+    while simulation.pending is None:
+        simulation.batch(math.nan, math.nan, cured=False)
+    order, (epoch, batch) = simulation.pending, simulation.place()
+    assert order.kind == "go_back"
+    simulation.send(OrderApplied(simulation.now_s, order.id, "applied", "batch 60 of epoch 2", epoch, batch, {}))
+    simulation.batch(**healthy)
     return simulation
 
 

@@ -134,23 +134,29 @@ class Script:
     def end(self, number: int, how: str = "finished") -> None:
         self.send(number, TrainingEnded(self.driver.now_s, how, "", 1, {}))
 
-    def saved(self, number: int, epoch: int, verdict: Verdict = Verdict.SOUND) -> CheckpointExamined:
-        """A checkpoint is saved, adopted and examined."""
-        examined = self.spooled(number, epoch, verdict)
+    def saved(
+        self, number: int, epoch: int, verdict: Verdict = Verdict.SOUND, extra_batches: int = 0
+    ) -> CheckpointExamined:
+        """A checkpoint is saved, adopted and examined; with `extra_batches` a snapshot."""
+        examined = self.spooled(number, epoch, verdict, extra_batches)
         self._examined[examined.manifest.digest] = examined  # however often it is examined
         self.take(self.driver.feed(examined))
         return examined
 
-    def spooled(self, number: int, epoch: int, verdict: Verdict = Verdict.SOUND) -> CheckpointExamined:
-        """A checkpoint is saved; what its examination will say."""
-        counts, digest = self.counts[number, 0], f"{self.driver.generation}{number}{epoch}".rjust(64, "0")
-        name = f"g{self.driver.generation}-t{number}-r0-{epoch:05d}.pt"
+    def spooled(
+        self, number: int, epoch: int, verdict: Verdict = Verdict.SOUND, extra_batches: int = 0
+    ) -> CheckpointExamined:
+        """A checkpoint or snapshot is saved; what its examination will say."""
+        counts, place = self.counts[number, 0], f"{epoch}-{extra_batches}" if extra_batches else f"{epoch}"
+        digest = f"{self.driver.generation}{number}{place.replace('-', 'a')}".rjust(64, "0")
+        name = f"g{self.driver.generation}-t{number}-r0-{epoch:05d}{'-snapshot' if extra_batches else ''}.pt"
         manifest = Manifest(
             run=RUN, generation=self.driver.generation, rank=0, ordinal=1, serial=epoch, file=name,
             source=f"/out/{number}/last.pt", digest=digest, size=1, epoch=epoch, batches=counts.batches,
             nonfinite_batches=counts.nonfinite_batches, is_best=True, saved_s=self.driver.now_s, training=number,
+            extra_batches=extra_batches,
         )  # fmt: skip
-        self.send(number, CheckpointSaved(self.driver.now_s, f"{name}.json", epoch, digest))
+        self.send(number, CheckpointSaved(self.driver.now_s, f"{name}.json", epoch, digest, False, extra_batches))
         return CheckpointExamined(RUN, manifest, f"/vault/{name}", verdict, ("finite",), 0.1, f"{name}.json")
 
     def answer(self, number: int, order: Order, outcome: str = "applied") -> None:

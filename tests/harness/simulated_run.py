@@ -68,6 +68,7 @@ class SimulatedRun:
     rates: tuple[float, ...] = (0.1,)  # each group's base rate
     weight_decays: tuple[float, ...] = ()  # each group's
     scaler: bool = False
+    goes_back: bool = False  # the integration can go back within its process
     device: str = "cpu"
     keeps_position: bool = False  # its state alone goes back, within its process
     detectors: dict[str, Registered] | None = None  # None: those that are registered
@@ -215,7 +216,8 @@ class SimulatedRun:
                 tuple(group.base_rate for group in groups) or self.rates, self.epochs, self.start_epoch,
                 self.batches_per_epoch, 1, 1, "/runs/night", "/state/runs/night", 1000, self.device, "digest",
                 plan_id=plan, scaler_enabled=self.scaler, base_weight_decays=self.weight_decays,
-                guarded=not self.keeps_position, goes_back=self.keeps_position, keeps_position=self.keeps_position,
+                guarded=not self.keeps_position, goes_back=self.goes_back or self.keeps_position,
+                keeps_position=self.keeps_position,
             )
         )  # fmt: skip
 
@@ -229,7 +231,7 @@ class SimulatedRun:
         resumed: bool = False, extra_batches: int = 0,
         startable: bool = False,
     ) -> None:  # fmt: skip
-        """The trainer has saved (or was `resumed` from it), and the vault examines it. `extra_batches`: a snapshot."""
+        """The trainer has saved (or was `resumed` from it), and the vault examines it; `extra_batches`: a snapshot."""
         counts = self.counts.get(0, NO_COUNTS)
         self.verdicts[digest] = verdict
         self.manifests[digest] = Manifest(

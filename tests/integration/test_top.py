@@ -188,26 +188,6 @@ def test_what_is_wrong_is_shown_below_and_a_key_acknowledges_it(running: Running
     screen(press, size=(60, 12))
 
 
-def test_keys_show_the_report_and_stop_only_after_a_yes(running: Running) -> None:
-    given = orders()
-
-    async def press(app: Top, pilot: object) -> None:
-        await rows(app, pilot, 2)
-        await pilot.press("down", "r")  # type: ignore[attr-defined]
-        await shown_text(app, pilot, "Incident")
-        await pilot.press("escape", "up", "s", "n")  # type: ignore[attr-defined]
-        await pilot.pause(0.3)  # type: ignore[attr-defined]
-        assert orders() == given
-        await pilot.press("s", "y")  # type: ignore[attr-defined]
-        for _ in range(100):
-            if len(orders()) > len(given):
-                break
-            await pilot.pause(0.1)  # type: ignore[attr-defined]
-
-    screen(press)
-    assert [order["kind"] for order in orders() if order not in given] == ["stop"]
-
-
 def test_of_a_run_without_an_incident_the_summary_is_shown_and_no_key_says_yes(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,6 +224,26 @@ def test_no_key_waits_for_a_daemon_that_is_frozen(home: Path, monkeypatch: pytes
                 os.kill(daemon.process.pid, signal.SIGCONT)
 
         screen(press)
+
+
+def test_keys_show_the_report_and_stop_only_after_a_yes(running: Running) -> None:
+    given = orders()
+
+    async def press(app: Top, pilot: object) -> None:
+        await rows(app, pilot, 2)
+        await pilot.press("down", "r")  # type: ignore[attr-defined]
+        await shown_text(app, pilot, "Incident")
+        await pilot.press("escape", "up", "s", "n")  # type: ignore[attr-defined]
+        await pilot.pause(0.3)  # type: ignore[attr-defined]
+        assert orders() == given
+        await pilot.press("s", "y")  # type: ignore[attr-defined]
+        for _ in range(100):
+            if len(orders()) > len(given):
+                break
+            await pilot.pause(0.1)  # type: ignore[attr-defined]
+
+    screen(press)
+    assert [order["kind"] for order in orders() if order not in given] == ["stop"]
 
 
 def test_without_a_daemon_it_says_so_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

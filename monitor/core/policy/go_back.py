@@ -17,7 +17,7 @@ from monitor.core.state.projection import batches_after, pace_s, redo_batches
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import TrainingState
 
-NEW_START_S = 20.0  # of a process: imports, data sets and the first batch take 5 to 30 s with Ultralytics
+NEW_START_S = 20.0  # of a process: imports, data sets and the first batch take 5 to 30 s
 NOTHING_CLEAN = "no clean checkpoint is left"
 
 

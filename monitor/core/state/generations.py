@@ -19,7 +19,7 @@ from monitor.core.state.checkpoints import batches_since, healthy_after
 from monitor.core.state.epochs import totals_of
 from monitor.core.state.intervals import fold_start, stands_still_since_s
 from monitor.core.state.learned import Learned
-from monitor.core.state.rows import CheckpointState
+from monitor.core.state.rows import CheckpointState, EpochRow
 from monitor.core.state.run import RankState, RunState, Taken, TrainingState
 from monitor.core.state.stats import snapshot_of
 from monitor.core.state.trace import Trace
@@ -169,9 +169,20 @@ def _abandon(training: TrainingState, incident: Incident) -> None:
     lost = [r for r in training.epochs if r.epoch > target.epoch and r.status not in over]
     for row in lost:
         row.status = EpochStatus.DISCARDED
-    held = sum(target.extra_batches for r in lost if (r.generation, r.epoch) == (target.generation, target.epoch + 1))
-    training.discarded = max(0, sum(r.batches for r in lost) - held)
+    held = target.extra_batches if _row_of(training, target) in lost else 0
+    training.discarded = sum(r.batches for r in lost) - held
     training.totals.batches_discarded += training.discarded
+
+
+def _row_of(training: TrainingState, target: CheckpointState) -> EpochRow | None:
+    """The pass through an epoch in which a snapshot was saved; the trainer may have thrown it away since."""
+    count = 0
+    for row in training.epochs:
+        if row.generation == target.generation:
+            count += row.batches
+            if count >= target.count:
+                return row
+    return None
 
 
 def _give_up(training: TrainingState, target: CheckpointState | None) -> None:

@@ -21,20 +21,20 @@ class RunHost(msgspec.Struct, frozen=True):
     visible: frozenset[Visible] = frozenset()  # of those processes that set it; none: all devices
 
 
-class Asked(msgspec.Struct, frozen=True):
+class RunProcesses(msgspec.Struct, frozen=True):
     """One run: the first of its processes (0: none), and whose devices its environment speaks of."""
 
     pid: int
     vendor: Vendor = Vendor.NVIDIA
 
 
-def measure(runs: Mapping[str, Asked]) -> dict[str, RunHost]:
+def measure(runs: Mapping[str, RunProcesses]) -> dict[str, RunHost]:
     """By run, of its process tree. What can't be read (it is gone, or somebody else's) is left out."""
     machine = psutil.virtual_memory()
     return {run: _one(asked, machine.available, machine.total) for run, asked in runs.items()}
 
 
-def _one(asked: Asked, available: int, total: int) -> RunHost:
+def _one(asked: RunProcesses, available: int, total: int) -> RunHost:
     rss: int | None = None
     visible: set[Visible] = set()
     for process in _tree(asked.pid):

@@ -67,7 +67,7 @@ class Hardware:
         """Read the memory of every live run each period."""
         while True:
             runs = self._fleet().runs
-            asked = {name: host.Asked(_pid(run), _vendor(run)) for name, run in runs.items() if run.alive}
+            asked = {name: host.RunProcesses(_pid(run), _vendor(run)) for name, run in runs.items() if run.alive}
             self._hosts = await self._memory(asked) if asked else {}
             await asyncio.sleep(self._pace.period_s if asked else self._pace.look_s)
 
@@ -93,7 +93,7 @@ class Hardware:
                     self._offer(seen)
             await asyncio.sleep(self._pace.look_s)
 
-    async def _memory(self, asked: dict[str, host.Asked]) -> dict[str, host.RunHost]:
+    async def _memory(self, asked: dict[str, host.RunProcesses]) -> dict[str, host.RunHost]:
         return await self._measured("/proc", host.measure, asked, self._hosts.clear)
 
     async def _free(self, folders: dict[str, dict[str, str]]) -> dict[str, tuple[VolumeSeen, ...]]:

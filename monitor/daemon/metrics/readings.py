@@ -105,8 +105,18 @@ def checkpoints(run: RunState, _around: Around) -> Series:
 
 
 def last_checkpoint(run: RunState, _around: Around) -> float | None:
-    """When the newest clean checkpoint was saved, Unix seconds; None: there is none."""
-    return max((checkpoint.saved_s for checkpoint, verdict in assessed(run) if verdict is Verdict.CLEAN), default=None)
+    """When the framework saved its newest clean checkpoint, Unix seconds; None: there is none."""
+    return _newest_clean(run, snapshots=False)
+
+
+def last_snapshot(run: RunState, _around: Around) -> float | None:
+    """When the newest clean snapshot was taken, Unix seconds; None: there is none."""
+    return _newest_clean(run, snapshots=True)
+
+
+def _newest_clean(run: RunState, *, snapshots: bool) -> float | None:
+    saved = (c.saved_s for c, verdict in assessed(run) if verdict is Verdict.CLEAN and c.is_snapshot is snapshots)
+    return max(saved, default=None)
 
 
 def incidents(run: RunState) -> list[Incident]:

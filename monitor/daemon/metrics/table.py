@@ -56,6 +56,11 @@ GAUGES = (
         of_run(readings.last_checkpoint),
     ),
     Measure(
+        "last_snapshot_timestamp_seconds",
+        "When the newest clean snapshot within an epoch was taken, Unix time. Absent where none was.",
+        of_run(readings.last_snapshot),
+    ),
+    Measure(
         "unwatched_parts", "Parts of the watch that are missing since a hook was switched off; 0 is well.",
         of_run(lambda run, _: sum(len(training.unwatched) for training in run.trainings.values())),
     ),

@@ -13,7 +13,7 @@ from monitor.report.chart import Chart, Figure, chart_of, line_of
 from monitor.report.chart_annotations import marks, places
 from monitor.report.report_input import ReportInput
 from monitor.report.svg import HEIGHT, LEFT, RIGHT, WIDTH, described, svg
-from tests.harness.report_inputs import curves, report_input_of, rolled_back
+from tests.harness.report_inputs import curves, gone_back, report_input_of, rolled_back
 from tests.harness.simulation import Simulation, supervised
 
 
@@ -120,6 +120,16 @@ def test_marks_lie_where_the_generations_lie() -> None:
     assert found["back to epoch 3"].x == where[2]
     assert found["onset 1"].x <= found["opened 1"].x <= found["order 1"].x <= found["back to epoch 3"].x
     assert sum(mark.kind == "epoch" for mark in found.values()) >= 7
+
+
+def test_a_return_within_the_process_is_marked_where_its_batches_begin() -> None:
+    simulation = gone_back()
+    training = simulation.run.training
+    (back,) = [mark for mark in marks(training) if mark.kind == "rollback"]
+    assert (back.label, back.more) == ("back to epoch 2, batch 60", "in the process of generation 1")
+    assert back.x == simulation.counts[0].batches - 1 > 180, "before the first batch after it"
+    training.ledger.incidents[0].action.plan = None  # a later action has taken its place
+    assert back.x in [mark.x for mark in marks(training) if mark.label == "back into epoch 2"]
 
 
 def test_very_many_epochs_get_few_lines() -> None:

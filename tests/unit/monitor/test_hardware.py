@@ -115,7 +115,13 @@ def test_a_storm_of_different_xids_makes_a_bounded_number_of_labels() -> None:
 def test_memory_is_summed_over_the_tree_and_the_environment_read() -> None:
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "3", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=environment) as child:
-        found = host.measure({"parent": host.Asked(os.getpid()), "child": host.Asked(child.pid), "none": host.Asked(0)})
+        found = host.measure(
+            {
+                "parent": host.RunProcesses(os.getpid()),
+                "child": host.RunProcesses(child.pid),
+                "none": host.RunProcesses(0),
+            }
+        )
         child.kill()
     parent, own = found["parent"].memory, found["child"].memory
     assert own.training_rss is not None
@@ -125,7 +131,7 @@ def test_memory_is_summed_over_the_tree_and_the_environment_read() -> None:
     assert found["child"].visible == {Visible("3", "PCI_BUS_ID")}
     assert found["child"].visible <= found["parent"].visible
     assert found["none"].memory.training_rss is None
-    assert host.measure({"gone": host.Asked(child.pid)})["gone"].memory.training_rss is None
+    assert host.measure({"gone": host.RunProcesses(child.pid)})["gone"].memory.training_rss is None
 
 
 def test_a_volume_is_read_once_however_many_folders_lie_on_it(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from monitor.daemon.metrics import exposition, readings
 from monitor.daemon.metrics.histograms import Timings
 from monitor.daemon.metrics.metric_reference import reference
 from tests.bench.scrape import fleet_of, timings_of
+from tests.harness.report_inputs import gone_back
 from tests.harness.trainer import batch
 from tests.unit.monitor.test_pipeline import batches, opening
 from trainer_hooks.wire.messages import Counts
@@ -257,6 +258,18 @@ def test_open_incidents_and_the_newest_are_shown_with_where_their_report_is() ->
         each.state = IncidentState.RESOLVED
     shown = [key for key in _samples(_exposed(core.fleet)) if key[0] == name]
     assert len(shown) == readings.INCIDENTS_SHOWN
+
+
+def test_checkpoints_and_snapshots_have_a_time_each() -> None:
+    run = gone_back().run
+    checkpoint, snapshot = run.training.checkpoints
+    found = _samples(_exposed(Fleet(runs={"night": run})))
+    of_run = (("run", "night"),)
+    assert snapshot.saved_s > checkpoint.saved_s
+    assert found["last_checkpoint_timestamp_seconds", of_run] == checkpoint.saved_s
+    assert found["last_snapshot_timestamp_seconds", of_run] == snapshot.saved_s
+    run.training.checkpoints.remove(snapshot)
+    assert ("last_snapshot_timestamp_seconds", of_run) not in _samples(_exposed(Fleet(runs={"night": run})))
 
 
 def test_the_process_of_the_daemon_and_its_python_are_shown() -> None:

@@ -76,7 +76,7 @@ def test_on_track_for_the_27th_fails_at_six_hours_and_is_uncertain_at_the_runs_o
 def test_six_hours_lost_are_0_9_hours_thrown_away() -> None:
     run, _ = night()
     pace = pace_s(run.training)
-    redo = redo_batches(3, LEFT, BATCHES_PER_EPOCH)
+    redo = redo_batches((3, 0), LEFT, BATCHES_PER_EPOCH)
     assert pace is not None
     assert redo == BATCHES_SEEN
     assert redo * pace / 3600 == pytest.approx(0.9, abs=0.01)
@@ -90,9 +90,10 @@ def test_73_of_7550_is_0_97_percent_and_about_400_in_the_whole_epoch() -> None:
 
 def test_going_back_to_the_start_redoes_everything_and_going_back_to_now_nothing() -> None:
     at = Position(generation=1, epoch=3, batch=9, count=30)
-    assert redo_batches(0, at, 10) == 30
-    assert redo_batches(3, at, 10) == 0
-    assert redo_batches(2, at, 10) == 10
+    assert redo_batches((0, 0), at, 10) == 30
+    assert redo_batches((3, 0), at, 10) == 0
+    assert redo_batches((2, 0), at, 10) == 10
+    assert redo_batches((2, 4), at, 10) == 6
 
 
 def test_what_is_left_after_the_last_batch_is_nothing() -> None:
