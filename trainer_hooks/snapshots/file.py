@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import pickle
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 
@@ -38,7 +42,9 @@ def write(tree: Tree, target: Path, size: int) -> Copy:
 def read(path: Path) -> Tree:
     """The tree in a file that was verified. Raises SnapshotFileError, OSError."""
     try:
-        tree = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch 2.0 warns of its own storages
+            tree = torch.load(path, map_location="cpu", weights_only=True) if READS_FLOATS else _load(path)
     except OSError:
         raise
     except Exception as error:
@@ -46,6 +52,30 @@ def read(path: Path) -> Tree:
     if not isinstance(tree, dict) or tree.get("trainwarden_snapshot") != FORMAT:
         raise SnapshotFileError(f"{path}: is no snapshot of format {FORMAT}")
     return tree
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Makes tensors and plain values, and nothing else, as torch's own reader does from 2.0 on."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """What a tensor is made of. Raises UnpicklingError for all else."""
+        if (module, name) in _NAMES or (module == "torch" and name in _STORAGES):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"it holds {module}.{name}, which is no plain value")
+
+
+_NAMES = (("torch._utils", "_rebuild_tensor_v2"), ("collections", "OrderedDict"))
+_NUMBERS = ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
+_STORAGES = tuple(f"{kind}Storage" for kind in (*_NUMBERS, "ComplexDouble", "ComplexFloat"))
+_OURS: Any = SimpleNamespace(__name__=__name__, Unpickler=_PlainUnpickler)
+READS_FLOATS = int(torch.__version__.split(".")[0]) >= 2  # with weights_only; 1.13 knows no number with a fraction
+
+
+def _load(path: Path) -> Tree:
+    """In place of torch.load, which takes no pickle_module of another in 1.13."""
+    serialization: Any = torch.serialization
+    with path.open("rb") as file, serialization._open_zipfile_reader(file) as archive:
+        return serialization._load(archive, "cpu", _OURS, encoding="utf-8")
 
 
 def read_verified(path: Path, digest: str) -> Tree:

@@ -178,8 +178,13 @@ def _is_plain(tensor: torch.Tensor) -> bool:
 
 
 def _state_of(owner: Any, what: str) -> Tree:
-    """None: there is none, or it can't be kept; going back within the process does not need it."""
+    """None: there is none, or it can't be kept; going back within the process does not need it.
+
+    Functions, which OneCycleLR of older releases keeps there, are made by the script itself.
+    """
     try:
-        return plain(owner.state_dict(), what) if owner is not None else None
+        state = {} if owner is None else owner.state_dict()
+        kept = {name: value for name, value in state.items() if not callable(value)}
+        return None if owner is None else plain(kept, what)
     except (NotPlainError, AttributeError):
         return None
