@@ -82,6 +82,8 @@ def fold_examined(training: TrainingState, result: CheckpointExamined, now_s: fl
         found.extra_batches = manifest.extra_batches
         found.is_best, found.size = manifest.is_best, manifest.size
         found.source, found.ordinal = manifest.source, manifest.ordinal
+    if found.generation == training.generation:  # its file was still being written when the training went back
+        found.abandoned |= any(after < found.count <= until for after, until in training.given_up)
     found.verdict, found.reasons, found.examined_s = result.verdict, list(result.reasons), now_s
     if manifest.state_finding:  # the trainer turns NaN to zero as it saves: a finite file does not take this back
         found.verdict = Verdict.POISONED

@@ -18,6 +18,7 @@ from monitor.core.model import (
     Verdict,
 )
 from monitor.core.policy.settings import Policy, Rollback
+from monitor.core.policy.situation import damage
 from monitor.core.state.run import TrainingState
 from monitor.core.summary.time_cost import time_lost
 from monitor.report import render
@@ -137,13 +138,31 @@ def test_what_was_saved_after_the_state_that_is_put_back_is_given_up_and_what_is
     assert [(c.digest, c.abandoned) for c in loop.training.checkpoints] == [("a", False), ("b", True), ("c", False)]
 
 
+def test_a_snapshot_whose_file_was_still_being_written_when_it_went_back_is_given_up_too() -> None:
+    loop = damaged_loop()
+    epoch, batch = loop.place()
+    before = loop.counts[0]
+    loop.answers()
+    loop.healthy(2)
+    now, loop.counts[0] = loop.counts[0], before
+    loop.checkpoint("late", epoch=epoch - 1, extra_batches=batch)
+    loop.counts[0] = now
+    loop.healthy(30)
+    loop.snapshot("later")
+    assert [(c.digest, c.abandoned) for c in loop.training.checkpoints] == [
+        ("a", False), ("late", True), ("later", False),
+    ]  # fmt: skip
+
+
 def test_bad_batches_before_it_went_back_are_no_damage_of_the_state_after_it() -> None:
     """Nothing guards the loop, so any bad batch is damage: those that are given up must not be found again."""
     loop = damaged_loop()
     loop.answers()
+    assert damage(loop.training, loop.policy) is None
     loop.healthy(60)
     assert [order.kind for order in loop.orders] == ["go_back"]
     loop.damaged()
+    assert damage(loop.training, loop.policy) is not None
     assert [order.kind for order in loop.orders] == ["go_back", "go_back"]
     assert loop.plan.snapshot is not None
     assert loop.plan.snapshot.digest == "a", "the same state once more, since nothing was changed"
