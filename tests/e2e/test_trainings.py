@@ -51,7 +51,7 @@ else:
     subprocess.run([sys.executable, __file__, "3", sys.argv[1]], check=True)
 """
 CHILDREN = """
-import subprocess, sys
+import subprocess, sys, time
 from pathlib import Path
 from ultralytics import YOLO
 import torch
@@ -62,6 +62,8 @@ def child(fold):
     model, batches = YOLO({model!r}), [0]
     def poison(trainer):
         batches[0] += 1
+        if fold == 1 and {poisoned_at} <= batches[0] < {poisoned_at} + 8:
+            time.sleep(0.5)  # as long as real batches take: an order needs a second or two
         if fold == 1 and batches[0] == {poisoned_at} and not once.exists():
             once.write_text("")
             with torch.no_grad():

@@ -122,8 +122,11 @@ class Daemon:
     def signal(self, number: signal.Signals) -> int | None:
         """Returns the pid that got it, None where there was none."""
         pid = self.pid()
-        if pid is not None:
-            os.kill(pid, number)
+        try:
+            if pid is not None:
+                os.kill(pid, number)
+        except ProcessLookupError:  # it ended by itself, as one does when its run is over
+            return None
         return pid
 
     def kill(self) -> int | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 import random
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,15 +78,26 @@ def lay_down_night(home: Path) -> None:
 
 
 @contextmanager
+def deaf_process() -> Iterator[int]:
+    """Stands for supervisor and training: the daemon sends SIGTERM to one that does not stop when it is ordered to."""
+    process = subprocess.Popen(["sh", "-c", "trap '' TERM; exec sleep 3600"])
+    try:
+        yield process.pid
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
 def live_training(daemon: DaemonProcess, title: str = HOSTILE) -> Iterator[FakeTrainer]:
     """A run; the caller sends its batches."""
     folder = announce(daemon.home, LIVE)
     spec = msgspec.json.decode(folder.spec.read_bytes())
     folder.spec.write_bytes(msgspec.json.encode(spec | {"title": title}))
     daemon.send(RunAnnounced(LIVE))
-    with FakeTrainer(daemon.home, LIVE, 1, "n1", os.getpid()) as trainer:
-        trainer.allocate(os.getpid(), os.getpid())
-        daemon.send(GenerationStarted(LIVE, 1, "n1", os.getpid(), os.getpid()))
+    with deaf_process() as pid, FakeTrainer(daemon.home, LIVE, 1, "n1", pid) as trainer:
+        trainer.allocate(pid, pid)
+        daemon.send(GenerationStarted(LIVE, 1, "n1", pid, pid))
         trainer.start()
         trainer.until_seen()
         yield trainer

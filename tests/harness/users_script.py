@@ -18,6 +18,7 @@ Places = set[tuple[int, int]]  # epoch from 1, batch from 0
 
 SCRIPT = """\
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -26,7 +27,7 @@ from ultralytics import YOLO
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import DEFAULT_CFG, checks
 
-ARGUMENTS, BAD, HERE = {arguments!r}, {bad!r}, Path(__file__).parent
+ARGUMENTS, BAD, DAMAGE, HERE = {arguments!r}, {bad!r}, {damage!r}, Path(__file__).parent
 FIRST, FIRED = "first" in sys.argv, HERE / "fired"
 LAST = HERE / "runs" / "train" / "weights" / "last.pt"
 place = [0, -1]
@@ -91,6 +92,10 @@ def spoil_batches(trainer):
         if tuple(place) in BAD and mark not in fired:
             FIRED.write_text("\\n".join([*fired, mark]))
             batch["img"][0, 0, 5, 5] = float("nan")
+            if DAMAGE:
+                next(trainer.model.parameters()).data.view(-1)[0] = float("nan")
+        if not torch.isfinite(next(trainer.model.parameters())).all():
+            time.sleep(0.5)  # as long as a batch of the user's, so that an order comes in time
         return batch
 
     trainer.preprocess_batch = spoilt
@@ -112,12 +117,12 @@ model.train(**ARGUMENTS, project=str(HERE / "runs"), name="train", exist_ok=True
 """
 
 
-def write_script(home: Path, lab: Lab, bad: Places, **arguments: object) -> list[str]:
+def write_script(home: Path, lab: Lab, bad: Places, *, damage: bool = False, **arguments: object) -> list[str]:
     """Write it into `home`; its command line, as the user types it behind nohup."""
     given = lab.arguments(home, val=True, save_period=1, **arguments)
     fixed = ("project", "name", "exist_ok", "workers")
     kept = {name: value for name, value in given.items() if name not in fixed}
-    (home / "train.py").write_text(SCRIPT.format(arguments=kept, bad=bad, model=str(lab.model)))
+    (home / "train.py").write_text(SCRIPT.format(arguments=kept, bad=bad, damage=damage, model=str(lab.model)))
     return [sys.executable, "-u", str(home / "train.py")]
 
 

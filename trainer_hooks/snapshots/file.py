@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import os
-import pickle
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import torch
 
@@ -16,6 +16,7 @@ from trainer_hooks.snapshots.tree import Tree
 from trainer_hooks.wire.digest import sha256_of
 
 FORMAT = 1
+FLOAT = "\0float:"  # before a number that is written as text, where this torch can't read it otherwise
 
 
 class SnapshotFileError(Exception):
@@ -28,7 +29,8 @@ def write(tree: Tree, target: Path, size: int) -> Copy:
     writing = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(writing, "r+b") as file:
-            torch.save({"trainwarden_snapshot": FORMAT, **tree}, file)  # given a path, older torch stalls all threads
+            whole = {"trainwarden_snapshot": FORMAT, **tree}
+            torch.save(_mapped(whole, _as_text), file)  # given a path, older torch stalls all threads
             file.flush()
             os.fsync(file.fileno())
             written = file.seek(0, os.SEEK_END)
@@ -44,38 +46,42 @@ def read(path: Path) -> Tree:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch 2.0 warns of its own storages
-            tree = torch.load(path, map_location="cpu", weights_only=True) if READS_FLOATS else _load(path)
+            tree = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
     except Exception as error:
         raise SnapshotFileError(f"{path}: is no snapshot ({type(error).__name__}: {error})") from error
     if not isinstance(tree, dict) or tree.get("trainwarden_snapshot") != FORMAT:
         raise SnapshotFileError(f"{path}: is no snapshot of format {FORMAT}")
-    return tree
+    return _mapped(tree, _as_number)
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Makes tensors and plain values, and nothing else, as torch's own reader does from 2.0 on."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """What a tensor is made of. Raises UnpicklingError for all else."""
-        if (module, name) in _NAMES or (module == "torch" and name in _STORAGES):
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"it holds {module}.{name}, which is no plain value")
-
-
-_NAMES = (("torch._utils", "_rebuild_tensor_v2"), ("collections", "OrderedDict"))
-_NUMBERS = ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
-_STORAGES = tuple(f"{kind}Storage" for kind in (*_NUMBERS, "ComplexDouble", "ComplexFloat"))
-_OURS: Any = SimpleNamespace(__name__=__name__, Unpickler=_PlainUnpickler)
-READS_FLOATS = int(torch.__version__.split(".")[0]) >= 2  # with weights_only; 1.13 knows no number with a fraction
+@functools.cache
+def _reads_floats() -> bool:
+    """False: torch's reader of plain values does not know Python's floats (1.13)."""
+    file = io.BytesIO()
+    torch.save([0.5], file)
+    file.seek(0)
+    try:
+        torch.load(file, weights_only=True)
+    except Exception:  # noqa: BLE001  whatever it is, it was not read
+        return False
+    return True
 
 
-def _load(path: Path) -> Tree:
-    """In place of torch.load, which takes no pickle_module of another in 1.13."""
-    serialization: Any = torch.serialization
-    with path.open("rb") as file, serialization._open_zipfile_reader(file) as archive:
-        return serialization._load(archive, "cpu", _OURS, encoding="utf-8")
+def _as_text(value: Tree) -> Tree:
+    return f"{FLOAT}{value.hex()}" if isinstance(value, float) and not _reads_floats() else value
+
+
+def _as_number(value: Tree) -> Tree:
+    return float.fromhex(value[len(FLOAT) :]) if isinstance(value, str) and value.startswith(FLOAT) else value
+
+
+def _mapped(tree: Tree, change: Callable[[Tree], Tree]) -> Tree:
+    """The same tree with every leaf changed."""
+    if isinstance(tree, dict):
+        return {key: _mapped(each, change) for key, each in tree.items()}
+    return [_mapped(each, change) for each in tree] if isinstance(tree, list) else change(tree)
 
 
 def read_verified(path: Path, digest: str) -> Tree:

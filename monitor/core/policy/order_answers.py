@@ -109,7 +109,8 @@ def on_answer(tx: Transaction, order_id: str, outcome: str, detail: str) -> None
 
 def _applied(tx: Transaction, incident: Incident, text: str) -> None:
     """The action is in force: from here on the cure has to prove itself."""
-    tx.ledger.in_force = incident.action.plan.settings if incident.action.plan else None
+    plan = incident.action.plan
+    tx.ledger.in_force = plan.settings if plan is not None and not plan.own_settings else None
     tx.answer_nonfinite()
     tx.ledger.suspicion_s = None
     tx.move(incident, IncidentEvent.APPLIED)
