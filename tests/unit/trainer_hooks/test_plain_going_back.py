@@ -240,6 +240,17 @@ def test_the_settings_of_the_plan_hold_in_each_step_and_the_loop_sees_its_own(tm
     assert not bench.probe.of(SettingChanged)
 
 
+def test_a_batch_of_an_accumulation_without_a_step_is_recorded_with_the_rate_in_force(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.step()
+    bench.order((0, 1), settings_of(bench.probe, 0.5))
+    bench.step()
+    for _ in range(3):
+        bench.step(step=lambda: None)
+        assert bench.probe.batches[-1].learning_rates == (bench.optimizer.param_groups[0]["lr"] / 2,)
+    assert not bench.probe.of(SettingChanged)
+
+
 def test_gradients_are_clipped_to_the_plans_limit_where_the_loop_clips(tmp_path: Path) -> None:
     norms = []
     for clip_norm, folder in ((1e-3, tmp_path / "clips"), (None, tmp_path / "does not")):

@@ -293,7 +293,7 @@ class Loop:
         if self._measure_norm and getattr(self._optimizer, "grad_scale", None) is None:
             self._norm = None if recorder.step_has_closure else total_norm(parameters_of(self._optimizer))
         if plan is not None:
-            plan.before_step(self._optimizer, self._clip_norm)
+            plan.before_step(self._optimizer, None if recorder.step_has_closure else self._clip_norm)
             recorder.read_settings()
 
     def _after_step(self, recorder: Recorder) -> None:
@@ -327,6 +327,9 @@ class Loop:
             report.norm = norm
         elif norm is not None:
             report.norm_value = float(norm)
+        if plan is not None and not stepped:  # the record says what a step would have used
+            recorder.read_settings()
+            self._own, recorder.used = recorder.used, plan.readings(recorder.used)
         clip_norm = given.clip_norm if plan is None else plan.clip_norm(given.clip_norm)
         pending = recorder.pending(contents, report, clip_norm=clip_norm, data_wait_s=data_wait_s)
         own = self._own if plan is not None and self._own else pending.used
