@@ -58,7 +58,7 @@ def make_plan(tx: Transaction, incident: Incident, order: Order, action: Action,
         left = started.epochs - (target.epoch if target else 0)
         begins = restart and not alone
         settings = strengthen(before, user, tx.policy.strengthen, started, restart=begins, epochs_left=left)
-        if alone and not _clips(training):
+        if started.keeps_position and not _clips(training):
             settings = msgspec.structs.replace(settings, clip_norm=before.clip_norm)
     as_before = restart and action.start_with is not StartWith.STRENGTHENED and training.ledger.in_force is None
     replay = not Family(incident.family).in_numbers and action.start_with is not StartWith.STRENGTHENED

@@ -240,6 +240,24 @@ def test_the_settings_of_the_plan_hold_in_each_step_and_the_loop_sees_its_own(tm
     assert not bench.probe.of(SettingChanged)
 
 
+def test_an_order_to_adjust_puts_the_settings_in_force_and_changes_no_state(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.step()
+    plans.write(tmp_path, plans.plan(kind="adjust", settings=settings_of(bench.probe, 0.5)), "adjust-1.json")
+    bench.probe.orders[2] = plans.order("adjust", "adjust-1.json")
+    bench.step()
+    after = bench.state()
+    assert bench.answer.outcome == "applied"
+    (tmp_path / "undisturbed").mkdir()
+    undisturbed = Bench(tmp_path / "undisturbed")
+    undisturbed.step()
+    undisturbed.step()
+    assert differing(undisturbed.state(), after) == []
+    own = bench.optimizer.param_groups[0]["lr"]
+    bench.step()
+    assert bench.probe.batches[-1].learning_rates == (own / 2,)
+
+
 def test_a_batch_of_an_accumulation_without_a_step_is_recorded_with_the_rate_in_force(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.step()

@@ -1,7 +1,7 @@
-"""Snapshots of a loop written by hand, and its two ways back to one.
+"""Snapshots of a loop written by hand, its two ways back to one, and its settings.
 
-At the end of a batch its state is put back, and the loop goes on where it is. In a new process the loop asks where to
-start, and gets everything back.
+At the end of a batch its state is put back, or other settings are put in force, and the loop goes on where it is. In a
+new process the loop asks where to start, and gets everything back.
 """
 
 from __future__ import annotations
@@ -64,9 +64,7 @@ class GoingBack:
 
         Raises one of REFUSALS where that can't be done, with nothing changed.
         """
-        folder = self._recorder.probe.identity.folder
-        plan = read(folder.root / Path(order.plan).name if order.plan else folder.adjustment(order.id), Plan)
-        tree, in_force = self._checked(plan)
+        tree, in_force = self._checked(self._plan_of(order))
         self._state.put_back(tree)
         if bad := self._state.first_bad():
             raise RuntimeError(f"the state was put back, and {bad} is not finite")
@@ -74,6 +72,12 @@ class GoingBack:
         self.in_force = in_force
         where = f"the state after batch {tree['batch'] + 1} of epoch {tree['epoch']} is put back"
         return f"{where}, and the loop goes on where it is", self._read_back()
+
+    def adjust(self, order: Order) -> tuple[str, dict[str, str]]:
+        """Put the settings of the order's plan in force. As `go_back`."""
+        plan = self._plan_of(order)
+        self.in_force = self._settings_of(plan)
+        return f"settings of {order.plan or order.id} in force", self._read_back()
 
     def start(self, plan: Plan | None) -> tuple[int, int]:
         """Epochs and batches of the next one that are over; everything is put back where there is a plan.
@@ -102,7 +106,14 @@ class GoingBack:
             raise StateMismatchError(f"plan {plan.id} names no snapshot, and only its script can read its checkpoints")
         tree = read_verified(Path(plan.snapshot.path), plan.snapshot.digest)
         self._state.check(tree, self._recorder.batches_per_epoch)
-        return tree, None if plan.own_settings else PlanInForce(plan, self._optimizer, self._base_rates)
+        return tree, self._settings_of(plan)
+
+    def _plan_of(self, order: Order) -> Plan:
+        folder = self._recorder.probe.identity.folder
+        return read(folder.root / Path(order.plan).name if order.plan else folder.adjustment(order.id), Plan)
+
+    def _settings_of(self, plan: Plan) -> PlanInForce | None:
+        return None if plan.own_settings else PlanInForce(plan, self._optimizer, self._base_rates)
 
     def _read_back(self) -> dict[str, str]:
         return {} if self.in_force is None else self.in_force.read_back(self._optimizer)

@@ -1,8 +1,8 @@
 """A loop written by hand: where it says that a batch, a pause, a checkpoint or the training is over.
 
 Every method fails open: what goes wrong in it is counted and switched off, and the loop goes on. An order is carried
-out at the end of a batch: to stop, or to put an older state back while the loop goes on. One that wants a new start
-from a plan is refused, since only the loop's author knows how it resumes, unless its script asks where to start.
+out at the end of a batch: to stop, or to put an older state or other settings in place while the loop goes on. One that
+wants a new start from a plan is refused, since only the loop's author knows how it resumes, unless its script asks.
 """
 
 from __future__ import annotations
@@ -252,10 +252,12 @@ class Loop:
             self._fail_open.run("end", recorder.ended, how, detail, recorder.epoch, {})
 
     def _carry_out(self, recorder: Recorder, order: Order) -> None:
-        if order.kind == OrderKind.GO_BACK and self._going_back is not None:
-            self._fail_open.run("going back", self._go_back, recorder, order, self._going_back)
+        going_back = self._going_back
+        if going_back is not None and order.kind in (OrderKind.GO_BACK, OrderKind.ADJUST):
+            work = going_back.go_back if order.kind == OrderKind.GO_BACK else going_back.adjust
+            self._fail_open.run("going back", self._do, recorder, order, work)
             return
-        leaves = not order.plan or (self._going_back is not None and self._going_back.startable)
+        leaves = not order.plan or (going_back is not None and going_back.startable)
         if order.kind != OrderKind.STOP or not leaves:
             why = "this loop is written by hand: nobody but its author knows how it goes on from a plan"
             self._answer(recorder, order, OrderOutcome.REFUSED, why)
@@ -265,9 +267,9 @@ class Loop:
         self._stop, self._stops_raised = order, 1
         raise LeaveTraining(order)
 
-    def _go_back(self, recorder: Recorder, order: Order, going_back: GoingBack) -> None:
+    def _do(self, recorder: Recorder, order: Order, work: Callable[[Order], tuple[str, dict[str, str]]]) -> None:
         try:
-            done, read_back = going_back.go_back(order)
+            done, read_back = work(order)
         except REFUSALS as error:
             self._answer(recorder, order, OrderOutcome.REFUSED, str(error))
         except Exception as error:
