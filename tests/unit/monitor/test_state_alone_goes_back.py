@@ -253,6 +253,19 @@ def test_after_a_crash_no_plan_is_made_from_a_snapshot() -> None:
     assert loop.run.ledger.not_restarted == "no clean checkpoint is left"
 
 
+def test_what_it_would_have_cost_without_snapshots_is_not_known_of_such_a_loop() -> None:
+    loop = Loop()
+    loop.healthy(140)
+    loop.snapshot("a", startable=True)
+    loop.healthy(30)
+    loop.dies()
+    exit_ = Exit(number=1, code=None, signal=9, ended_s=loop.now_s)
+    loop.feed(GenerationExited("night", exit_, relaunch=True))
+    text = time_lost(loop.run, loop.training, loop.incident)
+    assert "30 batches to train again" in text
+    assert "Without snapshots" not in text
+
+
 def test_a_loop_that_asks_where_to_start_is_begun_again_from_its_newest_snapshot() -> None:
     """Not from its own checkpoint, which is newer: of that only its script knows what to do with it."""
     loop = Loop()
@@ -280,6 +293,7 @@ def test_once_it_has_gone_on_from_a_plan_the_snapshots_of_the_life_before_are_it
     loop.feed(GenerationExited("night", exit_, relaunch=True))
     loop.restart(plan=plan.id)
     loop.send(PlanApplied(loop.now_s, plan.id, "first step", 1, {}, ()))
+    assert loop.training.totals.batches_discarded == 30
     loop.healthy(5)
     loop.damaged()
     assert loop.orders[-1].kind == "go_back"

@@ -135,6 +135,20 @@ def begun_again(folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -
     return Bench(folder / "again", **changes)
 
 
+def test_snapshots_change_nothing_of_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved, plain = tmp_path / "saved", tmp_path / "plain"
+    saved.mkdir()
+    plain.mkdir()
+    first = Bench(saved)
+    ended = first.train()
+    assert len(first.probe.snapshots) == EPOCHS * BATCHES
+    monkeypatch.delenv(ENV_SNAPSHOTS)
+    bare = Bench(plain)
+    expected = bare.train()
+    assert bare.probe.snapshots == []
+    assert [name for name, value in expected.items() if not torch.equal(value, ended[name])] == []
+
+
 def test_strengthened_settings_are_in_force_from_the_first_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
