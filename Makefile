@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 VERSIONS ?= 3.10 3.13
 VERSION_TESTS := tests/unit tests/contracts tests/properties/test_core.py tests/architecture
 
-.PHONY: page demo test test-api test-versions test-matrix check bench mutants docs dashboards clean
+.PHONY: page demo test test-api test-versions test-matrix check kills bench mutants docs dashboards clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -52,6 +52,10 @@ check: $(VENV)/installed
 # Installing from a checkout builds the page already; this builds it again after a change.
 page: $(VENV)/installed
 	$(BIN)/python hatch_build.py
+
+# 200 SIGKILLs of real trainings, 100 of them while a saved state is being written; an hour and more.
+kills: $(VENV)/installed
+	KILLED_RUNS=$(or $(RUNS),100) KILLS_SEED=$(or $(SEED),1) $(BIN)/python -m pytest -s tests/e2e/test_kills.py
 
 bench: $(VENV)/installed
 	$(BIN)/python -m tests.bench

@@ -102,7 +102,10 @@ def _without_plan(context: ExitContext) -> Decision:
         detail = "it reported no end, so it was killed or crashed outside Python; its exit code is unknown"
         return Decision(RUN_OUTCOMES[context.outcome], detail, SHELL_SIGNAL + signal.SIGKILL)
     crash = f": {context.crash}" if context.crash and context.outcome is GenerationOutcome.FAILED else ""
-    return Decision(RUN_OUTCOMES[context.outcome], f"{ending(context.exit)}{crash}", code)
+    early = ""
+    if context.early_ends >= EARLY_ENDS_MAX and may_be_a_crash(context.exit):
+        early = f"; {context.early_ends} generations in a row ended soon after their start, so none follows"
+    return Decision(RUN_OUTCOMES[context.outcome], f"{ending(context.exit)}{crash}{early}", code)
 
 
 def _again(context: ExitContext, plan: Plan) -> Decision:

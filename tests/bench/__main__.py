@@ -10,6 +10,8 @@ MEASUREMENTS = (
     ("The same with the daemon stopped", "overhead --daemon stopped"),
     ("The same without a daemon", "overhead --daemon absent"),
     ("From the first NaN to the first batch of the new generation", "recovery"),
+    ("What a snapshot costs a training", "snapshots"),
+    ("Going back in the process and by a new start; batches done again with and without snapshots", "going_back"),
     ("Reports", "report"),
     ("Charts of two million batches", "charts"),
     ("How slow is found", "throughput"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from monitor.core.format import batches, percent, plural
-from monitor.core.model import ActionKind, Incident, IncidentState, Verdict
+from monitor.core.model import ActionKind, Incident, IncidentState, Position, Verdict
 from monitor.core.policy.action import Action, StartWith, Trouble
 from monitor.core.policy.in_process import goes_back_in_process, puts_state_back
 from monitor.core.policy.settings import Policy
@@ -76,7 +76,8 @@ def after_hang(trouble: Trouble, tries: int, start_with: StartWith) -> Action:
 
 def after_crash(trouble: Trouble) -> Action:
     """Start again from the newest clean state; the limits of that are in restart_limits."""
-    found, waiting = newest_state(trouble.training, trouble.policy), _being_examined(trouble)
+    found = newest_state(trouble.training, trouble.policy)
+    waiting = _being_examined(trouble, trouble.training.died_at)  # the incident may be that of an earlier death
     if waiting is not None and (found is None or _saved_at(waiting) > _saved_at(found)):
         return Action(ActionKind.EXAMINE, f"the {waiting.title} is being examined", waiting)
     if found is None:
@@ -259,10 +260,10 @@ def other_going_back(trouble: Trouble) -> TrainingState | None:
     return None
 
 
-def _being_examined(trouble: Trouble) -> CheckpointState | None:
-    """A checkpoint from before the onset that has no verdict yet: worth waiting for."""
-    training = trouble.training
-    onset = (trouble.incident.onset.generation, trouble.incident.onset.count)
+def _being_examined(trouble: Trouble, before: Position | None = None) -> CheckpointState | None:
+    """A checkpoint from before the onset that has no verdict yet, or from `before` that: worth waiting for."""
+    training, since = trouble.training, before or trouble.incident.onset
+    onset = (since.generation, since.count)
     waiting = [
         c
         for c in training.checkpoints

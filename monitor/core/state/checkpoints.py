@@ -28,12 +28,21 @@ def fold_saved(training: TrainingState, rank: RankState, event: CheckpointSaved)
         )
         known.extra_batches = event.extra_batches
         training.checkpoints.append(known)
-        del training.checkpoints[:-CHECKPOINTS_MAX]
+        _forget_oldest(training)
     known.level_lost = loss_is_off(rank.learned)
     known.learned = snapshot_of(rank.learned)
     for older in [c for c in training.checkpoints if c.learned][:-LEARNED_KEPT]:
         older.learned = None
     return known
+
+
+def _forget_oldest(training: TrainingState) -> None:
+    """What is over the limit: first snapshots whose copy is gone, which are many in a long epoch."""
+    over = len(training.checkpoints) - CHECKPOINTS_MAX
+    if over > 0:
+        gone = [c for c in training.checkpoints if c.is_snapshot and training.dropped(c)][:over]
+        training.checkpoints = [c for c in training.checkpoints if all(c is not each for each in gone)]
+        del training.checkpoints[:-CHECKPOINTS_MAX]
 
 
 def fold_bad(training: TrainingState, before: int, count: int) -> None:
@@ -75,7 +84,7 @@ def fold_examined(training: TrainingState, result: CheckpointExamined, now_s: fl
             result.name, manifest.digest, manifest.epoch, manifest.generation, manifest.saved_s, manifest.batches
         )
         training.checkpoints.append(found)
-        del training.checkpoints[:-CHECKPOINTS_MAX]
+        _forget_oldest(training)
     if result.path:  # without one there was no manifest to read either
         found.manifest, found.path = manifest, result.path
         found.epoch, found.count, found.generation = manifest.epoch, manifest.batches, manifest.generation

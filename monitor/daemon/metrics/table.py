@@ -21,7 +21,7 @@ from monitor.daemon.metrics.measure import (
 from trainer_hooks.wire.words import NOT_DONE, OrderKind, OrderOutcome
 
 INFO_LABELS = ("title", "framework", "framework_version", "torch", "device")
-ORDER_KINDS = (OrderKind.STOP, OrderKind.ADJUST)
+ORDER_KINDS = (OrderKind.STOP, OrderKind.ADJUST, OrderKind.GO_BACK)
 ORDER_OUTCOMES = (OrderOutcome.APPLIED, *NOT_DONE)
 
 GAUGES = (

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from monitor.core.model import (
+    CheckpointExamined,
     CommandGiven,
     CommandKind,
     Effect,
@@ -151,6 +152,36 @@ def test_a_checkpoint_that_is_still_being_examined_is_waited_for() -> None:
     over = Exit(number=1, code=None, signal=9, ended_s=training.now_s)
     training.feed(GenerationDied("night", over, "", training.now_s + 15))
     assert answer_of(training.run) == RestartAnswer.WAIT
+
+
+def test_each_new_start_after_a_crash_keeps_the_script_s_own_settings() -> None:
+    """The second one set the plan's in their place, and the training was not the uninterrupted one any more."""
+    training = trained(2)
+    first = die(training)
+    go_on(training, first, 40)
+    second = die(training)
+    assert first is not None
+    assert second is not None
+    assert (first.own_settings, second.own_settings) == (True, True)
+
+
+def test_after_a_second_death_the_newest_state_is_waited_for_as_after_the_first() -> None:
+    """A snapshot of the second life was passed over while it was being examined, and the life was done again."""
+    training = trained(2)
+    go_on(training, die(training), 40)
+    training.checkpoint("slow", epoch=2, extra_batches=40)
+    slow = training.run.training.checkpoints[-1]
+    slow.verdict = Verdict.WAITING
+    manifest = training.manifests.pop("slow")
+    batches(training, 5)
+    over = Exit(number=2, code=None, signal=9, ended_s=training.now_s)
+    training.feed(GenerationDied("night", over, "", training.now_s + 15))
+    assert answer_of(training.run) == RestartAnswer.WAIT
+    training.manifests["slow"] = manifest
+    training.feed(CheckpointExamined("night", manifest, "/vault/slow", Verdict.SOUND, ("sound",), 0.1, "slow.json"))
+    plan = training.plans["plan-3.json"]
+    assert plan.snapshot is not None
+    assert plan.snapshot.extra_batches == 40
 
 
 @pytest.mark.parametrize(

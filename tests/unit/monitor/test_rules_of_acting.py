@@ -33,6 +33,7 @@ from monitor.core.state.fold import RETENTION_S
 from monitor.core.summary.time_cost import going_back
 from monitor.vault.copies import Vault
 from tests.harness.script import Script
+from tests.harness.simulation import supervised
 from tests.harness.trainer import BATCHES_PER_EPOCH, WALL_S, batch, training_started
 from trainer_hooks.wire.messages import (
     BatchEnded,
@@ -278,6 +279,20 @@ def test_the_checkpoints_of_a_run_are_bounded_whoever_tells_of_them(known: bool)
     assert next(c.epoch for c in training.driver.state.training.checkpoints) == 3
     assert len(training.driver.state.training.checkpoints) == CHECKPOINTS_MAX
     assert len(training.asked(ExamineCheckpoint)) == (CHECKPOINTS_MAX + 3 if known else 0)
+
+
+def test_snapshots_of_a_long_epoch_do_not_push_its_checkpoints_out() -> None:
+    """With one every ten minutes the best epoch of a run of twelve days was forgotten after three and a half."""
+    simulation = supervised(batches_per_epoch=100_000)
+    simulation.restart(1)
+    simulation.batch(1.0, 1.0)
+    simulation.checkpoint("best", epoch=1, is_best=True)
+    for number in range(1, CHECKPOINTS_MAX + 20):
+        simulation.checkpoint(f"s{number}", epoch=1, extra_batches=number)
+    found = simulation.run.training.checkpoints
+    assert len(found) == CHECKPOINTS_MAX
+    assert [c.digest for c in found if not c.is_snapshot] == ["best"]
+    assert found[-1].extra_batches == CHECKPOINTS_MAX + 19
 
 
 def test_a_new_generation_begins_without_the_training_phase_and_order_of_the_last() -> None:

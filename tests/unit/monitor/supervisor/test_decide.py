@@ -66,6 +66,12 @@ def test_a_run_ends(left: ExitContext, how: str, code: int) -> None:
     assert (decision.how, decision.code) == (how, code)
 
 
+def test_where_the_tries_end_since_each_ended_early_it_is_said() -> None:
+    decision = decide(ExitContext(gone(None, 9), unended=True, early_ends=3))
+    assert decision.detail == "ended by SIGKILL; 3 generations in a row ended soon after their start, so none follows"
+    assert decide(ExitContext(gone(0), early_ends=3)).detail == "exit code 0"
+
+
 def test_a_real_time_signal_has_a_name_too() -> None:
     assert decide(ExitContext(gone(None, 40))) == Decision(RunOutcome.FAILED, "ended by signal 40", 168)
 
