@@ -39,6 +39,7 @@ class Save:
     state_finding: str = ""  # what the guard found in the state right before; empty: nothing bad
     resumed: bool = False  # True: it was not saved by this training, which was resumed from it
     extra_batches: int = 0  # of the epoch after `epoch`, which it holds as well; above 0: a snapshot
+    startable: bool = False  # see Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +206,7 @@ class Spool:
             training=self._identity.training,
             resumed=save.resumed,
             extra_batches=save.extra_batches,
+            startable=save.startable,
         )
 
     def _evict(self, newest: str) -> None:

@@ -21,7 +21,7 @@ AT_ONCE = 3  # nights side by side: they mostly wait
 POINTS = [
     "not finite",
     "incident 1 opened",
-    "rolling back to epoch",
+    "rolling back to the end of epoch",
     "file plan-2.json",
     "file applied-*.json",
     "file exit-1.json",

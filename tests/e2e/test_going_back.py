@@ -87,7 +87,7 @@ def test_the_script_begins_once_and_each_fold_is_trained_once(run: Supervised) -
     trainings = asked(run, "status")["trainings"]
     batches = [each["batches"] for each in trainings]
     assert batches[:2] == [EPOCHS * BATCHES] * 2
-    assert EPOCHS * BATCHES < batches[2] < (EPOCHS + 1) * BATCHES
+    assert EPOCHS * BATCHES < batches[2] < 2 * EPOCHS * BATCHES, "the last fold alone trains some batches again"
     for fold in range(FOLDS):
         rows = (run.home / "out" / f"fold{fold}" / "results.csv").read_text().splitlines()
         assert [row.split(",")[0].strip() for row in rows[1:]] == [str(epoch + 1) for epoch in range(EPOCHS)]

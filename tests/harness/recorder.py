@@ -36,6 +36,7 @@ class Place:
 
     folder: RunFolder
     ordinal: int = 1
+    training: int = 1
 
 
 @dataclass

@@ -229,6 +229,7 @@ class SimulatedRun:
     def checkpoint(
         self, digest: str, verdict: Verdict = Verdict.SOUND, *, epoch: int = 1, size: int = 1000, is_best: bool = False,
         resumed: bool = False, extra_batches: int = 0,
+        startable: bool = False,
     ) -> None:  # fmt: skip
         """The trainer has saved (or was `resumed` from it), and the vault examines it; `extra_batches`: a snapshot."""
         counts = self.counts.get(0, NO_COUNTS)
@@ -237,6 +238,6 @@ class SimulatedRun:
             run=RUN, generation=self.generation, rank=0, ordinal=1, serial=epoch, file=f"{digest}.pt",
             source="/runs/night/weights/last.pt", digest=digest, size=size, epoch=epoch, batches=counts.batches,
             nonfinite_batches=counts.nonfinite_batches, is_best=is_best, saved_s=self.now_s,
-            resumed=resumed, extra_batches=extra_batches,
+            resumed=resumed, extra_batches=extra_batches, startable=startable,
         )  # fmt: skip
         self.send(CheckpointSaved(self.now_s, f"{digest}.json", epoch, digest, extra_batches=extra_batches))

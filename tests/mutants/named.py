@@ -39,7 +39,7 @@ NAMED = (
     Named(
         "an ended run never leaves",
         "monitor/core/state/fold.py",
-        "if run.ended_s is not None and fleet.now_s - run.ended_s > RETENTION_S:",
+        "if run.ended_s is not None and fleet.now_s - max(run.ended_s, run.restored_s) > RETENTION_S:",
         "if False:",
         (f"{UNIT}test_rules_of_acting.py",),
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,7 +44,9 @@ def write(tree: Tree, target: Path, size: int) -> Copy:
 def read(path: Path) -> Tree:
     """The tree in a file that was verified. Raises SnapshotFileError, OSError."""
     try:
-        tree = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch 2.0 warns of its own storages
+            tree = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
     except Exception as error:

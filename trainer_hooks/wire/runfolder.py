@@ -246,6 +246,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     training: int = 1
     resumed: bool = False  # True: this training did not save it, it was resumed from it
     extra_batches: int = 0  # of the epoch after `epoch`, which it holds as well; above 0: a snapshot
+    startable: bool = False  # of a hand-written loop: its script asks where to start, and can go on from it
 
 
 class TrainingClaim(msgspec.Struct, frozen=True, kw_only=True):

@@ -58,12 +58,13 @@ def make_plan(tx: Transaction, incident: Incident, order: Order, action: Action,
         left = started.epochs - (target.epoch if target else 0)
         begins = restart and not alone
         settings = strengthen(before, user, tx.policy.strengthen, started, restart=begins, epochs_left=left)
-        if alone and not _clips(training):
+        if started.keeps_position and not _clips(training):
             settings = msgspec.structs.replace(settings, clip_norm=before.clip_norm)
     as_before = restart and action.start_with is not StartWith.STRENGTHENED and training.ledger.in_force is None
     replay = not Family(incident.family).in_numbers and action.start_with is not StartWith.STRENGTHENED
-    best = best_for(target, training) if target else None
-    base = below(target, training) if target and target.is_snapshot else target
+    own = started.keeps_position and target is not None and target.is_snapshot  # nothing of the script is below it
+    best = best_for(target, training) if target and not own else None
+    base = None if own else below(target, training) if target and target.is_snapshot else target
     return Plan(
         id=f"{order.id}-plan",
         run=tx.run.spec.run,
@@ -81,7 +82,7 @@ def make_plan(tx: Transaction, incident: Incident, order: Order, action: Action,
         snapshot=_as_file(target) if target and target.is_snapshot else None,
         in_process=in_process,
         replay=replay,
-        own_settings=settings == user if alone else as_before,
+        own_settings=as_before,
         best=_as_file(best),
         start_epoch=target.epoch + 1 if target else (training.position.epoch if training.position else 1),
         settings=settings,

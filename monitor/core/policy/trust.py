@@ -106,16 +106,29 @@ def plausible_ones(training: TrainingState, rules: Rollback, incident: Incident 
 
 
 def _is_own(checkpoint: CheckpointState, training: TrainingState) -> bool:
-    """True for a snapshot of the present life of the process: what the loop counts has not begun anew since."""
-    return checkpoint.is_snapshot and checkpoint.generation == training.generation
+    """True for a snapshot since the loop began to count: in this life of its process, unless that began from a plan."""
+    started = training.last_start
+    goes_on = started is not None and started.plan_id != ""
+    return checkpoint.is_snapshot and (checkpoint.generation == training.generation or goes_on)
 
 
 def _has_base(checkpoint: CheckpointState, training: TrainingState) -> bool:
-    """True where a new start can go on from it: a snapshot needs a checkpoint at the start of its epoch."""
+    """True where a new start can go on from it: a snapshot needs a checkpoint at the start of its epoch.
+
+    That of a hand-written loop needs a script that asks where to start.
+    """
     started = training.last_start
-    if checkpoint.is_snapshot and started is not None and started.keeps_position:
-        return False
+    if started is not None and started.keeps_position and (checkpoint.is_snapshot or _asks_where_to_start(training)):
+        return _is_startable(checkpoint)
     return not checkpoint.is_snapshot or checkpoint.epoch == 0 or below(checkpoint, training) is not None
+
+
+def _asks_where_to_start(training: TrainingState) -> bool:
+    return any(_is_startable(checkpoint) for checkpoint in training.checkpoints)
+
+
+def _is_startable(checkpoint: CheckpointState) -> bool:
+    return checkpoint.manifest is not None and checkpoint.manifest.startable
 
 
 def _is_further_back(checkpoint: CheckpointState, tried: CheckpointState, *, again: bool, in_place: bool) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from monitor.core.model import CheckpointExamined, Verdict
 from monitor.core.state.levels import loss_is_off
+from monitor.core.state.projection import redo_batches
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import RankState, TrainingState
 from monitor.core.state.stats import snapshot_of
@@ -65,8 +66,11 @@ def healthy_after(training: TrainingState, checkpoint: CheckpointState) -> int:
 def batches_since(training: TrainingState, checkpoint: CheckpointState) -> int:
     """Batches whose learning is lost where the state is put back and the loop goes on: none is lost twice."""
     leader = training.ranks.get(0)
-    if leader is None or checkpoint.generation != training.generation:
+    if leader is None or leader.last is None:
         return 0
+    if checkpoint.generation != training.generation:
+        batch = leader.last.batch
+        return redo_batches(checkpoint.holds, leader.last.position, max(batch.batches_per_epoch, 1))
     lost_before = sum(until - after for after, until in training.given_up if after >= checkpoint.count)
     return max(0, leader.counts.batches - checkpoint.count - lost_before)
 
@@ -87,6 +91,8 @@ def fold_examined(training: TrainingState, result: CheckpointExamined, now_s: fl
         found.extra_batches = manifest.extra_batches
         found.is_best, found.size = manifest.is_best, manifest.size
         found.source, found.ordinal = manifest.source, manifest.ordinal
+    if found.generation == training.generation:  # its file was still being written when the training went back
+        found.abandoned |= any(after < found.count <= until for after, until in training.given_up)
     found.verdict, found.reasons, found.examined_s = result.verdict, list(result.reasons), now_s
     if manifest.state_finding:  # the trainer turns NaN to zero as it saves: a finite file does not take this back
         found.verdict = Verdict.POISONED

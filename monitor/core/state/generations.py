@@ -194,9 +194,14 @@ def _give_up(training: TrainingState, target: CheckpointState | None) -> None:
             checkpoint.abandoned = True
     training.discarded = batches_since(training, target)
     training.totals.batches_discarded += training.discarded
+
+
+def _note_given_up(training: TrainingState, target: CheckpointState) -> None:
+    """Remember it as counts of this generation. Those of several times lie in one another or apart."""
     leader = training.ranks.get(0)
-    before = [interval for interval in training.given_up if interval[1] <= target.count]
-    training.given_up = [*before, (target.count, leader.counts.batches if leader else target.count)]
+    after = target.count if target.generation == training.generation else 0
+    before = [interval for interval in training.given_up if interval[1] <= after]
+    training.given_up = [*before, (after, leader.counts.batches if leader else after)]
 
 
 def fold_gone_back(training: TrainingState, order: str, now_s: float) -> bool:
@@ -216,6 +221,7 @@ def fold_gone_back(training: TrainingState, order: str, now_s: float) -> bool:
         _abandon(training, incident)
         here = Position(training.generation, target.epoch, 0, 0) if target else None
     if target is not None and here is not None:
+        _note_given_up(training, target)
         end_all(training, here)
     for rank in training.ranks.values():
         rank.nonfinite_given_up = rank.counts.nonfinite_batches

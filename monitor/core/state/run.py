@@ -121,7 +121,7 @@ class TrainingState(msgspec.Struct):
     left_at: Position | None = None  # the last batch of the generation before
     discarded: int = 0  # batches that the last rollback gave up
     gone_back: str = ""  # the last order that made it go back within its process
-    given_up: list[tuple[int, int]] = []  # its loop goes on counting: after and until which count of this generation
+    given_up: list[tuple[int, int]] = []  # in its process: after and until which count of this generation
     totals: Totals = msgspec.field(default_factory=Totals)
     epochs: list[EpochRow] = []
     settings_log: list[tuple[int, SettingChanged]] = []  # (generation, change), bounded

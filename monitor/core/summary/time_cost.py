@@ -81,8 +81,8 @@ def time_lost(run: RunState, training: TrainingState, incident: Incident | None)
 def _without_snapshot(incident: Incident | None, lost: int, pace: float) -> str:
     """What going back to the checkpoint before would have cost; empty: that was done, or nothing was gone back to."""
     plan = incident.action.plan if incident is not None else None
-    if plan is None or plan.snapshot is None:
-        return ""
+    if plan is None or plan.snapshot is None or (plan.checkpoint is None and plan.snapshot.epoch):
+        return ""  # the last: nobody knows where a hand-written loop would have begun
     instead = lost + plan.snapshot.extra_batches
     return f" Without snapshots it would have been {batches(instead)}, {duration(instead * pace)}."
 

@@ -13,15 +13,17 @@ from monitor.core.model import (
     CommandKind,
     EpochStatus,
     GenerationDied,
+    GenerationExited,
     IncidentState,
     Verdict,
 )
 from monitor.core.policy.settings import Policy, Rollback
+from monitor.core.policy.situation import damage
 from monitor.core.state.run import TrainingState
 from monitor.core.summary.time_cost import time_lost
 from monitor.report import render
 from tests.harness.simulation import SUPERVISOR_PID, Simulation
-from trainer_hooks.wire.messages import Nonfinite, Order, OrderApplied
+from trainer_hooks.wire.messages import Nonfinite, Order, OrderApplied, PlanApplied
 from trainer_hooks.wire.runfolder import Exit, Plan
 
 DAMAGE = int(Nonfinite.LOSS | Nonfinite.GRADIENT | Nonfinite.PARAMETER)
@@ -50,10 +52,14 @@ class Loop(Simulation):
         for _ in range(batches):
             self.batch(math.nan, math.nan, cured=False, nonfinite=DAMAGE)
 
-    def snapshot(self, digest: str) -> None:
+    def snapshot(self, digest: str, *, startable: bool = False) -> None:
         """Of all batches so far."""
         epoch, batch = self.place()
-        self.checkpoint(digest, epoch=epoch - 1, extra_batches=batch)
+        self.checkpoint(digest, epoch=epoch - 1, extra_batches=batch, startable=startable)
+
+    def dies(self) -> None:
+        exit_ = Exit(number=1, code=None, signal=9, ended_s=self.now_s)
+        self.feed(GenerationDied("night", exit_, "", self.now_s + 60.0, ""))
 
     def _batch(self, rank: int, bits: int, **fields: Any) -> None:
         super()._batch(rank, fields.pop("nonfinite", bits), **fields)
@@ -132,13 +138,31 @@ def test_what_was_saved_after_the_state_that_is_put_back_is_given_up_and_what_is
     assert [(c.digest, c.abandoned) for c in loop.training.checkpoints] == [("a", False), ("b", True), ("c", False)]
 
 
+def test_a_snapshot_whose_file_was_still_being_written_when_it_went_back_is_given_up_too() -> None:
+    loop = damaged_loop()
+    epoch, batch = loop.place()
+    before = loop.counts[0]
+    loop.answers()
+    loop.healthy(2)
+    now, loop.counts[0] = loop.counts[0], before
+    loop.checkpoint("late", epoch=epoch - 1, extra_batches=batch)
+    loop.counts[0] = now
+    loop.healthy(30)
+    loop.snapshot("later")
+    assert [(c.digest, c.abandoned) for c in loop.training.checkpoints] == [
+        ("a", False), ("late", True), ("later", False),
+    ]  # fmt: skip
+
+
 def test_bad_batches_before_it_went_back_are_no_damage_of_the_state_after_it() -> None:
     """Nothing guards the loop, so any bad batch is damage: those that are given up must not be found again."""
     loop = damaged_loop()
     loop.answers()
+    assert damage(loop.training, loop.policy) is None
     loop.healthy(60)
     assert [order.kind for order in loop.orders] == ["go_back"]
     loop.damaged()
+    assert damage(loop.training, loop.policy) is not None
     assert [order.kind for order in loop.orders] == ["go_back", "go_back"]
     assert loop.plan.snapshot is not None
     assert loop.plan.snapshot.digest == "a", "the same state once more, since nothing was changed"
@@ -224,10 +248,57 @@ def test_after_a_crash_no_plan_is_made_from_a_snapshot() -> None:
     loop.healthy(60)
     loop.snapshot("a")
     loop.healthy(40)
-    exit_ = Exit(number=1, code=None, signal=9, ended_s=loop.now_s)
-    loop.feed(GenerationDied("night", exit_, "", loop.now_s + 60.0, ""))
+    loop.dies()
     assert loop.plans == {}
     assert loop.run.ledger.not_restarted == "no clean checkpoint is left"
+
+
+def test_what_it_would_have_cost_without_snapshots_is_not_known_of_such_a_loop() -> None:
+    loop = Loop()
+    loop.healthy(140)
+    loop.snapshot("a", startable=True)
+    loop.healthy(30)
+    loop.dies()
+    exit_ = Exit(number=1, code=None, signal=9, ended_s=loop.now_s)
+    loop.feed(GenerationExited("night", exit_, relaunch=True))
+    text = time_lost(loop.run, loop.training, loop.incident)
+    assert "30 batches to train again" in text
+    assert "Without snapshots" not in text
+
+
+def test_a_loop_that_asks_where_to_start_is_begun_again_from_its_newest_snapshot() -> None:
+    """Not from its own checkpoint, which is newer: of that only its script knows what to do with it."""
+    loop = Loop()
+    loop.healthy(60)
+    loop.snapshot("a", startable=True)
+    loop.healthy(40)
+    loop.checkpoint("own", epoch=1)
+    loop.healthy(30)
+    loop.dies()
+    (plan,) = loop.plans.values()
+    assert plan.snapshot is not None
+    assert (plan.snapshot.digest, plan.checkpoint, plan.best) == ("a", None, None)
+    assert (plan.generation, plan.in_process, plan.own_settings, plan.replay) == (2, False, True, True)
+    assert "70 batches are trained again" in loop.incident.action.reason
+
+
+def test_once_it_has_gone_on_from_a_plan_the_snapshots_of_the_life_before_are_its_own_too() -> None:
+    loop = Loop()
+    loop.healthy(40)
+    loop.snapshot("a", startable=True)
+    loop.healthy(30)
+    loop.dies()
+    (plan,) = loop.plans.values()
+    exit_ = Exit(number=1, code=None, signal=9, ended_s=loop.now_s)
+    loop.feed(GenerationExited("night", exit_, relaunch=True))
+    loop.restart(plan=plan.id)
+    loop.send(PlanApplied(loop.now_s, plan.id, "first step", 1, {}, ()))
+    assert loop.training.totals.batches_discarded == 30
+    loop.healthy(5)
+    loop.damaged()
+    assert loop.orders[-1].kind == "go_back"
+    assert loop.plan.snapshot is not None
+    assert loop.plan.snapshot.digest == "a"
 
 
 def test_a_rollback_that_a_person_asks_for_puts_the_state_back() -> None:

@@ -17,9 +17,12 @@ from tests.harness import plans
 from tests.harness.recorder import RecordingProbe
 from trainer_hooks.integrations.plain import watch
 from trainer_hooks.integrations.plain.loop import Loop
+from trainer_hooks.snapshots import file
 from trainer_hooks.wire.messages import HookTrouble, OrderApplied, SettingChanged, TrainingStarted
 from trainer_hooks.wire.runfolder import ENV_SNAPSHOTS, Checkpoint, GroupSettings, Settings
 
+GradScaler: Any = getattr(torch.amp, "GradScaler", None)  # from torch 2.3 on; before there was none for the CPU
+SCALER = GradScaler("cpu") if GradScaler else None
 Optimizers = Callable[[Any], torch.optim.Optimizer]
 OPTIMIZERS: dict[str, Optimizers] = {
     "SGD": lambda p: torch.optim.SGD(p, 0.05, momentum=0.9, nesterov=True, weight_decay=1e-4),
@@ -175,13 +178,14 @@ def test_the_state_comes_back_bit_for_bit_into_the_same_tensors_and_the_loop_goe
 
 
 def test_a_snapshot_names_the_batches_that_it_holds_and_reads_without_running_anything(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, scaler=torch.amp.GradScaler("cpu"))
+    bench = Bench(tmp_path, scaler=SCALER)
     for _ in range(21):
         bench.step()
     holds = [(save.epoch, save.extra_batches, save.batches) for _, save, _ in bench.probe.snapshots]
     assert holds == [*((0, n, n) for n in range(1, 21)), (1, 1, 21)]
-    tree = torch.load(bench.probe.snapshots[-1][0], weights_only=True)
-    assert (tree["framework"], tree["epoch"], tree["batch"], tree["scaler"]["scale"]) == ("torch", 2, 0, 65536.0)
+    tree = file.read(bench.probe.snapshots[-1][0])
+    assert (tree["framework"], tree["epoch"], tree["batch"]) == ("torch", 2, 0)
+    assert tree["scaler"] == (None if SCALER is None else SCALER.state_dict())
     assert "mask" not in tree["model"]
     (started,) = bench.probe.of(TrainingStarted)
     assert (started.goes_back, started.keeps_position) == (True, True)
@@ -233,6 +237,35 @@ def test_the_settings_of_the_plan_hold_in_each_step_and_the_loop_sees_its_own(tm
         assert bench.probe.batches[-1].clip_norm == 2.0
     assert bench.optimizer.param_groups[0]["lr"] == pytest.approx(0.05 * (1 + math.cos(math.pi * 6 / 60)) / 2)
     assert bench.optimizer.param_groups[0]["initial_lr"] == 0.05
+    assert not bench.probe.of(SettingChanged)
+
+
+def test_an_order_to_adjust_puts_the_settings_in_force_and_changes_no_state(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.step()
+    plans.write(tmp_path, plans.plan(kind="adjust", settings=settings_of(bench.probe, 0.5)), "adjust-1.json")
+    bench.probe.orders[2] = plans.order("adjust", "adjust-1.json")
+    bench.step()
+    after = bench.state()
+    assert bench.answer.outcome == "applied"
+    (tmp_path / "undisturbed").mkdir()
+    undisturbed = Bench(tmp_path / "undisturbed")
+    undisturbed.step()
+    undisturbed.step()
+    assert differing(undisturbed.state(), after) == []
+    own = bench.optimizer.param_groups[0]["lr"]
+    bench.step()
+    assert bench.probe.batches[-1].learning_rates == (own / 2,)
+
+
+def test_a_batch_of_an_accumulation_without_a_step_is_recorded_with_the_rate_in_force(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.step()
+    bench.order((0, 1), settings_of(bench.probe, 0.5))
+    bench.step()
+    for _ in range(3):
+        bench.step(step=lambda: None)
+        assert bench.probe.batches[-1].learning_rates == (bench.optimizer.param_groups[0]["lr"] / 2,)
     assert not bench.probe.of(SettingChanged)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import gc
+import math
 import random
 import time
 import weakref
@@ -128,6 +129,22 @@ def test_the_file_is_sound_for_the_vault_and_runs_nothing(tmp_path: Path) -> Non
     path.unlink()
     written = file.write(HostCopy().take(whole(model, optimizer)), path, 0)
     assert examine(path, written.digest).verdict is Verdict.POISONED
+
+
+def test_every_plain_value_is_read_back_and_a_file_that_would_run_something_is_refused(tmp_path: Path) -> None:
+    kinds = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool)
+    tree = {
+        "numbers": [0.5, -1e300, math.inf, -7, 2**40, True, None, "text"],
+        "tensors": [torch.ones(2, 3).to(kind) for kind in kinds],
+    }
+    path = tmp_path / "snapshot.pt"
+    file.write(tree, path, 0)
+    found = file.read(path)
+    assert found["numbers"] == tree["numbers"]
+    assert all(torch.equal(one, two) for one, two in zip(found["tensors"], tree["tensors"], strict=True))
+    torch.save({"trainwarden_snapshot": 1, "a": Path("x")}, path)
+    with pytest.raises(file.SnapshotFileError, match="is no snapshot"):
+        file.read(path)
 
 
 def test_a_buffer_is_used_again_and_holds_the_newer_state() -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trainer_hooks.integrations.plain.loop import Loop, watch
+    from trainer_hooks.integrations.plain.loop import Loop
+    from trainer_hooks.integrations.plain.watching import watch
 
 __all__ = ["Loop", "watch"]
 
@@ -16,6 +17,6 @@ __all__ = ["Loop", "watch"]
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from trainer_hooks.integrations.plain import loop  # noqa: PLC0415 - see the docstring
+    from trainer_hooks.integrations.plain import loop, watching  # noqa: PLC0415 - see the docstring
 
-    return getattr(loop, name)
+    return getattr(watching if name == "watch" else loop, name)

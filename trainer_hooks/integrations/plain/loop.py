@@ -1,46 +1,46 @@
 """A loop written by hand: where it says that a batch, a pause, a checkpoint or the training is over.
 
 Every method fails open: what goes wrong in it is counted and switched off, and the loop goes on. An order is carried
-out at the end of a batch: to stop for good, or to put an older state back while the loop goes on. One that wants a
-relaunch from a plan is refused, since only the loop's author knows how it resumes.
+out at the end of a batch: to stop, or to put an older state or other settings in place while the loop goes on. One that
+wants a new start from a plan is refused, since only the loop's author knows how it resumes, unless its script asks.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-import os
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from trainer_hooks.crash import describe_exception
 from trainer_hooks.fail_open import FailOpen
 from trainer_hooks.guard import StepReport, look_at
-from trainer_hooks.integrations.plain.arguments import Arguments, device_of, optimizer_of, optimizers_of
-from trainer_hooks.integrations.plain.framework import FRAMEWORK
-from trainer_hooks.integrations.plain.going_back import REFUSALS, GoingBack, wants_snapshots
+from trainer_hooks.integrations.plain.arguments import Arguments
+from trainer_hooks.integrations.plain.going_back import REFUSALS, GoingBack
 from trainer_hooks.integrations.plain.plan_in_force import PlanInForce
+from trainer_hooks.integrations.plain.planned_start import plan_for, refuse_to_start
 from trainer_hooks.integrations.plain.saved_state import SavedState
 from trainer_hooks.orders import LeaveTraining
 from trainer_hooks.parameter_groups import Reading
-from trainer_hooks.probe import open_training
 from trainer_hooks.recorder.assess import Counted, WatchingAssessor
 from trainer_hooks.recorder.batch import BatchContents, Number
 from trainer_hooks.recorder.probe_like import ProbeLike
 from trainer_hooks.recorder.recorder import Recorder
 from trainer_hooks.recorder.settings import LoopSettings, SettingsWatch
 from trainer_hooks.recorder.started import TrainingFacts, training_started
+from trainer_hooks.snapshots.objects import StateMismatchError
 from trainer_hooks.spool import Save
 from trainer_hooks.tensors import parameters_of, total_norm
-from trainer_hooks.trainings import TrainingName, call_site, digest_of
-from trainer_hooks.updates import UpdateSampler, steps_between
+from trainer_hooks.trainings import TrainingName, call_site
+from trainer_hooks.updates import UpdateSampler
 from trainer_hooks.wire.messages import Order
+from trainer_hooks.wire.runfolder import Plan
 from trainer_hooks.wire.words import OrderKind, OrderOutcome
 
 if TYPE_CHECKING:
@@ -50,89 +50,24 @@ STOPS_RAISED_MAX = 2  # of one order: a loop that catches both will catch every 
 _log = logging.getLogger("trainwarden")
 
 
-def watch(
-    model: Any,
-    optimizer: Any = None,
-    *,
-    epochs: int | None = None,
-    batches_per_epoch: int | None = None,
-    scheduler: Any = None,
-    scaler: Any = None,
-    ema: Any = None,
-    settings: Mapping[str, object] | None = None,
-    part_names: tuple[str, ...] = (),
-    measure_norm: bool = True,
-    update_every: int | None = None,
-    connect: Callable[[TrainingName], ProbeLike] = open_training,
-) -> Loop:
-    """Watch a training from now on; call `batch` of what it returns at the end of every batch, and `end` at the end.
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What `watch` knows of a training before it begins."""
 
-    Or use what it returns in a `with`, which ends it. Never raises: what can't be used is reported on the log.
-    `epochs=None`: a loop that counts steps, `batches_per_epoch` in all (None: not known). `scheduler` and `scaler` are
-    torch's, `ema` is the moving average of the weights (a module, or a dict or list of tensors), which goes back with
-    them, `settings` what a report should show. `measure_norm=False` where `batch` is given the norm that
-    clip_grad_norm_ returns. Once in `update_every` optimizer steps the size of the update is sampled; 0: never. Each
-    call is a training of its own, whose probe `connect` gives.
-    """
-    loop = Loop(scaler, measure_norm)
-    try:
-        _begin(
-            loop,
-            model,
-            optimizer,
-            epochs,
-            batches_per_epoch,
-            scheduler,
-            ema,
-            settings,
-            part_names,
-            update_every,
-            connect,
-        )
-    except Exception as error:  # noqa: BLE001 - the edge between us and somebody else's training
-        _log.warning("this training is not watched: %s: %s", type(error).__name__, error)
-    return loop
+    facts: TrainingFacts
+    updates: UpdateSampler
+    optimizer: Any
+    settings: SettingsWatch
+    device: torch.device
+    model: Any
+    state: SavedState | None  # None: nothing of it can be saved and put back
 
 
-def _begin(
-    loop: Loop,
-    model: Any,
-    given_optimizer: Any,
-    epochs: int | None,
-    batches_per_epoch: int | None,
-    scheduler: Any,
-    ema: Any,
-    settings: Mapping[str, object] | None,
-    part_names: tuple[str, ...],
-    update_every: int | None,
-    connect: Callable[[TrainingName], ProbeLike],
-) -> None:
-    """Everything of `watch` that may go wrong."""
-    optimizer, remark = optimizer_of(given_optimizer)
-    if remark:
-        loop.arguments.complain("optimizer", f"watch(): {remark}")
-    shown = {name: str(value) for name, value in (settings or {}).items()}
-    part_names = tuple(str(name) for name in part_names)
-    arguments = {"epochs": epochs, "batches": batches_per_epoch, "parts": part_names, "settings": dict(shown)}
-    if optimizer.param_groups:
-        shown.setdefault("optimizer", type(optimizer).__name__)
-        group = optimizer.param_groups[0]
-        shown.setdefault(FRAMEWORK.settings.learning_rate, str(group.get("initial_lr", group["lr"])))
-    facts = TrainingFacts(
-        framework=FRAMEWORK.name,
-        settings=shown,
-        epochs=loop.arguments.whole("epochs", epochs) or 1,
-        batches_per_epoch=loop.arguments.whole("batches_per_epoch", batches_per_epoch) or 0,
-        save_dir=os.getcwd(),  # noqa: PTH109 - a text is what is sent
-        arguments_digest=digest_of({"argv": sys.argv, **arguments}),
-        part_names=part_names,
-        world_size=int(os.environ.get("WORLD_SIZE", "1")),
-    )
-    state = loop.state_of(model, given_optimizer, ema) if wants_snapshots() else None
-    facts = dataclasses.replace(facts, goes_back=state is not None, keeps_position=state is not None)
-    updates = UpdateSampler(optimizer, steps_between() if update_every is None else update_every)
-    watched = SettingsWatch(optimizer, scheduler)
-    loop.start(connect, facts, updates, optimizer, watched, device_of(model, optimizer), model, state)
+class _Ended(NamedTuple):
+    """What is known of a batch at its end. On a device it counts as healthy until its scalars have arrived."""
+
+    stepped: bool
+    healthy: bool
 
 
 class Loop:
@@ -149,46 +84,53 @@ class Loop:
         self._norm: torch.Tensor | None = None
         self._recorder: Recorder | None = None
         self._going_back: GoingBack | None = None  # None: its state can't be put back
+        self._plan_waits: Plan | None = None  # this process was started to go on from it: `resume` takes it
         self._own: tuple[Reading, ...] = ()  # the settings of the last step as the loop set them
         self._clip_norm: float | None = None  # what the loop clips to, where it says so
         self._fail_open = FailOpen(lambda _: None)
 
-    def start(
-        self,
-        connect: Callable[[TrainingName], ProbeLike],
-        facts: TrainingFacts,
-        updates: UpdateSampler,
-        optimizer: Any,
-        settings: SettingsWatch,
-        device: torch.device,
-        model: Any,
-        state: SavedState | None,
-    ) -> None:
-        """Connect, and report the training. Raises what prevents it."""
-        self._optimizer, self._settings = optimizer, settings
+    def start(self, connect: Callable[[TrainingName], ProbeLike], watched: Watched) -> None:
+        """Connect, and report the training. Raises what prevents it, SystemExit where its plan can't be read."""
+        optimizer, facts = watched.optimizer, watched.facts
+        self._optimizer, self._settings = optimizer, watched.settings
         probe = connect(TrainingName(call_site(), facts.arguments_digest))
         facts = dataclasses.replace(facts, ordinal=probe.identity.ordinal)
-        started = training_started(facts, optimizer, device, probe.identity)
+        if (plan := plan_for(probe.identity)) is not None:
+            self._plan_waits = plan
+            facts = dataclasses.replace(facts, plan_id=plan.id, start_epoch=plan.start_epoch)
+        started = training_started(facts, optimizer, watched.device, probe.identity)
         probe.event(started)
         self._fail_open = FailOpen(probe.event)
         counted = Counted()
-        assessor = WatchingAssessor(counted, lambda: look_at(model))
-        recorder = Recorder(probe, self._fail_open, optimizer, device, assessor, counted, updates=updates)
+        assessor = WatchingAssessor(counted, lambda: look_at(watched.model))
+        recorder = Recorder(
+            probe, self._fail_open, optimizer, watched.device, assessor, counted, updates=watched.updates
+        )
         recorder.batches_per_epoch = facts.batches_per_epoch
         self._recorder = recorder
-        if state is not None:
-            self._going_back = GoingBack(state, recorder, optimizer, started.group_rates)
+        if watched.state is not None:
+            self._going_back = GoingBack(watched.state, recorder, optimizer, started.group_rates)
         if optimizer.param_groups:
             self._fail_open.run("steps", self._watch_steps, recorder)
         self._enter(recorder, "train")
 
-    def state_of(self, model: Any, optimizers: Any, ema: Any) -> SavedState | None:
-        """What can be saved of the training and put back; None: it can't, which is reported."""
-        try:
-            return SavedState(model, optimizers_of(optimizers), ema, self._scaler)
-        except Exception as error:  # noqa: BLE001 - anything may be given
-            self.arguments.complain("snapshots", f"watch(): no snapshots are taken of this training: {error}")
-            return None
+    def resume(self) -> tuple[int, int]:
+        """Where to go on: how many epochs are over, and how many batches of the next one. (0, 0): at the beginning.
+
+        These may be all of its batches, while its validation and all else at its end is still to come.
+        Call it once, right before the loop, when everything is built. In a process that starts again after a crash or a
+        hang it puts everything back that `watch` was given. A run is only started again from a snapshot where this was
+        called. Exits with 75 where there is a plan that can't be followed.
+        """
+        plan, self._plan_waits = self._plan_waits, None
+        if self._going_back is not None:
+            try:
+                return self._going_back.start(plan)
+            except StateMismatchError as error:
+                self.arguments.complain("resume", f"resume(): {error}")
+        elif plan is not None:
+            refuse_to_start(f"plan {plan.id} can't be followed: no state of this training can be put back")
+        return 0, 0
 
     def _watch_steps(self, recorder: Recorder) -> None:
         recorder.watch_steps(
@@ -230,6 +172,8 @@ class Loop:
         if recorder is None:
             self._stop_again()
             return
+        if self._plan_waits is not None:
+            refuse_to_start(f"plan {self._plan_waits.id} goes on within the training: the script must call resume()")
         read = self.arguments
         size = read.whole("batch_size", batch_size)
         contents = BatchContents(
@@ -243,8 +187,8 @@ class Loop:
             "batch", self._ended, recorder, read.number("loss", loss), read.epoch(epoch, recorder.epoch),
             read.parts(parts), norm, contents, given, waited_s,
         )  # fmt: skip
-        if fit and self._going_back is not None:
-            self._fail_open.run("snapshot", self._going_back.batch_ended)
+        if fit is not None and self._going_back is not None:
+            self._fail_open.run("snapshot", self._going_back.batch_ended, stepped=fit.stepped, healthy=fit.healthy)
         order = self._fail_open.run("next order", recorder.probe.order)
         if order is not None:
             self._carry_out(recorder, order)
@@ -308,10 +252,13 @@ class Loop:
             self._fail_open.run("end", recorder.ended, how, detail, recorder.epoch, {})
 
     def _carry_out(self, recorder: Recorder, order: Order) -> None:
-        if order.kind == OrderKind.GO_BACK and self._going_back is not None:
-            self._fail_open.run("going back", self._go_back, recorder, order, self._going_back)
+        going_back = self._going_back
+        if going_back is not None and order.kind in (OrderKind.GO_BACK, OrderKind.ADJUST):
+            work = going_back.go_back if order.kind == OrderKind.GO_BACK else going_back.adjust
+            self._fail_open.run("going back", self._do, recorder, order, work)
             return
-        if order.kind != OrderKind.STOP or order.plan:
+        leaves = not order.plan or (going_back is not None and going_back.startable)
+        if order.kind != OrderKind.STOP or not leaves:
             why = "this loop is written by hand: nobody but its author knows how it goes on from a plan"
             self._answer(recorder, order, OrderOutcome.REFUSED, why)
             return
@@ -320,9 +267,9 @@ class Loop:
         self._stop, self._stops_raised = order, 1
         raise LeaveTraining(order)
 
-    def _go_back(self, recorder: Recorder, order: Order, going_back: GoingBack) -> None:
+    def _do(self, recorder: Recorder, order: Order, work: Callable[[Order], tuple[str, dict[str, str]]]) -> None:
         try:
-            done, read_back = going_back.go_back(order)
+            done, read_back = work(order)
         except REFUSALS as error:
             self._answer(recorder, order, OrderOutcome.REFUSED, str(error))
         except Exception as error:
@@ -348,7 +295,7 @@ class Loop:
         if self._measure_norm and getattr(self._optimizer, "grad_scale", None) is None:
             self._norm = None if recorder.step_has_closure else total_norm(parameters_of(self._optimizer))
         if plan is not None:
-            plan.before_step(self._optimizer, self._clip_norm)
+            plan.before_step(self._optimizer, None if recorder.step_has_closure else self._clip_norm)
             recorder.read_settings()
 
     def _after_step(self, recorder: Recorder) -> None:
@@ -372,8 +319,7 @@ class Loop:
         contents: BatchContents,
         given: LoopSettings,
         data_wait_s: float | None,
-    ) -> bool:
-        """True: the batch was healthy and took its step."""
+    ) -> _Ended:
         recorder.batch = recorder.batch + 1 if epoch == recorder.epoch else 0
         recorder.epoch = epoch
         norm, self._norm = self._norm if grad_norm is None else grad_norm, None
@@ -383,6 +329,9 @@ class Loop:
             report.norm = norm
         elif norm is not None:
             report.norm_value = float(norm)
+        if plan is not None and not stepped:  # the record says what a step would have used
+            recorder.read_settings()
+            self._own, recorder.used = recorder.used, plan.readings(recorder.used)
         clip_norm = given.clip_norm if plan is None else plan.clip_norm(given.clip_norm)
         pending = recorder.pending(contents, report, clip_norm=clip_norm, data_wait_s=data_wait_s)
         own = self._own if plan is not None and self._own else pending.used
@@ -395,4 +344,4 @@ class Loop:
         if self._settings is not None:
             for change in self._settings.changes(own, given, epoch=epoch, batch=recorder.batch):
                 recorder.probe.event(change)
-        return stepped and (assessed is None or not assessed.bits)
+        return _Ended(stepped, assessed is None or not assessed.bits)

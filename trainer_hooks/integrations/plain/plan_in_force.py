@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from trainer_hooks.parameter_groups import group_names
+from trainer_hooks.parameter_groups import Reading, group_names
 from trainer_hooks.tensors import gradients, parameters_of, total_norm
 from trainer_hooks.wire.runfolder import Plan
 
@@ -23,7 +23,8 @@ class PlanError(Exception):
 class PlanInForce:
     """Scales the rate of each group in each step, as the plan's rate is to the base rate that the training began with.
 
-    Of `clip_norm` it is told by the loop with each batch; a loop that does not clip is not clipped.
+    The loop reports its `clip_norm` with each batch. One that does not clip is not clipped, and a step that makes its
+    gradients itself is not clipped either.
     """
 
     def __init__(self, plan: Plan, optimizer: Any, base_rates: tuple[float, ...]) -> None:
@@ -62,6 +63,10 @@ class PlanInForce:
     def clip_norm(self, own: float | None) -> float | None:
         """What gradients are clipped to, where the loop clips to `own`; None: it does not clip."""
         return None if own is None else min(own, self._clip)
+
+    def readings(self, own: tuple[Reading, ...]) -> tuple[Reading, ...]:
+        """What a step uses where the groups of the loop read so."""
+        return tuple(each._replace(rate=each.rate * share) for each, share in zip(own, self._shares, strict=False))
 
     def read_back(self, optimizer: Any) -> dict[str, str]:
         """The rate that the next step uses, by group."""

@@ -7,7 +7,15 @@ from typing import Any
 
 import torch
 
-from trainer_hooks.snapshots import Tree, model_tensors, optimizer_tree, plain, random_tree
+from trainer_hooks.snapshots import (
+    Tree,
+    model_tensors,
+    optimizer_tree,
+    plain,
+    put_back_optimizer,
+    put_back_random,
+    random_tree,
+)
 from trainer_hooks.snapshots.in_place import put_back_state
 from trainer_hooks.snapshots.objects import StateMismatchError, check_optimizer, check_tensors, put_back_tensors
 from trainer_hooks.snapshots.tree import NotPlainError
@@ -24,7 +32,15 @@ class UnknownStateError(Exception):
 class SavedState:
     """What can be saved of one loop, and put back into the same objects."""
 
-    def __init__(self, model: Any, optimizers: list[Any], average: Any = None, scaler: Any = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        optimizers: list[Any],
+        average: Any = None,
+        scaler: Any = None,
+        scheduler: Any = None,
+        loader: Any = None,
+    ) -> None:
         """Raises UnknownStateError."""
         if not isinstance(model, torch.nn.Module):
             raise UnknownStateError(f"the model is a {type(model).__name__} and no torch.nn.Module")
@@ -32,14 +48,15 @@ class SavedState:
             raise UnknownStateError("there is no optimizer")
         self._model = model
         self._optimizers = list({id(each): each for one in optimizers for each in optimizers_within(one)}.values())
-        self._average, self._scaler = average, scaler
+        self._average = average
+        self._others = {"scaler": scaler, "scheduler": scheduler, "loader": loader}
         self._masks, self._average_masks = _masks_of(unwrap(model)), _masks_of(_module_of(average))
         self._average_tensors()
         odd = [name for name, tensor in self._tensors().items() if not _is_plain(tensor)]
         if odd:
             raise UnknownStateError(f"{odd[0]} is a tensor of a kind that can't be copied")
 
-    def tree(self, epoch: int, batch: int) -> Tree:
+    def tree(self, epoch: int, batch: int, batches_per_epoch: int) -> Tree:
         """Everything after batch `batch` (from 0) of epoch `epoch` (from 1). Nothing is copied yet.
 
         Raises NotPlainError where an optimizer holds something that can't be kept.
@@ -48,16 +65,19 @@ class SavedState:
             "framework": FRAMEWORK,
             "epoch": epoch,
             "batch": batch,
+            "batches_per_epoch": batches_per_epoch,  # 0: not known
             "model": self._tensors(),
             "average": self._average_tensors(),
             "optimizers": [optimizer_tree(each) for each in self._optimizers],
-            "scaler": _state_of(self._scaler, "scaler"),
+            **{name: _state_of(owner, name) for name, owner in self._others.items()},
             "random": random_tree(),
         }
 
-    def check(self, tree: Tree) -> None:
+    def check(self, tree: Tree, batches_per_epoch: int) -> None:
         """Raises StateMismatchError where the state is not one of this loop's. Changes nothing."""
         try:
+            if (had := tree["batches_per_epoch"]) != batches_per_epoch:
+                raise StateMismatchError(f"an epoch has {batches_per_epoch} batches, the snapshot's had {had}")
             check_tensors(self._tensors(), tree["model"], "model")
             check_tensors(self._average_tensors(), tree["average"], "average")
             if len(self._optimizers) != len(tree["optimizers"]):
@@ -82,6 +102,27 @@ class SavedState:
             for tensor in self._tensors().values():
                 if tensor.grad is not None:
                     tensor.grad.zero_()
+
+    def start_from(self, tree: Tree) -> None:
+        """Everything, in a process that has just begun: also schedulers, scaler, loader and random generators."""
+        put_back_tensors(self._tensors(), tree["model"])
+        put_back_tensors(self._average_tensors(), tree["average"])
+        for optimizer, saved in zip(self._optimizers, tree["optimizers"], strict=True):
+            put_back_optimizer(optimizer, saved)
+        for name, owner in self._others.items():
+            if tree.get(name) is not None and owner is not None:
+                owner.load_state_dict(tree[name])
+        put_back_random(tree["random"])
+
+    def lacks(self) -> str:
+        """What a new start would need and a snapshot does not hold, a clause; empty: it holds everything."""
+        for name in ("scaler", "scheduler"):
+            if self._others[name] is not None and _state_of(self._others[name], name) is None:
+                return f"the state of the {name} can't be kept"
+        scheduled = any("initial_lr" in group for each in self._optimizers for group in each.param_groups)
+        if scheduled and self._others["scheduler"] is None:
+            return "watch() was not given the scheduler"
+        return ""
 
     def first_bad(self) -> str:
         """The name of the first tensor that is not finite; empty: there is none. Waits for the device."""
@@ -137,8 +178,13 @@ def _is_plain(tensor: torch.Tensor) -> bool:
 
 
 def _state_of(owner: Any, what: str) -> Tree:
-    """None: there is none, or it can't be kept; going back within the process does not need it."""
+    """None: there is none, or it can't be kept; going back within the process does not need it.
+
+    Functions, which OneCycleLR of older releases keeps there, are made by the script itself.
+    """
     try:
-        return plain(owner.state_dict(), what) if owner is not None else None
+        state = {} if owner is None else owner.state_dict()
+        kept = {name: value for name, value in state.items() if not callable(value)}
+        return None if owner is None else plain(kept, what)
     except (NotPlainError, AttributeError):
         return None

@@ -13,6 +13,7 @@ from monitor.core.model import Verdict
 from monitor.daemon.api.snapshots import CheckpointLine, IncidentSummary
 from monitor.demo.checks import checks_of
 from monitor.demo.collected import Answers, EpochResult, Evidence, Passes
+from monitor.demo.scene import FAULT_FROM
 from monitor.vault.verify import Examination
 from trainer_hooks.wire.runfolder import Change, Checkpoint, Plan, Receipt, Settings
 
@@ -32,6 +33,7 @@ PLAN = Plan(
                       weight_decay=0.001),
     changes=(Change(setting="clip", old="10", new="5"),), seed_offset=1, onset_samples=(), grace_s=30, written_s=0.0,
 )  # fmt: skip
+SNAPSHOT = Checkpoint(path="s", digest="d3", epoch=3, extra_batches=FAULT_FROM)  # not before the fault
 RECEIPT = Receipt(order="o", generation=1, outcome="applied", detail="", epoch=4, batch=43, read_back={}, written_s=0.0)
 STRIPPED_FILE = Examination(verdict=Verdict.SOUND, reasons=("not resumable: the optimizer was stripped",), tensors=359)
 POISONED_FILE = Examination(verdict=Verdict.POISONED, reasons=("NaN in 1 of 359 tensors",), tensors=359)
@@ -81,11 +83,12 @@ def test_every_claim_holds_for_a_good_night() -> None:
         (replace(GOOD, passes=Passes(0, 0)), "the fault was injected"),
         (replace(GOOD, passes=Passes(4, 0)), "the lower rate took it away"),
         (replace(GOOD, passes=Passes(5, 38)), "every bad step was skipped"),
-        (replace(GOOD, receipt=None), "stopped at a batch boundary"),
-        (replace(GOOD, receipt=msgspec.structs.replace(RECEIPT, outcome="killed")), "stopped at a batch boundary"),
-        (replace(GOOD, plan=None), "was chosen"),
-        (answering(checkpoints=()), "was chosen"),
-        (answering(checkpoints=(msgspec.structs.replace(LINE, verdict="suspect"),)), "was chosen"),
+        (replace(GOOD, receipt=None), "left its loop at a batch boundary"),
+        (replace(GOOD, receipt=msgspec.structs.replace(RECEIPT, outcome="killed")), "left its loop at a batch"),
+        (replace(GOOD, plan=None), "examined and chosen"),
+        (answering(checkpoints=()), "examined and chosen"),
+        (answering(checkpoints=(msgspec.structs.replace(LINE, verdict="suspect"),)), "examined and chosen"),
+        (replace(GOOD, plan=msgspec.structs.replace(PLAN, snapshot=SNAPSHOT)), "examined and chosen"),
         (answering(incident=msgspec.structs.replace(INCIDENT, settings_read_back=False)), "read back"),
         (answering(incident=msgspec.structs.replace(INCIDENT, settings_differ=("clip is 10, not 5",))), "read back"),
         (answering(incident=None), "was resolved"),
