@@ -32,9 +32,9 @@ function actionsOf({ summary }: Glance, incident: Incident | null): Action[] {
     question: `No alert of this run is sent for ${SILENT_HOURS} hours. Nothing changes for the training.`,
   });
   if (summary.act && !incident?.live)
-    found.push(order("adjust", "Adjust", "The training goes on with the safer settings of its policy, such as half the learning rate. No batch is lost."));
+    found.push(order("adjust", "Adjust", "The training continues with the safer settings of its policy, such as half the learning rate. No batch is lost."));
   found.push(
-      order("rollback", "Roll back", "The training stops at the next batch, goes back to the newest clean checkpoint or snapshot and continues from there with strengthened settings. Batches since then are lost."),
+      order("rollback", "Roll back", "The training goes back to its newest clean state and continues with strengthened settings. Batches since then are lost."),
       order("stop", "Stop", "The training stops at the next batch and is not started again. Checkpoints stay."),
     );
   return found;

@@ -21,7 +21,7 @@ export function RunView({ run, training, now_s }: { run: string; training: numbe
   const slow = `${generation}/${incident?.state}/${epoch}/${nonfinite}/${glance?.summary.state}`;
   const [detail] = useFresh(() => api.detail(run), run, slow, OFTEN_MS);
   const [about, problem] = useFresh(() => api.training(run, training), `${run}/${training}`, slow, OFTEN_MS);
-  const [checkpoints] = useFresh(() => api.checkpoints(run), run, `${slow}/${Math.floor(now_s / SNAPSHOTS_S)}`, OFTEN_MS);
+  const [checkpoints] = useFresh(() => api.checkpoints(run), run, slow + Math.floor(now_s / SNAPSHOTS_S), OFTEN_MS);
   const [incidents] = useFresh(() => api.incidents(run), run, slow, OFTEN_MS);
   if (!glance) return <Unknown run={run} />;
   const mine = (checkpoints ?? []).filter((one) => one.training === training && !(one.dropped && one.extra_batches));
@@ -129,7 +129,7 @@ function Checkpoints({ found }: { found: Checkpoint[] }) {
   return (
     <section>
       <h2>Checkpoints</h2>
-      {!found.length && <p class="soft">No checkpoint was saved yet.</p>}
+      {!found.length && <p class="soft">No checkpoint yet.</p>}
       {found.length > 0 && (
         <Table name="Checkpoints" head={["Verdict", "Epoch", "Generation", "Saved", "Size", "Why", "Path"]}>
           {found.toReversed().map((one, i) => (

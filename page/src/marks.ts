@@ -1,6 +1,5 @@
 // What is marked on the axis of the charts. Pure.
 
-import { saved } from "./format";
 import type { Checkpoint, Mark, Place } from "./types";
 
 export interface Drawn {
@@ -16,9 +15,8 @@ export const KINDS: Record<string, string> = {
   order: "order",
   rollback: "rollback",
   generation: "restart",
-  clean: "clean checkpoint",
-  snapshot: "clean snapshot",
-  suspect: "other checkpoint or snapshot",
+  clean: "clean saved state",
+  suspect: "other saved state",
 };
 
 export function drawn(marks: Mark[], checkpoints: Checkpoint[], training: number, places: Place[]): Drawn[] {
@@ -30,8 +28,8 @@ export function drawn(marks: Mark[], checkpoints: Checkpoint[], training: number
     .filter((one) => one.training === training && before.has(one.generation))
     .map((one) => ({
       x: before.get(one.generation)! + one.batches,
-      kind: one.verdict !== "clean" ? "suspect" : one.extra_batches ? "snapshot" : "clean",
-      label: `${one.extra_batches ? "snapshot in" : "checkpoint of"} epoch ${saved(one)}: ${one.verdict}`,
+      kind: one.verdict === "clean" ? "clean" : "suspect",
+      label: "",
       foot: true,
     }));
   return [...lines, ...feet];

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { bytes, duration, number, plural } from "../src/format";
+import { bytes, duration, number, plural, saved } from "../src/format";
 import { drawn } from "../src/marks";
 import { panelsOf } from "../src/panels";
 import { parsed, to } from "../src/route";
@@ -83,9 +83,13 @@ test("a checkpoint is marked where it was saved, with its verdict, and a snapsho
   const found = [checkpoint, snapshot] as never[];
   const marks = drawn([{ x: 5, kind: "epoch", label: "", more: "" }], found, 1, [place(1, 0, 10), place(2, 10, 10)]);
   assert.deepEqual(marks, [
-    { x: 17, kind: "suspect", label: "checkpoint of epoch 3: poisoned", foot: true },
-    { x: 19, kind: "snapshot", label: "snapshot in epoch 4, batch 1,200: clean", foot: true },
+    { x: 17, kind: "suspect", label: "", foot: true },
+    { x: 19, kind: "clean", label: "", foot: true },
   ]);
+});
+
+test("in a column of epochs a snapshot has its batch", () => {
+  assert.deepEqual([saved({ epoch: 3, extra_batches: 0 }), saved({ epoch: 3, extra_batches: 1200 })], ["3", "4, batch 1,200"]);
 });
 
 test("a run's state is one word, an incident before all else", () => {
