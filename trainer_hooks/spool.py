@@ -18,6 +18,7 @@ from trainer_hooks.wire.messages import CheckpointSaved, Event, HookTrouble
 from trainer_hooks.wire.runfolder import Manifest, RunFolderError
 
 SPOOL_FILES = 6  # copies that no daemon has adopted; with a daemon there is one at most
+SPOOL_SNAPSHOTS = 2  # of them
 WAITING_MAX = 4  # different files to copy; a trainer saves last, best and perhaps one a period
 TRIES = 3
 TRY_AGAIN_S = 0.2
@@ -210,16 +211,22 @@ class Spool:
         )
 
     def _evict(self, newest: str) -> None:
-        """Remove the oldest copies over the bound, best ones last; manifests first, so that none points nowhere."""
-        found: list[tuple[bool, float, Path, str]] = []
+        """Remove the oldest copies over the bound, best ones last; manifests first, so that none points nowhere.
+
+        Of snapshots, which come often, only the newest few stay: they must not take the place of checkpoints.
+        """
+        found: list[tuple[bool, float, Path, Manifest]] = []
         for path in self._folder.glob("*.json"):
             with contextlib.suppress(RunFolderError):  # adopted by the daemon just now, or not one of ours
                 manifest = runfolder.read(path, Manifest)
                 if path.name != newest:
-                    found.append((manifest.is_best, manifest.saved_s, path, manifest.file))
-        for _, _, path, file in sorted(found)[: max(0, len(found) + 1 - self._files_max)]:
+                    found.append((manifest.is_best, manifest.saved_s, path, manifest))
+        found.sort(key=lambda one: one[:3])
+        going = [one for one in found if one[3].extra_batches][: -SPOOL_SNAPSHOTS or None]
+        rest = [one for one in found if one not in going]
+        for _, _, path, manifest in going + rest[: max(0, len(rest) + 1 - self._files_max)]:
             path.unlink(missing_ok=True)
-            (self._folder / Path(file).name).unlink(missing_ok=True)
+            (self._folder / Path(manifest.file).name).unlink(missing_ok=True)
             self.evicted += 1
 
     def _remove_partial(self) -> None:

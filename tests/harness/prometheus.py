@@ -168,7 +168,8 @@ def _hardware(number: int) -> RunHardware:
     device = Device(
         index=0, uuid="GPU-0123", name="Some Card", utilization_percent=97, memory_used_bytes=5_000_000_000,
         memory_total_bytes=8_000_000_000, temperature_celsius=71, power_milliwatts=220_000, throttle_bits=0x4,
-        fan_percent=40, ecc_corrected=2, ecc_uncorrected=0, rows_correctable=0, rows_uncorrectable=0,
+        fan_percent=40,
+        ecc_corrected=2, ecc_uncorrected=0, rows_correctable=0, rows_uncorrectable=0,
     )  # fmt: skip
     return RunHardware(
         HostMemory(2_000_000_000, 9_000_000_000, 16_000_000_000), (Gpu(device, xids={13: 1 + (number > 90)}),), True

@@ -34,7 +34,7 @@ from trainer_hooks.snapshots import (
 from trainer_hooks.snapshots.due import SHARE_MAX, has_room
 from trainer_hooks.snapshots.objects import StateMismatchError, check_model, check_optimizer
 from trainer_hooks.snapshots.tree import NotPlainError, Tree
-from trainer_hooks.spool import Save, SnapshotRequest, Spool
+from trainer_hooks.spool import Save, SnapshotRequest, Spool, request_of
 from trainer_hooks.wire.messages import CheckpointSaved, Event
 from trainer_hooks.wire.runfolder import ENV_SNAPSHOTS, Manifest, read
 
@@ -191,6 +191,24 @@ def test_a_full_disk_leaves_no_file(tmp_path: Path) -> None:
         file.write({"a": torch.zeros(1)}, tmp_path / "snapshot.pt", 1 << 60)
     assert caught.value.errno == errno.ENOSPC
     assert list(tmp_path.iterdir()) == []
+
+
+def test_snapshots_that_nobody_adopts_do_not_push_checkpoints_out(tmp_path: Path) -> None:
+    us = identity(tmp_path)
+    spool = Spool(us, lambda _: None)
+    source = tmp_path / "last.pt"
+    source.write_bytes(b"a checkpoint")
+    spool.offer(request_of(source, Save(1, ordinal=1, batches=100, nonfinite_batches=0, is_best=False)))
+    assert spool.settle(30.0)
+    for extra in range(1, 9):
+        save = Save(1, ordinal=1, batches=100 + extra, nonfinite_batches=0, is_best=False, extra_batches=extra)
+        write = functools.partial(file.write, {"a": torch.ones(3)}, size=12)
+        spool.offer(SnapshotRequest(Path("snapshot.pt"), write, save, time.time()))
+        assert spool.settle(30.0)
+    left = sorted(read(path, Manifest).extra_batches for path in us.folder.spool.glob("*.json"))
+    assert left == [0, 6, 7, 8]
+    assert spool.evicted == 5
+    spool.finish(5.0)
 
 
 def test_the_spool_writes_a_snapshot_with_its_manifest_and_lets_go_of_its_memory(tmp_path: Path) -> None:
