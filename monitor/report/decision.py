@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monitor.core.format import count, plural, saved_place, when
 from monitor.core.model import ActionKind, Family, Incident, IncidentState
-from monitor.core.policy.texts import state_text
+from monitor.core.policy.texts import since_when, state_text
 from monitor.core.state.run import RunState, TrainingState
 from monitor.report.text import safe, table
 
@@ -80,8 +80,7 @@ def _ending(incident: Incident) -> str:
             else ""
         )
         seen = f"{count(incident.watch.seen)} of {plural(incident.watch.needed, 'healthy batch')}"
-        since = "after the new start" if incident.family == Family.CRASH else "at the new learning rate"
-        return f"Not proven yet: {seen} {since}{samples}."
+        return f"Not proven yet: {seen} {since_when(incident)}{samples}."
     if incident.state is IncidentState.MITIGATING:
         return "Begun: the decision is not in force yet."
     return "Still open."

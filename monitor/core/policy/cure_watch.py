@@ -144,7 +144,7 @@ def _notify_progress(tx: Transaction, incident: Incident) -> None:
         incident.watch.notified = quarter
         tx.record(
             incident,
-            f"watching: {incident.watch.seen} of {incident.watch.needed} healthy batches {_since_when(incident)}",
+            f"watching: {incident.watch.seen} of {incident.watch.needed} healthy batches {texts.since_when(incident)}",
         )
 
 
@@ -152,11 +152,5 @@ def _end(tx: Transaction, incident: Incident) -> None:
     crash = incident.family == Family.CRASH
     all_met = incident.acted_on and incident.watch.samples_left == 0 and not crash
     met = ", with the samples of the first bad batches among them" if all_met else ""
-    end(tx, incident, f"{incident.watch.seen} healthy batches {_since_when(incident)}{met}")
+    end(tx, incident, f"{incident.watch.seen} healthy batches {texts.since_when(incident)}{met}")
     keep(tx)
-
-
-def _since_when(incident: Incident) -> str:
-    if incident.family == Family.CRASH:
-        return "after the new start"
-    return "at the new learning rate" if incident.acted_on else "without any action"

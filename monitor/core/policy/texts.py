@@ -6,7 +6,7 @@ What is said about an incident begins with its summary (monitor.core.summary), s
 from __future__ import annotations
 
 from monitor.core.format import batch_at, duration, percent, plural, when
-from monitor.core.model import Family, Finding, Incident
+from monitor.core.model import ActionKind, Family, Finding, Incident
 from monitor.core.model.frameworks import attached_to
 from monitor.core.state.epochs import batches_unseen
 from monitor.core.state.rows import CheckpointState
@@ -168,3 +168,12 @@ def bad_batches(nonfinite: int, batches: int) -> str:
 def not_obeyed(late_s: float) -> str:
     """A stop that the training did not carry out in time."""
     return f"the training did not stop within {duration(late_s)} of the order; its supervisor ends it now"
+
+
+def since_when(incident: Incident) -> str:
+    """Under which conditions the healthy batches of a watch are counted, as the end of a sentence."""
+    if incident.family == Family.CRASH:
+        return "after the new start"
+    if incident.action.kind == ActionKind.ROLLBACK and not incident.action.changes:
+        return "since it went back"
+    return "at the new learning rate" if incident.acted_on else "without any action"
