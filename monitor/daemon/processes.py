@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import select
 import signal
 from collections.abc import Callable
 from functools import partial
@@ -166,6 +167,12 @@ class Processes:
         except (OSError, OverflowError) as error:  # OverflowError: no process has such a number
             log.info("process %d can't be watched: %s", pid, error)
             self._gone[pid] = False
+            return False
+        look = select.poll()
+        look.register(descriptor, select.POLLIN)
+        if look.poll(0):  # it has died, and nobody has waited for it
+            os.close(descriptor)
+            self._gone[pid] = True
             return False
         self._watched[pid] = descriptor
         asyncio.get_running_loop().add_reader(descriptor, partial(self._died, pid))

@@ -176,7 +176,7 @@ def test_a_fault_of_the_script_is_tried_once_more_and_then_ends_the_run_with_its
     assert over.code == 1, over.shown
     assert over.finished == ["1"]
     assert over.shown.count("ValueError: a box of no size\n") == 2, "each traceback stands on the terminal"
-    assert "died in the same way after the last new start, and had not come one batch further" in over.shown
+    assert "died in the same way after the last new start, and had not come further" in over.shown
     assert not (over.home / "runs" / "raise" / "plan-3.json").exists()
     eventually("the state", lambda: "failed" in trainwarden(over.home, "status", "raise").stdout)
 

@@ -110,7 +110,8 @@ def on_answer(tx: Transaction, order_id: str, outcome: str, detail: str) -> None
 def _applied(tx: Transaction, incident: Incident, text: str) -> None:
     """The action is in force: from here on the cure has to prove itself."""
     plan = incident.action.plan
-    tx.ledger.in_force = plan.settings if plan is not None and not plan.own_settings else None
+    tx.ledger.in_force = plan.settings if plan is not None else None
+    tx.ledger.own_in_force = plan is not None and plan.own_settings
     tx.answer_nonfinite()
     tx.ledger.suspicion_s = None
     tx.move(incident, IncidentEvent.APPLIED)

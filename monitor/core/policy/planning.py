@@ -60,7 +60,8 @@ def make_plan(tx: Transaction, incident: Incident, order: Order, action: Action,
         settings = strengthen(before, user, tx.policy.strengthen, started, restart=begins, epochs_left=left)
         if started.keeps_position and not _clips(training):
             settings = msgspec.structs.replace(settings, clip_norm=before.clip_norm)
-    as_before = restart and action.start_with is not StartWith.STRENGTHENED and training.ledger.in_force is None
+    own = training.ledger.in_force is None or training.ledger.own_in_force
+    as_before = restart and action.start_with is not StartWith.STRENGTHENED and own
     replay = not Family(incident.family).in_numbers and action.start_with is not StartWith.STRENGTHENED
     own = started.keeps_position and target is not None and target.is_snapshot  # nothing of the script is below it
     best = best_for(target, training) if target and not own else None

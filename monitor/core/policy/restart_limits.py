@@ -63,7 +63,7 @@ def why_not(tx: Transaction, death: GenerationDied) -> str:  # noqa: PLR0911 - a
     if trained < rules.batches_min:
         return f"it died within its first {plural(rules.batches_min, 'batch')}, which is a mistake in the script"
     if last.at is not None and last.way == way_of(death) and not _came_further(training, last.at):
-        return "it died in the same way after the last new start, and had not come one batch further"
+        return "it died in the same way after the last new start, and had not come further"
     return ""
 
 
@@ -96,5 +96,6 @@ def _was_being_stopped(tx: Transaction) -> bool:
 
 
 def _came_further(training: TrainingState, before: Position) -> bool:
+    """By more than one batch: the record of the last one may have been lost with the process that died first."""
     at = training.died_at
-    return at is not None and (at.epoch, at.batch) > (before.epoch, before.batch)
+    return at is not None and (at.epoch, at.batch) > (before.epoch, before.batch + 1)

@@ -25,7 +25,7 @@ class Restart(Section):
         3,
         le=100,
         description="A training is started again this many times from the same state. A newer clean state begins the "
-        "count anew. Where it dies in the same way and has not come one batch further, it is not started "
+        "count anew. Where it dies in the same way and has not come further by more than a batch, it is not started "
         "again at all, since the fault is in the script.",
     )
     out_of_memory_tries: int = Field(

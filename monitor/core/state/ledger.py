@@ -71,6 +71,7 @@ class Ledger(msgspec.Struct):
     in_force: Settings | None = None  # strengthened settings, absolute; None: the user's own
     pending: PendingOrder | None = None
     leaving: bool = False  # an order to stop was obeyed: the exit that follows is no failure
+    own_in_force: bool = False  # `in_force` are the script's own settings, which no plan put there
     no_going_back_in: int = 0  # generation whose process could not go back to a state: it is started again; 0: none
     given_up_in: int = 0  # generation that was given up: nothing more is decided for it; 0: none
     suspicion_s: float | None = None  # when the first non-finite batch of this streak came; None: nothing is suspicious
