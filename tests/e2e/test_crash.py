@@ -57,7 +57,7 @@ model.add_callback("on_train_batch_start", at_batch)
 model.add_callback("on_train_epoch_end", at_epoch_end)
 model.train(**given["arguments"])
 """
-# Without snapshots: the script counts its batches from the start of its process, so within an epoch it would count wrong.
+# Without snapshots: the script counts its batches from the start of its process, which within an epoch would be wrong.
 POLICY = "version: 1\nrestart: {batches_min: 12}\nsnapshots: {every_s: 0}\n"
 
 
