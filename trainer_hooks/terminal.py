@@ -57,8 +57,21 @@ class HangupWatch:
     def move(self) -> None:
         """Point the outputs at the log, the inputs at nothing; once, whoever comes first."""
         with self._lock:
-            if self._moved:
-                return
+            self._move()
+
+    def has_taken_over(self, descriptor: int) -> bool:
+        """Whether a write that `descriptor` refused may be tried again: its terminal is gone and the log took over.
+
+        Asked under the lock: between the refusal and this question the waiting thread may have moved the outputs, and
+        then the descriptor no longer reports a hang-up.
+        """
+        with self._lock:
+            if hung_up([descriptor], 0.0):
+                self._move()
+            return self._moved
+
+    def _move(self) -> None:
+        if not self._moved:
             log = self._open_log()
             with contextlib.suppress(OSError):  # a full disk: the training is worth more than this line
                 os.write(log, f"\n--- {time.ctime()}: the terminal is gone, the output goes on here ---\n".encode())
@@ -83,7 +96,7 @@ def hung_up(descriptors: Iterable[int], timeout_s: float) -> bool:
     return any(events & (select.POLLHUP | select.POLLERR) for _, events in poll.poll(round(timeout_s * 1000)))
 
 
-class _SurvivingFile(io.FileIO):
+class SurvivingFile(io.FileIO):
     """The raw end of stdout or stderr: a write that meets the hang-up moves to the log and is written there."""
 
     def __init__(self, descriptor: int, name: str, watch: HangupWatch) -> None:
@@ -95,9 +108,8 @@ class _SurvivingFile(io.FileIO):
         try:
             return super().write(data) or 0
         except OSError as error:
-            if error.errno != errno.EIO or not hung_up([self.fileno()], 0.0):
+            if error.errno != errno.EIO or not self._watch.has_taken_over(self.fileno()):
                 raise
-            self._watch.move()
             return super().write(data) or 0
 
 
@@ -107,7 +119,7 @@ def _let_writes_survive(name: str, descriptor: int, watch: HangupWatch) -> None:
     if not isinstance(stream, io.TextIOWrapper) or stream.fileno() != descriptor:
         return
     stream.flush()
-    raw = _SurvivingFile(descriptor, f"<{name}>", watch)
+    raw = SurvivingFile(descriptor, f"<{name}>", watch)
     binary = io.BufferedWriter(raw) if isinstance(stream.buffer, io.BufferedWriter) else raw
     rebuilt = io.TextIOWrapper(
         binary,  # with python -u the raw file itself, as Python does it

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from trainer_hooks.terminal import HangupWatch, SurvivingFile
+
 LINES = 20_000
 
 PROGRAM = """
@@ -85,6 +87,24 @@ def test_many_hang_ups_in_mid_print_end_no_program(tmp_path: Path) -> None:
         terminal.hang_up()
         assert terminal.child.wait(120) == 7
         assert log.read_text().endswith("finished\n")
+
+
+class MovedMeanwhile(SurvivingFile):
+    """The waiting thread moves the outputs between the write that fails and the question why it failed."""
+
+    def fileno(self) -> int:
+        self._watch.move()
+        return super().fileno()
+
+
+def test_the_waiting_thread_may_be_quicker_than_the_write_that_met_the_hang_up(tmp_path: Path) -> None:
+    master, slave = pty.openpty()
+    log = tmp_path / "output.log"
+    stream = MovedMeanwhile(slave, "<stdout>", HangupWatch(log, [slave]))
+    os.close(master)
+    assert stream.write(b"said\n") == 5
+    os.close(slave)
+    assert log.read_bytes().endswith(b"said\n")
 
 
 NATIVE = """
