@@ -31,7 +31,9 @@ LOSS_ABOVE = 1 << 18  # several of the last few losses lie above those before
 LOSS_FAR = 1 << 19  # the last one lies above them by FAR
 LOSS_FIRST = 1 << 20  # it is one of the first, or the level has risen from its lowest by FAR
 NORM_BAD = 1 << 21  # the gradient norm is not finite
-EVERYTHING = (1 << 22) - 1
+NORM_FAR = 1 << 22  # it lies above its fast mean by FAR, or has no such mean yet
+EVERYTHING = (1 << 23) - 1
+FAR = math.log(3.0)
 FIRST_LOSSES = 40
 LOW_RATIO = 2.0
 LOW = math.log(LOW_RATIO)
@@ -72,6 +74,8 @@ def _of_values(loss: Signal, norm: Signal | None) -> int:
             found |= NORM_HIGH
         if norm.scaled <= norm.level - LOW:
             found |= NORM_LOW
+        if norm.scaled > norm.fast + FAR or not norm.warm:
+            found |= NORM_FAR
     return found
 
 

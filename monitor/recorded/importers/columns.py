@@ -41,7 +41,7 @@ SCALES = ("loss_scale", "loss scale", "amp_scale", "train/loss_scale")
 LOSSES = (
     "total_loss", "loss", "train_loss", "train/loss", "training loss", "train loss", "lm loss", "loss/total_loss",
     "train/total_loss", "loss_step", "train_loss_step", "train/loss_step", "loss_value", "loss_val", "loss_epoch",
-    "train_loss_epoch", "train/loss_epoch", "loss_avg",
+    "train_loss_epoch", "train/loss_epoch", "loss_avg", "main/loss",
 )  # fmt: skip
 # what stands for the loss where nothing is called one
 STAND_INS = (

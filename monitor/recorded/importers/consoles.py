@@ -77,12 +77,15 @@ CONSOLES = (
         {"round": Role.STEP}, _of_boosting,
     ),
     Console(
-        "lightgbm", r"^\[(?P<round>\d+)\]\s+(?P<rest>[\w -]+'s .*)", r"(?P<name>[\w-]+'s [\w@.-]+(?: [\w@.-]+)?): ",
-        {"round": Role.STEP}, _of_boosting,
+        "lightgbm",
+        r"\[(?:(?P<round>\d+)\]\s+|LightGBM\] \[Info\] Iteration:(?P<iteration>\d+), )"
+        r"(?P<rest>(?:[\w -]+'s|training|valid_\d+) .*)",
+        r"(?P<name>[\w-]+'s [\w@.-]+(?: [\w@.-]+)?|(?:training|valid_\d+) [\w@.-]+) ?: ",
+        {"round": Role.STEP, "iteration": Role.STEP}, _of_boosting,
     ),
     Console(
-        "catboost", r"^(?P<round>\d+):\s+(?P<rest>learn: .*)", r"(?P<name>learn|test\d*|best): ", {"round": Role.STEP},
-        _of_boosting,
+        "catboost", r"(?<![\d:])(?P<round>\d+):\s+(?P<rest>learn: .*)", r"(?P<name>learn|test\d*|best): ",
+        {"round": Role.STEP}, _of_boosting,
     ),
     Console(
         "darknet",

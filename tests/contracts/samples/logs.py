@@ -39,6 +39,12 @@ LIGHTGBM = (
     "[1]\ttraining's l2: 0.2500\tvalid_1's l2: 0.2600\n"
     "[2]\ttraining's l2: 0.2400\tvalid_1's l2: 0.2500\n"
 )
+LIGHTGBM_CLI = (
+    "[LightGBM] [Info] Finished loading data in 0.1 seconds\n"
+    "[LightGBM] [Info] Iteration:1, training l2 : 0.2500\n[LightGBM] [Info] Iteration:1, valid_1 l2 : 0.2600\n"
+    "[LightGBM] [Info] 0.1 seconds elapsed, finished iteration 1\n"
+    "[LightGBM] [Info] Iteration:2, training l2 : 0.2400\n[LightGBM] [Info] Iteration:2, valid_1 l2 : 0.2500\n"
+)
 CATBOOST = (
     "Learning rate set to 0.03\n"
     "0:\tlearn: 0.6912\ttest: 0.6923\tbest: 0.6923 (0)\ttotal: 52ms\tremaining: 52s\n"
@@ -212,6 +218,30 @@ CAFFE = (
 )
 TENSORS_IN_A_DICT = "{'loss': tensor(2.3100), 'acc': 0.1}\n{'loss': tensor(nan), 'acc': 0.1}\n"
 
+LITGPT = (
+    "Epoch 1 | iter 1 step 0 | loss train: 2.500, val: n/a | iter time: 500.12 ms\n"
+    "Epoch 1 | iter 2 step 1 | loss train: nan, val: 2.861 | iter time: 400.12 ms (step)\n"
+)
+TRAIN_PY = (
+    "I0101 10:00:00.1 140 train.py:300] train epoch: 1, loss: 2.5, accuracy: 10.10\n"
+    "I0101 10:00:01.1 140 train.py:300] eval epoch: 1, loss: 9.5, accuracy: 10.20\n"
+    "I0101 10:00:10.1 140 train.py:300] train epoch: 2, loss: 2.4, accuracy: 9.80\n"
+)
+STEP_BARS = (
+    "Steps:   0%|          | 0/1000 [00:00<?, ?it/s]\rSteps:   0%|  | 1/1000 [00:02<45:00,  2.7s/it, step_loss=0.5]"
+    "\rSteps:   1%|1         | 12/1000 [00:24<35:00,  2.1s/it, lr=0.0001, step_loss=nan]\r"
+)
+EPOCH_BARS = (
+    "Epoch 1:  10%|#         | 10/100 [00:01<00:09, 10.0it/s, loss=2.5]"
+    "\rEpoch 1: 100%|##########| 100/100 [00:10<00:00, 10.0it/s, loss=2.1]\n"
+    "Epoch 2:  10%|#         | 10/100 [00:01<00:09, 10.0it/s, loss=2.0]\r"
+)
+LOSS_IS_NAN = (
+    "Epoch: [0]  [  0/1000]  eta: 0:30:00  lr: 0.0001  loss: 40.1 (40.1)  time: 1.8  data: 0.9  max mem: 3000\n"
+    "Epoch: [0]  [ 10/1000]  eta: 0:10:00  lr: 0.0001  loss: 38.1 (39.1)  time: 0.5  data: 0.0  max mem: 3000\n"
+    "stop if loss is nan\nvalidation loss is inf\nbest loss: inf\nLoss is nan, stopping training\n"
+)
+
 # text, the kind it must be recognised as, and how many training rows it has
 ALL = {
     "keras bars": (KERAS_BARS, "keras_console", 2),
@@ -220,6 +250,7 @@ ALL = {
     "xgboost": (XGBOOST, "xgboost", 2),
     "xgboost of scikit-learn": (XGBOOST_SKLEARN, "xgboost", 2),
     "lightgbm": (LIGHTGBM, "lightgbm", 2),
+    "lightgbm's own program": (LIGHTGBM_CLI, "lightgbm", 2),
     "catboost": (CATBOOST, "catboost", 2),
     "catboost json": (CATBOOST_JSON, "catboost_json", 2),
     "darknet": (DARKNET, "darknet", 3),
@@ -252,4 +283,9 @@ ALL = {
     "json behind words": (JSON_BEHIND_WORDS, "text", 2),
     "caffe": (CAFFE, "text", 2),
     "tensors in a dict": (TENSORS_IN_A_DICT, "hf_stdout", 2),
+    "litgpt": (LITGPT, "text", 2),
+    "train.py": (TRAIN_PY, "text", 2),
+    "bars of steps": (STEP_BARS, "text", 2),
+    "bars of epochs": (EPOCH_BARS, "text", 3),
+    "loss is nan": (LOSS_IS_NAN, "text", 3),
 }
