@@ -137,7 +137,7 @@ def _reads(console: Console, content: Content, _: str) -> Log:
 
 def _samples(content: Content, line: re.Pattern[str], pair: re.Pattern[str] | None) -> Iterator[Sample]:
     for number, raw in enumerate(content.lines(), 1):
-        text = raw.decode("utf-8", "replace") if len(raw) <= LINE_CHARS_MAX else ""
+        text = _text(raw)
         if found := line.search(text):
             values = _numbers(found.groupdict(), pair)
             if values:
@@ -159,9 +159,13 @@ def _reads_printed(printed: Printed, content: Content, _: str) -> Log:
 
 
 def _known(pattern: re.Pattern[str], head: bytes, _: str) -> bool:
-    return any(
-        len(line) <= LINE_CHARS_MAX and pattern.search(line.decode("utf-8", "replace")) for line in head.splitlines()
-    )
+    return any(pattern.search(_text(line)) for line in head.splitlines())
+
+
+def _text(line: bytes) -> str:
+    """The line, with the tabs that syslog writes as #011; empty where it is too long for one of a log."""
+    text = line.decode("utf-8", "replace") if len(line) <= LINE_CHARS_MAX else ""
+    return text.replace("#011", "\t") if "#011" in text else text
 
 
 for _console in CONSOLES:

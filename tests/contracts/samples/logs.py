@@ -242,6 +242,28 @@ LOSS_IS_NAN = (
     "stop if loss is nan\nvalidation loss is inf\nbest loss: inf\nLoss is nan, stopping training\n"
 )
 
+FRAMED = (
+    "+------+--------+----------+\n| step | loss   | val_loss |\n+------+--------+----------+\n"
+    "|    1 | 2.5000 |   2.6000 |\n|    2 |    nan |   2.5000 |\n+------+--------+----------+\n"
+)
+RICH = (
+    "\u250f\u2501\u2501\u2533\u2501\u2501\u2513\n\u2503 step \u2503 loss \u2503\n\u2521\u2501\u2501\u2547\u2501\u2501\u2529\n"
+    "\u2502 1 \u2502 2.5 \u2502\n\u2502 2 \u2502 2.4 \u2502\n\u2514\u2500\u2500\u2534\u2500\u2500\u2518\n"
+)
+DOCKER = (
+    '{"log":"loading\\n","stream":"stderr","time":"2024-01-01T10:00:00.1Z"}\n'
+    '{"log":"\\u001b[32mstep 1\\tloss 2.5\\u001b[0m\\n","stream":"stdout","time":"2024-01-01T10:00:00.1Z"}\n'
+    '{"log":"\\u001b[32mstep 2\\tloss nan\\u001b[0m\\n","stream":"stdout","time":"2024-01-01T10:00:01.1Z"}\n'
+)
+MESSAGES = (
+    '{"asctime": "2024-01-01 10:00:00", "lineno": 12, "message": "epoch 1 step 10: loss=2.5"}\n'
+    '{"asctime": "2024-01-01 10:00:10", "lineno": 12, "message": "epoch 1 step 20: loss=2.4"}\n'
+)
+SYSLOG_TABS = (
+    "[2024-01-01:10:00:00:INFO] Running\n[0]#011train-rmse:0.68#011validation-rmse:0.7\n"
+    "[1]#011train-rmse:0.61#011validation-rmse:0.6\n"
+)
+
 # text, the kind it must be recognised as, and how many training rows it has
 ALL = {
     "keras bars": (KERAS_BARS, "keras_console", 2),
@@ -288,4 +310,9 @@ ALL = {
     "bars of steps": (STEP_BARS, "text", 2),
     "bars of epochs": (EPOCH_BARS, "text", 3),
     "loss is nan": (LOSS_IS_NAN, "text", 3),
+    "framed table": (FRAMED, "spaced_table", 2),
+    "table of rich": (RICH, "spaced_table", 2),
+    "docker": (DOCKER, "wrapped_lines", 2),
+    "messages in json": (MESSAGES, "wrapped_lines", 2),
+    "tabs of syslog": (SYSLOG_TABS, "xgboost", 2),
 }
