@@ -110,6 +110,11 @@ CONSOLES = (
         {"step": Role.STEP, "xent": Role.LOSS, "lr": Role.RATE},
     ),
     Console(
+        "marian", rf"\] Ep\. (?P<epoch>\d+) : Up\. (?P<update>\d+) : .*Cost (?P<loss>{N})(?P<rest>.*)",
+        r"(?P<name>gNorm|L\.r\.) ",
+        {"epoch": Role.EPOCH, "update": Role.STEP, "loss": Role.LOSS, "gNorm": Role.GRAD_NORM, "L.r.": Role.RATE},
+    ),
+    Console(
         "espnet", r"(?P<epoch>\d+)epoch:(?P<part>train|valid):\d+-(?P<batch>\d+)batch: (?P<rest>.*)", WITH_EQUALS,
         {"epoch": Role.EPOCH, "batch": Role.STEP, "train_time": Role.BATCH_S, "iter_time": Role.DATA_S},
     ),

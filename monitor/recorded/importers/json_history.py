@@ -23,7 +23,8 @@ def json_history(content: Content, name: str) -> Log:
     try:
         document = parsed(content.whole())
     except (ValueError, RecursionError) as error:
-        raise UnreadableLog(name, f"is neither JSON lines nor one whole JSON document ({error})") from error
+        why = f"is neither JSON lines nor one whole JSON document ({error}); copy it again"
+        raise UnreadableLog(name, why) from error
     samples = _objects(document) or _series(document, 0, "loss") or _series(document, 0, "")
     if not samples:
         raise NotALog(name, "no key is a training loss: the document holds no list of numbers")

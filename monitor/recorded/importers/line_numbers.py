@@ -8,7 +8,8 @@ from monitor.recorded.importers.words import ANY_NUMBER, NUMBER, number_of
 
 NAME = r"loss train(?: \(curr\))?|[A-Za-z_][\w@/]*(?: (?:loss|norm|rate|scale|mem))?"  # "lm loss", "grad norm"
 PAIR = re.compile(
-    rf"(?P<name>{NAME})(?:[\"']?\s*[:=]\s*|\s+)(?=[-+.\dnita\u221e])(?:(?:tensor|array)\(\[*)?(?P<value>{ANY_NUMBER})"
+    rf"(?P<name>{NAME})(?:[\"']?\s*[:=]\s*|\s+(?:is )?)(?=[-+.\dnita\u221e])"
+    rf"(?:(?:tensor|array)\(\[*)?(?P<value>{ANY_NUMBER})"
     r"(?![\w.]*[A-Za-z]{3})(?=$|[^\d])",
     re.IGNORECASE,
 )

@@ -67,6 +67,10 @@ def _has_place(line: bytes) -> bool:
     return not PLACES.isdisjoint(numbers_of(_plain(line)))
 
 
+def _says_nan(line: bytes) -> bool:
+    return bool(SAID_NAN.search(line)) and not CONDITION.search(line) and not _has_place(line)
+
+
 def _plain(line: bytes) -> str:
     """The text without colours, and without the zeros that a crash leaves."""
     if b"\x1b" in line or b"\0" in line:
@@ -104,7 +108,7 @@ class _Reader:
             if OVERFLOW.search(line) and (scale := overflow_in(_plain(line))):
                 yield from self._ended_block()
                 yield number, {**scale, **numbers_of_place(_plain(line))}
-            elif self._before and SAID_NAN.search(line) and not CONDITION.search(line):
+            elif self._before and _says_nan(line):
                 yield from self._ended_block()
                 yield number, self._said_nan()
             elif self.loss.search(line):

@@ -56,7 +56,7 @@ def wrapped_lines(content: Content, name: str) -> Log:
 
 def _inside(outer: bytes) -> list[bytes]:
     value = _object(outer)
-    text = next((value[key] for key in KEYS if isinstance(value.get(key), str)), "")
+    text = next((text for key in KEYS if isinstance(text := value.get(key), str)), "")
     return [line.encode("utf-8", "replace") for line in text.splitlines()]
 
 

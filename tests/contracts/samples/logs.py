@@ -247,7 +247,8 @@ FRAMED = (
     "|    1 | 2.5000 |   2.6000 |\n|    2 |    nan |   2.5000 |\n+------+--------+----------+\n"
 )
 RICH = (
-    "\u250f\u2501\u2501\u2533\u2501\u2501\u2513\n\u2503 step \u2503 loss \u2503\n\u2521\u2501\u2501\u2547\u2501\u2501\u2529\n"
+    "\u250f\u2501\u2501\u2533\u2501\u2501\u2513\n\u2503 step \u2503 loss \u2503\n"
+    "\u2521\u2501\u2501\u2547\u2501\u2501\u2529\n"
     "\u2502 1 \u2502 2.5 \u2502\n\u2502 2 \u2502 2.4 \u2502\n\u2514\u2500\u2500\u2534\u2500\u2500\u2518\n"
 )
 DOCKER = (
@@ -263,6 +264,20 @@ SYSLOG_TABS = (
     "[2024-01-01:10:00:00:INFO] Running\n[0]#011train-rmse:0.68#011validation-rmse:0.7\n"
     "[1]#011train-rmse:0.61#011validation-rmse:0.6\n"
 )
+
+FAIRSEQ_HYDRA = (
+    "[2023-11-20 19:55:49,758][fairseq_cli.train][INFO] - {'_name': None, 'common': {'seed': 1}}\n"
+    '[2023-11-20 19:56:49,758][train_inner][INFO] - {"epoch": 1, "loss": "9.5", "num_updates": "200", "gnorm": "2.1"}\n'
+    '[2023-11-20 19:57:49,758][train_inner][INFO] - {"epoch": 1, "loss": "nan", "num_updates": "400", "gnorm": "nan"}\n'
+    '[2023-11-20 19:57:59,758][valid][INFO] - {"epoch": 1, "valid_loss": "9.1", "valid_num_updates": "400"}\n'
+    '[2023-11-20 19:58:09,758][train][INFO] - {"epoch": 1, "train_loss": "9.2", "train_num_updates": "400"}\n'
+)
+MARIAN = (
+    "[2021-07-17 12:54:33] Ep. 1 : Up. 1000 : Sen. 965,843 : Cost 5.25 : Time 359.5s : 3007.8 words/s : gNorm 1.2\n"
+    "[2021-07-17 13:13:46] Ep. 1 : Up. 2000 : Sen. 1,052,108 : Cost -nan : Time 353.1s : 1942.2 words/s : L.r. 3e-04\n"
+    "[2021-07-17 13:14:46] [valid] Ep. 1 : Up. 2000 : cross-entropy : 130.97 : new best\n"
+)
+MINDSPORE = "epoch: 1 step: 1, loss is 2.5\nepoch: 1 step: 2, loss is nan\nTrain epoch time: 100.1 ms\n"
 
 # text, the kind it must be recognised as, and how many training rows it has
 ALL = {
@@ -310,6 +325,9 @@ ALL = {
     "bars of steps": (STEP_BARS, "text", 2),
     "bars of epochs": (EPOCH_BARS, "text", 3),
     "loss is nan": (LOSS_IS_NAN, "text", 3),
+    "fairseq hydra": (FAIRSEQ_HYDRA, "fairseq_json", 2),
+    "marian": (MARIAN, "marian", 2),
+    "mindspore": (MINDSPORE, "text", 2),
     "framed table": (FRAMED, "spaced_table", 2),
     "table of rich": (RICH, "spaced_table", 2),
     "docker": (DOCKER, "wrapped_lines", 2),

@@ -38,6 +38,7 @@ def run_of(text: str) -> ImportedRun:
         ("train.py", [2.5, 2.4]), ("bars of steps", [0.5, None]), ("bars of epochs", [2.5, 2.1, 2.0]),
         ("loss is nan", [40.1, 38.1, None]), ("framed table", [2.5, None]), ("table of rich", [2.5, 2.4]),
         ("docker", [2.5, None]), ("messages in json", [2.5, 2.4]), ("tabs of syslog", [0.68, 0.61]),
+        ("fairseq hydra", [9.5, None]), ("marian", [5.25, None]), ("mindspore", [2.5, None]),
     ],
 )  # fmt: skip
 def test_the_loss_of_each_row_is_that_of_the_training(name: str, losses: list[float | None]) -> None:
@@ -57,7 +58,8 @@ def test_the_loss_of_each_row_is_that_of_the_training(name: str, losses: list[fl
         ("perplexity", [(1, 2100), (1, 2200)]), ("nnunet 1", [(6, 0), (7, 1)]), ("bars of steps", [(1, 1), (1, 12)]),
         ("bars of epochs", [(1, 10), (1, 100), (2, 10)]), ("lightgbm's own program", [(1, 1), (2, 2)]),
         ("loss is nan", [(1, 0), (1, 10), (1, 10)]), ("docker", [(1, 1), (1, 2)]),
-        ("messages in json", [(1, 10), (1, 20)]),
+        ("messages in json", [(1, 10), (1, 20)]), ("marian", [(1, 1000), (1, 2000)]), ("mindspore", [(1, 1), (1, 2)]),
+        ("fairseq hydra", [(1, 200), (1, 400)]),
     ],
 )  # fmt: skip
 def test_each_row_knows_its_epoch_and_step(name: str, places: list[tuple[int, int]]) -> None:
