@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -18,7 +17,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +24,8 @@ import msgspec
 import pytest
 
 from tests.harness.night_run import CONSOLE, ROOT, Daemon, Supervised, environment_of_home, fresh_home, trainwarden
-from tests.harness.users_training import MAP, Ended, assert_same_weights, assert_usable, skipped_by, train_alone
-from trainer_hooks.wire.runfolder import Generation, Plan, read, write
+from tests.harness.users_training import Ended, assert_same_weights, skipped_by, train_alone
+from trainer_hooks.wire.runfolder import Generation, read, write
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("default")]
 
@@ -144,13 +142,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
 
 
 def test_it(trained: Trained) -> None:
-    for one in trained.healthy: print("HEALTHY", one.code, one.last)
+    for one in trained.healthy:
+        print("HEALTHY", one.code, one.last)
     for each in (trained.interrupted, trained.all):
         print("=====", each.code, each.run.shown)
         print(each.fired.read_text())
-        for name, report in each.reports.items(): print("-----", name); print(report)
+        for name, report in each.reports.items():
+            print("-----", name)
+            print(report)
         print(trainwarden(each.home, "report", RUN).stdout)
-        for n in (1,2,3): print(trainwarden(each.home, "report", RUN, "--incident", str(n)).stdout)
+        for n in (1, 2, 3):
+            print(trainwarden(each.home, "report", RUN, "--incident", str(n)).stdout)
         print(trainwarden(each.home, "checkpoints", RUN).stdout)
         over = Ended(each.home, each.code, each.run.shown)
         print(over.last, skipped_by(each.home), over.shown.count("step skipped"))
