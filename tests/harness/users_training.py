@@ -9,8 +9,6 @@ from typing import Any
 
 from tests.harness.night_run import Daemon, environment_of_home
 
-MAP = "metrics/mAP50(B)"
-
 
 @dataclass(frozen=True)
 class Ended:
@@ -32,24 +30,26 @@ class Ended:
         return [[row[0], *row[2:]] for row in (line.split(",") for line in lines)]
 
     @property
-    def last(self) -> dict[str, float]:
-        """The figures of the last epoch, by name."""
-        return {name: float(value) for name, value in zip(self.figures[0], self.figures[-1], strict=True)}
-
-    @property
     def last_loss(self) -> float:
         """Of the last epoch, box and class and dfl together."""
-        return sum(value for name, value in self.last.items() if name.startswith("train/"))
+        names, last = self.figures[0], self.figures[-1]
+        return sum(float(value) for name, value in zip(names, last, strict=True) if name.startswith("train/"))
+
+    @property
+    def best_map(self) -> float:
+        """Of any epoch: that of a training as small as these goes up and down."""
+        names, *rows = self.figures
+        return max(float(row[names.index("metrics/mAP50(B)")]) for row in rows)
 
     @property
     def fired(self) -> list[str]:
         return (self.home / "fired").read_text().splitlines()
 
-    def weights(self) -> dict[str, Any]:
-        """Of last.pt, which only opens where the script's own class is found again."""
+    def weights(self, name: str = "last.pt") -> dict[str, Any]:
+        """Of a checkpoint, which only opens where the script's own class is found again."""
         from ultralytics.utils.patches import torch_load
 
-        loaded = torch_load(self.weights_folder / "last.pt", map_location="cpu")
+        loaded = torch_load(self.weights_folder / name, map_location="cpu")
         found: dict[str, Any] = (loaded.get("ema") or loaded["model"]).float().state_dict()
         return found
 
@@ -63,13 +63,13 @@ def train_alone(home: Path, argv: list[str]) -> Ended:
     return Ended(home, done.returncode, done.stdout)
 
 
-def assert_same_weights(one: Ended, other: Ended) -> None:
-    """Of both last.pt, to the last bit."""
+def assert_same_weights(one: Ended, other: Ended, name: str = "last.pt") -> None:
+    """Of this checkpoint of both, to the last bit."""
     import torch
 
-    ours, theirs = one.weights(), other.weights()
+    ours, theirs = one.weights(name), other.weights(name)
     assert ours.keys() == theirs.keys()
-    assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
+    assert [each for each in theirs if not torch.equal(ours[each], theirs[each])] == []
 
 
 def assert_usable(over: Ended) -> None:

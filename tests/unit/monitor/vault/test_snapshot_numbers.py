@@ -33,7 +33,7 @@ def snapshot() -> dict[str, Any]:
         "optimizer": optimizer_tree(optimizer),
         "scaler": {"scale": 65536.0, "growth_factor": 2.0, "backoff_factor": 0.5},
         "own": plain({
-            "best_fitness": 0.5, "fitness": 0.4, "metrics": {"val/box_loss": 1.5}, "lr": {"lr/pg0": 0.1}, "accumulate": 1,
+            "best_fitness": 0.5, "fitness": 0.4, "metrics": {"val/box_loss": 1.5}, "lr": {"lr/pg0": 0.1},
         }),
         "stopper": {"best_fitness": 0.5, "best_epoch": 1},
         "means": torch.ones(3),
