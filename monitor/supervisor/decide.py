@@ -91,7 +91,8 @@ def _barred(context: ExitContext) -> Decision | None:
 def _without_plan(context: ExitContext) -> Decision:
     code = shell_code(context.exit)
     if context.stop is not None:
-        return Decision(RunOutcome.STOPPED, context.stop.detail or "the training carried out an order to stop", code)
+        detail = context.stop.detail or "the training carried out an order to stop"
+        return Decision(RunOutcome.STOPPED, detail, EXIT_HELD)  # its own code may be torchrun's 1
     if context.exit.code == EXIT_HELD and context.exit.number > 1:
         return Decision(RunOutcome.HELD, "the training refused to start from its plan (exit code 75)", EXIT_HELD)
     if context.outcome is GenerationOutcome.UNKNOWN and context.crash:
