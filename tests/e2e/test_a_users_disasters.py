@@ -188,5 +188,6 @@ def test_the_report_says_of_each_what_was_redone_and_what_it_would_have_been(tra
         assert redone, report
         assert instead, report
         assert 0 < int(redone[1]) < int(instead[1]) <= BATCHES
+    assert "The machine was started again, so the training died" in hit.report(1)
     for generation in (2, 3):
         assert hit.plan(generation).snapshot is not None, "a new start within the epoch"
