@@ -54,16 +54,16 @@ class Kill:
     lost: int  # batches
     lost_s: float  # of training, without validations, since the state was taken that was gone on from
     slowest_s: float  # batch of that time
-    writing_s: float  # how long the file had been in writing that the kill cut off; 0: there was none
-    longest_s: float  # that any file of the generation was in writing: the next snapshot waits for it
+    taking_s: float  # at most, in this run until then: from the batch after which a state was taken to its whole file
 
     @property
     def allowed_s(self) -> float:
-        """What may be lost: the interval, one batch, since a state is taken between two, and a file in writing.
+        """What may be lost: the interval, a batch, and the time in which a state is copied and written.
 
-        The state is as old as that when the next one is whole on disk, and useless before.
+        A state is taken between two batches, and until its file is whole the one before it is the newest. The interval
+        counts from when a state was taken, and the next one is only taken when the file of the last is whole.
         """
-        return max(EVERY_S, self.longest_s) + self.slowest_s + self.writing_s + REPORTED_S
+        return max(EVERY_S, self.taking_s) + self.slowest_s + self.taking_s + REPORTED_S
 
     def __str__(self) -> str:
         what = "everything" if self.moment.machine else "the training"
@@ -71,8 +71,7 @@ class Kill:
         start = "a snapshot" if self.snapshot else "a checkpoint"
         return (
             f"  kill {self.generation} of {what} in {where}: {self.lost} batches ({self.lost_s:.2f} s) lost, "
-            f"from {start}; slowest batch {self.slowest_s:.2f} s, writing {self.writing_s:.2f} s, "
-            f"longest file {self.longest_s:.2f} s"
+            f"from {start}; slowest batch {self.slowest_s:.2f} s, a state written within {self.taking_s:.2f} s"
         )
 
 
@@ -106,6 +105,7 @@ class Killing:
         self.run = Supervised(self.home, self.scene.argv(), run="killed", policy=POLICY, cwd=self.scene.folder)
         self._begun_at = 0  # batches that the generation began with
         self._reached = 0  # batches that any generation held when it died
+        self._taking_s = 0.0
 
     def kill(self, moment: Moment) -> Kill:
         """Kill the present generation at that moment.
@@ -180,20 +180,19 @@ class Killing:
         assert_whole(target)
         held = target.epoch * scene.batches + target.extra_batches
         assert held >= self._begun_at, f"generation {number + 1} begins before generation {number} did"
-        spans, cut_off = self._spans(lines, held, died_s), self._cut_off(number)
-        cut = [since for name, (since, until) in seen.items() if name in cut_off or until > died_s - REPORTED_S]
+        spans = self._spans(lines, held, died_s)
+        self._taking_s = max(self._taking_s, *(_taking_s(lines, *span) for span in seen.values()), 0.0)
         kill = Kill(
             generation=number,
             moment=moment,
             place=lines[-1].place,
             epoch=lines[-1].held // scene.batches + scene.trains(lines[-1]),
-            inside=bool(cut_off),
+            inside=bool(self._cut_off(number)),
             snapshot=plan.snapshot is not None,
             lost=last - held,
             lost_s=sum(spans),
             slowest_s=max(spans, default=0.0),
-            writing_s=max((died_s - since for since in cut), default=0.0),
-            longest_s=max((until - since for since, until in seen.values()), default=0.0),
+            taking_s=self._taking_s,
         )
         self.kills.append(kill)
         self._begun_at, self._reached = held, max(self._reached, last)
@@ -215,6 +214,11 @@ class Killing:
     def _cut_off(self, number: int) -> list[str]:
         """What the killed generation left half-written; the next one removes it when it saves."""
         return [name for name in self._in_writing() if name.startswith(f".g{number}-")]
+
+
+def _taking_s(lines: list[Line], since_s: float, until_s: float) -> float:
+    """From the batch before the file began until it was whole, or cut off."""
+    return until_s - max((line.at_s for line in lines if line.at_s <= since_s), default=since_s)
 
 
 def assert_whole(state: Checkpoint) -> None:
