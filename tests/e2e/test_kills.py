@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import random
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.killed_training import Scene
+from tests.harness.killed_training import HAND_WRITTEN, ULTRALYTICS, Scene
 from tests.harness.kills import Kill, Killing, draw_moments
 from tests.harness.night_run import fresh_home
 
@@ -24,18 +25,29 @@ SEED = int(os.environ.get("KILLS_SEED", "1"))
 INSIDE = (KILLS + 1) // 2  # of each run, in the writing of a file; fewer where the ends of epochs take their place
 MACHINE = KILLS // 4  # of each run, of supervisor and daemon too
 EPOCHS = min(KILLS, 4)
-BATCHES = 24  # of an epoch
 
 
-@pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+def ultralytics(folder: Path) -> Scene:
     pytest.importorskip("ultralytics")
     from tests.harness.yolo import BATCH, go_offline, make_lab
 
-    go_offline(tmp_path_factory.mktemp("yolo-config"))
-    folder = tmp_path_factory.mktemp("kills")
-    lab = make_lab(folder / "lab", images=BATCHES * BATCH)
-    return Scene(folder / "alone", lab.model, lab.arguments(folder), BATCHES, EPOCHS)
+    go_offline(folder / "yolo-config")
+    lab = make_lab(folder / "lab", images=24 * BATCH)
+    given = {"model": str(lab.model), "arguments": lab.arguments(folder)}
+    return Scene(folder / "alone", ULTRALYTICS, given, lab.batches, EPOCHS)
+
+
+def hand_written(folder: Path) -> Scene:
+    """It asks where to start. Its batches take a third of the time."""
+    return Scene(folder / "alone", HAND_WRITTEN, {}, 72, EPOCHS)
+
+
+TRAININGS = {"ultralytics": ultralytics, "hand_written": hand_written}
+
+
+@pytest.fixture(scope="module", params=os.environ.get("KILLED_TRAININGS", "ultralytics").split())
+def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    return TRAININGS[request.param](tmp_path_factory.mktemp("kills"))
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +86,7 @@ def test_a_training_that_is_killed_at_random_moments_ends_as_if_nobody_had(
     seed: int, scene: Scene, expected: str, kills: list[Kill], home: Path
 ) -> None:
     draw = random.Random(seed)
-    mine = Scene(home / "training", scene.model, scene.arguments, scene.batches, scene.epochs)
+    mine = dataclasses.replace(scene, folder=home / "training")
     killing = Killing(mine, home, draw)
     print(f"\nseed {seed}: {KILLS} kills", flush=True)
     for moment in draw_moments(draw, mine, KILLS, inside=INSIDE, machine=MACHINE):

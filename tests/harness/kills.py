@@ -20,6 +20,7 @@ EVERY_S = 0.5
 REPORTED_S = 0.05  # from the end of a file until its manifest and its event are on disk too
 LOOK_S = 0.001  # between two looks at the spool; the file of a snapshot takes tens of milliseconds
 START_S = 240.0  # of a process on a machine under load, until its first batch
+FURTHER = 6  # batches from where the last one died: the records of the last few may die with the process
 LATE_S = 0.1  # after the batch of the moment: as long as a batch takes
 INSIDE_S = 0.15  # from the beginning of a file, at most
 END_S = 0.8  # after an epoch's last batch: validation and the saving of checkpoints fall into it
@@ -54,16 +55,17 @@ class Kill:
     lost: int  # batches
     lost_s: float  # of training, without validations, since the state was taken that was gone on from
     slowest_s: float  # batch of that time
-    taking_s: float  # at most, in this run until then: from the batch after which a state was taken to its whole file
+    taking_s: float  # since the last batch, after which a state may have been copied, or the one whose file was cut off
+    longest_s: float  # that any file of the generation was in writing
 
     @property
     def allowed_s(self) -> float:
-        """What may be lost: the interval, a batch, and the time in which a state is copied and written.
+        """What may be lost: the interval, a batch, and the time in which the next state is copied and written.
 
         A state is taken between two batches, and until its file is whole the one before it is the newest. The interval
         counts from when a state was taken, and the next one is only taken when the file of the last is whole.
         """
-        return max(EVERY_S, self.taking_s) + self.slowest_s + self.taking_s + REPORTED_S
+        return max(EVERY_S, self.longest_s) + self.slowest_s + self.taking_s + REPORTED_S
 
     def __str__(self) -> str:
         what = "everything" if self.moment.machine else "the training"
@@ -71,7 +73,8 @@ class Kill:
         start = "a snapshot" if self.snapshot else "a checkpoint"
         return (
             f"  kill {self.generation} of {what} in {where}: {self.lost} batches ({self.lost_s:.2f} s) lost, "
-            f"from {start}; slowest batch {self.slowest_s:.2f} s, a state written within {self.taking_s:.2f} s"
+            f"from {start}; slowest batch {self.slowest_s:.2f} s, taking {self.taking_s:.2f} s, "
+            f"longest file {self.longest_s:.2f} s"
         )
 
 
@@ -105,17 +108,16 @@ class Killing:
         self.run = Supervised(self.home, self.scene.argv(), run="killed", policy=POLICY, cwd=self.scene.folder)
         self._begun_at = 0  # batches that the generation began with
         self._reached = 0  # batches that any generation held when it died
-        self._taking_s = 0.0
 
     def kill(self, moment: Moment) -> Kill:
         """Kill the present generation at that moment.
 
-        It is two batches further at least than where the last one died: a training that dies in the same way and comes
-        no further is not started again.
+        It is further than where the last one died: a training that dies in the same way and comes no further is not
+        started again.
         """
         number = len(self.kills) + 1
         pid = self.run.until_generation(number).pid
-        seen = self._watch(number, max(self._reached + 2, moment.batches), moment)
+        seen = self._watch(number, max(self._reached + FURTHER, moment.batches), moment)
         died_s = self._strike(pid, machine=moment.machine)
         return self._counted(number, moment, died_s, seen, self._following(number))
 
@@ -180,19 +182,21 @@ class Killing:
         assert_whole(target)
         held = target.epoch * scene.batches + target.extra_batches
         assert held >= self._begun_at, f"generation {number + 1} begins before generation {number} did"
-        spans = self._spans(lines, held, died_s)
-        self._taking_s = max(self._taking_s, *(_taking_s(lines, *span) for span in seen.values()), 0.0)
+        spans, cut_off = self._spans(lines, held, died_s), self._cut_off(number)
+        cut = [since for name, (since, until) in seen.items() if name in cut_off or until > died_s - REPORTED_S]
+        taken_s = max(line.at_s for line in lines if line.at_s <= min(cut, default=died_s))
         kill = Kill(
             generation=number,
             moment=moment,
             place=lines[-1].place,
             epoch=lines[-1].held // scene.batches + scene.trains(lines[-1]),
-            inside=bool(self._cut_off(number)),
+            inside=bool(cut_off),
             snapshot=plan.snapshot is not None,
             lost=last - held,
             lost_s=sum(spans),
             slowest_s=max(spans, default=0.0),
-            taking_s=self._taking_s,
+            taking_s=died_s - taken_s,
+            longest_s=max((until - since for since, until in seen.values()), default=0.0),
         )
         self.kills.append(kill)
         self._begun_at, self._reached = held, max(self._reached, last)
@@ -214,11 +218,6 @@ class Killing:
     def _cut_off(self, number: int) -> list[str]:
         """What the killed generation left half-written; the next one removes it when it saves."""
         return [name for name in self._in_writing() if name.startswith(f".g{number}-")]
-
-
-def _taking_s(lines: list[Line], since_s: float, until_s: float) -> float:
-    """From the batch before the file began until it was whole, or cut off."""
-    return until_s - max((line.at_s for line in lines if line.at_s <= since_s), default=since_s)
 
 
 def assert_whole(state: Checkpoint) -> None:
