@@ -29,7 +29,7 @@ class ExitContext:
     survivors: str = ""  # processes that not even SIGKILL ended
     crash: str = ""  # the exception that ended its last training; empty: none, or it was not reported
     vanished: bool = False  # nobody can read its exit code, and a training of it reported no end: it was killed
-    early_ends: int = 0  # generations in a row that ended early and obeyed no order, this one included
+    early_ends: int = 0  # generations in a row, this one included; see RunDocuments.early_ends
     unended: bool = False  # a training of it began, and reported no end
     died: bool = False  # the plan was made because it died
     resumed_by: str = ""  # the person who resumes the run; empty: nobody does
