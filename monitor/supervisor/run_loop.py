@@ -45,6 +45,7 @@ from trainer_hooks.wire.words import OrderOutcome
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 NEXT = Decision(None, "")
+LAST_LINES_S = 3.0  # for the daemon's last lines on the terminal; a daemon that takes nothing has none
 NOTHING_CLEARED = Cleared("", ())
 
 
@@ -279,7 +280,7 @@ class Supervisor:
         self._status_line.close()
         self._announcer.send(RunEnded(self._spec.run, how, decision.detail))
         delivered = self._announcer.close()
-        printed = self._timeline.close()
+        printed = self._timeline.close(LAST_LINES_S if delivered else 0.0)
         if not (delivered and printed):  # else the daemon's timeline has said it
             self._output.notify(f"Run {self._spec.run}: {how}")
         self._inbox.close()
