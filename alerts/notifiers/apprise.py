@@ -82,7 +82,7 @@ async def apprise(alert: Alert, config: AppriseConfig, http: Http, now_s: float)
         "url": config.address.reveal(),
         "title": without_mentions(shown(alert.title, TITLE_CHARS)),
         "text": text or "-",
-        "type": "success" if alert.ended_s is not None else TYPES.get(alert.severity, "info"),
+        "type": "success" if alert.ended_well else TYPES.get(alert.severity, "info"),
         "picture": base64.b64encode(alert.picture).decode(),
         "libraries": libraries,
         "timeout_s": config.timeout_s,
