@@ -60,10 +60,17 @@ def _acted(incident: Incident) -> str:
         return f"The training {verb} changed in place{again}: {changes}."
     target = action.plan.target if action.plan else None
     place = saved_place(*target.holds) if target else ""
+    proof = _proof(incident)
     if incident.family == Family.CRASH:
-        return f"The training {verb} started again from {place or 'its beginning'}{again}."
+        return f"The training {verb} started again from {place or 'its beginning'}{again}.{proof}"
     back = f" to {place}" if place else ""
-    return f"The training {verb} rolled back{back}{again}: {changes}."
+    return f"The training {verb} rolled back{back}{again}: {changes}.{proof}"
+
+
+def _proof(incident: Incident) -> str:
+    """Whether the first losses prove the return, in a sentence with a space before; empty: not compared yet."""
+    found = incident.action.first_losses
+    return "" if found is None else f" The return is {found.outcome}: {found.text}."
 
 
 def _verb(incident: Incident, *, plural: bool = False) -> str:
