@@ -208,3 +208,45 @@ def test_a_snapshot_whose_file_was_changed_since_is_refused(
     (answer,) = probe.of(OrderApplied)
     assert answer.outcome == "refused"
     assert "the plan says 0000" in answer.detail
+
+
+class OwnRecovery:
+    """Fills the weights with NaN in the fourth batch of the second epoch, which Ultralytics then trains anew itself."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.at, self.fired = lab.batches + 4, False
+        self.faults = Faults(at_batch_end=self._ruin)
+        self.seen = 0
+
+    def _ruin(self, trainer: Any, place: Place) -> None:
+        self.seen += 1
+        if self.seen == self.at:
+            self.fired = True
+            with torch.no_grad():
+                for parameter in trainer.model.parameters():
+                    parameter.fill_(float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("after", "holds", "outcome"),
+    [
+        pytest.param(6, (1, 2), "applied", id="before its own recovery"),
+        pytest.param(11, (1, 2), "declined", id="after its own recovery"),
+        pytest.param(9, (1, 4), "applied", id="after it, to a snapshot ahead of it"),
+    ],
+)
+def test_an_order_that_comes_after_the_trainer_s_own_recovery_takes_nothing_away(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, holds: tuple[int, int], outcome: str
+) -> None:
+    probe = GoesBack(tmp_path, lab.batches + after, holds, for_nonfinite=True)
+    own = OwnRecovery(lab)
+    ended = train_and_go_back(lab, tmp_path, monkeypatch, probe, own.faults)
+    assert (ended.error, own.fired) == (None, True)
+    (answer,) = probe.of(OrderApplied)
+    assert answer.outcome == outcome, answer.detail
+    assert own.faults.redone == ([2] if after > lab.batches else [])
+    assert all(torch.isfinite(tensor).all() for tensor in weights(ended).values())
+    extra = {"applied": 4, "declined": lab.batches}[outcome]
+    if outcome == "declined":
+        assert "so are the last 3 batches" in answer.detail
+        assert len(probe.batches) == (3 * lab.batches) + extra

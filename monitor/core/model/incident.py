@@ -91,6 +91,7 @@ class IncidentAction(msgspec.Struct):
     left_at: Position | None = None  # where the order was carried out
     applied_s: float | None = None  # when it was
     resumed_s: float | None = None  # when the new generation trained its first batch
+    declined: bool = False  # the training had recovered by itself before the order came; `reason` says what showed it
     first_losses: Comparison | None = None  # of those since it went back; None: not compared yet, or it never did
 
     @property

@@ -236,6 +236,12 @@ def fold_gone_back(training: TrainingState, order: str, now_s: float) -> bool:
     return True
 
 
+def fold_declined(training: TrainingState) -> None:
+    """The training had recovered by itself: what was not finite before is no damage any more."""
+    for rank in training.ranks.values():
+        rank.learned.uncured, rank.nonfinite_given_up = 0, rank.counts.nonfinite_batches
+
+
 def fold_run_ended(run: RunState, event: RunEnded, now_s: float) -> bool:
     """The supervisor starts nothing more. False: that was known."""
     if run.ended:

@@ -24,7 +24,7 @@ HEALTH = {
 DETECTORS_NAMED = 3
 
 
-def done(incident: Incident | None) -> str:
+def done(incident: Incident | None) -> str:  # noqa: PLR0911 - one case an action
     """The last action; empty where there was nothing to act on."""
     if incident is None:
         return ""
@@ -35,6 +35,8 @@ def done(incident: Incident | None) -> str:
         return f"{incident.outcome}."
     if incident.action.kind in (ActionKind.ADJUST, ActionKind.UNDO, ActionKind.ROLLBACK):
         return _acted(incident)
+    if incident.action.declined:
+        return f"Nothing was gone back to: {incident.action.reason}."
     if incident.action.kind == ActionKind.GO_ON:
         return f"Training goes on with its bad steps skipped: {incident.action.reason}."
     return _not_acted(incident)
@@ -118,7 +120,7 @@ def _without_incident(run: RunState, training: TrainingState) -> str:
 
 
 def _watched(incident: Incident) -> str:
-    if incident.tolerated and not incident.acted_on:
+    if incident.tolerated and not incident.acted_on and not incident.action.declined:
         return "The state is clean, and the steps of bad batches are skipped."
     if incident.totals.attempts == 0 and not incident.watch.seen:
         return HEALTH[IncidentState.OPEN]

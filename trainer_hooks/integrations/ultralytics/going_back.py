@@ -8,7 +8,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from trainer_hooks.integrations.ultralytics import trainer_state
 from trainer_hooks.integrations.ultralytics.framework import FRAMEWORK
+from trainer_hooks.recorder.healed import Healed
 from trainer_hooks.snapshots import Tree
 from trainer_hooks.snapshots.objects import StateMismatchError
 from trainer_hooks.tensors import unwrap
@@ -26,6 +28,16 @@ def check_goes_back(trainer: Any, tree: Tree, nominal_batch: int) -> None:
     criterion = getattr(unwrap(trainer.model), "criterion", None)
     if hasattr(criterion, "updates") and tree["epoch"] != trainer.epoch:
         raise StateMismatchError("the weights of the loss follow the epochs, and an epoch has ended since")
+
+
+def check_needed(trainer: Any, plan: Plan, batch: int, healed: Healed) -> None:
+    """Raises NotNeededError where the trainer has recovered by itself after batch `batch`, from 0, of the epoch.
+
+    Its own recovery goes back to the start of the epoch: a snapshot within it is then ahead, and is gone on from.
+    """
+    ahead = plan.target is not None and plan.target.holds > (int(trainer.epoch), batch + 1)
+    if plan.for_nonfinite and not ahead and getattr(trainer, "world_size", 0) <= 1:
+        healed.check(unwrap(trainer.model), trainer_state.tensors(trainer), [trainer.optimizer])
 
 
 def put_files_back(trainer: Any, plan: Plan) -> None:

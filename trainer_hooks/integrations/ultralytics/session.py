@@ -15,7 +15,7 @@ import msgspec
 from trainer_hooks.fail_open import FailOpen
 from trainer_hooks.integrations.ultralytics import events, plan_settings, signals, start, trainer_state
 from trainer_hooks.integrations.ultralytics.carry_out import OrderAnswer
-from trainer_hooks.integrations.ultralytics.going_back import check_goes_back, put_files_back
+from trainer_hooks.integrations.ultralytics.going_back import check_goes_back, check_needed, put_files_back
 from trainer_hooks.integrations.ultralytics.in_process import InProcess
 from trainer_hooks.integrations.ultralytics.loop import Loop
 from trainer_hooks.integrations.ultralytics.mixed_names import name_mixed_images
@@ -23,6 +23,7 @@ from trainer_hooks.integrations.ultralytics.plan_settings import apply_before_se
 from trainer_hooks.integrations.ultralytics.process import Training
 from trainer_hooks.integrations.ultralytics.snapshots import Snapshots, StartWithin
 from trainer_hooks.recorder.assess import Counted
+from trainer_hooks.recorder.healed import Healed
 from trainer_hooks.recorder.probe_like import ProbeLike
 from trainer_hooks.recorder.recorder import send_end
 from trainer_hooks.recorder.started import training_started
@@ -43,6 +44,7 @@ class Session:
         self.loop: Loop | None = None  # None: not bound yet, or it could not be
         self._guard_acts = guard_acts
         self._counted = Counted()
+        self._healed = Healed(self._counted)
         self._rank = rank
         self._unnamed: TrainingStarted | None = None  # the start as it was sent without names of the loss components
         self.in_process: InProcess | None = None  # None: this training can't go back in its process
@@ -238,6 +240,7 @@ class Session:
         if self._unnamed is not None:
             self.fail_open.run("start", self._name_parts, trainer)
         fit = self.fail_open.run("batch", self.loop.batch_ended, trainer)
+        self._healed.batch_ended()
         if fit and self._snapshots.due and self._takes_snapshots(trainer):
             self.fail_open.run("snapshot", self._snapshots.take, trainer, self.loop.recorder.batch)
         order = self.probe.order()
@@ -246,6 +249,7 @@ class Session:
             answer.carry_out(
                 lambda plan: self.put_in_force(plan, trainer),
                 lambda plan, answer: self._prepare_to_go_back(plan, answer, trainer),
+                lambda plan: check_needed(trainer, plan, answer.batch, self._healed),
             )
 
     def _prepare_to_go_back(self, plan: Plan, answer: OrderAnswer, trainer: Any) -> None:

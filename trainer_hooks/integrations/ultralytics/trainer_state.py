@@ -86,6 +86,12 @@ def put_back(trainer: Any, tree: Tree) -> None:
     trainer.scheduler.last_epoch = tree["epoch"] - 1  # the loop moves it on when the epoch begins
 
 
+def tensors(trainer: Any) -> dict[str, torch.Tensor]:
+    """Parameters, buffers and those of the moving average."""
+    average = model_tensors(trainer.ema.ema) if trainer.ema else {}
+    return {**model_tensors(unwrap(trainer.model)), **{f"average {name}": each for name, each in average.items()}}
+
+
 def put_back_means(trainer: Any, tree: Tree) -> None:
     """The running means of the progress bar, on the device; the loop has just emptied them."""
     means = tree["means"]
