@@ -21,7 +21,7 @@ NUMBER = re.compile(rb"\d")
 BESIDE = re.compile(rb"norm|\blr\b|learning[ _]rate|scale", re.IGNORECASE)  # on lines of their own, beside a loss
 OVERFLOW = re.compile(rb"overflow", re.IGNORECASE)
 # as a script says it that stops there, and prints no numbers of that step: "Loss is nan, stopping training"
-SAID_NAN = re.compile(
+NAN_SENTENCE = re.compile(
     rb"\b(?:loss(?:es)? (?:is|are|was|became|=) (?:nan|-?inf(?:inity|inite)?|not finite|non-?finite)|nan loss)\b"
     rb"(?!\s*[:=?])",
     re.IGNORECASE,
@@ -67,8 +67,8 @@ def _has_place(line: bytes) -> bool:
     return not PLACES.isdisjoint(numbers_of(_plain(line)))
 
 
-def _says_nan(line: bytes) -> bool:
-    return bool(SAID_NAN.search(line)) and not CONDITION.search(line) and not _has_place(line)
+def _reports_nan(line: bytes) -> bool:
+    return bool(NAN_SENTENCE.search(line)) and not CONDITION.search(line) and not _has_place(line)
 
 
 def _plain(line: bytes) -> str:
@@ -108,9 +108,9 @@ class _Reader:
             if OVERFLOW.search(line) and (scale := overflow_in(_plain(line))):
                 yield from self._ended_block()
                 yield number, {**scale, **numbers_of_place(_plain(line))}
-            elif self._before and _says_nan(line):
+            elif self._before and _reports_nan(line):
                 yield from self._ended_block()
-                yield number, self._said_nan()
+                yield number, self._nan_step()
             elif self.loss.search(line):
                 yield from self._with_loss(number, numbers_of(_plain(line)))
             elif self._indexed and b"norm" in line.lower() and not self._block:
@@ -136,7 +136,7 @@ class _Reader:
             self._add(number, values)
             self._block_has_loss = True
 
-    def _said_nan(self) -> dict[str, float]:
+    def _nan_step(self) -> dict[str, float]:
         """The step before once more, with what a loss is now."""
         places = {name: value for name, value in self._before.items() if name in PLACES}
         return {**places, **dict.fromkeys(self._losses_in(self._before), math.nan)}

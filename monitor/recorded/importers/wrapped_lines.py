@@ -43,8 +43,8 @@ def _wrapped(head: bytes, _: str) -> bool:
     if not head.lstrip().startswith(b"{"):
         return False
     objects = head.splitlines()[:LINES_LOOKED_AT]
-    said = any(b"loss" in line.lower() for outer in objects for line in _inside(outer))
-    return said and not any("loss" in name.lower() for outer in objects for name in flat(_object(outer)))
+    inside = any(b"loss" in line.lower() for outer in objects for line in _inside(outer))
+    return inside and not any("loss" in name.lower() for outer in objects for name in flat(_object(outer)))
 
 
 @register("wrapped_lines", rank=79, recognises=_wrapped)
