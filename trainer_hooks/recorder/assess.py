@@ -118,7 +118,8 @@ class WatchingAssessor:
         left_out = self._steps.left_out(stepped=report.stepped or fell, bad=bool(assessed.bits))
         if assessed.bits and self._examine is not None:
             _add_found(assessed, self._examine())
-        if left_out and Nonfinite.PARAMETER not in assessed.bits:  # else a step was taken, by a way that we do not see
+        left_out &= Nonfinite.PARAMETER not in assessed.bits  # else a step may have been taken, by a way we do not see
+        if left_out:
             report.skipped_by = SkippedBy.SCRIPT
         stepped = report.stepped or fell or left_out
         self._counted.add(assessed.bits, report.skipped_by, stepped=stepped, overflow=overflow)
@@ -185,7 +186,10 @@ class GuardedAssessor:
         if assessed.bits or not quiet or not norm_finite:
             self._examine(assessed)
         if report.skipped_by == SkippedBy.SCRIPT and Nonfinite.PARAMETER in assessed.bits:
-            report.skipped_by = SkippedBy.NOBODY  # a step was taken by a way that we do not see, or the script did it
+            report.skipped_by, report.stepped = (
+                SkippedBy.NOBODY,
+                report.called,
+            )  # one may have been taken, by another way
         self._counted.add(assessed.bits, report.skipped_by, stepped=report.stepped, overflow=overflow)
         self._remember(pending, assessed, overflow)
         return assessed
