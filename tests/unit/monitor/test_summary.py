@@ -60,10 +60,8 @@ def test_it_answers_the_questions_of_the_night_in_eight_lines() -> None:
 def test_bad_batches_of_later_epochs_are_counted_too() -> None:
     run, incident = night()
     row = run.training.epochs[-1]
-    run.training.epochs += [
-        EpochRow(row.generation, 5, 1000, NOW_S, batches=1000, nonfinite=bad, status=EpochStatus.ENDED)
-        for bad in (0, 7)
-    ]
+    later = EpochRow(row.generation, 5, 1000, NOW_S, batches=1000, nonfinite=7, status=EpochStatus.ENDED)
+    run.training.epochs.append(later)
     assert summary_of(run, run.training, incident, NOW_S).happened == (
         "73 of 7,550 batches in epoch 4 gave NaN or infinity (0.97 %). Up to epoch 5: 80 of 8,550 batches."
     )
