@@ -123,6 +123,8 @@ class Processes:
         """
         if not (run.alive or run.supervisor_pid) or not self._of_an_earlier_boot(run):
             return False
+        if run.dead or run.died_with_machine == run.generation:
+            return False  # that is known, and the supervisor is one of now, which resumes the run
         if not self._silent(run) or self._clock.now_s() - self._began_s < SILENT_S:
             return True
         self._before_exit(run.spec.run)  # what its last processes wrote down

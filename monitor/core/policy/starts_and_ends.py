@@ -25,6 +25,7 @@ from monitor.core.policy.incidents import decide, enter, give_up, send
 from monitor.core.policy.lifecycle import IncidentEvent
 from monitor.core.policy.planning import order_for
 from monitor.core.policy.restarts import why_none
+from monitor.core.policy.return_proof import compare_first_losses
 from monitor.core.policy.transaction import NAME_MAX, Transaction
 from monitor.core.state.crash import crash_of, without_crash
 from monitor.core.state.epochs import totals_of_run
@@ -175,6 +176,7 @@ def on_run_ended(tx: Transaction, event: RunEnded) -> None:
 
 
 def _close(tx: Transaction, incident: Incident, incident_event: IncidentEvent, why: str) -> None:
+    compare_first_losses(tx, incident, over=True)
     seen = (
         f"{incident.watch.seen} of {incident.watch.needed} healthy batches seen"
         if incident.watch.needed

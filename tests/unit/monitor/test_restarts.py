@@ -24,7 +24,7 @@ from monitor.core.model import (
 )
 from monitor.core.model.channel import RestartAnswer
 from monitor.core.policy.restart_settings import Restart
-from monitor.core.policy.restarts import answer_of
+from monitor.core.policy.restarts import answer_of, why_none
 from monitor.core.policy.settings import Policy
 from monitor.core.policy.trust import clean_ones
 from monitor.core.summary import summary_of
@@ -96,6 +96,20 @@ def go_on(training: Simulation, plan: Plan | None, count: int = 0) -> None:
     training.restart(plan.start_epoch, plan=plan.id)
     training.send(PlanApplied(training.now_s, plan.id, "first step", plan.start_epoch, {}, ()))
     batches(training, count)
+
+
+@pytest.mark.parametrize("daemon_first", [True, False])
+def test_a_run_that_died_with_the_machine_is_resumed_and_its_death_counted_once(daemon_first: bool) -> None:
+    training = trained(2)
+    over = Exit(number=1, code=None, signal=None, ended_s=training.now_s)
+    if daemon_first:
+        training.feed(GenerationExited("night", over, relaunch=False, with_machine=True))
+    training.feed(GenerationDied("night", over, "", training.now_s + 15, "ada", with_machine=True))
+    go_on(training, training.plans.get("plan-2.json"), 5)
+    assert training.run.machine_deaths == 1
+    assert training.incident.findings[-1].summary == (
+        "the machine was started again, so the training died after epoch 3, batch 29; ada resumes it"
+    )
 
 
 @pytest.mark.parametrize(
@@ -408,6 +422,19 @@ def test_a_run_without_a_clean_state_is_not_resumed() -> None:
     training = ended(trained(0))
     assert die(training, by="ann") is None
     assert training.run.ledger.not_restarted == "no clean checkpoint is left"
+
+
+@pytest.mark.parametrize(("torn", "epoch"), [((), 3), (("g1-e2",), 2), (("g1-e2", "g1-e1"), 0)])
+def test_a_state_whose_file_is_torn_when_a_person_resumes_is_passed_over_for_the_one_below(
+    torn: tuple[str, ...], epoch: int
+) -> None:
+    """It was sound when it was saved. Without a second look the run was held, each time it was resumed."""
+    training = ended(trained(2))
+    training.verdicts.update(dict.fromkeys(torn, Verdict.UNVERIFIED))
+    plan = die(training, by="ann")
+    assert (plan.start_epoch if plan else 0) == epoch
+    assert training.run.ledger.not_restarted == ""
+    assert ("no clean checkpoint is left" in why_none(training.run)) == (epoch == 0)
 
 
 def test_a_generation_that_never_began_to_train_is_resumed_from_the_state_of_the_one_before() -> None:
