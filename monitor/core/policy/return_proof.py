@@ -10,7 +10,7 @@ from monitor.core.policy.transaction import Transaction
 from monitor.core.state.first_losses import compared
 
 WHAT_NOW = (
-    "Nothing is done about that by itself. Look whether the script or its data have changed since the state was saved."
+    "No action follows by itself. Look whether the script or its data have changed since the state was saved."
 )
 
 
