@@ -58,9 +58,12 @@ check: $(VENV)/installed
 page: $(VENV)/installed
 	$(BIN)/python hatch_build.py
 
-# 200 SIGKILLs of real trainings, 100 of them while a saved state is being written; an hour and more.
+# 200 SIGKILLs of real trainings, half of them while a saved state is being written, 50 of supervisor and daemon too. An
+# hour and more.
 kills: $(VENV)/installed
-	KILLED_RUNS=$(or $(RUNS),100) KILLS_SEED=$(or $(SEED),1) $(BIN)/python -m pytest -s tests/e2e/test_kills.py
+	KILLED_RUNS=$(or $(RUNS),13) KILLS_OF_EACH=$(or $(KILLS),8) KILLS_SEED=$(or $(SEED),1) \
+	    KILLED_TRAININGS="$(or $(TRAININGS),ultralytics hand_written)" \
+	    $(BIN)/python -m pytest -s tests/e2e/test_kills.py
 
 bench: $(VENV)/installed
 	$(BIN)/python -m tests.bench

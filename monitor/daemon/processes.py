@@ -209,7 +209,7 @@ def _began_by_itself(run: RunState) -> bool:
 
 
 def _end_of(run: RunState, exit_: Exit) -> RunEnded:
-    """The end of a run that no supervisor reports. Its exit code is not known; what its training said of itself is."""
+    """The end of a run that no supervisor reports. Only what its training said last is known."""
     training = run.training
     finished = training.over and training.how in (TrainingEnd.FINISHED, TrainingEnd.EXITED)
     how = RUN_OUTCOMES[outcome_of(exit_, order_obeyed=training.ledger.leaving, training_finished=finished)]

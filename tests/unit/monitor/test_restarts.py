@@ -24,7 +24,7 @@ from monitor.core.model import (
 )
 from monitor.core.model.channel import RestartAnswer
 from monitor.core.policy.restart_settings import Restart
-from monitor.core.policy.restarts import answer_of
+from monitor.core.policy.restarts import answer_of, why_none
 from monitor.core.policy.settings import Policy
 from monitor.core.policy.trust import clean_ones
 from monitor.core.summary import summary_of
@@ -398,6 +398,19 @@ def test_a_run_without_a_clean_state_is_not_resumed() -> None:
     training = ended(trained(0))
     assert die(training, by="ann") is None
     assert training.run.ledger.not_restarted == "no clean checkpoint is left"
+
+
+@pytest.mark.parametrize(("torn", "epoch"), [((), 3), (("g1-e2",), 2), (("g1-e2", "g1-e1"), 0)])
+def test_a_state_whose_file_is_torn_when_a_person_resumes_is_passed_over_for_the_one_below(
+    torn: tuple[str, ...], epoch: int
+) -> None:
+    """It was sound when it was saved. Without a second look the run was held, each time it was resumed."""
+    training = ended(trained(2))
+    training.verdicts.update(dict.fromkeys(torn, Verdict.UNVERIFIED))
+    plan = die(training, by="ann")
+    assert (plan.start_epoch if plan else 0) == epoch
+    assert training.run.ledger.not_restarted == ""
+    assert ("no clean checkpoint is left" in why_none(training.run)) == (epoch == 0)
 
 
 def test_a_generation_that_never_began_to_train_is_resumed_from_the_state_of_the_one_before() -> None:

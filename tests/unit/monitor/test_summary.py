@@ -18,6 +18,7 @@ from monitor.core.model import (
     Severity,
 )
 from monitor.core.state.run import RunState, Streak
+from monitor.core.state.status import status_of
 from monitor.core.summary import LABELS, Summary, shown_incident, summary_of
 from monitor.daemon.api.snapshots import detail_of
 from monitor.report import render
@@ -196,6 +197,8 @@ def test_a_run_that_was_given_up_and_stopped_says_how_to_go_on() -> None:
     run = over(IncidentState.GIVEN_UP, "stopped")
     to_do = summary_of(run, run.training, shown_incident(run, run.training), NOW_S).to_do
     assert to_do.startswith("Decide how to go on: start the training again from a clean checkpoint")
+    assert status_of(run) == "given up", "it is not as if a person had stopped it"
+    assert status_of(over(IncidentState.RESOLVED, "stopped")) == "stopped"
 
 
 @pytest.mark.parametrize("days", [5, None])
