@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 VERSIONS ?= 3.10 3.13
 VERSION_TESTS := tests/unit tests/contracts tests/properties/test_core.py tests/architecture
 
-.PHONY: page demo test test-api test-versions test-matrix check kills bench mutants docs dashboards clean
+.PHONY: page demo test test-api test-versions test-matrix test-user check kills bench mutants docs dashboards clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -42,6 +42,11 @@ test-versions:
 # It downloads several gigabytes of torch.
 test-matrix:
 	$(PYTHON) -m tests.stacks $(STACKS)
+
+# The user's script through a frozen machine, a hang and a night: here, and on the user's own stack.
+test-user: $(VENV)/installed
+	$(BIN)/python -m pytest -s tests/e2e/test_a_users_disasters.py
+	$(PYTHON) -m tests.stacks --only tests/e2e/test_a_users_disasters.py user
 
 check: $(VENV)/installed
 	$(BIN)/ruff format --check .

@@ -220,6 +220,11 @@ def new_run_id(title: str, argv: tuple[str, ...]) -> str:
     return f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
+def died_with_machine(generation: Generation) -> bool:
+    """True where the machine was started again since the generation was."""
+    return generation.boot_id not in ("", boot_id())
+
+
 def still_runs(generation: Generation) -> bool:
     """True where the generation's first process is the one now running under its pid: four proofs, not one."""
     stat = read_stat(generation.pid) if generation.pid else None

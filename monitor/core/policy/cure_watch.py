@@ -6,6 +6,7 @@ from monitor.core.model import Family, Incident, IncidentState, KeepCheckpoints,
 from monitor.core.policy import texts
 from monitor.core.policy.diagnosing import diagnosed_again
 from monitor.core.policy.incidents import end, examine, look_again
+from monitor.core.policy.return_proof import compare_first_losses
 from monitor.core.policy.settings import Policy
 from monitor.core.policy.transaction import Transaction
 from monitor.core.policy.trust import plausible_ones, to_keep
@@ -29,6 +30,7 @@ def on_batch(tx: Transaction, batch: BatchEnded, *, new: int, bad: int) -> None:
     if incident is None:
         _calm_down(tx)
         return
+    compare_first_losses(tx, incident)
     diagnosed_again(tx, incident)
     look_again(tx, incident, bad=bad > 0, count=batch.counts.batches)
     if incident.state in (IncidentState.WATCHING, IncidentState.RELAPSED):

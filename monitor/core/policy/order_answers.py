@@ -88,6 +88,9 @@ def on_answer(tx: Transaction, order_id: str, outcome: str, detail: str) -> None
         return
     if incident.state is not IncidentState.MITIGATING:
         return
+    if outcome == OrderOutcome.DECLINED:
+        _declined(tx, incident, detail)
+        return
     if outcome in NOT_DONE and pending.kind == OrderKind.GO_BACK:
         _start_again_instead(tx, incident, f"{outcome}: {detail}")
         return
@@ -174,13 +177,32 @@ def _gone_back(tx: Transaction, incident: Incident, detail: str) -> None:
 def _start_again_instead(tx: Transaction, incident: Incident, why: str) -> None:
     """It can't go back in its process: the same by a new start, which counts as the same try."""
     tx.ledger.no_going_back_in = tx.training.generation
+    _take_back(tx, incident)
+    tx.record(incident, f"it can't go back in its process, so that is started again ({why})", Severity.WARNING)
+    decide(tx, incident)
+
+
+def _take_back(tx: Transaction, incident: Incident) -> None:
+    """The rollback was not tried."""
     incident.totals.attempts -= 1
     incident.totals.rollbacks -= 1
     tx.ledger.rollbacks_used -= 1
     tx.ledger.last_action = None
     tx.move(incident, IncidentEvent.FAILED)
-    tx.record(incident, f"it can't go back in its process, so that is started again ({why})", Severity.WARNING)
-    decide(tx, incident)
+
+
+def _declined(tx: Transaction, incident: Incident, detail: str) -> None:
+    """It has recovered by itself: what it has trained since is not thrown away."""
+    _take_back(tx, incident)
+    reason = f"the training had recovered by itself before the order came: {detail}"
+    incident.action = IncidentAction(ActionKind.GO_ON, reason, declined=True)
+    tx.move(incident, IncidentEvent.ONLY_WATCHED)
+    begin_watch(tx, incident)
+    tx.answer_nonfinite()
+    tx.ledger.suspicion_s = None
+    tx.record(incident, f"it does not go back: {reason}", Severity.WARNING)
+    title = f"{tx.name}: training goes on, it has recovered by itself"
+    tx.alert(AlertKind.GOES_ON, title, f"Reason: {reason}.", Severity.WARNING, incident)
 
 
 def on_tick(tx: Transaction) -> None:

@@ -14,7 +14,7 @@ from monitor.core.state.epochs import totals_of
 from monitor.core.state.projection import failure_rate
 from monitor.core.state.run import RunState, TrainingState
 from monitor.core.summary.advice import to_do
-from monitor.core.summary.crash_text import cause_of_crash
+from monitor.core.summary.crash_text import cause_of_crash, crash_in_brief
 from monitor.core.summary.progress import done, now
 from monitor.core.summary.time_cost import deadline, time_lost
 from trainer_hooks.wire.runfolder import RunOutcome
@@ -98,6 +98,13 @@ def what_happened(run: RunState, training: TrainingState, incident: Incident | N
         counted = f"{count(row.nonfinite)} of {plural(row.batches, 'batch')}"
         return f"{counted} in epoch {row.epoch} gave NaN or infinity ({rate})."
     return _sentence(incident.findings[0].summary if incident.findings else incident.family)
+
+
+def in_brief(run: RunState, training: TrainingState, incident: Incident) -> str:
+    """The same for a title, or where it has been said in full: a crash without the message of its exception."""
+    if incident.family == Family.CRASH and incident.findings:
+        return _sentence(crash_in_brief(incident, training.detail))
+    return what_happened(run, training, incident)
 
 
 def _without_incident(run: RunState, training: TrainingState) -> str:

@@ -97,6 +97,20 @@ def go_on(training: Simulation, plan: Plan | None, count: int = 0) -> None:
     batches(training, count)
 
 
+@pytest.mark.parametrize("daemon_first", [True, False])
+def test_a_run_that_died_with_the_machine_is_resumed_and_its_death_counted_once(daemon_first: bool) -> None:
+    training = trained(2)
+    over = Exit(number=1, code=None, signal=None, ended_s=training.now_s)
+    if daemon_first:
+        training.feed(GenerationExited("night", over, relaunch=False, with_machine=True))
+    training.feed(GenerationDied("night", over, "", training.now_s + 15, "ada", with_machine=True))
+    go_on(training, training.plans.get("plan-2.json"), 5)
+    assert training.run.machine_deaths == 1
+    assert training.incident.findings[-1].summary == (
+        "the machine was started again, so the training died after epoch 3, batch 29; ada resumes it"
+    )
+
+
 @pytest.mark.parametrize(
     ("how", "crash", "what"),
     [

@@ -18,6 +18,7 @@ from monitor.core.model import (
     Severity,
 )
 from monitor.core.state.run import RunState, Streak
+from monitor.core.state.status import status_of
 from monitor.core.summary import LABELS, Summary, shown_incident, summary_of
 from monitor.daemon.api.snapshots import detail_of
 from monitor.report import render
@@ -124,6 +125,20 @@ def test_time_lost_is_batches_and_time_without_training() -> None:
     assert found.cost == "55 min 1 s: 7,550 batches to train again and 1 min 12 s without training."
 
 
+def test_without_snapshots_the_time_without_training_would_have_been_spent_as_well() -> None:
+    run, incident = night()
+    plan = incident.action.plan
+    assert plan is not None
+    assert plan.checkpoint is not None
+    snapshot = msgspec.structs.replace(plan.checkpoint, extra_batches=BATCHES_SEEN - 100)
+    incident.action.plan = msgspec.structs.replace(plan, snapshot=snapshot)
+    incident.state, incident.totals = IncidentState.WATCHING, IncidentTotals(batches_discarded=100, downtime_s=72.0)
+    assert summary_of(run, run.training, incident, NOW_S).cost == (
+        "1 min 55 s: 100 batches to train again and 1 min 12 s without training. "
+        "Without snapshots it would have been 7,550 batches, 55 min 1 s in all."
+    )
+
+
 def test_a_healthy_run_says_so() -> None:
     simulation = supervised(epochs=2, batches_per_epoch=40)
     simulation.train()
@@ -182,6 +197,8 @@ def test_a_run_that_was_given_up_and_stopped_says_how_to_go_on() -> None:
     run = over(IncidentState.GIVEN_UP, "stopped")
     to_do = summary_of(run, run.training, shown_incident(run, run.training), NOW_S).to_do
     assert to_do.startswith("Decide how to go on: start the training again from a clean checkpoint")
+    assert status_of(run) == "given up", "it is not as if a person had stopped it"
+    assert status_of(over(IncidentState.RESOLVED, "stopped")) == "stopped"
 
 
 @pytest.mark.parametrize("days", [5, None])

@@ -120,7 +120,7 @@ def test_a_learning_rate_on_rows_of_its_own_is_no_missing_loss() -> None:
 
 
 def test_a_long_log_is_read_anew_into_the_same_rows() -> None:
-    """More samples than are kept: the rows, the extent and what is told of them are those of a short one."""
+    """More samples than are kept: the rows, the extent and what is reported about them are those of a short one."""
     count = KEPT_SAMPLES_MAX + 1000
     text = "step,epoch,loss\n" + "".join(
         f"{i},{i // 1000},{'nan' if i % 9999 == 9998 else 2.5}\n" for i in range(count)

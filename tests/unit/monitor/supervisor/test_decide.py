@@ -54,6 +54,8 @@ def test_a_generation_that_died_before_it_obeyed_is_followed_by_its_plan(left: E
         (ExitContext(gone(None, 2, asked=True), PLAN), "stopped", 130),
         (ExitContext(gone(), plan_error="torn"), "held", 75),
         (ExitContext(gone(), stop=receipt("applied")), "stopped", 75),
+        (ExitContext(gone(1), stop=receipt("applied")), "stopped", 75),  # torchrun says 1 of a rank that says 75
+        (ExitContext(gone(0), stop=receipt("applied")), "stopped", 75),  # a script that catches it
         (ExitContext(gone(0)), "finished", 0),
         (ExitContext(gone(3)), "failed", 3),
         (ExitContext(gone(None, 11)), "failed", 139),
