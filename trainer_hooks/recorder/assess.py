@@ -120,7 +120,8 @@ class WatchingAssessor:
         if assessed.bits and self._examine is not None:
             _add_found(assessed, self._examine())
         damaged = Nonfinite.PARAMETER in assessed.bits
-        if left_out and (self._damaged or not damaged):  # else a step was taken, by a way that we do not see
+        left_out &= self._damaged or not damaged  # else a step may have been taken, by a way that we do not see
+        if left_out:
             report.skipped_by = SkippedBy.SCRIPT
         self._damaged = damaged
         stepped = report.stepped or fell or left_out
@@ -191,7 +192,7 @@ class GuardedAssessor:
             self._examine(assessed)
         damaged, damaged_before = Nonfinite.PARAMETER in assessed.bits, report.damaged_before or self._damaged
         if report.skipped_by == SkippedBy.SCRIPT and damaged and not damaged_before:
-            report.skipped_by = SkippedBy.NOBODY  # a step was taken by a way that we do not see, or the script did it
+            report.skipped_by, report.stepped = SkippedBy.NOBODY, report.called  # one may have been taken, unseen
         self._damaged = damaged
         self._counted.add(assessed.bits, report.skipped_by, stepped=report.stepped, overflow=overflow)
         self._remember(pending, assessed, overflow)

@@ -64,6 +64,7 @@ class FirstLosses(msgspec.Struct):
 
     loss: Signal | None  # as it was when the state was saved; None: not known
     recorded: list[BatchLoss] = []  # of the batches after the state, where these are trained again
+    after: list[BatchLoss] = []  # of the batches after the state, up to the first bad one
     seen: list[BatchLoss] = []  # since the return
 
 
@@ -137,6 +138,7 @@ class Anomaly(msgspec.Struct):
     limit: float  # of the finding, in the signal's own unit
     summary: str
     ended: Position | None = None  # None: it still stands
+    early: bool = False  # among the first losses: many healthy ones rise there
 
 
 class Anomalies(msgspec.Struct):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import random
 
-from monitor.core.model import Severity
+from monitor.core.model import Family, Finding, Severity
+from monitor.core.policy.texts import watch_text
 from monitor.core.state.rows import EpochRow
 from tests.harness.simulation import Simulation, calm
 from trainer_hooks.wire.messages import EpochEnded, SettingChanged
@@ -130,3 +131,13 @@ def test_the_rank_that_stands_out_is_named() -> None:
             )
     findings = training.findings("rank_outlier")
     assert {(f.rank, f.signal) for f in findings} == {(2, "loss")}
+
+
+def test_an_early_word_of_a_hang_says_that_an_action_may_follow_where_the_policy_may_act() -> None:
+    training, draw = Simulation(), random.Random(1)
+    calm(training, 100, draw)
+    at = training.run.training.position
+    assert at is not None
+    hang = Finding("hang", Family.HANG, Severity.WARNING, 0, at, at, "batch_s", 40.0, 30.0, "training stands still")
+    assert "No action yet: if it stands still for much longer" in watch_text(hang, "", acts=True)
+    assert "No action: the policy only alerts on hang." in watch_text(hang, "", acts=False)
