@@ -61,8 +61,8 @@ page: $(VENV)/installed
 # 200 SIGKILLs of real trainings, half of them while a saved state is being written, 50 of supervisor and daemon too. An
 # hour and more.
 kills: $(VENV)/installed
-	KILLED_RUNS=$(or $(RUNS),13) KILLS_OF_EACH=$(or $(KILLS),8) KILLS_SEED=$(or $(SEED),1) \
-	    KILLED_TRAININGS="$(or $(TRAININGS),ultralytics hand_written)" \
+	KILLED_RUNS=$(or $(RUNS),9) KILLS_OF_EACH=$(or $(KILLS),8) KILLS_SEED=$(or $(SEED),1) \
+	    KILLED_TRAININGS="$(or $(TRAININGS),ultralytics without_snapshots hand_written)" \
 	    $(BIN)/python -m pytest -s tests/e2e/test_kills.py
 
 bench: $(VENV)/installed

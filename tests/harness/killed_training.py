@@ -148,6 +148,7 @@ class Scene:
     given: dict[str, Any]  # to the script
     batches: int  # of an epoch; each takes one optimizer step
     epochs: int
+    snapshots: bool = True  # False: it goes on from its checkpoints alone
 
     @property
     def log(self) -> Path:

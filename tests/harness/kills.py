@@ -24,11 +24,11 @@ FURTHER = 6  # batches from where the last one died: the records of the last few
 LATE_S = 0.1  # after the batch of the moment: as long as a batch takes
 INSIDE_S = 0.15  # from the beginning of a file, at most
 END_S = 0.8  # after an epoch's last batch: validation and the saving of checkpoints fall into it
-POLICY = f"""\
+POLICY = """\
 version: 1
-snapshots: {{every_s: {EVERY_S}}}
-restart: {{tries: 100, batches_min: 1}}
-rollback: {{redo_limit_epochs: 1000}}
+snapshots: {every_s: %s}
+restart: {tries: 100, batches_min: 1}
+rollback: {redo_limit_epochs: 1000}
 """
 
 
@@ -105,7 +105,8 @@ class Killing:
     kills: list[Kill] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.run = Supervised(self.home, self.scene.argv(), run="killed", policy=POLICY, cwd=self.scene.folder)
+        policy, argv = POLICY % (EVERY_S if self.scene.snapshots else 0), self.scene.argv()
+        self.run = Supervised(self.home, argv, run="killed", policy=policy, cwd=self.scene.folder)
         self._begun_at = 0  # batches that the generation began with
         self._reached = 0  # batches that any generation held when it died
 

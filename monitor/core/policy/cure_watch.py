@@ -161,8 +161,8 @@ def _notify_progress(tx: Transaction, incident: Incident) -> None:
 
 
 def _end(tx: Transaction, incident: Incident) -> None:
-    crash = incident.family == Family.CRASH
-    all_met = incident.acted_on and incident.watch.samples_left == 0 and not crash
+    no_bad_batch = incident.family in (Family.CRASH, Family.HANG)
+    all_met = incident.acted_on and incident.watch.samples_left == 0 and not no_bad_batch
     met = ", with the samples of the first bad batches among them" if all_met else ""
     end(tx, incident, f"{incident.watch.seen} healthy batches {texts.since_when(incident)}{met}")
     keep(tx)

@@ -64,6 +64,7 @@ def die(
     *,
     by: str = "",
     late_s: float = 0,
+    detail: str = "it died",
 ) -> Plan | None:
     """Its process is gone, and the supervisor asks: the plan of the next generation. It then does what it was told."""
     if crash:
@@ -79,7 +80,7 @@ def die(
     assert answer_of(training.run) == (RestartAnswer.UNKNOWN if late_s else expected)
     training.feed(GenerationExited("night", over, relaunch=plan is not None))
     if plan is None:
-        training.feed(RunEnded("night", "failed", "it died"))
+        training.feed(RunEnded("night", "failed", detail))
     return plan
 
 
@@ -147,6 +148,29 @@ def test_a_training_that_dies_goes_on_from_its_newest_clean_state(
     batches(training, 100)
     assert incident.state is IncidentState.RESOLVED
     assert training.run.training.ledger.rollbacks_used == 0, "the budget is for troubles of the training itself"
+
+
+def test_a_crash_names_its_exception_once_and_again_where_the_run_ends_by_it() -> None:
+    """The training prints its own traceback; the same exception in five lines of ours hides what they say."""
+    training, crash = trained(2), "ValueError: a box of no size, at /home/ana/train.py:7 in step: boxes[3]"
+    go_on(training, die(training, FAILED, crash), 5)
+    opened = [line for line in training.messages if "ValueError" in line]
+    assert len(opened) == 1
+    assert "incident 1 opened: The training crashed after epoch 3, batch 29: ValueError: a box of no size" in opened[0]
+    title = training.alerts[0].title
+    assert title == "night: The training crashed after epoch 3, batch 29 (ValueError)"
+    assert crash in training.alerts[0].text
+    assert "What changed" not in training.alerts[0].text, "the exception explains it"
+    die(training, FAILED, crash, detail=f"exit code 1: {crash}")
+    last = [line for line in training.messages if "ValueError" in line][1:]
+    assert len(last) == 2, last
+    assert "closed with run: The training crashed after epoch 3, batch 29 (ValueError)." in last[0]
+    assert crash not in last[0]
+    assert last[1].startswith(f"run failed: exit code 1: {crash}; ")
+    failed = next(alert for alert in training.alerts if alert.kind == "run_failed")
+    assert (failed.title, failed.text.count(crash)) == ("night: training failed (exit code 1)", 1)
+    closed = training.alerts[-1]
+    assert (closed.kind, closed.text.count(crash)) == ("closed", 1), "what happened, not how it ended as well"
 
 
 def test_a_state_that_was_saved_just_before_is_taken_without_waiting_for_healthy_batches() -> None:

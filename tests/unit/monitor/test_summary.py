@@ -12,11 +12,13 @@ from monitor.core.model import (
     Cause,
     CureWatch,
     Diagnosis,
+    EpochStatus,
     IncidentAction,
     IncidentState,
     IncidentTotals,
     Severity,
 )
+from monitor.core.state.rows import EpochRow
 from monitor.core.state.run import RunState, Streak
 from monitor.core.state.status import status_of
 from monitor.core.summary import LABELS, Summary, shown_incident, summary_of
@@ -53,6 +55,18 @@ def test_it_answers_the_questions_of_the_night_in_eight_lines() -> None:
         f"Deadline: Uncertain: at this pace the training ends on 2025-11-27 21:49 UTC, {MARGIN}.",
         "What to do: Nothing. The next step is automatic.",
     )
+
+
+def test_bad_batches_of_later_epochs_are_counted_too() -> None:
+    run, incident = night()
+    row = run.training.epochs[-1]
+    later = EpochRow(row.generation, 5, 1000, NOW_S, batches=1000, nonfinite=7, status=EpochStatus.ENDED)
+    run.training.epochs.append(later)
+    assert summary_of(run, run.training, incident, NOW_S).happened == (
+        "73 of 7,550 batches in epoch 4 gave NaN or infinity (0.97 %). Up to epoch 5: 80 of 8,550 batches."
+    )
+    later.nonfinite = 0
+    assert "Up to" not in summary_of(run, run.training, incident, NOW_S).happened
 
 
 def test_there_are_never_more_than_eight_lines() -> None:

@@ -118,3 +118,8 @@ def test_a_person_resumes_a_run_however_it_ended(over: Exit) -> None:
 def test_nothing_is_started_beside_what_still_runs_whoever_asks() -> None:
     left = ExitContext(gone(None, 9), PLAN, resumed_by="ann", survivors="python (pid 7, state D)")
     assert decide(left).how == "held"
+
+
+def test_an_exception_stands_in_the_last_line_of_the_run_and_not_in_that_of_its_generation() -> None:
+    decision = decide(ExitContext(gone(1), crash="ValueError: 7"))
+    assert (decision.detail, decision.brief) == ("exit code 1: ValueError: 7", "exit code 1")
