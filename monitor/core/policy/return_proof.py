@@ -9,9 +9,7 @@ from monitor.core.model import AlertKind, ComparisonOutcome, Incident, IncidentS
 from monitor.core.policy.transaction import Transaction
 from monitor.core.state.first_losses import compared
 
-WHAT_NOW = (
-    "Nothing is done about that by itself. Look whether the script or its data have changed since the state was saved."
-)
+WHAT_NOW = "No action follows by itself. Look whether the script or its data have changed since the state was saved."
 
 
 def compare_first_losses(tx: Transaction, incident: Incident, *, over: bool = False) -> None:
