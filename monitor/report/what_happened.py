@@ -141,7 +141,7 @@ def _why_they_differ(training: TrainingState, row: EpochRow, skipped: int) -> li
         )
     elif fewer > 0:
         reasons.append(
-            f"{plural(fewer, 'NaN batch')} cost no step: it was taken all the same, or the batch had none to take."
+            f"Of {plural(fewer, 'NaN batch')} no skipped step was seen: it was taken, or the batch had none to take."
         )
     if fewer < 0:
         reasons.append(

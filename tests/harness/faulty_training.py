@@ -19,7 +19,7 @@ from monitor.core.model import GenerationDied, GenerationExited, RunEnded, Verdi
 from monitor.core.policy.settings import Policy
 from tests.harness.batch_counts import BUFFER, GRADIENT, LOSS, NO_COUNTS, PARAMETER, counted
 from tests.harness.simulation import Simulation, supervised
-from trainer_hooks.wire.messages import BatchEnded, NonfiniteSeen, Order, OrderApplied, PlanApplied
+from trainer_hooks.wire.messages import BatchEnded, NonfiniteSeen, Order, OrderApplied, PlanApplied, SettingChanged
 from trainer_hooks.wire.runfolder import Exit, Plan
 
 EPOCHS, PER_EPOCH = 60, 50
@@ -54,6 +54,7 @@ class Batch:
     nan_weights: bool = False
     rank: int = 0  # whose loss is not finite
     sample: str = ""  # that is in it
+    rate: float = 1.0  # times the one in force, for no reason that the hook knows
 
 
 @dataclass
@@ -185,6 +186,7 @@ def mixed(faults: Sequence[Fault]) -> Fault:
             nan_weights=any(p.nan_weights for p in parts),
             rank=max(p.rank for p in parts),
             sample=next((p.sample for p in parts if p.sample), ""),
+            rate=max(p.rate for p in parts),
         )
 
     return mix
@@ -249,6 +251,7 @@ class Watched:
         self.saved: dict[str, State] = {}  # by digest
         self.trained = 0
         self.counts = {0: NO_COUNTS, 1: NO_COUNTS}
+        self.factor = 1.0  # of the rate, in the batch before
 
     def play(self) -> Played:
         """Train to the end, or until the policy stops it."""
@@ -289,6 +292,11 @@ class Watched:
         both = batch.rank == 1 or len(simulation.run.training.ranks) > 1
         for rank in (0, 1) if both else (0,):
             self._send(rank, batch, bad=bad, loss=loss, epoch=epoch, index=index)
+        if batch.rate != self.factor:
+            reason = "" if batch.rate > self.factor else "lowered by the training"
+            before, now = (str(OWN_RATE * life.rate * factor) for factor in (self.factor, batch.rate))
+            simulation.send(SettingChanged(simulation.now_s, epoch, index, "learning_rate/weight", before, now, reason))
+        self.factor = batch.rate
 
     def _send(self, rank: int, batch: Batch, *, bad: bool, loss: float, epoch: int, index: int) -> None:
         simulation, state = self.simulation, self.life.state
@@ -303,10 +311,11 @@ class Watched:
                 NonfiniteSeen(simulation.now_s, epoch, index, bits, loss, (), math.nan, cured, names, False, ""), rank
             )
         skipped = "guard" if cured else "scaler" if batch.overflow else ""
+        rate = OWN_RATE * self.life.rate * batch.rate
         record = BatchEnded(
             simulation.now_s, simulation.now_s, epoch, index, PER_EPOCH, counts, loss=math.nan if own else loss,
             grad_norm=math.nan if bad else 5.0, nonfinite=bits, skipped_by=skipped, cured=cured,
-            learning_rates=(OWN_RATE * self.life.rate,) * 3, batch_size=BATCH_SIZE, batch_s=0.1, onset_samples_left=0,
+            learning_rates=(rate,) * 3, batch_size=BATCH_SIZE, batch_s=0.1, onset_samples_left=0,
             loss_scale=65536.0 if batch.overflow else None,
         )  # fmt: skip
         simulation.send(record, rank)
@@ -346,6 +355,7 @@ class Watched:
         self.life.state = replace(self.saved[plan.checkpoint.digest])
         self.life.rate = plan.settings.learning_rate / OWN_RATE
         self.life.generation += 1
+        self.factor = 1.0
         self.counts = {0: NO_COUNTS, 1: NO_COUNTS}
         simulation.in_force = plan.settings
         simulation.now_s += 10.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -19,6 +20,7 @@ from tests.harness.faulty_training import (
     FAULTS,
     PER_EPOCH,
     TRAINED_MAX,
+    Fault,
     Played,
     Watched,
     from_the_first,
@@ -27,8 +29,11 @@ from tests.harness.faulty_training import (
     random_mix,
     worse,
 )
+from tests.harness.setting_jumps import excursion, restart
 
 MIXES = 60
+JUMPS = 10
+LASTING, RECURRING = 34, 4  # numbers of such draws
 KILLED_MIXES = 12
 SEED = 1
 
@@ -170,3 +175,28 @@ def test_a_stopped_training_opens_one_incident_and_sends_one_message() -> None:
 
 def test_the_loss_of_the_harness_is_what_a_healthy_training_ends_with() -> None:
     assert guard_only(healthy, SEED) == pytest.approx(0.3 + 2.0 * math.exp(-3.0))
+
+
+@pytest.mark.parametrize("kind", [excursion, restart])
+@pytest.mark.parametrize("number", range(JUMPS))
+def test_no_setting_that_jumps_for_no_known_reason_ends_worse_than_with_a_guard_alone(
+    kind: Callable[[int], Fault], number: int
+) -> None:
+    watched = Watched(kind(number), number).play()
+    assert watched.finished
+    assert not worse(watched.loss, guard_only(kind(number), number)), watched.said
+    assert watched.simulation.run.ledger.defects == 0
+
+
+def test_a_jump_of_the_rate_whose_damage_stays_goes_back_once_with_the_settings_as_they_were() -> None:
+    over = Watched(excursion(LASTING), LASTING).play()
+    (plan,) = over.simulation.plans.values()
+    assert (plan.changes, over.actions, over.finished) == ((), ["stop"], True)
+    assert over.loss == pytest.approx(0.400, abs=0.002)
+    assert guard_only(excursion(LASTING), LASTING) > 0.5
+
+
+def test_a_setting_that_the_script_changes_at_the_same_place_again_is_left_to_the_script() -> None:
+    over = Watched(restart(RECURRING), RECURRING).play()
+    assert (over.actions, over.finished) == (["stop"], True)
+    assert "at the same place again, so it is left to the script" in over.said

@@ -19,8 +19,12 @@ from monitor.core.policy.situation import (
     all_bad_since_start,
     bad_batches,
     began_early,
+    comes_again,
     damage,
+    damaging_jump,
+    may_be_meant,
     rank_to_blame,
+    setting_at_opening,
 )
 from monitor.core.policy.table_settings import WhenClean
 from monitor.core.state.blame import Blame, blamed
@@ -126,6 +130,8 @@ def _damaged(trouble: Trouble, state: Damage) -> Action:
         if waited < waits:
             time = plural(waits, "batch")
             return Action(ActionKind.WAIT, f"the loss is too high on finite weights, and has {time} to come back")
+    if state.kind is DamageKind.FINITE and (own := _of_the_script(trouble)):
+        return own
     if state.kind is DamageKind.FINITE and not go_back.has_target(trouble):
         return _nothing_to_go_back_to(trouble, state)
     once = state.one_event and trouble.incident.totals.rollbacks == 0
@@ -134,8 +140,27 @@ def _damaged(trouble: Trouble, state: Damage) -> Action:
     return replace(action, for_nonfinite=state.kind is not DamageKind.FINITE)
 
 
+def _of_the_script(trouble: Trouble) -> Action | None:
+    """A setting that jumps may be meant: many a script restarts its rate by itself. None: nothing speaks for that."""
+    found = damaging_jump(trouble.training)
+    if found is None:
+        return None
+    name = found[1].name
+    if comes_again(trouble.training):
+        return Action(
+            ActionKind.WATCH, f"the script changes {name} at the same place again, so it is left to the script"
+        )
+    if may_be_meant(trouble.training):
+        why = f"{name} may have been changed on purpose, and the loss is not worse than at the start of the training"
+        return Action(ActionKind.WAIT, why)
+    return None
+
+
 def _nothing_to_go_back_to(trouble: Trouble, state: Damage) -> Action:
     """Finite weights may still recover: a stop would lose them, and a smaller rate may help."""
+    found = damaging_jump(trouble.training)
+    if found is not None and found[1].back:
+        return Action(ActionKind.WATCH, f"{go_back.NOTHING_CLEAN}; {found[1].name} is back, and it is left to train")
     if trouble.incident.totals.attempts == 0:
         why = f"{state.reason}; there is no clean checkpoint to go back to, and smaller steps may bring it back"
         return Action(ActionKind.ADJUST, why)
@@ -188,6 +213,8 @@ def _named(blame: Blame) -> str:
 
 def _clean_and_finite(trouble: Trouble) -> Action:
     """A finite incident whose loss is at its level: the settings are adjusted once, and it goes back on a relapse."""
+    if trouble.incident.family == Family.LOSS and (name := setting_at_opening(trouble.training, trouble.incident)):
+        return Action(ActionKind.WAIT, f"the loss is at its level again after {name} had changed for no known reason")
     if trouble.incident.totals.attempts == 0 and trouble.policy.when_clean is not WhenClean.ROLLBACK:
         return Action(ActionKind.ADJUST, "the state is clean, and smaller steps may calm it")
     return go_back.from_clean(trouble) or Action(ActionKind.GO_ON, "the state is clean, and going back did not help")

@@ -16,8 +16,13 @@ from monitor.core.state.levels import loss_is_off
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import RankState, TrainingState
 from monitor.core.state.stats import within
-from trainer_hooks.wire.messages import BatchEnded, Nonfinite, SkippedBy
+from trainer_hooks.wire.messages import BatchEnded, Counts, Nonfinite, SkippedBy
 
+STEPS = {
+    str(SkippedBy.GUARD): "step skipped",
+    str(SkippedBy.SCALER): "step skipped by the scaler",
+    str(SkippedBy.SCRIPT): "step skipped by the script",
+}
 LISTED_BATCHES = 12  # bad batches of a generation with a line each; then one at every doubling
 
 
@@ -74,16 +79,21 @@ def _notify_bad(tx: Transaction, batch: BatchEnded) -> None:
         return
     kinds = [k.name.lower() for k in Nonfinite if batch.nonfinite & k and k.name]
     what = " and ".join(kinds) or "a batch between two records"
-    done = {
-        str(SkippedBy.GUARD): "step skipped",
-        str(SkippedBy.SCALER): "step skipped by the scaler",
-        str(SkippedBy.SCRIPT): "step skipped by the script",
-    }.get(batch.skipped_by, "step taken" if batch.nonfinite & Nonfinite.PARAMETER else "no step skipped")
+    done = STEPS.get(batch.skipped_by) or _step_seen(tx.training, batch)
     cured = ", state put back and clean" if batch.cured else ""
     totals = totals_of(tx.training)
     so_far = texts.bad_batches(totals.nonfinite_batches, totals.batches)
     text = f"epoch {batch.epoch} batch {batch.batch}: {what} not finite, {done}{cured}; {so_far}"
     tx.notify(text, Severity.WARNING, Family.NONFINITE)
+
+
+def _step_seen(training: TrainingState, batch: BatchEnded) -> str:
+    """By the totals: a step may also be taken by a way that the hook does not see, and then is not spoken of."""
+    last = [each.counts for each in training.ranks[0].trace.recent[-2:]]
+    before = last[0] if len(last) > 1 else Counts()
+    if batch.counts.batches - before.batches != 1:
+        return "whether its step was taken is not known"
+    return "step taken" if batch.counts.steps > before.steps else "no step seen"
 
 
 def _follow_checkpoints(tx: Transaction, new: int) -> None:
@@ -151,8 +161,8 @@ def _notify_progress(tx: Transaction, incident: Incident) -> None:
 
 
 def _end(tx: Transaction, incident: Incident) -> None:
-    crash = incident.family == Family.CRASH
-    all_met = incident.acted_on and incident.watch.samples_left == 0 and not crash
+    no_bad_batch = incident.family in (Family.CRASH, Family.HANG)
+    all_met = incident.acted_on and incident.watch.samples_left == 0 and not no_bad_batch
     met = ", with the samples of the first bad batches among them" if all_met else ""
     end(tx, incident, f"{incident.watch.seen} healthy batches {texts.since_when(incident)}{met}")
     keep(tx)

@@ -140,7 +140,7 @@ def open_incident(tx: Transaction, findings: list[Finding], *, asked: bool = Fal
     if incident.family != Family.CRASH:  # there is nothing to choose: its process is gone
         incident.at_open.options = options_at(tx, incident)
     tx.record(incident, texts.opened_line(tx.run, tx.training, incident, tx.now_s), Severity.CRITICAL)
-    title = f"{tx.name}: {texts.opened_title(tx.run, tx.training, incident, tx.now_s)}"
+    title = f"{tx.name}: {texts.opened_title(tx.run, tx.training, incident)}"
     text = texts.opened_details(first_tensor(tx.training, onset.count), texts.changes_text(incident))
     tx.alert(AlertKind.INCIDENT_OPENED, title, text, incident.severity, incident)
     decide(tx, incident)

@@ -22,6 +22,12 @@ from monitor.core.policy.transaction import Transaction
 from trainer_hooks.wire.runfolder import Receipt
 from trainer_hooks.wire.words import NOT_DONE, OrderKind, OrderOutcome, ReadBack
 
+LEFT: dict[str, str] = {
+    OrderOutcome.APPLIED: "the training stopped between two batches",
+    OrderOutcome.KILLED: "the training did not stop in time and was ended",
+    OrderOutcome.EXITED: "the training ended before it carried out the order",
+}
+
 ORDER_AGAIN_S = 1.0  # an unanswered order is sent again this often
 ADJUST_TIMEOUT_S = 120.0  # an order waits for the next boundary between batches: validation and saving may take so long
 
@@ -107,7 +113,7 @@ def on_answer(tx: Transaction, order_id: str, outcome: str, detail: str) -> None
         done = "put back" if incident.action.kind == ActionKind.UNDO else "changed"
         _applied(tx, incident, f"settings {done} in place at {where}")
     else:
-        tx.record(incident, f"the training stopped between two batches ({where}; {outcome})")
+        tx.record(incident, f"{LEFT.get(outcome, LEFT[OrderOutcome.APPLIED])} ({where})")
 
 
 def _applied(tx: Transaction, incident: Incident, text: str) -> None:

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from monitor.core.model import Family, Incident, Position, Verdict
 from monitor.core.policy.settings import Policy
 from monitor.core.state.anomalies import onset_of, standing_at
+from monitor.core.state.learned import Learned, SettingJump
 from monitor.core.state.levels import off_since
 from monitor.core.state.projection import remaining
 from monitor.core.state.run import RankState, TrainingState
+from monitor.core.state.setting_jumps import is_worse_than_at_first
 from monitor.core.state.stats import in_a_row, within
 from trainer_hooks.wire.enums import StrEnum
 from trainer_hooks.wire.messages import BatchEnded
@@ -89,6 +91,7 @@ def damage(training: TrainingState, policy: Policy) -> Damage | None:
         _nonfinite(training)
         or _poisoned_twice(training)
         or _all_bad(training, most)
+        or _jump_of_a_setting(training)
         or _level_lost(training)
         or _jump_stands(training)
     )
@@ -133,6 +136,47 @@ def _all_bad(training: TrainingState, most: int) -> tuple[DamageKind, str, Posit
     recent = rank.trace.recent
     since = _position(training, recent[max(len(recent) - row, 0)]) if recent else _now(training, rank)
     return DamageKind.ALL_BAD, f"the last {most} batches and more are all not finite, and those before were", since
+
+
+def damaging_jump(training: TrainingState) -> tuple[Learned, SettingJump] | None:
+    """The jump of a setting, for no known reason, since which the loss of a rank is away from its level."""
+    for rank in training.ranks.values():
+        jump = rank.learned.jump
+        if jump is not None and jump.off and not jump.calm and jump.at.generation == training.generation:
+            return rank.learned, jump
+    return None
+
+
+def may_be_meant(training: TrainingState) -> bool:
+    """True where that setting stands, and the loss is not worse than at the start: so it is after many a restart."""
+    found = damaging_jump(training)
+    return found is not None and not found[1].back and not is_worse_than_at_first(*found)
+
+
+def comes_again(training: TrainingState) -> bool:
+    """True where that setting had jumped at the same place before the training went back: its script does that."""
+    found = damaging_jump(training)
+    if found is None:
+        return False
+    name, at = found[1].name, found[1].at
+    earlier = [a.since for a in training.anomalies.past if a.family == Family.SETTINGS and a.signal == name]
+    return any((p.epoch, p.batch) == (at.epoch, at.batch) and p != at for p in earlier)
+
+
+def setting_at_opening(training: TrainingState, incident: Incident) -> str:
+    """The setting that had jumped for no known reason where an incident opened, and explains it; empty: none."""
+    stood = standing_at(training, incident.opened_at)
+    return stood.signal if stood is not None and stood.family == Family.SETTINGS else ""
+
+
+def _jump_of_a_setting(training: TrainingState) -> tuple[DamageKind, str, Position] | None:
+    found = damaging_jump(training)
+    if found is None:
+        return None
+    learned, jump = found
+    level = learned.signals["loss"].unscaled(jump.level)
+    reason = f"the loss is far from {level:.4g}, its level before {jump.name} jumped for no known reason"
+    return DamageKind.FINITE, f"{reason}, on finite weights", jump.at
 
 
 def _level_lost(training: TrainingState) -> tuple[DamageKind, str, Position] | None:

@@ -8,6 +8,7 @@ been silent about it for so long that the new level is what the training is like
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from monitor.core.model import Family, Finding, Position
 from monitor.core.state.levels import BLOCK, loss_is_off, margin, newest_level, off_since
@@ -21,17 +22,27 @@ FAMILIES = (Family.LOSS, Family.GRADIENT, Family.SETTINGS)
 
 
 def standing(training: TrainingState) -> Anomaly | None:
-    """The earliest anomaly that stands now."""
-    return min(training.anomalies.standing, key=lambda each: _order(each.since), default=None)
+    """The earliest anomaly that stands now; one of a setting counts as the earlier where blocks do not tell."""
+    return _cause_among(training.anomalies.standing)
 
 
 def standing_at(training: TrainingState, at: Position) -> Anomaly | None:
-    """The earliest anomaly that stood at a batch."""
+    """The earliest anomaly that stood at a batch; see `standing`."""
     anomalies = (*training.anomalies.standing, *training.anomalies.past)
     stood = [
         a for a in anomalies if _order(a.since) <= _order(at) and (a.ended is None or _order(at) < _order(a.ended))
     ]
-    return min(stood, key=lambda each: _order(each.since), default=None)
+    return _cause_among(stood)
+
+
+def _cause_among(anomalies: Sequence[Anomaly]) -> Anomaly | None:
+    """The earliest; a change of a setting within a block after it, which has a date of its own, is what caused it."""
+    earliest = min(anomalies, key=lambda each: _order(each.since), default=None)
+    if earliest is None or earliest.family != Family.LOSS:
+        return earliest
+    changed = [each for each in anomalies if each.family == Family.SETTINGS]
+    first = min(changed, key=lambda each: _order(each.since), default=earliest)
+    return earliest if _well_before(earliest.since, first.since) else first
 
 
 def unexplained_setting(training: TrainingState) -> Anomaly | None:
@@ -79,7 +90,7 @@ def note(training: TrainingState, finding: Finding) -> None:
     training.anomalies.standing.append(
         Anomaly(
             finding.detector, finding.family, finding.rank, since, finding.at, finding.signal, finding.limit,
-            finding.summary,
+            finding.summary, early=rank is not None and _has_no_level(rank),
         )
     )  # fmt: skip
 
@@ -113,11 +124,18 @@ def _is_over(anomaly: Anomaly, rank: RankState, at: Position, *, others: bool) -
     if anomaly.family == Family.SETTINGS:
         return silent >= closer_batches(an_epoch) and not others and not loss_is_off(learned)
     signal = learned.signals.get(anomaly.signal)
+    if anomaly.early and anomaly.family == Family.LOSS and silent >= BLOCK and signal is not None and signal.warm:
+        return not signal.recent & 1  # it has a level now, and rises no more
     now = newest_level(signal) if signal is not None else None
     if signal is None or now is None or signal.recent & 1:
         return False
     limit = math.asinh(anomaly.limit / signal.unit) if signal.signed else math.log(max(anomaly.limit, 1e-12))
     return now <= limit + (margin(signal) if anomaly.family == Family.LOSS else 0.0)
+
+
+def _has_no_level(rank: RankState) -> bool:
+    loss = rank.learned.signals.get("loss")
+    return loss is None or not loss.warm
 
 
 def _well_before(at: Position, other: Position) -> bool:

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from math import isfinite
 
 from monitor.core.model import Position
+from monitor.core.state import setting_jumps
 from monitor.core.state.allocator import take_allocator
 from monitor.core.state.anomalies import follow
 from monitor.core.state.epochs import fold_epoch
@@ -16,7 +17,7 @@ from monitor.core.state.learned import Learned
 from monitor.core.state.levels import begin_anew, take_loss
 from monitor.core.state.loss_level import EVERY, follow_level, gate
 from monitor.core.state.pace import Pace, take_pace
-from monitor.core.state.rate_steps import REASON_BATCHES, fold_reason, take_rate
+from monitor.core.state.rate_steps import REASON_BATCHES, closer_batches, fold_reason, take_rate
 from monitor.core.state.run import LastBatch, RankState, Totals, TrainingState
 from monitor.core.state.signals import RING, Signal, boundary, observe
 from monitor.core.state.stats import flag, take_block, take_memory, take_scale
@@ -94,6 +95,8 @@ def _learn(learned: Learned, batch: BatchEnded, position: Position) -> None:
         take_loss(learned.loss_blocks, loss, position)
         if loss.scaled > level.edge or level.busy or not loss.seen % EVERY:  # a call each time costs a twentieth
             follow_level(level, loss)
+        if learned.jump is not None:
+            setting_jumps.follow(learned, closer_batches(batch.batches_per_epoch))
     if (step := learned.rate_step) is not None and position.count - step.count >= REASON_BATCHES:
         learned.rate_step = None
     if learned.unexplained and not signals["loss"].closer:
@@ -133,6 +136,7 @@ def new_shape(learned: Learned) -> None:
     for signal in learned.signals.values():
         boundary(signal)
     begin_anew(learned.loss_blocks)
+    setting_jumps.forget(learned)
     if learned.signals:
         gate(learned.loss_level, learned.signals["loss"])
     learned.renewing = True
@@ -153,7 +157,7 @@ def fold_setting(training: TrainingState, event: SettingChanged) -> None:
         if event.name in RESHAPING:
             new_shape(rank.learned)
         elif rank.last is not None and not _comes_often(training, event):
-            fold_reason(rank.learned, rank.last.batch, event)
+            fold_reason(rank.learned, rank.last.batch, rank.last.position, event)
 
 
 def _comes_often(training: TrainingState, event: SettingChanged) -> bool:

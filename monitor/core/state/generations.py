@@ -113,6 +113,8 @@ def fold_death(run: RunState, event: GenerationDied, now_s: float) -> bool:
     if event.exit.number != run.generation or now_s > event.until_s or event == run.death:
         return False
     run.death = event
+    if event.with_machine:
+        _count_machine_death(run)
     for training in run.trainings.values():
         last = training.position or training.left_at
         if last is not None and not (training.over and training.how == TrainingEnd.FINISHED):
@@ -142,8 +144,14 @@ def fold_exit(run: RunState, event: GenerationExited) -> bool:
         run.alive = False
         _close_generation(run)
         if event.with_machine:
-            run.machine_deaths, run.died_with_machine = run.machine_deaths + 1, run.generation
+            _count_machine_death(run)
     return True
+
+
+def _count_machine_death(run: RunState) -> None:
+    """Once for a generation, whoever says so first: the daemon after a while, or a supervisor that resumes the run."""
+    if run.died_with_machine != run.generation:
+        run.machine_deaths, run.died_with_machine = run.machine_deaths + 1, run.generation
 
 
 def _stood_since_s(run: RunState) -> float | None:

@@ -98,6 +98,20 @@ class RateStep(msgspec.Struct):
     blocks: LossBlocks
 
 
+class SettingJump(msgspec.Struct):
+    """A setting jumped for no known reason: see monitor.core.state.setting_jumps."""
+
+    at: Position  # the first batch with it
+    level: float  # of the loss before it, scaled as in Signal
+    margin: float  # above that level a loss is away from it, scaled
+    name: str
+    old: str  # the value before it
+    back: int = 0  # Counts.batches of the first batch at about the old value again; 0: it still stands
+    top: float = 0.0  # how far above its level the loss came
+    off: int = 0  # batches in which the loss was away from its level, since the setting stands or is back
+    calm: int = 0  # batches in a row in which it was not
+
+
 class Learned(msgspec.Struct, omit_defaults=True):
     """Rolling statistics of one rank. Snapshotted at each checkpoint, restored when the run rolls back to it."""
 
@@ -120,3 +134,4 @@ class Learned(msgspec.Struct, omit_defaults=True):
     loss_blocks: LossBlocks = msgspec.field(default_factory=LossBlocks)
     loss_level: LossLevel = msgspec.field(default_factory=LossLevel)
     bad_norms: list[int] = []  # Counts.batches of the last finite losses whose gradient norm was not, oldest first
+    jump: SettingJump | None = None  # until the loss is at its level again

@@ -10,6 +10,8 @@ import math
 
 import msgspec
 
+from monitor.core.model import Position
+from monitor.core.state import setting_jumps
 from monitor.core.state.learned import Learned, LossBlocks, RateStep
 from monitor.core.state.levels import begin_anew
 from monitor.core.state.loss_level import gate
@@ -35,7 +37,8 @@ def take_rate(learned: Learned, rate: float, batch: BatchEnded) -> None:
     """The rate of the first group in a batch that is about to be learned."""
     before, learned.rate = learned.rate, rate
     stepped = before > 0.0 and not before / STEP < rate < before * STEP
-    if stepped and not learned.signals["loss"].closer:  # what undoes an unexplained step explains nothing either
+    undoes = learned.signals["loss"].closer or (learned.jump is not None and rate < before)
+    if stepped and not undoes:  # what undoes an unexplained step explains nothing either
         learned.rate_step = RateStep(batch.counts.batches, *_copied(learned))
         beyond = rate >= JUMP * before and rate > BEYOND * learned.highest_rate
         if beyond and learned.signals["loss"].warm:
@@ -45,9 +48,12 @@ def take_rate(learned: Learned, rate: float, batch: BatchEnded) -> None:
     learned.highest_rate = max(learned.highest_rate, rate)
 
 
-def fold_reason(learned: Learned, last: BatchEnded, change: SettingChanged) -> None:
+def fold_reason(learned: Learned, last: BatchEnded, at: Position, change: SettingChanged) -> None:
     """The hook says why a setting of the optimizer changed, or that nothing explains it; `last` is the last batch."""
     step, learned.rate_step = learned.rate_step, None
+    if (jump := learned.jump) is not None and jump.name == change.name:
+        since = msgspec.structs.replace(change, old=jump.old)
+        setting_jumps.note_change(learned, change, at.count, loosened=loosens(since))
     recent = step is not None and last.counts.batches - step.count < REASON_BATCHES
     if change.reason:
         if recent and not learned.unexplained and change.name.startswith(RATE):
@@ -60,6 +66,7 @@ def fold_reason(learned: Learned, last: BatchEnded, change: SettingChanged) -> N
         learned.unexplained = True
         if learned.signals:
             _look_closer(learned, last)
+            setting_jumps.begin(learned, change, at)
 
 
 def loosens(change: SettingChanged) -> bool:
@@ -92,6 +99,7 @@ def _forget(learned: Learned, *, rose: bool) -> None:
         boundary(learned.signals[name])
     begin_anew(learned.loss_blocks)
     if rose:
+        setting_jumps.forget(learned)
         gate(learned.loss_level, learned.signals["loss"])
 
 

@@ -138,6 +138,7 @@ class Anomaly(msgspec.Struct):
     limit: float  # of the finding, in the signal's own unit
     summary: str
     ended: Position | None = None  # None: it still stands
+    early: bool = False  # among the first losses: many healthy ones rise there
 
 
 class Anomalies(msgspec.Struct):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from monitor.core.format import count, plural, saved_place
 from monitor.core.model import ActionKind, Family, Incident, IncidentState
+from monitor.core.state.crash import without_crash
 from monitor.core.state.finding_log import going_on
 from monitor.core.state.run import RunState, TrainingState
 
@@ -48,7 +49,8 @@ def _not_acted(incident: Incident) -> str:
     if incident.action.reason:
         return f"Nothing: {incident.action.reason}."
     chosen = next((option.name for option in incident.at_open.options if option.chosen), "")
-    return f"Nothing yet. The policy chose: {chosen}." if chosen else "Nothing."
+    chose = f" The policy chose: {chosen}." if chosen else ""
+    return f"Nothing yet.{chose}" if chosen or incident.state is IncidentState.OPEN else "Nothing."
 
 
 def _acted(incident: Incident) -> str:
@@ -134,8 +136,8 @@ def _watched(incident: Incident) -> str:
 def _end(run: RunState) -> str:
     if not run.ended:
         return ""
-    text = ENDED.get(run.ended, f"The run ended: {run.ended}")
-    return text if text.endswith(".") else f"{text}{': ' + run.ended_detail if run.ended_detail else ''}."
+    text, detail = ENDED.get(run.ended, f"The run ended: {run.ended}"), without_crash(run, run.ended_detail)
+    return text if text.endswith(".") else f"{text}{': ' + detail if detail else ''}."
 
 
 def _unwatched(training: TrainingState) -> str:

@@ -74,7 +74,7 @@ def time_lost(run: RunState, training: TrainingState, incident: Incident | None)
     so_far = " so far" if incident is not None and going_back(incident) else ""
     parts = [what] if lost else []
     parts += [f"{duration(stood_s)} without training"] if stood_s else []
-    also = "" if alone else _without_snapshots(incident, lost, pace)
+    also = "" if alone else _without_snapshots(incident, lost, pace, stood_s)
     return f"{duration(lost * pace + stood_s)}{so_far}: {' and '.join(parts)}.{also}"
 
 
@@ -86,11 +86,12 @@ def without_snapshots(incident: Incident | None, lost: int) -> int | None:
     return lost + plan.snapshot.extra_batches
 
 
-def _without_snapshots(incident: Incident | None, lost: int, pace: float) -> str:
+def _without_snapshots(incident: Incident | None, lost: int, pace: float, stood_s: float) -> str:
+    """What that would have cost in all, the time without training included."""
     instead = without_snapshots(incident, lost)
     if instead is None:
         return ""
-    return f" Without snapshots it would have been {batches(instead)}, {duration(instead * pace)}."
+    return f" Without snapshots it would have been {batches(instead)}, {duration(instead * pace + stood_s)} in all."
 
 
 def _skipped(training: TrainingState, incident: Incident | None) -> str:

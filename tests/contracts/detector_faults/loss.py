@@ -7,6 +7,7 @@ import random
 
 from tests.contracts.detector_faults import fault_of
 from tests.harness.simulation import Simulation, calm
+from trainer_hooks.wire.messages import SettingChanged
 
 
 @fault_of("loss_spike")
@@ -19,6 +20,18 @@ def spike(training: Simulation, draw: random.Random) -> None:
 def rise(training: Simulation, draw: random.Random) -> None:
     for at in range(1200):
         training.batch(2.0 * 3.0 ** (at / 1200) * math.exp(0.1 * draw.gauss(0, 1)), 3.0)
+
+
+@fault_of("setting_damage")
+def five_steps_at_a_high_rate(training: Simulation, draw: random.Random) -> None:
+    """The loss falls again, so that no spike stands, and ends at 1.8 times what it was."""
+    for at in range(200):
+        rate = 20.0 if at < 5 else 0.1
+        loss = 2.0 * (1.8 + 11.0 * 0.98**at) * math.exp(0.05 * draw.gauss(0, 1))
+        training.batch(loss, 3.0, rate=rate)
+        if at in (0, 5):
+            old, reason = (0.1, "") if at == 0 else (20.0, "lowered by the training")
+            training.send(SettingChanged(0.0, 1, at, "learning_rate/all", str(old), str(rate), reason))
 
 
 @fault_of("collapse")
