@@ -83,7 +83,7 @@ def test_minutes_are_trained_again_where_it_would_have_been_hours(
     night = Night(batches)
     night.is_ruined_and_goes_back()
     night.trains(60)
-    assert f"- **Time lost:** {cost}. Without snapshots it would have been {instead}." in night.top
+    assert f"- **Time lost:** {cost}. Without snapshots it would have been {instead} in all." in night.top
     assert f"- without snapshots: {instead}" in night.report
     assert f"Back to batch {snapshot} of epoch 2" in night.report
     assert "Rolled back in its process: the state is damaged" in night.report
@@ -96,6 +96,6 @@ def test_after_a_kill_the_new_start_is_counted_beside_the_minutes() -> None:
     night.is_killed_and_goes_on()
     night.trains(20)
     said = "8 min 45 s: 15 batches to train again and 1 min 15 s without training."
-    assert f"- **Time lost:** {said} Without snapshots it would have been 715 batches, 5 h 58 min." in night.top, (
-        night.top
-    )
+    assert (
+        f"- **Time lost:** {said} Without snapshots it would have been 715 batches, 5 h 59 min in all." in night.top
+    ), night.top
