@@ -44,6 +44,7 @@ from monitor.daemon.ingest.listener import Listener
 from monitor.daemon.kubeflow import Kubeflow
 from monitor.daemon.metrics import exposition
 from monitor.daemon.metrics.histograms import Timings
+from monitor.daemon.missed_runs import MISSED, missed_runs
 from monitor.daemon.pipeline import Pipeline
 from monitor.daemon.processes import Processes
 from monitor.daemon.receivers import Receivers
@@ -190,6 +191,9 @@ class Assembly:
             self._pipeline.notify("", "critical", trouble)
         for effect in recalled.effects:
             self._effects.start(effect)
+        for missed in missed_runs(self._fleet().runs, self._clock.now_s()):
+            self._pipeline.offer(missed)
+            self._pipeline.notify(missed.spec.run, "warning", MISSED)
         for run in catch_up.live_runs(self._fleet()):
             self._catch_up_with(run)
             for effect in catch_up.unreported_checkpoints(run, recalled.effects, self._unreadable):

@@ -73,8 +73,6 @@ def read_contents(file: BinaryIO, *, seen_saved: bool = False) -> Contents:
 
 def _open_zip(file: BinaryIO, data: memoryview) -> tuple[Pickle, Mapping[str, memoryview]]:
     entries = read_entries(file, data)
-    if "constants.pkl" in entries:
-        raise UnreadableError("a TorchScript archive, which holds code: not read here")
     if "data.pkl" not in entries:
         raise UnreadableError("the archive has no data.pkl: torch.save did not write it")
     if bytes(entries.get("byteorder", b"little")) != b"little":

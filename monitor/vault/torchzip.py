@@ -37,6 +37,10 @@ def read_entries(file: BinaryIO, data: memoryview) -> Mapping[str, memoryview]:
     end = data[-_END.size :]  # without a comment: torch writes none
     if bytes(end[:4]) == b"PK\x05\x06" and _END.unpack(end)[4] != min(len(infos), 0xFFFF):
         raise UnreadableError("the archive's directory has another number of entries than its end says")
+    if any(info.filename.endswith("/constants.pkl") for info in infos):  # before its compressed code is refused
+        raise UnreadableError(
+            "a TorchScript archive, which holds code: not read here. Verify the checkpoint that it was exported from"
+        )
     entries = {_short_name(info.filename): view for info, view in _checked_views(infos, data)}
     if len({name.casefold() for name in entries}) != len(infos):  # torch looks entries up without regard to case
         raise UnreadableError("the archive has two entries of one name: which one counts depends on the reader")

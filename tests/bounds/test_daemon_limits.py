@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +25,7 @@ from monitor.daemon.hardware.nvml import EVENTS_MAX, _Events
 from monitor.daemon.hardware.poll import LAST, SENTENCES_MAX, Hardware
 from monitor.daemon.hardware.probe import LINE_BYTES_MAX, GpuProbe, PollIntervals, ProbeFailed
 from monitor.daemon.hardware.reading import Device, Vendor
+from monitor.daemon.missed_runs import MISSED_RUNS_MAX, MISSED_S, missed_runs
 from monitor.demo.receiver import BODY_BYTES_MAX, AlertReceiver
 from monitor.history.recall import FILE_NAME, open_history
 from tests.bounds.test_core_bounds import driven
@@ -31,6 +33,8 @@ from tests.harness.amd import AmdCard
 from tests.harness.clock import FakeClock
 from tests.harness.daemon import PlainDaemon
 from tests.harness.supervisor import eventually
+from trainer_hooks.wire.last_counts import last_counts_path
+from trainer_hooks.wire.runfolder import ENV_HOME, run_folder
 
 
 def test_of_more_different_sentences_than_the_limit_one_says_that_they_are_not_shown() -> None:
@@ -40,6 +44,26 @@ def test_of_more_different_sentences_than_the_limit_one_says_that_they_are_not_s
         hardware._notify_once(str(number))
         hardware._notify_once(str(number))
     assert told == [*(str(number) for number in range(SENTENCES_MAX)), LAST]
+
+
+def test_of_more_runs_than_the_limit_that_nobody_saw_the_newest_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ENV_HOME, str(tmp_path))
+    now_s = 1_000_000_000.0
+    ages_s = {f"run-{age}": float(age) for age in range(MISSED_RUNS_MAX + 2)}
+    ages_s |= {"at-limit": MISSED_S - 1.0, "too-old": MISSED_S, "known": 0.0, "supervised": 0.0}
+    for name, age_s in ages_s.items():
+        folder = run_folder(name)
+        folder.root.mkdir(parents=True)
+        folder.allocate_generation("supervisor" if name == "supervised" else "hook", "nonce")
+        last = last_counts_path(folder, 1, 1)
+        last.write_bytes(b"{}")
+        os.utime(last, (now_s - age_s, now_s - age_s))
+    found = [opened.spec.run for opened in missed_runs({"known"}, now_s)]
+    assert found == [f"run-{age}" for age in range(MISSED_RUNS_MAX)]
+    many = [f"run-{age}" for age in range(MISSED_RUNS_MAX + 2)]
+    assert [opened.spec.run for opened in missed_runs({"known", *many}, now_s)] == ["at-limit"]
 
 
 @pytest.mark.parametrize("beyond", [0, 1])

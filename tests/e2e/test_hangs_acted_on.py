@@ -155,7 +155,7 @@ class Hung:
     """One of the trainings, after its end."""
 
     def __init__(self, run: Supervised) -> None:
-        self.run, self.code = run, run.wait()
+        self.run, self.code = run, run.wait(timeout_s=240)
         self.fired = (run.home / "fired").read_text()
 
     def report(self, *which: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from monitor.daemon.missed_runs import MISSED
 from monitor.history.journals import journals
 from monitor.history.recall import FILE_NAME
 from tests.harness.night_run import ROOT, environment_of_home, fresh_home
@@ -60,18 +61,19 @@ def home() -> Iterator[Path]:
 class Script:
     """A loop written by hand, without a supervisor, in the state home of a daemon."""
 
-    def __init__(self, home: Path, how: str) -> None:
-        self.folder = home / "script"
+    def __init__(self, home: Path, how: str, run: str = "alone") -> None:
+        """`run` is its name; empty: it has none, and its hook makes one up."""
+        self.folder = home / f"script-{how}"
         self.folder.mkdir()
         (self.folder / "train.py").write_text(SCRIPT.format(batches=BATCHES, bad_from=BAD_FROM))
         self.log = self.folder / "log"
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, str(self.folder / "train.py"), how, str(self.folder)],
-                env=environment_of_home(home, TRAINWARDEN_RUN="alone", PYTHONPATH=str(ROOT)),
+                env=environment_of_home(home, PYTHONPATH=str(ROOT)) | ({"TRAINWARDEN_RUN": run} if run else {}),
                 stdout=output, stderr=output, cwd=self.folder,
             )  # fmt: skip
-        self.runs = RunFolder(home / "runs" / "alone")
+        self.runs = RunFolder(home / "runs" / run)
 
     def go(self) -> None:
         (self.folder / "go").touch()
@@ -114,6 +116,40 @@ def test_what_was_counted_while_the_daemon_was_away_reaches_it_from_disk(
             assert "hunter2" not in said
 
 
+@pytest.mark.parametrize(
+    ("how", "code", "state", "name"),
+    [("end", 0, "finished", ""), ("crash", 1, "failed", "alone")],
+    ids=["unnamed", "named"],
+)
+def test_a_daemon_that_starts_after_a_whole_training_finds_it_in_its_folder(
+    how: str, code: int, state: str, name: str, home: Path
+) -> None:
+    script = Script(home, how, name)
+    script.go()
+    assert script.process.wait(60) == code
+    with DaemonProcess(home) as daemon:
+        (run,) = until("it is over", lambda: [run for run in _runs(daemon) if over(run)])
+        assert (run["state"], run["batches"], run["nonfinite"]) == (state, BATCHES, BATCHES - BAD_FROM)
+        said = daemon.json(f"/api/v1/runs/{run['run']}/timeline?after=0&wait_s=0")
+        assert any(MISSED in line["text"] for line in said)
+        daemon.kill()
+        daemon.start()
+        assert len(_runs(daemon)) == 1
+
+
+def test_a_run_that_a_daemon_has_seen_to_its_end_is_not_found_again(home: Path) -> None:
+    with DaemonProcess(home) as daemon:
+        script = Script(home, "end")
+        script.go()
+        assert script.process.wait(60) == 0
+        until("the run is over", lambda: _over(daemon))
+        until("its state is on disk", script.runs.state.exists)
+        daemon.kill()
+        (home / FILE_NAME).unlink()
+        daemon.start()
+        assert _runs(daemon) == []
+
+
 def test_a_process_that_is_killed_while_the_daemon_is_away_leaves_what_it_had_a_few_seconds_before(home: Path) -> None:
     with DaemonProcess(home) as daemon:
         script = Script(home, "linger")
@@ -149,6 +185,14 @@ def _timeline(daemon: DaemonProcess) -> str:
     return "\n".join(line["text"] for line in daemon.json("/api/v1/runs/alone/timeline?after=0&wait_s=0"))
 
 
+def _runs(daemon: DaemonProcess) -> list[dict[str, Any]]:
+    return list(daemon.json("/api/v1/runs"))
+
+
+def over(run: dict[str, Any]) -> bool:
+    return run["state"] in ("finished", "failed", "stopped")
+
+
 def _over(daemon: DaemonProcess) -> dict[str, Any] | None:
     found = next((run for run in daemon.json("/api/v1/runs") if run["run"] == "alone"), None)
-    return found if found and found["state"] in ("finished", "failed", "stopped") else None
+    return found if found and over(found) else None

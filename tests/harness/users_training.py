@@ -58,7 +58,7 @@ def train_alone(home: Path, argv: list[str]) -> Ended:
     """One training under nohup, without trainwarden."""
     done = subprocess.run(
         ["nohup", *argv], env=environment_of_home(home), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, check=False, timeout=180,
+        stderr=subprocess.STDOUT, text=True, check=False, timeout=400,
     )  # fmt: skip
     return Ended(home, done.returncode, done.stdout)
 

@@ -199,4 +199,4 @@ def test_a_jump_of_the_rate_whose_damage_stays_goes_back_once_with_the_settings_
 def test_a_setting_that_the_script_changes_at_the_same_place_again_is_left_to_the_script() -> None:
     over = Watched(restart(RECURRING), RECURRING).play()
     assert (over.actions, over.finished) == (["stop"], True)
-    assert "at the same place again: it is left to the script" in over.said
+    assert "at the same place again, so it is left to the script" in over.said

@@ -19,15 +19,13 @@ pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("default")]
 CLIP = 10.0  # Ultralytics' own
 
 
-def uninterrupted(
-    lab: Lab, folder: Path, monkeypatch: pytest.MonkeyPatch, *, faults: Faults | None = None, **overrides: Any
-) -> Ended:
+def uninterrupted(lab: Lab, folder: Path, monkeypatch: pytest.MonkeyPatch, **overrides: Any) -> Ended:
     """With a snapshot after every batch that is fit for one."""
     monkeypatch.setenv(ENV_SNAPSHOTS, "1e-6")
     monkeypatch.setattr("trainer_hooks.snapshots.due.SHARE_MAX", 1e9)
     root = folder / "first"
     root.mkdir()
-    ended = train(lab.arguments(root, **overrides), lab.model, RecordingProbe(root), faults)
+    ended = train(lab.arguments(root, **overrides), lab.model, RecordingProbe(root))
     assert ended.error is None
     monkeypatch.delenv(ENV_SNAPSHOTS)
     return ended
@@ -229,20 +227,17 @@ def test_a_state_from_before_mosaic_was_closed_is_refused_where_the_script_close
     assert len(probe.batches) == 3 * lab.batches
 
 
-def test_a_state_from_before_the_batch_size_was_halved_is_refused_and_a_later_one_is_not(
-    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("after", "holds"), [(6, (0, 1)), (22, (0, 6))], ids=["before", "after"])
+def test_where_the_batch_size_was_halved_no_state_is_gone_back_to_in_the_process(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, holds: tuple[int, int]
 ) -> None:
-    expected = weights(uninterrupted(lab, tmp_path, monkeypatch, faults=Halved()))
-    early, later = GoesBack(tmp_path / "early", 6, (0, 1)), GoesBack(tmp_path / "later", 24, (0, 6), replay=True)
-    for probe, outcome in ((early, "refused"), (later, "applied")):
-        probe.root.mkdir()
-        faults = Halved()
-        ended = train_and_go_back(lab, probe.root, monkeypatch, probe, faults)
-        assert (ended.error, faults.fired) == (None, [(1, 1)])
-        (answer,) = probe.of(OrderApplied)
-        assert answer.outcome == outcome, answer.detail
-    assert "an epoch has 16 batches, the snapshot's had 8" in early.of(OrderApplied)[0].detail
-    assert_equal(expected, weights(ended))
+    """Whether the state was saved before that or after."""
+    probe, faults = GoesBack(tmp_path, after, holds), Halved()
+    ended = train_and_go_back(lab, tmp_path, monkeypatch, probe, faults, epochs=2)
+    assert (ended.error, faults.fired) == (None, [(1, 1)])
+    (answer,) = probe.of(OrderApplied)
+    assert (answer.outcome, answer.detail) == ("refused", "the batch size is 4 now, it was 8")
+    assert len(probe.batches) == 1 + 2 * 2 * lab.batches
 
 
 def test_a_snapshot_whose_file_was_changed_since_is_refused(

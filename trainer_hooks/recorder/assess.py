@@ -192,10 +192,7 @@ class GuardedAssessor:
             self._examine(assessed)
         damaged, damaged_before = Nonfinite.PARAMETER in assessed.bits, report.damaged_before or self._damaged
         if report.skipped_by == SkippedBy.SCRIPT and damaged and not damaged_before:
-            report.skipped_by, report.stepped = (
-                SkippedBy.NOBODY,
-                report.called,
-            )  # else one may have been taken
+            report.skipped_by, report.stepped = SkippedBy.NOBODY, report.called  # one may have been taken, unseen
         self._damaged = damaged
         self._counted.add(assessed.bits, report.skipped_by, stepped=report.stepped, overflow=overflow)
         self._remember(pending, assessed, overflow)

@@ -151,7 +151,7 @@ def _of_the_script(trouble: Trouble) -> Action | None:
             ActionKind.WATCH, f"the script changes {name} at the same place again, so it is left to the script"
         )
     if may_be_meant(trouble.training):
-        why = f"{name} may have been changed on purpose, and the loss is no worse than at the start of the training"
+        why = f"{name} may have been changed on purpose, and the loss is not worse than at the start of the training"
         return Action(ActionKind.WAIT, why)
     return None
 

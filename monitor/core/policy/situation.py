@@ -148,7 +148,7 @@ def damaging_jump(training: TrainingState) -> tuple[Learned, SettingJump] | None
 
 
 def may_be_meant(training: TrainingState) -> bool:
-    """True where that setting stands, and the loss is no worse than at the start: so it is after many a restart."""
+    """True where that setting stands, and the loss is not worse than at the start: so it is after many a restart."""
     found = damaging_jump(training)
     return found is not None and not found[1].back and not is_worse_than_at_first(*found)
 

@@ -14,6 +14,7 @@ from monitor.core.state.run import TrainingState
 from trainer_hooks.wire.words import TrainingEnd
 
 SOLVED = (IncidentState.RESOLVED, IncidentState.RECOVERED)
+ENDED_UNSOLVED = (IncidentState.GIVEN_UP, IncidentState.CLOSED, IncidentState.LOST)
 
 
 def judge(checkpoint: CheckpointState, training: TrainingState, rules: Rollback) -> tuple[Verdict, str]:
@@ -23,7 +24,7 @@ def judge(checkpoint: CheckpointState, training: TrainingState, rules: Rollback)
     if checkpoint.abandoned:
         return Verdict.SUSPECT, "it belongs to a branch that was rolled back"
     live = [i for i in training.ledger.incidents if i.live and not i.tolerated and not _is_past_crash(i, training)]
-    for incident in live:
+    for incident in [*live, *_ended_unsolved(checkpoint, training)]:
         if not _before_onset(checkpoint, incident):
             return (
                 Verdict.SUSPECT,
@@ -58,6 +59,17 @@ def _finished_healthy(checkpoint: CheckpointState, training: TrainingState) -> b
         and all(_place(anomaly.since) < saved for anomaly in training.anomalies.past)
         and all(_before_onset(checkpoint, i) or _is_past_crash(i, training) for i in unsolved)
     )
+
+
+def _ended_unsolved(checkpoint: CheckpointState, training: TrainingState) -> list[Incident]:
+    """Incidents that ended with their run, or were given up, in the generation that saved it: nobody saw it healed."""
+    return [
+        i
+        for i in training.ledger.incidents
+        if i.state in ENDED_UNSOLVED
+        and i.opened_at.generation == checkpoint.generation
+        and not (i.tolerated or _is_past_crash(i, training))
+    ]
 
 
 def _is_past_crash(incident: Incident, training: TrainingState) -> bool:

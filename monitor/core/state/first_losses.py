@@ -49,7 +49,14 @@ def begin(training: TrainingState, incident: Incident, target: CheckpointState |
     started = training.last_start
     elsewhere = plan.in_process and started is not None and started.keeps_position  # its loop goes on where it is
     again = target.following if plan.replay and plan.snapshot is not None and not elsewhere else []
-    training.first_losses = FirstLosses(loss, list(again))
+    training.first_losses = FirstLosses(loss, list(again), _before_onset(target, incident))
+
+
+def _before_onset(target: CheckpointState, incident: Incident) -> list[BatchLoss]:
+    onset = incident.began
+    if onset.generation != target.generation:
+        return list(target.following)
+    return [each for each in target.following if (each.epoch, each.batch) < (onset.epoch, onset.batch)]
 
 
 def take_first(training: TrainingState, batch: BatchEnded) -> None:
@@ -91,6 +98,8 @@ def _with_themselves(first: FirstLosses, signal: Signal) -> Comparison | None:
 
 def _with_their_level(first: FirstLosses, signal: Signal) -> Comparison:
     level = newest_level(signal)
+    if level is None and len(first.after) >= LEAST:  # it was saved early: the losses right after it tell as much
+        level = median([scaled_value(signal, each.loss) for each in first.after])
     if level is None:
         return _not_comparable("too few losses were known when the state was saved")
     now = median([scaled_value(signal, each.loss) for each in first.seen])

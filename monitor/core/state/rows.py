@@ -64,6 +64,7 @@ class FirstLosses(msgspec.Struct):
 
     loss: Signal | None  # as it was when the state was saved; None: not known
     recorded: list[BatchLoss] = []  # of the batches after the state, where these are trained again
+    after: list[BatchLoss] = []  # of the batches after the state, up to the first bad one
     seen: list[BatchLoss] = []  # since the return
 
 

@@ -44,7 +44,7 @@ def test_losses_of_a_training_that_is_as_it_was_prove_the_return(
     draw = random.Random(seed)
     signal = signal_of(losses(draw, 2.0, spread, before))
     recorded = losses(draw, 2.0, spread, FIRST) if same else []
-    found = compared(FirstLosses(signal, recorded, losses(draw, 2.0, spread, FIRST)), over=False)
+    found = compared(FirstLosses(signal, recorded, seen=losses(draw, 2.0, spread, FIRST)), over=False)
     assert found is not None
     assert found.outcome is PROVEN, found.text
     assert ("the same batches" in found.text) is same
@@ -56,7 +56,7 @@ def test_losses_of_another_state_do_not(seed: int, spread: float, same: bool) ->
     draw = random.Random(seed)
     signal = signal_of(losses(draw, 2.0, spread, 300))
     recorded = losses(draw, 2.0, spread, FIRST) if same else []
-    found = compared(FirstLosses(signal, recorded, losses(draw, 20.0, spread, FIRST)), over=False)
+    found = compared(FirstLosses(signal, recorded, seen=losses(draw, 20.0, spread, FIRST)), over=False)
     assert found is not None
     assert found.outcome is NOT_PROVEN, found.text
 
@@ -73,7 +73,7 @@ def test_the_same_batches_show_a_difference_that_the_level_does_not() -> None:
         (higher, [], PROVEN),
         (lower, [], PROVEN),
     ):
-        found = compared(FirstLosses(signal, where, seen), over=False)
+        found = compared(FirstLosses(signal, where, seen=seen), over=False)
         assert found is not None
         assert found.outcome is outcome, found.text
 
@@ -83,15 +83,28 @@ def test_too_few_losses_are_waited_for_and_then_not_compared() -> None:
     signal = signal_of(losses(draw, 2.0, 0.1, 300))
     assert compared(None, over=True) is None
     for count in range(FIRST):
-        first = FirstLosses(signal, [], losses(draw, 2.0, 0.1, count))
+        first = FirstLosses(signal, seen=losses(draw, 2.0, 0.1, count))
         assert compared(first, over=False) is None
         found = compared(first, over=True)
         assert found is not None
         assert found.outcome is (PROVEN if count >= LEAST else NOT_COMPARABLE)
     for unknown in (None, Signal(), signal_of(losses(draw, -2.0, 0.1, 20))):
-        found = compared(FirstLosses(unknown, [], losses(draw, 2.0, 0.1, FIRST)), over=False)
+        found = compared(FirstLosses(unknown, seen=losses(draw, 2.0, 0.1, FIRST)), over=False)
         assert found is not None
         assert found.outcome is NOT_COMPARABLE, found.text
+
+
+def test_of_a_state_that_was_saved_early_the_losses_right_after_it_tell_the_level() -> None:
+    draw = random.Random(1)
+    signal = signal_of(losses(draw, 2.0, 0.1, 2))
+    for level, outcome in ((2.0, PROVEN), (9.0, NOT_PROVEN)):
+        seen = losses(draw, level, 0.1, FIRST)
+        found = compared(FirstLosses(signal, after=losses(draw, 2.0, 0.1, LEAST), seen=seen), over=False)
+        assert found is not None
+        assert found.outcome is outcome
+        found = compared(FirstLosses(signal, after=losses(draw, 2.0, 0.1, LEAST - 1), seen=seen), over=False)
+        assert found is not None
+        assert found.outcome is NOT_COMPARABLE
 
 
 class Night(Simulation):

@@ -100,7 +100,7 @@ CLOSED = Incident(
 def test_what_is_not_known_to_have_ended_healthy_stays_suspect(changed: dict[str, object]) -> None:
     verdict, why = verdict_of_last(finished(**changed))
     assert verdict is Verdict.SUSPECT
-    assert why.startswith("3 healthy batches followed it")
+    assert why.startswith(("3 healthy batches followed it", "saved after the onset of incident 1"))
     assert ("so far" in why) == (changed.get("over") is False)
 
 
@@ -114,6 +114,17 @@ def test_what_was_saved_after_the_onset_is_suspect_however_sound_its_bytes_are()
     training = training_with(before, after, onset=250)
     assert judge(before, training, RULES)[0] is Verdict.CLEAN
     assert judge(after, training, RULES)[0] is Verdict.SUSPECT
+
+
+@pytest.mark.parametrize("ended", [IncidentState.GIVEN_UP, IncidentState.CLOSED, IncidentState.LOST])
+def test_what_was_saved_after_the_onset_of_an_incident_that_nobody_saw_healed_stays_suspect(
+    ended: IncidentState,
+) -> None:
+    before, after, later = checkpoint(1), checkpoint(2), checkpoint(3, generation=2)
+    training = training_with(before, after, later, onset=150)
+    training.ledger.incidents[0].state = ended
+    verdicts = [judge(each, training, RULES)[0] for each in (before, after, later)]
+    assert verdicts == [Verdict.CLEAN, Verdict.SUSPECT, Verdict.CLEAN], "the next generation began before the onset"
 
 
 def test_a_later_generation_is_suspect_until_the_incident_is_over() -> None:

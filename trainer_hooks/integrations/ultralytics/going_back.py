@@ -19,10 +19,10 @@ from trainer_hooks.wire.digest import sha256_of
 from trainer_hooks.wire.runfolder import Checkpoint, Plan
 
 
-def check_goes_back(trainer: Any, tree: Tree, mosaic: OpenMosaic) -> None:
+def check_goes_back(trainer: Any, tree: Tree, nominal_batch: int, mosaic: OpenMosaic) -> None:
     """Raises StateMismatchError where the trainer has changed since in a way that its objects can't go back from."""
-    if trainer.batch_size != tree.get("batch_size", trainer.batch_size):
-        raise StateMismatchError(f"the batch size is {trainer.batch_size} now, it was {tree['batch_size']}")
+    if trainer.batch_size != nominal_batch:
+        raise StateMismatchError(f"the batch size is {trainer.batch_size} now, it was {nominal_batch}")
     if _closed_since(trainer, tree) and not mosaic.can_open(trainer):
         at = closing_epoch(trainer) + 1
         raise StateMismatchError(f"mosaic was closed at epoch {at}, and this data set can't open it again")

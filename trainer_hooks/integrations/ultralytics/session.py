@@ -51,7 +51,7 @@ class Session:
         self.in_process: InProcess | None = None  # None: this training can't go back in its process
         self._going_back: tuple[Plan, Tree, OrderAnswer] | None = None  # at the end of this batch
         self._start_epoch: int | None = None  # the trainer's own, while its loop begins again elsewhere
-        self._accumulate, self._batch_size = 1, 0  # nominal, as they were set up last
+        self._accumulate, self._batch_size = 1, 0  # nominal, as they were set up
         self._mosaic = OpenMosaic()
         self._phase = ""
         self._epoch_open = False
@@ -150,8 +150,6 @@ class Session:
         self._epoch_open, self._drawing = True, False
         if self._start_epoch is not None:
             trainer.start_epoch, self._start_epoch = self._start_epoch, None
-        if trainer.batch_size != self._batch_size:  # halved after an error, and everything built anew
-            self._accumulate, self._batch_size = trainer.accumulate, trainer.batch_size
         self._mosaic.epoch_began(trainer)
         self._epoch_began_s = time.monotonic()
         self._enter_phase(trainer, "train")
@@ -262,8 +260,8 @@ class Session:
         if self.in_process is None or plan.snapshot is None:
             raise StateMismatchError("this training can't go back in its process")
         tree = start.read_snapshot(plan.snapshot)
+        check_goes_back(trainer, tree, self._batch_size, self._mosaic)
         trainer_state.check(trainer, tree)
-        check_goes_back(trainer, tree, self._mosaic)
         plan_settings.check(plan.settings, trainer.optimizer)
         self._going_back = plan, tree, answer
 

@@ -35,7 +35,6 @@ def state_of(trainer: Any, batch: int, loader: LoaderPosition) -> Tree:
         "epoch": int(trainer.epoch),  # from 0, as the trainer counts
         "batch": batch,
         "batches_per_epoch": len(trainer.train_loader),
-        "batch_size": int(trainer.batch_size),
         "schedule": _schedule(trainer),
         "model": model_tensors(unwrap(trainer.model)),
         "average": model_tensors(trainer.ema.ema) if trainer.ema else {},
