@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 VERSIONS ?= 3.10 3.13
 VERSION_TESTS := tests/unit tests/contracts tests/properties/test_core.py tests/architecture
 
-.PHONY: page demo test test-api test-versions test-matrix check kills bench mutants docs dashboards clean
+.PHONY: page demo test test-api test-versions test-matrix test-user check kills bench mutants docs dashboards clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -43,6 +43,11 @@ test-versions:
 test-matrix:
 	$(PYTHON) -m tests.stacks $(STACKS)
 
+# The user's script through a frozen machine, a hang and a night: here, and on the user's own stack.
+test-user: $(VENV)/installed
+	$(BIN)/python -m pytest -s tests/e2e/test_a_users_disasters.py
+	$(PYTHON) -m tests.stacks --only tests/e2e/test_a_users_disasters.py user
+
 check: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -53,9 +58,12 @@ check: $(VENV)/installed
 page: $(VENV)/installed
 	$(BIN)/python hatch_build.py
 
-# 200 SIGKILLs of real trainings, 100 of them while a saved state is being written; an hour and more.
+# 200 SIGKILLs of real trainings, half of them while a saved state is being written, 50 of supervisor and daemon too. An
+# hour and more.
 kills: $(VENV)/installed
-	KILLED_RUNS=$(or $(RUNS),100) KILLS_SEED=$(or $(SEED),1) $(BIN)/python -m pytest -s tests/e2e/test_kills.py
+	KILLED_RUNS=$(or $(RUNS),9) KILLS_OF_EACH=$(or $(KILLS),8) KILLS_SEED=$(or $(SEED),1) \
+	    KILLED_TRAININGS="$(or $(TRAININGS),ultralytics without_snapshots hand_written)" \
+	    $(BIN)/python -m pytest -s tests/e2e/test_kills.py
 
 bench: $(VENV)/installed
 	$(BIN)/python -m tests.bench

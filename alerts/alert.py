@@ -28,6 +28,11 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     url: str = ""  # where to read more
     picture: bytes = b""  # a PNG of at most PICTURE_BYTES_MAX, for receivers that take one; empty: none
 
+    @property
+    def ended_well(self) -> bool:
+        """True where the trouble is over and training is healthy, which receivers may show in green."""
+        return self.ended_s is not None and self.severity == "info"
+
     def __post_init__(self) -> None:
         if not ALERT_ID.fullmatch(self.id):
             raise ValueError(

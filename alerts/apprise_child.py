@@ -1,7 +1,8 @@
 """One delivery by Apprise, in a process of its own: it follows redirects, logs addresses and reads bodies without end.
 
-Started by alerts/notifiers/apprise.py as a script. The message comes on stdin as JSON; what came of it goes to the real
-stdout as JSON, and everything that libraries print goes nowhere. Changes its own process only.
+Started by alerts/notifiers/apprise.py as a script. The message comes on stdin as JSON (with `send: false` its address
+is only checked); what came of it goes to the real stdout as JSON, and everything that libraries print goes nowhere.
+Changes its own process only.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     seen: dict[str, Any] = {"ok": False, "known": True, "status": 0, "retry_after": ""}
     sys.path.append(given["libraries"])
-    _guard_addresses()
+    _guard_addresses(allowed=given.get("send", True))
     _contain(seen)
     _send(given, seen)
     os.write(answers, json.dumps(seen).encode())
@@ -42,13 +43,15 @@ def _quiet() -> int:
     return answers
 
 
-def _guard_addresses() -> None:
-    """No connection to a link-local address: cloud machines hand out their keys there."""
+def _guard_addresses(*, allowed: bool) -> None:
+    """No connection to a link-local address: cloud machines hand out their keys there. Not `allowed`: none at all."""
     sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120 - before pathlib
     from alerts.link_local import is_link_local  # noqa: PLC0415 - the path is ours only now
 
     def assessed(self: Any, address: Any) -> Any:
         """The address itself, never a name, which could lead elsewhere the next time that it is looked up."""
+        if not allowed:
+            raise OSError("only the address is checked")
         if self.family not in (socket.AF_INET, socket.AF_INET6):
             return address
         found = socket.getaddrinfo(address[0], address[1], self.family, self.type)[0][4]
@@ -86,7 +89,7 @@ def _send(given: dict[str, Any], seen: dict[str, Any]) -> None:
 
     notifier = apprise.Apprise()
     seen["known"] = bool(notifier.add(given["url"]))
-    if seen["known"]:
+    if seen["known"] and given.get("send", True):
         picture = base64.b64decode(given["picture"])
         attached = AttachMemory(content=picture, name="loss.png", mimetype="image/png") if picture else None
         texts = {"title": given["title"], "body": given["text"], "body_format": apprise.NotifyFormat.TEXT}

@@ -33,13 +33,13 @@ def parcel_of(row: OutboxRow, waited: Sequence[OutboxRow]) -> Parcel:
 def digest_of(alerts: Sequence[Alert]) -> Alert:
     """One alert that names them all, the oldest first. Its id is made of the first one's."""
     threads, runs = {alert.thread for alert in alerts}, {alert.labels.get("run", "") for alert in alerts}
-    more = len(alerts) - LINES_MAX
+    more, over = len(alerts) - LINES_MAX, len(threads) == 1 and alerts[-1].ended_s is not None
     lines = [f"- {alert.title} ({alert.severity})" for alert in alerts[:LINES_MAX]]
     return msgspec.structs.replace(
         alerts[-1],
         id=f"{alerts[0].id[:180]}/{DIGEST}",
         name=DIGEST,
-        severity=max((alert.severity for alert in alerts), key=_rank),
+        severity=alerts[-1].severity if over else max((alert.severity for alert in alerts), key=_rank),
         labels={"run": alerts[-1].labels.get("run", ""), "kind": DIGEST} if len(runs) == 1 else {"kind": DIGEST},
         title=f"{len(alerts)} messages that waited",
         text="\n".join([*lines, *([f"and {more} more"] if more > 0 else []), "", "The last one:", alerts[-1].text]),

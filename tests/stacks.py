@@ -1,4 +1,6 @@
-"""Runs the tests of what runs beside a training on other stacks: `python -m tests.stacks [--quick] [STACK...]`.
+"""Runs the tests of what runs beside a training on other stacks.
+
+    python -m tests.stacks [--quick | --only FILE] [STACK...]
 
 Each stack (a Python, a torch, an Ultralytics) gets a virtual environment of its own in the checkout, .venv-STACK, which
 is kept. A stack whose Python is not on this machine is named as NOT TESTED. Exits with 1 where tests fail.
@@ -17,8 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PYENV = Path.home() / ".pyenv" / "versions"
-SCRIPT = "tests/e2e/test_a_users_script.py"
-QUICK = ("tests/unit/trainer_hooks", SCRIPT)
+QUICK = ("tests/unit/trainer_hooks", "tests/e2e/test_a_users_script.py", "tests/e2e/test_a_users_disasters.py")
 TESTS = (
     *QUICK,
     "tests/contracts/test_integrations.py",
@@ -87,14 +88,14 @@ def passes(stack: Stack, tests: list[str]) -> bool:
     return subprocess.run([*command, *workers, *tests], cwd=ROOT, env=environment, check=False).returncode == 0
 
 
-def result(stack: Stack, *, quick: bool) -> str:
+def result(stack: Stack, tests: list[str]) -> str:
     """One line: what became of it."""
     python = interpreter(stack.python)
     if python is None:
         return f"NOT TESTED: there is no Python {stack.python} on this machine"
     began_s = time.monotonic()
     install(stack, python)
-    passed = passes(stack, list(QUICK) if quick else stack.tests)
+    passed = passes(stack, tests or stack.tests)
     return f"{'passed' if passed else 'FAILED'} after {time.monotonic() - began_s:.0f} s"
 
 
@@ -102,12 +103,14 @@ def main() -> int:
     """The script itself."""
     parser = argparse.ArgumentParser(prog="python -m tests.stacks", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("stacks", nargs="*", metavar="STACK", help=f"of {', '.join(each.name for each in STACKS)}")
-    parser.add_argument("--quick", action="store_true", help="only the hooks' unit tests and the user's script")
+    fewer = parser.add_mutually_exclusive_group()
+    fewer.add_argument("--quick", action="store_true", help="only the hooks' unit tests and the user's script")
+    fewer.add_argument("--only", metavar="FILE", action="append", default=[], help="only these tests")
     given = parser.parse_args()
     if unknown := set(given.stacks) - {each.name for each in STACKS}:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     chosen = [each for each in STACKS if not given.stacks or each.name in given.stacks]
-    results = {each: result(each, quick=given.quick) for each in chosen}
+    results = {each: result(each, list(QUICK) if given.quick else given.only) for each in chosen}
     for each, said in results.items():
         what = " ".join(each.packages) or "the newest torch and Ultralytics"
         print(f"{each.name} (Python {each.python}, {what}): {said}")

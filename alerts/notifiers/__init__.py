@@ -81,21 +81,30 @@ class Registered(msgspec.Struct, frozen=True):
     notify: Notifier
     each: bool = False  # a program reads it: it gets each alert by itself, and at once
     resend: bool = False  # it forgets: every RESEND_S it gets each alert of a trouble that is not over once more
+    refusal: Callable[[Any], str] | None = None  # why a config can't work, found without a network; empty: it may
 
 
 _registered: dict[str, Registered] = {}
 
 
-def register(kind: str, config: type, *, each: bool = False, resend: bool = False) -> Callable[[Notifier], Notifier]:
+def register(
+    kind: str,
+    config: type,
+    *,
+    each: bool = False,
+    resend: bool = False,
+    refusal: Callable[[Any], str] | None = None,
+) -> Callable[[Notifier], Notifier]:
     """Decorator: the function is the notifier `kind`. Raises ValueError if the kind is taken.
 
     `each`: a program reads it, so quiet hours, the rate limit and digests are not for it. `resend`: see alerts.resend.
+    `refusal`: see Registered.
     """
 
     def decorate(notify: Notifier) -> Notifier:
         if kind in _registered:
             raise ValueError(f"notifier {kind!r} is registered twice; give the second one another kind")
-        _registered[kind] = Registered(kind, config, notify, each, resend)
+        _registered[kind] = Registered(kind, config, notify, each, resend, refusal)
         return notify
 
     return decorate

@@ -55,7 +55,7 @@ def _show(alert: Alert, timeout_s: float) -> Sent:
         "/org/freedesktop/Notifications", "org.freedesktop.Notifications", "org.freedesktop.Notifications"
     )
     title, text = shown(alert.title, TITLE_CHARS), html.escape(shown(alert.text, TEXT_CHARS))
-    hints = {"urgency": ("y", 1 if alert.ended_s is not None else URGENCIES.get(alert.severity, 1))}
+    hints = {"urgency": ("y", 1 if alert.ended_well else URGENCIES.get(alert.severity, 1))}
     call = jeepney.new_method_call(where, "Notify", "susssasa{sv}i", ("trainwarden", 0, "", title, text, [], hints, -1))
     try:
         with blocking.open_dbus_connection(bus=_bus()) as bus:

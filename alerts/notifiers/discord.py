@@ -33,7 +33,7 @@ async def discord(alert: Alert, config: DiscordConfig, http: Http, now_s: float)
     embed: dict[str, object] = {
         "title": _plain(shown(alert.title, TITLE_CHARS)),
         "description": f"```\n{text}\n```",
-        "color": COLOURS.get(alert.severity, COLOURS["info"]) if alert.ended_s is None else OVER,
+        "color": OVER if alert.ended_well else COLOURS.get(alert.severity, COLOURS["info"]),
         **({"url": alert.url} if alert.url else {}),
     }
     message = {"embeds": [embed], "allowed_mentions": {"parse": []}}

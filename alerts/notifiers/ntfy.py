@@ -39,8 +39,8 @@ async def ntfy(alert: Alert, config: NtfyConfig, http: Http, now_s: float) -> Se
         "topic": config.topic.reveal(),
         "title": shown(alert.title, TITLE_CHARS),
         "message": within(shown(alert.text, TEXT_BYTES), TEXT_BYTES, "utf-8") or "-",
-        "priority": 3 if alert.ended_s is not None else PRIORITIES.get(alert.severity, 3),
-        "tags": ["white_check_mark" if alert.ended_s is not None else TAGS.get(alert.severity, "bell")],
+        "priority": 3 if alert.ended_well else PRIORITIES.get(alert.severity, 3),
+        "tags": ["white_check_mark" if alert.ended_well else TAGS.get(alert.severity, "bell")],
         **({"click": alert.url} if alert.url else {}),
     }
     token = {"authorization": f"Bearer {config.token.reveal()}"} if config.token else {}

@@ -35,7 +35,7 @@ async def slack(alert: Alert, config: SlackConfig, http: Http, now_s: float) -> 
     if alert.url:
         button = {"type": "button", "text": {"type": "plain_text", "text": "Open"}, "url": alert.url}
         blocks.append({"type": "actions", "elements": [button]})
-    colour = COLOURS.get(alert.severity, COLOURS["info"]) if alert.ended_s is None else "#2e8b57"
+    colour = "#2e8b57" if alert.ended_well else COLOURS.get(alert.severity, COLOURS["info"])
     message = {"text": _escaped(title), "attachments": [{"color": colour, "blocks": blocks}]}
     return await post(http, config.url, encoded(message), JSON, config.timeout_s, now_s)
 

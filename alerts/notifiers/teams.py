@@ -29,7 +29,7 @@ class TeamsConfig(msgspec.Struct, frozen=True, kw_only=True):
 @register("teams", TeamsConfig)
 async def teams(alert: Alert, config: TeamsConfig, http: Http, now_s: float) -> Sent:
     """One try. Every text is a TextRun, which knows no format."""
-    colour = COLOURS.get(alert.severity, "accent") if alert.ended_s is None else "good"
+    colour = "good" if alert.ended_well else COLOURS.get(alert.severity, "accent")
     title = {"type": "TextRun", "text": shown(alert.title, TITLE_CHARS) or "-", "weight": "bolder", "color": colour}
     lines = shown(alert.text, TEXT_CHARS).splitlines() or ["-"]
     if len(lines) > LINES:

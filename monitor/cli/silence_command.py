@@ -73,7 +73,7 @@ def list_() -> None:
         state = f"until {_when(one.until_s)}" if one.active else f"ended {_when(one.until_s)}"
         click.echo(f"{one.id}  {state}  {_shown(one)}  {one.by}{f': {one.comment}' if one.comment else ''}")
     if not found:
-        click.echo("there are no silences")
+        click.echo("No silence is set.")
 
 
 @silence.command(cls=Command, examples=("trainwarden silence expire 3f2a9c10",))

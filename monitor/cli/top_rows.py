@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from monitor.core.format import duration, name, plural, size, value
+from monitor.core.state.status import GIVEN_UP
 from monitor.daemon.api.glance import RunGlance
 from monitor.daemon.api.snapshots import TrainingLine
 
@@ -17,7 +18,7 @@ MARK = "!"
 BARS = "▁▂▃▄▅▆▇█"
 POINTS = 16  # of a sparkline
 GOOD, BUSY, BAD, OVER = "green", "cyan", "bold red", "dim"
-ENDED_BADLY = ("failed", "gone", "held", "stopped")
+ENDED_BADLY = ("failed", GIVEN_UP, "gone", "held", "stopped")
 NAME_CHARS, NARROW_NAME_CHARS = 28, 14
 NARROW = 100  # columns of a terminal; in a narrower one names are cut to NARROW_NAME_CHARS
 TRAININGS_MAX = 8  # rows of one run: a search of settings has hundreds. The newest are shown

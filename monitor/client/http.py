@@ -39,6 +39,10 @@ class UnreachableError(ClientError):
         self.why = why
 
 
+class SilentError(UnreachableError):
+    """The daemon takes the request and does not answer: it is stopped or overloaded, and no other one can start."""
+
+
 class DeclinedError(ClientError):
     """The daemon answered, and the answer is no (4xx), a failure of its own (5xx), or nothing we understand."""
 
@@ -125,7 +129,7 @@ class Client:
             answer = connection.getresponse()
             data = answer.read(ANSWER_BYTES_MAX + 1)
         except TimeoutError as error:
-            raise UnreachableError(
+            raise SilentError(
                 f"{self.path}: the daemon does not answer; it may be stopped or overloaded, try again",
                 "it accepts requests and does not answer them",
             ) from error

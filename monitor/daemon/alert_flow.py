@@ -25,6 +25,7 @@ from monitor.core.policy.transaction import shown_name
 from monitor.core.state.run import Fleet, RunState, TrainingState
 from monitor.daemon.receivers import Receivers
 from monitor.report.loss_picture import loss_picture
+from trainer_hooks.wire.runfolder import RunOutcome
 
 log = logging.getLogger("trainwarden.daemon")
 ENDS = (AlertKind.RESOLVED, AlertKind.CLOSED)  # after these the trouble is over
@@ -53,7 +54,10 @@ class AlertFlow:
         policy = self._receivers.policy(run)
         if policy is None or not wanted(alert, policy.alerts):
             return ()
-        return rules_of(policy).receivers_of(alert, self._receivers.names(run))
+        people = {one.name for one in policy.receivers if one.kind not in self._programs}
+        left_out = people if _repeats_the_failure(alert, self._fleet().runs.get(run)) and policy.alerts.crashed else ()
+        names = tuple(name for name in self._receivers.names(run) if name not in left_out)
+        return rules_of(policy).receivers_of(alert, names)
 
     def judge(
         self, rows: Sequence[OutboxRow], sent: Sequence[Sending], waited: AbstractSet[int], now_s: float
@@ -129,6 +133,12 @@ def _picture(run: RunState | None, training: TrainingState | None, incident: Inc
     except Exception:
         log.exception("run %s: no picture of the loss could be drawn; a defect, please report it", run.spec.run)
         return b""  # the alert goes without it
+
+
+def _repeats_the_failure(alert: Alert, run: RunState | None) -> bool:
+    """True for the end of a crash whose run has failed: people have just read that. A program needs it, to resolve."""
+    crash = alert.name == AlertKind.CLOSED and alert.labels.get("family") == Family.CRASH
+    return crash and run is not None and run.ended == RunOutcome.FAILED
 
 
 def wanted(alert: Alert, switches: Alerts) -> bool:

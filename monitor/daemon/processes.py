@@ -123,6 +123,8 @@ class Processes:
         """
         if not (run.alive or run.supervisor_pid) or not self._of_an_earlier_boot(run):
             return False
+        if run.dead or run.died_with_machine == run.generation:
+            return False  # that is known, and the supervisor is one of now, which resumes the run
         if not self._silent(run) or self._clock.now_s() - self._began_s < SILENT_S:
             return True
         self._before_exit(run.spec.run)  # what its last processes wrote down
@@ -207,7 +209,7 @@ def _began_by_itself(run: RunState) -> bool:
 
 
 def _end_of(run: RunState, exit_: Exit) -> RunEnded:
-    """The end of a run that no supervisor reports. Its exit code is not known; what its training said of itself is."""
+    """The end of a run that no supervisor reports. Only what its training said last is known."""
     training = run.training
     finished = training.over and training.how in (TrainingEnd.FINISHED, TrainingEnd.EXITED)
     how = RUN_OUTCOMES[outcome_of(exit_, order_obeyed=training.ledger.leaving, training_finished=finished)]

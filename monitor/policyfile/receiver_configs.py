@@ -113,13 +113,17 @@ def receiver_problems(policy: Policy) -> list[Problem]:
 
 
 def unusable_receivers(policy: Policy) -> list[str]:
-    """One sentence for each receiver whose secret can't be read here and now."""
+    """One sentence for each receiver whose secret can't be read here and now, or whose library refuses it."""
     found = []
     for index, one in enumerate(policy.receivers):
         try:
-            receiver_of(one)
+            receiver = receiver_of(one)
         except SecretError as error:
             found.append(f"receivers.{index}: {error}")
+            continue
+        ask = notifiers.load_all()[receiver.kind].refusal
+        if ask is not None and (why := ask(receiver.config)):
+            found.append(f"receivers.{index}: receiver {one.name!r}: {why}")
     try:
         heartbeat_url(policy.heartbeat)
     except SecretError as error:
@@ -150,7 +154,7 @@ def _of_field(here: tuple[str | int, ...], field: FieldInfo, given: dict[str, An
     if not written and field.required:
         yield Problem(here, f"{field.name!r} is missing; write {' or '.join(keys_of(field))}")
     if len(written) > 1:
-        yield Problem((*here, written[1]), f"{' and '.join(written)} say the same thing; keep one of them")
+        yield Problem((*here, written[1]), f"{' and '.join(written)} give the same value; keep one of them")
     for key in written:
         if key.endswith("_file") and is_secret(field) and not str(given[key]).startswith(("/", "~/")):
             yield Problem((*here, key), "is not an absolute path; begin it with / or ~/")
@@ -159,7 +163,7 @@ def _of_field(here: tuple[str | int, ...], field: FieldInfo, given: dict[str, An
 
 
 def _of_values(here: tuple[str | int, ...], config: type, given: dict[str, Any]) -> Iterator[Problem]:
-    """Convert it with a placeholder for each secret: a wrong type shows, and no secret can."""
+    """Convert it with a placeholder for each secret: an error then names a wrong type, and never a secret."""
     for field in fields(config):
         if is_secret(field) and any(given.pop(key, None) is not None for key in keys_of(field)):
             given[field.name] = (Secret("x" * 32),) if _is_tuple(field) else Secret("https://example.org")

@@ -6,7 +6,7 @@ from monitor.core.format import HOUR_S, duration, plural, when
 from monitor.core.model import Incident
 from monitor.core.state.projection import deadline_kept, finish_s, pace_s, too_close
 from monitor.core.state.run import RunState, TrainingState
-from monitor.core.summary.time_cost import batches_left, batches_lost, going_back, state_alone
+from monitor.core.summary.time_cost import batches_left, batches_lost, going_back, state_alone, without_snapshots
 
 
 def time_lost(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> list[str]:
@@ -18,6 +18,7 @@ def time_lost(run: RunState, training: TrainingState, incident: Incident, now_s:
     if pace is None:
         return [*lines, f"{plural(batches, 'batch')} thrown away; the run is too short to measure its pace."]
     lost_s = batches * pace
+    instead = None if state_alone(training, incident) else without_snapshots(incident, batches)
     standstill = "not over yet" if going_back(incident) else duration(incident.totals.downtime_s)
     return [
         *lines,
@@ -27,6 +28,7 @@ def time_lost(run: RunState, training: TrainingState, incident: Incident, now_s:
         "- the loop goes on where it is: no batch is trained again"
         if state_alone(training, incident)
         else f"- to be where it was: the same batches once more, {duration(lost_s)}",
+        *([] if instead is None else [f"- without snapshots: {plural(instead, 'batch')}, {duration(instead * pace)}"]),
     ]
 
 

@@ -26,11 +26,13 @@ def options(run: RunState, training: TrainingState, incident: Incident, now_s: f
 def decided(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> list[str]:
     """The action that was chosen, its reason, and each setting old and new."""
     action, crash = incident.action, incident.family == Family.CRASH
+    inside = action.plan is not None and action.plan.in_process
+    back = "Started again" if crash else "Rolled back in its process" if inside else "Stopped and rolled back"
     names = {
         ActionKind.GO_ON: "Training goes on",
         ActionKind.ADJUST: "Settings changed in place",
         ActionKind.UNDO: "Settings put back in place",
-        ActionKind.ROLLBACK: "Started again" if crash else "Stopped and rolled back",
+        ActionKind.ROLLBACK: back,
         ActionKind.STOP: "Stopped for good",
     }
     lines = [
@@ -45,7 +47,7 @@ def decided(run: RunState, training: TrainingState, incident: Incident, now_s: f
     if left := action.left_at:
         in_place = action.kind in (ActionKind.ADJUST, ActionKind.UNDO)
         what = "The settings changed between two batches" if in_place else "Training stopped between two batches"
-        what = "The last batch before that" if crash else what
+        what = "The last batch before that" if crash or (inside and not in_place) else what
         lines.append(f"- {what}: epoch {left.epoch}, batch {count(left.batch)}.")
     if action.changes:
         rows = [[safe(c.setting), safe(c.old), safe(c.new)] for c in action.changes]

@@ -15,7 +15,7 @@ from monitor.client.http import Client, ClientError, DeclinedError, UnreachableE
 from monitor.client.port import DEFAULT_PORT
 from monitor.core.model import GenerationExited, GenerationStarted, Severity
 from monitor.core.model.channel import Health, RunAnnounced, SupervisorInput, kind_of
-from monitor.supervisor.daemon_keeper import START_S, DaemonKeeper
+from monitor.supervisor.daemon_keeper import DaemonKeeper
 from monitor.supervisor.terminal import TerminalOutput
 from trainer_hooks.wire.runfolder import control_socket
 
@@ -23,6 +23,7 @@ RETRY_S = 5.0
 RETRY_MAX_S = 60.0  # a daemon that can't stay up must not fill the machine with starts
 HEARTBEAT_S = 2.0
 POST_S = 5.0  # a commit takes 0.05 s; a daemon on a full disk must not hold up the end of the run
+READY_S = 5.0  # for a daemon that is started just now: it takes one or two; a frozen one is given up after HEALTH_S
 QUEUE_MAX = 200  # inputs kept for a daemon that is away: some fifty generations. The oldest give way, and are counted
 
 
@@ -58,8 +59,8 @@ class Announcer:
         """True while no daemon answers."""
         return self._down
 
-    def wait_ready(self, timeout_s: float = START_S + 2.0) -> None:
-        """Until a daemon knows of the run, or could not be had, or the time is over."""
+    def wait_ready(self, timeout_s: float = READY_S) -> None:
+        """Until a daemon knows of the run, or could not be had, or the time is over: training comes first."""
         self._tried.wait(timeout_s)
 
     def send(self, given: SupervisorInput) -> None:
@@ -170,7 +171,8 @@ class Announcer:
         if not self._down and not self._closing.is_set():
             why = _reason(error)
             self._output.notify(
-                f"The daemon does not answer ({why}). Training continues without monitoring. "
+                f"The daemon does not answer ({why}). Training continues without monitoring: until it answers, nothing "
+                "is recorded or checked, and nobody is alerted. "
                 f"Retrying the daemon every {RETRY_S:.0f} to {RETRY_MAX_S:.0f} s.",
                 Severity.WARNING,
             )

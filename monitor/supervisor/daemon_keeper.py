@@ -8,7 +8,7 @@ import threading
 import time
 
 import _trainwarden
-from monitor.client.http import Client, ClientError, UnreachableError
+from monitor.client.http import Client, ClientError, SilentError, UnreachableError
 from monitor.core.model.channel import Health
 from monitor.errors import EXIT_TAKEN
 from trainer_hooks.wire.runfolder import ENV_HOME, control_socket, state_home
@@ -46,20 +46,23 @@ class DaemonKeeper:
     def ensure(self, closing: threading.Event) -> Health:
         """The health of a daemon that answers within START_S, started if need be. Raises ClientError.
 
-        `closing` ends the wait early.
+        `closing` ends the wait early. A daemon that is there and does not answer (a frozen one) is not waited for.
         """
         try:
             return self.health()
-        except ClientError:
-            if self.child is None:
-                self._start()
+        except SilentError:
+            raise
+        except ClientError as error:
+            why = error
+        if self.child is None:
+            self._start()
         deadline_s = time.monotonic() + START_S
-        while True:
+        while not (self._failed() or time.monotonic() > deadline_s or closing.wait(POLL_S)):
             try:
                 return self.health()
             except ClientError as error:
-                if self._failed() or time.monotonic() > deadline_s or closing.wait(POLL_S):
-                    raise self._unreachable(error) from error
+                why = error
+        raise self._unreachable(why) from why
 
     def _start(self) -> None:
         home = state_home().resolve()

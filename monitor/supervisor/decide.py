@@ -29,7 +29,7 @@ class ExitContext:
     survivors: str = ""  # processes that not even SIGKILL ended
     crash: str = ""  # the exception that ended its last training; empty: none, or it was not reported
     vanished: bool = False  # nobody can read its exit code, and a training of it reported no end: it was killed
-    early_ends: int = 0  # generations in a row that ended early and obeyed no order, this one included
+    early_ends: int = 0  # generations in a row, this one included; see RunDocuments.early_ends
     unended: bool = False  # a training of it began, and reported no end
     died: bool = False  # the plan was made because it died
     resumed_by: str = ""  # the person who resumes the run; empty: nobody does
@@ -50,6 +50,7 @@ class Decision:
     code: int = 0  # the exit code of the supervisor, if the run ends
     receipt: str = ""  # the outcome of the receipt that we must write for the plan's order first
     void: bool = False  # the plan must never be carried out
+    brief: str = ""  # the reason without the exception, which the last line of the run names; empty: it is `detail`
 
     @property
     def relaunch(self) -> bool:
@@ -91,7 +92,8 @@ def _barred(context: ExitContext) -> Decision | None:
 def _without_plan(context: ExitContext) -> Decision:
     code = shell_code(context.exit)
     if context.stop is not None:
-        return Decision(RunOutcome.STOPPED, context.stop.detail or "the training carried out an order to stop", code)
+        detail = context.stop.detail or "the training carried out an order to stop"
+        return Decision(RunOutcome.STOPPED, detail, EXIT_HELD)  # its own code may be torchrun's 1
     if context.exit.code == EXIT_HELD and context.exit.number > 1:
         return Decision(RunOutcome.HELD, "the training refused to start from its plan (exit code 75)", EXIT_HELD)
     if context.outcome is GenerationOutcome.UNKNOWN and context.crash:
@@ -105,7 +107,8 @@ def _without_plan(context: ExitContext) -> Decision:
     early = ""
     if context.early_ends >= EARLY_ENDS_MAX and may_be_a_crash(context.exit):
         early = f"; {context.early_ends} generations in a row ended soon after their start, so none follows"
-    return Decision(RUN_OUTCOMES[context.outcome], f"{ending(context.exit)}{crash}{early}", code)
+    how, ended = RUN_OUTCOMES[context.outcome], ending(context.exit)
+    return Decision(how, f"{ended}{crash}{early}", code, brief=f"{ended}{early}" if crash else "")
 
 
 def _again(context: ExitContext, plan: Plan) -> Decision:

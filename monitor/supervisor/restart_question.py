@@ -20,7 +20,7 @@ from monitor.supervisor.exit_context import collect
 from monitor.supervisor.generation_watch import ENDING, Ending
 from monitor.supervisor.launch import Ended
 from monitor.supervisor.posix_signals import SignalInbox
-from monitor.supervisor.run_documents import RunDocuments
+from monitor.supervisor.run_documents import RunDocuments, died_with_machine
 from monitor.supervisor.run_options import RunOptions
 from monitor.supervisor.start_errors import NotResumed
 from monitor.supervisor.terminal import TerminalOutput
@@ -95,7 +95,9 @@ class RestartQuestion:
         arrives_s = ARRIVES_DOWN_S if self._announcer.down and not asked_by else ARRIVES_S
         began_s = time.monotonic()
         until_s = time.time() + arrives_s
-        self._announcer.send(GenerationDied(run, over, context.crash, until_s, asked_by))
+        last = self._documents.last_started()
+        with_machine = last is not None and last.number == over.number and died_with_machine(last)
+        self._announcer.send(GenerationDied(run, over, context.crash, until_s, asked_by, with_machine))
         patience_s = {RestartAnswer.UNKNOWN: arrives_s, RestartAnswer.WAIT: EXAMINED_S, RestartAnswer.PLAN: WRITTEN_S}
         answer, since_s = RestartAnswer.UNKNOWN, began_s
         while self._plan_id(over.number + 1) in ("", stale):

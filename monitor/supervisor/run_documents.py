@@ -34,7 +34,7 @@ from trainer_hooks.wire.words import OrderOutcome, PlanKind
 
 LOCK_NAME = "supervisor.lock"
 NAME_MAX = 30  # characters of a title in a run id
-EARLY_S = 60.0  # a generation that ends within this time, and obeyed no order, has trained nothing to speak of
+EARLY_S = 60.0  # a generation that ends within this time, and left no newer state, has trained nothing to speak of
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class RunDocuments:
         path.rename(path.with_name(f"void-{path.name}"))
 
     def early_ends(self, over: Exit) -> int:
-        """How many generations in a row, up to the one of `over`, ended early and obeyed no order."""
+        """How many generations in a row, up to the one of `over`, ended early, obeyed no order and came no further."""
         count = 0
         last: Exit | None = over
         while last is not None and self._ended_early(last):
@@ -150,7 +150,22 @@ class RunDocuments:
     def _ended_early(self, over: Exit) -> bool:
         started_s = read(self.folder.generation(over.number), Generation).started_s
         obeyed = any(receipt.outcome == OrderOutcome.APPLIED for receipt in self.receipts(over.number))
-        return over.ended_s - started_s < EARLY_S and not obeyed
+        return over.ended_s - started_s < EARLY_S and not obeyed and not self._came_further(over.number)
+
+    def _came_further(self, number: int) -> bool:
+        """True where the next generation has a plan to start from a later state than this one: the policy limits those.
+
+        The state of a later training counts as later.
+        """
+        try:
+            before, after = self.plan(number), self.plan(number + 1)
+        except RunFolderError:  # whoever carries the plan out reports it
+            return False
+        if after is None or after.target is None:
+            return False
+        if before is None or before.target is None:
+            return True
+        return (after.training, after.target.holds) > (before.training, before.target.holds)
 
     def close(self) -> None:
         os.close(self.lock)
@@ -203,6 +218,11 @@ def new_run_id(title: str, argv: tuple[str, ...]) -> str:
     script = next((Path(word).stem for word in argv if word.endswith(".py")), Path(argv[0]).name if argv else "run")
     name = re.sub(r"[^A-Za-z0-9]+", "-", title or script).strip("-")[:NAME_MAX].strip("-").lower() or "run"
     return f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+def died_with_machine(generation: Generation) -> bool:
+    """True where the machine was started again since the generation was."""
+    return generation.boot_id not in ("", boot_id())
 
 
 def still_runs(generation: Generation) -> bool:

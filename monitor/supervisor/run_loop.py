@@ -11,7 +11,7 @@ import signal
 
 import msgspec
 
-from monitor.core.format import saved_place
+from monitor.core.format import plural, saved_place
 from monitor.core.model import (
     GenerationExited,
     GenerationStarted,
@@ -45,6 +45,7 @@ from trainer_hooks.wire.words import OrderOutcome
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 NEXT = Decision(None, "")
+LAST_LINES_S = 3.0  # for the daemon's last lines on the terminal; a daemon that takes nothing has none
 NOTHING_CLEARED = Cleared("", ())
 
 
@@ -183,9 +184,9 @@ class Supervisor:
         for remark in branch.remarks:
             self._output.notify(remark, Severity.WARNING)
         if plan.target is not None:
+            aside = f" Moved {plural(len(branch.aside), 'file')} written after it to abandoned-g{left}/."
             self._output.notify(
-                f"Generation {left + 1} starts from {saved_place(*plan.target.holds)}. "
-                f"Moved {len(branch.aside)} files written after it to abandoned-g{left}/."
+                f"Generation {left + 1} starts from {saved_place(*plan.target.holds)}.{aside if branch.aside else ''}"
             )
 
     def _watch(self, generation: Generation, process: TrainingProcess | AdoptedProcess) -> Ending:
@@ -240,7 +241,8 @@ class Supervisor:
             self._documents.void_plan(number + 1)
         write(self._folder.exit(number), over)
         self._announcer.send(GenerationExited(self._spec.run, over, decision.relaunch))
-        self._output.notify(f"Generation {number} {OUTCOME_TEXT[context.outcome]}: {decision.detail.rstrip('.')}.")
+        reason = (decision.brief or decision.detail).rstrip(".")
+        self._output.notify(f"Generation {number} {OUTCOME_TEXT[context.outcome]}: {reason}.")
         return decision
 
     # announcements
@@ -279,7 +281,7 @@ class Supervisor:
         self._status_line.close()
         self._announcer.send(RunEnded(self._spec.run, how, decision.detail))
         delivered = self._announcer.close()
-        printed = self._timeline.close()
+        printed = self._timeline.close(LAST_LINES_S if delivered else 0.0)
         if not (delivered and printed):  # else the daemon's timeline has said it
-            self._output.notify(f"Run {self._spec.run}: {how}")
+            self._output.notify(f"Run {self._spec.run}: {how}: {decision.detail}")
         self._inbox.close()

@@ -20,6 +20,7 @@ from monitor.vault.roles import KeyRole, role_of
 from monitor.vault.safetensors import looks_like_safetensors, read_safetensors
 from monitor.vault.tensors import Tensor, TorchTensors
 from monitor.vault.torchzip import read_entries
+from trainer_hooks.wire.number_text import number_of
 
 TENSORS_MAX = 1_000_000
 _REASONS_MAX = 8  # unreadable tensors reported one by one
@@ -72,8 +73,6 @@ def read_contents(file: BinaryIO, *, seen_saved: bool = False) -> Contents:
 
 def _open_zip(file: BinaryIO, data: memoryview) -> tuple[Pickle, Mapping[str, memoryview]]:
     entries = read_entries(file, data)
-    if "constants.pkl" in entries:
-        raise UnreadableError("a TorchScript archive, which holds code: not read here")
     if "data.pkl" not in entries:
         raise UnreadableError("the archive has no data.pkl: torch.save did not write it")
     if bytes(entries.get("byteorder", b"little")) != b"little":
@@ -114,16 +113,30 @@ class _Collector:
                 self._take_numbers(leaf, value, walk)
             except UnreadableError as error:
                 self._unreadable.append(f"{shown(leaf.name)}: {error}")
-        elif value is None or isinstance(value, (str, int, float)):
-            if _is_finite(self.scalars.get(leaf.name)):  # two may have one name: the bad one counts
-                self.scalars[leaf.name] = value
-            if isinstance(value, float) and not _is_finite(value):
-                in_list = bool(leaf.path) and leaf.path[-1].isdigit()
-                self.loose.append(LooseNumber(leaf.name, leaf.top, value, leaf.is_attribute, in_list))
+        elif isinstance(value, str):
+            self._take_text(leaf, value)
+        elif value is None or isinstance(value, (int, float)):
+            self._take_plain(leaf, value)
         elif _may_be_numbers(value) and role_of(leaf.top) is not KeyRole.RECORD:
             self._unreadable.append(f"{shown(leaf.name)}: bytes, which may be numbers")
         if len(self.tensors) + len(self._unreadable) > TENSORS_MAX:
             raise UnreadableError(f"more than {TENSORS_MAX} tensors")
+
+    def _take_text(self, leaf: Leaf, value: str) -> None:
+        """A text, or a number that is written as one."""
+        try:
+            number = number_of(value)
+        except (ValueError, OverflowError):
+            self._unreadable.append(f"{shown(leaf.name)}: a number written as text that is none")
+        else:
+            self._take_plain(leaf, value if number is None else number)
+
+    def _take_plain(self, leaf: Leaf, value: Scalar) -> None:
+        if _is_finite(self.scalars.get(leaf.name)):  # two may have one name: the bad one counts
+            self.scalars[leaf.name] = value
+        if isinstance(value, float) and not _is_finite(value):
+            in_list = bool(leaf.path) and leaf.path[-1].isdigit()
+            self.loose.append(LooseNumber(leaf.name, leaf.top, value, leaf.is_attribute, in_list))
 
     def _take_numbers(self, leaf: Leaf, value: Node | Persistent, walk: Walk) -> None:
         if isinstance(value, Persistent):

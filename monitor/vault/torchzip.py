@@ -16,6 +16,7 @@ from monitor.vault.inert import UnreadableError
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # APPNOTE.TXT 4.3.7: signature ... name length, extra length
 _END = struct.Struct("<4s4H2IH")  # 4.3.16: signature, disks, entries on this one and in all, size, offset, comment
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
+_FOLDER = 0x10  # of the attributes of MS-DOS
 _CRC_CHUNK_BYTES = 16 * 1024 * 1024
 ENTRIES_MAX = 500_000  # one per storage; a 70 B model with its optimizer has some 3,000
 
@@ -36,6 +37,10 @@ def read_entries(file: BinaryIO, data: memoryview) -> Mapping[str, memoryview]:
     end = data[-_END.size :]  # without a comment: torch writes none
     if bytes(end[:4]) == b"PK\x05\x06" and _END.unpack(end)[4] != min(len(infos), 0xFFFF):
         raise UnreadableError("the archive's directory has another number of entries than its end says")
+    if any(info.filename.endswith("/constants.pkl") for info in infos):  # before its compressed code is refused
+        raise UnreadableError(
+            "a TorchScript archive, which holds code: not read here. Verify the checkpoint that it was exported from"
+        )
     entries = {_short_name(info.filename): view for info, view in _checked_views(infos, data)}
     if len({name.casefold() for name in entries}) != len(infos):  # torch looks entries up without regard to case
         raise UnreadableError("the archive has two entries of one name: which one counts depends on the reader")
@@ -71,6 +76,8 @@ def _view(info: zipfile.ZipInfo, data: memoryview) -> tuple[memoryview, int]:
         raise UnreadableError(f"{where} is encrypted")
     if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
         raise UnreadableError(f"{where} is compressed, torch.save stores its entries as they are")
+    if info.external_attr & _FOLDER or info.volume:  # torch takes a folder for an entry without bytes
+        raise UnreadableError(f"{where} is marked as a folder, or as one of another volume: its header is damaged")
     header = data[info.header_offset : info.header_offset + _LOCAL_HEADER.size]
     if len(header) < _LOCAL_HEADER.size:
         raise UnreadableError(f"{where} lies outside the file")

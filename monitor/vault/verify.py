@@ -204,8 +204,9 @@ def examine_file(file: BinaryIO, digest: str | None, *, seen_saved: bool = False
     found = _digest(file)
     if digest is not None and digest.lower() != found:
         # Not even parsed: whatever these bytes are, nobody saved them.
+        wanted = ascii(digest[:16])[1:-1]
         return _unverified(
-            f"the bytes differ from those that were saved (sha256 {found[:16]}, expected {ascii(digest)[1:17]})", found
+            f"the bytes differ from those that were saved (sha256 {found[:16]}, expected {wanted})", found
         )
     try:
         contents = read_contents(file, seen_saved=seen_saved)

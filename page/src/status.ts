@@ -10,34 +10,33 @@ export interface Status {
   tone: Tone;
 }
 
-const INCIDENT: Record<string, Status> = {
-  open: { word: "Incident", tone: "bad" },
-  mitigating: { word: "Repairing", tone: "bad" },
-  relapsed: { word: "Relapsed", tone: "bad" },
-  watching: { word: "Watching", tone: "warn" },
-};
+const as = (word: string, tone: Tone): Status => ({ word, tone });
 
-const RUN: Record<string, Status> = {
-  finished: { word: "Finished", tone: "good" },
-  failed: { word: "Failed", tone: "bad" },
-  stopped: { word: "Stopped", tone: "quiet" },
-  held: { word: "Held", tone: "bad" },
-  gone: { word: "Process gone", tone: "bad" },
-  starting: { word: "Starting", tone: "busy" },
-  training: { word: "Training", tone: "good" },
+const KNOWN: Record<string, Status> = {
+  open: as("Incident", "bad"),
+  mitigating: as("Repairing", "bad"),
+  relapsed: as("Relapsed", "bad"),
+  watching: as("Watching", "warn"),
+  given_up: as("Given up", "bad"), // of an incident
+  "given up": as("Given up", "bad"), // of a run
+  finished: as("Finished", "good"),
+  failed: as("Failed", "bad"),
+  stopped: as("Stopped", "quiet"),
+  held: as("Held", "bad"),
+  gone: as("Process gone", "bad"),
+  starting: as("Starting", "busy"),
+  training: as("Training", "good"),
 };
 
 export function statusOf(run: RunSummary): Status {
   if (run.live && run.incident) return incidentStatus(run.incident);
   if (run.live && run.findings.some((one) => one.severity !== "info") && run.state === "training")
-    return { word: "Warning", tone: "warn" };
-  return RUN[run.state] ?? { word: capital(run.state), tone: "busy" };
+    return as("Warning", "warn");
+  return KNOWN[run.state] ?? as(capital(run.state), "busy");
 }
 
-export function incidentStatus(incident: Incident): Status {
-  if (incident.live) return INCIDENT[incident.state] ?? { word: "Incident", tone: "bad" };
-  const good = ["resolved", "recovered"].includes(incident.state);
-  return { word: capital(incident.state.replaceAll("_", " ")), tone: good ? "good" : "quiet" };
+export function incidentStatus({ state }: Incident): Status {
+  return KNOWN[state] ?? as(capital(state.replaceAll("_", " ")), ["resolved", "recovered"].includes(state) ? "good" : "quiet");
 }
 
 export const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
@@ -53,16 +52,15 @@ export function sorted(runs: Iterable<Glance>): Glance[] {
 /** The one sentence at the top of the first screen. */
 export function headline(runs: Glance[]): Status {
   const live = runs.filter((run) => run.summary.live);
-  const tones = live.map((run) => statusOf(run.summary).tone);
-  const bad = tones.filter((tone) => tone === "bad").length;
-  const warn = tones.filter((tone) => tone === "warn").length;
-  if (!runs.length) return { word: "No run yet", tone: "quiet" };
+  const among = (tone: Tone): number => live.filter((run) => statusOf(run.summary).tone === tone).length;
+  const [bad, warn] = [among("bad"), among("warn")];
   const of = (n: number, one: string, many: string): string =>
     live.length === 1 ? `The live run ${one}` : `${n} of ${live.length} live runs ${n === 1 ? one : many}`;
-  if (bad) return { word: of(bad, "needs attention", "need attention"), tone: "bad" };
-  if (warn) return { word: of(warn, "has warnings", "have warnings"), tone: "warn" };
-  if (live.length) return { word: live.length === 1 ? "The live run is healthy" : `All ${live.length} live runs are healthy`, tone: "good" };
-  return { word: "No run is live", tone: "quiet" };
+  if (!runs.length) return as("No run yet", "quiet");
+  if (bad) return as(of(bad, "needs attention", "need attention"), "bad");
+  if (warn) return as(of(warn, "has warnings", "have warnings"), "warn");
+  if (!live.length) return as("No run is live", "quiet");
+  return as(live.length === 1 ? "The live run is healthy" : `All ${live.length} live runs are healthy`, "good");
 }
 
 export function progress({ summary: run, trainings }: Glance): { text: string; share: number } {

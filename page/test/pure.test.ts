@@ -9,7 +9,7 @@ import { panelsOf } from "../src/panels";
 import { parsed, to } from "../src/route";
 import { clamped, expected, joined, parts, placesOf, totalOf, wantsLog } from "../src/series";
 import { EventParser } from "../src/sse";
-import { eta, headline, progress, sorted, statusOf } from "../src/status";
+import { eta, headline, incidentStatus, progress, sorted, statusOf } from "../src/status";
 import type { ChartColumns, Glance, Place, RunSummary } from "../src/types";
 
 const column = (generation: number, first: number[], mean: (number | null)[]): ChartColumns => ({
@@ -97,6 +97,10 @@ test("a run's state is one word, an incident before all else", () => {
   assert.equal(statusOf(summary({ incident: incident("mitigating") })).word, "Repairing");
   assert.equal(statusOf(summary({ incident: incident("watching") })).tone, "warn");
   assert.equal(statusOf(summary({ state: "failed", live: false })).tone, "bad");
+  assert.deepEqual(statusOf(summary({ state: "given up", live: false })), { word: "Given up", tone: "bad" });
+  assert.deepEqual(incidentStatus(incident("given_up")!), { word: "Given up", tone: "bad" });
+  assert.equal(incidentStatus(incident("resolved")!).tone, "good");
+  assert.equal(incidentStatus(incident("closed_with_run")!).tone, "quiet");
   assert.equal(statusOf(summary({ findings: [{ detector: "d", severity: "warning", summary: "" }] })).word, "Warning");
   assert.equal(statusOf(summary({ findings: [{ detector: "d", severity: "info", summary: "" }] })).word, "Training");
 });

@@ -1,4 +1,4 @@
-"""From what loss of throughput on it is found, over several kinds of noise, and how often it is told of for nothing.
+"""From what loss of throughput on it is found, over several kinds of noise, and how often it is reported for nothing.
 
 `python -m tests.bench.throughput [--seeds N]`. Prints a table, asserts nothing. Each cell: trainings in which it was
 found within 1,000 batches of the loss, and the median delay in batches. Healthy: alarms in 20,000 batches a seed.

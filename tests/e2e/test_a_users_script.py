@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.harness.night_run import Daemon, Supervised, environment_of_home, fresh_home, trainwarden
+from tests.harness.night_run import Supervised, fresh_home, trainwarden
+from tests.harness.users_training import Ended, assert_same_weights, assert_usable, skipped_by, train_alone
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("default")]
 
@@ -30,53 +28,10 @@ BAD = {
 }
 
 
-@dataclass(frozen=True)
-class Ended:
-    """A training that is over."""
-
-    home: Path
-    code: int
-    shown: str
-
-    @property
-    def weights_folder(self) -> Path:
-        return self.home / "runs" / "train" / "weights"
-
-    @property
-    def figures(self) -> list[list[str]]:
-        """results.csv without its times."""
-        lines = (self.weights_folder.parent / "results.csv").read_text().split()
-        assert lines[0].startswith("epoch,time,")
-        return [[row[0], *row[2:]] for row in (line.split(",") for line in lines)]
-
-    @property
-    def last_loss(self) -> float:
-        """Of the last epoch, box and class and dfl together."""
-        names, last = self.figures[0], self.figures[-1]
-        return sum(float(value) for name, value in zip(names, last, strict=True) if name.startswith("train/"))
-
-    @property
-    def fired(self) -> list[str]:
-        return (self.home / "fired").read_text().splitlines()
-
-    def weights(self) -> dict[str, Any]:
-        """Of last.pt, which only opens where the script's own class is found again."""
-        from ultralytics.utils.patches import torch_load
-
-        loaded = torch_load(self.weights_folder / "last.pt", map_location="cpu")
-        found: dict[str, Any] = (loaded.get("ema") or loaded["model"]).float().state_dict()
-        return found
-
-
 def train(name: str, home: Path, argv: list[str]) -> Ended:
     """One training under nohup, from its command line to its end."""
-    nohup = ["nohup", *argv]
     if name == ALONE:
-        done = subprocess.run(
-            nohup, env=environment_of_home(home), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, check=False, timeout=180,
-        )  # fmt: skip
-        return Ended(home, done.returncode, done.stdout)
+        return train_alone(home, argv)
     run = Supervised(home, argv, run=RUN, policy="version: 1\n", prefix=("nohup",))
     run.until_says("epoch 2 starts")
     run.process.send_signal(signal.SIGHUP)  # the user logs out
@@ -117,21 +72,13 @@ def own_class(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["__main__"], "OwnForward", type("OwnForward", (), {}), raising=False)
 
 
-def skipped_by(over: Ended) -> dict[str, float]:
-    lines = [line for line in Daemon(over.home).metrics().splitlines() if "skipped_steps_total{" in line]
-    return {line.split('by="')[1].split('"')[0]: float(line.split()[-1]) for line in lines}
-
-
 def test_without_a_fault_the_figures_and_the_weights_are_the_same_to_the_last_bit(ended: dict[str, Ended]) -> None:
-    import torch
-
     alone, watched = ended[ALONE], ended[WATCHED]
     assert (alone.code, watched.code) == (0, 0), watched.shown
     assert len(watched.figures) == EPOCHS + 1
     assert watched.figures == alone.figures
-    ours, theirs = watched.weights(), alone.weights()
-    assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
-    assert set(skipped_by(watched).values()) == {0.0}
+    assert_same_weights(watched, alone)
+    assert set(skipped_by(watched.home).values()) == {0.0}
     assert "switched off" not in watched.shown
 
 
@@ -140,7 +87,7 @@ def test_bad_batches_are_cured_and_the_steps_that_the_script_leaves_out_are_its_
     assert over.code == 0, over.shown
     assert sorted(over.fired) == sorted(f"{epoch} {batch}" for epoch, batch in BAD[FAULTY]), "the fault did not fire"
     assert over.shown.count(": step skipped") == len(BAD[FAULTY]), "the script sees what it saw without us"
-    by = skipped_by(over)
+    by = skipped_by(over.home)
     assert by.pop("script") == len(BAD[FAULTY])
     assert set(by.values()) == {0.0}
     assert "rolled back" not in over.shown
@@ -158,12 +105,8 @@ def test_a_damaged_training_of_the_script_goes_back_to_a_clean_state(ended: dict
 
 
 def assert_sound(over: Ended) -> None:
-    """last.pt can be used, and the newest copies can be trusted; too few batches follow the very last to prove it."""
-    import torch
-
-    weights = over.weights()
-    assert [name for name, value in weights.items() if not bool(torch.isfinite(value).all())] == []
-    assert any(bool((value != 0).any()) for value in weights.values())
+    """last.pt can be used, and the newest copies can be trusted, or wait for batches that prove them."""
+    assert_usable(over)
     shown = json.loads(trainwarden(over.home, "checkpoints", RUN, "--json").stdout)
     verdicts = {line["verdict"] for line in sorted(shown, key=lambda line: line["saved_s"])[-3:]}
     assert verdicts <= {"clean", "suspect"}, shown

@@ -127,7 +127,7 @@ class Ended:
         return found
 
     def ends_well(self) -> bool:
-        """The last files can be trusted; too few batches follow the very last one to prove it."""
+        """The last files can be trusted, the very last one too where the training finished healthy."""
         lines = sorted(self.json("checkpoints"), key=lambda line: line["saved_s"])
         verdicts = [line["verdict"] for line in lines[-3:]]
         return "clean" in verdicts and set(verdicts) <= {"clean", "suspect"}

@@ -6,6 +6,7 @@ training says that it trains on one.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -31,16 +32,18 @@ POLICY = """\
 version: 1
 detectors: {hang: {floor_s: 2, intervals: 2, act_floor_s: %s, act_intervals: 2, start_floor_s: 4, start_times: 1}}
 rollback: {grace_s: 1, healthy_batches: 2}
+snapshots: {every_s: 0.1}
 """
+PAUSE_S = 1.5  # less than counts as a silence
 ACT_S, DRIVER_ACT_S = 4, 24  # the second: a reader of cards counts as hung after 15 s
 HEAD = """
-import ctypes, os, signal, sys, threading
+import ctypes, os, signal, sys, threading, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from ultralytics import YOLO
 ARGUMENTS, MODEL, FIRED, DRM = {arguments!r}, {model!r}, Path({fired!r}), Path({drm!r})
 GENERATION = int(os.environ["TRAINWARDEN_GENERATION"])
-WORKERS = 0
+WORKERS, PAUSE_S = 0, {pause_s!r}
 place = [0, -1]  # epoch from 1, batch from 0
 
 def fire():
@@ -60,6 +63,8 @@ def place_epoch(trainer):
 
 def place_batch(trainer):
     place[1] += 1
+    if GENERATION == 1 and place[0] == 3 and place[1] in (1, 2, 3):
+        time.sleep(PAUSE_S)  # a snapshot may cost no more than 0.5 % of the time
     hang()
 
 def train():
@@ -150,7 +155,7 @@ class Hung:
     """One of the trainings, after its end."""
 
     def __init__(self, run: Supervised) -> None:
-        self.run, self.code = run, run.wait()
+        self.run, self.code = run, run.wait(timeout_s=240)
         self.fired = (run.home / "fired").read_text()
 
     def report(self, *which: str) -> str:
@@ -190,8 +195,9 @@ def _train(name: str, home: Path, lab: Any) -> Hung:
 def _start(name: str, home: Path, lab: Any) -> Supervised:
     given = lab.arguments(home / "out", epochs=EPOCHS, mosaic=0.0)
     text = HEAD.format(
-        root=str(ROOT), arguments=given, model=str(lab.model), fired=str(home / "fired"), drm=str(home / "drm")
-    )
+        root=str(ROOT), arguments=given, model=str(lab.model), fired=str(home / "fired"), drm=str(home / "drm"),
+        pause_s=PAUSE_S,
+    )  # fmt: skip
     (home / "script.py").write_text(text + SCRIPTS[name])
     policy = POLICY % (DRIVER_ACT_S if name == "driver" else ACT_S)
     return Supervised(home, [sys.executable, str(home / "script.py")], run=name, policy=policy)
@@ -227,6 +233,14 @@ def test_a_training_that_stands_still_is_shown_started_again_and_finishes(name: 
     plan = read(one.run.folder.plan(generations), Plan)
     assert plan.checkpoint is not None
     assert (plan.checkpoint.epoch, plan.start_epoch) == (2, 3), "the newest clean checkpoint"
+    assert plan.snapshot is not None, "it stood still within the third epoch, and that has snapshots"
+    assert (plan.snapshot.epoch, plan.replay) == (2, True)
+    held = plan.snapshot.extra_batches
+    assert 1 <= held <= 4, "of the batches before it stood still"
+    assert f"rolled back to batch {held} of epoch 3" in one.report("--incident", "1")
+    trained = json.loads(trainwarden(one.run.home, "status", one.run.run, "--json").stdout)["trainings"][0]["batches"]
+    redone = trained - EPOCHS * BATCHES
+    assert 0 < redone <= len(STANDS[name]) * (BATCHES - held), "the epoch goes on, and is not begun anew"
     assert one.epochs == ["1", "2", "3", "4"]
     assert "run finished: exit code 0" in one.run.shown
 

@@ -139,6 +139,8 @@ def test_a_killed_loop_that_asks_where_to_start_ends_as_if_nothing_had_happened(
     assert (homes[KILLED] / "fired").exists(), "the fault did not fire"
     assert "Generation 2 starts from batch " in one.shown
     assert 0 < len(one.rates) < EPOCHS * BATCHES
+    assert "the return is proven: the first " in one.shown
+    assert "losses are those of the same batches before" in one.shown
     assert one.rates == healthy.rates[-len(one.rates) :]
     assert (one.loss, one.average_loss, one.drawn) == (healthy.loss, healthy.average_loss, healthy.drawn)
     found: dict[str, Any] = json.loads(trainwarden(homes[KILLED], "status", KILLED, "--json").stdout)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -19,6 +18,7 @@ from tests.harness.night_run import (
     PLAIN_TRAINING,
     Daemon,
     NightRun,
+    power_cut,
     says_one_sentence,
     trainwarden,
 )
@@ -31,17 +31,6 @@ EPOCHS = ("--bad", "", "--epochs", "3", "--batches", "20")
 def resume(home: Path, *arguments: str) -> str:
     """What it refuses with."""
     return says_one_sentence(trainwarden(home, "resume", *arguments), 78)
-
-
-def power_cut(run: NightRun) -> None:
-    """Supervisor, training and daemon are gone at once, and so is the runtime folder."""
-    generation = run.until_generation(1)
-    daemon = Daemon(run.home)
-    run.kill_supervisor()
-    with contextlib.suppress(ProcessLookupError):  # it has just ended
-        os.kill(generation.pid, signal.SIGKILL)
-    daemon.kill()
-    shutil.rmtree(run.home / "run")
 
 
 def trained(run: NightRun) -> int:

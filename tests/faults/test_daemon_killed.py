@@ -5,21 +5,19 @@ from __future__ import annotations
 import os
 import random
 import signal
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from typing_extensions import Self
 
 from monitor.core.model import GenerationStarted
 from monitor.core.model.channel import RunAnnounced
+from tests.harness.posted_to import PostedTo
 from tests.harness.real_daemon import DaemonProcess, until
 from tests.harness.trainer import POLICY, FakeTrainer, announce
 from trainer_hooks.wire import runfolder
@@ -30,39 +28,21 @@ from trainer_hooks.wire.runfolder import Exit, Receipt
 STARTED = GenerationStarted("night", 1, "n1", os.getpid(), os.getpid())
 
 
-class Inbox:
+class Inbox(PostedTo):
     """A webhook's receiver that outlives daemons. `up` false: it answers 503."""
 
     def __init__(self) -> None:
+        super().__init__(self._take)
         self.ids: list[str] = []
         self.types: list[str] = []
         self.up = True
-        inbox = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = msgspec.json.decode(self.rfile.read(int(self.headers["content-length"])))
-                if inbox.up:
-                    inbox.ids.append(self.headers["webhook-id"])
-                    inbox.types.append(body["type"])
-                self.send_response(200 if inbox.up else 503)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                """Not on the terminal."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def _take(self, _: str, headers: Mapping[str, str], body: bytes) -> int:
+        if not self.up:
+            return 503
+        self.ids.append(headers["webhook-id"])
+        self.types.append(msgspec.json.decode(body)["type"])
+        return 200
 
 
 @contextmanager

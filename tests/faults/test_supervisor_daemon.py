@@ -20,9 +20,12 @@ import pytest
 
 from monitor.client.http import Client, ClientError, run_path
 from monitor.core.model import GenerationExited, GenerationStarted, RunEnded
+from monitor.supervisor.announcer import READY_S
+from monitor.supervisor.daemon_keeper import START_S
 from monitor.supervisor.terminal import TerminalOutput
 from monitor.supervisor.timeline import POLL_S, Timeline
 from tests.harness.daemon import PlainDaemon
+from tests.harness.real_daemon import DaemonProcess
 from tests.harness.supervisor import eventually, folder_of, no_process_left, output_until, supervisor
 from trainer_hooks.wire.runfolder import Generation, GenerationOutcome, RunFolder, RunOutcome, read
 
@@ -142,6 +145,36 @@ def test_something_else_on_the_daemons_socket_neither_stops_nor_holds_the_traini
         assert "Training continues without monitoring" in finish(process, folder)
         for connection in kept:
             connection.close()
+
+
+def test_a_frozen_daemon_holds_up_neither_the_start_nor_the_end_of_a_training(home: Path) -> None:
+    """The real one, stopped."""
+    home.mkdir()
+    with DaemonProcess(home) as daemon:
+        daemon.signal(signal.SIGSTOP)
+        process, folder = start(home, daemon_argv=())
+        output_until(process, "Run r.")
+        began_s = time.monotonic()
+        begun(folder)
+        assert time.monotonic() - began_s < READY_S < START_S
+        ended_s = time.monotonic()
+        output = finish(process, folder)
+        assert time.monotonic() - ended_s < READY_S
+        assert "until it answers, nothing is recorded or checked, and nobody is alerted" in output
+        assert not (home / "daemon-start.log").exists(), "a second daemon was started in vain"
+
+
+def test_a_frozen_daemon_that_is_continued_gets_everything(home: Path) -> None:
+    home.mkdir()
+    with DaemonProcess(home) as daemon:
+        daemon.signal(signal.SIGSTOP)
+        process, folder = start(home, daemon_argv=())
+        begun(folder)
+        daemon.signal(signal.SIGCONT)
+        output = output_until(process, "The daemon is back and monitors run r")
+        assert monitors_the_run(home)
+        output += finish(process, folder)
+    assert "run finished" in output
 
 
 def serve(listener: socket.socket, answer: bytes | None, kept: list[socket.socket]) -> None:

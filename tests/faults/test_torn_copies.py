@@ -31,7 +31,7 @@ for number in itertools.count(1):
 
 
 class Listener:
-    """Looks into each copy when it is told of, before the spool may evict it."""
+    """Looks into each copy when it is reported, before the spool may evict it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

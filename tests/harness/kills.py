@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import random
+import shutil
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.harness.night_run import ROOT, Supervised, environment_of_home
+from tests.harness.killed_training import BATCH, Line, Scene
+from tests.harness.night_run import Daemon, Supervised
 from tests.harness.supervisor import eventually
 from trainer_hooks.wire.runfolder import Checkpoint, Plan, read
 
@@ -21,79 +20,26 @@ EVERY_S = 0.5
 REPORTED_S = 0.05  # from the end of a file until its manifest and its event are on disk too
 LOOK_S = 0.001  # between two looks at the spool; the file of a snapshot takes tens of milliseconds
 START_S = 240.0  # of a process on a machine under load, until its first batch
-POLICY = f"""\
+FURTHER = 6  # batches from where the last one died: the records of the last few may die with the process
+LATE_S = 0.1  # after the batch of the moment: as long as a batch takes
+INSIDE_S = 0.15  # from the beginning of a file, at most
+END_S = 0.8  # after an epoch's last batch: validation and the saving of checkpoints fall into it
+POLICY = """\
 version: 1
-snapshots: {{every_s: {EVERY_S}}}
-restart: {{tries: 100, batches_min: 1}}
-rollback: {{redo_limit_epochs: 1000}}
-"""
-SCRIPT = """
-import hashlib, json, os, sys, time
-from pathlib import Path
-from ultralytics import YOLO
-from trainer_hooks.snapshots import due
-
-due.SHARE_MAX = 1e9  # else the pauses of so short batches allow for a snapshot every few seconds only
-given = json.loads(sys.argv[1])
-log = os.open(given["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-
-def at_batch(trainer):
-    os.write(log, f"{os.environ.get('TRAINWARDEN_GENERATION', 0)} {trainer.ema.updates} {time.time()}\\n".encode())
-
-def at_end(trainer):
-    digest = hashlib.sha256()
-    for module in (trainer.model, trainer.ema.ema):
-        for tensor in module.state_dict().values():
-            digest.update(tensor.numpy().tobytes())
-    Path(given["weights"]).write_text(digest.hexdigest())
-
-model = YOLO(given["model"])
-model.add_callback("on_train_batch_end", at_batch)
-model.add_callback("on_train_end", at_end)
-model.train(**given["arguments"])
+snapshots: {every_s: %s}
+restart: {tries: 100, batches_min: 1}
+rollback: {redo_limit_epochs: 1000}
 """
 
 
 @dataclass(frozen=True)
-class Scene:
-    """The training that is killed: its script, its length, and where it writes down what it does."""
+class Moment:
+    """When a generation is killed, and what dies with it."""
 
-    folder: Path
-    model: Path
-    arguments: dict[str, object]
-    batches: int  # of an epoch; each takes one optimizer step
-    epochs: int
-
-    @property
-    def log(self) -> Path:
-        """A line a batch: generation, batches that the state holds, Unix time."""
-        return self.folder / "batches.log"
-
-    @property
-    def weights(self) -> Path:
-        """The digest of the weights at the end."""
-        return self.folder / "weights.txt"
-
-    def argv(self) -> list[str]:
-        self.folder.mkdir(parents=True)
-        script = self.folder / "train.py"
-        script.write_text(SCRIPT)
-        arguments = self.arguments | {"project": str(self.folder), "epochs": self.epochs}
-        given = {"log": str(self.log), "weights": str(self.weights), "model": str(self.model), "arguments": arguments}
-        return [sys.executable, str(script), json.dumps(given)]
-
-    def left_alone(self, home: Path) -> str:
-        """Train without trainwarden; the digest of the weights."""
-        environment = environment_of_home(home, PYTHONPATH=str(ROOT))
-        subprocess.run(self.argv(), env=environment, cwd=self.folder, check=True, capture_output=True, timeout=600)
-        return self.weights.read_text()
-
-    def lived(self, generation: int) -> list[tuple[int, float]]:
-        """Batches held and time, of each batch of a generation."""
-        if not self.log.exists():
-            return []
-        lines = [line.split() for line in self.log.read_text().splitlines() if line.count(" ") == 2]
-        return [(int(held), float(at_s)) for number, held, at_s in lines if int(number) == generation]
+    batches: int  # that the training holds by then, at least
+    inside: bool = False  # in the writing of the next file of a saved state
+    at_end: bool = False  # around the end of an epoch
+    machine: bool = False  # supervisor and daemon die too, as in a power cut, and a person resumes the run
 
 
 @dataclass(frozen=True)
@@ -101,18 +47,52 @@ class Kill:
     """One kill, and what the next generation began with."""
 
     generation: int  # that was killed
+    moment: Moment
+    place: str  # where the training was
+    epoch: int  # from 1
     inside: bool  # a file of a saved state was being written
     snapshot: bool  # the next generation went on from a snapshot
     lost: int  # batches
-    lost_s: float  # since the state was taken that was gone on from
+    lost_s: float  # of training, without validations, since the state was taken that was gone on from
     slowest_s: float  # batch of that time
-    writing_s: float  # how long the file had been in writing that the kill cut off; 0: there was none
-    longest_s: float  # that any file of the generation was in writing: the next snapshot waits for it
+    taking_s: float  # since the last batch, after which a state may have been copied, or the one whose file was cut off
+    longest_s: float  # that any file of the generation was in writing
 
     @property
     def allowed_s(self) -> float:
-        """What may be lost: the interval, the batch at its end, the batch that was cut off, and a file in writing."""
-        return max(EVERY_S, self.longest_s) + 2 * self.slowest_s + self.writing_s + REPORTED_S
+        """What may be lost: the interval, a batch, and the time in which the next state is copied and written.
+
+        A state is taken between two batches, and until its file is whole the one before it is the newest. The interval
+        counts from when a state was taken, and the next one is only taken when the file of the last is whole.
+        """
+        return max(EVERY_S, self.longest_s) + self.slowest_s + self.taking_s + REPORTED_S
+
+    def __str__(self) -> str:
+        what = "everything" if self.moment.machine else "the training"
+        where = f"epoch {self.epoch}, {self.place}{', a file in writing' if self.inside else ''}"
+        start = "a snapshot" if self.snapshot else "a checkpoint"
+        return (
+            f"  kill {self.generation} of {what} in {where}: {self.lost} batches ({self.lost_s:.2f} s) lost, "
+            f"from {start}; slowest batch {self.slowest_s:.2f} s, taking {self.taking_s:.2f} s, "
+            f"longest file {self.longest_s:.2f} s"
+        )
+
+
+def draw_moments(draw: random.Random, scene: Scene, kills: int, *, inside: int, machine: int) -> list[Moment]:
+    """One in each of so many equal parts of the training; where an epoch ends in one, mostly around that."""
+    share = (scene.epochs * scene.batches - scene.batches // 3) / kills  # the last ones are left to end the training
+    ends = [scene.batches * epoch for epoch in range(1, scene.epochs)]
+    drawn = []
+    for part in range(kills):
+        end = next((each for each in ends if part * share < each <= (part + 1) * share), 0)
+        at_end = bool(end) and draw.random() < 0.7
+        drawn.append((end if at_end else int(draw.uniform(part, part + 1) * share), at_end))
+    free = [number for number, (_, at_end) in enumerate(drawn) if not at_end]
+    in_file, with_machine = draw.sample(free, min(inside, len(free))), draw.sample(range(kills), machine)
+    return [
+        Moment(batches, number in in_file, at_end, number in with_machine)
+        for number, (batches, at_end) in enumerate(drawn)
+    ]
 
 
 @dataclass
@@ -125,44 +105,60 @@ class Killing:
     kills: list[Kill] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.run = Supervised(self.home, self.scene.argv(), run="killed", policy=POLICY, cwd=self.scene.folder)
+        policy, argv = POLICY % (EVERY_S if self.scene.snapshots else 0), self.scene.argv()
+        self.run = Supervised(self.home, argv, run="killed", policy=policy, cwd=self.scene.folder)
         self._begun_at = 0  # batches that the generation began with
         self._reached = 0  # batches that any generation held when it died
 
-    def kill(self, *, inside: bool, within: int) -> Kill:
-        """Kill the present generation at a random batch of the next `within`, or in the next file that it writes.
+    def kill(self, moment: Moment) -> Kill:
+        """Kill the present generation at that moment.
 
-        It is one batch further at least than where the last one died: a training that dies in the same way and comes
-        no further is not started again.
+        It is further than where the last one died: a training that dies in the same way and comes no further is not
+        started again.
         """
         number = len(self.kills) + 1
         pid = self.run.until_generation(number).pid
-        until = max(self._reached, self._begun_at) + self.draw.randint(2, within)
-        seen = self._watch(number, until, inside=inside)
-        os.kill(pid, signal.SIGKILL)
-        died_s = time.time()
-        return self._counted(number, died_s, seen, self._following(number))
+        seen = self._watch(number, max(self._reached + FURTHER, moment.batches), moment)
+        died_s = self._strike(pid, machine=moment.machine)
+        return self._counted(number, moment, died_s, seen, self._following(number))
 
     def finish(self) -> int:
         """Its exit code."""
         self.run.until("its end", self.scene.weights.exists, START_S)
         return self.run.wait()
 
-    def _watch(self, number: int, until: int, *, inside: bool) -> dict[str, tuple[float, float]]:
+    def _strike(self, pid: int, *, machine: bool) -> float:
+        """When the training died. With the machine also supervisor and daemon, in any order, and the runtime folder."""
+        pids = [pid, self.run.process.pid, Daemon(self.home).pid()] if machine else [pid]
+        self.draw.shuffle(pids)
+        died_s = 0.0
+        for each in filter(None, pids):
+            os.kill(each, signal.SIGKILL)
+            died_s = time.time() if each == pid else died_s
+        if machine:
+            self.run.process.wait()
+            eventually("the daemon's end", lambda: Daemon(self.home).pid() is None)
+            shutil.rmtree(self.home / "run")
+            self.run.resume()
+        return died_s
+
+    def _watch(self, number: int, until: int, moment: Moment) -> dict[str, tuple[float, float]]:
         """Return when the moment has come; the files that were being written at any time: since and until when."""
         seen: dict[str, tuple[float, float]] = {}
-        deadline_s, late_s = time.monotonic() + START_S, self.draw.uniform(0.0, 0.02)
-        looked_s, held = 0.0, 0
-        while time.monotonic() < deadline_s:
+        late_s = self.draw.uniform(0.0, END_S if moment.at_end else LATE_S)
+        into_s: dict[str, float] = {}  # of each file: how long after its beginning the moment is
+        deadline_s, come_s, looked_s = time.monotonic() + START_S, 0.0, 0.0
+        while (now_s := time.monotonic()) < deadline_s:
             writing = self._in_writing()
             for name in writing:
                 seen[name] = seen.get(name, (time.time(),))[0], time.time()
-            if time.monotonic() - looked_s > 20 * LOOK_S:
-                lived = self.scene.lived(number)
-                looked_s, held = time.monotonic(), lived[-1][0] if lived else 0
-            may_go_on = number > 1 or seen.keys() - set(writing)  # there is a state to go on from
-            if held >= until and may_go_on and (not inside or writing):
-                time.sleep(0.0 if inside else late_s)
+                into_s.setdefault(name, self.draw.uniform(0.0, INSIDE_S))
+            if not come_s and now_s - looked_s > 20 * LOOK_S:
+                looked_s, lived = now_s, self.scene.lived(number)
+                may_go_on = number > 1 or seen.keys() - set(writing)  # there is a state to go on from
+                come_s = now_s if lived and lived[-1] >= until and may_go_on else 0.0
+            due = [name for name in writing if time.time() - seen[name][0] >= into_s[name]]
+            if come_s and (due if moment.inside else now_s >= come_s + late_s):
                 return seen
             assert self.run.process.poll() is None, self.run.shown
             time.sleep(LOOK_S)
@@ -178,26 +174,43 @@ class Killing:
         self.run.until(f"the plan of generation {number + 1}", path.exists, START_S)
         return read(path, Plan)
 
-    def _counted(self, number: int, died_s: float, seen: dict[str, tuple[float, float]], plan: Plan) -> Kill:
-        lived, cut = self.scene.lived(number), self._cut_off(number)
-        target = plan.snapshot or plan.checkpoint
+    def _counted(
+        self, number: int, moment: Moment, died_s: float, seen: dict[str, tuple[float, float]], plan: Plan
+    ) -> Kill:
+        scene, lines = self.scene, self.scene.lines(number)
+        target, last = plan.target, self.scene.lived(number)[-1]
         assert target is not None, plan
         assert_whole(target)
-        held = target.epoch * self.scene.batches + target.extra_batches
+        held = target.epoch * scene.batches + target.extra_batches
         assert held >= self._begun_at, f"generation {number + 1} begins before generation {number} did"
-        since = [at_s for batches, at_s in lived if batches >= held]
-        window = [each for each in [lived[0][1], *since] if each >= since[0]] if since else [died_s]
-        gaps = [after - before for before, after in zip(window, [*window[1:], died_s], strict=True)]
+        spans, cut_off = self._spans(lines, held, died_s), self._cut_off(number)
+        cut = [since for name, (since, until) in seen.items() if name in cut_off or until > died_s - REPORTED_S]
+        taken_s = max(line.at_s for line in lines if line.at_s <= min(cut, default=died_s))
         kill = Kill(
-            number, bool(cut), plan.snapshot is not None, lived[-1][0] - held, died_s - window[0], max(gaps),
-            max((died_s - seen.get(name, (died_s,))[0] for name in cut), default=0.0),
-            max((last - first for first, last in seen.values()), default=0.0),
-        )  # fmt: skip
+            generation=number,
+            moment=moment,
+            place=lines[-1].place,
+            epoch=lines[-1].held // scene.batches + scene.trains(lines[-1]),
+            inside=bool(cut_off),
+            snapshot=plan.snapshot is not None,
+            lost=last - held,
+            lost_s=sum(spans),
+            slowest_s=max(spans, default=0.0),
+            taking_s=died_s - taken_s,
+            longest_s=max((until - since for since, until in seen.values()), default=0.0),
+        )
         self.kills.append(kill)
-        self._begun_at, self._reached = held, max(self._reached, lived[-1][0])
-        following = eventually("its first batch", lambda: self._alive() and self.scene.lived(number + 1), START_S)
-        assert following[0][0] == held + 1, "it does not go on where its state was taken"
+        self._begun_at, self._reached = held, max(self._reached, last)
+        following = eventually("its first batch", lambda: self._alive() and scene.lived(number + 1), START_S)
+        assert following[0] == held + 1, "it does not go on where its state was taken"
         return kill
+
+    def _spans(self, lines: list[Line], held: int, died_s: float) -> list[float]:
+        """How long each batch took that is lost, also the one that was cut off."""
+        taken = next((n for n, line in enumerate(lines) if line.place == BATCH and line.held == held), 0)
+        since = lines[taken:]
+        until = [*(line.at_s for line in since[1:]), died_s]
+        return [after - line.at_s for line, after in zip(since, until, strict=True) if self.scene.trains(line)]
 
     def _alive(self) -> bool:
         assert self.run.process.poll() is None, self.run.shown

@@ -203,12 +203,12 @@ class Supervised:
         self.log = home / f"{run}.log"
         file = home / f"{run}.yaml"
         file.write_text(policy + (WEBHOOK % hook_url if hook_url else ""))
-        self.process = self._start("--run", run, "--policy", str(file), "--port", "0", *options, "--", *argv)
+        self.process = self._start("run", "--run", run, "--policy", str(file), "--port", "0", *options, "--", *argv)
 
     def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as output:
             return subprocess.Popen(
-                [*self._prefix, *CONSOLE, "run", *arguments],
+                [*self._prefix, *CONSOLE, *arguments],
                 env=environment_of_home(self.home, **{"PYTHONPATH": str(ROOT)} | self._more),
                 cwd=self._cwd,
                 stdin=subprocess.DEVNULL,
@@ -226,7 +226,11 @@ class Supervised:
 
     def adopt(self) -> None:
         """`trainwarden run --adopt`: from now on `process` is the new supervisor."""
-        self.process = self._start("--adopt", self.run, "--port", "0")
+        self.process = self._start("run", "--adopt", self.run, "--port", "0")
+
+    def resume(self) -> None:
+        """`trainwarden resume`: from now on `process` is the new supervisor."""
+        self.process = self._start("resume", "--port", "0", self.run)
 
     @property
     def shown(self) -> str:

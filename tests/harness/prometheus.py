@@ -32,6 +32,7 @@ DEPLOY = ROOT / "deploy" / "prometheus"
 INSTANCE = "127.0.0.1:9469"
 SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$")
 SCRAPE_S = 30.0
+UUID = "GPU-8f4e1d5a-33aa-4e2b-9c1d-0123456789ab"
 
 
 def needed(program: str) -> str:
@@ -54,7 +55,7 @@ class Server:
     """A server of the Prometheus family, ready."""
 
     def __init__(self, program: str, folder: Path, *arguments: str) -> None:
-        self.address = f"127.0.0.1:{free_port()}"
+        self.address, self._started_s = f"127.0.0.1:{free_port()}", time.time()
         self._log = folder / f"{program}.log"
         with self._log.open("wb") as output:
             self.process = subprocess.Popen(
@@ -78,8 +79,14 @@ class Server:
         return httpx.get(f"http://{self.address}{path}", params=asked, timeout=30.0).json()
 
     def query(self, expr: str) -> list[dict[str, Any]]:
-        """An instant query of Prometheus."""
-        answer = self.get("/api/v1/query", query=expr)
+        """An instant query of Prometheus; where nothing is there now, as it was when the server started.
+
+        A history ends then, and a slow machine asks a minute later.
+        """
+        return self._query(expr, time.time()) or self._query(expr, self._started_s)
+
+    def _query(self, expr: str, at_s: float) -> list[dict[str, Any]]:
+        answer = self.get("/api/v1/query", query=expr, time=f"{at_s:.3f}")
         assert answer["status"] == "success", f"{expr}: {answer}"
         found: list[dict[str, Any]] = answer["data"]["result"]
         return found
@@ -94,7 +101,7 @@ def prometheus(folder: Path, config: str, *arguments: str) -> Server:
 
 
 class Past:
-    """Two runs as a daemon exposed them over the last hour: one with NaN in it, on two ranks and a GPU."""
+    """Two runs as a daemon exposed them over the last hour, on two ranks and one GPU: one has NaN in it. And DCGM."""
 
     def __init__(self) -> None:
         self._runs = {"night": Script(), "quiet": Script()}
@@ -143,15 +150,25 @@ class Past:
             core.fleet.runs[name] = run
         around = exposition.Surroundings(
             at_s, "0.1.0", {"night": 1}, frozenset({("night", "ops"), ("quiet", "ops")}),
-            hardware={"night": _hardware(number)},
+            hardware={"night": _hardware(number), "quiet": _hardware(number)},
         )  # fmt: skip
         data, _ = exposition.render(exposition.collect(core.fleet, around, self._timings), "")
         self.lines.append(f'up{{job="trainwarden",instance="{INSTANCE}"}} 1 {at_s:.3f}')
+        self.lines += [_of_dcgm(UUID, 0, 71, at_s), _of_dcgm("GPU-of-nobody", 1, 35, at_s)]
         for line in data.decode().splitlines():
             if not line.startswith("#"):
                 name, labels, value = SAMPLE.fullmatch(line).groups()  # type: ignore[union-attr]
                 more = f'job="trainwarden",instance="{INSTANCE}"' + (f",{labels}" if labels else "")
                 self.lines.append(f"{name}{{{more}}} {value} {at_s:.3f}")
+
+
+def _of_dcgm(uuid: str, gpu: int, celsius: int, at_s: float) -> str:
+    """A sample as NVIDIA's exporter shows it, with the labels that it gives to a card."""
+    labels = (
+        f'gpu="{gpu}",UUID="{uuid}",pci_bus_id="00000000:0{gpu + 1}:00.0",device="nvidia{gpu}",modelName="Some Card",'
+        'Hostname="box",DCGM_FI_DRIVER_VERSION="550.54.15",job="dcgm",instance="127.0.0.1:9400"'
+    )
+    return f"DCGM_FI_DEV_GPU_TEMP{{{labels}}} {celsius} {at_s:.3f}"
 
 
 def _spec(name: str) -> RunSpec:
@@ -166,7 +183,7 @@ def _with_more(batch: BatchEnded) -> BatchEnded:
 
 def _hardware(number: int) -> RunHardware:
     device = Device(
-        index=0, uuid="GPU-0123", name="Some Card", utilization_percent=97, memory_used_bytes=5_000_000_000,
+        index=0, uuid=UUID, name="Some Card", utilization_percent=97, memory_used_bytes=5_000_000_000,
         memory_total_bytes=8_000_000_000, temperature_celsius=71, power_milliwatts=220_000, throttle_bits=0x4,
         fan_percent=40,
         ecc_corrected=2, ecc_uncorrected=0, rows_correctable=0, rows_uncorrectable=0,

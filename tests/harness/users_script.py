@@ -24,11 +24,12 @@ from pathlib import Path
 import torch
 import ultralytics.data
 from ultralytics import YOLO
+from ultralytics.data.dataset import YOLODataset
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import DEFAULT_CFG, checks
 
 ARGUMENTS, BAD, DAMAGE, HERE = {arguments!r}, {bad!r}, {damage!r}, Path(__file__).parent
-FIRST, FIRED = "first" in sys.argv, HERE / "fired"
+FIRST, FIRED, NOW, SLOW = "first" in sys.argv, HERE / "fired", HERE / "now", HERE / "slow"
 LAST = HERE / "runs" / "train" / "weights" / "last.pt"
 place = [0, -1]
 
@@ -81,18 +82,44 @@ def epoch_starts(trainer):
 
 def batch_starts(trainer):
     place[1] += 1
+    if SLOW.exists():
+        time.sleep(0.4)
+
+
+def fires(mark):
+    fired = FIRED.read_text().splitlines() if FIRED.exists() else []
+    if mark not in fired:
+        FIRED.write_text("\\n".join([*fired, mark]))
+    return mark not in fired
+
+
+def is_asked_for(fault):
+    mark = f"{{fault}} {{place[0]}}"
+    return NOW.exists() and NOW.read_text() == mark and fires(mark)
+
+
+def wait_for_the_card():
+    time.sleep(3600)
+
+
+def load(dataset, index):
+    if dataset.augment and (is_asked_for("hang") or is_asked_for("frozen")):
+        wait_for_the_card()
+    return get(dataset, index)
+
+
+get, YOLODataset.__getitem__ = YOLODataset.__getitem__, load
 
 
 def spoil_batches(trainer):
     prepare = trainer.preprocess_batch
 
     def spoilt(batch):
-        batch, mark = prepare(batch), f"{{place[0]}} {{place[1]}}"
-        fired = FIRED.read_text().splitlines() if FIRED.exists() else []
-        if tuple(place) in BAD and mark not in fired:
-            FIRED.write_text("\\n".join([*fired, mark]))
+        batch = prepare(batch)
+        hit = is_asked_for("night")
+        if hit or tuple(place) in BAD and fires(f"{{place[0]}} {{place[1]}}"):
             batch["img"][0, 0, 5, 5] = float("nan")
-            if DAMAGE:
+            if hit or DAMAGE:
                 next(trainer.model.parameters()).data.view(-1)[0] = float("nan")
         if not torch.isfinite(next(trainer.model.parameters())).all():
             time.sleep(0.5)  # as long as a batch of the user's, so that an order comes in time

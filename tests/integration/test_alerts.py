@@ -6,21 +6,19 @@ One night is lived through once; each test looks at what was seen then.
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from typing_extensions import Self
 
 from monitor.cli import execute
 from monitor.core.model import GenerationStarted
 from monitor.core.model.channel import RunAnnounced
 from monitor.daemon.heartbeat import TIMEOUT_S
+from tests.harness.posted_to import PostedTo
 from tests.harness.real_daemon import DaemonProcess, until
 from tests.harness.trainer import POLICY, FakeTrainer, announce
 
@@ -28,40 +26,21 @@ TOKENS = ("C4N4RY-in-the-file", "C4N4RY-in-the-variable", "C4N4RY-key-0123456789
 STARTED = GenerationStarted("night", 1, "n1", os.getpid(), os.getpid())
 
 
-class House:
+class House(PostedTo):
     """The receivers' end: keeps what is posted, by path. It refuses the first try of each message."""
 
     def __init__(self) -> None:
+        super().__init__(self._take)
         self.posts: list[tuple[str, dict[str, str], bytes]] = []
         self.tried: set[tuple[str, str]] = set()
-        house = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"] or 0))
-                key = (self.path, self.headers.get("webhook-id", ""))
-                refused = bool(body) and key not in house.tried
-                house.tried.add(key)
-                if not refused:
-                    house.posts.append((self.path, dict(self.headers), body))
-                self.send_response(503 if refused else 200)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                """Not on the terminal."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def _take(self, path: str, headers: Mapping[str, str], body: bytes) -> int:
+        key = (path, headers.get("webhook-id", ""))
+        if body and key not in self.tried:
+            self.tried.add(key)
+            return 503
+        self.posts.append((path, dict(headers), body))
+        return 200
 
     def at(self, path: str) -> list[dict[str, Any]]:
         """The bodies that were taken at a path, in order."""

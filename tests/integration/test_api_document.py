@@ -67,6 +67,14 @@ def ask_all(operation: Any, send: Callable[[Case], None]) -> None:
     ask()
 
 
+def put_in_order(case: Case) -> None:
+    """A range that begins after its end is refused (test_api_doors.py); no schema can say that of two parameters."""
+    query = case.query or {}
+    first, last = query.get("first", 1), query.get("last")
+    if isinstance(first, int) and isinstance(last, int):
+        case.query = {**query, "last": max(first, last)}
+
+
 def test_every_answer_is_the_one_that_the_document_promises(daemon: DaemonProcess) -> None:
     """Valid and forbidden requests alike, over the port with the token: no 5xx, and nothing it does not describe."""
     print(f"SCHEMATHESIS_SEED={SEED} SCHEMATHESIS_CASES={CASES}")
@@ -78,6 +86,7 @@ def test_every_answer_is_the_one_that_the_document_promises(daemon: DaemonProces
     def send(case: Case) -> None:
         if case.operation.path == LONG_POLL:
             case.query = {name: value for name, value in (case.query or {}).items() if name != "wait_s"}
+        put_in_order(case)
         # `ignored_auth` leaves the token where we put it: test_api_doors.py walks the table without one.
         base, left_out = f"http://127.0.0.1:{port}", [CHECKS.get_one("ignored_auth")]
         answer = case.call_and_validate(base_url=base, headers=key, timeout=20, excluded_checks=left_out)

@@ -182,6 +182,17 @@ def test_a_parameter_that_is_unknown_doubled_or_out_of_range_is_refused(daemon: 
     assert query.partition("=")[0] in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("what", ["chart", "curves"])
+def test_a_range_of_batches_that_ends_before_it_begins_is_refused(daemon: DaemonProcess, what: str) -> None:
+    answer = daemon.get(f"/api/v1/runs/night/{what}?first=5&last=2")
+    assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
+    assert answer.json()["detail"] == (
+        f"/api/v1/runs/night/{what}: first='5', last='2': the range ends before it begins: `last` must be `first` (5) "
+        "or more"
+    )
+    assert daemon.get(f"/api/v1/runs/night/{what}?first=5&last=5").status_code == 200
+
+
 def test_a_whole_number_may_come_with_a_point(daemon: DaemonProcess) -> None:
     body = b'{"type":"generation_started","run":"night","number":1.0,"nonce":"n","pid":566.0,"shim_pid":566.0}'
     path = daemon.home / "run" / "api.sock"

@@ -14,7 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from monitor.daemon.metrics.exposition import PREFIX, help_texts
-from tests.harness.prometheus import DEPLOY, ROOT, Server, needed, selectors, with_past
+from tests.harness.prometheus import DEPLOY, ROOT, UUID, Server, needed, selectors, with_past
 
 DASHBOARDS = sorted((ROOT / "deploy" / "grafana" / "dashboards").glob("*.json"))
 RUNBOOKS = ROOT / "docs" / "runbooks.md"
@@ -115,6 +115,14 @@ def test_a_query_of_a_dashboard_gives_data(server: Server, expr: str) -> None:
     if any(word in expr for word in NEVER_BEFORE_TROUBLE):
         found = server.query(re.sub(r" > 0$", "", asked))
     assert found, asked
+
+
+def test_the_documented_join_gives_each_run_what_dcgm_says_of_its_card(server: Server) -> None:
+    """Two runs share the card; another one of the machine belongs to none of them."""
+    (query,) = re.findall(r"```\n(.*DCGM_.*?)```", (DEPLOY / "README.md").read_text(), re.DOTALL)
+    found = {one["metric"]["run"]: (one["metric"]["UUID"], one["value"][1]) for one in server.query(query)}
+    assert found == {"night": (UUID, "71"), "quiet": (UUID, "71")}
+    assert len(server.query("DCGM_FI_DEV_GPU_TEMP")) == 2
 
 
 def test_the_dashboards_are_those_that_their_contents_make(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """What the night's diagnosis must say: what drove memory, that the scheduler followed its plan, where the biases stood.
 
-The figures of tests/recorded/test_the_night.py, with what a hook tells of each batch: the rates of a warm-up of five
+The figures of tests/recorded/test_the_night.py, with what a hook reports of each batch: the rates of a warm-up of five
 epochs (weights up from 0 to 0.0005, biases down from 0.1), and the instances of the fullest image.
 """
 

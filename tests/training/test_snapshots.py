@@ -155,6 +155,7 @@ def train_and_go_back(
         pytest.param(13, (1, 2), {}, id="within the epoch"),
         pytest.param(19, (1, 2), {"optimizer": "AdamW"}, id="over the end of an epoch"),
         pytest.param(6, (0, 2), {"nbs": 24, "warmup_epochs": 2}, id="in the first epoch, in a warm-up"),
+        pytest.param(19, (1, 2), {"close_mosaic": 1}, id="over the closing of mosaic"),
     ],
 )
 def test_a_ruined_training_goes_back_in_its_process_and_ends_as_if_nothing_had_happened(
@@ -187,16 +188,56 @@ def test_a_ruined_training_goes_back_in_its_process_and_ends_as_if_nothing_had_h
     assert again.trainer.start_epoch == 0
 
 
-def test_a_state_that_can_t_be_gone_back_to_is_refused_and_training_goes_on(
+class OwnMosaic:
+    """A script whose data set closes mosaic in a way of its own."""
+
+    def __call__(self, trainer: Any) -> None:
+        dataset = trainer.train_loader.dataset
+        own = type("OwnDataset", (type(dataset),), {"close_mosaic": lambda self, hyp: None})
+        own.close_mosaic.__module__ = "train"
+        dataset.__class__ = own
+
+
+class Halved(Faults):
+    """The GPU's memory is full in the second batch, so that Ultralytics goes on with half the batch size."""
+
+    def _set_up(self, trainer: Any) -> None:
+        super()._set_up(trainer)
+        prepare = trainer.preprocess_batch
+
+        def full(batch: dict[str, Any]) -> dict[str, Any]:
+            if self.place == (1, 1) and not self.fired:
+                self.fired.append(self.place)
+                raise RuntimeError("CUDA out of memory")
+            prepared: dict[str, Any] = prepare(batch)
+            return prepared
+
+        trainer.preprocess_batch = full
+
+
+def test_a_state_from_before_mosaic_was_closed_is_refused_where_the_script_closes_it_in_its_own_way(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Mosaic was closed since."""
     probe = GoesBack(tmp_path, 19, (1, 2))
-    ended = train_and_go_back(lab, tmp_path, monkeypatch, probe, close_mosaic=1)
+    faults = Faults(at_batch_end=lambda trainer, place: OwnMosaic()(trainer) if place == (1, 0) else None)
+    ended = train_and_go_back(lab, tmp_path, monkeypatch, probe, faults, close_mosaic=1)
     (answer,) = probe.of(OrderApplied)
     assert (answer.outcome, ended.error) == ("refused", None)
-    assert "mosaic was closed at epoch 3" in answer.detail
+    assert "mosaic was closed at epoch 3, and this data set can't open it again" in answer.detail
     assert len(probe.batches) == 3 * lab.batches
+
+
+@pytest.mark.parametrize(("after", "holds"), [(6, (0, 1)), (22, (0, 6))], ids=["before", "after"])
+def test_where_the_batch_size_was_halved_no_state_is_gone_back_to_in_the_process(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, holds: tuple[int, int]
+) -> None:
+    """Whether the state was saved before that or after."""
+    probe, faults = GoesBack(tmp_path, after, holds), Halved()
+    ended = train_and_go_back(lab, tmp_path, monkeypatch, probe, faults, epochs=2)
+    assert (ended.error, faults.fired) == (None, [(1, 1)])
+    (answer,) = probe.of(OrderApplied)
+    assert (answer.outcome, answer.detail) == ("refused", "the batch size is 4 now, it was 8")
+    assert len(probe.batches) == 1 + 2 * 2 * lab.batches
 
 
 def test_a_snapshot_whose_file_was_changed_since_is_refused(
@@ -208,3 +249,45 @@ def test_a_snapshot_whose_file_was_changed_since_is_refused(
     (answer,) = probe.of(OrderApplied)
     assert answer.outcome == "refused"
     assert "the plan says 0000" in answer.detail
+
+
+class OwnRecovery:
+    """Fills the weights with NaN after the fifth batch of the second epoch, which Ultralytics trains anew itself."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.at, self.fired = lab.batches + 5, False
+        self.faults = Faults(at_batch_end=self._ruin)
+        self.seen = 0
+
+    def _ruin(self, trainer: Any, place: Place) -> None:
+        self.seen += 1
+        if self.seen == self.at:
+            self.fired = True
+            with torch.no_grad():
+                for parameter in trainer.model.parameters():
+                    parameter.fill_(float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("after", "holds", "outcome"),
+    [
+        pytest.param(6, (1, 2), "applied", id="before its own recovery"),
+        pytest.param(11, (1, 2), "declined", id="after its own recovery"),
+        pytest.param(9, (1, 4), "applied", id="after it, to a snapshot ahead of it"),
+    ],
+)
+def test_an_order_that_comes_after_the_trainer_s_own_recovery_takes_nothing_away(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, holds: tuple[int, int], outcome: str
+) -> None:
+    probe = GoesBack(tmp_path, lab.batches + after, holds, for_nonfinite=True)
+    own = OwnRecovery(lab)
+    ended = train_and_go_back(lab, tmp_path, monkeypatch, probe, own.faults)
+    assert (ended.error, own.fired) == (None, True)
+    (answer,) = probe.of(OrderApplied)
+    assert answer.outcome == outcome, answer.detail
+    assert own.faults.redone == ([2] if after > lab.batches else [])
+    assert all(torch.isfinite(tensor).all() for tensor in weights(ended).values())
+    extra = {"applied": 4, "declined": lab.batches}[outcome]
+    if outcome == "declined":
+        assert "so are the last 3 batches" in answer.detail
+        assert len(probe.batches) == (3 * lab.batches) + extra

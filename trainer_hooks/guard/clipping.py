@@ -19,7 +19,7 @@ HALF = "_clip_grads_with_norm_"  # the private name of the second half, from tor
 
 
 class Clipping(Protocol):
-    """Whose optimizer step is running; told of each clip in it."""
+    """Whose optimizer step is running; each clip in it is reported here."""
 
     def limit(self, parameters: list[torch.Tensor], asked: float) -> float:
         """The limit to clip to instead of the one that was asked for."""

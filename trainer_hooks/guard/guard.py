@@ -81,7 +81,9 @@ class Guard:
         self._thread = get_ident()
         clipping.active[self._thread] = judge
         if own_step and self.acts and not self._loss_is_finite():
-            self._state.hold()
+            judge.report.damaged_before = self._state.is_damaged()
+            if not judge.report.damaged_before:
+                self._state.hold()
 
     def leave(self) -> None:
         """The step is over, or has raised."""

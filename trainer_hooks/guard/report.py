@@ -24,6 +24,7 @@ class StepReport(msgspec.Struct):
     bad_buffer: str = ""  # the first statistic found non-finite, before it was restored
     bad_gradient: str = ""  # the parameter whose gradient was the first non-finite one that the backward pass came to
     called: bool = False  # the optimizer's step was called, whatever became of it
+    damaged_before: bool = False  # parameters were seen not to be finite before the step
 
     def note_buffer(self, bad: str) -> None:
         """The first name that is found counts."""

@@ -53,16 +53,19 @@ class GuardedState:
             self._closely_until = self._good_steps + EVERY_STEP_AFTER_BAD
         return bad
 
+    def is_damaged(self) -> bool:
+        """True: a parameter is not finite. Waits for the device."""
+        return any_nonfinite(self._model.parameters())
+
     def hold(self) -> None:
-        """Keep the parameters, in host memory, through a step that begins with a loss that is not finite.
+        """Keep the parameters, which are finite, in host memory, through a step that begins with a bad loss.
 
         A script that moves the weights by their gradients before it calls the optimizer (SAM) ruins them by itself.
         Not for one of several ranks: the others do not know of its loss.
         """
         alone = not (torch.distributed.is_available() and torch.distributed.is_initialized())
-        parameters = [*self._model.parameters()]
-        if alone and not any_nonfinite(parameters):
-            self.held = [(each, each.detach().to("cpu", copy=True)) for each in parameters]
+        if alone:
+            self.held = [(each, each.detach().to("cpu", copy=True)) for each in self._model.parameters()]
 
     def put_back(self) -> None:
         """The step is over: give the parameters that are not finite any more what they were."""

@@ -99,6 +99,7 @@ class WatchingAssessor:
         self._examine = examine
         self._scale: float | None = None  # after the batch before
         self._steps = StepRhythm()
+        self._damaged = False  # parameters were not finite after the batch before
 
     def assess(self, pending: PendingBatch, values: list[float]) -> BatchAssessment:
         """See Assessor."""
@@ -118,9 +119,11 @@ class WatchingAssessor:
         left_out = self._steps.left_out(stepped=report.stepped or fell, bad=bool(assessed.bits))
         if assessed.bits and self._examine is not None:
             _add_found(assessed, self._examine())
-        left_out &= Nonfinite.PARAMETER not in assessed.bits  # else a step may have been taken, by a way we do not see
+        damaged = Nonfinite.PARAMETER in assessed.bits
+        left_out &= self._damaged or not damaged  # else a step may have been taken, by a way that we do not see
         if left_out:
             report.skipped_by = SkippedBy.SCRIPT
+        self._damaged = damaged
         stepped = report.stepped or fell or left_out
         self._counted.add(assessed.bits, report.skipped_by, stepped=stepped, overflow=overflow)
         return assessed
@@ -157,6 +160,7 @@ class GuardedAssessor:
         self._guard = guard
         self._counted = counted
         self._bad_before = False  # a batch since the last step was non-finite
+        self._damaged = False  # so were parameters after the last batch that was looked at
         self._good_samples = 0  # of good batches since the last step
 
     def assess(self, pending: PendingBatch, values: list[float]) -> BatchAssessment:
@@ -173,6 +177,7 @@ class GuardedAssessor:
             self._counted.batches += 1  # what follows would come to this too, but takes three times as long
             self._counted.steps += report.stepped
             self._good_samples += pending.contents.size or 0
+            self._damaged = False
             if report.stepped:
                 self._bad_before, self._good_samples = False, 0
             return assessed
@@ -185,11 +190,10 @@ class GuardedAssessor:
             assessed.bits |= Nonfinite.BUFFER
         if assessed.bits or not quiet or not norm_finite:
             self._examine(assessed)
-        if report.skipped_by == SkippedBy.SCRIPT and Nonfinite.PARAMETER in assessed.bits:
-            report.skipped_by, report.stepped = (
-                SkippedBy.NOBODY,
-                report.called,
-            )  # one may have been taken, by another way
+        damaged, damaged_before = Nonfinite.PARAMETER in assessed.bits, report.damaged_before or self._damaged
+        if report.skipped_by == SkippedBy.SCRIPT and damaged and not damaged_before:
+            report.skipped_by, report.stepped = SkippedBy.NOBODY, report.called  # one may have been taken, unseen
+        self._damaged = damaged
         self._counted.add(assessed.bits, report.skipped_by, stepped=report.stepped, overflow=overflow)
         self._remember(pending, assessed, overflow)
         return assessed

@@ -14,9 +14,9 @@ import torch
 from trainer_hooks.copying import Copy, leave_room
 from trainer_hooks.snapshots.tree import Tree
 from trainer_hooks.wire.digest import sha256_of
+from trainer_hooks.wire.number_text import number_of, text_of
 
 FORMAT = 1
-FLOAT = "\0float:"  # before a number that is written as text, where this torch can't read it otherwise
 
 
 class SnapshotFileError(Exception):
@@ -70,11 +70,12 @@ def _reads_floats() -> bool:
 
 
 def _as_text(value: Tree) -> Tree:
-    return f"{FLOAT}{value.hex()}" if isinstance(value, float) and not _reads_floats() else value
+    return text_of(value) if isinstance(value, float) and not _reads_floats() else value
 
 
 def _as_number(value: Tree) -> Tree:
-    return float.fromhex(value[len(FLOAT) :]) if isinstance(value, str) and value.startswith(FLOAT) else value
+    number = number_of(value) if isinstance(value, str) else None
+    return value if number is None else number
 
 
 def _mapped(tree: Tree, change: Callable[[Tree], Tree]) -> Tree:

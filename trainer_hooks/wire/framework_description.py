@@ -54,6 +54,7 @@ class SettingNames(msgspec.Struct, frozen=True, kw_only=True):
     colour_augmentation: tuple[str, ...] = ()  # how far the colours of images are changed at random
     final_share: str = ""  # the share of the base rate that the schedule ends at
     cosine: str = ""  # "True": the schedule is half a cosine, else a straight line
+    source: tuple[str, ...] = ()  # what a start begins from: a new start of ours sets them
     shown: tuple[str, ...] = ()  # those that a report shows, in this order; empty: all of them
 
 

@@ -202,6 +202,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     in_process: bool = False  # the present generation goes back to the state, without a new process
     replay: bool = False  # True: the trouble was not in the numbers, so the same batches are drawn again
     own_settings: bool = False  # True: `settings` are the script's own, which are in force by themselves
+    for_nonfinite: bool = False  # True: the trouble is numbers that are not finite; where they are, it is not needed
 
     @property
     def target(self) -> Checkpoint | None:

@@ -23,12 +23,13 @@ class OrderOutcome(StrEnum):
 
     APPLIED = "applied"
     REFUSED = "refused"  # nothing was changed
+    DECLINED = "declined"  # nothing was changed: the training had recovered by itself, so it was not needed any more
     FAILED = "failed"  # it was tried, and raised
     KILLED = "killed"  # by the supervisor: the training did not leave in time
     EXITED = "exited"  # the training ended before it carried it out
 
 
-NOT_DONE = (OrderOutcome.REFUSED, OrderOutcome.FAILED)  # the training goes on as it was
+NOT_DONE = (OrderOutcome.REFUSED, OrderOutcome.FAILED, OrderOutcome.DECLINED)  # the training goes on as it was
 
 
 class PlanKind(StrEnum):

@@ -102,7 +102,7 @@ def hang(run: RunView, config: HangConfig) -> Finding | None:
         signal="batch_s",
         value=waited,
         limit=limit,
-        summary=f"nothing for {waited:.0f} s in phase '{training.phase}' of the trainer "
+        summary=f"training stands still: nothing for {waited:.0f} s in phase '{training.phase}' of the trainer "
         f"(the rule: {limit:.0f} s{before})",
     )
 

@@ -21,11 +21,18 @@ class ValidationConfig(DetectorConfig):
         description="A fall to zero is reported if the fitness was above this value before. A fitness that never left "
         "zero has not fallen to it.",
     )
+    epochs_at_zero: int = Field(
+        2,
+        ge=1,
+        description="A fitness that fell to zero informs, and warns once this many validations in a row were at zero, "
+        "more than ever before in this training. The metrics of a small data set fall to zero for an epoch and come "
+        "back.",
+    )
 
 
 @register("validation", ValidationConfig, Family.VALIDATION, Moment.EVENT, at_most=Severity.WARNING)
 def validation(run: RunView, config: ValidationConfig) -> Finding | None:
-    """The fitness is zero or not finite after it was above zero, or other metrics with it: a warning.
+    """The fitness stays at zero or is not finite after it was above zero, or other metrics with it: a warning.
 
     It often means damaged BatchNorm statistics or EMA weights: both are used in validation only. Other metrics that are
     not finite only inform while the fitness is sound or there is none: half precision overflows in the losses of a
@@ -42,8 +49,11 @@ def validation(run: RunView, config: ValidationConfig) -> Finding | None:
         signal, value, limit = bad[0], math.nan, 0.0
         severity = Severity.WARNING if not _is_sound(ended) and _were_finite(run, ended, bad) else Severity.INFO
     elif ended.fitness is not None and before > config.fell_from:
-        summary = f"validation of epoch {ended.epoch}: fitness fell to {ended.fitness:g}; it was {before:.4g}"
-        signal, value, limit, severity = "fitness", ended.fitness, config.fell_from, Severity.WARNING
+        now, most = _zeros(run)
+        stays = f", for {now} validations in a row" if now > 1 else ""
+        summary = f"validation of epoch {ended.epoch}: fitness fell to {ended.fitness:g}{stays}; it was {before:.4g}"
+        signal, value, limit = "fitness", ended.fitness, config.fell_from
+        severity = Severity.WARNING if now >= max(config.epochs_at_zero, most + 1) else Severity.INFO
     else:
         return None
     return run.finding(
@@ -65,6 +75,18 @@ def _were_finite(run: RunView, ended: EpochEnded, names: list[str]) -> bool:
 def _best_before(run: RunView, epoch: int) -> float:
     rows = run.training.epochs
     return max((row.fitness for row in rows if row.epoch < epoch and row.fitness is not None), default=0.0)
+
+
+def _zeros(run: RunView) -> tuple[int, int]:
+    """How many of the newest validations were at zero, and how many at most between two that were not."""
+    rows = [row for row in run.training.epochs if row.generation == run.at.generation and row.fitness is not None]
+    lengths = [0]  # of the zeros after each one that is above
+    for row in rows:
+        if row.fitness is not None and row.fitness <= 0.0:
+            lengths[-1] += 1
+        else:
+            lengths.append(0)
+    return lengths[-1], max(lengths[1:-1], default=0)
 
 
 def _trains(run: RunView) -> str:

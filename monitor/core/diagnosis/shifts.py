@@ -17,6 +17,7 @@ from monitor.core.diagnosis.robust import SHARP, median, shift
 from monitor.core.diagnosis.signal_samples import LOSS, PLAIN, RESERVED, Quantity
 from monitor.core.format import NAME_CHARS_MAX, batches, name, number, times
 from monitor.core.model import Shift
+from monitor.core.model.frameworks import framework_named
 from trainer_hooks.wire.messages import BatchEnded
 
 SHIFTS_MAX = 16
@@ -143,7 +144,9 @@ def _of_generations(case: Case) -> list[Shift]:
         return []
     old, new = starts
     pairs = [("device", old.device, new.device), ("world_size", str(old.world_size), str(new.world_size))]
-    pairs += _pairs("version", old.versions, new.versions) + _pairs("setting", old.settings, new.settings)
+    ours = framework_named(new.framework).settings.source if new.plan_id else ()
+    then, now = ({key: each for key, each in start.settings.items() if key not in ours} for start in starts)
+    pairs += _pairs("version", old.versions, new.versions) + _pairs("setting", then, now)
     return [_restarted(kind, before, after) for kind, before, after in pairs if before != after][:SHIFTS_MAX]
 
 

@@ -22,6 +22,8 @@ from monitor.core.model.effects import (
 )
 from monitor.core.model.incident import (
     ActionKind,
+    Comparison,
+    ComparisonOutcome,
     CureWatch,
     FactsAtOpen,
     Incident,
@@ -81,6 +83,8 @@ __all__ = [
     "CheckpointExamined",
     "CommandGiven",
     "CommandKind",
+    "Comparison",
+    "ComparisonOutcome",
     "CureWatch",
     "Diagnosis",
     "Effect",

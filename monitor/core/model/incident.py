@@ -64,6 +64,21 @@ class FactsAtOpen(msgspec.Struct):
     options: list[Option] = []  # what could be done
 
 
+class ComparisonOutcome(StrEnum):
+    """What the first losses after a return to a saved state say of it."""
+
+    PROVEN = "proven"
+    NOT_PROVEN = "not proven"  # they are others than those that were recorded
+    NOT_COMPARABLE = "not comparable"
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """The first losses after a return, held against those that were recorded."""
+
+    outcome: ComparisonOutcome
+    text: str  # a clause, with its numbers
+
+
 class IncidentAction(msgspec.Struct):
     """What is being done about the incident, or was done last."""
 
@@ -76,6 +91,8 @@ class IncidentAction(msgspec.Struct):
     left_at: Position | None = None  # where the order was carried out
     applied_s: float | None = None  # when it was
     resumed_s: float | None = None  # when the new generation trained its first batch
+    declined: bool = False  # the training had recovered by itself before the order came; `reason` says what showed it
+    first_losses: Comparison | None = None  # of those since it went back; None: not compared yet, or it never did
 
     @property
     def changes(self) -> tuple[Change, ...]:

@@ -48,6 +48,7 @@ class GenerationDied(msgspec.Struct, frozen=True, tag="generation_died"):
     crash: str  # the exception that ended its last training; empty: there was none, or it was not reported
     until_s: float  # Unix time: later nobody waits for a plan any more
     asked_by: str = ""  # the person who resumes the run; empty: nobody asked
+    with_machine: bool = False  # the machine was started again meanwhile
 
 
 class RunEnded(msgspec.Struct, frozen=True, tag="run_ended"):

@@ -71,6 +71,7 @@ class AlertKind(StrEnum):
     ADJUSTED = "adjusted"
     ROLLED_BACK = "rolled_back"
     SETTINGS_DIFFER = "settings_differ"  # a setting read back is not the plan's
+    LOSSES_DIFFER = "losses_differ"  # the first losses after a return are not those that were recorded
     GOES_ON = "goes_on"  # the state is clean, and nothing more is done
     RESOLVED = "resolved"
     GIVEN_UP = "given_up"

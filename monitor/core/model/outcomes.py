@@ -12,7 +12,7 @@ SIGNALS = {  # of Linux, those that end a process; see signal(7)
 }  # fmt: skip
 SIGNAL_LAST = 64
 OF_A_CRASH = ("SIGKILL", "SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE", "SIGILL", "SIGTRAP", "SIGSYS")
-FAILURES = (GenerationOutcome.FAILED, GenerationOutcome.KILLED, GenerationOutcome.UNKNOWN)  # people are told of them
+FAILURES = (GenerationOutcome.FAILED, GenerationOutcome.KILLED, GenerationOutcome.UNKNOWN)  # people get an alert
 
 
 RUN_OUTCOMES = {

@@ -6,6 +6,8 @@ says so; a damaged one goes back, or stops where there is nothing to go back to.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from monitor.core.format import percent, plural
 from monitor.core.model import ActionKind, Family, Incident, TrialStep
 from monitor.core.policy import go_back, trial
@@ -134,7 +136,8 @@ def _damaged(trouble: Trouble, state: Damage) -> Action:
         return _nothing_to_go_back_to(trouble, state)
     once = state.one_event and trouble.incident.totals.rollbacks == 0
     how = StartWith.AS_BEFORE if once else StartWith.STRENGTHENED
-    return go_back.to_newest(trouble, f"the state is damaged: {state.reason}", how, damaged=True)
+    action = go_back.to_newest(trouble, f"the state is damaged: {state.reason}", how, damaged=True)
+    return replace(action, for_nonfinite=state.kind is not DamageKind.FINITE)
 
 
 def _of_the_script(trouble: Trouble) -> Action | None:

@@ -6,6 +6,7 @@ from monitor.core.model import Family, Incident, IncidentState, KeepCheckpoints,
 from monitor.core.policy import texts
 from monitor.core.policy.diagnosing import diagnosed_again
 from monitor.core.policy.incidents import end, examine, look_again
+from monitor.core.policy.return_proof import compare_first_losses
 from monitor.core.policy.settings import Policy
 from monitor.core.policy.transaction import Transaction
 from monitor.core.policy.trust import plausible_ones, to_keep
@@ -34,6 +35,7 @@ def on_batch(tx: Transaction, batch: BatchEnded, *, new: int, bad: int) -> None:
     if incident is None:
         _calm_down(tx)
         return
+    compare_first_losses(tx, incident)
     diagnosed_again(tx, incident)
     look_again(tx, incident, bad=bad > 0, count=batch.counts.batches)
     if incident.state in (IncidentState.WATCHING, IncidentState.RELAPSED):
@@ -159,8 +161,8 @@ def _notify_progress(tx: Transaction, incident: Incident) -> None:
 
 
 def _end(tx: Transaction, incident: Incident) -> None:
-    crash = incident.family == Family.CRASH
-    all_met = incident.acted_on and incident.watch.samples_left == 0 and not crash
+    no_bad_batch = incident.family in (Family.CRASH, Family.HANG)
+    all_met = incident.acted_on and incident.watch.samples_left == 0 and not no_bad_batch
     met = ", with the samples of the first bad batches among them" if all_met else ""
     end(tx, incident, f"{incident.watch.seen} healthy batches {texts.since_when(incident)}{met}")
     keep(tx)

@@ -29,6 +29,7 @@ from monitor.core.policy.in_process import goes_back_in_process
 from monitor.core.policy.lifecycle import IncidentEvent
 from monitor.core.policy.options import options_at
 from monitor.core.policy.planning import make_plan, order_for, with_plan
+from monitor.core.policy.return_proof import compare_first_losses
 from monitor.core.policy.situation import bad_batches, batches_left, damage
 from monitor.core.policy.transaction import Transaction
 from monitor.core.policy.trust import judge
@@ -139,7 +140,7 @@ def open_incident(tx: Transaction, findings: list[Finding], *, asked: bool = Fal
     if incident.family != Family.CRASH:  # there is nothing to choose: its process is gone
         incident.at_open.options = options_at(tx, incident)
     tx.record(incident, texts.opened_line(tx.run, tx.training, incident, tx.now_s), Severity.CRITICAL)
-    title = f"{tx.name}: {texts.opened_title(tx.run, tx.training, incident, tx.now_s)}"
+    title = f"{tx.name}: {texts.opened_title(tx.run, tx.training, incident)}"
     text = texts.opened_details(first_tensor(tx.training, onset.count), texts.changes_text(incident))
     tx.alert(AlertKind.INCIDENT_OPENED, title, text, incident.severity, incident)
     decide(tx, incident)
@@ -284,6 +285,7 @@ def give_up(tx: Transaction, incident: Incident, reason: str) -> None:
 
 def end(tx: Transaction, incident: Incident, how: str) -> None:
     """The incident is over: proven after an action, else recovered by itself."""
+    compare_first_losses(tx, incident, over=True)
     incident.outcome = how
     tx.move(incident, IncidentEvent.PROVEN if incident.acted_on else IncidentEvent.HEALED)
     tx.ledger.suspicion_s = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from monitor.core.format import batches, duration, minute, percent
 from monitor.core.model import ActionKind, Incident, Option
+from monitor.core.policy.action import Action, StartWith
 from monitor.core.policy.choose import choose
 from monitor.core.policy.in_process import puts_state_back
 from monitor.core.policy.transaction import Transaction
@@ -32,7 +33,7 @@ def options_at(tx: Transaction, incident: Incident) -> list[Option]:
     to_first = _back_to(run, tx.training, first, alone=alone) if first else "no clean checkpoint to go back to"
     back = chosen.kind in (ActionKind.ROLLBACK, ActionKind.EXAMINE)
     return [
-        Option("stop and strengthen", to_first, back),
+        Option(_name_of_going_back(chosen), to_first, back),
         Option(
             "adjust in place",
             "no batch is done again; the guard must have kept the weights clean",
@@ -42,6 +43,11 @@ def options_at(tx: Transaction, incident: Incident) -> list[Option]:
         Option("go further back", _further_back(tx, first), chosen=False),
         Option("stop and keep everything", "the rest of the training is not trained", chosen.kind is ActionKind.STOP),
     ]
+
+
+def _name_of_going_back(chosen: Action) -> str:
+    same = chosen.kind is ActionKind.ROLLBACK and chosen.start_with is not StartWith.STRENGTHENED
+    return "go back with the settings as they were" if same else "stop and strengthen"
 
 
 def _back_to(run: RunState, training: TrainingState, checkpoint: CheckpointState, *, alone: bool) -> str:

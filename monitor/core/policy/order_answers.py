@@ -22,6 +22,12 @@ from monitor.core.policy.transaction import Transaction
 from trainer_hooks.wire.runfolder import Receipt
 from trainer_hooks.wire.words import NOT_DONE, OrderKind, OrderOutcome, ReadBack
 
+LEFT: dict[str, str] = {
+    OrderOutcome.APPLIED: "the training stopped between two batches",
+    OrderOutcome.KILLED: "the training did not stop in time and was ended",
+    OrderOutcome.EXITED: "the training ended before it carried out the order",
+}
+
 ORDER_AGAIN_S = 1.0  # an unanswered order is sent again this often
 ADJUST_TIMEOUT_S = 120.0  # an order waits for the next boundary between batches: validation and saving may take so long
 
@@ -88,6 +94,9 @@ def on_answer(tx: Transaction, order_id: str, outcome: str, detail: str) -> None
         return
     if incident.state is not IncidentState.MITIGATING:
         return
+    if outcome == OrderOutcome.DECLINED:
+        _declined(tx, incident, detail)
+        return
     if outcome in NOT_DONE and pending.kind == OrderKind.GO_BACK:
         _start_again_instead(tx, incident, f"{outcome}: {detail}")
         return
@@ -104,7 +113,7 @@ def on_answer(tx: Transaction, order_id: str, outcome: str, detail: str) -> None
         done = "put back" if incident.action.kind == ActionKind.UNDO else "changed"
         _applied(tx, incident, f"settings {done} in place at {where}")
     else:
-        tx.record(incident, f"the training stopped between two batches ({where}; {outcome})")
+        tx.record(incident, f"{LEFT.get(outcome, LEFT[OrderOutcome.APPLIED])} ({where})")
 
 
 def _applied(tx: Transaction, incident: Incident, text: str) -> None:
@@ -174,13 +183,32 @@ def _gone_back(tx: Transaction, incident: Incident, detail: str) -> None:
 def _start_again_instead(tx: Transaction, incident: Incident, why: str) -> None:
     """It can't go back in its process: the same by a new start, which counts as the same try."""
     tx.ledger.no_going_back_in = tx.training.generation
+    _take_back(tx, incident)
+    tx.record(incident, f"it can't go back in its process, so that is started again ({why})", Severity.WARNING)
+    decide(tx, incident)
+
+
+def _take_back(tx: Transaction, incident: Incident) -> None:
+    """The rollback was not tried."""
     incident.totals.attempts -= 1
     incident.totals.rollbacks -= 1
     tx.ledger.rollbacks_used -= 1
     tx.ledger.last_action = None
     tx.move(incident, IncidentEvent.FAILED)
-    tx.record(incident, f"it can't go back in its process, so that is started again ({why})", Severity.WARNING)
-    decide(tx, incident)
+
+
+def _declined(tx: Transaction, incident: Incident, detail: str) -> None:
+    """It has recovered by itself: what it has trained since is not thrown away."""
+    _take_back(tx, incident)
+    reason = f"the training had recovered by itself before the order came: {detail}"
+    incident.action = IncidentAction(ActionKind.GO_ON, reason, declined=True)
+    tx.move(incident, IncidentEvent.ONLY_WATCHED)
+    begin_watch(tx, incident)
+    tx.answer_nonfinite()
+    tx.ledger.suspicion_s = None
+    tx.record(incident, f"it does not go back: {reason}", Severity.WARNING)
+    title = f"{tx.name}: training goes on, it has recovered by itself"
+    tx.alert(AlertKind.GOES_ON, title, f"Reason: {reason}.", Severity.WARNING, incident)
 
 
 def on_tick(tx: Transaction) -> None:

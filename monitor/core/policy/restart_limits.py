@@ -33,6 +33,8 @@ def out_of_memory(death: GenerationDied) -> bool:
 def what_died(death: GenerationDied, at: Position) -> str:
     """The sentence that people read first, without its full stop."""
     where = f"after {batch_at(at.epoch, at.batch)}"
+    if death.with_machine:
+        return f"the machine was started again, so the training died {where}"
     if signal_of(death.exit) is not None:
         return f"the training was ended by {way_of(death)} {where}, and nobody had asked for that"
     if death.crash:

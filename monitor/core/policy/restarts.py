@@ -51,6 +51,7 @@ def _why_not(tx: Transaction, death: GenerationDied) -> str:
         return go_back.NOTHING_CLEAN
     if death.asked_by:
         tx.ledger.restarts = Restarts()
+        tx.ledger.suspicion_s = tx.now_s  # after a power cut a file need not be what it was: it is examined again
         return ""
     if why := why_no_more(tx.policy.restart, tries := counted(tx, death)):
         return why

@@ -195,7 +195,7 @@ def _report(tx: Transaction, streak: Standstill) -> None:
         tx.notify(text, Severity.WARNING)
     if taken:  # the alert that something hangs is out already
         about = f"{tx.alert_key}/stacks/{streak.generation}/{streak.count}"
-        title = f"{tx.name}: training does not progress"
+        title = f"{tx.name}: where training stands still"
         known = of_it.id if of_it is not None else ""
         tx.effects.append(
             RaiseAlert(about, run.spec.run, AlertKind.STACKS, Severity.WARNING, known, title, text, tx.now_s)

@@ -25,8 +25,9 @@ from monitor.core.policy.incidents import decide, enter, give_up, send
 from monitor.core.policy.lifecycle import IncidentEvent
 from monitor.core.policy.planning import order_for
 from monitor.core.policy.restarts import why_none
+from monitor.core.policy.return_proof import compare_first_losses
 from monitor.core.policy.transaction import NAME_MAX, Transaction
-from monitor.core.state.crash import crash_of
+from monitor.core.state.crash import crash_of, without_crash
 from monitor.core.state.epochs import totals_of_run
 from monitor.core.state.run import TrainingState
 from trainer_hooks.wire.messages import TrainingEnded, TrainingStarted
@@ -110,10 +111,10 @@ def on_generation_exited(tx: Transaction, event: GenerationExited) -> None:
     elif outcome in FAILURES:
         why = why_none(tx.run)
         because = f" ({why})" if why else ""
-        tx.notify(f"{ending}, and is not started again{because}{f': {crash}' if crash else ''}", Severity.CRITICAL)
+        tx.notify(f"{ending}, and is not started again{because}", Severity.CRITICAL)
         tx.alert(
             AlertKind.RUN_FAILED,
-            f"{tx.name}: {ending}",
+            f"{tx.name}: training failed ({texts.exit_text(exit_)})",
             texts.run_failed(tx.run, crash, why, newest_state(tx.training, tx.policy)),
             Severity.CRITICAL,
         )
@@ -157,7 +158,8 @@ def on_run_ended(tx: Transaction, event: RunEnded) -> None:
         if incident and how == RunOutcome.HELD:
             give_up(tx.of(training), incident, detail)
         elif incident:
-            why = f"the run {how} ({detail})" if detail else f"the run {how}"
+            brief = without_crash(run, detail)
+            why = f"the run {how} ({brief})" if brief else f"the run {how}"
             _close(tx.of(training), incident, IncidentEvent.RUN_ENDED, why)
     totals = totals_of_run(run)
     tx.notify(
@@ -174,6 +176,7 @@ def on_run_ended(tx: Transaction, event: RunEnded) -> None:
 
 
 def _close(tx: Transaction, incident: Incident, incident_event: IncidentEvent, why: str) -> None:
+    compare_first_losses(tx, incident, over=True)
     seen = (
         f"{incident.watch.seen} of {incident.watch.needed} healthy batches seen"
         if incident.watch.needed

@@ -11,7 +11,7 @@ from monitor.core.model.frameworks import attached_to
 from monitor.core.state.epochs import batches_unseen
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import RunState, TrainingState
-from monitor.core.summary import summary_of
+from monitor.core.summary import in_brief, summary_of
 from trainer_hooks.wire.runfolder import Exit
 
 CHANGES_NAMED = 3
@@ -41,12 +41,12 @@ def ended_line(run: RunState, training: TrainingState, incident: Incident, now_s
     """The terminal line for an incident that ends."""
     s = summary_of(run, training, incident, now_s)
     rest = f"Now: {s.now} Time lost: {s.cost} What to do: {s.to_do}"
-    return f"incident {incident.number} {state_text(incident)}: {s.happened} {rest}"
+    return f"incident {incident.number} {state_text(incident)}: {in_brief(run, training, incident)} {rest}"
 
 
-def opened_title(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> str:
+def opened_title(run: RunState, training: TrainingState, incident: Incident) -> str:
     """The title of the alert for an incident that opens, after the name of the run."""
-    return summary_of(run, training, incident, now_s).happened.rstrip(".")
+    return in_brief(run, training, incident).rstrip(".")
 
 
 def opened_details(first_tensor: str, changes: str) -> str:
@@ -55,17 +55,20 @@ def opened_details(first_tensor: str, changes: str) -> str:
 
 
 def changes_text(incident: Incident) -> str:
-    """The largest changes since the onset; empty: none is known."""
-    found = incident.diagnosis
+    """The largest changes since the onset; empty: none is known, or it is a crash, which its exception explains."""
+    found = incident.diagnosis if incident.family != Family.CRASH else None
     named = " ".join(shift.text for shift in found.shifts[:CHANGES_NAMED]) if found is not None else ""
     return f"What changed: {named}" if named else ""
 
 
-def watch_text(finding: Finding, cause: str) -> str:
-    """The text of an alert about a finding that opens no incident."""
+def watch_text(finding: Finding, cause: str, *, acts: bool) -> str:
+    """The text of an alert about a finding that opens no incident. `acts`: the policy may act on this run."""
     where = batch_at(finding.at.epoch, finding.at.batch)
     since = batch_at(finding.since.epoch, finding.since.batch)
-    text = f"Seen at {where}; it began at {since}. No action: the policy only alerts on {finding.detector}."
+    no_action = f"No action: the policy only alerts on {finding.detector}."
+    if finding.family == Family.HANG and acts:
+        no_action = "No action yet: if it stands still for much longer, training is started again from a clean state."
+    text = f"Seen at {where}; it began at {since}. {no_action}"
     return f"{text} {cause}" if cause else text
 
 

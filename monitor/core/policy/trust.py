@@ -5,12 +5,16 @@ Pure: finite is not clean, and the ledger knows the difference.
 
 from __future__ import annotations
 
-from monitor.core.model import Family, Incident, Position, Severity, Verdict
+from monitor.core.model import Family, Incident, IncidentState, Position, Severity, Verdict
 from monitor.core.policy.in_process import puts_state_back
 from monitor.core.policy.settings import Rollback
 from monitor.core.state.checkpoints import healthy_after
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import TrainingState
+from trainer_hooks.wire.words import TrainingEnd
+
+SOLVED = (IncidentState.RESOLVED, IncidentState.RECOVERED)
+ENDED_UNSOLVED = (IncidentState.GIVEN_UP, IncidentState.CLOSED, IncidentState.LOST)
 
 
 def judge(checkpoint: CheckpointState, training: TrainingState, rules: Rollback) -> tuple[Verdict, str]:
@@ -20,7 +24,7 @@ def judge(checkpoint: CheckpointState, training: TrainingState, rules: Rollback)
     if checkpoint.abandoned:
         return Verdict.SUSPECT, "it belongs to a branch that was rolled back"
     live = [i for i in training.ledger.incidents if i.live and not i.tolerated and not _is_past_crash(i, training)]
-    for incident in live:
+    for incident in [*live, *_ended_unsolved(checkpoint, training)]:
         if not _before_onset(checkpoint, incident):
             return (
                 Verdict.SUSPECT,
@@ -30,15 +34,42 @@ def judge(checkpoint: CheckpointState, training: TrainingState, rules: Rollback)
         return Verdict.SUSPECT, "the loss was far above its best level when it was saved"
     followed = min(healthy_after(training, checkpoint), rules.healthy_batches)
     came_later = any(i.one_event and i.damaged_at for i in live) or _died_healthy(training, live)
-    if followed < rules.healthy_batches and not came_later:
-        return Verdict.SUSPECT, f"{followed} healthy batches followed it so far, {rules.healthy_batches} prove it"
-    return Verdict.CLEAN, "; ".join(
-        [
-            *checkpoint.reasons,
-            _before_what(checkpoint, training),
-            "what went wrong came after it" if came_later else f"{followed} healthy batches followed",
-        ]
+    proven = followed >= rules.healthy_batches
+    if not (proven or came_later or _finished_healthy(checkpoint, training)):
+        so_far = "" if training.over else " so far"
+        return Verdict.SUSPECT, f"{followed} healthy batches followed it{so_far}, {rules.healthy_batches} prove it"
+    if came_later:
+        what_followed = "what went wrong came after it"
+    elif proven:
+        what_followed = f"{followed} healthy batches followed"
+    else:
+        what_followed = "training finished without an anomaly after it"
+    return Verdict.CLEAN, "; ".join([*checkpoint.reasons, _before_what(checkpoint, training), what_followed])
+
+
+def _finished_healthy(checkpoint: CheckpointState, training: TrainingState) -> bool:
+    """True where nothing was wrong from a state until its training had finished: no more batches come to prove it."""
+    last, saved = training.position or training.left_at, (checkpoint.generation, checkpoint.count)
+    finished = training.over and training.how == TrainingEnd.FINISHED and checkpoint.generation == training.generation
+    if not finished or last is None or training.anomalies.standing:
+        return False
+    unsolved = [i for i in training.ledger.incidents if not (i.state in SOLVED or i.tolerated)]
+    return (
+        healthy_after(training, checkpoint) >= last.count - checkpoint.count
+        and all(_place(anomaly.since) < saved for anomaly in training.anomalies.past)
+        and all(_before_onset(checkpoint, i) or _is_past_crash(i, training) for i in unsolved)
     )
+
+
+def _ended_unsolved(checkpoint: CheckpointState, training: TrainingState) -> list[Incident]:
+    """Incidents that ended with their run, or were given up, in the generation that saved it: nobody saw it healed."""
+    return [
+        i
+        for i in training.ledger.incidents
+        if i.state in ENDED_UNSOLVED
+        and i.opened_at.generation == checkpoint.generation
+        and not (i.tolerated or _is_past_crash(i, training))
+    ]
 
 
 def _is_past_crash(incident: Incident, training: TrainingState) -> bool:

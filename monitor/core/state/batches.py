@@ -10,6 +10,8 @@ from monitor.core.state import setting_jumps
 from monitor.core.state.allocator import take_allocator
 from monitor.core.state.anomalies import follow
 from monitor.core.state.epochs import fold_epoch
+from monitor.core.state.first_losses import EVERY as STATES_EVERY
+from monitor.core.state.first_losses import keep_following, take_first
 from monitor.core.state.intervals import fold_interval
 from monitor.core.state.learned import Learned
 from monitor.core.state.levels import begin_anew, take_loss
@@ -48,6 +50,10 @@ def fold_batch(training: TrainingState, rank: RankState, batch: BatchEnded, now_
         if batch.batch_s is not None or batch.data_wait_s is not None:
             _fold_times(training.totals, batch.batch_s, batch.data_wait_s)
         fold_interval(training, rank, now_s)
+        if training.first_losses is not None:
+            take_first(training, batch)
+        if not counts.batches % STATES_EVERY:
+            keep_following(training)
     overflows = counts.scaler_overflows - before.scaler_overflows
     rank.counts, rank.last_batch_s = counts, now_s
     rank.last = LastBatch(position, batch)

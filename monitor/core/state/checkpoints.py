@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monitor.core.model import CheckpointExamined, Verdict
+from monitor.core.state.first_losses import keep_following
 from monitor.core.state.levels import loss_is_off
 from monitor.core.state.projection import redo_batches
 from monitor.core.state.rows import CheckpointState
@@ -91,6 +92,7 @@ def fold_examined(training: TrainingState, result: CheckpointExamined, now_s: fl
         found.extra_batches = manifest.extra_batches
         found.is_best, found.size = manifest.is_best, manifest.size
         found.source, found.ordinal = manifest.source, manifest.ordinal
+    keep_following(training)
     if found.generation == training.generation:  # its file was still being written when the training went back
         found.abandoned |= any(after < found.count <= until for after, until in training.given_up)
     found.verdict, found.reasons, found.examined_s = result.verdict, list(result.reasons), now_s

@@ -11,3 +11,9 @@ def crash_of(run: RunState) -> str:
     last = run.training
     crashed = last.over and last.how == TrainingEnd.EXCEPTION and last.generation == run.generation
     return last.detail if crashed else ""
+
+
+def without_crash(run: RunState, text: str) -> str:
+    """How a run ended, without the exception, where another line says it."""
+    crash = crash_of(run)
+    return text.replace(f": {crash}", "") if crash else text

@@ -6,7 +6,7 @@ import msgspec
 
 from monitor.core.state.batches import fold_setting
 from monitor.core.state.epochs import fold_epoch_end
-from monitor.core.state.generations import fold_gone_back, fold_training_started
+from monitor.core.state.generations import fold_declined, fold_gone_back, fold_training_started
 from monitor.core.state.hardware import settle_host
 from monitor.core.state.intervals import fold_phase
 from monitor.core.state.run import RankState, RunState, TrainingState
@@ -53,6 +53,8 @@ def fold_event(run: RunState, training: TrainingState, rank: RankState, event: E
             del training.applied[:-LOG_MAX]
         case OrderApplied() if event.outcome == OrderOutcome.APPLIED:
             fold_gone_back(training, event.order_id, now_s)
+        case OrderApplied() if event.outcome == OrderOutcome.DECLINED:
+            fold_declined(training)
         case HookTrouble() if event.lost:
             training.unwatched[event.hook] = event.lost
         case _:

@@ -35,6 +35,7 @@ from monitor.core.state.events import fold_event
 from monitor.core.state.generations import (
     enter_generation,
     fold_death,
+    fold_declined,
     fold_exit,
     fold_generation_started,
     fold_gone_back,
@@ -138,6 +139,9 @@ def fold(run: RunState, given: Input, now_s: float) -> Folded:  # noqa: C901, PL
         case ReceiptFound() if given.receipt.outcome == OrderOutcome.APPLIED:
             for each in run.trainings.values():
                 fold_gone_back(each, given.receipt.order, now_s)
+        case ReceiptFound() if given.receipt.outcome == OrderOutcome.DECLINED:
+            if (of := run.trainings.get(given.receipt.training)) is not None:
+                fold_declined(of)
         case RunOpened() | PlanWritten() | ReceiptFound() | CommandGiven() | IncidentAcknowledged() | StacksTaken():
             pass  # no facts: only the policy reacts
     return Folded(run, training)

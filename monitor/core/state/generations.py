@@ -14,6 +14,7 @@ from monitor.core.model import (
     Position,
     RunEnded,
 )
+from monitor.core.state import first_losses
 from monitor.core.state.anomalies import end_all
 from monitor.core.state.checkpoints import batches_since, healthy_after
 from monitor.core.state.epochs import totals_of
@@ -58,6 +59,8 @@ def enter_generation(training: TrainingState, generation: int, now_s: float) -> 
     target = target_of(training, incident) if incident and goes_back else None
     learned = snapshot_of(target.learned) if target and target.learned else Learned()
     learned.uncured = 0  # the target was verified
+    if incident is not None:
+        first_losses.begin(training, incident, target)
     training.unwatched = {}
     if target is not None:
         end_all(training, Position(generation, target.epoch, 0, 0))
@@ -110,6 +113,8 @@ def fold_death(run: RunState, event: GenerationDied, now_s: float) -> bool:
     if event.exit.number != run.generation or now_s > event.until_s or event == run.death:
         return False
     run.death = event
+    if event.with_machine:
+        _count_machine_death(run)
     for training in run.trainings.values():
         last = training.position or training.left_at
         if last is not None and not (training.over and training.how == TrainingEnd.FINISHED):
@@ -139,8 +144,14 @@ def fold_exit(run: RunState, event: GenerationExited) -> bool:
         run.alive = False
         _close_generation(run)
         if event.with_machine:
-            run.machine_deaths, run.died_with_machine = run.machine_deaths + 1, run.generation
+            _count_machine_death(run)
     return True
+
+
+def _count_machine_death(run: RunState) -> None:
+    """Once for a generation, whoever says so first: the daemon after a while, or a supervisor that resumes the run."""
+    if run.died_with_machine != run.generation:
+        run.machine_deaths, run.died_with_machine = run.machine_deaths + 1, run.generation
 
 
 def _stood_since_s(run: RunState) -> float | None:
@@ -214,6 +225,7 @@ def fold_gone_back(training: TrainingState, order: str, now_s: float) -> bool:
     if incident is None or plan is None or not plan.in_process or plan.order != order or training.gone_back == order:
         return False
     training.gone_back = order
+    first_losses.keep_following(training)
     target, here = target_of(training, incident), training.position
     if training.started is not None and training.started.keeps_position:
         _give_up(training, target)
@@ -227,8 +239,15 @@ def fold_gone_back(training: TrainingState, order: str, now_s: float) -> bool:
         rank.nonfinite_given_up = rank.counts.nonfinite_batches
         rank.learned = snapshot_of(target.learned) if target and target.learned else Learned()
         rank.learned.uncured, rank.trace = 0, Trace()
+    first_losses.begin(training, incident, target)
     fold_start(training, now_s)
     return True
+
+
+def fold_declined(training: TrainingState) -> None:
+    """The training had recovered by itself: what was not finite before is no damage any more."""
+    for rank in training.ranks.values():
+        rank.learned.uncured, rank.nonfinite_given_up = 0, rank.counts.nonfinite_batches
 
 
 def fold_run_ended(run: RunState, event: RunEnded, now_s: float) -> bool:
@@ -250,6 +269,7 @@ def _close_generation(run: RunState) -> None:
 
 def _close(training: TrainingState) -> None:
     training.left_at = training.position
+    first_losses.keep_following(training)
     for checkpoint in training.checkpoints:
         checkpoint.healthy_longest = healthy_after(training, checkpoint)
     training.totals.counts = totals_of(training)

@@ -32,7 +32,9 @@ LOSS_FAR = 1 << 19  # the last one lies above them by FAR
 LOSS_FIRST = 1 << 20  # it is one of the first, or the level has risen from its lowest by FAR
 NORM_BAD = 1 << 21  # the gradient norm is not finite
 SETTING_JUMPED = 1 << 22  # for no known reason, and the loss has not been at its level for long since
-EVERYTHING = (1 << 23) - 1
+NORM_FAR = 1 << 23  # the gradient norm lies above its fast mean by FAR, or has no such mean yet
+EVERYTHING = (1 << 24) - 1
+FAR = math.log(3.0)
 FIRST_LOSSES = 40
 LOW_RATIO = 2.0
 LOW = math.log(LOW_RATIO)
@@ -75,6 +77,8 @@ def _of_values(loss: Signal, norm: Signal | None) -> int:
             found |= NORM_HIGH
         if norm.scaled <= norm.level - LOW:
             found |= NORM_LOW
+        if norm.scaled > norm.fast + FAR or not norm.warm:
+            found |= NORM_FAR
     return found
 
 

@@ -7,6 +7,7 @@ import msgspec
 from monitor.core.format import saved_cell, saved_place
 from monitor.core.model import EpochStatus, Position, Verdict
 from monitor.core.state.learned import Learned
+from monitor.core.state.signals import Signal
 from trainer_hooks.wire.runfolder import Manifest
 
 
@@ -50,6 +51,23 @@ class EpochRow(msgspec.Struct):
         return self.skipped_by_guard + self.skipped_by_scaler + self.skipped_by_script
 
 
+class BatchLoss(msgspec.Struct, frozen=True, array_like=True):
+    """The loss of one batch; finite."""
+
+    epoch: int
+    batch: int
+    loss: float
+
+
+class FirstLosses(msgspec.Struct):
+    """The first losses after a return to a saved state, until they are compared."""
+
+    loss: Signal | None  # as it was when the state was saved; None: not known
+    recorded: list[BatchLoss] = []  # of the batches after the state, where these are trained again
+    after: list[BatchLoss] = []  # of the batches after the state, up to the first bad one
+    seen: list[BatchLoss] = []  # since the return
+
+
 class CheckpointState(msgspec.Struct):
     """One saved state that the hook spooled: the copy of a checkpoint, or a snapshot."""
 
@@ -73,6 +91,7 @@ class CheckpointState(msgspec.Struct):
     learned: Learned | None = None  # as it was at the save
     manifest: Manifest | None = None
     extra_batches: int = 0  # of the epoch after `epoch`, which it holds as well; above 0: it is a snapshot
+    following: list[BatchLoss] = []  # of the first batches after it
 
     @property
     def is_snapshot(self) -> bool:

@@ -13,7 +13,7 @@ from monitor.core.model import Finding, GenerationDied, Incident, Position, Seve
 from monitor.core.state.hardware import HardwareState
 from monitor.core.state.learned import Learned
 from monitor.core.state.ledger import Ledger, RunLedger
-from monitor.core.state.rows import Anomalies, CheckpointState, EpochRow
+from monitor.core.state.rows import Anomalies, CheckpointState, EpochRow, FirstLosses
 from monitor.core.state.trace import Trace
 from trainer_hooks.wire.messages import (
     BatchEnded,
@@ -122,6 +122,7 @@ class TrainingState(msgspec.Struct):
     discarded: int = 0  # batches that the last rollback gave up
     gone_back: str = ""  # the last order that made it go back within its process
     given_up: list[tuple[int, int]] = []  # in its process: after and until which count of this generation
+    first_losses: FirstLosses | None = None  # since it last went back; None: it never did
     totals: Totals = msgspec.field(default_factory=Totals)
     epochs: list[EpochRow] = []
     settings_log: list[tuple[int, SettingChanged]] = []  # (generation, change), bounded

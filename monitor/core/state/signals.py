@@ -159,7 +159,7 @@ def observe(signal: Signal, value: float | None, *, may_be_negative: bool = Fals
         _warm_up(signal, value)
         return
     seen = signal.seen = signal.seen + 1
-    scaled = signal.scaled = _scaled(signal, value) if signal.signed else log(value if value > TINY else TINY)
+    scaled = signal.scaled = scaled_value(signal, value) if signal.signed else log(value if value > TINY else TINY)
     signal.ring[(seen - 1) % RING] = scaled
     away, spread = scaled - signal.level, signal.spread
     if spread < SPREAD_MIN:
@@ -198,7 +198,8 @@ def look_closer(signal: Signal, samples: int) -> None:
     signal.closer, signal.slack = samples, 0
 
 
-def _scaled(signal: Signal, value: float) -> float:
+def scaled_value(signal: Signal, value: float) -> float:
+    """A value of the signal in scaled space; of a signed one only once it is warm."""
     if signal.signed:
         return math.asinh(value / signal.unit)
     return math.log(max(TINY, value))
@@ -207,7 +208,7 @@ def _scaled(signal: Signal, value: float) -> float:
 def _warm_up(signal: Signal, value: float) -> None:
     """Keep the sample; the last of them gives unit, level and spread by medians, which few bad samples can't move."""
     if not signal.signed:
-        value = signal.scaled = _scaled(signal, value)
+        value = signal.scaled = scaled_value(signal, value)
         _judge_early(signal, value)
     signal.ring.append(value)
     signal.seen += 1
@@ -216,7 +217,7 @@ def _warm_up(signal: Signal, value: float) -> None:
     if signal.signed:
         middle = _median(signal.ring)
         signal.unit = max(_median([abs(v - middle) for v in signal.ring]), TINY)
-        signal.ring = [_scaled(signal, v) for v in signal.ring]
+        signal.ring = [scaled_value(signal, v) for v in signal.ring]
     late = signal.ring[-LATE_SAMPLES:]
     signal.start = _median(signal.ring)
     signal.level = signal.fast = signal.slow = signal.best = _median(late)
@@ -246,6 +247,11 @@ def _judge_early(signal: Signal, scaled: float) -> None:
 def _spread_of(scaled: list[float]) -> float:
     """The spread by the steps from sample to sample, which a trend hardly widens."""
     return STEP_SPREAD * _median([abs(after - before) for before, after in pairwise(scaled)])
+
+
+def noise_of(signal: Signal) -> float:
+    """The spread, also before it is learnt. Scaled."""
+    return signal.spread if signal.warm or len(signal.ring) < 2 else _spread_of(signal.ring)
 
 
 def _median(values: list[float]) -> float:

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from monitor.core.model import IncidentState
 from monitor.core.state.run import RunState, TrainingState
+from trainer_hooks.wire.runfolder import RunOutcome
 from trainer_hooks.wire.words import Phase
 
 STARTING, TRAINING, GONE, WAITING = "starting", "training", "gone", "waiting"
+GIVEN_UP = "given up"  # trainwarden stopped it and knows no way to go on: a person must decide
 
 
 def status_of(run: RunState) -> str:
-    """How it ended (RunOutcome), or STARTING, TRAINING, the phase between two epochs (Phase), or GONE."""
+    """How it ended (RunOutcome, or GIVEN_UP), or STARTING, TRAINING, the phase between two epochs (Phase), or GONE."""
+    if run.ended == RunOutcome.STOPPED and _was_given_up(run):
+        return GIVEN_UP
     if run.ended:
         return run.ended
     if not run.alive:
         return GONE if run.generation else STARTING
     return _phase_of(run.going_on)
+
+
+def _was_given_up(run: RunState) -> bool:
+    last = [training.ledger.incidents[-1] for training in run.trainings.values() if training.ledger.incidents]
+    return any(incident.state is IncidentState.GIVEN_UP for incident in last)
 
 
 def training_status_of(run: RunState, training: TrainingState) -> str:

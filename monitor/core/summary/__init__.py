@@ -12,9 +12,10 @@ from monitor.core.model import Family, Incident, IncidentState
 from monitor.core.state.epoch_lookup import row_of
 from monitor.core.state.epochs import totals_of
 from monitor.core.state.projection import failure_rate
+from monitor.core.state.rows import EpochRow
 from monitor.core.state.run import RunState, TrainingState
 from monitor.core.summary.advice import to_do
-from monitor.core.summary.crash_text import cause_of_crash
+from monitor.core.summary.crash_text import cause_of_crash, crash_in_brief
 from monitor.core.summary.progress import done, now
 from monitor.core.summary.time_cost import deadline, time_lost
 from trainer_hooks.wire.runfolder import RunOutcome
@@ -96,8 +97,24 @@ def what_happened(run: RunState, training: TrainingState, incident: Incident | N
     if incident.family == Family.NONFINITE and row is not None and row.nonfinite and row.batches:
         rate = percent(failure_rate(row.nonfinite, row.batches))
         counted = f"{count(row.nonfinite)} of {plural(row.batches, 'batch')}"
-        return f"{counted} in epoch {row.epoch} gave NaN or infinity ({rate})."
+        return f"{counted} in epoch {row.epoch} gave NaN or infinity ({rate}).{_later(training, row)}"
     return _sentence(incident.findings[0].summary if incident.findings else incident.family)
+
+
+def _later(training: TrainingState, row: EpochRow) -> str:
+    """The same up to now, where later epochs of the generation had bad batches too; with a space before."""
+    later = [each for each in training.epochs if each.generation == row.generation and each.epoch > row.epoch]
+    if not any(each.nonfinite for each in later):
+        return ""
+    bad, of = (sum(getattr(each, name) for each in (row, *later)) for name in ("nonfinite", "batches"))
+    return f" Up to epoch {later[-1].epoch}: {count(bad)} of {plural(of, 'batch')}."
+
+
+def in_brief(run: RunState, training: TrainingState, incident: Incident) -> str:
+    """The same for a title, or where it has been said in full: a crash without the message of its exception."""
+    if incident.family == Family.CRASH and incident.findings:
+        return _sentence(crash_in_brief(incident, training.detail))
+    return what_happened(run, training, incident)
 
 
 def _without_incident(run: RunState, training: TrainingState) -> str:

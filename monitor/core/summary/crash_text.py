@@ -28,4 +28,11 @@ def cause_of_crash(incident: Incident) -> str:
         return "One batch did not fit into the memory of the GPU: the batch size is too large for it."
     if finding.signal in OF_SIGNAL:
         return OF_SIGNAL[finding.signal]
-    return "What the training printed last says it, where it says anything."
+    return "The exception says it; the lines that the training printed last say more."
+
+
+def crash_in_brief(incident: Incident, exception: str) -> str:
+    """What happened without the message of the exception: the training crashed after epoch 3, batch 4 (ValueError)."""
+    finding = incident.findings[0]
+    brief = finding.summary.removesuffix(f": {exception}") if exception else finding.summary
+    return brief if brief == finding.summary else f"{brief} ({finding.signal})"

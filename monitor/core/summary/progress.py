@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from monitor.core.format import count, plural, saved_place
 from monitor.core.model import ActionKind, Family, Incident, IncidentState
+from monitor.core.state.crash import without_crash
 from monitor.core.state.finding_log import going_on
 from monitor.core.state.run import RunState, TrainingState
 
@@ -24,7 +25,7 @@ HEALTH = {
 DETECTORS_NAMED = 3
 
 
-def done(incident: Incident | None) -> str:
+def done(incident: Incident | None) -> str:  # noqa: PLR0911 - one case an action
     """The last action; empty where there was nothing to act on."""
     if incident is None:
         return ""
@@ -35,6 +36,8 @@ def done(incident: Incident | None) -> str:
         return f"{incident.outcome}."
     if incident.action.kind in (ActionKind.ADJUST, ActionKind.UNDO, ActionKind.ROLLBACK):
         return _acted(incident)
+    if incident.action.declined:
+        return f"Nothing was gone back to: {incident.action.reason}."
     if incident.action.kind == ActionKind.GO_ON:
         return f"Training goes on with its bad steps skipped: {incident.action.reason}."
     return _not_acted(incident)
@@ -46,7 +49,8 @@ def _not_acted(incident: Incident) -> str:
     if incident.action.reason:
         return f"Nothing: {incident.action.reason}."
     chosen = next((option.name for option in incident.at_open.options if option.chosen), "")
-    return f"Nothing yet. The policy chose: {chosen}." if chosen else "Nothing."
+    chose = f" The policy chose: {chosen}." if chosen else ""
+    return f"Nothing yet.{chose}" if chosen or incident.state is IncidentState.OPEN else "Nothing."
 
 
 def _acted(incident: Incident) -> str:
@@ -60,10 +64,17 @@ def _acted(incident: Incident) -> str:
         return f"The training {verb} changed in place{again}: {changes}."
     target = action.plan.target if action.plan else None
     place = saved_place(*target.holds) if target else ""
+    proof = _proof(incident)
     if incident.family == Family.CRASH:
-        return f"The training {verb} started again from {place or 'its beginning'}{again}."
+        return f"The training {verb} started again from {place or 'its beginning'}{again}.{proof}"
     back = f" to {place}" if place else ""
-    return f"The training {verb} rolled back{back}{again}: {changes}."
+    return f"The training {verb} rolled back{back}{again}: {changes}.{proof}"
+
+
+def _proof(incident: Incident) -> str:
+    """Whether the first losses prove the return, in a sentence with a space before; empty: not compared yet."""
+    found = incident.action.first_losses
+    return "" if found is None else f" The return is {found.outcome}: {found.text}."
 
 
 def _verb(incident: Incident, *, plural: bool = False) -> str:
@@ -111,7 +122,7 @@ def _without_incident(run: RunState, training: TrainingState) -> str:
 
 
 def _watched(incident: Incident) -> str:
-    if incident.tolerated and not incident.acted_on:
+    if incident.tolerated and not incident.acted_on and not incident.action.declined:
         return "The state is clean, and the steps of bad batches are skipped."
     if incident.totals.attempts == 0 and not incident.watch.seen:
         return HEALTH[IncidentState.OPEN]
@@ -125,8 +136,8 @@ def _watched(incident: Incident) -> str:
 def _end(run: RunState) -> str:
     if not run.ended:
         return ""
-    text = ENDED.get(run.ended, f"The run ended: {run.ended}")
-    return text if text.endswith(".") else f"{text}{': ' + run.ended_detail if run.ended_detail else ''}."
+    text, detail = ENDED.get(run.ended, f"The run ended: {run.ended}"), without_crash(run, run.ended_detail)
+    return text if text.endswith(".") else f"{text}{': ' + detail if detail else ''}."
 
 
 def _unwatched(training: TrainingState) -> str:

@@ -74,17 +74,24 @@ def time_lost(run: RunState, training: TrainingState, incident: Incident | None)
     so_far = " so far" if incident is not None and going_back(incident) else ""
     parts = [what] if lost else []
     parts += [f"{duration(stood_s)} without training"] if stood_s else []
-    also = "" if alone else _without_snapshot(incident, lost, pace)
+    also = "" if alone else _without_snapshots(incident, lost, pace, stood_s)
     return f"{duration(lost * pace + stood_s)}{so_far}: {' and '.join(parts)}.{also}"
 
 
-def _without_snapshot(incident: Incident | None, lost: int, pace: float) -> str:
-    """What going back to the checkpoint before would have cost; empty: that was done, or nothing was gone back to."""
+def without_snapshots(incident: Incident | None, lost: int) -> int | None:
+    """Batches that going back to the checkpoint before would have cost; None: that was done, or it is not known."""
     plan = incident.action.plan if incident is not None else None
     if plan is None or plan.snapshot is None or (plan.checkpoint is None and plan.snapshot.epoch):
-        return ""  # the last: nobody knows where a hand-written loop would have begun
-    instead = lost + plan.snapshot.extra_batches
-    return f" Without snapshots it would have been {batches(instead)}, {duration(instead * pace)}."
+        return None  # the last: nobody knows where a hand-written loop would have begun
+    return lost + plan.snapshot.extra_batches
+
+
+def _without_snapshots(incident: Incident | None, lost: int, pace: float, stood_s: float) -> str:
+    """What that would have cost in all, the time without training included."""
+    instead = without_snapshots(incident, lost)
+    if instead is None:
+        return ""
+    return f" Without snapshots it would have been {batches(instead)}, {duration(instead * pace + stood_s)} in all."
 
 
 def _skipped(training: TrainingState, incident: Incident | None) -> str:

@@ -70,6 +70,10 @@ class CurvesQuery(NoQuery, frozen=True):
     last: Whole = FAR
     points: Whole = POINTS
 
+    def __post_init__(self) -> None:
+        if self.last < self.first:
+            raise ValueError(f"the range ends before it begins: `last` must be `first` ({self.first}) or more")
+
     def range_of(self, run: str) -> Range:
         """The same, of a run."""
         return Range(run, self.rank, self.training, self.generation or None, self.first, self.last)

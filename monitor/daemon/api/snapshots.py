@@ -66,9 +66,7 @@ class RunSummary(msgspec.Struct, frozen=True):
 
     run: str
     title: str
-    state: (
-        str  # "starting", "training", "validate", ..., "gone", or how it ended: "finished", "failed", "stopped", "held"
-    )
+    state: str  # "starting", "training", ..., "gone", or how it ended: "finished", "failed", "given up", "stopped" ...
     live: bool  # not ended
     act: bool
     supervised: bool

@@ -11,6 +11,7 @@ import msgspec
 
 from monitor.recorded.importers.assemble import assemble
 from monitor.recorded.importers.content import Content, ContentError
+from monitor.recorded.importers.foreign_files import described
 from monitor.recorded.importers.imported_run import ImportedRun, Log, NotALog, Recording, Role, UnreadableLog
 from monitor.recorded.stream import StreamError, is_stream, read_stream
 
@@ -58,7 +59,9 @@ def _import_all() -> None:
 def recognise(head: bytes, name: str) -> Importer:
     """The importer for a file that begins with `head`; its name is only a hint. Raises UnreadableLog if none fits."""
     if not head.strip():
-        raise UnreadableLog(name, "is empty")
+        raise UnreadableLog(name, "is empty; name it again once the training has written to it")
+    if what := described(head):
+        raise NotALog(name, what)
     for importer in load_all().values():
         if importer.recognises(head, name):
             return importer

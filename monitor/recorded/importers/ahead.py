@@ -53,12 +53,13 @@ class Ahead:
 def others_write(places: Iterable[Place], tops: Iterable[Place], *, known: bool) -> bool:
     """True where a place in the log (epoch and step) that goes back is that of another process which writes too.
 
-    It is, where no place is far behind, the places go on, and they repeat themselves or go back again and again.
+    It is, where it is not far behind, the places go on, and they repeat themselves or go back again and again. A later
+    one that is far behind is a restart: nothing is seen beyond it.
 
     Args:
         places: the one that goes back, and those that follow.
         tops: the latest places before it, each later than the one before.
-        known: other writers were found in this log before; then the log may end before they are seen again.
+        known: other writers were found in this log before; then it may end before they are seen again.
     """
     highest = deque(tops, maxlen=BEHIND_PLACES_MAX + 1)
     again = advanced = 0
@@ -67,10 +68,12 @@ def others_write(places: Iterable[Place], tops: Iterable[Place], *, known: bool)
             highest.append(place)
             advanced += 1
         elif place < highest[0] and len(highest) > BEHIND_PLACES_MAX:
-            return False
+            if not again + advanced:
+                return False
+            break
         else:
             again += 1
-    return (again > AGAIN_MIN and advanced >= ADVANCED_MIN) or (known and advanced < ADVANCED_MIN)
+    return known or (again > AGAIN_MIN and advanced >= ADVANCED_MIN)
 
 
 class Gaps:

@@ -55,7 +55,7 @@ def assemble(read: Read, kind: str, path: str, mapping: Mapping[str, Role] | Non
     rows, extents = _rows(samples, columns)
     extent = extents.extent()
     if extent is None:
-        raise NotALog(path, _no_loss(word, log, names))
+        raise NotALog(path, _no_loss(word, log, names, roles))
     granularity = log.granularity or _granularity(columns, extents)
     return ImportedRun(kind, path, granularity, columns.parts, columns.rates, rows, extent, samples.truncated)
 
@@ -75,11 +75,13 @@ def _rows(samples: Samples, columns: Columns) -> tuple[Sequence[Row], Extents]:
     return ReadAnew(lambda: rows_of(samples, columns), extents.rows), extents
 
 
-def _no_loss(word: str, log: Log, names: Sequence[str]) -> str:
+def _no_loss(word: str, log: Log, names: Sequence[str], roles: Mapping[str, Role]) -> str:
     there = [name for name in names if log.roles.get(name) is not Role.STEP]
     if not there:
         return "no column is a training loss: no line has a number with a name; print `step 10 loss 2.5`, or write CSV"
-    return f"no {word} is a training loss (found: {_some(there)}); name it with --map loss={_quoted(there[-1])}"
+    unknown = [name for name in there if roles.get(name, Role.NONE) is Role.NONE]
+    likely = (unknown or there)[-1]
+    return f"no {word} is a training loss (found: {_some(there)}); name it with --map loss={_quoted(likely)}"
 
 
 def _quoted(name: str) -> str:

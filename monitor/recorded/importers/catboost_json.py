@@ -23,7 +23,7 @@ def catboost_json(content: Content, name: str) -> Log:
     try:
         document = parsed(content.whole())
     except (ValueError, RecursionError) as error:
-        raise UnreadableLog(name, f"is not a complete JSON document ({error}); was it still being written?") from error
+        raise UnreadableLog(name, f"is not a complete JSON document ({error}); copy it again") from error
     rows = document.get("iterations") if isinstance(document, dict) else None
     if not isinstance(rows, list):
         raise UnreadableLog(name, "has no list of iterations")

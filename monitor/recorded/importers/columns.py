@@ -41,7 +41,7 @@ SCALES = ("loss_scale", "loss scale", "amp_scale", "train/loss_scale")
 LOSSES = (
     "total_loss", "loss", "train_loss", "train/loss", "training loss", "train loss", "lm loss", "loss/total_loss",
     "train/total_loss", "loss_step", "train_loss_step", "train/loss_step", "loss_value", "loss_val", "loss_epoch",
-    "train_loss_epoch", "train/loss_epoch", "loss_avg",
+    "train_loss_epoch", "train/loss_epoch", "loss_avg", "main/loss",
 )  # fmt: skip
 # what stands for the loss where nothing is called one
 STAND_INS = (
@@ -53,7 +53,7 @@ STAND_INS = (
 def roles_of(names: Iterable[str], known: Mapping[str, Role]) -> dict[str, Role]:
     """The role of every column of a file. `known` wins over what the names say."""
     names = list(names)
-    lower = {name: name.strip().lower().rpartition(" - ")[2] for name in names}  # W&B exports: "run - train/loss"
+    lower = {name: _plain(name) for name in names}
     roles = {name: known.get(name) or _by_name(lower[name], set(lower.values())) for name in names}
     for role, wanted in ((Role.STEP, STEPS), (Role.EPOCH, EPOCHS), (Role.MEMORY, MEMORY), (Role.LOSS, LOSSES)):
         _choose_one(roles, lower, role, wanted, known)
@@ -61,6 +61,14 @@ def roles_of(names: Iterable[str], known: Mapping[str, Role]) -> dict[str, Role]
         _choose_one(roles, lower, Role.LOSS, STAND_INS, known)
     _choose_grad_norm(roles, lower)
     return roles
+
+
+def _plain(name: str) -> str:
+    """The name without what says nothing: a W&B export has "run - train/loss", a JSON object `metrics/loss`."""
+    lower = name.strip().lower().rpartition(" - ")[2]
+    bare = lower.removeprefix("metrics/")
+    known = bare in (*LOSSES, *STEPS, *EPOCHS) or RATE.search(bare) or GRAD.search(bare)
+    return bare if known else lower
 
 
 def _by_name(name: str, others: set[str]) -> Role:

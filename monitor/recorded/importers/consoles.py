@@ -77,12 +77,15 @@ CONSOLES = (
         {"round": Role.STEP}, _of_boosting,
     ),
     Console(
-        "lightgbm", r"^\[(?P<round>\d+)\]\s+(?P<rest>[\w -]+'s .*)", r"(?P<name>[\w-]+'s [\w@.-]+(?: [\w@.-]+)?): ",
-        {"round": Role.STEP}, _of_boosting,
+        "lightgbm",
+        r"\[(?:(?P<round>\d+)\]\s+|LightGBM\] \[Info\] Iteration:(?P<iteration>\d+), )"
+        r"(?P<rest>(?:[\w -]+'s|training|valid_\d+) .*)",
+        r"(?P<name>[\w-]+'s [\w@.-]+(?: [\w@.-]+)?|(?:training|valid_\d+) [\w@.-]+) ?: ",
+        {"round": Role.STEP, "iteration": Role.STEP}, _of_boosting,
     ),
     Console(
-        "catboost", r"^(?P<round>\d+):\s+(?P<rest>learn: .*)", r"(?P<name>learn|test\d*|best): ", {"round": Role.STEP},
-        _of_boosting,
+        "catboost", r"(?<![\d:])(?P<round>\d+):\s+(?P<rest>learn: .*)", r"(?P<name>learn|test\d*|best): ",
+        {"round": Role.STEP}, _of_boosting,
     ),
     Console(
         "darknet",
@@ -105,6 +108,11 @@ CONSOLES = (
     Console(
         "opennmt", r"Step (?P<step>\d+)/\s*\d+;(?P<rest>.*xent: .*)", WITH_COLON,
         {"step": Role.STEP, "xent": Role.LOSS, "lr": Role.RATE},
+    ),
+    Console(
+        "marian", rf"\] Ep\. (?P<epoch>\d+) : Up\. (?P<update>\d+) : .*Cost (?P<loss>{N})(?P<rest>.*)",
+        r"(?P<name>gNorm|L\.r\.) ",
+        {"epoch": Role.EPOCH, "update": Role.STEP, "loss": Role.LOSS, "gNorm": Role.GRAD_NORM, "L.r.": Role.RATE},
     ),
     Console(
         "espnet", r"(?P<epoch>\d+)epoch:(?P<part>train|valid):\d+-(?P<batch>\d+)batch: (?P<rest>.*)", WITH_EQUALS,
@@ -134,7 +142,7 @@ def _reads(console: Console, content: Content, _: str) -> Log:
 
 def _samples(content: Content, line: re.Pattern[str], pair: re.Pattern[str] | None) -> Iterator[Sample]:
     for number, raw in enumerate(content.lines(), 1):
-        text = raw.decode("utf-8", "replace") if len(raw) <= LINE_CHARS_MAX else ""
+        text = _text(raw)
         if found := line.search(text):
             values = _numbers(found.groupdict(), pair)
             if values:
@@ -156,9 +164,13 @@ def _reads_printed(printed: Printed, content: Content, _: str) -> Log:
 
 
 def _known(pattern: re.Pattern[str], head: bytes, _: str) -> bool:
-    return any(
-        len(line) <= LINE_CHARS_MAX and pattern.search(line.decode("utf-8", "replace")) for line in head.splitlines()
-    )
+    return any(pattern.search(_text(line)) for line in head.splitlines())
+
+
+def _text(line: bytes) -> str:
+    """The line, with the tabs that syslog writes as #011; empty where it is too long for one of a log."""
+    text = line.decode("utf-8", "replace") if len(line) <= LINE_CHARS_MAX else ""
+    return text.replace("#011", "\t") if "#011" in text else text
 
 
 for _console in CONSOLES:

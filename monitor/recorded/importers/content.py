@@ -87,7 +87,8 @@ class Content:
         return data[mark:].decode(encoding, "replace").encode() if encoding else data[mark:]
 
     def _too_long(self) -> ContentError:
-        return ContentError(f"has more than {self._bytes_max} bytes, which is the limit: split it")
+        limit = f"has more than {self._bytes_max} bytes, which is the limit"
+        return ContentError(f"{limit}: split it, and give each part the header of its table")
 
 
 @contextmanager

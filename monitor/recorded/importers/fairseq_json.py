@@ -1,4 +1,4 @@
-"""fairseq with `--log-format json`: one JSON object a line behind `| INFO | train_inner |`, its numbers as texts."""
+"""fairseq with `--log-format json`: one JSON object a line behind `| train_inner |` or `[train_inner][INFO]`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from monitor.recorded.importers.documents import flat, parsed
 from monitor.recorded.importers.imported_run import Log, Role, Sample
 from monitor.recorded.importers.line_numbers import overflow_in
 
-LINE = re.compile(rb"\b(train_inner|train|valid\w*) \| (\{.*\})\s*$")
+LINE = re.compile(rb"\b(train_inner|train|valid\w*|dev\w*)(?: \| |\]\[INFO\] - )(\{\".*\})\s*$")
 ROLES = {
     "loss": Role.LOSS, "train_loss": Role.LOSS, "epoch": Role.EPOCH, "num_updates": Role.STEP,
     "train_num_updates": Role.STEP, "gnorm": Role.GRAD_NORM, "train_gnorm": Role.GRAD_NORM, "lr": Role.RATE,

@@ -22,7 +22,7 @@ def hf_trainer_state(content: Content, name: str) -> Log:
     try:
         history = parsed(content.whole())["log_history"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UnreadableLog(name, f"is not a complete JSON document ({error}); was it still being written?") from error
+        raise UnreadableLog(name, f"is not a complete JSON document ({error}); copy it again") from error
     if not isinstance(history, list):
         raise UnreadableLog(name, "log_history is not a list")
     rows: list[dict[str, Any]] = [row for row in history if isinstance(row, dict)]

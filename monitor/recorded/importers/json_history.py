@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -22,7 +23,8 @@ def json_history(content: Content, name: str) -> Log:
     try:
         document = parsed(content.whole())
     except (ValueError, RecursionError) as error:
-        raise UnreadableLog(name, f"is neither JSON lines nor one whole JSON document ({error})") from error
+        why = f"is neither JSON lines nor one whole JSON document ({error}); copy it again"
+        raise UnreadableLog(name, why) from error
     samples = _objects(document) or _series(document, 0, "loss") or _series(document, 0, "")
     if not samples:
         raise NotALog(name, "no key is a training loss: the document holds no list of numbers")
@@ -44,6 +46,7 @@ def _series(node: Any, depth: int, word: str) -> list[Sample]:
     if not isinstance(node, dict) or depth > DEPTH_MAX:
         return []
     lists = {key: value for key, value in node.items() if isinstance(value, list) and len(value) >= LENGTH_MIN}
+    lists = {key: _ended(value) for key, value in lists.items()}
     longest = max((len(v) for k, v in lists.items() if word in k.lower() and (word or _numbers(v))), default=0)
     if longest:
         return [
@@ -53,6 +56,13 @@ def _series(node: Any, depth: int, word: str) -> list[Sample]:
         if found := _series(value, depth + 1, word):
             return found
     return []
+
+
+def _ended(values: list[Any]) -> list[Any]:
+    """A list that has numbers, then only null: its writer has no word for NaN."""
+    known = [at for at, value in enumerate(values) if value is not None]
+    gone = 0 < len(known) < len(values) and known[-1] == len(known) - 1
+    return [*values[: len(known)], *[math.nan] * (len(values) - len(known))] if gone else values
 
 
 def _numbers(values: list[Any]) -> bool:

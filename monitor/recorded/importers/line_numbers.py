@@ -6,9 +6,10 @@ import re
 
 from monitor.recorded.importers.words import ANY_NUMBER, NUMBER, number_of
 
-NAME = r"[A-Za-z_][\w@/]*(?: (?:loss|norm|rate|scale|mem))?"  # at most two words: "lm loss", "grad norm"
+NAME = r"loss train(?: \(curr\))?|[A-Za-z_][\w@/]*(?: (?:loss|norm|rate|scale|mem))?"  # "lm loss", "grad norm"
 PAIR = re.compile(
-    rf"(?P<name>{NAME})(?:[\"']?\s*[:=]\s*|\s+)(?=[-+.\dnita\u221e])(?:(?:tensor|array)\(\[*)?(?P<value>{ANY_NUMBER})"
+    rf"(?P<name>{NAME})(?:[\"']?\s*[:=]\s*|\s+(?:is )?)(?=[-+.\dnita\u221e])"
+    rf"(?:(?:tensor|array)\(\[*)?(?P<value>{ANY_NUMBER})"
     r"(?![\w.]*[A-Za-z]{3})(?=$|[^\d])",
     re.IGNORECASE,
 )
@@ -18,9 +19,14 @@ COUNTED = re.compile(
 )
 OF_EPOCH = re.compile(r"\b(?:epoch|train(?:ing)?)s?:?\s*(\d+)\s*\[\s*(\d+)\s*/\s*\d+", re.IGNORECASE)
 FRACTION = re.compile(r"\b(epoch|iter|iteration|step)s?[:=]?\s*(\d+)\s*/\s*\d+", re.IGNORECASE)
+BAR = re.compile(  # of tqdm: "Epoch 1:  10%|#   | 10/100 [00:01<...", "Steps:   1%|   | 12/1000 [..."
+    r"\b(?P<label>epoch|step|iter|iteration)s?(?:\s+(?P<number>\d+)(?:/\d+)?)?:\s+\d+%\|[^|]*\|\s*(?P<at>\d+)/\d+ \[",
+    re.IGNORECASE,
+)
 BATCH = re.compile(r"(?<![\w/])batch\s*[:=]?\s*\[?\s*(?:\d+-)?(\d+)\s*(?:/\s*\d+)?\]?(?![\w.])", re.IGNORECASE)
-VALIDATION = re.compile(r"(?<![a-z])(?:val|valid|validation|eval|evaluation|test(?:ing)?)(?![a-z])", re.IGNORECASE)
-TRAINING = re.compile(r"(?<![a-z])(?:train|training)(?![a-z])", re.IGNORECASE)
+# not of a file: "train.py:300] eval epoch: 1, loss: 2.4"
+VALIDATION = re.compile(r"(?<![a-z])(?:val|valid|validation|eval|evaluation|test(?:ing)?)(?![a-z]|\.py)", re.IGNORECASE)
+TRAINING = re.compile(r"(?<![a-z])(?:train|training)(?![a-z]|\.py)", re.IGNORECASE)
 VAL_PAIR = re.compile(r"(?<![a-z])(?:val|valid|validation|eval|test)[ _/.-](?:\w*loss)", re.IGNORECASE)
 SKIPPED = re.compile(
     rf"overflow.{{0,120}}?(?:loss scale to:?|attempted loss scale:)\s*({NUMBER})(?:.*?reducing to ({NUMBER}))?",
@@ -28,7 +34,7 @@ SKIPPED = re.compile(
 )
 SAME = {
     "iteration": "iter", "iterations": "iter", "iters": "iter", "itr": "iter", "it": "iter", "steps": "step",
-    "ep": "epoch", "updates": "num_updates", "update": "num_updates",
+    "ep": "epoch", "updates": "num_updates", "update": "num_updates", "loss train": "loss", "loss train (curr)": "loss",
 }  # fmt: skip
 PLACES = frozenset({"step", "iter", "epoch", "global_step", "num_updates", "batch"})
 WIDE = str.maketrans({"\uff1a": ":", "\uff0c": ",", "\uff1d": "="})  # as they are written in Chinese
@@ -51,6 +57,8 @@ def numbers_of(line: str) -> dict[str, float]:
             values["iter"] = float(found[3])
     if "[" in line and (of_epoch := OF_EPOCH.search(line)):  # "Train Epoch: 1 [640/60000 (1%)]"
         values["epoch"], values["iter"] = float(of_epoch[1]), float(of_epoch[2])
+    if "%|" in line and (bar := BAR.search(line)):
+        values.update(_place_of(bar))
     if ("atch" in line or "ATCH" in line) and (batch := BATCH.search(line)):
         values["batch"] = float(batch[1])
     if "train" in values and PLACES.isdisjoint(values) and values["train"].is_integer():
@@ -60,6 +68,13 @@ def numbers_of(line: str) -> dict[str, float]:
     if VALIDATION.search(before) and not TRAINING.search(line) and not VAL_PAIR.search(line):
         return {name if name in PLACES else f"val/{name}": number for name, number in values.items()}
     return values
+
+
+def _place_of(bar: re.Match[str]) -> dict[str, float]:
+    """Where the training is by a progress bar: it counts what it is labelled with, or the steps of one epoch."""
+    label, number, at = bar["label"].lower(), bar["number"], float(bar["at"])
+    label = SAME.get(label, label)
+    return {label: at} if number is None else {label: float(number), "iter": at}
 
 
 def overflow_in(line: str) -> dict[str, float]:

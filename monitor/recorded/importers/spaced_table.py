@@ -1,4 +1,4 @@
-"""Tables printed for people, with two or more spaces between the names: spaCy, fastai, pandas."""
+"""Tables printed for people, with frames or with two or more spaces between the names: spaCy, fastai, pandas, rich."""
 
 from __future__ import annotations
 
@@ -12,18 +12,28 @@ from monitor.recorded.importers.imported_run import Log, Role, Sample
 from monitor.recorded.importers.words import number_of
 
 BETWEEN = re.compile(r"\s{2,}|\t+")
-RULE = re.compile(r"[\s=+|-]*")
+FRAME = re.compile(r"[|\u2502\u2503\u2551]")  # the upright lines of a frame
+RULE = re.compile(r"[\s=+|:\u2500-\u257f-]*")
 COLUMNS_MIN = 3
+FRAMED_MIN = 2
 STEPS = {"#": Role.STEP, "E": Role.EPOCH, "Itn": Role.EPOCH, "Itn.": Role.EPOCH}
 SCORES = re.compile(r"[A-Z_]+_[FPR]|.*_(?:ACC|AUC|UAS|LAS)|SCORE")
 
 
 def _header(line: str) -> list[str]:
     """The names of the columns; empty: the line is no header."""
+    framed = _framed(line)
     first = line.strip().replace("E #", "E  #", 1)  # spaCy leaves one space there where the epoch is short
-    names = BETWEEN.split(first)
+    names = framed or BETWEEN.split(first)
     words = all(number_of(name) is None and len(name) < 40 and ":" not in name for name in names)
-    return names if len(names) >= COLUMNS_MIN and words and any("loss" in name.lower() for name in names) else []
+    enough = len(names) >= (FRAMED_MIN if framed else COLUMNS_MIN)
+    return names if enough and words and any("loss" in name.lower() for name in names) else []
+
+
+def _framed(line: str) -> list[str]:
+    """The cells of a line of a table with frames; empty: it is none."""
+    cells = FRAME.split(line.strip())
+    return [cell.strip() for cell in cells[1:-1]] if len(cells) > FRAMED_MIN and not cells[0] + cells[-1] else []
 
 
 def _spaced(head: bytes, _: str) -> bool:
@@ -52,7 +62,7 @@ def _samples(content: Content) -> Iterator[Sample]:
 
 def _numbers(names: list[str], line: str) -> dict[str, float]:
     """The numbers of a row; a row of a frame has its number before them."""
-    cells = line.split()
+    cells = _framed(line) or line.split()
     cells = cells[1:] if len(cells) == len(names) + 1 else cells
     if len(cells) != len(names):
         return {}

@@ -66,7 +66,7 @@ def _samples(content: Content, name: str) -> Iterator[Sample]:
     except EndsEarly as error:
         ends = error
     except (struct.error, IndexError) as error:
-        raise UnreadableLog(name, f"record {number} is not an event ({error})") from error
+        raise UnreadableLog(name, f"record {number} is not an event ({error}); copy the file again") from error
     if values:
         yield first, values
     if ends is not None:
@@ -82,7 +82,7 @@ def _records(content: Content, name: str) -> Iterator[bytes]:
                 raise EndsEarly(f"the last {len(head)} bytes are the beginning of a record")
             length, length_crc = struct.unpack("<QI", head)
             if masked_crc(head[:8]) != length_crc:
-                raise UnreadableLog(name, f"the checksum of the record at byte {at} is wrong: the file is damaged")
+                raise UnreadableLog(name, f"the checksum of the record at byte {at} is wrong; copy the file again")
             if length > SKIPPED_BYTES_MAX:
                 opened.seek(at + 12 + length)
                 payload = b""
@@ -96,7 +96,7 @@ def _records(content: Content, name: str) -> Iterator[bytes]:
                 and payload
                 and masked_crc(payload) != struct.unpack("<I", checksum)[0]
             ):
-                raise UnreadableLog(name, f"the checksum of the data at byte {at + 12} is wrong: the file is damaged")
+                raise UnreadableLog(name, f"the checksum of the data at byte {at + 12} is wrong; copy the file again")
             at += 16 + length
             if payload:
                 yield payload

@@ -5,6 +5,7 @@ A line that says only where the training is (`--> STEP: 12/200`, `epoch: 3`) hol
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,6 +20,13 @@ LIKE_A_LOSS = re.compile(rb"perplexity|ppl|cross[-_ ]?entropy|xent|\bcost\b|\bm[
 NUMBER = re.compile(rb"\d")
 BESIDE = re.compile(rb"norm|\blr\b|learning[ _]rate|scale", re.IGNORECASE)  # on lines of their own, beside a loss
 OVERFLOW = re.compile(rb"overflow", re.IGNORECASE)
+# as a script says it that stops there, and prints no numbers of that step: "Loss is nan, stopping training"
+NAN_SENTENCE = re.compile(
+    rb"\b(?:loss(?:es)? (?:is|are|was|became|=) (?:nan|-?inf(?:inity|inite)?|not finite|non-?finite)|nan loss)\b"
+    rb"(?!\s*[:=?])",
+    re.IGNORECASE,
+)
+CONDITION = re.compile(rb"\b(?:if|when|whether|unless|until|valid\w*|eval\w*)\b", re.IGNORECASE)
 PLACE = re.compile(rb"epoch|step|iter|train|eval|valid|test", re.IGNORECASE)
 COLOUR = re.compile(rb"\x1b\[[0-9;]*[A-Za-z]")
 LINE_CHARS_MAX = 4000  # a training line has a few hundred
@@ -59,6 +67,10 @@ def _has_place(line: bytes) -> bool:
     return not PLACES.isdisjoint(numbers_of(_plain(line)))
 
 
+def _reports_nan(line: bytes) -> bool:
+    return bool(NAN_SENTENCE.search(line)) and not CONDITION.search(line) and not _has_place(line)
+
+
 def _plain(line: bytes) -> str:
     """The text without colours, and without the zeros that a crash leaves."""
     if b"\x1b" in line or b"\0" in line:
@@ -79,9 +91,16 @@ class _Reader:
     _block_has_loss: bool = False
     _indexed: bool = False  # there was a line with a loss
     _validating: bool = False
+    _before: dict[str, float] = field(default_factory=dict)  # the step before
 
     def samples(self, content: Content) -> Iterator[Sample]:
         """Every sample of the file."""
+        for number, values in self._steps(content):
+            if self._losses_in(values):
+                self._before = values
+            yield number, values
+
+    def _steps(self, content: Content) -> Iterator[Sample]:
         for number, raw in enumerate(content.lines(), 1):
             line = raw.replace(b"\0", b"") if b"\0" in raw else raw
             if len(line) > LINE_CHARS_MAX:
@@ -89,6 +108,9 @@ class _Reader:
             if OVERFLOW.search(line) and (scale := overflow_in(_plain(line))):
                 yield from self._ended_block()
                 yield number, {**scale, **numbers_of_place(_plain(line))}
+            elif self._before and _reports_nan(line):
+                yield from self._ended_block()
+                yield number, self._nan_step()
             elif self.loss.search(line):
                 yield from self._with_loss(number, numbers_of(_plain(line)))
             elif self._indexed and b"norm" in line.lower() and not self._block:
@@ -113,6 +135,14 @@ class _Reader:
                 yield from self._ended_block()
             self._add(number, values)
             self._block_has_loss = True
+
+    def _nan_step(self) -> dict[str, float]:
+        """The step before once more, with what a loss is now."""
+        places = {name: value for name, value in self._before.items() if name in PLACES}
+        return {**places, **dict.fromkeys(self._losses_in(self._before), math.nan)}
+
+    def _losses_in(self, values: dict[str, float]) -> list[str]:
+        return [name for name in values if "loss" in name and not name.startswith("val")]
 
     def _add(self, number: int, values: dict[str, float]) -> None:
         """Numbers that belong to the heading above."""

@@ -79,7 +79,7 @@ def main() -> None:
     print(f"| as it is | {len(plain)} | {sum(map(bool, plain))} | - | {_names(plain)} |")
     for name, (factor, rows) in RAMPS.items():
         found = [
-            _new(warnings(climbing(losses, factor, rows)), before, 2 * len(losses) // 3)
+            new_warnings(warnings(climbing(losses, factor, rows)), before, 2 * len(losses) // 3)
             for losses, before in zip(trainings, plain, strict=True)
         ]
         delays = [
@@ -91,7 +91,8 @@ def main() -> None:
         print(f"| {name} | {len(found)} | {len(delays)} | {median} | {_names(found)} |")
 
 
-def _new(found: list[tuple[str, int]], before: list[tuple[str, int]], onset: int) -> list[tuple[str, int]]:
+def new_warnings(found: list[tuple[str, int]], before: list[tuple[str, int]], onset: int) -> list[tuple[str, int]]:
+    """Those from the onset on, of detectors that did not warn there of the same loss without a ramp."""
     known = {name for name, row in before if row >= onset}
     return [(name, row) for name, row in found if row >= onset and name not in known]
 

@@ -17,7 +17,7 @@ class PeerRule:
         self.begin(None)
 
     def begin(self, training: TrainingStarted | None) -> None:
-        """Start from nothing. `training` is None before the first one has told of itself."""
+        """Start from nothing. `training` is None before the first one has started."""
 
     def on_batch(self, batch: BatchEnded) -> bool:
         del batch

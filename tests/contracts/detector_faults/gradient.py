@@ -49,3 +49,9 @@ def norm_is_nan(training: Simulation, draw: random.Random) -> None:
     usual = {"took_s": 0.1, "cured": False, "learning_rates": (0.1,), "batch_size": 16, "batch_s": 0.1}
     for _ in range(6):
         training._batch(0, 0, loss=2.0 + 0.1 * draw.random(), grad_norm=math.nan, **usual)
+
+
+@fault_of("gradient_norm_held")
+def norm_is_held_high(training: Simulation, draw: random.Random) -> None:
+    for _ in range(5):
+        training.batch(2.0, 30.0 * math.exp(0.1 * draw.gauss(0, 1)))

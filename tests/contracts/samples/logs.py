@@ -39,6 +39,12 @@ LIGHTGBM = (
     "[1]\ttraining's l2: 0.2500\tvalid_1's l2: 0.2600\n"
     "[2]\ttraining's l2: 0.2400\tvalid_1's l2: 0.2500\n"
 )
+LIGHTGBM_CLI = (
+    "[LightGBM] [Info] Finished loading data in 0.1 seconds\n"
+    "[LightGBM] [Info] Iteration:1, training l2 : 0.2500\n[LightGBM] [Info] Iteration:1, valid_1 l2 : 0.2600\n"
+    "[LightGBM] [Info] 0.1 seconds elapsed, finished iteration 1\n"
+    "[LightGBM] [Info] Iteration:2, training l2 : 0.2400\n[LightGBM] [Info] Iteration:2, valid_1 l2 : 0.2500\n"
+)
 CATBOOST = (
     "Learning rate set to 0.03\n"
     "0:\tlearn: 0.6912\ttest: 0.6923\tbest: 0.6923 (0)\ttotal: 52ms\tremaining: 52s\n"
@@ -212,6 +218,67 @@ CAFFE = (
 )
 TENSORS_IN_A_DICT = "{'loss': tensor(2.3100), 'acc': 0.1}\n{'loss': tensor(nan), 'acc': 0.1}\n"
 
+LITGPT = (
+    "Epoch 1 | iter 1 step 0 | loss train: 2.500, val: n/a | iter time: 500.12 ms\n"
+    "Epoch 1 | iter 2 step 1 | loss train: nan, val: 2.861 | iter time: 400.12 ms (step)\n"
+)
+TRAIN_PY = (
+    "I0101 10:00:00.1 140 train.py:300] train epoch: 1, loss: 2.5, accuracy: 10.10\n"
+    "I0101 10:00:01.1 140 train.py:300] eval epoch: 1, loss: 9.5, accuracy: 10.20\n"
+    "I0101 10:00:10.1 140 train.py:300] train epoch: 2, loss: 2.4, accuracy: 9.80\n"
+)
+STEP_BARS = (
+    "Steps:   0%|          | 0/1000 [00:00<?, ?it/s]\rSteps:   0%|  | 1/1000 [00:02<45:00,  2.7s/it, step_loss=0.5]"
+    "\rSteps:   1%|1         | 12/1000 [00:24<35:00,  2.1s/it, lr=0.0001, step_loss=nan]\r"
+)
+EPOCH_BARS = (
+    "Epoch 1:  10%|#         | 10/100 [00:01<00:09, 10.0it/s, loss=2.5]"
+    "\rEpoch 1: 100%|##########| 100/100 [00:10<00:00, 10.0it/s, loss=2.1]\n"
+    "Epoch 2:  10%|#         | 10/100 [00:01<00:09, 10.0it/s, loss=2.0]\r"
+)
+LOSS_IS_NAN = (
+    "Epoch: [0]  [  0/1000]  eta: 0:30:00  lr: 0.0001  loss: 40.1 (40.1)  time: 1.8  data: 0.9  max mem: 3000\n"
+    "Epoch: [0]  [ 10/1000]  eta: 0:10:00  lr: 0.0001  loss: 38.1 (39.1)  time: 0.5  data: 0.0  max mem: 3000\n"
+    "stop if loss is nan\nvalidation loss is inf\nbest loss: inf\nLoss is nan, stopping training\n"
+)
+
+FRAMED = (
+    "+------+--------+----------+\n| step | loss   | val_loss |\n+------+--------+----------+\n"
+    "|    1 | 2.5000 |   2.6000 |\n|    2 |    nan |   2.5000 |\n+------+--------+----------+\n"
+)
+RICH = (
+    "\u250f\u2501\u2501\u2533\u2501\u2501\u2513\n\u2503 step \u2503 loss \u2503\n"
+    "\u2521\u2501\u2501\u2547\u2501\u2501\u2529\n"
+    "\u2502 1 \u2502 2.5 \u2502\n\u2502 2 \u2502 2.4 \u2502\n\u2514\u2500\u2500\u2534\u2500\u2500\u2518\n"
+)
+DOCKER = (
+    '{"log":"loading\\n","stream":"stderr","time":"2024-01-01T10:00:00.1Z"}\n'
+    '{"log":"\\u001b[32mstep 1\\tloss 2.5\\u001b[0m\\n","stream":"stdout","time":"2024-01-01T10:00:00.1Z"}\n'
+    '{"log":"\\u001b[32mstep 2\\tloss nan\\u001b[0m\\n","stream":"stdout","time":"2024-01-01T10:00:01.1Z"}\n'
+)
+MESSAGES = (
+    '{"asctime": "2024-01-01 10:00:00", "lineno": 12, "message": "epoch 1 step 10: loss=2.5"}\n'
+    '{"asctime": "2024-01-01 10:00:10", "lineno": 12, "message": "epoch 1 step 20: loss=2.4"}\n'
+)
+SYSLOG_TABS = (
+    "[2024-01-01:10:00:00:INFO] Running\n[0]#011train-rmse:0.68#011validation-rmse:0.7\n"
+    "[1]#011train-rmse:0.61#011validation-rmse:0.6\n"
+)
+
+FAIRSEQ_HYDRA = (
+    "[2023-11-20 19:55:49,758][fairseq_cli.train][INFO] - {'_name': None, 'common': {'seed': 1}}\n"
+    '[2023-11-20 19:56:49,758][train_inner][INFO] - {"epoch": 1, "loss": "9.5", "num_updates": "200", "gnorm": "2.1"}\n'
+    '[2023-11-20 19:57:49,758][train_inner][INFO] - {"epoch": 1, "loss": "nan", "num_updates": "400", "gnorm": "nan"}\n'
+    '[2023-11-20 19:57:59,758][valid][INFO] - {"epoch": 1, "valid_loss": "9.1", "valid_num_updates": "400"}\n'
+    '[2023-11-20 19:58:09,758][train][INFO] - {"epoch": 1, "train_loss": "9.2", "train_num_updates": "400"}\n'
+)
+MARIAN = (
+    "[2021-07-17 12:54:33] Ep. 1 : Up. 1000 : Sen. 965,843 : Cost 5.25 : Time 359.5s : 3007.8 words/s : gNorm 1.2\n"
+    "[2021-07-17 13:13:46] Ep. 1 : Up. 2000 : Sen. 1,052,108 : Cost -nan : Time 353.1s : 1942.2 words/s : L.r. 3e-04\n"
+    "[2021-07-17 13:14:46] [valid] Ep. 1 : Up. 2000 : cross-entropy : 130.97 : new best\n"
+)
+MINDSPORE = "epoch: 1 step: 1, loss is 2.5\nepoch: 1 step: 2, loss is nan\nTrain epoch time: 100.1 ms\n"
+
 # text, the kind it must be recognised as, and how many training rows it has
 ALL = {
     "keras bars": (KERAS_BARS, "keras_console", 2),
@@ -220,6 +287,7 @@ ALL = {
     "xgboost": (XGBOOST, "xgboost", 2),
     "xgboost of scikit-learn": (XGBOOST_SKLEARN, "xgboost", 2),
     "lightgbm": (LIGHTGBM, "lightgbm", 2),
+    "lightgbm's own program": (LIGHTGBM_CLI, "lightgbm", 2),
     "catboost": (CATBOOST, "catboost", 2),
     "catboost json": (CATBOOST_JSON, "catboost_json", 2),
     "darknet": (DARKNET, "darknet", 3),
@@ -252,4 +320,17 @@ ALL = {
     "json behind words": (JSON_BEHIND_WORDS, "text", 2),
     "caffe": (CAFFE, "text", 2),
     "tensors in a dict": (TENSORS_IN_A_DICT, "hf_stdout", 2),
+    "litgpt": (LITGPT, "text", 2),
+    "train.py": (TRAIN_PY, "text", 2),
+    "bars of steps": (STEP_BARS, "text", 2),
+    "bars of epochs": (EPOCH_BARS, "text", 3),
+    "loss is nan": (LOSS_IS_NAN, "text", 3),
+    "fairseq hydra": (FAIRSEQ_HYDRA, "fairseq_json", 2),
+    "marian": (MARIAN, "marian", 2),
+    "mindspore": (MINDSPORE, "text", 2),
+    "framed table": (FRAMED, "spaced_table", 2),
+    "table of rich": (RICH, "spaced_table", 2),
+    "docker": (DOCKER, "wrapped_lines", 2),
+    "messages in json": (MESSAGES, "wrapped_lines", 2),
+    "tabs of syslog": (SYSLOG_TABS, "xgboost", 2),
 }

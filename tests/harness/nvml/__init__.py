@@ -59,7 +59,7 @@ class StandIn:
 
 
 class Watched:
-    """One live run that uses a GPU, and what was told of it."""
+    """One live run that uses a GPU, and what was reported about it."""
 
     def __init__(
         self, pace: PollIntervals = QUICK, device: str = "cuda:0", pid: int = 0, versions: dict[str, str] | None = None

@@ -19,7 +19,7 @@ from pytest_httpserver import HTTPServer
 from alerts.alert import Alert
 from alerts.http import Http
 from alerts.notifiers import Outcome, Sent
-from alerts.notifiers.apprise import CHILD, AppriseConfig, apprise
+from alerts.notifiers.apprise import CHILD, UNKNOWN, AppriseConfig, apprise, refusal
 from alerts.secret import Secret
 from monitor.report.loss_picture import loss_picture
 from tests.harness.alerts import START_S, alert
@@ -83,6 +83,18 @@ def test_an_address_that_apprise_does_not_know_is_refused_without_showing_it() -
     sent = tried(f"nosuch://{TOKEN}")
     assert sent.outcome is Outcome.REFUSED
     assert TOKEN not in repr(sent)
+
+
+def test_an_address_is_checked_by_apprise_itself_and_nothing_is_sent(httpserver: HTTPServer) -> None:
+    httpserver.expect_request(f"/{TOKEN}").respond_with_data("")
+    assert refusal(AppriseConfig(address=Secret(address(httpserver)))) == ""
+    assert not httpserver.log
+    for wrong in (f"nosuch://{TOKEN}", f"discord://{TOKEN}", TOKEN):
+        assert refusal(AppriseConfig(address=Secret(wrong))) == f"address: {UNKNOWN}"
+
+
+def test_an_address_that_cant_be_checked_in_time_is_not_refused() -> None:
+    assert refusal(AppriseConfig(address=Secret(f"nosuch://{TOKEN}"), timeout_s=0.01)) == ""
 
 
 @pytest.mark.parametrize("form", ["", "?format=markdown", "?format=html"])

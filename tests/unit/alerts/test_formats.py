@@ -147,7 +147,10 @@ def test_ntfy_gets_its_topic_in_the_message_and_rings_for_what_is_critical() -> 
     assert url == "http://127.0.0.1:1/in"
     assert json.loads(body)["topic"] == "key"
     assert payload("ntfy")["priority"] == 5
-    assert payload("ntfy", ended_s=START_S)["priority"] == 3
+    over = payload("ntfy", ended_s=START_S, severity="info")
+    assert (over["priority"], over["tags"]) == (3, ["white_check_mark"])
+    unproven = payload("ntfy", ended_s=START_S, severity="warning")
+    assert (unproven["priority"], unproven["tags"]) == (4, ["warning"]), "it ended, and not well"
     for long in ("x", "\U0001f600"):
         assert (
             len(json.loads(posted("ntfy", msgspec.structs.replace(LONG, text=long * 9_000))[1])["message"].encode())

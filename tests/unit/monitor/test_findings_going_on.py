@@ -18,7 +18,7 @@ from trainer_hooks.wire.messages import SettingChanged
 
 @pytest.fixture
 def training() -> Simulation:
-    """One that has just been told of a change that nothing explains."""
+    """One that just got a change that nothing explains."""
     started = Simulation()
     calm(started, 100, random.Random(1))
     _change(started)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from monitor.core.drive import RunDriver
@@ -16,6 +17,7 @@ from monitor.core.model import (
     Output,
     RaiseAlert,
     RunEnded,
+    Severity,
     SilenceSet,
 )
 from monitor.core.policy.settings import Policy
@@ -176,6 +178,23 @@ def test_an_alert_leads_to_the_page_of_its_incident_where_the_policy_says_how_it
     assert flow.alert_of(opened, night.driver.state).url == ""
     receivers.learn("night", policy_from_text("alerts: {page_url: 'https://box.example.org/'}", "p"))
     assert flow.alert_of(opened, night.driver.state).url == "https://box.example.org/#/run/night/1/incident/1"
+
+
+def test_the_end_of_a_crash_whose_run_failed_goes_to_programs_and_is_no_second_message_to_people() -> None:
+    night, receivers = Night(), Receivers()
+    flow = AlertFlow(lambda: night.driver.core.fleet, receivers)
+    policy = (
+        "receivers: [{name: phone, kind: ntfy, topic: t}, {name: ops, kind: webhook, url: 'https://example.org/a'}]"
+    )
+    receivers.learn("night", policy_from_text(policy, "p"))
+    closed = alert_of(RaiseAlert("a", "night", AlertKind.CLOSED, Severity.WARNING, "", "", "", 0.0), None)
+    for family, ended, names in (
+        ("crash", "failed", ("ops",)),
+        ("crash", "finished", ("phone", "ops")),
+        ("nonfinite", "failed", ("phone", "ops")),
+    ):
+        night.driver.state.ended = ended
+        assert flow.names_of(msgspec.structs.replace(closed, labels=closed.labels | {"family": family})) == names
 
 
 @pytest.mark.parametrize(

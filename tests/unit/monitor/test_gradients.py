@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import random
 
+import pytest
+
 from monitor.core.detectors.gradient_explosion import GradientExplosionConfig
-from monitor.core.model import Severity
+from monitor.core.model import Finding, Severity
 from monitor.core.policy.settings import Detectors, Policy
 from tests.harness.simulation import Simulation, calm
 
@@ -132,3 +134,40 @@ def test_the_search_for_the_scale_and_single_overflows_are_silent() -> None:
         scale = found / 2 if at % 2000 == 0 else found
         training.batch(2.0 * math.exp(0.1 * draw.gauss(0, 1)), 3.0, scale=scale, overflow=overflow)
     assert not training.findings("loss_scale")
+
+
+def held(*norms: float) -> list[Finding]:
+    training = Simulation()
+    for norm in norms:
+        training.batch(2.0, norm)
+    return training.findings("gradient_norm_held")
+
+
+def test_three_norms_of_six_times_the_median_are_a_warning_dated_to_the_first() -> None:
+    draw = random.Random(5)
+    around = [math.exp(0.2 * draw.gauss(0, 1)) for _ in range(40)]
+    (finding,) = held(*around, 6.0, 6.5, 6.0)
+    assert (finding.severity, finding.since.count, finding.at.count) == (Severity.WARNING, 41, 43)
+    assert finding.value == pytest.approx(6.0)
+    assert not held(*around, 6.0, 6.5, 3.0), "two are not enough"
+    assert not held(*around, 4.0, 4.0, 4.0), "nor is four times the median"
+
+
+def test_a_short_log_has_its_norms_judged_from_the_sixteenth_on() -> None:
+    assert len(held(*[1.0] * 13, 9.0, 9.0, 9.0)) == 1
+    assert not held(*[1.0] * 12, 9.0, 9.0, 9.0), "of fifteen norms nothing is known"
+
+
+def test_norms_whose_noise_reaches_that_far_are_silent() -> None:
+    """Half of them are ten times the others: three high ones in a row are chance."""
+    draw = random.Random(6)
+    ordinary = [(1.0, 10.0)[at % 2] for at in range(64)]
+    assert not held(*ordinary, *(draw.choice((1.0, 10.0)) for _ in range(400)))
+
+
+def test_a_norm_that_is_high_for_a_known_reason_is_silent() -> None:
+    training, draw = after_calm()
+    training.batch(2.0, 3.0, rate=0.2)
+    for _ in range(10):
+        training.batch(2.0, 30.0 * math.exp(0.1 * draw.gauss(0, 1)), rate=0.2)
+    assert not training.findings("gradient_norm_held"), "the learning rate rose"

@@ -43,7 +43,7 @@ def mistakes(text: str) -> list[str]:
         ),
         (
             f"  url: {URL}\n  url_env: PHONE\n",
-            "p:5:3: receivers.0.url_env: url and url_env say the same thing; keep one of them",
+            "p:5:3: receivers.0.url_env: url and url_env give the same value; keep one of them",
         ),
         ("  url_file: phone.url\n", "p:4:3: receivers.0.url_file: is not an absolute path; begin it with / or ~/"),
         (

@@ -24,7 +24,7 @@ from monitor.core.model import (
 )
 from monitor.core.model.channel import RestartAnswer
 from monitor.core.policy.restart_settings import Restart
-from monitor.core.policy.restarts import answer_of
+from monitor.core.policy.restarts import answer_of, why_none
 from monitor.core.policy.settings import Policy
 from monitor.core.policy.trust import clean_ones
 from monitor.core.summary import summary_of
@@ -64,6 +64,7 @@ def die(
     *,
     by: str = "",
     late_s: float = 0,
+    detail: str = "it died",
 ) -> Plan | None:
     """Its process is gone, and the supervisor asks: the plan of the next generation. It then does what it was told."""
     if crash:
@@ -79,7 +80,7 @@ def die(
     assert answer_of(training.run) == (RestartAnswer.UNKNOWN if late_s else expected)
     training.feed(GenerationExited("night", over, relaunch=plan is not None))
     if plan is None:
-        training.feed(RunEnded("night", "failed", "it died"))
+        training.feed(RunEnded("night", "failed", detail))
     return plan
 
 
@@ -95,6 +96,20 @@ def go_on(training: Simulation, plan: Plan | None, count: int = 0) -> None:
     training.restart(plan.start_epoch, plan=plan.id)
     training.send(PlanApplied(training.now_s, plan.id, "first step", plan.start_epoch, {}, ()))
     batches(training, count)
+
+
+@pytest.mark.parametrize("daemon_first", [True, False])
+def test_a_run_that_died_with_the_machine_is_resumed_and_its_death_counted_once(daemon_first: bool) -> None:
+    training = trained(2)
+    over = Exit(number=1, code=None, signal=None, ended_s=training.now_s)
+    if daemon_first:
+        training.feed(GenerationExited("night", over, relaunch=False, with_machine=True))
+    training.feed(GenerationDied("night", over, "", training.now_s + 15, "ada", with_machine=True))
+    go_on(training, training.plans.get("plan-2.json"), 5)
+    assert training.run.machine_deaths == 1
+    assert training.incident.findings[-1].summary == (
+        "the machine was started again, so the training died after epoch 3, batch 29; ada resumes it"
+    )
 
 
 @pytest.mark.parametrize(
@@ -133,6 +148,29 @@ def test_a_training_that_dies_goes_on_from_its_newest_clean_state(
     batches(training, 100)
     assert incident.state is IncidentState.RESOLVED
     assert training.run.training.ledger.rollbacks_used == 0, "the budget is for troubles of the training itself"
+
+
+def test_a_crash_names_its_exception_once_and_again_where_the_run_ends_by_it() -> None:
+    """The training prints its own traceback; the same exception in five lines of ours hides what they say."""
+    training, crash = trained(2), "ValueError: a box of no size, at /home/ana/train.py:7 in step: boxes[3]"
+    go_on(training, die(training, FAILED, crash), 5)
+    opened = [line for line in training.messages if "ValueError" in line]
+    assert len(opened) == 1
+    assert "incident 1 opened: The training crashed after epoch 3, batch 29: ValueError: a box of no size" in opened[0]
+    title = training.alerts[0].title
+    assert title == "night: The training crashed after epoch 3, batch 29 (ValueError)"
+    assert crash in training.alerts[0].text
+    assert "What changed" not in training.alerts[0].text, "the exception explains it"
+    die(training, FAILED, crash, detail=f"exit code 1: {crash}")
+    last = [line for line in training.messages if "ValueError" in line][1:]
+    assert len(last) == 2, last
+    assert "closed with run: The training crashed after epoch 3, batch 29 (ValueError)." in last[0]
+    assert crash not in last[0]
+    assert last[1].startswith(f"run failed: exit code 1: {crash}; ")
+    failed = next(alert for alert in training.alerts if alert.kind == "run_failed")
+    assert (failed.title, failed.text.count(crash)) == ("night: training failed (exit code 1)", 1)
+    closed = training.alerts[-1]
+    assert (closed.kind, closed.text.count(crash)) == ("closed", 1), "what happened, not how it ended as well"
 
 
 def test_a_state_that_was_saved_just_before_is_taken_without_waiting_for_healthy_batches() -> None:
@@ -384,6 +422,19 @@ def test_a_run_without_a_clean_state_is_not_resumed() -> None:
     training = ended(trained(0))
     assert die(training, by="ann") is None
     assert training.run.ledger.not_restarted == "no clean checkpoint is left"
+
+
+@pytest.mark.parametrize(("torn", "epoch"), [((), 3), (("g1-e2",), 2), (("g1-e2", "g1-e1"), 0)])
+def test_a_state_whose_file_is_torn_when_a_person_resumes_is_passed_over_for_the_one_below(
+    torn: tuple[str, ...], epoch: int
+) -> None:
+    """It was sound when it was saved. Without a second look the run was held, each time it was resumed."""
+    training = ended(trained(2))
+    training.verdicts.update(dict.fromkeys(torn, Verdict.UNVERIFIED))
+    plan = die(training, by="ann")
+    assert (plan.start_epoch if plan else 0) == epoch
+    assert training.run.ledger.not_restarted == ""
+    assert ("no clean checkpoint is left" in why_none(training.run)) == (epoch == 0)
 
 
 def test_a_generation_that_never_began_to_train_is_resumed_from_the_state_of_the_one_before() -> None:

@@ -69,7 +69,7 @@ class Training:
         self.driver.start_generation()
 
     def start(self, ordinal: int = 1) -> None:
-        """The trainer tells of itself."""
+        """The trainer reports that it starts."""
         started = training_started(RunFolder(Path("/runs/r")))
         self.send(msgspec.structs.replace(started, ordinal=ordinal))
 

@@ -12,12 +12,15 @@ from monitor.core.model import (
     Cause,
     CureWatch,
     Diagnosis,
+    EpochStatus,
     IncidentAction,
     IncidentState,
     IncidentTotals,
     Severity,
 )
+from monitor.core.state.rows import EpochRow
 from monitor.core.state.run import RunState, Streak
+from monitor.core.state.status import status_of
 from monitor.core.summary import LABELS, Summary, shown_incident, summary_of
 from monitor.daemon.api.snapshots import detail_of
 from monitor.report import render
@@ -52,6 +55,18 @@ def test_it_answers_the_questions_of_the_night_in_eight_lines() -> None:
         f"Deadline: Uncertain: at this pace the training ends on 2025-11-27 21:49 UTC, {MARGIN}.",
         "What to do: Nothing. The next step is automatic.",
     )
+
+
+def test_bad_batches_of_later_epochs_are_counted_too() -> None:
+    run, incident = night()
+    row = run.training.epochs[-1]
+    later = EpochRow(row.generation, 5, 1000, NOW_S, batches=1000, nonfinite=7, status=EpochStatus.ENDED)
+    run.training.epochs.append(later)
+    assert summary_of(run, run.training, incident, NOW_S).happened == (
+        "73 of 7,550 batches in epoch 4 gave NaN or infinity (0.97 %). Up to epoch 5: 80 of 8,550 batches."
+    )
+    later.nonfinite = 0
+    assert "Up to" not in summary_of(run, run.training, incident, NOW_S).happened
 
 
 def test_there_are_never_more_than_eight_lines() -> None:
@@ -124,6 +139,20 @@ def test_time_lost_is_batches_and_time_without_training() -> None:
     assert found.cost == "55 min 1 s: 7,550 batches to train again and 1 min 12 s without training."
 
 
+def test_without_snapshots_the_time_without_training_would_have_been_spent_as_well() -> None:
+    run, incident = night()
+    plan = incident.action.plan
+    assert plan is not None
+    assert plan.checkpoint is not None
+    snapshot = msgspec.structs.replace(plan.checkpoint, extra_batches=BATCHES_SEEN - 100)
+    incident.action.plan = msgspec.structs.replace(plan, snapshot=snapshot)
+    incident.state, incident.totals = IncidentState.WATCHING, IncidentTotals(batches_discarded=100, downtime_s=72.0)
+    assert summary_of(run, run.training, incident, NOW_S).cost == (
+        "1 min 55 s: 100 batches to train again and 1 min 12 s without training. "
+        "Without snapshots it would have been 7,550 batches, 55 min 1 s in all."
+    )
+
+
 def test_a_healthy_run_says_so() -> None:
     simulation = supervised(epochs=2, batches_per_epoch=40)
     simulation.train()
@@ -182,6 +211,8 @@ def test_a_run_that_was_given_up_and_stopped_says_how_to_go_on() -> None:
     run = over(IncidentState.GIVEN_UP, "stopped")
     to_do = summary_of(run, run.training, shown_incident(run, run.training), NOW_S).to_do
     assert to_do.startswith("Decide how to go on: start the training again from a clean checkpoint")
+    assert status_of(run) == "given up", "it is not as if a person had stopped it"
+    assert status_of(over(IncidentState.RESOLVED, "stopped")) == "stopped"
 
 
 @pytest.mark.parametrize("days", [5, None])

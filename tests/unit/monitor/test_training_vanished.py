@@ -81,8 +81,11 @@ def test_a_crash_is_said_with_its_exception_and_one_that_the_script_outlived_is_
     script.send(2, TrainingEnded(script.driver.now_s, "exception", "IndexError: 7, at b.py:2 in g", 1, {}))
     failed = GenerationExited(RUN, Exit(number=1, code=1, signal=None, ended_s=script.driver.now_s), relaunch=False)
     script.take(script.driver.feed(failed))
-    assert "has failed (exit code 1), and is not started again: IndexError: 7, at b.py:2 in g" in script.said
+    assert "has failed (exit code 1), and is not started again" in script.said
     assert script.alerts[-1].text.startswith("IndexError: 7, at b.py:2 in g. ")
+    script.take(script.driver.feed(RunEnded(RUN, RunOutcome.FAILED, "exit code 1: IndexError: 7, at b.py:2 in g")))
+    assert script.said.count("IndexError") == 1, "the last line of the run names it"
+    assert "run failed: exit code 1: IndexError: 7, at b.py:2 in g" in script.said
     outlived = two()
     outlived.send(1, TrainingEnded(outlived.driver.now_s, "exception", "KeyError: 'x', at a.py:1 in f", 1, {}))
     outlived.end(2)

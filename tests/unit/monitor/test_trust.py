@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from monitor.core.model import Incident, IncidentState, Position, Severity, Verdict
 from monitor.core.policy.settings import Rollback
 from monitor.core.policy.trust import best_for, judge, plausible_ones, to_keep
 from monitor.core.state.checkpoints import fold_bad, healthy_after
-from monitor.core.state.rows import CheckpointState
+from monitor.core.state.ledger import Ledger
+from monitor.core.state.rows import Anomalies, Anomaly, CheckpointState
 from monitor.core.state.run import RankState, TrainingState
+from tests.harness.simulation import supervised
 from trainer_hooks.wire.messages import Counts, TrainingStarted
 
 RULES = Rollback(healthy_batches=20, keep_clean=3)
@@ -51,11 +54,77 @@ def test_a_sound_checkpoint_that_nothing_followed_yet_is_suspect_and_says_so() -
     assert why == "7 healthy batches followed it so far, 20 prove it"
 
 
+def finished(**changed: object) -> TrainingState:
+    """A training whose last checkpoint three healthy batches followed, then its end."""
+    training = training_with(checkpoint(2), checkpoint(3, healthy=3))
+    training.generation, training.over, training.how, training.left_at = 1, True, "finished", Position(1, 4, 2, 303)
+    for name, value in changed.items():
+        setattr(training, name, value)
+    return training
+
+
+def verdict_of_last(training: TrainingState) -> tuple[Verdict, str]:
+    return judge(training.checkpoints[-1], training, RULES)
+
+
+def test_the_last_checkpoint_of_a_training_that_finished_healthy_is_clean() -> None:
+    verdict, why = verdict_of_last(finished())
+    assert verdict is Verdict.CLEAN
+    assert why == "saved before every known anomaly; training finished without an anomaly after it"
+    simulation = supervised(epochs=3)
+    assert simulation.train() == "finished"
+    training = simulation.run.training
+    assert [judge(c, training, RULES)[0] for c in training.checkpoints] == [Verdict.CLEAN] * 3
+
+
+ANOMALY = Anomaly("loss_spike", "loss", 0, Position(1, 4, 1, 302), Position(1, 4, 1, 302), "loss", 2.0, "high")
+CLOSED = Incident(
+    "r-i1", 1, "loss", Severity.CRITICAL, IncidentState.CLOSED, 0.0, Position(1, 3, 50, 250), Position(1, 3, 50, 250)
+)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"how": "exception"},
+        {"how": "order"},
+        {"how": "", "over": False},
+        {"left_at": Position(1, 4, 4, 305)},
+        {"generation": 2},
+        {"anomalies": Anomalies(standing=[ANOMALY])},
+        {"anomalies": Anomalies(past=[ANOMALY])},
+        {"ledger": Ledger(incidents=[CLOSED])},
+    ],
+    ids=["raised", "ordered", "goes on", "a bad batch came", "a later start", "stands", "stood", "not solved"],
+)
+def test_what_is_not_known_to_have_ended_healthy_stays_suspect(changed: dict[str, object]) -> None:
+    verdict, why = verdict_of_last(finished(**changed))
+    assert verdict is Verdict.SUSPECT
+    assert why.startswith(("3 healthy batches followed it", "saved after the onset of incident 1"))
+    assert ("so far" in why) == (changed.get("over") is False)
+
+
+def test_a_solved_incident_before_the_last_checkpoint_leaves_it_clean() -> None:
+    solved = msgspec.structs.replace(CLOSED, state=IncidentState.RESOLVED)
+    assert verdict_of_last(finished(ledger=Ledger(incidents=[solved])))[0] is Verdict.CLEAN
+
+
 def test_what_was_saved_after_the_onset_is_suspect_however_sound_its_bytes_are() -> None:
     before, after = checkpoint(2), checkpoint(3)
     training = training_with(before, after, onset=250)
     assert judge(before, training, RULES)[0] is Verdict.CLEAN
     assert judge(after, training, RULES)[0] is Verdict.SUSPECT
+
+
+@pytest.mark.parametrize("ended", [IncidentState.GIVEN_UP, IncidentState.CLOSED, IncidentState.LOST])
+def test_what_was_saved_after_the_onset_of_an_incident_that_nobody_saw_healed_stays_suspect(
+    ended: IncidentState,
+) -> None:
+    before, after, later = checkpoint(1), checkpoint(2), checkpoint(3, generation=2)
+    training = training_with(before, after, later, onset=150)
+    training.ledger.incidents[0].state = ended
+    verdicts = [judge(each, training, RULES)[0] for each in (before, after, later)]
+    assert verdicts == [Verdict.CLEAN, Verdict.SUSPECT, Verdict.CLEAN], "the next generation began before the onset"
 
 
 def test_a_later_generation_is_suspect_until_the_incident_is_over() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import random
 
-from monitor.core.model import Severity
+from monitor.core.model import Family, Finding, Severity
+from monitor.core.policy.texts import watch_text
 from monitor.core.state.rows import EpochRow
 from tests.harness.simulation import Simulation, calm
 from trainer_hooks.wire.messages import EpochEnded, SettingChanged
@@ -82,14 +83,33 @@ def test_a_metric_that_never_was_finite_wakes_nobody() -> None:
     assert not training.alerts
 
 
-def test_a_fitness_that_fell_to_zero_is_a_warning_and_one_that_never_left_it_is_none() -> None:
+def severities_of(*fitness: float) -> list[Severity]:
+    """What is said of a training whose validations have these results."""
+    training, draw = Simulation(), random.Random(1)
+    calm(training, 100, draw)
+    for epoch, value in enumerate(fitness, 1):
+        ended(training, epoch, value, value)
+    return [finding.severity for finding in training.findings("validation")]
+
+
+def test_a_fitness_that_falls_to_zero_and_stays_is_a_warning_and_one_that_never_left_it_is_none() -> None:
     training, draw = Simulation(), random.Random(1)
     calm(training, 100, draw)
     ended(training, 1, 0.0, 0.0)
     ended(training, 2, 0.3, 0.3)
     assert not training.found
     ended(training, 3, 0.0, 0.0)
-    assert "fitness fell to 0; it was 0.3" in training.findings("validation")[0].summary
+    ended(training, 4, 0.0, 0.0)
+    told, warned = training.findings("validation")
+    assert "fitness fell to 0; it was 0.3" in told.summary
+    assert "fitness fell to 0, for 2 validations in a row; it was 0.3" in warned.summary
+    assert (told.severity, warned.severity) == (Severity.INFO, Severity.WARNING)
+
+
+def test_a_fitness_that_flickers_wakes_nobody_and_one_that_collapses_after_flickering_does() -> None:
+    """As the mAP of a data set of a few images."""
+    assert Severity.WARNING not in severities_of(0.0, 0.0, 0.0, 0.2, 0.0, 0.3, 0.1, 0.0, 0.2, 0.25, 0.0, 0.4)
+    assert severities_of(0.3, 0.0, 0.2, 0.0, 0.25, 0.0, 0.0)[-1] is Severity.WARNING
 
 
 def test_the_one_component_that_is_not_finite_is_named_and_no_incident_comes_of_it() -> None:
@@ -111,3 +131,13 @@ def test_the_rank_that_stands_out_is_named() -> None:
             )
     findings = training.findings("rank_outlier")
     assert {(f.rank, f.signal) for f in findings} == {(2, "loss")}
+
+
+def test_an_early_word_of_a_hang_says_that_an_action_may_follow_where_the_policy_may_act() -> None:
+    training, draw = Simulation(), random.Random(1)
+    calm(training, 100, draw)
+    at = training.run.training.position
+    assert at is not None
+    hang = Finding("hang", Family.HANG, Severity.WARNING, 0, at, at, "batch_s", 40.0, 30.0, "training stands still")
+    assert "No action yet: if it stands still for much longer" in watch_text(hang, "", acts=True)
+    assert "No action: the policy only alerts on hang." in watch_text(hang, "", acts=False)

@@ -375,7 +375,7 @@ SCHEDULERS: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("every_batch", [True, False], ids=["each batch", "each epoch"])
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_no_scheduler_of_torch_is_a_change_that_nothing_explains(name: str, every_batch: bool, tmp_path: Path) -> None:
-    """It is not even told of: what it leaves in the parameter groups is enough."""
+    """Nobody reports it to the guard: what it leaves in the parameter groups is enough."""
     bench = Bench(tmp_path, scheduler=SCHEDULERS[name])
     bench.train(move=lambda n: bench.scheduler.step() if every_batch or (n + 1) % BATCHES == 0 else None)
     assert not bench.unexplained

@@ -331,6 +331,24 @@ def test_a_script_that_finds_the_nan_and_skips_is_counted_as_that_and_its_statis
     assert guard.examine().clean
 
 
+@pytest.mark.parametrize("damaged", [True, False])
+def test_of_a_script_that_skips_it_is_known_whether_the_parameters_were_damaged_before(damaged: bool) -> None:
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    guard, _ = guarded(optimizer, model)
+    if damaged:
+        model.weight.data[0, 0] = NAN
+    loss = model(torch.tensor([[1.0, NAN]])).sum()
+    loss.backward()
+    guard.enter(loss, None)
+    optimizer.zero_grad()
+    guard.leave()
+    guard.settle()
+    report = guard.take()
+    assert (report.skipped_by, report.damaged_before) == (SkippedBy.SCRIPT, damaged)
+    assert bool(torch.isfinite(model.weight).all()) is not damaged
+
+
 def test_a_step_taken_while_the_scaler_is_passed_by_is_judged() -> None:
     model = torch.nn.Linear(2, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

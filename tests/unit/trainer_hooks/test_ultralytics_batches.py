@@ -122,6 +122,27 @@ def test_poisoned_parameters_are_told_and_not_called_cured(bench: Bench) -> None
     assert (verdict.cured, verdict.first_bad) == (False, "weight")
 
 
+def left_out_by_script(**more: bool) -> StepReport:
+    return StepReport(norm_value=NAN, skipped_by=SkippedBy.SCRIPT, settled=True, stepped=True, **more)
+
+
+def test_the_skips_of_a_script_are_its_own_where_its_parameters_were_damaged_before(bench: Bench) -> None:
+    with torch.no_grad():
+        bench.model.weight.fill_(NAN)
+    for _ in range(3):
+        assert Nonfinite.PARAMETER in bench.ended(left_out_by_script(damaged_before=True), NAN).bits
+    assert bench.counted.skipped_by_script == 3
+
+
+def test_of_a_batch_that_damages_the_parameters_no_skip_is_claimed_and_of_those_after_it_each(bench: Bench) -> None:
+    """Whoever changed them, and nobody saw it, may have taken the step."""
+    with torch.no_grad():
+        bench.model.weight.fill_(NAN)
+    for skipped in (0, 1, 2):
+        bench.ended(left_out_by_script(), NAN)
+        assert bench.counted.skipped_by_script == skipped
+
+
 def test_totals_go_on_the_wire_under_their_own_names() -> None:
     counted = Counted(*range(1, 12))
     counts = counted.counts(hook_errors=12, records_dropped=13)

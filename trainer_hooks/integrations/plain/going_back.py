@@ -16,6 +16,7 @@ import torch
 from trainer_hooks.integrations.plain.plan_in_force import PlanError, PlanInForce
 from trainer_hooks.integrations.plain.planned_start import refuse_to_start
 from trainer_hooks.integrations.plain.saved_state import SavedState
+from trainer_hooks.recorder.healed import Healed, NotNeededError
 from trainer_hooks.recorder.recorder import Recorder
 from trainer_hooks.snapshots import SnapshotTaker, Tree, seconds_between
 from trainer_hooks.snapshots.file import SnapshotFileError, read_verified
@@ -33,6 +34,7 @@ class GoingBack:
 
     def __init__(self, state: SavedState, recorder: Recorder, optimizer: Any, base_rates: tuple[float, ...]) -> None:
         self._state, self._recorder, self._optimizer, self._base_rates = state, recorder, optimizer, base_rates
+        self._healed = Healed(recorder.counted)
         self._taker = SnapshotTaker(recorder.probe, seconds_between())
         self.in_force: PlanInForce | None = None  # None: the loop's own settings hold
         self.startable = False  # True: its script asks where to start, and a snapshot holds all that it needs then
@@ -40,6 +42,7 @@ class GoingBack:
 
     def batch_ended(self, *, stepped: bool, healthy: bool) -> None:
         """Save the state where that is due, after a healthy batch that took its step."""
+        self._healed.batch_ended()
         if stepped and self._unproven is not None:
             plan, self._unproven = self._unproven, None
             self._recorder.probe.event(
@@ -62,9 +65,11 @@ class GoingBack:
     def go_back(self, order: Order) -> tuple[str, dict[str, str]]:
         """Put the state of the order's plan back, and its settings in force. What was done, and the settings read back.
 
-        Raises one of REFUSALS where that can't be done, with nothing changed.
+        Raises one of REFUSALS where that can't be done, and NotNeededError; nothing was changed then.
         """
-        tree, in_force = self._checked(self._plan_of(order))
+        plan = self._plan_of(order)
+        self._check_needed(plan)
+        tree, in_force = self._checked(plan)
         self._state.put_back(tree)
         if bad := self._state.first_bad():
             raise RuntimeError(f"the state was put back, and {bad} is not finite")
@@ -72,6 +77,22 @@ class GoingBack:
         self.in_force = in_force
         where = f"the state after batch {tree['batch'] + 1} of epoch {tree['epoch']} is put back"
         return f"{where}, and the loop goes on where it is", self._read_back()
+
+    def not_needed(self, order: Order) -> str:
+        """What shows that the training has recovered by itself from what the order is for; empty: it has not."""
+        try:
+            if order.plan:
+                self._check_needed(self._plan_of(order))
+        except NotNeededError as error:
+            return str(error)
+        return ""
+
+    def _check_needed(self, plan: Plan) -> None:
+        """Raises NotNeededError."""
+        if plan.for_nonfinite:
+            self._recorder.read_delayed()
+            self._healed.batch_ended()
+            self._state.check_healed(self._healed)
 
     def adjust(self, order: Order) -> tuple[str, dict[str, str]]:
         """Put the settings of the order's plan in force. As `go_back`."""

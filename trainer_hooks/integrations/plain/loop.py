@@ -30,6 +30,7 @@ from trainer_hooks.orders import LeaveTraining
 from trainer_hooks.parameter_groups import Reading
 from trainer_hooks.recorder.assess import Counted, WatchingAssessor
 from trainer_hooks.recorder.batch import BatchContents, Number
+from trainer_hooks.recorder.healed import NotNeededError
 from trainer_hooks.recorder.probe_like import ProbeLike
 from trainer_hooks.recorder.recorder import Recorder
 from trainer_hooks.recorder.settings import LoopSettings, SettingsWatch
@@ -262,6 +263,9 @@ class Loop:
             why = "this loop is written by hand: nobody but its author knows how it goes on from a plan"
             self._answer(recorder, order, OrderOutcome.REFUSED, why)
             return
+        if going_back is not None and (healed := self._fail_open.run("order needed", going_back.not_needed, order)):
+            self._answer(recorder, order, OrderOutcome.DECLINED, healed)
+            return
         self._answer(recorder, order, OrderOutcome.APPLIED, "at the end of a batch")
         self._finish("order", order.reason)
         self._stop, self._stops_raised = order, 1
@@ -270,6 +274,8 @@ class Loop:
     def _do(self, recorder: Recorder, order: Order, work: Callable[[Order], tuple[str, dict[str, str]]]) -> None:
         try:
             done, read_back = work(order)
+        except NotNeededError as error:
+            self._answer(recorder, order, OrderOutcome.DECLINED, str(error))
         except REFUSALS as error:
             self._answer(recorder, order, OrderOutcome.REFUSED, str(error))
         except Exception as error:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from trainer_hooks.recorder.healed import Healed
 from trainer_hooks.snapshots import (
     Tree,
     model_tensors,
@@ -126,8 +127,14 @@ class SavedState:
 
     def first_bad(self) -> str:
         """The name of the first tensor that is not finite; empty: there is none. Waits for the device."""
-        tensors = {**self._tensors(), **{f"average {k}": v for k, v in self._average_tensors().items()}}
-        return next((name for name, tensor in tensors.items() if any_nonfinite([tensor.detach()])), "")
+        return next((name for name, tensor in self._everything().items() if any_nonfinite([tensor.detach()])), "")
+
+    def check_healed(self, healed: Healed) -> None:
+        """Raises NotNeededError; see Healed."""
+        healed.check(unwrap(self._model), self._everything(), self._optimizers)
+
+    def _everything(self) -> dict[str, torch.Tensor]:
+        return {**self._tensors(), **{f"average {k}": v for k, v in self._average_tensors().items()}}
 
     def _average_tensors(self) -> dict[str, torch.Tensor]:
         return {n: t for n, t in average_tensors(self._average).items() if n not in self._average_masks}

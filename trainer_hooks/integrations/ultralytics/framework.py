@@ -19,6 +19,7 @@ FRAMEWORK = Framework(
         colour_augmentation=("hsv_h", "hsv_s", "hsv_v"),
         final_share="lrf",
         cosine="cos_lr",
+        source=("model", "pretrained", "resume"),
         shown=(
             "optimizer", "lr0", "lrf", "cos_lr", "momentum", "weight_decay", "warmup_epochs", "warmup_momentum",
             "warmup_bias_lr", "batch", "nbs", "imgsz", "amp", "epochs", "close_mosaic", "mosaic", "mixup",

@@ -8,7 +8,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from trainer_hooks.integrations.ultralytics import trainer_state
 from trainer_hooks.integrations.ultralytics.framework import FRAMEWORK
+from trainer_hooks.integrations.ultralytics.open_mosaic import OpenMosaic, closing_epoch
+from trainer_hooks.recorder.healed import Healed
 from trainer_hooks.snapshots import Tree
 from trainer_hooks.snapshots.objects import StateMismatchError
 from trainer_hooks.tensors import unwrap
@@ -16,16 +19,37 @@ from trainer_hooks.wire.digest import sha256_of
 from trainer_hooks.wire.runfolder import Checkpoint, Plan
 
 
-def check_goes_back(trainer: Any, tree: Tree, nominal_batch: int) -> None:
+def check_goes_back(trainer: Any, tree: Tree, nominal_batch: int, mosaic: OpenMosaic) -> None:
     """Raises StateMismatchError where the trainer has changed since in a way that its objects can't go back from."""
     if trainer.batch_size != nominal_batch:
         raise StateMismatchError(f"the batch size is {trainer.batch_size} now, it was {nominal_batch}")
-    closing = trainer.epochs - (trainer.args.close_mosaic or 0)
-    if trainer.args.close_mosaic and tree["epoch"] < closing <= trainer.epoch:
-        raise StateMismatchError(f"mosaic was closed at epoch {closing + 1}, and can't be opened again")
+    if _closed_since(trainer, tree) and not mosaic.can_open(trainer):
+        at = closing_epoch(trainer) + 1
+        raise StateMismatchError(f"mosaic was closed at epoch {at}, and this data set can't open it again")
     criterion = getattr(unwrap(trainer.model), "criterion", None)
-    if hasattr(criterion, "updates") and tree["epoch"] != trainer.epoch:
-        raise StateMismatchError("the weights of the loss follow the epochs, and an epoch has ended since")
+    if hasattr(criterion, "updates") and not tree.get("schedule") and tree["epoch"] != trainer.epoch:
+        raise StateMismatchError("the weights of the loss follow the epochs, and the snapshot does not hold them")
+
+
+def open_again(trainer: Any, tree: Tree, mosaic: OpenMosaic) -> None:
+    """Open mosaic where it was closed since. Call `check_goes_back` before."""
+    if _closed_since(trainer, tree):
+        mosaic.open(trainer)
+
+
+def _closed_since(trainer: Any, tree: Tree) -> bool:
+    closing = closing_epoch(trainer)
+    return bool(tree["epoch"] < closing <= trainer.epoch)
+
+
+def check_needed(trainer: Any, plan: Plan, batch: int, healed: Healed) -> None:
+    """Raises NotNeededError where the trainer has recovered by itself after batch `batch`, from 0, of the epoch.
+
+    Its own recovery goes back to the start of the epoch: a snapshot within it is then ahead, and is gone on from.
+    """
+    ahead = plan.target is not None and plan.target.holds > (int(trainer.epoch), batch + 1)
+    if plan.for_nonfinite and not ahead and getattr(trainer, "world_size", 0) <= 1:
+        healed.check(unwrap(trainer.model), trainer_state.tensors(trainer), [trainer.optimizer])
 
 
 def put_files_back(trainer: Any, plan: Plan) -> None:

@@ -152,6 +152,7 @@ class Loop:
 
     def _begin_within(self, start: StartWithin, trainer: Any) -> None:
         start.batch_began(trainer)
+        self._mixing = signals.mixes_images(trainer)
         if start.reached:
             self.recorder.batch = start.batches - 1
         else:

@@ -15,14 +15,16 @@ import msgspec
 from trainer_hooks.fail_open import FailOpen
 from trainer_hooks.integrations.ultralytics import events, plan_settings, signals, start, trainer_state
 from trainer_hooks.integrations.ultralytics.carry_out import OrderAnswer
-from trainer_hooks.integrations.ultralytics.going_back import check_goes_back, put_files_back
+from trainer_hooks.integrations.ultralytics.going_back import check_goes_back, check_needed, open_again, put_files_back
 from trainer_hooks.integrations.ultralytics.in_process import InProcess
 from trainer_hooks.integrations.ultralytics.loop import Loop
 from trainer_hooks.integrations.ultralytics.mixed_names import name_mixed_images
+from trainer_hooks.integrations.ultralytics.open_mosaic import OpenMosaic
 from trainer_hooks.integrations.ultralytics.plan_settings import apply_before_setup
 from trainer_hooks.integrations.ultralytics.process import Training
 from trainer_hooks.integrations.ultralytics.snapshots import Snapshots, StartWithin
 from trainer_hooks.recorder.assess import Counted
+from trainer_hooks.recorder.healed import Healed
 from trainer_hooks.recorder.probe_like import ProbeLike
 from trainer_hooks.recorder.recorder import send_end
 from trainer_hooks.recorder.started import training_started
@@ -43,12 +45,14 @@ class Session:
         self.loop: Loop | None = None  # None: not bound yet, or it could not be
         self._guard_acts = guard_acts
         self._counted = Counted()
+        self._healed = Healed(self._counted)
         self._rank = rank
         self._unnamed: TrainingStarted | None = None  # the start as it was sent without names of the loss components
         self.in_process: InProcess | None = None  # None: this training can't go back in its process
         self._going_back: tuple[Plan, Tree, OrderAnswer] | None = None  # at the end of this batch
         self._start_epoch: int | None = None  # the trainer's own, while its loop begins again elsewhere
         self._accumulate, self._batch_size = 1, 0  # nominal, as they were set up
+        self._mosaic = OpenMosaic()
         self._phase = ""
         self._epoch_open = False
         self._drawing = False  # the epoch's first batch was delivered
@@ -146,6 +150,7 @@ class Session:
         self._epoch_open, self._drawing = True, False
         if self._start_epoch is not None:
             trainer.start_epoch, self._start_epoch = self._start_epoch, None
+        self._mosaic.epoch_began(trainer)
         self._epoch_began_s = time.monotonic()
         self._enter_phase(trainer, "train")
         if self.loop is not None:
@@ -238,6 +243,7 @@ class Session:
         if self._unnamed is not None:
             self.fail_open.run("start", self._name_parts, trainer)
         fit = self.fail_open.run("batch", self.loop.batch_ended, trainer)
+        self._healed.batch_ended()
         if fit and self._snapshots.due and self._takes_snapshots(trainer):
             self.fail_open.run("snapshot", self._snapshots.take, trainer, self.loop.recorder.batch)
         order = self.probe.order()
@@ -246,6 +252,7 @@ class Session:
             answer.carry_out(
                 lambda plan: self.put_in_force(plan, trainer),
                 lambda plan, answer: self._prepare_to_go_back(plan, answer, trainer),
+                lambda plan: check_needed(trainer, plan, answer.batch, self._healed),
             )
 
     def _prepare_to_go_back(self, plan: Plan, answer: OrderAnswer, trainer: Any) -> None:
@@ -253,8 +260,8 @@ class Session:
         if self.in_process is None or plan.snapshot is None:
             raise StateMismatchError("this training can't go back in its process")
         tree = start.read_snapshot(plan.snapshot)
+        check_goes_back(trainer, tree, self._batch_size, self._mosaic)
         trainer_state.check(trainer, tree)
-        check_goes_back(trainer, tree, self._batch_size)
         plan_settings.check(plan.settings, trainer.optimizer)
         self._going_back = plan, tree, answer
 
@@ -264,6 +271,7 @@ class Session:
         assert self.loop is not None
         (plan, tree, answer), self._going_back = self._going_back, None
         put_files_back(trainer, plan)
+        open_again(trainer, tree, self._mosaic)
         self._start_epoch, trainer.accumulate = trainer.start_epoch, self._accumulate
         within = StartWithin(trainer, tree, self._snapshots.loader, same_batches=plan.replay)
         self.loop.guard.bind(trainer.ema)

@@ -20,6 +20,7 @@ from trainer_hooks.snapshots.objects import StateMismatchError, check_model, che
 from trainer_hooks.tensors import unwrap
 
 STOPPER = ("best_fitness", "best_epoch")
+SCHEDULE = ("updates", "o2m", "o2o")  # of a loss whose weights follow the epochs, as YOLO26's
 OWN = ("best_fitness", "fitness", "metrics", "nan_recovery_attempts", "lr", "accumulate")  # of the trainer itself
 
 
@@ -34,6 +35,7 @@ def state_of(trainer: Any, batch: int, loader: LoaderPosition) -> Tree:
         "epoch": int(trainer.epoch),  # from 0, as the trainer counts
         "batch": batch,
         "batches_per_epoch": len(trainer.train_loader),
+        "schedule": _schedule(trainer),
         "model": model_tensors(unwrap(trainer.model)),
         "average": model_tensors(trainer.ema.ema) if trainer.ema else {},
         "average_updates": int(trainer.ema.updates) if trainer.ema else 0,
@@ -46,6 +48,11 @@ def state_of(trainer: Any, batch: int, loader: LoaderPosition) -> Tree:
         "pass": pass_state,
         "drawn": list(trainer.train_loader.dataset.buffer) if _loads_here(trainer) else [],
     }
+
+
+def _schedule(trainer: Any) -> dict[str, Tree]:
+    criterion = getattr(unwrap(trainer.model), "criterion", None)
+    return {name: plain(getattr(criterion, name), name) for name in SCHEDULE if hasattr(criterion, name)}
 
 
 def check(trainer: Any, tree: Tree) -> None:
@@ -82,8 +89,18 @@ def put_back(trainer: Any, tree: Tree) -> None:
             setattr(trainer, name, value)
     for name, value in tree["stopper"].items():
         setattr(trainer.stopper, name, value)
+    criterion = getattr(unwrap(trainer.model), "criterion", None)
+    for name, value in tree.get("schedule", {}).items():
+        if criterion is not None:
+            setattr(criterion, name, value)
     trainer.start_epoch = tree["epoch"]
     trainer.scheduler.last_epoch = tree["epoch"] - 1  # the loop moves it on when the epoch begins
+
+
+def tensors(trainer: Any) -> dict[str, torch.Tensor]:
+    """Parameters, buffers and those of the moving average."""
+    average = model_tensors(trainer.ema.ema) if trainer.ema else {}
+    return {**model_tensors(unwrap(trainer.model)), **{f"average {name}": each for name, each in average.items()}}
 
 
 def put_back_means(trainer: Any, tree: Tree) -> None:

@@ -73,7 +73,7 @@ def seen(factor: float, effect: Change) -> Change:
 
 
 def told_by_hand(trainer: Trainer, since: int) -> Iterable[Step]:
-    """The hook tells of a rate that left its schedule, with no reason."""
+    """The hook reports a rate that left its schedule, with no reason."""
     if since == 0:
         changed = SettingChanged(trainer.now_s, trainer.epoch, trainer.batch_in_epoch, "learning_rate", "1", "10", "")
         yield trainer.event(changed)

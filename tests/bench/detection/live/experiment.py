@@ -1,4 +1,4 @@
-"""One live training of the bench, as its child process is told of it. Values only."""
+"""One live training of the bench, as its child process gets it. Values only."""
 
 from __future__ import annotations
 

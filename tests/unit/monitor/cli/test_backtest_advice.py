@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import re
 import shlex
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from monitor.cli import execute
+from tests.contracts.samples import logs as samples
+from tests.unit.monitor.importers import texts
 
 ROWS = "".join(f"{i},{2.5 - i / 100}\n" for i in range(40))
 
@@ -124,3 +129,78 @@ def test_nothing_to_read_names_what_can_be(tmp_path: Path, capsys: pytest.Captur
     assert "Name files or folders" in refused([], capsys)
     missing = refused([str(tmp_path / "no.csv")], capsys)
     assert "can't be read (No such file or directory); check the path" in missing
+
+
+@pytest.mark.parametrize(
+    "name", ["trainer_state.json", "catboost_training.json", "history.json", "events.out.tfevents.1"]
+)
+def test_a_log_that_is_not_whole_is_read_once_it_is_copied_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    whole = {
+        "trainer_state.json": texts.HF_STATE.encode(),
+        "catboost_training.json": samples.CATBOOST_JSON.encode(),
+        "history.json": b'{"loss": [2.5, 2.4, 2.3], "val_loss": [2.6, 2.5, 2.4]}',
+        "events.out.tfevents.1": texts.TENSORBOARD,
+    }[name]
+    log = tmp_path / name
+    damaged = bytearray(whole[:-20] if name.endswith(".json") else whole)
+    if not name.endswith(".json"):
+        damaged[len(damaged) // 2] ^= 1
+    log.write_bytes(damaged)
+    assert re.search("copy (it|the file) again", refused([str(log)], capsys))
+    log.write_bytes(whole)
+    assert execute(["backtest", str(log)]) in (0, 1)
+
+
+def test_what_is_packed_is_read_once_it_is_unpacked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = ("step,loss\n" + ROWS).encode()
+    with zipfile.ZipFile(tmp_path / "log.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("log.csv", table)
+    (tmp_path / "log.csv.bz2").write_bytes(bz2.compress(table))
+    (tmp_path / "log.csv.xz").write_bytes(lzma.compress(table))
+    for packed in ("log.zip", "log.csv.bz2", "log.csv.xz"):
+        assert "unpack it" in refused([str(tmp_path / packed)], capsys)
+    (tmp_path / "log.csv").write_bytes(table)
+    assert execute(["backtest", str(tmp_path / "log.csv")]) == 0
+
+
+@pytest.mark.parametrize("head", [b"PAR1", b":W&B", b"\x89HDF\r\n", b"PK\x03\x04"])
+def test_what_holds_a_table_in_another_form_says_how_to_get_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], head: bytes
+) -> None:
+    (tmp_path / "history").write_bytes(head + bytes(range(256)) * 8)
+    assert re.search(r"export (it|its history) as CSV", refused([str(tmp_path / "history")], capsys))
+
+
+def test_an_empty_log_is_read_once_something_is_in_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "train.log"
+    log.write_bytes(b"")
+    assert "name it again once the training has written to it" in refused([str(log)], capsys)
+    log.write_text("step 1 loss 2.5\nstep 2 loss 2.4\n")
+    assert execute(["backtest", str(log)]) == 0
+
+
+def test_a_log_without_numbers_is_read_once_it_prints_what_the_error_shows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "train.log"
+    log.write_text("hello\nworld\n")
+    shown = re.search(r"print `(.*)`", refused([str(log)], capsys))
+    assert shown is not None
+    log.write_text(f"hello\n{shown[1]}\nworld\n{shown[1]}\n")
+    assert execute(["backtest", str(log)]) == 0
+
+
+def test_a_role_that_is_not_one_and_a_column_of_two_roles_say_what_to_write(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "odd.csv"
+    log.write_text("it,objfn\n" + ROWS)
+    error = refused(["--map", "los=objfn", str(log)], capsys)
+    near = re.search(r"did you mean '?(\w+)", error)
+    assert near is not None, error
+    assert execute(["backtest", "--map", f"{near[1]}=objfn", str(log)]) == 0
+    twice = ["--map", "loss=objfn", "--map", "step=objfn", str(log)]
+    assert "give each column one" in refused(twice, capsys)
+    assert execute(["backtest", "--map", "loss=objfn", "--map", "step=it", str(log)]) == 0

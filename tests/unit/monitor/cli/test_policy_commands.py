@@ -126,3 +126,24 @@ def test_a_mistake_is_told_with_file_line_path_value_rule_and_remedy(
     Path("p.yaml").write_text(f"version: 1\nrollback:\n{line}\nact: true\n")
     assert execute(["policy", "check", "p.yaml"]) == 78
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("written", ["address: 'nosuch://S3CRET@chat'", "address_file: {path}"])
+def test_an_address_that_apprise_does_not_take_is_one_sentence_without_the_address(
+    written: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("apprise")
+    (tmp_path / "address").write_text("discord://S3CRET")
+    (tmp_path / "address").chmod(0o600)
+    policy = tmp_path / "p.yaml"
+    receiver = f"- name: chat\n  kind: apprise\n  {written.format(path=tmp_path / 'address')}\n"
+    policy.write_text(f"version: 1\nreceivers:\n{receiver}")
+    assert execute(["policy", "check", str(policy)]) == 78
+    shown = capsys.readouterr()
+    assert (
+        "receivers.0: receiver 'chat': address: Apprise does not take this address; write it as Apprise's wiki shows "
+        "for the service"
+    ) in shown.err
+    assert "S3CRET" not in shown.err + shown.out
+    policy.write_text("version: 1\nreceivers:\n- {name: chat, kind: apprise, address: 'json://127.0.0.1:9/S3CRET'}\n")
+    assert execute(["policy", "check", str(policy)]) == 0

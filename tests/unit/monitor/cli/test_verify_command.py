@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
+import pickle
+import re
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -41,6 +48,8 @@ def test_a_file_that_is_no_checkpoint_ends_with_2(tmp_path: Path, capsys: pytest
 def test_a_wrong_digest_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["verify", saved(tmp_path / "good.pt", torch.ones(4, 4)), "--digest", "0" * 64]) == 2
     assert "differ" in capsys.readouterr().out
+    assert execute(["verify", saved(tmp_path / "good.pt", torch.ones(4, 4)), "--digest", "ab"]) == 2
+    assert "expected ab)" in capsys.readouterr().out
 
 
 def test_json_is_the_whole_examination(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,3 +118,53 @@ def test_both_answers_are_printed_and_what_to_do(tmp_path: Path, capsys: pytest.
     assert lines[2].startswith("  Loading: it would")
     assert "monitor.core.model.nouns.Verdict" in lines[3]
     assert lines[4].startswith("  What to do: load it only if you trust whoever made it.")
+
+
+def said(file: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """What verify says of a file that it can't read."""
+    assert execute(["verify", str(file)]) == 2
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("packing", [gzip, bz2, lzma])
+def test_a_packed_checkpoint_is_sound_once_it_is_unpacked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], packing: Any
+) -> None:
+    whole = Path(saved(tmp_path / "good.pt", torch.ones(4, 4))).read_bytes()
+    packed = tmp_path / "good.pt.packed"
+    packed.write_bytes(packing.compress(whole))
+    assert "unpack it and verify what comes out" in said(packed, capsys)
+    (tmp_path / "out.pt").write_bytes(packing.decompress(packed.read_bytes()))
+    assert execute(["verify", str(tmp_path / "out.pt")]) == 0
+
+
+def test_a_plain_pickle_is_sound_once_torch_saved_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = {"w": [1.0, 2.0]}
+    file = tmp_path / "state.pkl"
+    file.write_bytes(pickle.dumps(state))
+    assert "Save the state with torch.save" in said(file, capsys)
+    torch.save({"model": {"w": torch.tensor(state["w"])}}, tmp_path / "state.pt")
+    assert execute(["verify", str(tmp_path / "state.pt")]) == 0
+
+
+def test_an_exported_model_leads_to_its_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its code is compressed, as torch.jit.save writes it."""
+    file = tmp_path / "best.torchscript"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("best/data.pkl", b"N.")
+        archive.writestr("best/code/__torch__.py", "def f(x):\n  return x\n" * 50, zipfile.ZIP_DEFLATED)
+        archive.writestr("best/constants.pkl", b"N.")
+    out = said(file, capsys)
+    assert "a TorchScript archive" in out
+    assert "Verify the checkpoint that it was exported from" in out
+    assert execute(["verify", saved(tmp_path / "best.pt", torch.ones(4, 4))]) == 0
+
+
+def test_a_cut_or_missing_file_leads_to_an_older_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    older = saved(tmp_path / "epoch1.pt", torch.ones(4, 4))
+    cut = tmp_path / "epoch2.pt"
+    cut.write_bytes(Path(older).read_bytes()[:200])
+    assert "an older checkpoint may be sound" in said(cut, capsys)
+    assert execute(["verify", older]) == 0
+    assert execute(["verify", str(tmp_path / "gone.pt")]) == 2
+    assert re.search(r"gone\.pt: can't be read .* name a checkpoint file", capsys.readouterr().err)

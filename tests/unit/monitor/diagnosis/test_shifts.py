@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
+from monitor.core.diagnosis.case import Case
 from monitor.core.diagnosis.robust import SHARP
-from monitor.core.model import Shift
+from monitor.core.diagnosis.shifts import _of_generations
+from monitor.core.model import Position, Shift
 from tests.harness.noise import FORWARD, HEALTHY
 from tests.harness.simulation import Simulation, noisy
 from tests.unit.monitor.diagnosis.causes import names
@@ -53,6 +57,17 @@ def test_versions_and_settings_that_differ_between_two_starts_are_told() -> None
     training.noisy_batches(120)
     changed = storm(training)
     assert (changed["setting/lr0"].before, changed["setting/lr0"].after) == ("0.01", "0.02")
+
+
+@pytest.mark.parametrize(("plan", "told"), [("", {"setting/lr0", "setting/resume"}), ("p1", {"setting/lr0"})])
+def test_what_our_own_new_start_sets_is_no_difference(plan: str, told: set[str]) -> None:
+    own = {"lr0": "0.01", "resume": "False"}
+    training = noisy(4, batches_per_epoch=200, settings=own, framework="ultralytics")
+    training.noisy_batches(400)
+    training.restart(start_epoch=3, plan=plan, lr0="0.02", resume="epoch2.pt")
+    training.noisy_batches(120)
+    case = Case(training.run.training, "nonfinite", Position(2, 3, 120, 120), 0, ())
+    assert {each.name for each in _of_generations(case)} == told
 
 
 def test_a_tensor_and_an_epochs_edge_are_told() -> None:

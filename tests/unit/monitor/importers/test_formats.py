@@ -34,7 +34,11 @@ def run_of(text: str) -> ImportedRun:
         ("chinese", [1.98, 1.9]), ("coloured", [8.1, 7.9]), ("tensors", [0.5312, None]), ("no steps", [0.5312, 0.4312]),
         ("perplexity", [151.84, 149.8]),
         ("tutorial", [2.303494, 2.203494, 2.103494]), ("json behind words", [2.31, 2.21]), ("caffe", [2.33, 2.22]),
-        ("tensors in a dict", [2.31, None]),
+        ("tensors in a dict", [2.31, None]), ("lightgbm's own program", [0.25, 0.24]), ("litgpt", [2.5, None]),
+        ("train.py", [2.5, 2.4]), ("bars of steps", [0.5, None]), ("bars of epochs", [2.5, 2.1, 2.0]),
+        ("loss is nan", [40.1, 38.1, None]), ("framed table", [2.5, None]), ("table of rich", [2.5, 2.4]),
+        ("docker", [2.5, None]), ("messages in json", [2.5, 2.4]), ("tabs of syslog", [0.68, 0.61]),
+        ("fairseq hydra", [9.5, None]), ("marian", [5.25, None]), ("mindspore", [2.5, None]),
     ],
 )  # fmt: skip
 def test_the_loss_of_each_row_is_that_of_the_training(name: str, losses: list[float | None]) -> None:
@@ -51,7 +55,11 @@ def test_the_loss_of_each_row_is_that_of_the_training(name: str, losses: list[fl
         ("cyclegan", [(1, 100), (1, 200), (2, 100)]), ("opennmt", [(1, 50), (1, 100)]), ("olmo", [(1, 1), (1, 2)]),
         ("spacy", [(1, 0), (1, 200), (2, 400)]), ("coqui", [(1, 24), (1, 49)]), ("mlflow", [(1, 0), (2, 1)]),
         ("fairseq simple", [(1, 1000), (1, 2000)]), ("train n", [(1, 100), (1, 200)]),
-        ("perplexity", [(1, 2100), (1, 2200)]), ("nnunet 1", [(6, 0), (7, 1)]),
+        ("perplexity", [(1, 2100), (1, 2200)]), ("nnunet 1", [(6, 0), (7, 1)]), ("bars of steps", [(1, 1), (1, 12)]),
+        ("bars of epochs", [(1, 10), (1, 100), (2, 10)]), ("lightgbm's own program", [(1, 1), (2, 2)]),
+        ("loss is nan", [(1, 0), (1, 10), (1, 10)]), ("docker", [(1, 1), (1, 2)]),
+        ("messages in json", [(1, 10), (1, 20)]), ("marian", [(1, 1000), (1, 2000)]), ("mindspore", [(1, 1), (1, 2)]),
+        ("fairseq hydra", [(1, 200), (1, 400)]),
     ],
 )  # fmt: skip
 def test_each_row_knows_its_epoch_and_step(name: str, places: list[tuple[int, int]]) -> None:
@@ -62,6 +70,7 @@ def test_each_row_knows_its_epoch_and_step(name: str, places: list[tuple[int, in
     ("name", "metrics"),
     [
         ("keras bars", {"val_loss": 2.2}), ("xgboost", {"valid-rmse": 0.69}), ("lightgbm", {"valid_1's l2": 0.26}),
+        ("lightgbm's own program", {"valid_1 l2": 0.26}), ("framed table", {"val_loss": 2.6}),
         ("catboost json", {"test/0": 0.71}), ("spacy 2", {}), ("nnunet 2", {"val_loss": -0.2011}),
     ],
 )  # fmt: skip
@@ -132,6 +141,23 @@ def test_a_heading_holds_for_the_lines_below_it() -> None:
     rows = run_of(text).rows
     assert [(row.epoch, row.step) for row in rows] == [(e, i) for e in (1, 2, 3) for i in range(3)]
     assert rows[-1].generation == 1
+
+
+def test_the_whole_loss_of_chainer_is_the_one_called_main() -> None:
+    run = run_of(json.dumps([{"epoch": 1, "iteration": i, "main/loss": 9.5, "main/loss_ctc": 8.5} for i in (1, 2)]))
+    assert [row.loss for row in run.rows] == [9.5, 9.5]
+
+
+def test_numbers_below_metrics_are_those_of_the_training() -> None:
+    line = '{{"step": {}, "metrics": {{"loss": 2.5, "lr": 0.1, "mAP50": 0.3}}}}\n'
+    run = run_of("".join(map(line.format, range(3))))
+    assert [(row.loss, row.learning_rates) for row in run.rows] == [(2.5, (0.1,))] * 3
+    assert run.rows[0].metrics == {"metrics/mAP50": 0.3}
+
+
+def test_a_series_that_ends_in_nulls_is_not_finite_there() -> None:
+    run = run_of('{"loss": [2.5, 2.4, null, null], "val_loss": [null, 2.3, null, 2.1], "acc": [0.1, 0.2, 0.3, 0.4]}')
+    assert [(row.loss if not row.nonfinite else None) for row in run.rows] == [2.5, 2.4, None, None]
 
 
 def test_numbers_that_json_writes_as_texts_are_numbers() -> None:

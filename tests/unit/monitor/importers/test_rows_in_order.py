@@ -43,6 +43,19 @@ def test_several_processes_that_write_one_file_are_no_restarts(writers: int) -> 
     assert len(run.rows) == len(written)
 
 
+@pytest.mark.parametrize("behind", [0, 1, 2])
+def test_two_processes_of_which_one_is_always_behind_are_no_restarts_up_to_the_last_row(behind: int) -> None:
+    written = [place for at in range(1, 200) for place in (at, max(1, at - behind))]
+    run = of_steps(written)
+    assert (generations(run), len(run.rows)) == (1, 398)
+
+
+def test_a_restart_of_two_processes_that_write_one_file_is_one() -> None:
+    written = [place for at in range(1, 100) for place in (at, max(1, at - 1))]
+    again = [place for at in range(50, 200) for place in (at, max(50, at - 1))]
+    assert generations(of_steps([*written, *again])) == 2
+
+
 def test_a_restart_from_a_checkpoint_is_one_however_soon_it_catches_up() -> None:
     assert generations(of_steps([*range(0, 200, 20), *range(160, 400, 20)])) == 2
     assert generations(of_steps([*range(0, 200, 20), *range(180, 400, 20)])) == 1, "a repeated step is none"
@@ -120,7 +133,7 @@ def test_a_learning_rate_on_rows_of_its_own_is_no_missing_loss() -> None:
 
 
 def test_a_long_log_is_read_anew_into_the_same_rows() -> None:
-    """More samples than are kept: the rows, the extent and what is told of them are those of a short one."""
+    """More samples than are kept: the rows, the extent and what is reported about them are those of a short one."""
     count = KEPT_SAMPLES_MAX + 1000
     text = "step,epoch,loss\n" + "".join(
         f"{i},{i // 1000},{'nan' if i % 9999 == 9998 else 2.5}\n" for i in range(count)

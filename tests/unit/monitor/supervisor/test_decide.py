@@ -54,6 +54,8 @@ def test_a_generation_that_died_before_it_obeyed_is_followed_by_its_plan(left: E
         (ExitContext(gone(None, 2, asked=True), PLAN), "stopped", 130),
         (ExitContext(gone(), plan_error="torn"), "held", 75),
         (ExitContext(gone(), stop=receipt("applied")), "stopped", 75),
+        (ExitContext(gone(1), stop=receipt("applied")), "stopped", 75),  # torchrun says 1 of a rank that says 75
+        (ExitContext(gone(0), stop=receipt("applied")), "stopped", 75),  # a script that catches it
         (ExitContext(gone(0)), "finished", 0),
         (ExitContext(gone(3)), "failed", 3),
         (ExitContext(gone(None, 11)), "failed", 139),
@@ -116,3 +118,8 @@ def test_a_person_resumes_a_run_however_it_ended(over: Exit) -> None:
 def test_nothing_is_started_beside_what_still_runs_whoever_asks() -> None:
     left = ExitContext(gone(None, 9), PLAN, resumed_by="ann", survivors="python (pid 7, state D)")
     assert decide(left).how == "held"
+
+
+def test_an_exception_stands_in_the_last_line_of_the_run_and_not_in_that_of_its_generation() -> None:
+    decision = decide(ExitContext(gone(1), crash="ValueError: 7"))
+    assert (decision.detail, decision.brief) == ("exit code 1: ValueError: 7", "exit code 1")

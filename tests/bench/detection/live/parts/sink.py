@@ -61,7 +61,7 @@ class FileProbe:
         """There is nothing to answer."""
 
     def checkpoint(self, source: Path, save: Save) -> None:
-        """Examine it and tell of it."""
+        """Examine it and report it."""
         with source.open("rb") as file:
             found = examine_file(file, None)
         self._serial += 1
