@@ -44,7 +44,7 @@ def without_snapshots(folder: Path) -> Scene:
 
 def hand_written(folder: Path) -> Scene:
     """It asks where to start. Its batches take a third of the time."""
-    return Scene(folder / "alone", HAND_WRITTEN, {}, 72, EPOCHS)
+    return Scene(folder / "alone", HAND_WRITTEN, {}, 144, EPOCHS)
 
 
 TRAININGS = {made.__name__: made for made in (ultralytics, without_snapshots, hand_written)}

@@ -18,10 +18,10 @@ from tests.harness.night_run import (
     PLAIN_TRAINING,
     Daemon,
     NightRun,
-    power_cut,
     says_one_sentence,
     trainwarden,
 )
+from tests.harness.power_cut import power_cut
 from tests.harness.supervisor import eventually
 from trainer_hooks.wire.runfolder import Plan, RunOutcome, RunOver, RunSpec, read, run_folder, write
 

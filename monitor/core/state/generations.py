@@ -180,20 +180,21 @@ def _abandon(training: TrainingState, incident: Incident) -> None:
     lost = [r for r in training.epochs if r.epoch > target.epoch and r.status not in over]
     for row in lost:
         row.status = EpochStatus.DISCARDED
-    held = target.extra_batches if _row_of(training, target) in lost else 0
-    training.discarded = sum(r.batches for r in lost) - held
+    training.discarded = sum(r.batches for r in lost) - _held(training, target, lost)
     training.totals.batches_discarded += training.discarded
 
 
-def _row_of(training: TrainingState, target: CheckpointState) -> EpochRow | None:
-    """The pass through an epoch in which a snapshot was saved; the trainer may have thrown it away since."""
-    count = 0
-    for row in training.epochs:
-        if row.generation == target.generation:
-            count += row.batches
-            if count >= target.count:
-                return row
-    return None
+def _held(training: TrainingState, target: CheckpointState, lost: list[EpochRow]) -> int:
+    """Batches of those passes that a snapshot holds: of the pass in which it was saved, as many as it has until then.
+
+    Where the process was killed, the records of its last batches may be missing: then it is the whole pass.
+    """
+    before, mine = 0, [row for row in training.epochs if row.generation == target.generation]
+    for row in mine:
+        if before + row.batches >= target.count or row is mine[-1]:
+            return min(target.count - before, row.batches) if row in lost else 0
+        before += row.batches
+    return 0
 
 
 def _give_up(training: TrainingState, target: CheckpointState | None) -> None:

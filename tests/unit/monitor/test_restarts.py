@@ -437,6 +437,20 @@ def test_a_state_whose_file_is_torn_when_a_person_resumes_is_passed_over_for_the
     assert ("no clean checkpoint is left" in why_none(training.run)) == (epoch == 0)
 
 
+def test_the_batches_of_each_death_are_those_after_its_snapshot_also_in_a_life_that_began_within_the_epoch() -> None:
+    """All of the epoch that the snapshot held was taken off, and the second death cost -30 batches."""
+    training = trained(1, 40)
+    for held, more, name in ((40, 30, "first"), (50, 5, "second"), (70, 0, "third")):  # another error each time
+        training.checkpoint(name, epoch=1, extra_batches=held)
+        batches(training, more)
+        plan = die(training, FAILED, f"{name}: x")
+        assert plan is not None
+        assert plan.snapshot is not None
+        assert plan.snapshot.extra_batches == held
+        go_on(training, plan, 20 if held == 50 else 10)
+    assert training.incident.totals.batches_discarded == 30 + 5 + 0
+
+
 def test_a_generation_that_never_began_to_train_is_resumed_from_the_state_of_the_one_before() -> None:
     training = trained(2)
     plan = die(training)
