@@ -97,7 +97,7 @@ def loss_of(x):
 with watch(model, optimizer, **watched) as loop:
     epochs, batches = loop.resume()
     for epoch in range(epochs + 1, EPOCHS + 1):
-        note("epoch", (epoch - 1) * BATCHES + batches)
+        note("epoch", held := (epoch - 1) * BATCHES + batches)
         for number, x in enumerate(loader, batches + 1):
             loss = loss_of(x)
             optimizer.zero_grad()
