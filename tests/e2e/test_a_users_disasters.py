@@ -25,7 +25,9 @@ import pytest
 
 from tests.harness.night_run import Daemon, Supervised, fresh_home, trainwarden
 from tests.harness.users_training import Ended, assert_same_weights, assert_usable, skipped_by, train_alone
-from trainer_hooks.wire.runfolder import Generation, Plan, read, write
+from trainer_hooks.wire.document_io import read, write
+from trainer_hooks.wire.plan import Plan
+from trainer_hooks.wire.run_documents import Generation
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("default"), pytest.mark.timeout(900)]
 

@@ -22,7 +22,8 @@ from monitor.daemon.hardware.probe import ENV_DRM
 from tests.harness.amd import AmdCard
 from tests.harness.night_run import ROOT, Supervised, fresh_home, trainwarden
 from tests.harness.real_daemon import DaemonProcess
-from trainer_hooks.wire.runfolder import Plan, read
+from trainer_hooks.wire.document_io import read
+from trainer_hooks.wire.plan import Plan
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("default")]
 

@@ -38,7 +38,8 @@ from trainer_hooks.wire.messages import (
     SkippedBy,
     TrainingEnded,
 )
-from trainer_hooks.wire.runfolder import Exit, Plan, Settings
+from trainer_hooks.wire.plan import Plan, Settings
+from trainer_hooks.wire.run_documents import Exit
 
 GIB = 1 << 30
 SUPERVISOR_PID = 999

@@ -14,7 +14,8 @@ from tests.harness import plans
 from tests.harness.recorder import RecordingProbe
 from tests.harness.yolo import Ended, Faults, Lab, Place, train
 from trainer_hooks.wire.messages import HookTrouble, Order, OrderApplied, TrainingStarted
-from trainer_hooks.wire.runfolder import ENV_PLAN, ENV_SNAPSHOTS, Checkpoint, GroupSettings, Plan, Settings
+from trainer_hooks.wire.plan import Checkpoint, GroupSettings, Plan, Settings
+from trainer_hooks.wire.runfolder import ENV_PLAN, ENV_SNAPSHOTS
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("default")]
 

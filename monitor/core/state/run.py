@@ -23,7 +23,7 @@ from trainer_hooks.wire.messages import (
     SettingChanged,
     TrainingStarted,
 )
-from trainer_hooks.wire.runfolder import RunSpec
+from trainer_hooks.wire.run_documents import RunSpec
 from trainer_hooks.wire.words import Phase
 
 

@@ -17,7 +17,7 @@ from monitor.core.state.projection import (
     too_close,
 )
 from monitor.core.state.run import RunState, TrainingState
-from trainer_hooks.wire.runfolder import RunOutcome
+from trainer_hooks.wire.run_documents import RunOutcome
 
 
 def going_back(incident: Incident) -> bool:

@@ -10,7 +10,7 @@ from monitor.report import render
 from monitor.report.top_lines import top_lines
 from tests.harness.simulation import SUPERVISOR_PID, Simulation
 from trainer_hooks.wire.messages import EpochEnded, Nonfinite, OrderApplied, PlanApplied
-from trainer_hooks.wire.runfolder import Exit
+from trainer_hooks.wire.run_documents import Exit
 
 BATCHES, BATCH_S, EVERY = 720, 30.0, 20  # an epoch of 6 hours, a snapshot every 10 minutes
 DAMAGE = Nonfinite.LOSS | Nonfinite.GRADIENT | Nonfinite.PARAMETER

@@ -24,7 +24,8 @@ from monitor.core.summary.time_cost import time_lost
 from monitor.report import render
 from tests.harness.simulation import SUPERVISOR_PID, Simulation
 from trainer_hooks.wire.messages import Nonfinite, Order, OrderApplied, PlanApplied, SkippedBy
-from trainer_hooks.wire.runfolder import Exit, Plan
+from trainer_hooks.wire.plan import Plan
+from trainer_hooks.wire.run_documents import Exit
 
 DAMAGE = int(Nonfinite.LOSS | Nonfinite.GRADIENT | Nonfinite.PARAMETER)
 PUT_BACK = "the state after batch 40 of epoch 1 is put back, and the loop goes on where it is"
