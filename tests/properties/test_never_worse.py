@@ -33,7 +33,7 @@ from tests.harness.setting_jumps import excursion, restart
 
 MIXES = 60
 JUMPS = 10
-LASTING, RECURRING = 34, 4  # numbers of such draws
+LASTING, RECURRING = 34, 5  # numbers of such draws
 KILLED_MIXES = 12
 SEED = 1
 

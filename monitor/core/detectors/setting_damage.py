@@ -9,11 +9,9 @@ from monitor.core.format import batches
 from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.occasions import SETTING_JUMPED
 from monitor.core.state.projection import remaining
-from monitor.core.state.setting_jumps import is_worse_than_at_first
+from monitor.core.state.setting_jumps import SHORT_WAIT, is_worse_than_at_first, wait_of
 from monitor.core.state.view import RunView
 
-SHORT_WAIT = 32  # batches: the known spikes that healed were back after 30
-WAIT_SHARE = 0.1  # of what is left: in a training of 160 batches nothing has 100 to come back
 AGAIN = 50  # batches, after which it is reported again
 
 
@@ -46,7 +44,7 @@ def setting_damage(run: RunView, config: SettingDamageConfig) -> Finding | None:
     jump, loss = run.learned.jump, run.signal("loss")
     if jump is None or loss is None or jump.at.generation != run.at.generation:
         return None
-    wait = _wait_of(run, config.wait_batches) if jump.back else config.wait_batches
+    wait = wait_of(jump, _left(run), config.wait_batches)
     if jump.calm or jump.off < wait or (jump.off - wait) % AGAIN:
         return None
     if not jump.back and not is_worse_than_at_first(run.learned, jump):
@@ -64,9 +62,8 @@ def setting_damage(run: RunView, config: SettingDamageConfig) -> Finding | None:
     )
 
 
-def _wait_of(run: RunView, most: int) -> int:
-    started, batch = run.training.started, run.batch
-    if started is None or batch is None or not started.epochs or not started.batches_per_epoch:
-        return most
-    left = remaining(run.at, started.epochs, started.batches_per_epoch).batches
-    return max(SHORT_WAIT, min(most, round(WAIT_SHARE * left)))
+def _left(run: RunView) -> int | None:
+    started = run.training.started
+    if started is None or run.batch is None or not started.epochs or not started.batches_per_epoch:
+        return None
+    return remaining(run.at, started.epochs, started.batches_per_epoch).batches

@@ -18,6 +18,7 @@ from monitor.core.policy.situation import (
     DamageKind,
     all_bad_since_start,
     bad_batches,
+    batches_left,
     began_early,
     comes_again,
     damage,
@@ -29,6 +30,7 @@ from monitor.core.policy.situation import (
 from monitor.core.policy.table_settings import WhenClean
 from monitor.core.state.blame import Blame, blamed
 from monitor.core.state.run import RunState, TrainingState
+from monitor.core.state.setting_jumps import wait_of
 
 SAMPLES_NAMED = 3
 
@@ -130,8 +132,8 @@ def _damaged(trouble: Trouble, state: Damage) -> Action:
         if waited < waits:
             time = plural(waits, "batch")
             return Action(ActionKind.WAIT, f"the loss is too high on finite weights, and has {time} to come back")
-    if state.kind is DamageKind.FINITE and (own := _of_the_script(trouble)):
-        return own
+    if state.kind is DamageKind.FINITE and (first := _after_a_jump(trouble)):
+        return first
     if state.kind is DamageKind.FINITE and not go_back.has_target(trouble):
         return _nothing_to_go_back_to(trouble, state)
     once = state.one_event and trouble.incident.totals.rollbacks == 0
@@ -140,12 +142,15 @@ def _damaged(trouble: Trouble, state: Damage) -> Action:
     return replace(action, for_nonfinite=state.kind is not DamageKind.FINITE)
 
 
-def _of_the_script(trouble: Trouble) -> Action | None:
-    """A setting that jumps may be meant: many a script restarts its rate by itself. None: nothing speaks for that."""
+def _after_a_jump(trouble: Trouble) -> Action | None:
+    """A setting that jumps may be meant, as many a script restarts its rate by itself; else the loss may come back.
+
+    None: no setting jumped, or neither holds.
+    """
     found = damaging_jump(trouble.training)
     if found is None:
         return None
-    name = found[1].name
+    jump, name = found[1], found[1].name
     if comes_again(trouble.training):
         return Action(
             ActionKind.WATCH, f"the script changes {name} at the same place again, so it is left to the script"
@@ -153,6 +158,10 @@ def _of_the_script(trouble: Trouble) -> Action | None:
     if may_be_meant(trouble.training):
         why = f"{name} may have been changed on purpose, and the loss is not worse than at the start of the training"
         return Action(ActionKind.WAIT, why)
+    wait = wait_of(jump, batches_left(trouble.training), trouble.policy.table.recover_wait_batches)
+    if jump.off < wait:
+        back = " is back" if jump.back else " jumped for no known reason"
+        return Action(ActionKind.WAIT, f"{name}{back}, and the loss has {plural(wait, 'batch')} to come back")
     return None
 
 

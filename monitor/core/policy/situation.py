@@ -139,10 +139,10 @@ def _all_bad(training: TrainingState, most: int) -> tuple[DamageKind, str, Posit
 
 
 def damaging_jump(training: TrainingState) -> tuple[Learned, SettingJump] | None:
-    """The jump of a setting, for no known reason, since which the loss of a rank is away from its level."""
+    """The jump of a setting, for no known reason, since which the loss left its level; see SettingJump.off."""
     for rank in training.ranks.values():
         jump = rank.learned.jump
-        if jump is not None and jump.off and not jump.calm and jump.at.generation == training.generation:
+        if jump is not None and jump.off and jump.at.generation == training.generation:
             return rank.learned, jump
     return None
 
@@ -171,7 +171,7 @@ def setting_at_opening(training: TrainingState, incident: Incident) -> str:
 
 def _jump_of_a_setting(training: TrainingState) -> tuple[DamageKind, str, Position] | None:
     found = damaging_jump(training)
-    if found is None:
+    if found is None or found[1].calm:
         return None
     learned, jump = found
     level = learned.signals["loss"].unscaled(jump.level)

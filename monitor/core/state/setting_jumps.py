@@ -13,6 +13,8 @@ from monitor.core.state.levels import NEWEST, margin, newest_level
 from trainer_hooks.wire.messages import SettingChanged
 
 JUMPED = FALLEN = math.log(3.0)  # a loss that went up by so much and then down by so much is of a model that died
+SHORT_WAIT = 32  # batches: the known spikes that healed were back after 30
+WAIT_SHARE = 0.1  # of what is left: in a training of 160 batches nothing has 100 to come back
 ACCEPTED_BATCHES = 1000  # away from its level: what the loss is now is what the training is like
 
 
@@ -64,3 +66,11 @@ def is_worse_than_at_first(learned: Learned, jump: SettingJump) -> bool:
     loss = learned.signals["loss"]
     now = newest_level(loss)
     return now is not None and now > max(jump.level, loss.start) + jump.margin
+
+
+def wait_of(jump: SettingJump, left: int | None, most: int) -> int:
+    """So many batches the loss has to come back. `left`: batches of the training; None: not known.
+
+    A short training has less time, once the setting is back. Where it stands, somebody may have meant it.
+    """
+    return most if left is None or not jump.back else min(most, max(SHORT_WAIT, round(WAIT_SHARE * left)))

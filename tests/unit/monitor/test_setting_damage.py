@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import random
+from typing import Any
 
 import pytest
 
-from monitor.core.model import Severity
+from monitor.core.model import Severity, Verdict
+from monitor.core.policy.settings import Policy
 from monitor.core.state.anomalies import standing
 from monitor.core.state.levels import NEWEST
 from monitor.core.state.rate_steps import CLOSER_BATCHES
 from monitor.core.state.setting_jumps import ACCEPTED_BATCHES
-from tests.harness.simulation import ACTING, Simulation
+from tests.harness.simulation import ACTING, SUPERVISOR_PID, Simulation
 from trainer_hooks.wire.messages import SettingChanged
 
 RATE = "learning_rate/all"
@@ -21,11 +23,12 @@ RATE = "learning_rate/all"
 class Changed:
     """A training whose loss has 5 % noise, and whose settings a test changes for no reason."""
 
-    def __init__(self, *, epochs: int = 100) -> None:
-        self.simulation = Simulation(policy=ACTING, batches_per_epoch=100, epochs=epochs)
+    def __init__(self, *, epochs: int = 100, first: float = 1.0, policy: Policy = ACTING, **options: Any) -> None:
+        self.simulation = Simulation(policy=policy, batches_per_epoch=100, epochs=epochs, **options)
         self.draw = random.Random(3)
         self.rate = 0.01
-        self.batches(400)
+        self.batches(100, first)
+        self.batches(300)
 
     def batches(self, count: int, level: float = 1.0) -> None:
         for _ in range(count):
@@ -126,3 +129,20 @@ def test_a_rise_among_the_first_losses_does_not_make_all_that_follows_suspect() 
         simulation.batch((1.0 if batch < 20 else 4.0) * math.exp(draw.gauss(0.0, 0.1)), 1.0)
     assert "loss_early_rise" in [f.detector for f in simulation.run.training.findings]
     assert standing(simulation.run.training) is None
+
+
+@pytest.mark.parametrize("policy", [Policy(), ACTING])
+def test_a_loss_that_comes_back_once_its_script_lowers_the_rate_again_is_not_gone_back_from(policy: Policy) -> None:
+    """Ten times the rate for three epochs, for no known reason: the loss is higher then, and soon as before."""
+    training = Changed(first=2.5, policy=policy, act=True, supervisor_pid=SUPERVISOR_PID)
+    simulation = training.simulation
+    simulation.checkpoint("a" * 64, Verdict.SOUND, epoch=5, size=1, is_best=True)
+    training.batches(100)
+    training.becomes(0.01, 0.1, level=1.7)
+    training.batches(300, 1.7)
+    training.becomes(0.1, 0.01, level=1.7, reason="lowered by the training")
+    for batch in range(200):
+        training.batches(1, 1.0 + 0.7 * 0.9**batch)
+    assert simulation.run.training.ledger.incidents, "the fault did not fire"
+    assert simulation.orders == []
+    assert any("is back, and the loss has 100 batches to come back" in line for line in simulation.messages)
