@@ -45,7 +45,11 @@ class Healed:
         finite, damaged = counted.batches - self._bad_at, counted.nonfinite_parameter + counted.nonfinite_buffer
         if finite <= 0 or 0 < self._healed_from < damaged:
             return
-        if first_nonfinite(tensors.items()) or first_nonfinite(_states(optimizers)) or not _has_weights(model):
+        try:
+            bad = first_nonfinite(tensors.items()) or first_nonfinite(_states(optimizers))
+            if bad or not _has_weights(model):
+                return
+        except RuntimeError:  # torch's, as where the memory is full: what can't be looked at is not taken for healed
             return
         self._healed_from = damaged
         last = "so is the last batch" if finite == 1 else f"so are the last {finite} batches"

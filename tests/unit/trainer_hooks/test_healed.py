@@ -86,3 +86,11 @@ def test_a_script_that_leaves_its_bad_steps_out_never_needs_it() -> None:
     for _ in range(3):
         training.batches(BAD, GOOD)
         assert training.declines()
+
+
+def test_a_state_that_torch_cannot_look_at_is_not_declined() -> None:
+    """An order must reach the training also where an optimizer keeps its state in another way."""
+    training = Training()
+    training.batches(DAMAGE, GOOD)
+    training.optimizer.state[training.model[0].weight]["sparse"] = torch.zeros(2, 2).to_sparse()
+    assert not training.declines()
