@@ -31,7 +31,7 @@ def keep_following(training: TrainingState) -> None:
         return
     for checkpoint in training.checkpoints[-STATES_KEPT:]:
         if _is_incomplete(checkpoint, training.generation):
-            following = [b for b in leader.trace.recent if b.counts.batches > checkpoint.count][:FIRST]
+            following = [b for b in leader.trace.recent if 0 < b.counts.batches - checkpoint.count <= FIRST]
             losses = [loss for batch in following if (loss := _loss_of(batch)) is not None]
             if len(losses) > len(checkpoint.following):
                 checkpoint.following = losses

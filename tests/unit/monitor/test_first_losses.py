@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.core.model import ComparisonOutcome, GenerationDied, GenerationExited, IncidentState, RunEnded
-from monitor.core.state.first_losses import FIRST, LEAST, compared
+from monitor.core.state.first_losses import FIRST, LEAST, compared, keep_following
 from monitor.core.state.rows import BatchLoss, FirstLosses
 from monitor.core.state.signals import Signal, observe
+from monitor.core.state.trace import BATCHES as TRACED
 from monitor.core.summary import summary_of
 from monitor.report import render
 from tests.harness.simulation import SUPERVISOR_PID, Simulation
@@ -105,6 +106,19 @@ def test_of_a_state_that_was_saved_early_the_losses_right_after_it_tell_the_leve
         found = compared(FirstLosses(signal, after=losses(draw, 2.0, 0.1, LEAST - 1), seen=seen), over=False)
         assert found is not None
         assert found.outcome is NOT_COMPARABLE
+
+
+def test_losses_long_after_a_state_are_not_taken_for_those_right_after_it() -> None:
+    """It was examined when the batches after it were forgotten; or the training went back to it in its process."""
+    simulation = Simulation()
+    simulation.noisy_batches(100)
+    simulation.checkpoint("a", epoch=0, extra_batches=100)
+    simulation.noisy_batches(FIRST + TRACED)
+    (state,) = simulation.run.training.checkpoints
+    assert [each.batch for each in state.following] == list(range(100, 100 + FIRST))
+    state.following = []
+    keep_following(simulation.run.training)
+    assert state.following == []
 
 
 class Night(Simulation):
