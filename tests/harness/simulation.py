@@ -170,7 +170,7 @@ class Simulation(SimulatedRun):
         before = self.counts.get(rank, NO_COUNTS)
         self.counts[rank] = counts = counted(
             before, bits, cured=cured, overflow=overflow, missed=missed,
-            by_script=fields.get("skipped_by") == SkippedBy.SCRIPT,
+            by_script=fields.get("skipped_by") == SkippedBy.SCRIPT, stepped=fields.pop("stepped", True),
         )  # fmt: skip
         if rank == 0:
             self.now_s += took_s

@@ -23,7 +23,7 @@ from monitor.core.state.signals import RING, Signal, boundary, observe
 from monitor.core.state.stats import flag, take_block, take_memory, take_scale
 from monitor.core.state.trace import TRACED_RANKS, take_trace
 from monitor.core.state.updates import take_update
-from trainer_hooks.wire.messages import BatchEnded, Nonfinite, SettingChanged
+from trainer_hooks.wire.messages import BatchEnded, Counts, Nonfinite, SettingChanged
 
 BATCH_SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 WAIT_SECONDS_BUCKETS = (0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
@@ -60,6 +60,7 @@ def fold_batch(training: TrainingState, rank: RankState, batch: BatchEnded, now_
     if rank.rank < TRACED_RANKS:
         take_trace(rank.trace, batch, position, training.phase)
     if bad:
+        rank.unskipped += _unskipped(counts, before, bad)
         flag(rank.learned.nonfinite, position, bad)
     if batch.nonfinite & UNCURED and not batch.cured:
         rank.learned.uncured += 1
@@ -72,6 +73,18 @@ def fold_batch(training: TrainingState, rank: RankState, batch: BatchEnded, now_
         if training.anomalies.standing:
             follow(training, rank, position)
     return bad
+
+
+def _unskipped(now: Counts, before: Counts, bad: int) -> int:
+    """How many of the new non-finite batches ended with a step that was taken.
+
+    With accumulation a bad batch may end without one; what the step at the end does to the weights is seen there.
+    """
+    by_script = now.skipped_by_script - before.skipped_by_script
+    by_scaler = now.skipped_by_scaler - before.skipped_by_scaler
+    of_others = now.scaler_overflows - before.scaler_overflows  # skipped by the scaler, and no non-finite batches
+    taken = now.steps - before.steps - by_script - by_scaler - (now.skipped_by_guard - before.skipped_by_guard)
+    return max(min(bad - by_script - max(by_scaler - of_others, 0), taken), 0)
 
 
 def _fold_bad_norm(training: TrainingState, learned: Learned, batch: BatchEnded, *, overflow: bool) -> None:

@@ -47,14 +47,8 @@ class RankState(msgspec.Struct):
     last: LastBatch | None = None
     learned: Learned = msgspec.field(default_factory=Learned)
     trace: Trace = msgspec.field(default_factory=Trace)  # of the first few ranks; never rewound
-    unskipped_given_up: int = 0  # of those that are `unskipped`: those before it last went back within its process
-
-    @property
-    def unskipped(self) -> int:
-        """Non-finite batches whose step neither the script nor its scaler left out."""
-        counts = self.counts
-        by_scaler = max(counts.skipped_by_scaler - counts.scaler_overflows, 0)  # the others are no non-finite batches
-        return max(counts.nonfinite_batches - counts.skipped_by_script - by_scaler, 0)
+    unskipped: int = 0  # non-finite batches whose step was taken
+    unskipped_given_up: int = 0  # of those: those before it last went back within its process
 
 
 class Taken(msgspec.Struct, frozen=True):

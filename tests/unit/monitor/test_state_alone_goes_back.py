@@ -128,6 +128,21 @@ def test_steps_that_the_script_leaves_out_itself_are_no_damage() -> None:
     assert damage(loop.training, loop.policy) is not None
 
 
+def test_a_bad_batch_of_an_accumulation_whose_script_leaves_it_out_is_no_damage() -> None:
+    """Of four batches for a step the script adds only the finite ones up; the step at their end is healthy."""
+    loop = Loop()
+    loop.healthy(40)
+    loop.snapshot("a")
+    loop.healthy(30)
+    for _ in range(8):
+        before = loop.counts[0]
+        loop.batch(math.nan, cured=False, nonfinite=int(Nonfinite.LOSS), stepped=False)
+        assert loop.counts[0].steps == before.steps
+        loop.healthy(3)
+    assert damage(loop.training, loop.policy) is None
+    assert "go_back" not in [order.kind for order in loop.orders]
+
+
 def test_isolated_overflows_of_a_scaler_hide_no_damage() -> None:
     loop = Loop()
     loop.healthy(40)
