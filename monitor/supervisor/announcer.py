@@ -171,8 +171,8 @@ class Announcer:
         if not self._down and not self._closing.is_set():
             why = _reason(error)
             self._output.notify(
-                f"The daemon does not answer ({why}). Training continues without monitoring: until it answers, nothing "
-                "is recorded or checked, and nobody is alerted. "
+                f"The daemon does not answer ({why}). Training continues without monitoring: until it answers, no "
+                "batch is checked, and nobody is alerted. "
                 f"Retrying the daemon every {RETRY_S:.0f} to {RETRY_MAX_S:.0f} s.",
                 Severity.WARNING,
             )

@@ -105,4 +105,4 @@ def test_the_report_says_what_it_cost_and_what_it_would_have_cost(run: Supervise
     report = trainwarden(run.home, "report", run.run).stdout
     assert re.search(r"rolled back to batch \d+ of epoch [12]", report), report
     assert re.search(r"Without snapshots it would have been \d+ batches", report), report
-    assert re.search(r"The return is proven: the first \d+ losses are at the level that they had", report), report
+    assert re.search(r"The return is proven: the first \d+ losses are at the level that the loss had", report), report

@@ -162,7 +162,7 @@ def test_a_frozen_daemon_holds_up_neither_the_start_nor_the_end_of_a_training(ho
         ended_s = time.monotonic()
         output = finish(process, folder)
         assert time.monotonic() - ended_s < READY_S
-        assert "until it answers, nothing is recorded or checked, and nobody is alerted" in output
+        assert "until it answers, no batch is checked, and nobody is alerted" in output
         assert not (home / "daemon-start.log").exists(), "a second daemon was started in vain"
 
 

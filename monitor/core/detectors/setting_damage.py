@@ -8,7 +8,7 @@ from monitor.core.detectors import DetectorConfig, Moment, register
 from monitor.core.format import batches
 from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.occasions import SETTING_JUMPED
-from monitor.core.state.projection import remaining
+from monitor.core.state.projection import batches_to_end
 from monitor.core.state.setting_jumps import SHORT_WAIT, is_worse_than_at_first, wait_of
 from monitor.core.state.view import RunView
 
@@ -44,13 +44,13 @@ def setting_damage(run: RunView, config: SettingDamageConfig) -> Finding | None:
     jump, loss = run.learned.jump, run.signal("loss")
     if jump is None or loss is None or jump.at.generation != run.at.generation:
         return None
-    wait = wait_of(jump, _left(run), config.wait_batches)
+    wait = wait_of(jump, batches_to_end(run.training), config.wait_batches)
     if jump.calm or jump.off < wait or (jump.off - wait) % AGAIN:
         return None
     if not jump.back and not is_worse_than_at_first(run.learned, jump):
         return None
     now, before = loss.unscaled(loss.fast), loss.unscaled(jump.level)
-    what = f"{jump.name} left {jump.old} for no known reason"
+    what = f"{jump.name} changed from {jump.old} for no known reason"
     since = f" and came back {batches(run.at.count - jump.back + 1)} ago" if jump.back else ""
     return run.finding(
         Severity.CRITICAL if config.act else Severity.WARNING,
@@ -58,12 +58,5 @@ def setting_damage(run: RunView, config: SettingDamageConfig) -> Finding | None:
         signal="loss",
         value=now,
         limit=loss.unscaled(jump.level + jump.margin),
-        summary=f"{what}{since}; the loss is {now:.4g} since, {before:.4g} before, and does not come back",
+        summary=f"{what}{since}; the loss is {now:.4g}, it was {before:.4g} before, and it has not come back",
     )
-
-
-def _left(run: RunView) -> int | None:
-    started = run.training.started
-    if started is None or run.batch is None or not started.epochs or not started.batches_per_epoch:
-        return None
-    return remaining(run.at, started.epochs, started.batches_per_epoch).batches

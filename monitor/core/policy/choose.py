@@ -18,7 +18,6 @@ from monitor.core.policy.situation import (
     DamageKind,
     all_bad_since_start,
     bad_batches,
-    batches_left,
     began_early,
     comes_again,
     damage,
@@ -29,6 +28,7 @@ from monitor.core.policy.situation import (
 )
 from monitor.core.policy.table_settings import WhenClean
 from monitor.core.state.blame import Blame, blamed
+from monitor.core.state.projection import batches_to_end
 from monitor.core.state.run import RunState, TrainingState
 from monitor.core.state.setting_jumps import wait_of
 
@@ -158,7 +158,7 @@ def _after_a_jump(trouble: Trouble) -> Action | None:
     if may_be_meant(trouble.training):
         why = f"{name} may have been changed on purpose, and the loss is not worse than at the start of the training"
         return Action(ActionKind.WAIT, why)
-    wait = wait_of(jump, batches_left(trouble.training), trouble.policy.table.recover_wait_batches)
+    wait = wait_of(jump, batches_to_end(trouble.training), trouble.policy.table.recover_wait_batches)
     if jump.off < wait:
         back = " is back" if jump.back else " jumped for no known reason"
         return Action(ActionKind.WAIT, f"{name}{back}, and the loss has {plural(wait, 'batch')} to come back")

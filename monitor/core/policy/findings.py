@@ -43,7 +43,8 @@ def _alert(tx: Transaction, finding: Finding) -> None:
     tx.ledger.warned[finding.detector] = (at.generation, at.count)
     about = f"{tx.alert_key}/watch/{finding.detector}/{at.generation}/{at.count}"
     title = f"{tx.name}: {finding.summary}"
-    text = texts.watch_text(finding, cause_of(tx, finding), acts=tx.may_act)
+    acts = tx.may_act and getattr(tx.policy.detectors.by_name().get(finding.detector), "act", False)
+    text = texts.watch_text(finding, cause_of(tx, finding), acts=acts)
     tx.effects.append(
         RaiseAlert(about, run.spec.run, AlertKind.WATCH, finding.severity, "", title, text, tx.now_s, finding.family)
     )

@@ -9,11 +9,10 @@ from monitor.core.model import ActionKind, Incident, IncidentState, Position, Ve
 from monitor.core.policy.action import Action, StartWith, Trouble
 from monitor.core.policy.in_process import goes_back_in_process, puts_state_back
 from monitor.core.policy.settings import Policy
-from monitor.core.policy.situation import batches_left
 from monitor.core.policy.trust import clean_ones, plausible_ones
 from monitor.core.state.checkpoints import batches_since
 from monitor.core.state.epochs import totals_of
-from monitor.core.state.projection import batches_after, pace_s, redo_batches
+from monitor.core.state.projection import batches_after, batches_to_end, pace_s, redo_batches
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import TrainingState
 
@@ -57,7 +56,7 @@ def from_clean(  # noqa: PLR0911 - a ladder
         return None
     if _relaunch_redoes(trouble) and not goes_back_in_process(trouble, found):
         return None
-    left = batches_left(trouble.training)
+    left = batches_to_end(trouble.training)
     if left is not None and _redo(trouble, found) > left:
         return None
     return _examined_first(trouble, found) or _back(trouble, found, why, StartWith.STRENGTHENED)
@@ -176,7 +175,7 @@ def _redo_limit(trouble: Trouble) -> float:
 
 def _holds_nearly_all(trouble: Trouble, checkpoint: CheckpointState) -> str:
     """Row 6: why the training ends with its clean checkpoint; empty: going back is worth it."""
-    left, started = batches_left(trouble.training), trouble.training.started
+    left, started = batches_to_end(trouble.training), trouble.training.started
     if left is None or started is None or _redo(trouble, checkpoint) <= left:
         return ""
     share = (checkpoint.epoch + checkpoint.extra_batches / max(started.batches_per_epoch, 1)) / started.epochs

@@ -30,10 +30,11 @@ from monitor.core.policy.lifecycle import IncidentEvent
 from monitor.core.policy.options import options_at
 from monitor.core.policy.planning import make_plan, order_for, with_plan
 from monitor.core.policy.return_proof import compare_first_losses
-from monitor.core.policy.situation import bad_batches, batches_left, damage
+from monitor.core.policy.situation import bad_batches, damage
 from monitor.core.policy.transaction import Transaction
 from monitor.core.policy.trust import judge
 from monitor.core.state.ledger import ActionPlace, PendingOrder
+from monitor.core.state.projection import batches_to_end
 from monitor.core.state.rows import CheckpointState
 from trainer_hooks.wire.messages import Order
 from trainer_hooks.wire.words import OrderKind, OrderOutcome
@@ -302,7 +303,7 @@ def send(tx: Transaction, order: Order, *, of_run: bool = False) -> None:
 
 def begin_watch(tx: Transaction, incident: Incident) -> None:
     """(Re)start the watch: how many healthy batches it takes is fixed here."""
-    rules, left = tx.policy.watch, batches_left(tx.training)
+    rules, left = tx.policy.watch, batches_to_end(tx.training)
     streak = incident.opened_at.count - incident.onset.count + 1
     seen = bad_batches(tx.training, incident)
     interval = max(streak / max(incident.at_open.nonfinite, 1), seen.of / seen.count if seen.count else 0.0)

@@ -9,7 +9,7 @@ from monitor.core.model import AlertKind, ComparisonOutcome, Incident, IncidentS
 from monitor.core.policy.transaction import Transaction
 from monitor.core.state.first_losses import compared
 
-WHAT_NOW = "No action follows by itself. Look whether the script or its data have changed since the state was saved."
+WHAT_NOW = "No action follows by itself. Check whether the script or its data have changed since the state was saved."
 
 
 def compare_first_losses(tx: Transaction, incident: Incident, *, over: bool = False) -> None:
@@ -25,5 +25,5 @@ def compare_first_losses(tx: Transaction, incident: Incident, *, over: bool = Fa
         tx.record(incident, f"the return is {found.outcome}: {found.text}")
         return
     tx.record(incident, f"the return is {found.outcome}: {found.text}", Severity.WARNING)
-    title = f"{tx.name}: the first losses since it went back are not as they were"
+    title = f"{tx.name}: the first losses after it went back differ from those before"
     tx.alert(AlertKind.LOSSES_DIFFER, title, WHAT_NOW, Severity.WARNING, incident)

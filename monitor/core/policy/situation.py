@@ -15,7 +15,6 @@ from monitor.core.policy.settings import Policy
 from monitor.core.state.anomalies import onset_of, standing_at
 from monitor.core.state.learned import Learned, SettingJump
 from monitor.core.state.levels import off_since
-from monitor.core.state.projection import remaining
 from monitor.core.state.run import RankState, TrainingState
 from monitor.core.state.setting_jumps import is_worse_than_at_first
 from monitor.core.state.stats import in_a_row, within
@@ -226,13 +225,3 @@ def began_early(training: TrainingState, incident: Incident, share: float) -> bo
         return False
     total = started.epochs * started.batches_per_epoch
     return (onset.epoch - 1) * started.batches_per_epoch + onset.batch < share * total
-
-
-def batches_left(training: TrainingState) -> int | None:
-    """Batches to the end of the training; None: not known."""
-    position, started = training.position, training.started
-    if started is None or not started.epochs or not started.batches_per_epoch:
-        return None
-    if position is None:  # it is about to train its first batch
-        return max(started.epochs - started.start_epoch + 1, 0) * started.batches_per_epoch
-    return remaining(position, started.epochs, started.batches_per_epoch).batches

@@ -62,12 +62,12 @@ def changes_text(incident: Incident) -> str:
 
 
 def watch_text(finding: Finding, cause: str, *, acts: bool) -> str:
-    """The text of an alert about a finding that opens no incident. `acts`: the policy may act on this run."""
+    """The text of an alert about a finding that opens no incident. `acts`: the policy lets its detector act."""
     where = batch_at(finding.at.epoch, finding.at.batch)
     since = batch_at(finding.since.epoch, finding.since.batch)
     no_action = f"No action: the policy only alerts on {finding.detector}."
     if finding.family == Family.HANG and acts:
-        no_action = "No action yet: if it stands still for much longer, training is started again from a clean state."
+        no_action = "No action yet: if it stands still for much longer, it is started again where it has a clean state."
     text = f"Seen at {where}; it began at {since}. {no_action}"
     return f"{text} {cause}" if cause else text
 

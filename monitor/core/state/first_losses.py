@@ -105,9 +105,9 @@ def _with_their_level(first: FirstLosses, signal: Signal) -> Comparison:
     now = median([scaled_value(signal, each.loss) for each in first.seen])
     numbers = f"median {signal.unscaled(now):.4g}, then {signal.unscaled(level):.4g}"
     if now <= level + margin(signal):
-        at = f"the first {len(first.seen)} losses are at the level that they had when the state was saved"
+        at = f"the first {len(first.seen)} losses are at the level that the loss had when the state was saved"
         return Comparison(ComparisonOutcome.PROVEN, f"{at} ({numbers})")
-    above = f"the first {len(first.seen)} losses are above the level that they had when the state was saved"
+    above = f"the first {len(first.seen)} losses are above the level that the loss had when the state was saved"
     return Comparison(ComparisonOutcome.NOT_PROVEN, f"{above} ({numbers})")
 
 

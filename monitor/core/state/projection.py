@@ -83,3 +83,13 @@ def deadline_kept(finish: float, deadline_s: float | None) -> bool | None:
 def too_close(finish: float, deadline_s: float, now_s: float) -> bool:
     """True where the projection's error is larger than what there is to spare or lack: nobody can promise either."""
     return abs(deadline_s - finish) <= PACE_ERROR_SHARE * max(0.0, finish - now_s)
+
+
+def batches_to_end(training: TrainingState) -> int | None:
+    """Batches to the end of the training; None: not known."""
+    position, started = training.position, training.started
+    if started is None or not started.epochs or not started.batches_per_epoch:
+        return None
+    if position is None:  # it is about to train its first batch
+        return max(started.epochs - started.start_epoch + 1, 0) * started.batches_per_epoch
+    return remaining(position, started.epochs, started.batches_per_epoch).batches

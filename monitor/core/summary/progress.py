@@ -37,7 +37,7 @@ def done(incident: Incident | None) -> str:  # noqa: PLR0911 - one case an actio
     if incident.action.kind in (ActionKind.ADJUST, ActionKind.UNDO, ActionKind.ROLLBACK):
         return _acted(incident)
     if incident.action.declined:
-        return f"Nothing was gone back to: {incident.action.reason}."
+        return f"The training did not go back: {incident.action.reason}."
     if incident.action.kind == ActionKind.GO_ON:
         return f"Training goes on with its bad steps skipped: {incident.action.reason}."
     return _not_acted(incident)

@@ -177,7 +177,7 @@ def test_a_return_over_other_batches_is_proven_by_the_level_and_said_everywhere(
     night.some(FIRST - 1, anew=True)
     assert night.incident.action.first_losses is None
     night.some(1, anew=True)
-    assert "the return is proven: the first 16 losses are at the level that they had when the state was saved" in (
+    assert "the return is proven: the first 16 losses are at the level that the loss had when the state was saved" in (
         night.said
     )
     while night.incident.live:

@@ -73,7 +73,7 @@ def test_it_trains_on_and_the_incident_ends_by_itself(*, goes_back: bool, kind: 
     assert damage(state, training.policy) is None
     summary = summary_of(training.run, state, incident, training.now_s)
     assert summary.done == (
-        f"Nothing was gone back to: the training had recovered by itself before the order came: {SEEN}."
+        f"The training did not go back: the training had recovered by itself before the order came: {SEEN}."
     )
     assert "bad batches are skipped" not in summary.now
     orders = len(training.orders)

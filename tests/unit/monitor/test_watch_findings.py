@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 import random
 
+import pytest
+
+from monitor.core.detectors.hang import HangConfig
 from monitor.core.model import Family, Finding, Severity
+from monitor.core.policy.settings import Detectors, Policy
 from monitor.core.policy.texts import watch_text
 from monitor.core.state.rows import EpochRow
-from tests.harness.simulation import Simulation, calm
+from tests.harness.simulation import SUPERVISOR_PID, Simulation, calm
 from trainer_hooks.wire.messages import EpochEnded, SettingChanged
 
 
@@ -141,3 +145,15 @@ def test_an_early_word_of_a_hang_says_that_an_action_may_follow_where_the_policy
     hang = Finding("hang", Family.HANG, Severity.WARNING, 0, at, at, "batch_s", 40.0, 30.0, "training stands still")
     assert "No action yet: if it stands still for much longer" in watch_text(hang, "", acts=True)
     assert "No action: the policy only alerts on hang." in watch_text(hang, "", acts=False)
+
+
+@pytest.mark.parametrize("act", [True, False])
+def test_the_alert_of_a_hang_says_what_its_own_setting_lets_the_policy_do(*, act: bool) -> None:
+    policy = Policy(detectors=Detectors(hang=HangConfig(act=act)))
+    training, draw = Simulation(policy=policy, act=True, supervisor_pid=SUPERVISOR_PID), random.Random(1)
+    calm(training, 100, draw)
+    for _ in range(60):
+        training.tick(1.0)
+    (alert,) = (each for each in training.alerts if "training stands still" in each.title)
+    assert ("No action yet" in alert.text) is act
+    assert ("the policy only alerts on hang" in alert.text) is not act
