@@ -44,7 +44,7 @@ def setting_damage(run: RunView, config: SettingDamageConfig) -> Finding | None:
     jump, loss = run.learned.jump, run.signal("loss")
     if jump is None or loss is None or jump.at.generation != run.at.generation:
         return None
-    wait = wait_of(jump, batches_to_end(run.training), config.wait_batches)
+    wait = wait_of(jump, batches_to_end(run.training), run.at.count, config.wait_batches)
     if jump.calm or jump.off < wait or (jump.off - wait) % AGAIN:
         return None
     if not jump.back and not is_worse_than_at_first(run.learned, jump):

@@ -158,7 +158,9 @@ def _after_a_jump(trouble: Trouble) -> Action | None:
     if may_be_meant(trouble.training):
         why = f"{name} may have been changed on purpose, and the loss is not worse than at the start of the training"
         return Action(ActionKind.WAIT, why)
-    wait = wait_of(jump, batches_to_end(trouble.training), trouble.policy.table.recover_wait_batches)
+    left, position = batches_to_end(trouble.training), trouble.training.position
+    now = position.count if position is not None else jump.back
+    wait = wait_of(jump, left, now, trouble.policy.table.recover_wait_batches)
     if jump.off < wait:
         back = " is back" if jump.back else " jumped for no known reason"
         return Action(ActionKind.WAIT, f"{name}{back}, and the loss has {plural(wait, 'batch')} to come back")

@@ -68,9 +68,11 @@ def is_worse_than_at_first(learned: Learned, jump: SettingJump) -> bool:
     return now is not None and now > max(jump.level, loss.start) + jump.margin
 
 
-def wait_of(jump: SettingJump, left: int | None, most: int) -> int:
-    """So many batches the loss has to come back. `left`: batches of the training; None: not known.
+def wait_of(jump: SettingJump, left: int | None, now: int, most: int) -> int:
+    """So many batches the loss has to come back. `left`: from batch `now` to the end; None: not known.
 
-    A short training has less time, once the setting is back. Where it stands, somebody may have meant it.
+    A short training has less time, by what was left when the setting came back. Where it stands, it may be meant.
     """
-    return most if left is None or not jump.back else min(most, max(SHORT_WAIT, round(WAIT_SHARE * left)))
+    if left is None or not jump.back:
+        return most
+    return min(most, max(SHORT_WAIT, round(WAIT_SHARE * (left + now - jump.back))))

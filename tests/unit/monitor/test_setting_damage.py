@@ -115,6 +115,18 @@ def test_a_short_training_does_not_wait_longer_than_it_has() -> None:
     assert len(training.found) == 1
 
 
+@pytest.mark.parametrize("later", range(10))
+def test_the_wait_of_a_short_training_stands_while_less_and_less_is_left(later: int) -> None:
+    """What is left falls by ten batches for each batch of the wait: whatever the place, the report comes at its end."""
+    training = Changed(epochs=10)
+    training.batches(later)
+    training.becomes(0.01, 2.0)
+    training.batches(4, 13.0)
+    training.becomes(2.0, 0.01, level=13.0)
+    training.batches(61, 2.5)
+    assert len(training.found) == 1
+
+
 def test_what_nothing_brings_back_is_the_new_level_after_a_thousand_batches() -> None:
     training = Changed()
     training.becomes(0.01, 0.1)

@@ -150,7 +150,7 @@ class Session:
         self._epoch_open, self._drawing = True, False
         if self._start_epoch is not None:
             trainer.start_epoch, self._start_epoch = self._start_epoch, None
-        self._mosaic.epoch_began(trainer)
+        self.fail_open.run("mosaic", self._mosaic.epoch_began, trainer)
         self._epoch_began_s = time.monotonic()
         self._enter_phase(trainer, "train")
         if self.loop is not None:
