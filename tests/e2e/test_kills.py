@@ -93,7 +93,7 @@ def test_a_training_that_is_killed_at_random_moments_ends_as_if_nobody_had(
     draw = random.Random(seed)
     mine = dataclasses.replace(scene, folder=home / "training")
     killing = Killing(mine, home, draw)
-    # Without snapshots one file an epoch is too few to wait for, and after three short lives from one state none follows.
+    # Without snapshots one file an epoch is too few to wait for, and three short lives from one state are the last.
     count, inside = (KILLS, INSIDE) if mine.snapshots else (EPOCHS, 0)
     print(f"\nseed {seed}: {count} kills", flush=True)
     for moment in draw_moments(draw, mine, count, inside=inside, machine=min(MACHINE, count)):
