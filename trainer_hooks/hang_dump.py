@@ -23,9 +23,10 @@ import time
 from pathlib import Path
 
 from trainer_hooks.stacks import shorten
-from trainer_hooks.wire import runfolder
+from trainer_hooks.wire import document_io
 from trainer_hooks.wire.dumps import parse_dump
-from trainer_hooks.wire.runfolder import HANG_DUMP_FILE, HangDumpFile
+from trainer_hooks.wire.run_documents import HangDumpFile
+from trainer_hooks.wire.runfolder import HANG_DUMP_FILE
 
 HEARTBEAT_BYTES = mmap.PAGESIZE  # the heartbeat has the first page; what faulthandler writes comes after it
 WORKERS_MAX = 8  # asked one after the other; how many more there are is said
@@ -104,7 +105,7 @@ def arm(path: Path) -> Heartbeat:
     global _heartbeat  # noqa: PLW0603 - signal handlers belong to the process
     if _heartbeat is None or _heartbeat.pid != os.getpid():  # a forked child that trains shares nothing with its parent
         _heartbeat = Heartbeat()
-    runfolder.write(path, _heartbeat.described())
+    document_io.write(path, _heartbeat.described())
     return _heartbeat
 
 

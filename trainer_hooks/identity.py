@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer_hooks.job import Job, launch_key
-from trainer_hooks.wire import runfolder
+from trainer_hooks.wire import document_io, runfolder
+from trainer_hooks.wire.document_io import RunFolderError
 from trainer_hooks.wire.messages import Sender
-from trainer_hooks.wire.runfolder import Generation, RunFolder, RunFolderError, RunSpec
+from trainer_hooks.wire.run_documents import Generation, RunSpec
+from trainer_hooks.wire.runfolder import RunFolder
 
 WAIT_S = 30.0  # the ranks of one launch start within seconds; importing torch from a cold disk may take many
 POLL_S = 0.05
@@ -120,11 +122,11 @@ def _await_generation(folder: RunFolder, nonce: str, wait_s: float) -> int:
 def _nonce_of(path: Path) -> str | None:
     """The nonce in a generation's file; None while it is still being written."""
     try:
-        return runfolder.read(path, Generation).nonce
+        return document_io.read(path, Generation).nonce
     except RunFolderError:
         return None
 
 
 def _describe(folder: RunFolder, run: str) -> None:
     spec = RunSpec(run=run, argv=tuple(sys.argv), cwd=str(Path.cwd()), created_s=time.time(), act=False)
-    runfolder.write(folder.spec, spec)
+    document_io.write(folder.spec, spec)

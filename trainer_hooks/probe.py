@@ -20,10 +20,10 @@ from trainer_hooks.sanitize import fit
 from trainer_hooks.sender import SenderThread
 from trainer_hooks.spool import Save, SnapshotRequest, Spool, request_of
 from trainer_hooks.trainings import ClaimedTraining, TrainingName, begin_as_rank, begin_training, call_site
-from trainer_hooks.wire import runfolder
+from trainer_hooks.wire import document_io, runfolder
 from trainer_hooks.wire.eventfile import EventFile, events_path
 from trainer_hooks.wire.messages import Event, HookTrouble, Order, OrderApplied, SettingChanged, TrainingEnded
-from trainer_hooks.wire.runfolder import Receipt
+from trainer_hooks.wire.plan import Receipt
 from trainer_hooks.wire.words import TrainingEnd
 
 CLOSE_S = 5.0  # for all that is left to do when a process ends
@@ -118,7 +118,7 @@ class Probe:
             written_s=now_s,
             training=self.identity.training,
         )
-        runfolder.write(self.identity.folder.receipt(order.id), receipt)
+        document_io.write(self.identity.folder.receipt(order.id), receipt)
         self.event(OrderApplied(now_s, order.id, outcome, detail, epoch, batch, read_back))
 
     def checkpoint(self, source: Path, save: Save) -> None:

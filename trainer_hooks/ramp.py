@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from trainer_hooks.parameter_groups import RELATIVE_TOLERANCE, Reading, momentum_of, set_momentum
-from trainer_hooks.wire.runfolder import GroupSettings, Settings
+from trainer_hooks.wire.plan import GroupSettings, Settings
 
 
 class Ramp:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from trainer_hooks.copying import Copy, FileVersion, TornError, copy_version, version_of
 from trainer_hooks.identity import Identity
-from trainer_hooks.wire import runfolder
+from trainer_hooks.wire import document_io
+from trainer_hooks.wire.document_io import RunFolderError
 from trainer_hooks.wire.messages import CheckpointSaved, Event, HookTrouble
-from trainer_hooks.wire.runfolder import Manifest, RunFolderError
+from trainer_hooks.wire.run_documents import Manifest
 
 SPOOL_FILES = 6  # copies that no daemon has adopted; with a daemon there is one at most
 SPOOL_SNAPSHOTS = 2  # of them
@@ -161,7 +162,7 @@ class Spool:
         partial.rename(self._folder / name)
         manifest = self._manifest(request, copied, serial, name)
         try:
-            runfolder.write(self._folder / f"{name}.json", manifest)
+            document_io.write(self._folder / f"{name}.json", manifest)
         except OSError:
             (self._folder / name).unlink(missing_ok=True)
             raise
@@ -218,7 +219,7 @@ class Spool:
         found: list[tuple[bool, float, Path, Manifest]] = []
         for path in self._folder.glob("*.json"):
             with contextlib.suppress(RunFolderError):  # adopted by the daemon just now, or not one of ours
-                manifest = runfolder.read(path, Manifest)
+                manifest = document_io.read(path, Manifest)
                 if path.name != newest:
                     found.append((manifest.is_best, manifest.saved_s, path, manifest))
         found.sort(key=lambda one: one[:3])

@@ -17,7 +17,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from trainer_hooks.wire.runfolder import RunFolder, RunFolderError, TrainingClaim, read
+from trainer_hooks.wire.document_io import RunFolderError, read
+from trainer_hooks.wire.run_documents import TrainingClaim
+from trainer_hooks.wire.runfolder import RunFolder
 
 LOCK_WAIT_S = 2.0  # whoever holds the lock reads and writes a few small files; after that we go on without it
 LOCK_POLL_S = 0.005

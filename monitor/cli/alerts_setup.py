@@ -27,7 +27,7 @@ from monitor.errors import EXIT_CONFIG
 from monitor.policyfile.load import PolicyFileError, policy_from_text
 from monitor.policyfile.receiver_configs import is_secret, meta_of, plain_type
 from monitor.policyfile.user_policy import config_folder
-from trainer_hooks.wire.runfolder import write_bytes
+from trainer_hooks.wire.document_io import write_bytes
 
 EMPTY = "version: 1\nalerts:\n  finished: true\n"
 

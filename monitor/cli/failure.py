@@ -37,7 +37,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def daemon_failures() -> Iterator[None]:
     """Turns what can go wrong between us and the daemon into a Failure."""
     from monitor.client.http import DeclinedError, UnreachableError
-    from trainer_hooks.wire.runfolder import RunFolderError
+    from trainer_hooks.wire.document_io import RunFolderError
 
     try:
         yield

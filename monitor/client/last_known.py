@@ -16,7 +16,8 @@ from monitor.history.curve_query import Range, curves
 from monitor.history.old_state import run_of
 from monitor.history.peek import peek
 from monitor.history.recall import FILE_NAME
-from trainer_hooks.wire.runfolder import RunFolderError, run_folder, state_home
+from trainer_hooks.wire.document_io import RunFolderError
+from trainer_hooks.wire.runfolder import run_folder, state_home
 
 HISTORY_UNREADABLE = "can't be read ({}); start the daemon (trainwarden serve): it keeps what is damaged and goes on"
 

@@ -11,7 +11,7 @@ from monitor.core.engine import Core, restored, snapshot
 from monitor.core.model import Entry, GenerationStarted, Input, Output, RecordArrived, RunOpened
 from monitor.core.state.run import RunState
 from trainer_hooks.wire.messages import BatchEnded, Event, EventSent
-from trainer_hooks.wire.runfolder import RunSpec
+from trainer_hooks.wire.run_documents import RunSpec
 
 
 class Driver:

@@ -25,7 +25,7 @@ from monitor.core.policy.transaction import shown_name
 from monitor.core.state.run import Fleet, RunState, TrainingState
 from monitor.daemon.receivers import Receivers
 from monitor.report.loss_picture import loss_picture
-from trainer_hooks.wire.runfolder import RunOutcome
+from trainer_hooks.wire.run_documents import RunOutcome
 
 log = logging.getLogger("trainwarden.daemon")
 ENDS = (AlertKind.RESOLVED, AlertKind.CLOSED)  # after these the trouble is over

@@ -51,7 +51,7 @@ from monitor.daemon.receivers import Receivers
 from monitor.daemon.systemd import Systemd
 from monitor.errors import EXIT_SOFTWARE
 from monitor.history.recall import Recalled, open_history
-from trainer_hooks.wire import runfolder
+from trainer_hooks.wire import document_io, runfolder
 
 TICK_S = 0.25  # while a run is live
 ASLEEP_S = 5.0  # a longer gap between two ticks: the machine was suspended, or this process was stopped
@@ -214,7 +214,7 @@ class Assembly:
     def _publish(self) -> None:
         endpoint = DaemonAddress(os.getpid(), self._port, self._version, self._started_s)
         try:
-            runfolder.write(self._runtime / "daemon.json", endpoint)
+            document_io.write(self._runtime / "daemon.json", endpoint)
         except OSError as error:  # a full disk: those that look for us ask the socket
             log.error("%s can't be written: %s", self._runtime / "daemon.json", error)  # noqa: TRY400
         self._api.ready = True

@@ -38,9 +38,12 @@ from monitor.report import render
 from monitor.report.report_input import without_statistics
 from monitor.supervisor.stack_inspection import look
 from monitor.vault.copies import Vault
-from trainer_hooks.wire import runfolder
+from trainer_hooks.wire import document_io
+from trainer_hooks.wire.document_io import RunFolderError
 from trainer_hooks.wire.messages import Order
-from trainer_hooks.wire.runfolder import LookWanted, Plan, RunFolderError, run_folder
+from trainer_hooks.wire.plan import Plan
+from trainer_hooks.wire.run_documents import LookWanted
+from trainer_hooks.wire.runfolder import run_folder
 
 PLAN_NAME = re.compile(r"(plan-\d+|adjust-[A-Za-z0-9._-]{1,120})\.json")
 
@@ -117,7 +120,7 @@ class Effects:
             wanted = LookWanted(
                 order=effect.order, generation=effect.generation, rank=effect.rank, training=effect.training
             )
-            await off_loop(runfolder.write, folder.look(effect.order), wanted)
+            await off_loop(document_io.write, folder.look(effect.order), wanted)
             return
         seen = await off_loop(look, folder, effect.generation, effect.rank, effect.order, effect.training)
         self._offer(StacksTaken(effect.run, effect.generation, effect.rank, seen))
@@ -157,7 +160,7 @@ def _incident_of(run: RunState, id_: str) -> tuple[TrainingState, Incident] | No
 
 def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    runfolder.write_bytes(path, data)
+    document_io.write_bytes(path, data)
 
 
 def _write_plan(effect: WritePlan) -> PlanWritten:
@@ -167,7 +170,7 @@ def _write_plan(effect: WritePlan) -> PlanWritten:
             return PlanWritten(effect.run, effect.plan.id, f"plan name {effect.name!r}: is not the name of a plan")
         path = run_folder(effect.run).root / effect.name
         if not _holds(path, effect.plan):
-            runfolder.write(path, effect.plan)
+            document_io.write(path, effect.plan)
     except (OSError, RunFolderError) as error:
         return PlanWritten(effect.run, effect.plan.id, str(error))
     return PlanWritten(effect.run, effect.plan.id, "")
@@ -177,7 +180,7 @@ def _holds(path: Path, plan: Plan) -> bool:
     if not path.exists():
         return False
     try:
-        return runfolder.read(path, Plan).id == plan.id
+        return document_io.read(path, Plan).id == plan.id
     except RunFolderError as error:
         log.warning("%s; it is written again", error)
         return False

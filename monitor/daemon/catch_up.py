@@ -19,21 +19,14 @@ from monitor.daemon.receivers import Receivers
 from monitor.history.recall import Recalled
 from monitor.policyfile.load import PolicyFileError, load_policy
 from monitor.vault.copies import Vault
-from trainer_hooks.wire import runfolder
+from trainer_hooks.wire import document_io
+from trainer_hooks.wire.document_io import Document, RunFolderError
 from trainer_hooks.wire.eventfile import events_of, read_events
 from trainer_hooks.wire.last_counts import LastCounts, read_last_counts
 from trainer_hooks.wire.messages import EventSent, TrainingEnded
-from trainer_hooks.wire.runfolder import (
-    Document,
-    Exit,
-    Manifest,
-    Receipt,
-    RunFolder,
-    RunFolderError,
-    RunOutcome,
-    RunOver,
-    run_folder,
-)
+from trainer_hooks.wire.plan import Receipt
+from trainer_hooks.wire.run_documents import Exit, Manifest, RunOutcome, RunOver
+from trainer_hooks.wire.runfolder import RunFolder, run_folder
 
 FILES_NAMED_MAX = 100  # files that are named; a folder full of rubbish must not fill the timeline
 
@@ -168,7 +161,7 @@ def _missed(
 def _read(run: RunState, path: Path, kind: type[Document], unreadable: Unreadable) -> Document | None:
     """The document; None where there is none, or none that can be read."""
     try:
-        return runfolder.read(path, kind) if os.path.lexists(path) else None
+        return document_io.read(path, kind) if os.path.lexists(path) else None
     except RunFolderError as error:
         unreadable.notify(run.spec.run, error)
         return None

@@ -22,7 +22,7 @@ from alerts.secret import Secret
 from monitor.core.state import projection
 from monitor.core.state.run import Fleet, RunState
 from monitor.daemon.api.snapshots import eta_of
-from trainer_hooks.wire.runfolder import RunOutcome
+from trainer_hooks.wire.run_documents import RunOutcome
 
 URL = "KUBEFLOW_TRAINER_SERVER_URL"
 CERTIFICATE = "KUBEFLOW_TRAINER_SERVER_CA_CERT"  # a path

@@ -23,7 +23,7 @@ from monitor.daemon.assembly import Assembly
 from monitor.daemon.singleton import only_daemon
 from monitor.daemon.systemd import Systemd
 from monitor.errors import EXIT_SOFTWARE, DaemonError
-from trainer_hooks.wire import runfolder
+from trainer_hooks.wire import document_io, runfolder
 
 IDLE_EXIT_S = 900.0
 LOG_BYTES_MAX, LOG_FILES = 5_000_000, 2
@@ -54,7 +54,7 @@ def main(options: DaemonOptions) -> int:
     except DaemonError as error:
         sys.stderr.write(f"trainwarden: {error}\n")
         return error.exit_code
-    except runfolder.RunFolderError as error:
+    except document_io.RunFolderError as error:
         sys.stderr.write(f"trainwarden: {error}\n")
         return EXIT_SOFTWARE
     except (OSError, sqlite3.Error) as error:  # a disk that is full, or fails, or was taken away

@@ -12,10 +12,12 @@ from monitor.core.model import RunOpened
 from monitor.core.policy.settings import Policy
 from monitor.daemon import run_registration
 from monitor.policyfile.load import PolicyFileError
-from trainer_hooks.wire import runfolder
+from trainer_hooks.wire import document_io, runfolder
+from trainer_hooks.wire.document_io import RunFolderError
 from trainer_hooks.wire.eventfile import events_of, read_events
 from trainer_hooks.wire.messages import TrainingStarted
-from trainer_hooks.wire.runfolder import Generation, RunFolder, RunFolderError, RunSpec, run_folder
+from trainer_hooks.wire.run_documents import Generation, RunSpec
+from trainer_hooks.wire.runfolder import RunFolder, run_folder
 
 MISSED_RUNS_MAX = 100  # the newest
 MISSED_S = 7 * 24 * 3600.0  # a weekend and more; what is older was hardly missed
@@ -44,7 +46,7 @@ def _left_s(name: str) -> float:
         last = folder.last_generation()
         if not last or folder.state.exists():
             return 0.0
-        if runfolder.read(folder.generation(last), Generation).allocated_by != "hook":
+        if document_io.read(folder.generation(last), Generation).allocated_by != "hook":
             return 0.0
         return max((path.stat().st_mtime for pattern in LEFT for path in folder.root.glob(pattern)), default=0.0)
     except (RunFolderError, OSError):

@@ -20,8 +20,10 @@ from monitor.core.model.outcomes import RUN_OUTCOMES, outcome_of
 from monitor.core.state.crash import crash_of
 from monitor.core.state.run import Fleet, RunState, TrainingState
 from monitor.daemon.clock import Clock
-from trainer_hooks.wire import runfolder
-from trainer_hooks.wire.runfolder import Exit, Generation, RunFolderError, run_folder
+from trainer_hooks.wire import document_io
+from trainer_hooks.wire.document_io import RunFolderError
+from trainer_hooks.wire.run_documents import Exit, Generation
+from trainer_hooks.wire.runfolder import run_folder
 from trainer_hooks.wire.words import TrainingEnd
 
 SILENT_S = (
@@ -141,7 +143,7 @@ class Processes:
         if key not in self._boots:
             try:
                 document = run_folder(run.spec.run).generation(run.generation)
-                self._boots[key] = runfolder.read(document, Generation).boot_id
+                self._boots[key] = document_io.read(document, Generation).boot_id
             except RunFolderError:
                 self._boots[key] = ""
         return self._boots[key] not in ("", self._boot)
@@ -203,7 +205,7 @@ def _began_by_itself(run: RunState) -> bool:
     """True where its own hook took the generation: no supervisor was ever there."""
     try:
         path = run_folder(run.spec.run).generation(run.generation)
-        return runfolder.read(path, Generation).allocated_by == "hook"
+        return document_io.read(path, Generation).allocated_by == "hook"
     except RunFolderError:
         return False
 

@@ -10,9 +10,10 @@ from monitor.core.model import GenerationStarted, RunOpened
 from monitor.core.policy.settings import Policy
 from monitor.history.old_state import run_of
 from monitor.policyfile.load import load_policy
-from trainer_hooks.wire import runfolder
+from trainer_hooks.wire import document_io
 from trainer_hooks.wire.messages import EventSent, Frame, TrainingStarted
-from trainer_hooks.wire.runfolder import Generation, RunFolder, RunSpec, run_folder
+from trainer_hooks.wire.run_documents import Generation, RunSpec
+from trainer_hooks.wire.runfolder import RunFolder, run_folder
 
 log = logging.getLogger("trainwarden.daemon")
 
@@ -23,9 +24,9 @@ def announced(run: str, *, known: bool = False) -> tuple[RunOpened, Policy]:
     They name the file and the remedy.
     """
     folder = run_folder(run)
-    spec = runfolder.read(folder.spec, RunSpec)
+    spec = document_io.read(folder.spec, RunSpec)
     if spec.run != run:
-        raise runfolder.RunFolderError(
+        raise document_io.RunFolderError(
             f"{folder.spec}: says it is run {spec.run!r}; the folder of a run must not be renamed"
         )
     policy = load_policy(folder.policy) if folder.policy.exists() else Policy(act=False)
@@ -57,9 +58,11 @@ def observed(frame: Frame, now_s: float) -> RunOpened | None:
 def generation(run: str, number: int, nonce: str | None = None) -> GenerationStarted:
     """The generation that the run folder holds. Raises RunFolderError for none, or one with another nonce."""
     folder = run_folder(run)
-    found = runfolder.read(folder.generation(number), Generation)
+    found = document_io.read(folder.generation(number), Generation)
     if nonce is not None and found.nonce != nonce:
-        raise runfolder.RunFolderError(f"{folder.generation(number)}: belongs to another launch; end the older process")
+        raise document_io.RunFolderError(
+            f"{folder.generation(number)}: belongs to another launch; end the older process"
+        )
     return GenerationStarted(
         run=run, number=found.number, nonce=found.nonce, pid=found.pid, supervisor_pid=found.supervisor_pid
     )

@@ -16,8 +16,9 @@ from monitor.daemon.api.snapshots import CheckpointLine, IncidentSummary
 from monitor.demo.receiver import AlertReceiver
 from monitor.demo.scene import RUN, Scene
 from monitor.vault.verify import Examination, examine
-from trainer_hooks.wire import runfolder
-from trainer_hooks.wire.runfolder import Plan, Receipt, RunFolderError
+from trainer_hooks.wire import document_io
+from trainer_hooks.wire.document_io import RunFolderError
+from trainer_hooks.wire.plan import Plan, Receipt
 from trainer_hooks.wire.words import PlanKind
 
 ALERTS = (AlertKind.INCIDENT_OPENED, AlertKind.ROLLED_BACK, AlertKind.RESOLVED)
@@ -133,7 +134,7 @@ def _plan(scene: Scene) -> Plan | None:
 
 def _document(path: Path, kind: type[Document]) -> Document | None:
     try:
-        return runfolder.read(path, kind)
+        return document_io.read(path, kind)
     except RunFolderError:  # the check that needs it says that there is none
         return None
 

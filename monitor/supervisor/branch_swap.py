@@ -21,8 +21,10 @@ import msgspec
 from monitor.core.model.frameworks import files_of
 from monitor.supervisor.copying import copy_verified, digest_of
 from monitor.supervisor.start_errors import Held
+from trainer_hooks.wire.document_io import sync_folder, write
 from trainer_hooks.wire.framework_description import SavedFiles
-from trainer_hooks.wire.runfolder import Checkpoint, Plan, RunFolder, sync_folder, write
+from trainer_hooks.wire.plan import Checkpoint, Plan
+from trainer_hooks.wire.runfolder import RunFolder
 
 
 class Rename(msgspec.Struct, frozen=True):

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from monitor.core.model.outcomes import RUN_OUTCOMES, SHELL_SIGNAL, ending, may_be_a_crash, outcome_of
 from monitor.errors import EXIT_HELD
-from trainer_hooks.wire.runfolder import Exit, GenerationOutcome, Plan, Receipt, RunOutcome
+from trainer_hooks.wire.plan import Plan, Receipt
+from trainer_hooks.wire.run_documents import Exit, GenerationOutcome, RunOutcome
 from trainer_hooks.wire.words import NOT_DONE, OrderOutcome
 
 EARLY_ENDS_MAX = 3  # generations in a row

@@ -8,7 +8,9 @@ from monitor.supervisor.decide import Decision, ExitContext
 from monitor.supervisor.generation_watch import Ending
 from monitor.supervisor.run_documents import RunDocuments
 from monitor.supervisor.training_ends import crash_of, left_unended
-from trainer_hooks.wire.runfolder import Exit, Plan, Receipt, RunFolderError, write
+from trainer_hooks.wire.document_io import RunFolderError, write
+from trainer_hooks.wire.plan import Plan, Receipt
+from trainer_hooks.wire.run_documents import Exit
 from trainer_hooks.wire.words import OrderOutcome
 
 

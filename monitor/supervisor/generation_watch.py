@@ -14,7 +14,8 @@ from monitor.supervisor.posix_signals import PASSED_ON, SignalInbox
 from monitor.supervisor.run_documents import RunDocuments
 from monitor.supervisor.terminal import Terminal, TerminalOutput
 from monitor.supervisor.training_ends import training_is_over
-from trainer_hooks.wire.runfolder import Plan, RunFolderError
+from trainer_hooks.wire.document_io import RunFolderError
+from trainer_hooks.wire.plan import Plan
 from trainer_hooks.wire.words import NOT_DONE
 
 LOOK_S = 0.2

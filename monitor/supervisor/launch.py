@@ -11,6 +11,7 @@ from pathlib import Path
 
 from monitor.supervisor.process import Handle
 from trainer_hooks.wire.python_path import with_autoattach
+from trainer_hooks.wire.run_documents import Generation, RunSpec
 from trainer_hooks.wire.runfolder import (
     ENV_GENERATION,
     ENV_NONCE,
@@ -18,9 +19,7 @@ from trainer_hooks.wire.runfolder import (
     ENV_RUN,
     ENV_RUN_FOLDER,
     ENV_SNAPSHOTS,
-    Generation,
     RunFolder,
-    RunSpec,
 )
 
 EXEC_GATE = Path(__file__).with_name("exec_gate.py")

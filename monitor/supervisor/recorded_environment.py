@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from trainer_hooks.wire.runfolder import RunEnvironment, RunFolder, read, write
+from trainer_hooks.wire.document_io import read, write
+from trainer_hooks.wire.run_documents import RunEnvironment
+from trainer_hooks.wire.runfolder import RunFolder
 
 SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH|COOKIE|_DSN$|_URL$|WEBHOOK|PROXY", re.IGNORECASE)
 OF_A_LOGIN = re.compile(

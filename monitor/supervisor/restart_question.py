@@ -24,7 +24,9 @@ from monitor.supervisor.run_documents import RunDocuments, died_with_machine
 from monitor.supervisor.run_options import RunOptions
 from monitor.supervisor.start_errors import NotResumed
 from monitor.supervisor.terminal import TerminalOutput
-from trainer_hooks.wire.runfolder import RunFolderError, RunSpec, control_socket
+from trainer_hooks.wire.document_io import RunFolderError
+from trainer_hooks.wire.run_documents import RunSpec
+from trainer_hooks.wire.runfolder import control_socket
 
 LOOK_S = 0.1
 ANSWER_S = 2.0  # a live daemon answers at once

@@ -6,16 +6,9 @@ import fcntl
 import os
 
 from monitor.supervisor.run_documents import LOCK_NAME, still_runs
-from trainer_hooks.wire.runfolder import (
-    Generation,
-    RunFolder,
-    RunFolderError,
-    RunOutcome,
-    RunOver,
-    RunSpec,
-    read,
-    run_folder,
-)
+from trainer_hooks.wire.document_io import RunFolderError, read
+from trainer_hooks.wire.run_documents import Generation, RunOutcome, RunOver, RunSpec
+from trainer_hooks.wire.runfolder import RunFolder, run_folder
 
 OFFERED_S = 30 * 24 * 3600.0  # a run that failed longer ago is named by whoever wants it back
 

@@ -14,22 +14,10 @@ import msgspec
 
 from monitor.supervisor.process import boot_id, environment, read_stat
 from monitor.supervisor.start_errors import StartError
-from trainer_hooks.wire.runfolder import (
-    ENV_NONCE,
-    Exit,
-    Generation,
-    Plan,
-    Receipt,
-    RunFolder,
-    RunFolderError,
-    RunOutcome,
-    RunOver,
-    RunSpec,
-    read,
-    run_folder,
-    write,
-    write_bytes,
-)
+from trainer_hooks.wire.document_io import RunFolderError, read, write, write_bytes
+from trainer_hooks.wire.plan import Plan, Receipt
+from trainer_hooks.wire.run_documents import Exit, Generation, RunOutcome, RunOver, RunSpec
+from trainer_hooks.wire.runfolder import ENV_NONCE, RunFolder, run_folder
 from trainer_hooks.wire.words import OrderOutcome, PlanKind
 
 LOCK_NAME = "supervisor.lock"

@@ -40,7 +40,9 @@ from monitor.supervisor.start_errors import Held, NotResumed, StartError
 from monitor.supervisor.status_line import StatusLine
 from monitor.supervisor.terminal import Terminal, TerminalOutput, keep_running_in_the_background, print_error
 from monitor.supervisor.timeline import Timeline
-from trainer_hooks.wire.runfolder import Generation, Plan, RunFolderError, RunOutcome, write
+from trainer_hooks.wire.document_io import RunFolderError, write
+from trainer_hooks.wire.plan import Plan
+from trainer_hooks.wire.run_documents import Generation, RunOutcome
 from trainer_hooks.wire.words import OrderOutcome
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h

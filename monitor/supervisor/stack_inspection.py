@@ -19,9 +19,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trainer_hooks.wire.document_io import RunFolderError, read
 from trainer_hooks.wire.dumps import parse_dump
 from trainer_hooks.wire.messages import StacksSeen
-from trainer_hooks.wire.runfolder import HANG_DUMP_FILE, HangDumpFile, RunFolder, RunFolderError, read
+from trainer_hooks.wire.run_documents import HangDumpFile
+from trainer_hooks.wire.runfolder import HANG_DUMP_FILE, RunFolder
 
 PROC = Path("/proc")
 PYSPY_S = 10.0

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from monitor.core.model import StacksTaken
 from monitor.supervisor.stack_inspection import look
-from trainer_hooks.wire.runfolder import LookWanted, RunFolder, RunFolderError, read
+from trainer_hooks.wire.document_io import RunFolderError, read
+from trainer_hooks.wire.run_documents import LookWanted
+from trainer_hooks.wire.runfolder import RunFolder
 
 
 class StackRequests:

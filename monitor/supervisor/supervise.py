@@ -18,16 +18,9 @@ from monitor.supervisor.run_loop import Supervisor
 from monitor.supervisor.run_options import RunOptions
 from monitor.supervisor.start_errors import StartError
 from monitor.supervisor.terminal import print_error
-from trainer_hooks.wire.runfolder import (
-    ENV_HOME,
-    RunFolderError,
-    RunOutcome,
-    RunOver,
-    RunSpec,
-    read,
-    run_folder,
-    state_home,
-)
+from trainer_hooks.wire.document_io import RunFolderError, read
+from trainer_hooks.wire.run_documents import RunOutcome, RunOver, RunSpec
+from trainer_hooks.wire.runfolder import ENV_HOME, run_folder, state_home
 
 __all__ = ["RunOptions", "run"]
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 
 from monitor.supervisor.run_documents import RunDocuments
+from trainer_hooks.wire.document_io import RunFolderError, read
 from trainer_hooks.wire.last_counts import LastCounts, read_last_counts
-from trainer_hooks.wire.runfolder import RunFolder, RunFolderError, TrainingClaim, read
+from trainer_hooks.wire.run_documents import TrainingClaim
+from trainer_hooks.wire.runfolder import RunFolder
 from trainer_hooks.wire.words import TrainingEnd
 
 

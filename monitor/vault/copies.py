@@ -21,8 +21,9 @@ import msgspec
 
 from monitor.core.model import CheckpointExamined, Verdict
 from monitor.vault import verify
-from trainer_hooks.wire import runfolder
-from trainer_hooks.wire.runfolder import Manifest, RunFolder
+from trainer_hooks.wire import document_io
+from trainer_hooks.wire.run_documents import Manifest
+from trainer_hooks.wire.runfolder import RunFolder
 
 _MANIFEST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}\.json")
 _COPY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}")
@@ -63,7 +64,7 @@ class Vault:
                 manifest = _read_manifest(kept)
             else:
                 manifest = self._move(_read_manifest(spooled))
-                runfolder.write(kept, manifest)
+                document_io.write(kept, manifest)
             spooled.unlink(missing_ok=True)
         return manifest, self._folder.vault / manifest.file
 
@@ -109,7 +110,7 @@ class Vault:
                 one.copy.unlink(missing_ok=True)
                 one.path.unlink(missing_ok=True)
             if going:
-                runfolder.sync_folder(self._folder.vault)
+                document_io.sync_folder(self._folder.vault)
         return [one.copy for one in going]
 
     def waiting(self) -> list[str]:
@@ -141,8 +142,8 @@ class Vault:
             os.fchmod(file.fileno(), 0o600)
             os.fsync(file.fileno())
             _rename_or_copy(source, file, target)
-        runfolder.sync_folder(self._folder.vault)
-        runfolder.sync_folder(self._folder.spool)
+        document_io.sync_folder(self._folder.vault)
+        document_io.sync_folder(self._folder.spool)
         return manifest
 
 

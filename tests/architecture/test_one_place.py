@@ -18,7 +18,7 @@ from trainer_hooks import attach, orders
 from trainer_hooks.wire import words
 from trainer_hooks.wire.enums import StrEnum
 from trainer_hooks.wire.exit_codes import EXIT_HELD
-from trainer_hooks.wire.runfolder import RunOutcome
+from trainer_hooks.wire.run_documents import RunOutcome
 
 PACKAGES = ("monitor", "trainer_hooks", "alerts")
 ENUMS: tuple[type[StrEnum], ...] = (

@@ -19,7 +19,7 @@ from monitor.core.drive import RunDriver
 from monitor.core.model import Entry, RecordArrived
 from monitor.core.policy.settings import Policy
 from trainer_hooks.wire.messages import BatchEnded, Counts, TrainingStarted
-from trainer_hooks.wire.runfolder import RunSpec
+from trainer_hooks.wire.run_documents import RunSpec
 
 RUN = "run"
 PER_EPOCH = 1000

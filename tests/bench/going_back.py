@@ -22,7 +22,10 @@ from typing import Any
 from tests.bench.machine import loaded
 from tests.harness.night_run import Supervised, fresh_home
 from tests.harness.yolo import BATCH, go_offline, make_lab
-from trainer_hooks.wire.runfolder import Exit, Generation, Plan, Receipt, RunFolder, read
+from trainer_hooks.wire.document_io import read
+from trainer_hooks.wire.plan import Plan, Receipt
+from trainer_hooks.wire.run_documents import Exit, Generation
+from trainer_hooks.wire.runfolder import RunFolder
 
 BATCHES, EPOCHS = 80, 2
 FAULT_AT = BATCHES + BATCHES // 2  # batches that are done

@@ -17,8 +17,10 @@ import msgspec
 from monitor.core.state.run import Fleet, RunState
 from monitor.demo.scene import RUN
 from monitor.vault.verify import examine
-from trainer_hooks.wire import runfolder
-from trainer_hooks.wire.runfolder import Exit, Generation, Plan, Receipt, RunFolder
+from trainer_hooks.wire import document_io
+from trainer_hooks.wire.plan import Plan, Receipt
+from trainer_hooks.wire.run_documents import Exit, Generation
+from trainer_hooks.wire.runfolder import RunFolder
 
 
 def main(arguments: list[str]) -> int:
@@ -63,10 +65,10 @@ def _batches(run: RunState) -> list[tuple[str, str]]:
 
 
 def _seconds(run: RunState, folder: RunFolder, state: Path) -> list[tuple[str, str]]:
-    incident, plan = run.training.ledger.incidents[0], runfolder.read(folder.plan(2), Plan)
-    receipt = runfolder.read(folder.receipt(plan.order), Receipt)
-    left = runfolder.read(folder.exit(1), Exit)
-    started = runfolder.read(folder.generation(2), Generation)
+    incident, plan = run.training.ledger.incidents[0], document_io.read(folder.plan(2), Plan)
+    receipt = document_io.read(folder.receipt(plan.order), Receipt)
+    left = document_io.read(folder.exit(1), Exit)
+    started = document_io.read(folder.generation(2), Generation)
     told = next(t for t in run.training.starts if t.plan_id == plan.id)
     first = _first_batch(state / "history.sqlite3")
     assert plan.checkpoint is not None, "the demo rolls back"

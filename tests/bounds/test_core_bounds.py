@@ -51,7 +51,8 @@ from monitor.core.state.stats import (
 from tests.harness.trainer import WALL_S, batch, training_started
 from tests.unit.monitor.test_rules_of_acting import Training
 from trainer_hooks.wire.messages import Counts, NonfiniteSeen, SettingChanged
-from trainer_hooks.wire.runfolder import Exit, RunFolder, RunSpec
+from trainer_hooks.wire.run_documents import Exit, RunSpec
+from trainer_hooks.wire.runfolder import RunFolder
 
 
 def driven(title: str = "") -> RunDriver:

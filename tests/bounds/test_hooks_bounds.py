@@ -37,6 +37,7 @@ from trainer_hooks.stacks import FRAMES_MAX, NAME_CHARS_MAX, THREADS_MAX, descri
 from trainer_hooks.training_claims import TRIES_MAX, ClaimError, TrainingCall, claim
 from trainer_hooks.updates import ROW_VALUES_MAX, TENSORS_MAX, VALUES_MAX, UpdateSampler, sample
 from trainer_hooks.wire.codec import FRAME_BYTES_MAX, WireError, decode_frame, encode
+from trainer_hooks.wire.document_io import RunFolderError
 from trainer_hooks.wire.eventfile import EVENTS_FILE_MAX, EventFile
 from trainer_hooks.wire.messages import (
     EventSent,
@@ -49,7 +50,7 @@ from trainer_hooks.wire.messages import (
     StacksSeen,
     TrainingEnded,
 )
-from trainer_hooks.wire.runfolder import ENV_HOME, SOCKET_PATH_MAX, RunFolder, RunFolderError, records_socket
+from trainer_hooks.wire.runfolder import ENV_HOME, SOCKET_PATH_MAX, RunFolder, records_socket
 
 SENDER = Sender("night", 1, 0, "nonce")
 

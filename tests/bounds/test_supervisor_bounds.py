@@ -8,7 +8,7 @@ import pytest
 
 from monitor.supervisor.decide import EARLY_ENDS_MAX, ExitContext, decide
 from tests.harness.supervisor import plan_for
-from trainer_hooks.wire.runfolder import Exit
+from trainer_hooks.wire.run_documents import Exit
 
 
 @pytest.mark.parametrize(("early_ends", "relaunch"), [(EARLY_ENDS_MAX - 1, True), (EARLY_ENDS_MAX, False)])

@@ -23,7 +23,10 @@ from monitor.supervisor.stack_inspection import (
 from monitor.supervisor.terminal import TerminalOutput
 from tests.harness.daemon import PlainDaemon
 from trainer_hooks.hang_dump import _start_ticks
-from trainer_hooks.wire.runfolder import ENV_HOME, HangDumpFile, Receipt, RunFolder, write
+from trainer_hooks.wire.document_io import write
+from trainer_hooks.wire.plan import Receipt
+from trainer_hooks.wire.run_documents import HangDumpFile
+from trainer_hooks.wire.runfolder import ENV_HOME, RunFolder
 
 
 class Away(Announcer):

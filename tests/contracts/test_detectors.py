@@ -169,4 +169,5 @@ def test_each_is_asked_at_one_moment_and_only_what_is_lost_is_critical_by_defaul
         calm(training, 1200, draw)
         FAULTS[name](training, draw)
         critical |= {key for key in training.found if key.endswith(str(Severity.CRITICAL))}
-    assert critical == {"checkpoint_verdict/critical", "loss_spike/critical", "overflows/critical"}
+    found = {"checkpoint_verdict/critical", "loss_spike/critical", "overflows/critical", "setting_damage/critical"}
+    assert critical == found

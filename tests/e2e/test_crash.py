@@ -18,7 +18,8 @@ import pytest
 
 from tests.harness.night_run import CONSOLE, ROOT, Daemon, Supervised, environment_of_home, fresh_home, trainwarden
 from tests.harness.supervisor import eventually
-from trainer_hooks.wire.runfolder import Plan, read
+from trainer_hooks.wire.document_io import read
+from trainer_hooks.wire.plan import Plan
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("default")]
 

@@ -18,7 +18,8 @@ from tests.harness.night_run import ROOT, fresh_home
 from tests.harness.real_daemon import DaemonProcess, until
 from tests.harness.supervisor import environment_of, eventually, folder_of, supervisor
 from tests.harness.trainer import announce
-from trainer_hooks.wire.runfolder import Generation, write
+from trainer_hooks.wire.document_io import write
+from trainer_hooks.wire.run_documents import Generation
 
 FLOOR_S = 3.0
 POLICY = f"version: 1\ndetectors: {{hang: {{floor_s: {FLOOR_S}}}}}\n"

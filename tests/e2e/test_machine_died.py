@@ -18,7 +18,8 @@ from tests.harness.night_run import Daemon, NightRun, trainwarden
 from tests.harness.real_daemon import DaemonProcess
 from tests.harness.real_daemon import until as until_now
 from tests.harness.webhook import Post
-from trainer_hooks.wire.runfolder import Generation, read, write
+from trainer_hooks.wire.document_io import read, write
+from trainer_hooks.wire.run_documents import Generation
 
 LONG = ("--bad", "", "--epochs", "9", "--batches", "40")
 DIED = "The machine was started again, so the training died in epoch "

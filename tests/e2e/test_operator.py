@@ -25,7 +25,8 @@ from tests.harness.night_run import (
     trainwarden,
 )
 from tests.harness.supervisor import eventually
-from trainer_hooks.wire.runfolder import Receipt, read
+from trainer_hooks.wire.document_io import read
+from trainer_hooks.wire.plan import Receipt
 
 
 @pytest.fixture(scope="module")

@@ -18,12 +18,15 @@ from tests.harness.night_run import (
     PLAIN_TRAINING,
     Daemon,
     NightRun,
-    power_cut,
     says_one_sentence,
     trainwarden,
 )
+from tests.harness.power_cut import power_cut
 from tests.harness.supervisor import eventually
-from trainer_hooks.wire.runfolder import Plan, RunOutcome, RunOver, RunSpec, read, run_folder, write
+from trainer_hooks.wire.document_io import read, write
+from trainer_hooks.wire.plan import Plan
+from trainer_hooks.wire.run_documents import RunOutcome, RunOver, RunSpec
+from trainer_hooks.wire.runfolder import run_folder
 
 EPOCHS = ("--bad", "", "--epochs", "3", "--batches", "20")
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.night_run import Daemon, NightRun, power_cut, trainwarden
+from tests.harness.night_run import Daemon, NightRun, trainwarden
+from tests.harness.power_cut import power_cut
 
 TRAINING = ("--bad", "", "--epochs", "4", "--batches", "20", "--batch-s", "0.1")
 

@@ -12,7 +12,8 @@ import pytest
 
 from tests.harness.night_run import Daemon, Supervised, fresh_home, trainwarden
 from tests.harness.supervisor import eventually
-from trainer_hooks.wire.runfolder import TrainingClaim, read
+from trainer_hooks.wire.document_io import read
+from trainer_hooks.wire.run_documents import TrainingClaim
 
 RUN = "folds"
 BATCHES = 120

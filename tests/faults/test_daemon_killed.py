@@ -20,10 +20,11 @@ from monitor.core.model.channel import RunAnnounced
 from tests.harness.posted_to import PostedTo
 from tests.harness.real_daemon import DaemonProcess, until
 from tests.harness.trainer import POLICY, FakeTrainer, announce
-from trainer_hooks.wire import runfolder
+from trainer_hooks.wire import document_io
 from trainer_hooks.wire.eventfile import EventFile, events_path
 from trainer_hooks.wire.messages import EpochEnded, EventSent, OrderApplied, PhaseChanged, TrainingEnded
-from trainer_hooks.wire.runfolder import Exit, Receipt
+from trainer_hooks.wire.plan import Receipt
+from trainer_hooks.wire.run_documents import Exit
 
 STARTED = GenerationStarted("night", 1, "n1", os.getpid(), os.getpid())
 
@@ -78,7 +79,7 @@ def _obey(trainer: FakeTrainer) -> str:
         read_back={},
         written_s=time.time(),
     )
-    runfolder.write(trainer.folder.receipt(order.id), receipt)
+    document_io.write(trainer.folder.receipt(order.id), receipt)
     trainer.event(OrderApplied(time.time(), order.id, "applied", "", 1, 1, {}))
     return order.id
 
@@ -173,7 +174,7 @@ def test_what_happened_while_no_daemon_lived_is_read_from_the_run_folder(tmp_pat
         spool.append(EventSent(2, EpochEnded(0.0, 1, 5.0, (1.0, 0.5, 0.5), {"metrics/mAP50(B)": 0.4}, 0.4)))
         spool.append(EventSent(3, TrainingEnded(0.0, "finished", "", 1, {"metrics/mAP50(B)": 0.4})))
         spool.close()
-        runfolder.write(trainer.folder.exit(1), Exit(number=1, code=0, signal=None, ended_s=time.time()))
+        document_io.write(trainer.folder.exit(1), Exit(number=1, code=0, signal=None, ended_s=time.time()))
         daemon.start()
         until("the exit is known", lambda: _summary(daemon)["state"] == "gone")
         detail = daemon.json("/api/v1/runs/night")

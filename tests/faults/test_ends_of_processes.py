@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.harness.night_run import ROOT, Supervised, fresh_home, trainwarden
-from trainer_hooks.wire.runfolder import Generation, RunOutcome, RunOver, read
+from trainer_hooks.wire.document_io import read
+from trainer_hooks.wire.run_documents import Generation, RunOutcome, RunOver
 
 LOOP = """
 import os, signal, subprocess, sys, time

@@ -11,8 +11,10 @@ import pytest
 
 from tests.faults.test_supervisor_relaunch import Relaunched
 from tests.harness.supervisor import eventually, no_process_left
+from trainer_hooks.wire.document_io import read, write
 from trainer_hooks.wire.last_counts import LastCounts, write_last_counts
-from trainer_hooks.wire.runfolder import Receipt, TrainingClaim, read, write
+from trainer_hooks.wire.plan import Receipt
+from trainer_hooks.wire.run_documents import TrainingClaim
 
 
 @pytest.fixture

@@ -15,8 +15,10 @@ import pytest
 
 from monitor.supervisor.stack_inspection import look
 from tests.harness.receiver import wait_for
+from trainer_hooks.wire.document_io import read, write
 from trainer_hooks.wire.messages import StacksSeen
-from trainer_hooks.wire.runfolder import HangDumpFile, RunFolder, read, write
+from trainer_hooks.wire.run_documents import HangDumpFile
+from trainer_hooks.wire.runfolder import RunFolder
 
 PROCESS = """
 import ctypes, os, sys, threading, time

@@ -27,7 +27,9 @@ from monitor.supervisor.timeline import POLL_S, Timeline
 from tests.harness.daemon import PlainDaemon
 from tests.harness.real_daemon import DaemonProcess
 from tests.harness.supervisor import eventually, folder_of, no_process_left, output_until, supervisor
-from trainer_hooks.wire.runfolder import Generation, GenerationOutcome, RunFolder, RunOutcome, read
+from trainer_hooks.wire.document_io import read
+from trainer_hooks.wire.run_documents import Generation, GenerationOutcome, RunOutcome
+from trainer_hooks.wire.runfolder import RunFolder
 
 WAITS = """
 import os, pathlib, time

@@ -23,7 +23,9 @@ from tests.harness.supervisor import (
     processes_of,
     supervisor,
 )
-from trainer_hooks.wire.runfolder import Checkpoint, RunFolder, write
+from trainer_hooks.wire.document_io import write
+from trainer_hooks.wire.plan import Checkpoint
+from trainer_hooks.wire.runfolder import RunFolder
 
 # Generation 1 does what the test asks for; every later one tells what it was started with, and finishes.
 TRAINING = """

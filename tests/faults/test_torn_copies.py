@@ -11,8 +11,9 @@ from pathlib import Path
 from tests.harness.receiver import wait_for
 from tests.harness.records import identity
 from trainer_hooks.spool import Save, Spool, request_of
+from trainer_hooks.wire.document_io import read
 from trainer_hooks.wire.messages import CheckpointSaved, Event
-from trainer_hooks.wire.runfolder import Manifest, read
+from trainer_hooks.wire.run_documents import Manifest
 
 COPIES = 25
 WRITER = """

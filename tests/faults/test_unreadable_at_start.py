@@ -19,8 +19,10 @@ from monitor.history.witness import WITNESS_NAME
 from tests.harness.real_daemon import DaemonProcess, until
 from tests.harness.trainer import FakeTrainer, announce
 from tests.unit.monitor.test_history import _row, _ticks
-from trainer_hooks.wire import runfolder
-from trainer_hooks.wire.runfolder import DOCUMENT_BYTES_MAX, Exit, RunFolder, RunFolderError, RunOutcome, RunOver
+from trainer_hooks.wire import document_io
+from trainer_hooks.wire.document_io import DOCUMENT_BYTES_MAX, RunFolderError
+from trainer_hooks.wire.run_documents import Exit, RunOutcome, RunOver
+from trainer_hooks.wire.runfolder import RunFolder
 
 BAD_VALUES = (
     b"",
@@ -182,8 +184,8 @@ def test_a_run_folder_full_of_rubbish_and_a_policy_that_cant_be_read_keep_no_dae
         folder.policy.unlink()
         folder.policy.write_bytes(policy) if policy is not None else folder.policy.mkdir()
         changed(tmp_path, "INSERT INTO effects VALUES (99, 'x', 'X', 'night', x'ff', 0)")
-        runfolder.write(folder.exit(1), Exit(number=1, code=1, signal=None, ended_s=1.0))
-        runfolder.write(folder.ended, RunOver(how=RunOutcome.FAILED, detail="as it must be", code=1, ended_s=1.0))
+        document_io.write(folder.exit(1), Exit(number=1, code=1, signal=None, ended_s=1.0))
+        document_io.write(folder.ended, RunOver(how=RunOutcome.FAILED, detail="as it must be", code=1, ended_s=1.0))
         daemon.start()
         until("its end is known", lambda: daemon.json("/api/v1/runs/night")["detail"] == "as it must be")
         said = " ".join(line["text"] for line in daemon.json("/api/v1/runs/night/timeline"))
@@ -197,16 +199,16 @@ def test_a_document_is_read_up_to_its_limit_and_a_longer_one_is_refused(tmp_path
     path = tmp_path / "exit-1.json"
     text = msgspec.json.encode(Exit(number=1, code=1, signal=None, ended_s=1.0))
     path.write_bytes(text + b" " * (DOCUMENT_BYTES_MAX - len(text)))
-    assert runfolder.read(path, Exit).code == 1
+    assert document_io.read(path, Exit).code == 1
     path.write_bytes(text + b" " * (DOCUMENT_BYTES_MAX - len(text) + 1))
     with pytest.raises(RunFolderError, match="at most"):
-        runfolder.read(path, Exit)
+        document_io.read(path, Exit)
 
 
 def test_a_state_whose_policy_this_version_rejects_is_only_watched(tmp_path: Path) -> None:
     from monitor.core.engine import Core, restored, snapshot
     from monitor.core.model import Entry, RunOpened
-    from trainer_hooks.wire.runfolder import RunSpec
+    from trainer_hooks.wire.run_documents import RunSpec
 
     core = Core()
     spec = RunSpec(run="r", argv=(), cwd="", created_s=0.0, act=True)

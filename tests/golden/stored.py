@@ -13,8 +13,8 @@ from alerts.alert import Alert
 from monitor.core.model import Effect, Entry, Input
 from tests.golden.examples import example, reachable
 from trainer_hooks.wire.codec import encode
+from trainer_hooks.wire.document_io import Document
 from trainer_hooks.wire.messages import Downlink, Frame
-from trainer_hooks.wire.runfolder import Document
 
 FOLDER = Path(__file__).parent
 JOURNAL_TIME_S = 1_795_727_373.5

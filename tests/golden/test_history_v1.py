@@ -22,8 +22,10 @@ from monitor.history.old_state import run_of
 from monitor.history.reads import timeline
 from monitor.history.recall import FILE_NAME, open_history
 from monitor.recorded.backtest import backtest
-from trainer_hooks.wire import runfolder
-from trainer_hooks.wire.runfolder import ENV_HOME, Exit, Generation, Manifest, Plan, Receipt, RunOver, RunSpec
+from trainer_hooks.wire import document_io, runfolder
+from trainer_hooks.wire.plan import Plan, Receipt
+from trainer_hooks.wire.run_documents import Exit, Generation, Manifest, RunOver, RunSpec
+from trainer_hooks.wire.runfolder import ENV_HOME
 
 FILES = Path(__file__).parent / "history_v1"
 RUN = "night"
@@ -155,17 +157,17 @@ def test_a_bad_batch_before_the_old_daemon_ended_still_ends_what_proves_a_checkp
 
 def test_every_document_of_the_old_run_folder_is_read(home: Path) -> None:
     folder = runfolder.run_folder(RUN)
-    assert runfolder.read(folder.spec, RunSpec).argv[1:3] == ("-m", "tests.harness.plain_training")
-    assert [runfolder.read(folder.generation(n), Generation).number for n in (1, 2)] == [1, 2]
-    assert [runfolder.read(folder.exit(n), Exit).code for n in (1, 2)] == [75, 0]
-    assert runfolder.read(folder.ended, RunOver).how == "finished"
-    plan = runfolder.read(folder.plan(2), Plan)
+    assert document_io.read(folder.spec, RunSpec).argv[1:3] == ("-m", "tests.harness.plain_training")
+    assert [document_io.read(folder.generation(n), Generation).number for n in (1, 2)] == [1, 2]
+    assert [document_io.read(folder.exit(n), Exit).code for n in (1, 2)] == [75, 0]
+    assert document_io.read(folder.ended, RunOver).how == "finished"
+    plan = document_io.read(folder.plan(2), Plan)
     assert (plan.kind, plan.start_epoch, plan.settings.learning_rate) == ("rollback", 4, 0.005)
-    assert runfolder.read(folder.receipt("night-g1-o20"), Receipt).outcome == "applied"
-    manifests = [runfolder.read(path, Manifest) for path in sorted(folder.vault.glob("*.json"))]
+    assert document_io.read(folder.receipt("night-g1-o20"), Receipt).outcome == "applied"
+    manifests = [document_io.read(path, Manifest) for path in sorted(folder.vault.glob("*.json"))]
     assert [manifest.epoch for manifest in manifests] == [3, 4, 5, 6]
 
 
 def test_the_supervisor_of_an_old_generation_is_known(home: Path) -> None:
     """A daemon that starts while an older supervisor runs must watch that one."""
-    assert runfolder.read(runfolder.run_folder(RUN).generation(1), Generation).supervisor_pid == SUPERVISOR
+    assert document_io.read(runfolder.run_folder(RUN).generation(1), Generation).supervisor_pid == SUPERVISOR

@@ -30,7 +30,14 @@ def skipped_by(*, cured: bool, overflow: bool) -> SkippedBy:
 
 
 def counted(
-    before: Counts, bits: int, *, cured: bool = False, overflow: bool = False, stepped: bool = True, missed: int = 0
+    before: Counts,
+    bits: int,
+    *,
+    cured: bool = False,
+    overflow: bool = False,
+    stepped: bool = True,
+    missed: int = 0,
+    by_script: bool = False,
 ) -> Counts:
     """The totals after a batch, and after `missed` ones before it whose records were lost."""
     return Counts(
@@ -44,4 +51,5 @@ def counted(
         before.skipped_by_guard + (cured and not overflow),
         before.skipped_by_scaler + overflow,
         before.scaler_overflows + overflow,
+        skipped_by_script=before.skipped_by_script + by_script,
     )

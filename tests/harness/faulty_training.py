@@ -20,7 +20,8 @@ from monitor.core.policy.settings import Policy
 from tests.harness.batch_counts import BUFFER, GRADIENT, LOSS, NO_COUNTS, PARAMETER, counted
 from tests.harness.simulation import Simulation, supervised
 from trainer_hooks.wire.messages import BatchEnded, NonfiniteSeen, Order, OrderApplied, PlanApplied, SettingChanged
-from trainer_hooks.wire.runfolder import Exit, Plan
+from trainer_hooks.wire.plan import Plan
+from trainer_hooks.wire.run_documents import Exit
 
 EPOCHS, PER_EPOCH = 60, 50
 BATCHES = EPOCHS * PER_EPOCH

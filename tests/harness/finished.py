@@ -10,7 +10,7 @@ from monitor.core.model import Entry, Input, RunOpened
 from monitor.history.recall import open_history
 from monitor.history.transaction_rows import Commit
 from tests.harness.simulation import Simulation
-from trainer_hooks.wire import runfolder
+from trainer_hooks.wire import document_io
 from trainer_hooks.wire.runfolder import RunFolder
 
 COMMIT_ENTRIES = 1000
@@ -29,7 +29,7 @@ def lay_down(home: Path, simulation: Simulation, run: str = "night", title: str 
     ]
     opened = entries[0].input
     assert isinstance(opened, RunOpened)
-    runfolder.write(folder.spec, opened.spec)
+    document_io.write(folder.spec, opened.spec)
     for first in range(0, len(entries), COMMIT_ENTRIES):
         store.commit(Commit(entries=entries[first : first + COMMIT_ENTRIES]))
     store.close()

@@ -14,7 +14,8 @@ from pathlib import Path
 from tests.harness.killed_training import BATCH, Line, Scene
 from tests.harness.night_run import Daemon, Supervised
 from tests.harness.supervisor import eventually
-from trainer_hooks.wire.runfolder import Checkpoint, Plan, read
+from trainer_hooks.wire.document_io import read
+from trainer_hooks.wire.plan import Checkpoint, Plan
 
 EVERY_S = 0.5
 REPORTED_S = 0.05  # from the end of a file until its manifest and its event are on disk too

@@ -26,7 +26,8 @@ from monitor.core.policy.settings import Policy
 from monitor.core.state.rows import CheckpointState, EpochRow
 from monitor.core.state.run import LastBatch, RankState, RunState, TrainingState
 from trainer_hooks.wire.messages import BatchEnded, Counts, NonfiniteSeen, TrainingStarted
-from trainer_hooks.wire.runfolder import Change, Checkpoint, GroupSettings, Plan, RunSpec, Settings
+from trainer_hooks.wire.plan import Change, Checkpoint, GroupSettings, Plan, Settings
+from trainer_hooks.wire.run_documents import RunSpec
 
 BATCHES_PER_EPOCH = 41_163
 EPOCHS = 50

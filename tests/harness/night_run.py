@@ -20,7 +20,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.supervisor.process import environment
 from tests.harness.supervisor import WAIT_S, eventually
-from trainer_hooks.wire.runfolder import ENV_HOME, Generation, Plan, RunFolder, read
+from trainer_hooks.wire.document_io import read
+from trainer_hooks.wire.plan import Plan
+from trainer_hooks.wire.run_documents import Generation
+from trainer_hooks.wire.runfolder import ENV_HOME, RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = "night"

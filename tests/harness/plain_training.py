@@ -20,7 +20,7 @@ import msgspec
 
 from trainer_hooks.probe import Probe, connect
 from trainer_hooks.spool import Save
-from trainer_hooks.wire import runfolder
+from trainer_hooks.wire import document_io
 from trainer_hooks.wire.messages import (
     BatchEnded,
     Counts,
@@ -31,7 +31,8 @@ from trainer_hooks.wire.messages import (
     TrainingEnded,
     TrainingStarted,
 )
-from trainer_hooks.wire.runfolder import ENV_PLAN, Plan
+from trainer_hooks.wire.plan import Plan
+from trainer_hooks.wire.runfolder import ENV_PLAN
 
 RATE = 0.01
 
@@ -49,7 +50,7 @@ def main() -> None:
     parser.add_argument("--faulty-batch-s", type=float, default=0.15)
     parser.add_argument("--poisoned-epoch", type=int, default=0)
     options = parser.parse_args()
-    plan = runfolder.read(Path(os.environ[ENV_PLAN]), Plan) if ENV_PLAN in os.environ else None
+    plan = document_io.read(Path(os.environ[ENV_PLAN]), Plan) if ENV_PLAN in os.environ else None
     Training(options, plan, connect()).run()
 
 

@@ -6,9 +6,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from trainer_hooks.wire import runfolder
+from trainer_hooks.wire import document_io
 from trainer_hooks.wire.messages import Order
-from trainer_hooks.wire.runfolder import Checkpoint, GroupSettings, Plan, Settings
+from trainer_hooks.wire.plan import Checkpoint, GroupSettings, Plan, Settings
 
 RATE_MAX_OF_BIAS = 0.003
 
@@ -71,7 +71,7 @@ def checkpoint(folder: Path, data: bytes, epoch: int = 1) -> Checkpoint:
 def write(folder: Path, document: Plan, name: str = "plan-2.json") -> Path:
     """The plan in a file; its path."""
     path = folder / name
-    runfolder.write(path, document)
+    document_io.write(path, document)
     return path
 
 

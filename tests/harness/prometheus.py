@@ -25,7 +25,7 @@ from monitor.daemon.metrics.histograms import Timings
 from tests.harness.script import Script
 from tests.harness.supervisor import eventually
 from trainer_hooks.wire.messages import BatchEnded
-from trainer_hooks.wire.runfolder import RunSpec
+from trainer_hooks.wire.run_documents import RunSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy" / "prometheus"

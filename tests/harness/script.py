@@ -37,7 +37,9 @@ from trainer_hooks.wire.messages import (
     PlanApplied,
     TrainingEnded,
 )
-from trainer_hooks.wire.runfolder import Exit, Manifest, Plan, RunFolder, RunSpec
+from trainer_hooks.wire.plan import Plan
+from trainer_hooks.wire.run_documents import Exit, Manifest, RunSpec
+from trainer_hooks.wire.runfolder import RunFolder
 
 RUN = "folds"
 POLICY = Policy(

@@ -41,7 +41,8 @@ from trainer_hooks.wire.messages import (
     SettingChanged,
     TrainingStarted,
 )
-from trainer_hooks.wire.runfolder import Manifest, Plan, RunSpec, Settings
+from trainer_hooks.wire.plan import Plan, Settings
+from trainer_hooks.wire.run_documents import Manifest, RunSpec
 
 RUN = "night"
 START_S = 1_763_424_000.0  # 2025-11-18 00:00 UTC

@@ -35,9 +35,11 @@ from trainer_hooks.wire.messages import (
     Order,
     OrderApplied,
     PlanApplied,
+    SkippedBy,
     TrainingEnded,
 )
-from trainer_hooks.wire.runfolder import Exit, Plan, Settings
+from trainer_hooks.wire.plan import Plan, Settings
+from trainer_hooks.wire.run_documents import Exit
 
 GIB = 1 << 30
 SUPERVISOR_PID = 999
@@ -166,7 +168,10 @@ class Simulation(SimulatedRun):
         """The record of a batch, and of what was not finite in it where its `samples` are known."""
         epoch, index = self.place(rank, missed)
         before = self.counts.get(rank, NO_COUNTS)
-        self.counts[rank] = counts = counted(before, bits, cured=cured, overflow=overflow, missed=missed)
+        self.counts[rank] = counts = counted(
+            before, bits, cured=cured, overflow=overflow, missed=missed,
+            by_script=fields.get("skipped_by") == SkippedBy.SCRIPT,
+        )  # fmt: skip
         if rank == 0:
             self.now_s += took_s
             self.batches_run += 1

@@ -20,16 +20,9 @@ from typing import Any
 
 from monitor.supervisor.descendants import KillTimeouts
 from monitor.supervisor.process import PROC, environment
-from trainer_hooks.wire.runfolder import (
-    ENV_HOME,
-    ENV_RUN_FOLDER,
-    Checkpoint,
-    Plan,
-    Receipt,
-    RunFolder,
-    Settings,
-    write,
-)
+from trainer_hooks.wire.document_io import write
+from trainer_hooks.wire.plan import Checkpoint, Plan, Receipt, Settings
+from trainer_hooks.wire.runfolder import ENV_HOME, ENV_RUN_FOLDER, RunFolder
 
 WAIT_S = 60.0  # of a machine under load; a test that has to wait this long has failed
 NO_DAEMON = ("false",)

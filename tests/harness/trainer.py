@@ -11,7 +11,7 @@ import msgspec
 import zmq
 from typing_extensions import Self
 
-from trainer_hooks.wire import codec, runfolder
+from trainer_hooks.wire import codec, document_io
 from trainer_hooks.wire.messages import (
     PROTOCOL,
     BatchEnded,
@@ -28,7 +28,8 @@ from trainer_hooks.wire.messages import (
     Sender,
     TrainingStarted,
 )
-from trainer_hooks.wire.runfolder import Generation, RunFolder, RunSpec
+from trainer_hooks.wire.run_documents import Generation, RunSpec
+from trainer_hooks.wire.runfolder import RunFolder
 
 BATCHES_PER_EPOCH = 100
 WALL_S = 1_795_016_040.0
@@ -40,7 +41,7 @@ def announce(home: Path, run: str, policy: str = POLICY, act: bool = True) -> Ru
     folder = RunFolder(home / "runs" / run)
     folder.create()
     spec = RunSpec(run=run, title=f"test of {run}", argv=("python", "train.py"), cwd="/", created_s=WALL_S, act=act)
-    runfolder.write(folder.spec, spec)
+    document_io.write(folder.spec, spec)
     folder.policy.write_text(policy)
     return folder
 
@@ -88,7 +89,7 @@ class FakeTrainer:
             pid=pid,
             supervisor_pid=supervisor_pid,
         )
-        runfolder.write(self.folder.generation(self.sender.generation), document)
+        document_io.write(self.folder.generation(self.sender.generation), document)
 
     def send(self, *records: Record) -> None:
         frame = Frame(PROTOCOL, self.sender, self._frames, records)

@@ -13,8 +13,8 @@ from monitor.core.model.channel import RunAnnounced
 from tests.harness.real_daemon import DaemonProcess, until
 from tests.harness.trainer import announce
 from trainer_hooks.probe import boundary
-from trainer_hooks.wire import runfolder
-from trainer_hooks.wire.runfolder import Generation
+from trainer_hooks.wire import document_io
+from trainer_hooks.wire.run_documents import Generation
 
 BATCHES = 400
 TRAINING = f"""
@@ -42,7 +42,7 @@ def test_a_declared_boundary_is_no_spike_and_the_same_without_it_is_one(how: str
     with DaemonProcess(tmp_path) as daemon:
         daemon.send(RunAnnounced("night"))
         generation = Generation(number=1, nonce="n1", allocated_by="supervisor", supervisor_pid=os.getpid())
-        runfolder.write(folder.generation(1), generation)
+        document_io.write(folder.generation(1), generation)
         environment = {
             **os.environ, "TRAINWARDEN_HOME": str(tmp_path), "TRAINWARDEN_RUN": "night", "TRAINWARDEN_NONCE": "n1",
             "TRAINWARDEN_RUN_FOLDER": str(folder.root), "TRAINWARDEN_GENERATION": "1",

@@ -35,7 +35,8 @@ from monitor.daemon.api.token import TOKEN_NAME
 from tests.harness.real_daemon import DaemonProcess, until
 from tests.harness.trainer import FakeTrainer, announce
 from trainer_hooks.wire.messages import EventsSeen, PhaseChanged, Refused
-from trainer_hooks.wire.runfolder import Exit, GenerationOutcome, Receipt, RunOutcome
+from trainer_hooks.wire.plan import Receipt
+from trainer_hooks.wire.run_documents import Exit, GenerationOutcome, RunOutcome
 
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool (of Prometheus) is not here")
 NASTY = ["..%2F..%2Fetc", "..", "a%0Ab", "%00", "x" * 65, "night%0a", "-rf", "%3Cimg%3E", ".hidden"]

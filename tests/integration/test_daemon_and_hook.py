@@ -11,8 +11,8 @@ from monitor.core.model import CommandGiven, CommandKind
 from monitor.core.model.channel import RunAnnounced
 from tests.harness.real_daemon import DaemonProcess, until
 from tests.harness.trainer import announce
-from trainer_hooks.wire import runfolder
-from trainer_hooks.wire.runfolder import Generation
+from trainer_hooks.wire import document_io
+from trainer_hooks.wire.run_documents import Generation
 
 HOOK = """
 import sys
@@ -45,7 +45,7 @@ def test_the_hooks_link_delivers_obeys_and_forgets(tmp_path: Path) -> None:
             **os.environ, "TRAINWARDEN_HOME": str(tmp_path), "TRAINWARDEN_RUN": "night", "TRAINWARDEN_NONCE": "n1",
             "TRAINWARDEN_RUN_FOLDER": str(folder.root), "TRAINWARDEN_GENERATION": "1",
         }  # fmt: skip
-        runfolder.write(
+        document_io.write(
             folder.generation(1),
             Generation(number=1, nonce="n1", allocated_by="supervisor", supervisor_pid=os.getpid()),
         )

@@ -19,7 +19,8 @@ from monitor.daemon.api.token import TOKEN_NAME
 from tests.harness.pages import assert_inert
 from tests.harness.real_daemon import DaemonProcess, until
 from tests.harness.trainer import FakeTrainer, announce
-from trainer_hooks.wire.runfolder import RunFolder, RunOutcome
+from trainer_hooks.wire.run_documents import RunOutcome
+from trainer_hooks.wire.runfolder import RunFolder
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from tests.harness.recorder import RecordingProbe
 from tests.harness.yolo import Ended, Lab, train
 from trainer_hooks.integrations.ultralytics.plan_settings import group_names
 from trainer_hooks.wire.messages import OrderApplied, PlanApplied, TrainingEnded, TrainingStarted
-from trainer_hooks.wire.runfolder import ENV_GENERATION, ENV_HOME, ENV_NONCE, ENV_PLAN, ENV_RUN, Plan
+from trainer_hooks.wire.plan import Plan
+from trainer_hooks.wire.runfolder import ENV_GENERATION, ENV_HOME, ENV_NONCE, ENV_PLAN, ENV_RUN
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("default")]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ from tests.harness import plans
 from tests.harness.recorder import RecordingProbe
 from tests.harness.yolo import Ended, Faults, Lab, Place, train
 from trainer_hooks.wire.messages import HookTrouble, Order, OrderApplied, TrainingStarted
-from trainer_hooks.wire.runfolder import ENV_PLAN, ENV_SNAPSHOTS, Checkpoint, GroupSettings, Plan, Settings
+from trainer_hooks.wire.plan import Checkpoint, GroupSettings, Plan, Settings
+from trainer_hooks.wire.runfolder import ENV_PLAN, ENV_SNAPSHOTS
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("default")]
 
@@ -186,6 +189,31 @@ def test_a_ruined_training_goes_back_in_its_process_and_ends_as_if_nothing_had_h
     assert [row["epoch"] for row in again.csv] == [1, 2, 3]
     assert vars(again.trainer).keys().isdisjoint({"_do_train", "_setup_train", "run_callbacks"})
     assert again.trainer.start_epoch == 0
+
+
+def with_yolo26(lab: Lab, folder: Path) -> Lab:
+    """The same data, and a tiny model whose loss has weights that follow the epochs."""
+    import ultralytics
+
+    yaml = Path(ultralytics.__file__).parent / "cfg/models/26/yolo26.yaml"
+    if not yaml.exists():
+        pytest.skip("this release has no YOLO26")
+    model = folder / "yolo26n-tiny.yaml"
+    model.write_text(re.sub(r"(\n  n: \[[\d.]+), [\d.]+, \d+\]", r"\1, 0.125, 256]", yaml.read_text()))
+    return replace(lab, model=model)
+
+
+def test_the_weights_of_a_loss_that_follow_the_epochs_go_back_too(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = with_yolo26(lab, tmp_path)
+    expected = weights(uninterrupted(lab, tmp_path, monkeypatch, epochs=2))
+    probe = GoesBack(tmp_path, lab.batches + 2, (0, 5), replay=True, own_settings=True)
+    ended = train_and_go_back(lab, tmp_path, monkeypatch, probe, epochs=2)
+    (answer,) = probe.of(OrderApplied)
+    assert answer.outcome == "applied", answer.detail
+    assert ended.trainer.model.criterion.updates == 2, "it has a schedule"
+    assert_equal(expected, weights(ended))
 
 
 class OwnMosaic:

@@ -13,9 +13,11 @@ from tests.harness.recorder import RecordingProbe
 from tests.harness.torch_names import step_hooks
 from tests.harness.yolo import Lab, train
 from trainer_hooks.steps import MARK
+from trainer_hooks.wire.document_io import read
 from trainer_hooks.wire.eventfile import events_of, events_path, read_events
 from trainer_hooks.wire.messages import Event, TrainingEnded, TrainingStarted
-from trainer_hooks.wire.runfolder import RunFolder, TrainingClaim, read
+from trainer_hooks.wire.run_documents import TrainingClaim
+from trainer_hooks.wire.runfolder import RunFolder
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("default")]
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import msgspec
 
+from trainer_hooks.wire.document_io import write
 from trainer_hooks.wire.messages import BatchEnded, Counts
-from trainer_hooks.wire.runfolder import RunFolder, write
+from trainer_hooks.wire.runfolder import RunFolder
 
 _NAME = re.compile(r"last-(\d{1,9})-g(\d{1,9})(?:-r(\d{1,9}))?\.json")
 

@@ -6,7 +6,7 @@ import msgspec
 
 from monitor.core.model.nouns import AlertKind, Finding, Severity
 from trainer_hooks.wire.messages import Order
-from trainer_hooks.wire.runfolder import Plan
+from trainer_hooks.wire.plan import Plan
 
 
 class ExamineCheckpoint(msgspec.Struct, frozen=True, tag="examine"):

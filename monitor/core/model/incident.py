@@ -7,7 +7,7 @@ import msgspec
 from monitor.core.model.nouns import Diagnosis, Finding, Position, Severity
 from trainer_hooks.wire.enums import StrEnum
 from trainer_hooks.wire.messages import Order, TrainingStarted
-from trainer_hooks.wire.runfolder import Change, Plan, Settings
+from trainer_hooks.wire.plan import Change, Plan, Settings
 
 
 class IncidentState(StrEnum):

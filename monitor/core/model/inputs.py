@@ -7,7 +7,8 @@ import msgspec
 from monitor.core.model.nouns import Verdict
 from trainer_hooks.wire.enums import StrEnum
 from trainer_hooks.wire.messages import Record, StacksSeen
-from trainer_hooks.wire.runfolder import Exit, Manifest, Receipt, RunOutcome, RunSpec
+from trainer_hooks.wire.plan import Receipt
+from trainer_hooks.wire.run_documents import Exit, Manifest, RunOutcome, RunSpec
 
 
 class RunOpened(msgspec.Struct, frozen=True, tag="run_opened"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainer_hooks.wire.runfolder import Exit, GenerationOutcome, RunOutcome
+from trainer_hooks.wire.run_documents import Exit, GenerationOutcome, RunOutcome
 
 SHELL_SIGNAL = 128  # a shell reports a signal of its command as this exit code and the signal's number
 SIGNALS = {  # of Linux, those that end a process; see signal(7)

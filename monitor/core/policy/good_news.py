@@ -8,7 +8,7 @@ from monitor.core.policy.transaction import Transaction
 from monitor.core.state.epochs import totals_of_run
 from monitor.core.summary import summary_of
 from trainer_hooks.wire.messages import EpochEnded, TrainingEnded
-from trainer_hooks.wire.runfolder import RunOutcome
+from trainer_hooks.wire.run_documents import RunOutcome
 
 METRICS_SHOWN = 4
 

@@ -19,7 +19,7 @@ from monitor.core.policy import texts
 from monitor.core.policy.incidents import begin_watch, decide, send
 from monitor.core.policy.lifecycle import IncidentEvent
 from monitor.core.policy.transaction import Transaction
-from trainer_hooks.wire.runfolder import Receipt
+from trainer_hooks.wire.plan import Receipt
 from trainer_hooks.wire.words import NOT_DONE, OrderKind, OrderOutcome, ReadBack
 
 LEFT: dict[str, str] = {

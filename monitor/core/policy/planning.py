@@ -12,7 +12,7 @@ from monitor.core.policy.trust import below, best_for
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import TrainingState
 from trainer_hooks.wire.messages import Order
-from trainer_hooks.wire.runfolder import Checkpoint, Plan
+from trainer_hooks.wire.plan import Checkpoint, Plan
 from trainer_hooks.wire.words import OrderKind, PlanKind
 
 ONSET_SAMPLES_MAX = 256  # names in a plan: the first bad batches are what must be met again, not every later one

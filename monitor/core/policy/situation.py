@@ -108,8 +108,8 @@ def _nonfinite(training: TrainingState) -> tuple[DamageKind, str, Position] | No
     for rank in training.ranks.values():
         if rank.learned.uncured:
             what = "parameters, BatchNorm statistics or a step that was taken are not finite"
-        elif not guarded and rank.counts.nonfinite_batches > rank.nonfinite_given_up:
-            what = "nothing skips the steps of bad batches"
+        elif not guarded and rank.unskipped > rank.unskipped_given_up:
+            what = "nothing skipped the step of a bad batch"
         else:
             continue
         bad = [b for b in rank.trace.recent if b.nonfinite and not b.cured] or rank.trace.recent[-1:]

@@ -31,7 +31,7 @@ from monitor.core.state.crash import crash_of, without_crash
 from monitor.core.state.epochs import totals_of_run
 from monitor.core.state.run import TrainingState
 from trainer_hooks.wire.messages import TrainingEnded, TrainingStarted
-from trainer_hooks.wire.runfolder import RunOutcome
+from trainer_hooks.wire.run_documents import RunOutcome
 from trainer_hooks.wire.words import OrderKind, TrainingEnd
 
 

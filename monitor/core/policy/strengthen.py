@@ -14,7 +14,7 @@ from monitor.core.model.frameworks import framework_named
 from monitor.core.policy.settings import Strengthen
 from monitor.core.state.run import TrainingState
 from trainer_hooks.wire.messages import TrainingStarted
-from trainer_hooks.wire.runfolder import Change, GroupSettings, Settings
+from trainer_hooks.wire.plan import Change, GroupSettings, Settings
 
 CLIP_NORM_UNKNOWN = 10.0  # a plan needs a number: far above the gradient norms of a healthy training
 RAMP_SHARE_MAX = 0.1  # of what is left: five epochs of warm-up in a training of six ended at mAP 0

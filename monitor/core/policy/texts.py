@@ -12,7 +12,7 @@ from monitor.core.state.epochs import batches_unseen
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import RunState, TrainingState
 from monitor.core.summary import in_brief, summary_of
-from trainer_hooks.wire.runfolder import Exit
+from trainer_hooks.wire.run_documents import Exit
 
 CHANGES_NAMED = 3
 RANKS_NAMED = 8  # in one sentence

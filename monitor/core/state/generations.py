@@ -237,7 +237,7 @@ def fold_gone_back(training: TrainingState, order: str, now_s: float) -> bool:
         _note_given_up(training, target)
         end_all(training, here)
     for rank in training.ranks.values():
-        rank.nonfinite_given_up = rank.counts.nonfinite_batches
+        rank.unskipped_given_up = rank.unskipped
         rank.learned = snapshot_of(target.learned) if target and target.learned else Learned()
         rank.learned.uncured, rank.trace = 0, Trace()
     first_losses.begin(training, incident, target)
@@ -248,7 +248,7 @@ def fold_gone_back(training: TrainingState, order: str, now_s: float) -> bool:
 def fold_declined(training: TrainingState) -> None:
     """The training had recovered by itself: what was not finite before is no damage any more."""
     for rank in training.ranks.values():
-        rank.learned.uncured, rank.nonfinite_given_up = 0, rank.counts.nonfinite_batches
+        rank.learned.uncured, rank.unskipped_given_up = 0, rank.unskipped
 
 
 def fold_run_ended(run: RunState, event: RunEnded, now_s: float) -> bool:

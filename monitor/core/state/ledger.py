@@ -7,7 +7,7 @@ import msgspec
 from monitor.core.model import Incident, Position
 from monitor.core.state.stacks import Stacks
 from trainer_hooks.wire.messages import Order
-from trainer_hooks.wire.runfolder import Settings
+from trainer_hooks.wire.plan import Settings
 
 
 class PendingOrder(msgspec.Struct):

@@ -8,7 +8,7 @@ from monitor.core.format import saved_cell, saved_place
 from monitor.core.model import EpochStatus, Position, Verdict
 from monitor.core.state.learned import Learned
 from monitor.core.state.signals import Signal
-from trainer_hooks.wire.runfolder import Manifest
+from trainer_hooks.wire.run_documents import Manifest
 
 
 class EpochRow(msgspec.Struct):

@@ -23,7 +23,7 @@ from trainer_hooks.wire.messages import (
     SettingChanged,
     TrainingStarted,
 )
-from trainer_hooks.wire.runfolder import RunSpec
+from trainer_hooks.wire.run_documents import RunSpec
 from trainer_hooks.wire.words import Phase
 
 
@@ -47,7 +47,14 @@ class RankState(msgspec.Struct):
     last: LastBatch | None = None
     learned: Learned = msgspec.field(default_factory=Learned)
     trace: Trace = msgspec.field(default_factory=Trace)  # of the first few ranks; never rewound
-    nonfinite_given_up: int = 0  # of its non-finite batches: those before it last went back within its process
+    unskipped_given_up: int = 0  # of those that are `unskipped`: those before it last went back within its process
+
+    @property
+    def unskipped(self) -> int:
+        """Non-finite batches whose step neither the script nor its scaler left out."""
+        counts = self.counts
+        by_scaler = max(counts.skipped_by_scaler - counts.scaler_overflows, 0)  # the others are no non-finite batches
+        return max(counts.nonfinite_batches - counts.skipped_by_script - by_scaler, 0)
 
 
 class Taken(msgspec.Struct, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monitor.core.model import IncidentState
 from monitor.core.state.run import RunState, TrainingState
-from trainer_hooks.wire.runfolder import RunOutcome
+from trainer_hooks.wire.run_documents import RunOutcome
 from trainer_hooks.wire.words import Phase
 
 STARTING, TRAINING, GONE, WAITING = "starting", "training", "gone", "waiting"

@@ -18,7 +18,7 @@ from monitor.core.summary.advice import to_do
 from monitor.core.summary.crash_text import cause_of_crash, crash_in_brief
 from monitor.core.summary.progress import done, now
 from monitor.core.summary.time_cost import deadline, time_lost
-from trainer_hooks.wire.runfolder import RunOutcome
+from trainer_hooks.wire.run_documents import RunOutcome
 
 TRAININGS_NAMED = 5
 LABELS = {

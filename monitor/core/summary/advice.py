@@ -5,7 +5,7 @@ from __future__ import annotations
 from monitor.core.model import Family, Incident, IncidentState
 from monitor.core.state.run import RunState
 from monitor.core.summary.crash_text import is_out_of_memory
-from trainer_hooks.wire.runfolder import RunOutcome
+from trainer_hooks.wire.run_documents import RunOutcome
 
 NOTHING = "Nothing."
 

@@ -17,7 +17,7 @@ from monitor.core.state.projection import (
     too_close,
 )
 from monitor.core.state.run import RunState, TrainingState
-from trainer_hooks.wire.runfolder import RunOutcome
+from trainer_hooks.wire.run_documents import RunOutcome
 
 
 def going_back(incident: Incident) -> bool:
@@ -91,7 +91,8 @@ def _without_snapshots(incident: Incident | None, lost: int, pace: float, stood_
     instead = without_snapshots(incident, lost)
     if instead is None:
         return ""
-    return f" Without snapshots it would have been {batches(instead)}, {duration(instead * pace + stood_s)} in all."
+    in_all = " in all" if stood_s else ""
+    return f" Without snapshots it would have been {batches(instead)}, {duration(instead * pace + stood_s)}{in_all}."
 
 
 def _skipped(training: TrainingState, incident: Incident | None) -> str:

@@ -38,7 +38,8 @@ from monitor.history.curve_query import curves as read_curves
 from monitor.history.transaction_rows import curve_key
 from monitor.policyfile.load import PolicyFileError
 from monitor.report.report_input import without_statistics
-from trainer_hooks.wire.runfolder import RUN_ID, RunFolderError, run_folder
+from trainer_hooks.wire.document_io import RunFolderError
+from trainer_hooks.wire.runfolder import RUN_ID, run_folder
 
 WAIT_MAX_S = 60.0  # of a long poll
 DURABLE_S = 1.0  # a scrape waits this long for the disk; a commit takes some milliseconds

@@ -6,7 +6,7 @@ import os
 import secrets
 from pathlib import Path
 
-from trainer_hooks.wire import runfolder
+from trainer_hooks.wire import document_io
 
 TOKEN_NAME = "api.token"  # noqa: S105 - the name of the file: it may change something
 READ_TOKEN_NAME = "read.token"  # noqa: S105 - likewise: it may only look
@@ -22,14 +22,14 @@ def token_in(folder: Path, name: str = TOKEN_NAME) -> str:
     try:
         found = path.lstat()
         if found.st_uid == os.geteuid() and not found.st_mode & 0o077:
-            token = runfolder.read_bytes(path).decode("ascii").strip()
+            token = document_io.read_bytes(path).decode("ascii").strip()
             if len(token) >= TOKEN_CHARS_MIN and token.isalnum():
                 return token
-    except (OSError, runfolder.RunFolderError, UnicodeDecodeError):
+    except (OSError, document_io.RunFolderError, UnicodeDecodeError):
         pass  # there is none, or none that can be trusted: another is made
     token = secrets.token_hex(32)
     try:
-        runfolder.write_bytes(path, f"{token}\n".encode())
+        document_io.write_bytes(path, f"{token}\n".encode())
     except OSError:  # a full disk: the Unix socket needs no token
         return token
     return token

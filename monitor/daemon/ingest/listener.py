@@ -21,8 +21,9 @@ from monitor.daemon.pipeline import Pipeline
 from monitor.daemon.receivers import Receivers
 from monitor.policyfile.load import PolicyFileError
 from trainer_hooks.wire.codec import FRAME_BYTES_MAX, WireError, decode_frame, encode
+from trainer_hooks.wire.document_io import RunFolderError
 from trainer_hooks.wire.messages import Downlink, EventsSeen, Frame, Order, Refused, Sender
-from trainer_hooks.wire.runfolder import RunFolderError, run_folder
+from trainer_hooks.wire.runfolder import run_folder
 
 OUTGOING_MAX = 10_000  # messages on their way down: acks and orders of every rank of a large job
 ROUTES_MAX = 4096

@@ -16,7 +16,7 @@ from monitor.recorded.backtest.row_index import BEFORE
 from monitor.recorded.importers.imported_run import ImportedRun, Row
 from monitor.recorded.importers.records import GenerationBegins, records
 from trainer_hooks.wire.messages import BatchEnded, CheckpointSaved
-from trainer_hooks.wire.runfolder import Manifest, RunOutcome, RunSpec
+from trainer_hooks.wire.run_documents import Manifest, RunOutcome, RunSpec
 
 RUN = "backtest"
 CHECKPOINTS_MAX = 20  # of one log

@@ -23,7 +23,7 @@ from monitor.recorded.backtest.row_index import BEFORE
 from monitor.recorded.importers.imported_run import Recording, Row
 from monitor.recorded.stream import Recorded, Stream
 from trainer_hooks.wire.messages import BatchEnded, CheckpointSaved, Event, EventSent, Nonfinite, SkippedBy
-from trainer_hooks.wire.runfolder import RunOutcome, RunSpec
+from trainer_hooks.wire.run_documents import RunOutcome, RunSpec
 
 RUN = "stream"
 TICK_S = 1.0

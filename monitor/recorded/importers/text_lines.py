@@ -26,7 +26,7 @@ NAN_SENTENCE = re.compile(
     rb"(?!\s*[:=?])",
     re.IGNORECASE,
 )
-CONDITION = re.compile(rb"\b(?:if|when|whether|unless|until|valid\w*|eval\w*)\b", re.IGNORECASE)
+CONDITION = re.compile(rb"\b(?:if|when|whether|unless|until|valid\w*|eval\w*|test\w*)\b", re.IGNORECASE)
 PLACE = re.compile(rb"epoch|step|iter|train|eval|valid|test", re.IGNORECASE)
 COLOUR = re.compile(rb"\x1b\[[0-9;]*[A-Za-z]")
 LINE_CHARS_MAX = 4000  # a training line has a few hundred
@@ -108,7 +108,7 @@ class _Reader:
             if OVERFLOW.search(line) and (scale := overflow_in(_plain(line))):
                 yield from self._ended_block()
                 yield number, {**scale, **numbers_of_place(_plain(line))}
-            elif self._before and _reports_nan(line):
+            elif self._before and not self._validating and _reports_nan(line):
                 yield from self._ended_block()
                 yield number, self._nan_step()
             elif self.loss.search(line):

@@ -16,7 +16,7 @@ from monitor.core.state.finding_log import STREAK_GAP_BATCHES
 from tests.bench.detection.rules import RuleFactory
 from tests.bench.detection.streams import RUN, Arrived, DaemonRestarted, Observed, Step
 from trainer_hooks.wire.messages import BatchEnded, TrainingStarted
-from trainer_hooks.wire.runfolder import RunSpec
+from trainer_hooks.wire.run_documents import RunSpec
 
 
 class AlarmLevel(IntEnum):

@@ -18,7 +18,7 @@ from trainer_hooks.wire.messages import (
     PhaseChanged,
     TrainingStarted,
 )
-from trainer_hooks.wire.runfolder import Manifest
+from trainer_hooks.wire.run_documents import Manifest
 
 START_S = 1_763_424_000.0
 VALIDATION_S = 20.0

@@ -24,7 +24,8 @@ def rise(training: Simulation, draw: random.Random) -> None:
 
 @fault_of("setting_damage")
 def five_steps_at_a_high_rate(training: Simulation, draw: random.Random) -> None:
-    """The loss falls again, so that no spike stands, and ends at 1.8 times what it was."""
+    """The loss, which has a level before, falls again, so that no spike stands, and ends at 1.8 times what it was."""
+    calm(training, 100, draw)
     for at in range(200):
         rate = 20.0 if at < 5 else 0.1
         loss = 2.0 * (1.8 + 11.0 * 0.98**at) * math.exp(0.05 * draw.gauss(0, 1))

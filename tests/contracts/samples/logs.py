@@ -239,7 +239,7 @@ EPOCH_BARS = (
 LOSS_IS_NAN = (
     "Epoch: [0]  [  0/1000]  eta: 0:30:00  lr: 0.0001  loss: 40.1 (40.1)  time: 1.8  data: 0.9  max mem: 3000\n"
     "Epoch: [0]  [ 10/1000]  eta: 0:10:00  lr: 0.0001  loss: 38.1 (39.1)  time: 0.5  data: 0.0  max mem: 3000\n"
-    "stop if loss is nan\nvalidation loss is inf\nbest loss: inf\nLoss is nan, stopping training\n"
+    "stop if loss is nan\nvalidation loss is inf\ntest loss is nan\nbest loss: inf\nLoss is nan, stopping training\n"
 )
 
 FRAMED = (

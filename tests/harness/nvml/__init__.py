@@ -17,7 +17,8 @@ from monitor.daemon.hardware.poll import Hardware
 from monitor.daemon.hardware.probe import PollIntervals
 from monitor.daemon.hardware.reading import Gpu
 from tests.harness.trainer import training_started
-from trainer_hooks.wire.runfolder import RunFolder, RunSpec
+from trainer_hooks.wire.run_documents import RunSpec
+from trainer_hooks.wire.runfolder import RunFolder
 
 SOURCE = Path(__file__).with_name("stand_in.c")
 QUICK = PollIntervals(

@@ -15,7 +15,8 @@ from monitor.core.policy.settings import Policy
 from monitor.core.state.first_batches import STARTS_KNOWN_MAX
 from tests.harness.trainer import batch, training_started
 from trainer_hooks.wire.messages import Counts
-from trainer_hooks.wire.runfolder import RunFolder, RunSpec
+from trainer_hooks.wire.run_documents import RunSpec
+from trainer_hooks.wire.runfolder import RunFolder
 
 UNKNOWN_S = int(HangConfig().unknown_s)
 STARTED = msgspec.structs.replace(

@@ -17,7 +17,7 @@ from monitor.core.summary import summary_of
 from monitor.report import render
 from tests.harness.simulation import SUPERVISOR_PID, Simulation
 from trainer_hooks.wire.messages import OrderApplied, PlanApplied
-from trainer_hooks.wire.runfolder import Exit
+from trainer_hooks.wire.run_documents import Exit
 
 PROVEN, NOT_PROVEN, NOT_COMPARABLE = ComparisonOutcome
 SEEDS, SPREADS = st.integers(0, 10_000), st.sampled_from([0.0, 0.02, 0.1, 0.3])

@@ -33,7 +33,8 @@ from monitor.core.model.outcomes import outcome_of
 from monitor.core.state.ledger import ActionPlace, Counters
 from monitor.core.state.stacks import Stacks, Standstill
 from monitor.history.old_state import run_of
-from trainer_hooks.wire.runfolder import Exit, Generation, GenerationOutcome, RunOutcome, RunOver, read
+from trainer_hooks.wire.document_io import read
+from trainer_hooks.wire.run_documents import Exit, Generation, GenerationOutcome, RunOutcome, RunOver
 
 EXIT = Exit(number=1, code=75, signal=None, ended_s=5.0)
 ENTRIES: list[tuple[str, Input]] = [

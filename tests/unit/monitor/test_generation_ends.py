@@ -12,7 +12,9 @@ from monitor.core.model import CommandGiven, CommandKind, GenerationExited, Rais
 from monitor.core.policy.settings import Policy
 from tests.harness.trainer import training_started
 from trainer_hooks.wire.messages import TrainingEnded
-from trainer_hooks.wire.runfolder import Exit, GenerationOutcome, Receipt, RunFolder, RunSpec
+from trainer_hooks.wire.plan import Receipt
+from trainer_hooks.wire.run_documents import Exit, GenerationOutcome, RunSpec
+from trainer_hooks.wire.runfolder import RunFolder
 
 STARTED = training_started(RunFolder(Path("/runs/night")))
 FINISHED = TrainingEnded(0.0, "finished", "", 3, {})

@@ -28,7 +28,8 @@ from monitor.daemon.receivers import Receivers
 from monitor.policyfile.load import policy_from_text
 from tests.harness.trainer import batch, training_started
 from trainer_hooks.wire.messages import Counts, EpochEnded, TrainingEnded
-from trainer_hooks.wire.runfolder import Exit, RunFolder, RunOutcome, RunSpec
+from trainer_hooks.wire.run_documents import Exit, RunOutcome, RunSpec
+from trainer_hooks.wire.runfolder import RunFolder
 
 START_S = 1_763_467_200.0  # 2025-11-18 12:00 UTC
 MAP = "metrics/mAP50-95(B)"

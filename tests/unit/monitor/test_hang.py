@@ -10,7 +10,7 @@ from monitor.core.detectors.hang import HangConfig
 from monitor.core.model import GenerationExited, GenerationStarted
 from tests.harness.simulation import Simulation
 from trainer_hooks.wire.messages import EpochEnded, PhaseChanged
-from trainer_hooks.wire.runfolder import Exit
+from trainer_hooks.wire.run_documents import Exit
 
 UNKNOWN_S = int(HangConfig().unknown_s)
 

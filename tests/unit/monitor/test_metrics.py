@@ -38,7 +38,7 @@ from tests.harness.report_inputs import gone_back
 from tests.harness.trainer import batch
 from tests.unit.monitor.test_pipeline import batches, opening
 from trainer_hooks.wire.messages import Counts
-from trainer_hooks.wire.runfolder import RunSpec
+from trainer_hooks.wire.run_documents import RunSpec
 
 FROM_THE_START = {
     "up", "run_info", "generation", "step", "batches_total", "nonfinite_batches_total", "skipped_steps_total",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from monitor.core.model.outcomes import FAILURES, OF_A_CRASH, RUN_OUTCOMES, SIGNALS, may_be_a_crash, outcome_of
-from trainer_hooks.wire.runfolder import Exit, GenerationOutcome
+from trainer_hooks.wire.run_documents import Exit, GenerationOutcome
 
 FINISHED, STOPPED, INTERRUPTED = GenerationOutcome.FINISHED, GenerationOutcome.STOPPED, GenerationOutcome.INTERRUPTED
 KILLED, FAILED, UNKNOWN = GenerationOutcome.KILLED, GenerationOutcome.FAILED, GenerationOutcome.UNKNOWN

@@ -25,7 +25,8 @@ from monitor.history.store import Store
 from tests.harness.clock import FakeClock
 from tests.harness.trainer import batch, training_started
 from trainer_hooks.wire.messages import Counts, EventSent
-from trainer_hooks.wire.runfolder import RunFolder, RunSpec
+from trainer_hooks.wire.run_documents import RunSpec
+from trainer_hooks.wire.runfolder import RunFolder
 
 
 class Bench:

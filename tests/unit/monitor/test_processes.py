@@ -16,7 +16,9 @@ from monitor.daemon.clock import SystemClock
 from monitor.daemon.processes import SILENT_S, Processes
 from tests.harness.clock import FakeClock
 from tests.harness.simulation import supervised
-from trainer_hooks.wire.runfolder import ENV_HOME, Exit, Generation, run_folder, write
+from trainer_hooks.wire.document_io import write
+from trainer_hooks.wire.run_documents import Exit, Generation
+from trainer_hooks.wire.runfolder import ENV_HOME, run_folder
 
 
 def lives(pid: int) -> bool:

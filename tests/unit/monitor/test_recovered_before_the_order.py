@@ -12,7 +12,7 @@ from monitor.core.policy.situation import damage
 from monitor.core.summary import summary_of
 from tests.harness.simulation import SUPERVISOR_PID, Simulation
 from trainer_hooks.wire.messages import Nonfinite, OrderApplied
-from trainer_hooks.wire.runfolder import Plan, Receipt
+from trainer_hooks.wire.plan import Plan, Receipt
 
 DAMAGE = int(Nonfinite.LOSS | Nonfinite.GRADIENT | Nonfinite.PARAMETER)
 SEEN = "weights, statistics, average and optimizer are finite, and so is the last batch"

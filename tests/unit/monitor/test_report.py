@@ -15,7 +15,7 @@ from monitor.core.state.run import RunState
 from monitor.report import render
 from tests.harness.night import BATCHES_SEEN, NOW_S, night
 from trainer_hooks.wire.messages import SettingChanged
-from trainer_hooks.wire.runfolder import RunSpec
+from trainer_hooks.wire.run_documents import RunSpec
 
 HOSTILE = (
     "x\n# Owned | `rm` <img src=x onerror=alert(1)> [a](javascript:1) **b** _c_ www.evil.example @all \u202e\x1b[31m\\"

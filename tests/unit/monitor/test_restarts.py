@@ -30,7 +30,8 @@ from monitor.core.policy.trust import clean_ones
 from monitor.core.summary import summary_of
 from tests.harness.simulation import SUPERVISOR_PID, Simulation, supervised
 from trainer_hooks.wire.messages import EpochEnded, PlanApplied, TrainingEnded
-from trainer_hooks.wire.runfolder import Exit, GenerationOutcome, Plan
+from trainer_hooks.wire.plan import Plan
+from trainer_hooks.wire.run_documents import Exit, GenerationOutcome
 
 KILLED, ABORTED, FAILED, UNKNOWN = (None, 9), (None, 6), (1, None), (None, None)
 FULL = "OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"

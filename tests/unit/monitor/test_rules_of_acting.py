@@ -46,7 +46,8 @@ from trainer_hooks.wire.messages import (
     PhaseChanged,
     TrainingEnded,
 )
-from trainer_hooks.wire.runfolder import Exit, Manifest, RunFolder, RunSpec
+from trainer_hooks.wire.run_documents import Exit, Manifest, RunSpec
+from trainer_hooks.wire.runfolder import RunFolder
 
 COOL_DOWN = 30
 POLICY = Policy(

@@ -13,7 +13,7 @@ from monitor.report.whole import blocks, markdown
 from tests.harness.night import NOW_S, night
 from tests.harness.report_inputs import report_input_of, rolled_back
 from tests.harness.simulation import supervised
-from trainer_hooks.wire.runfolder import RunSpec
+from trainer_hooks.wire.run_documents import RunSpec
 
 
 @pytest.fixture(scope="module")

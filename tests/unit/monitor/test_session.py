@@ -12,7 +12,7 @@ from monitor.core.state.run import RunState
 from monitor.daemon.ingest.session import EventOrder, Standing, standing, stream_of
 from tests.harness.trainer import batch
 from trainer_hooks.wire.messages import PROTOCOL, Counts, EventSent, Frame, Order, PhaseChanged, Record, Sender
-from trainer_hooks.wire.runfolder import RunSpec
+from trainer_hooks.wire.run_documents import RunSpec
 
 SENDER = Sender("night", 2, 0, "n2")
 

@@ -11,7 +11,8 @@ from monitor.core.policy.settings import Policy
 from monitor.core.policy.table_settings import DecisionTable, WhenClean
 from tests.harness.simulation import Simulation, supervised
 from trainer_hooks.wire.messages import StacksSeen
-from trainer_hooks.wire.runfolder import Exit, Plan
+from trainer_hooks.wire.plan import Plan
+from trainer_hooks.wire.run_documents import Exit
 
 HUNG = ("MainThread\n  train.py:3 main\n  data.py:9 fetch\n  threading.py:327 Condition.wait",)
 

@@ -23,8 +23,9 @@ from monitor.core.state.run import TrainingState
 from monitor.core.summary.time_cost import time_lost
 from monitor.report import render
 from tests.harness.simulation import SUPERVISOR_PID, Simulation
-from trainer_hooks.wire.messages import Nonfinite, Order, OrderApplied, PlanApplied
-from trainer_hooks.wire.runfolder import Exit, Plan
+from trainer_hooks.wire.messages import Nonfinite, Order, OrderApplied, PlanApplied, SkippedBy
+from trainer_hooks.wire.plan import Plan
+from trainer_hooks.wire.run_documents import Exit
 
 DAMAGE = int(Nonfinite.LOSS | Nonfinite.GRADIENT | Nonfinite.PARAMETER)
 PUT_BACK = "the state after batch 40 of epoch 1 is put back, and the loop goes on where it is"
@@ -105,6 +106,38 @@ def test_damage_without_any_checkpoint_goes_back_to_a_snapshot_without_a_new_sta
     assert loop.generation == 1
     assert len(loop.orders) == 1
     assert f"rolled back in its process: {PUT_BACK}; 32 batches of training are lost" in " ".join(loop.messages)
+
+
+def leaves_out(loop: Loop, batches: int) -> None:
+    """The script finds the NaN itself and takes no step."""
+    for _ in range(batches):
+        loop.batch(math.nan, cured=False, nonfinite=int(Nonfinite.LOSS), skipped_by=str(SkippedBy.SCRIPT))
+
+
+def test_steps_that_the_script_leaves_out_itself_are_no_damage() -> None:
+    loop = Loop()
+    loop.healthy(40)
+    loop.snapshot("a")
+    loop.healthy(30)
+    leaves_out(loop, 4)
+    loop.healthy(5)
+    leaves_out(loop, 4)
+    assert damage(loop.training, loop.policy) is None
+    assert [order.kind for order in loop.orders] == ["adjust"], "as where our guard has skipped them"
+    loop.damaged()
+    assert damage(loop.training, loop.policy) is not None
+
+
+def test_isolated_overflows_of_a_scaler_hide_no_damage() -> None:
+    loop = Loop()
+    loop.healthy(40)
+    for _ in range(5):
+        loop.batch(1.0, overflow=True)
+        loop.healthy(3)
+    loop.batch(math.nan, cured=False, nonfinite=int(Nonfinite.LOSS))
+    found = damage(loop.training, loop.policy)
+    assert found is not None
+    assert found.reason == "nothing skipped the step of a bad batch"
 
 
 def test_the_position_and_the_rows_of_the_epochs_go_on_and_the_lost_batches_are_counted_once() -> None:

@@ -12,7 +12,7 @@ from monitor.core.policy.settings import Strengthen
 from monitor.core.policy.strengthen import changes, current, strengthen
 from monitor.core.state.run import TrainingState
 from trainer_hooks.wire.messages import TrainingStarted
-from trainer_hooks.wire.runfolder import Change, GroupSettings, Settings
+from trainer_hooks.wire.plan import Change, GroupSettings, Settings
 
 USER = Settings(
     groups=(

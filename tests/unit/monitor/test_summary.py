@@ -30,7 +30,7 @@ from monitor.report.whole import blocks, markdown
 from tests.harness.night import BATCHES_SEEN, NOW_S, night
 from tests.harness.report_inputs import rolled_back
 from tests.harness.simulation import supervised
-from trainer_hooks.wire.runfolder import RunSpec
+from trainer_hooks.wire.run_documents import RunSpec
 
 MARGIN = "2 h 10 min before the deadline of 2025-11-28 00:00 UTC"
 

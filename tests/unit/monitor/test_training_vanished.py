@@ -8,7 +8,7 @@ from monitor.core.model import GenerationExited, IncidentState, RunEnded, Traini
 from monitor.core.state.status import training_status_of
 from tests.harness.script import RUN, Script
 from trainer_hooks.wire.messages import BatchEnded, TrainingEnded
-from trainer_hooks.wire.runfolder import Exit, RunOutcome
+from trainer_hooks.wire.run_documents import Exit, RunOutcome
 
 
 def two() -> Script:

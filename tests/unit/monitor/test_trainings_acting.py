@@ -25,7 +25,8 @@ from monitor.core.state.epochs import totals_of
 from monitor.core.state.projection import pace_s
 from tests.harness.script import RUN, Script
 from trainer_hooks.wire.messages import StacksSeen
-from trainer_hooks.wire.runfolder import Exit, Plan, Receipt
+from trainer_hooks.wire.plan import Plan, Receipt
+from trainer_hooks.wire.run_documents import Exit
 
 
 def two_with_checkpoints() -> Script:

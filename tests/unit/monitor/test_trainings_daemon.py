@@ -14,10 +14,11 @@ from monitor.daemon.ingest.session import last_taken
 from monitor.vault.copies import Vault
 from tests.harness.script import RUN, Script
 from tests.unit.monitor.vault.conftest import sha256
-from trainer_hooks.wire import runfolder
+from trainer_hooks.wire import document_io
 from trainer_hooks.wire.eventfile import EventFile, events_path
 from trainer_hooks.wire.messages import EventSent, PhaseChanged
-from trainer_hooks.wire.runfolder import Exit, Manifest, RunFolder
+from trainer_hooks.wire.run_documents import Exit, Manifest
+from trainer_hooks.wire.runfolder import RunFolder
 
 
 def spooled(folder: RunFolder, training: int, events: int, generation: int = 1, rank: int = 0) -> None:
@@ -87,7 +88,7 @@ def test_the_same_bytes_saved_by_two_trainings_stay_two_copies(tmp_path: Path) -
             digest=sha256(folder.spool / name), size=8, epoch=1, batches=4, nonfinite_batches=0, is_best=False,
             saved_s=1.0, training=number,
         )  # fmt: skip
-        runfolder.write(folder.spool / f"{name}.json", manifest)
+        document_io.write(folder.spool / f"{name}.json", manifest)
     vault = Vault(folder)
     paths = {vault.adopt(name)[1] for name in vault.waiting()}
     assert len(paths) == 2

@@ -9,8 +9,10 @@ import msgspec
 from tests.harness import plans
 from tests.harness.records import order
 from trainer_hooks.wire.codec import decode_downlink, decode_frame, encode
+from trainer_hooks.wire.document_io import read
 from trainer_hooks.wire.messages import PROTOCOL, EventsSeen, Frame, Sender
-from trainer_hooks.wire.runfolder import LookWanted, Manifest, Plan, Receipt, read
+from trainer_hooks.wire.plan import Plan, Receipt
+from trainer_hooks.wire.run_documents import LookWanted, Manifest
 
 RECEIPT = Receipt(
     order="o", generation=1, outcome="applied", detail="", epoch=1, batch=1, read_back={}, written_s=0.0, training=2

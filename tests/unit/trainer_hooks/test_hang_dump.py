@@ -15,7 +15,8 @@ import pytest
 
 from tests.harness.receiver import wait_for
 from trainer_hooks.hang_dump import HEARTBEAT_BYTES
-from trainer_hooks.wire.runfolder import HangDumpFile, read
+from trainer_hooks.wire.document_io import read
+from trainer_hooks.wire.run_documents import HangDumpFile
 
 HUNG = """
 import ctypes, faulthandler, sys, threading

@@ -7,8 +7,10 @@ import pytest
 
 from trainer_hooks.identity import Identity, IdentityError, identify
 from trainer_hooks.job import launch_key
+from trainer_hooks.wire.document_io import RunFolderError, read
 from trainer_hooks.wire.messages import Sender
-from trainer_hooks.wire.runfolder import Generation, RunFolder, RunFolderError, RunSpec, read
+from trainer_hooks.wire.run_documents import Generation, RunSpec
+from trainer_hooks.wire.runfolder import RunFolder
 
 LAUNCHER = {
     "WORLD_SIZE": "2",

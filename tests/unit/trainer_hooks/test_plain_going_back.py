@@ -19,7 +19,8 @@ from trainer_hooks.integrations.plain import watch
 from trainer_hooks.integrations.plain.loop import Loop
 from trainer_hooks.snapshots import file
 from trainer_hooks.wire.messages import HookTrouble, OrderApplied, SettingChanged, TrainingStarted
-from trainer_hooks.wire.runfolder import ENV_SNAPSHOTS, Checkpoint, GroupSettings, Settings
+from trainer_hooks.wire.plan import Checkpoint, GroupSettings, Settings
+from trainer_hooks.wire.runfolder import ENV_SNAPSHOTS
 
 GradScaler: Any = getattr(torch.amp, "GradScaler", None)  # from torch 2.3 on; before there was none for the CPU
 SCALER = GradScaler("cpu") if GradScaler else None

@@ -21,7 +21,8 @@ from trainer_hooks.integrations.plain import watch
 from trainer_hooks.orders import LeaveTraining
 from trainer_hooks.snapshots import file
 from trainer_hooks.wire.messages import OrderApplied, PlanApplied, TrainingStarted
-from trainer_hooks.wire.runfolder import ENV_PLAN, ENV_SNAPSHOTS, Checkpoint, Plan
+from trainer_hooks.wire.plan import Checkpoint, Plan
+from trainer_hooks.wire.runfolder import ENV_PLAN, ENV_SNAPSHOTS
 
 EPOCHS, BATCHES = 3, 8
 GradScaler: Any = getattr(torch.amp, "GradScaler", None)  # from torch 2.3 on; before there was none for the CPU

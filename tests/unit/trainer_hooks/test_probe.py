@@ -16,6 +16,7 @@ from tests.harness.records import batch, identity, order, phase
 from trainer_hooks.probe import Probe
 from trainer_hooks.spool import SPOOL_FILES, Save
 from trainer_hooks.wire.codec import decode_frame, encode
+from trainer_hooks.wire.document_io import read
 from trainer_hooks.wire.eventfile import events_path, read_events
 from trainer_hooks.wire.messages import (
     BatchEnded,
@@ -27,7 +28,8 @@ from trainer_hooks.wire.messages import (
     Record,
     StacksSeen,
 )
-from trainer_hooks.wire.runfolder import HangDumpFile, Receipt, read
+from trainer_hooks.wire.plan import Receipt
+from trainer_hooks.wire.run_documents import HangDumpFile
 
 
 class Desk:

@@ -35,8 +35,10 @@ from trainer_hooks.snapshots.due import SHARE_MAX, has_room
 from trainer_hooks.snapshots.objects import StateMismatchError, check_model, check_optimizer
 from trainer_hooks.snapshots.tree import NotPlainError, Tree
 from trainer_hooks.spool import Save, SnapshotRequest, Spool, request_of
+from trainer_hooks.wire.document_io import read
 from trainer_hooks.wire.messages import CheckpointSaved, Event
-from trainer_hooks.wire.runfolder import ENV_SNAPSHOTS, Manifest, read
+from trainer_hooks.wire.run_documents import Manifest
+from trainer_hooks.wire.runfolder import ENV_SNAPSHOTS
 
 
 def network() -> torch.nn.Module:

@@ -11,8 +11,10 @@ import pytest
 from tests.harness.records import identity
 from trainer_hooks.copying import SETTLE_S, TornError, copy_version, version_of
 from trainer_hooks.spool import SPOOL_FILES, CopyRequest, Save, Spool, request_of
+from trainer_hooks.wire.document_io import read
 from trainer_hooks.wire.messages import CheckpointSaved, Event, HookTrouble
-from trainer_hooks.wire.runfolder import Manifest, RunFolder, read
+from trainer_hooks.wire.run_documents import Manifest
+from trainer_hooks.wire.runfolder import RunFolder
 
 
 def request(source: Path, epoch: int = 1, *, is_best: bool = False) -> CopyRequest:

@@ -14,7 +14,9 @@ import pytest
 
 from trainer_hooks import training_claims
 from trainer_hooks.training_claims import ClaimError, TrainingCall, claim, unclaimed
-from trainer_hooks.wire.runfolder import RunFolder, TrainingClaim, read
+from trainer_hooks.wire.document_io import read
+from trainer_hooks.wire.run_documents import TrainingClaim
+from trainer_hooks.wire.runfolder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -22,8 +22,9 @@ from trainer_hooks.snapshots import SnapshotTaker, Tree, seconds_between
 from trainer_hooks.snapshots.file import SnapshotFileError, read_verified
 from trainer_hooks.snapshots.objects import StateMismatchError
 from trainer_hooks.spool import Save
+from trainer_hooks.wire.document_io import RunFolderError, read
 from trainer_hooks.wire.messages import Order, PlanApplied
-from trainer_hooks.wire.runfolder import Plan, RunFolderError, read
+from trainer_hooks.wire.plan import Plan
 from trainer_hooks.wire.words import ReadBack
 
 REFUSALS = (OSError, RunFolderError, PlanError, SnapshotFileError, StateMismatchError)  # nothing was changed

@@ -41,7 +41,7 @@ from trainer_hooks.tensors import parameters_of, total_norm
 from trainer_hooks.trainings import TrainingName, call_site
 from trainer_hooks.updates import UpdateSampler
 from trainer_hooks.wire.messages import Order
-from trainer_hooks.wire.runfolder import Plan
+from trainer_hooks.wire.plan import Plan
 from trainer_hooks.wire.words import OrderKind, OrderOutcome
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import torch
 
 from trainer_hooks.parameter_groups import Reading, group_names
 from trainer_hooks.tensors import gradients, parameters_of, total_norm
-from trainer_hooks.wire.runfolder import Plan
+from trainer_hooks.wire.plan import Plan
 
 TINY = 1e-6  # as in torch's own clipping: a norm of 0 divides nothing
 

@@ -9,8 +9,10 @@ from typing import NoReturn
 
 from trainer_hooks.integrations.plain.framework import FRAMEWORK
 from trainer_hooks.recorder.probe_like import WhereItRuns
+from trainer_hooks.wire.document_io import RunFolderError, read
 from trainer_hooks.wire.exit_codes import EXIT_HELD
-from trainer_hooks.wire.runfolder import ENV_PLAN, Plan, RunFolderError, read
+from trainer_hooks.wire.plan import Plan
+from trainer_hooks.wire.runfolder import ENV_PLAN
 
 
 def plan_for(place: WhereItRuns) -> Plan | None:

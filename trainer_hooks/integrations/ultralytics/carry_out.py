@@ -12,8 +12,9 @@ from trainer_hooks.recorder.healed import NotNeededError
 from trainer_hooks.recorder.probe_like import ProbeLike
 from trainer_hooks.snapshots.file import SnapshotFileError
 from trainer_hooks.snapshots.objects import StateMismatchError
+from trainer_hooks.wire.document_io import RunFolderError, read
 from trainer_hooks.wire.messages import Order
-from trainer_hooks.wire.runfolder import Plan, RunFolderError, read
+from trainer_hooks.wire.plan import Plan
 from trainer_hooks.wire.words import OrderOutcome
 
 LEAVE_FLUSH_S = 2.0  # the receipt is on disk before it; this only makes the daemon's picture complete

@@ -16,7 +16,7 @@ from trainer_hooks.snapshots import Tree
 from trainer_hooks.snapshots.objects import StateMismatchError
 from trainer_hooks.tensors import unwrap
 from trainer_hooks.wire.digest import sha256_of
-from trainer_hooks.wire.runfolder import Checkpoint, Plan
+from trainer_hooks.wire.plan import Checkpoint, Plan
 
 
 def check_goes_back(trainer: Any, tree: Tree, nominal_batch: int, mosaic: OpenMosaic) -> None:

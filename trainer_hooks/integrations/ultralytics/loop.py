@@ -28,7 +28,7 @@ from trainer_hooks.recorder.probe_like import ProbeLike
 from trainer_hooks.recorder.recorder import Recorder
 from trainer_hooks.updates import UpdateSampler, steps_between
 from trainer_hooks.wire.messages import HookTrouble
-from trainer_hooks.wire.runfolder import Plan
+from trainer_hooks.wire.plan import Plan
 
 WRAPPED = (  # methods of a trainer, one instance at a time
     "optimizer_step",

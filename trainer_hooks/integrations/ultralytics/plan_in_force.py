@@ -11,7 +11,7 @@ from trainer_hooks.integrations.ultralytics.plan_settings import apply, read_bac
 from trainer_hooks.parameter_groups import Reading
 from trainer_hooks.ramp import Ramp
 from trainer_hooks.wire.messages import PlanApplied
-from trainer_hooks.wire.runfolder import Plan
+from trainer_hooks.wire.plan import Plan
 
 
 class PlanInForce:

@@ -9,7 +9,7 @@ from typing import Any
 
 from trainer_hooks import parameter_groups
 from trainer_hooks.parameter_groups import momentum_of, set_momentum
-from trainer_hooks.wire.runfolder import Plan, Settings
+from trainer_hooks.wire.plan import Plan, Settings
 
 UNNAMED = ("bias", "weight", "bn")  # in the order in which Ultralytics before 8.4 adds them; biases warm up down
 

@@ -22,8 +22,9 @@ from trainer_hooks.trainings import (
     digest_of,
     join_training,
 )
+from trainer_hooks.wire.plan import Plan
 from trainer_hooks.wire.python_path import with_autoattach
-from trainer_hooks.wire.runfolder import ENV_GENERATION, ENV_NONCE, ENV_RUN, ENV_RUN_FOLDER, Plan
+from trainer_hooks.wire.runfolder import ENV_GENERATION, ENV_NONCE, ENV_RUN, ENV_RUN_FOLDER
 
 ENV_TRAINING = (
     "TRAINWARDEN_TRAINING"  # "<ordinal>:<digest>[:<number>]": the training that the parent of these ranks launched

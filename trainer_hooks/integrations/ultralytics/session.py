@@ -32,7 +32,7 @@ from trainer_hooks.snapshots import Tree, seconds_between
 from trainer_hooks.snapshots.objects import StateMismatchError
 from trainer_hooks.spool import Save
 from trainer_hooks.wire.messages import PhaseChanged, TrainingStarted
-from trainer_hooks.wire.runfolder import Plan
+from trainer_hooks.wire.plan import Plan
 
 
 class Session:

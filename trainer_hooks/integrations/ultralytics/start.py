@@ -20,7 +20,9 @@ from trainer_hooks.snapshots import file as snapshot_file
 from trainer_hooks.snapshots.file import SnapshotFileError
 from trainer_hooks.snapshots.objects import StateMismatchError
 from trainer_hooks.wire.digest import sha256_of
-from trainer_hooks.wire.runfolder import ENV_GENERATION, ENV_PLAN, Checkpoint, Plan, RunFolderError, read
+from trainer_hooks.wire.document_io import RunFolderError, read
+from trainer_hooks.wire.plan import Checkpoint, Plan
+from trainer_hooks.wire.runfolder import ENV_GENERATION, ENV_PLAN
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ from tests.bench.detection.live.steps import Seen, hang_limit_s, read_verdicts, 
 from tests.bench.detection.play import Outcome, TimedAlarm
 from tests.bench.detection.streams import LASTS, SEVERITIES, Arrived, Case, Observed, Silence
 from tests.harness.records import batch, phase
-from trainer_hooks.wire.runfolder import Manifest
+from trainer_hooks.wire.run_documents import Manifest
 
 
 def seen(at_s: float) -> Seen:

@@ -18,7 +18,7 @@ from monitor.core.model import RunEnded
 from monitor.core.model.channel import Health, RunAnnounced, TimelineLine
 from monitor.daemon.api.snapshots import RunDetail, RunSummary
 from tests.harness.trainer import FakeTrainer, announce
-from trainer_hooks.wire.runfolder import RunOutcome
+from trainer_hooks.wire.run_documents import RunOutcome
 
 RUN = "night-3f2a"
 T = TypeVar("T")

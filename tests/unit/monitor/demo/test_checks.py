@@ -15,7 +15,7 @@ from monitor.demo.checks import checks_of
 from monitor.demo.collected import Answers, EpochResult, Evidence, Passes
 from monitor.demo.scene import FAULT_FROM
 from monitor.vault.verify import Examination
-from trainer_hooks.wire.runfolder import Change, Checkpoint, Plan, Receipt, Settings
+from trainer_hooks.wire.plan import Change, Checkpoint, Plan, Receipt, Settings
 
 INCIDENT = IncidentSummary(
     id="demo-night-i1", number=1, family="nonfinite", severity="critical", state="resolved", live=False, opened_s=0.0,

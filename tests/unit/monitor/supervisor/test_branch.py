@@ -9,7 +9,8 @@ from monitor.supervisor.branch_swap import rows_until, swap_branch
 from monitor.supervisor.start_errors import Held
 from tests.harness.killed import killed_at
 from tests.harness.supervisor import plan_for
-from trainer_hooks.wire.runfolder import Checkpoint, Plan, RunFolder
+from trainer_hooks.wire.plan import Checkpoint, Plan
+from trainer_hooks.wire.runfolder import RunFolder
 
 
 class Night:

@@ -6,7 +6,8 @@ import pytest
 
 from monitor.supervisor.decide import Decision, ExitContext, decide, may_have_died
 from tests.harness.supervisor import plan_for
-from trainer_hooks.wire.runfolder import Exit, Receipt, RunOutcome
+from trainer_hooks.wire.plan import Receipt
+from trainer_hooks.wire.run_documents import Exit, RunOutcome
 
 PLAN = plan_for(2, Path("train"), None)
 

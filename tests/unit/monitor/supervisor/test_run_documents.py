@@ -9,7 +9,9 @@ import pytest
 
 from monitor.supervisor.run_documents import EARLY_S, RunDocuments, open_new
 from tests.harness.supervisor import obey, plan_for
-from trainer_hooks.wire.runfolder import Checkpoint, Exit, Generation, RunSpec, write
+from trainer_hooks.wire.document_io import write
+from trainer_hooks.wire.plan import Checkpoint
+from trainer_hooks.wire.run_documents import Exit, Generation, RunSpec
 
 
 @pytest.fixture

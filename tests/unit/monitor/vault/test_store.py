@@ -18,8 +18,9 @@ import torch
 from monitor.core.model import Verdict
 from monitor.vault.copies import Vault, VaultError
 from tests.unit.monitor.vault.conftest import sha256
-from trainer_hooks.wire import runfolder
-from trainer_hooks.wire.runfolder import Manifest, RunFolder
+from trainer_hooks.wire import document_io
+from trainer_hooks.wire.run_documents import Manifest
+from trainer_hooks.wire.runfolder import RunFolder
 
 Spool = Callable[..., str]
 
@@ -43,7 +44,7 @@ def spool(folder: RunFolder) -> Spool:
             "source": "/weights/last.pt", "digest": sha256(source), "size": source.stat().st_size, "epoch": 2,
             "batches": 4, "nonfinite_batches": 0, "is_best": False, "saved_s": float(serial),
         }  # fmt: skip
-        runfolder.write(folder.spool / f"{name}.json", Manifest(**(known | changes)))
+        document_io.write(folder.spool / f"{name}.json", Manifest(**(known | changes)))
         return f"{name}.json"
 
     return put
@@ -177,7 +178,7 @@ def test_a_copy_on_another_file_system_is_copied(folder: RunFolder, spool: Spool
     "name", ["../run.json", "..", ".", "", "a/b.json", "/etc/passwd", ".hidden.json", "x\n.json", "x.txt", "a" * 300]
 )
 def test_a_name_that_is_no_plain_file_name_is_refused(name: str, folder: RunFolder) -> None:
-    runfolder.write_bytes(folder.root / "run.json", b"{}")
+    document_io.write_bytes(folder.root / "run.json", b"{}")
     with pytest.raises(VaultError, match="not a plain file name"):
         Vault(folder).adopt(name)
     result = Vault(folder).examine(name, "0" * 64, "r")
@@ -311,6 +312,6 @@ def test_the_adopted_manifest_reads_back_as_it_was(
 ) -> None:
     name = spool(small(1), state_finding="nothing", fitness=0.5)
     manifest, path = Vault(folder).adopt(name)
-    assert runfolder.read(folder.vault / name, Manifest) == manifest
+    assert document_io.read(folder.vault / name, Manifest) == manifest
     assert msgspec.structs.replace(manifest, file="") != manifest
     assert (manifest.file, manifest.fitness, manifest.state_finding) == (path.name, 0.5, "nothing")

@@ -21,7 +21,8 @@ from tests.bench.detection.live.steps import Seen, verdicts_path
 from tests.bench.detection.streams import RUN
 from trainer_hooks.spool import Save, SnapshotRequest
 from trainer_hooks.wire.messages import BatchEnded, CheckpointSaved, Event, HookTrouble, Order
-from trainer_hooks.wire.runfolder import Manifest, RunFolder
+from trainer_hooks.wire.run_documents import Manifest
+from trainer_hooks.wire.runfolder import RunFolder
 
 
 @dataclass(frozen=True)
