@@ -106,3 +106,24 @@ def test_what_troubleshooting_quotes_is_what_people_see() -> None:
 
 def test_the_readme_names_commands() -> None:
     assert len(commands_in("README.md")) > 15
+
+
+def rules_in(document: str) -> dict[tuple[str, str], dict[str, str]]:
+    """The rows of the tables that compare rules, by rule and severity: each cell by its column's first words."""
+    found, columns = {}, [""]
+    for line in text_of(document).splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("| who | severity |"):
+            columns = [re.sub(r" healthy batches| \(.*\)", "", cell) for cell in cells]
+        elif line.startswith("|") and len(cells) == len(columns) and not set(line) <= set("|- "):
+            found[cells[0], cells[1]] = dict(zip(columns, cells, strict=True))
+        elif not line.startswith("|"):
+            columns = [""]
+    return found
+
+
+def test_the_readme_quotes_the_measured_table_as_it_stands() -> None:
+    quoted, measured = rules_in("README.md"), rules_in("BENCHMARKS.md")
+    assert len(quoted) > 5
+    for rule, cells in quoted.items():
+        assert cells.items() <= measured[rule].items(), rule
