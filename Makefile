@@ -59,9 +59,9 @@ page: $(VENV)/installed
 	$(BIN)/python hatch_build.py
 
 # 200 SIGKILLs of real trainings, half of them while a saved state is being written, 50 of supervisor and daemon too. An
-# hour and more.
+# hour and more; without snapshots half as many of each run.
 kills: $(VENV)/installed
-	KILLED_RUNS=$(or $(RUNS),9) KILLS_OF_EACH=$(or $(KILLS),8) KILLS_SEED=$(or $(SEED),1) \
+	KILLED_RUNS=$(or $(RUNS),10) KILLS_OF_EACH=$(or $(KILLS),8) KILLS_SEED=$(or $(SEED),1) \
 	    KILLED_TRAININGS="$(or $(TRAININGS),ultralytics without_snapshots hand_written)" \
 	    $(BIN)/python -m pytest -s tests/e2e/test_kills.py
 

@@ -153,7 +153,7 @@ class Killing:
             writing = self._in_writing()
             for name in writing:
                 seen[name] = seen.get(name, (time.time(),))[0], time.time()
-                into_s.setdefault(name, self.draw.uniform(0.0, INSIDE_S / 2 ** len(into_s) if come_s else 0.0))
+                into_s.setdefault(name, self.draw.uniform(0.0, INSIDE_S / 4 ** len(into_s) if come_s else 0.0))
             if not come_s and now_s - looked_s > 20 * LOOK_S:
                 looked_s, lived = now_s, self.scene.lived(number)
                 may_go_on = number > 1 or seen.keys() - set(writing)  # there is a state to go on from
