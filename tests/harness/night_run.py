@@ -314,14 +314,3 @@ class NightRun(Supervised):
     def rows(self) -> list[str]:
         """The epochs in results.csv."""
         return [row.split(",")[0] for row in (self.save_dir / "results.csv").read_text().splitlines()[1:]]
-
-
-def power_cut(run: NightRun) -> None:
-    """Supervisor, training and daemon are gone at once, and so is the runtime folder."""
-    generation = run.until_generation(1)
-    daemon = Daemon(run.home)
-    run.kill_supervisor()
-    with contextlib.suppress(ProcessLookupError):  # it has just ended
-        os.kill(generation.pid, signal.SIGKILL)
-    daemon.kill()
-    shutil.rmtree(run.home / "run")
