@@ -45,7 +45,7 @@ test-matrix:
 
 # The user's script through a frozen machine, a hang and a night: here, and on the user's own stack.
 test-user: $(VENV)/installed
-	$(BIN)/python -m pytest -s tests/e2e/test_a_users_disasters.py
+	TEST_USERS_NIGHT=1 $(BIN)/python -m pytest -s tests/e2e/test_a_users_disasters.py
 	$(PYTHON) -m tests.stacks --only tests/e2e/test_a_users_disasters.py user
 
 check: $(VENV)/installed

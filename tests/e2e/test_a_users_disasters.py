@@ -29,7 +29,14 @@ from trainer_hooks.wire.document_io import read, write
 from trainer_hooks.wire.plan import Plan
 from trainer_hooks.wire.run_documents import Generation
 
-pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("default"), pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.training,
+    pytest.mark.filterwarnings("default"),
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(
+        os.environ.get("TEST_USERS_NIGHT") != "1", reason="two minutes: `make test-user` and `make test-matrix` run it"
+    ),
+]
 
 RUN = "user"
 PATIENCE_S = 300.0  # of a machine under load: each step takes seconds
