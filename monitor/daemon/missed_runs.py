@@ -40,7 +40,7 @@ def missed_runs(known: Container[str], now_s: float) -> list[RunOpened]:
 
 
 def _left_s(name: str) -> float:
-    """When its hooks last wrote something, Unix time; 0: there is no such run, or it is no business of ours."""
+    """When its hooks last wrote something, Unix time; 0: no such run, its end was seen, or it has a supervisor."""
     try:
         folder = run_folder(name)
         last = folder.last_generation()

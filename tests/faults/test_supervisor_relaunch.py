@@ -55,7 +55,7 @@ class Relaunched:
         self.folder: RunFolder = folder_of(self.home, "r")
         self.save_dir = tmp_path / "runs" / "train"
         (self.save_dir / "weights").mkdir(parents=True)
-        (self.save_dir / "weights" / "last.pt").write_bytes(b"epoch 4, condemned")
+        (self.save_dir / "weights" / "last.pt").write_bytes(b"epoch 4, suspect")
         (self.save_dir / "results.csv").write_text("epoch,loss\n1,3\n2,2\n3,1\n4,nan\n")
         chosen = tmp_path / "chosen.pt"
         chosen.write_bytes(b"epoch 3, clean")
@@ -143,7 +143,7 @@ def test_a_training_that_finishes_before_it_saw_the_order_has_finished(world: Re
     assert "plan plan-2 is void" in output
     assert not world.folder.generation(2).exists()
     assert not world.folder.plan(2).exists()
-    assert world.last_pt == b"epoch 4, condemned"
+    assert world.last_pt == b"epoch 4, suspect"
 
 
 def test_a_refused_order_lets_the_training_go_on_past_its_deadline(world: Relaunched) -> None:
@@ -192,7 +192,7 @@ def test_a_checkpoint_with_other_bytes_holds_the_run_and_moves_nothing(world: Re
     assert "its bytes are not those the plan chose" in output
     assert world.ended()["how"] == "held"
     assert sorted(str(path) for path in world.save_dir.rglob("*")) == before
-    assert world.last_pt == b"epoch 4, condemned"
+    assert world.last_pt == b"epoch 4, suspect"
     assert not world.folder.generation(2).exists()
 
 

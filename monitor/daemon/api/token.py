@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from pathlib import Path
@@ -28,8 +29,6 @@ def token_in(folder: Path, name: str = TOKEN_NAME) -> str:
     except (OSError, document_io.RunFolderError, UnicodeDecodeError):
         pass  # there is none, or none that can be trusted: another is made
     token = secrets.token_hex(32)
-    try:
+    with contextlib.suppress(OSError):  # a full disk: this token holds until the daemon ends, and nobody can read it
         document_io.write_bytes(path, f"{token}\n".encode())
-    except OSError:  # a full disk: the Unix socket needs no token
-        return token
     return token

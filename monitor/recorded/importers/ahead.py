@@ -10,7 +10,7 @@ from monitor.recorded.importers.imported_run import Sample
 AHEAD_SAMPLES_MAX = 256  # what may be looked at before a row is assessed
 WRITERS_SAMPLES = 32  # after the step went back, in which other writers are seen again
 BEHIND_PLACES_MAX = 3  # as many logged steps another writer is behind at most
-AGAIN_MIN = 3  # rows beside the first that are no step forward; a restart that redoes a row has one
+AGAIN_MIN = 3  # rows beside the first whose step is not a later one; a restart that redoes a row has one
 ADVANCED_MIN = 2
 
 Place = tuple[float, float]  # epoch and step

@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 
 HEAD_BYTES = 256 * 1024  # what recognition may look at; some logs begin with the source code of their script
 LOG_BYTES_MAX = 512 * 1024 * 1024  # unpacked; a log of a million rows has about 200 MB
-LINE_BYTES_MAX = 16 * 1024 * 1024  # a longer line is read in pieces: it is no line of a log
+LINE_BYTES_MAX = 16 * 1024 * 1024  # a longer line is read in pieces: it is not a line of a log
 BLOCK_BYTES = 256 * 1024
 GZIP = b"\x1f\x8b"
 UTF_16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
