@@ -123,7 +123,7 @@ def _differences(a: ReportInput, b: ReportInput) -> list[str]:
     lines = ["## What differs", ""]
     if not rows:
         return [*lines, f"Nothing: all {count(same)} recorded values are the same."]
-    return [*lines, *table(["kind", "name", "A", "B"], rows), "", f"{plural(same, 'other value')} are the same."]
+    return [*lines, *table(["kind", "name", "A", "B"], rows), "", f"The same in both: {plural(same, 'other value')}."]
 
 
 def _first(training: TrainingState) -> TrainingStarted | None:

@@ -139,9 +139,9 @@ def _target(trouble: Trouble) -> CheckpointState | None:
 
 def _back(trouble: Trouble, found: CheckpointState, why: str, start_with: StartWith) -> Action:
     if _state_alone(trouble):
-        lost = f"the state alone goes back, and {batches(_redo(trouble, found))} of training are lost"
+        lost = f"the state alone goes back, and the training of {batches(_redo(trouble, found))} is lost"
         return Action(ActionKind.ROLLBACK, f"{why}; {lost}", found, start_with)
-    redo = f"{batches(_redo(trouble, found))} are trained again"
+    redo = f"{batches(_redo(trouble, found))} to train again"
     others = 0 if goes_back_in_process(trouble, found) else _relaunch_redoes(trouble)
     also = f", and {batches(others)} of the trainings before it" if others else ""
     return Action(ActionKind.ROLLBACK, f"{why}; {redo}{also}", found, start_with)

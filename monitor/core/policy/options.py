@@ -57,7 +57,7 @@ def _back_to(run: RunState, training: TrainingState, checkpoint: CheckpointState
         return f"goes back to {checkpoint.place}"
     if alone:
         lost = batches(batches_since(training, checkpoint))
-        return f"puts the state of {checkpoint.place} back: {lost} of training are lost, and none is done again"
+        return f"puts the state of {checkpoint.place} back: the training of {lost} is lost, and none is done again"
     redo = redo_batches(checkpoint.holds, position, started.batches_per_epoch)
     text = f"goes back to {checkpoint.place}: {batches(redo)} to do again"
     if pace is None:

@@ -176,7 +176,7 @@ def _gone_back(tx: Transaction, incident: Incident, detail: str) -> None:
     incident.totals.batches_discarded += tx.training.discarded
     tx.ledger.counters.rollbacks[OrderOutcome.APPLIED] = tx.ledger.counters.rollbacks.get(OrderOutcome.APPLIED, 0) + 1
     if tx.training.started is not None and tx.training.started.keeps_position:
-        detail = f"{detail}; {batches(tx.training.discarded)} of training are lost"
+        detail = f"{detail}; the training of {batches(tx.training.discarded)} is lost"
     _applied(tx, incident, f"rolled back in its process: {detail}")
 
 

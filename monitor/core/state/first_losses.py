@@ -13,7 +13,7 @@ from monitor.core.state.levels import margin, newest_level
 from monitor.core.state.loss_level import median
 from monitor.core.state.rows import BatchLoss, CheckpointState, FirstLosses
 from monitor.core.state.run import TrainingState
-from monitor.core.state.signals import SPREAD_MIN, Signal, noise_of, scaled_value
+from monitor.core.state.signals import RING, SPREAD_MIN, Signal, noise_of, scaled_value
 from monitor.core.state.stats import snapshot_of
 from trainer_hooks.wire.messages import BatchEnded
 
@@ -107,6 +107,8 @@ def _with_their_level(first: FirstLosses, signal: Signal) -> Comparison:
     if now <= level + margin(signal):
         at = f"the first {len(first.seen)} losses are at the level that the loss had when the state was saved"
         return Comparison(ComparisonOutcome.PROVEN, f"{at} ({numbers})")
+    if not signal.warm or now <= signal.high_of_last(RING):  # a young loss may rise, and a wild one be this high again
+        return _not_comparable(f"the loss had not settled when the state was saved ({numbers})")
     above = f"the first {len(first.seen)} losses are above the level that the loss had when the state was saved"
     return Comparison(ComparisonOutcome.NOT_PROVEN, f"{above} ({numbers})")
 

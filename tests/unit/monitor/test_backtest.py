@@ -57,7 +57,7 @@ def test_the_policy_would_go_back_to_the_newest_checkpoint_before_the_onset() ->
     (decision,) = result.decisions
     assert (decision.action, decision.row, decision.rows_after) == ("rollback", 452, 147)
     assert (decision.onset_row, decision.redone_rows) == (450, 53)
-    assert "53 batches are trained again" in decision.reason
+    assert "53 batches to train again" in decision.reason
 
 
 def test_without_a_checkpoint_the_policy_would_stop() -> None:

@@ -35,7 +35,7 @@ def test_only_what_differs_is_listed_and_the_rest_is_counted(text: str) -> None:
     assert "| version | ultralytics | 8.4.190 | 8.3.213 |" in told
     assert "| environment | epochs | 8 | 9 |" in told
     assert not any("momentum" in row and "setting" in row for row in told)
-    assert "other values are the same." in section(text, "What differs")
+    assert "The same in both: " in section(text, "What differs")
 
 
 def test_epochs_stand_side_by_side_and_a_missing_one_is_a_dash(text: str) -> None:

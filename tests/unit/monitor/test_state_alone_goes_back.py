@@ -99,13 +99,13 @@ def test_damage_without_any_checkpoint_goes_back_to_a_snapshot_without_a_new_sta
     )
     assert loop.plan.snapshot is not None
     assert (loop.plan.snapshot.digest, loop.plan.snapshot.holds) == ("a", (0, 40))
-    assert "the state alone goes back, and 31 batches of training are lost" in loop.incident.action.reason
+    assert "the state alone goes back, and the training of 31 batches is lost" in loop.incident.action.reason
     loop.answers()
     loop.healthy(200)
     assert loop.incident.state is IncidentState.RESOLVED
     assert loop.generation == 1
     assert len(loop.orders) == 1
-    assert f"rolled back in its process: {PUT_BACK}; 32 batches of training are lost" in " ".join(loop.messages)
+    assert f"rolled back in its process: {PUT_BACK}; the training of 32 batches is lost" in " ".join(loop.messages)
 
 
 def leaves_out(loop: Loop, batches: int) -> None:
@@ -327,7 +327,7 @@ def test_a_loop_that_asks_where_to_start_is_begun_again_from_its_newest_snapshot
     assert plan.snapshot is not None
     assert (plan.snapshot.digest, plan.checkpoint, plan.best) == ("a", None, None)
     assert (plan.generation, plan.in_process, plan.own_settings, plan.replay) == (2, False, True, True)
-    assert "70 batches are trained again" in loop.incident.action.reason
+    assert "70 batches to train again" in loop.incident.action.reason
 
 
 def test_once_it_has_gone_on_from_a_plan_the_snapshots_of_the_life_before_are_its_own_too() -> None:

@@ -80,7 +80,7 @@ def device_known_for_it(case: Case) -> str:
 def later_than_the_start(case: Case) -> str:
     """Batches were fine before."""
     late = case.first.count > FRESH_BATCHES
-    return f"{batches(case.first.count - 1)} of this generation were finite before" if late else ""
+    return f"before it, {batches(case.first.count - 1)} of this generation had finite values" if late else ""
 
 
 def buffers_left_bad(case: Case) -> str:
