@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -91,6 +92,59 @@ def instrument(meter: Meter, trainer: Any) -> None:
     loop._prepare_step = meter.timed("probe", loop._prepare_step)  # type: ignore[method-assign]
     for name in ("contents_before", "contents_after"):
         setattr(signals, name, meter.timed("probe", getattr(signals, name)))
+
+
+class Edges:
+    """Seconds of each batch within our code, read only where a training enters and leaves it: nothing is left out."""
+
+    def __init__(self) -> None:
+        self.batches: list[float] = []
+        self._spent_s = 0.0
+
+    def on_train_batch_start(self, trainer: Any) -> None:
+        """What was spent since the last call is one batch. After a few, every hook is in its place."""
+        self.batches.append(self._spent_s)
+        self._spent_s = 0.0
+        if len(self.batches) == WARM_BATCHES // 2:
+            self._instrument(trainer)
+
+    def _instrument(self, trainer: Any) -> None:
+        """Put the clock around the hooks of the session that trains `trainer`."""
+        import torch
+
+        from trainer_hooks import steps
+        from trainer_hooks.guard import clipping
+        from trainer_hooks.integrations.ultralytics import attachment
+
+        for event in ("on_train_batch_start", "on_train_batch_end"):
+            trainer.callbacks[event] = [
+                self._ours(each) if isinstance(each, attachment.Callback) else each for each in trainer.callbacks[event]
+            ]
+        for owner, name in ((trainer, "optimizer_step"), (trainer, "preprocess_batch"), (trainer.ema, "update")):
+            hook = vars(owner)[name]
+            *given, original = hook.args
+            setattr(owner, name, self._ours(functools.partial(hook.func, *given, self._theirs(original))))
+        half = getattr(torch.nn.utils.clip_grad, clipping.HALF).__wrapped__
+        setattr(torch.nn.utils.clip_grad, clipping.HALF, self._ours(clipping._second_half(self._theirs(half))))
+        watched = steps.watched_step(trainer.optimizer)
+        run = watched.run
+        watched.run = self._ours(lambda optimizer, step, *rest: run(optimizer, self._theirs(step), *rest))  # type: ignore[method-assign]
+
+    def _ours(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        return self._charged(call, 1.0)
+
+    def _theirs(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        return self._charged(call, -1.0)
+
+    def _charged(self, call: Callable[..., Any], sign: float) -> Callable[..., Any]:
+        def run(*args: Any, **options: Any) -> Any:
+            began_s = time.perf_counter()
+            try:
+                return call(*args, **options)
+            finally:
+                self._spent_s += sign * (time.perf_counter() - began_s)
+
+        return run
 
 
 class Again:
@@ -299,6 +353,10 @@ def measure(folder: Path, options: argparse.Namespace) -> list[tuple[str, str, s
     hooked, plain = (statistics.median(switch.seconds[on]) for on in (True, False))
     share, each = f"{(hooked / plain - 1) * 100:+8.2f} %", f"{len(switch.seconds[True])} batches each"
     rows.append(("batches with / without, one training", share, each))
+    edges = Edges()
+    train(arguments, model, {"on_train_batch_start": edges.on_train_batch_start})
+    median_us, p99_us = quantiles_us(edges.batches[WARM_BATCHES:])
+    rows.append(("all of our code, by its edges", f"{median_us:8.1f} us", f"{p99_us:8.1f} us"))
     whole = statistics.median(ratios)
     spread = ", ".join(f"{(ratio - 1) * 100:+.2f} %" for ratio in ratios)
     rows.append(("a batch without hooks", f"{statistics.median(batch_s) * 1e3:8.2f} ms", ""))
