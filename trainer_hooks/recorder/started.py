@@ -36,7 +36,7 @@ class TrainingFacts:
     scaler_enabled: bool = False
     samples: int = 0  # in the training set; 0: not known
     goes_back: bool = False  # it can go back to a snapshot without a new process
-    keeps_position: bool = False  # then only its state goes back, and its loop goes on where it is
+    keeps_position: bool = False  # its loop goes on where it is: only its state goes back, if anything does
     packages: tuple[str, ...] = field(default=("torch",))  # whose versions are sent
     group_names: Callable[[Any], tuple[str, ...]] = group_names
 

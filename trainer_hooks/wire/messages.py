@@ -127,7 +127,7 @@ class TrainingStarted(msgspec.Struct, frozen=True, array_like=True, tag=20):
     base_weight_decays: tuple[float, ...] = ()  # per group
     samples: int = 0  # in the training set, of every rank together; 0: not known
     goes_back: bool = False  # it can go back to a snapshot without a new process
-    keeps_position: bool = False  # then only its state goes back: the loop goes on where it is, and redoes no batch
+    keeps_position: bool = False  # its loop goes on where it is: only its state goes back, if anything does
 
 
 class NonfiniteSeen(msgspec.Struct, frozen=True, array_like=True, tag=21):

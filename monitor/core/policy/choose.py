@@ -139,6 +139,8 @@ def _damaged(trouble: Trouble, state: Damage) -> Action:
     once = state.one_event and trouble.incident.totals.rollbacks == 0
     how = StartWith.AS_BEFORE if once else StartWith.STRENGTHENED
     action = go_back.to_newest(trouble, f"the state is damaged: {state.reason}", how, damaged=True)
+    if state.kind is DamageKind.SAVED and action.kind is ActionKind.STOP:
+        return Action(ActionKind.WATCH, f"{action.reason}; its batches are finite, so it is left to train")
     return replace(action, for_nonfinite=state.kind is not DamageKind.FINITE)
 
 

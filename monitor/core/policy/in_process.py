@@ -10,6 +10,7 @@ from monitor.core.state.run import TrainingState
 
 TRUSTED = (
     Family.NONFINITE, Family.LOSS, Family.GRADIENT, Family.UPDATE, Family.SETTINGS, Family.VALIDATION, Family.OPERATOR,
+    Family.CHECKPOINT,
 )  # fmt: skip
 
 

@@ -30,8 +30,12 @@ class DamageKind(StrEnum):
     """In which way a state is not clean."""
 
     NONFINITE = "nonfinite"  # parameters, buffers or a step that was taken on NaN
+    SAVED = "saved"  # what was saved of it, while its batches are finite: a moving average, BatchNorm statistics
     ALL_BAD = "all bad"  # every batch is bad now, and was not before: finite weights that give nothing finite
     FINITE = "finite"  # finite weights, and a loss far above its best level
+
+
+ONE_EVENT = (DamageKind.NONFINITE, DamageKind.SAVED)  # where nothing finite was wrong before
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,7 @@ def damage(training: TrainingState, policy: Policy) -> Damage | None:
         return None
     kind, reason, since = found
     stood = standing_at(training, since)
-    one_event = kind is DamageKind.NONFINITE if stood is None else stood.family == Family.SETTINGS
+    one_event = kind in ONE_EVENT if stood is None else stood.family == Family.SETTINGS
     return Damage(kind, reason, onset_of(training, since), one_event)
 
 
@@ -118,13 +122,14 @@ def _nonfinite(training: TrainingState) -> tuple[DamageKind, str, Position] | No
 
 def _poisoned_twice(training: TrainingState) -> tuple[DamageKind, str, Position] | None:
     """The newest two states that were saved are poisoned, whatever the batches say: a guard may have failed."""
-    saved = {c.count: c for c in training.checkpoints if c.generation == training.generation and not c.abandoned}
-    examined = [c for _, c in sorted(saved.items()) if c.verdict is not Verdict.WAITING]
+    here = [c for c in training.checkpoints if c.generation == training.generation and not c.abandoned]
+    by_count = {c.count: c for c in here if c.verdict is not Verdict.WAITING}  # one for each moment
+    examined = [c for _, c in sorted(by_count.items())]
     if [c.verdict for c in examined[-2:]] != [Verdict.POISONED] * 2:
         return None
     sound = max((c.count for c in examined if c.verdict is Verdict.SOUND), default=0)
     since = Position(training.generation, examined[-2].epoch, 0, sound + 1)
-    return DamageKind.NONFINITE, "the last two checkpoints hold numbers that are not finite", since
+    return DamageKind.SAVED, "the last two saved states hold numbers that are not finite", since
 
 
 def _all_bad(training: TrainingState, most: int) -> tuple[DamageKind, str, Position] | None:

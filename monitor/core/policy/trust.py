@@ -132,6 +132,7 @@ def plausible_ones(training: TrainingState, rules: Rollback, incident: Incident 
         if c.holds > (0, 0)
         and (tried is None or _is_further_back(c, tried, again=again, in_place=in_place))
         and (_is_own(c, training) if in_place else c.epoch < last and _has_base(c, training))
+        and (in_place or incident is None or _obeys(c, training))
         and (started is None or c.ordinal == started.ordinal)
     ]
 
@@ -152,6 +153,12 @@ def _has_base(checkpoint: CheckpointState, training: TrainingState) -> bool:
     if started is not None and started.keeps_position and (checkpoint.is_snapshot or _asks_where_to_start(training)):
         return _is_startable(checkpoint)
     return not checkpoint.is_snapshot or checkpoint.epoch == 0 or below(checkpoint, training) is not None
+
+
+def _obeys(checkpoint: CheckpointState, training: TrainingState) -> bool:
+    """False for a state that a living loop written by hand can't be told to begin from."""
+    started = training.started
+    return started is None or not started.keeps_position or _is_startable(checkpoint)
 
 
 def _asks_where_to_start(training: TrainingState) -> bool:

@@ -379,3 +379,64 @@ def test_a_snapshot_that_is_not_sound_is_not_put_back(verdict: Verdict) -> None:
     loop.healthy(30)
     loop.damaged(2)
     assert [order.kind for order in loop.orders] == ["stop"]
+
+
+def poisoned_twice(loop: Loop) -> None:
+    """Its moving average was hit: the batches are healthy, and what is saved is not finite."""
+    loop.healthy(40)
+    loop.snapshot("a")
+    loop.checkpoint("own", epoch=1)
+    for digest in ("b", "c"):
+        loop.healthy(60)
+        epoch, batch = loop.place()
+        loop.checkpoint(digest, Verdict.POISONED, epoch=epoch - 1, extra_batches=batch)
+
+
+def test_a_hit_that_only_saved_states_show_is_put_back_in_its_process() -> None:
+    loop = Loop()
+    poisoned_twice(loop)
+    assert [order.kind for order in loop.orders] == ["go_back"]
+    assert loop.plan.snapshot is not None
+    assert (loop.plan.snapshot.digest, loop.plan.own_settings, loop.plan.for_nonfinite) == ("a", True, True)
+    loop.answers()
+    loop.healthy(200)
+    assert loop.incident.state is IncidentState.RESOLVED
+
+
+def test_a_saved_state_that_waits_for_its_verdict_does_not_hide_another_one_of_the_same_batch() -> None:
+    """A checkpoint at the end of an epoch, and a snapshot there: the later one has no verdict yet."""
+    loop = Loop()
+    loop.healthy(40)
+    loop.snapshot("a")
+    loop.healthy(60)
+    loop.checkpoint("b", Verdict.POISONED, epoch=1)
+    loop.healthy(100)
+    epoch, batch = loop.place()
+    loop.checkpoint("not examined yet", Verdict.WAITING, epoch=2)
+    loop.checkpoint("c", Verdict.POISONED, epoch=epoch - 1, extra_batches=batch)
+    found = damage(loop.training, loop.policy)
+    assert found is not None
+    assert found.reason == "the last two saved states hold numbers that are not finite"
+
+
+def test_where_it_can_not_be_put_back_and_its_batches_are_finite_it_is_left_to_train() -> None:
+    """Its weights may be worth everything: a stop would lose them, and no new start can be asked of such a loop."""
+    loop = Loop()
+    poisoned_twice(loop)
+    loop.answers("refused", "the file was changed")
+    assert [order.kind for order in loop.orders] == ["go_back"]
+    assert "its batches are finite, so it is left to train" in loop.incident.action.reason
+    loop.healthy(300)
+    assert [order.kind for order in loop.orders] == ["go_back"]
+
+
+def test_a_damaged_loop_that_can_not_be_put_back_is_not_asked_to_begin_from_its_own_checkpoint() -> None:
+    """Only its script knows what to do with it, so each of these orders would be refused and count as a try."""
+    loop = Loop()
+    loop.healthy(40)
+    loop.snapshot("a")
+    loop.checkpoint("own", epoch=1)
+    loop.healthy(30)
+    loop.damaged(2)
+    loop.answers("refused", "the file was changed")
+    assert [(order.kind, bool(order.plan)) for order in loop.orders] == [("go_back", True), ("stop", False)]

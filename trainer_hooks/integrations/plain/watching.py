@@ -119,7 +119,7 @@ def _facts(loop: Loop, given: _Given, optimizer: Any, *, goes_back: bool) -> Tra
         part_names=part_names,
         world_size=int(os.environ.get("WORLD_SIZE", "1")),
         goes_back=goes_back,
-        keeps_position=goes_back,
+        keeps_position=True,
     )
 
 
