@@ -8,6 +8,7 @@ from monitor.core.policy.diagnosing import diagnosed_again
 from monitor.core.policy.incidents import end, examine, look_again
 from monitor.core.policy.return_proof import compare_first_losses
 from monitor.core.policy.settings import Policy
+from monitor.core.policy.situation import saved_damage
 from monitor.core.policy.transaction import Transaction
 from monitor.core.policy.trust import plausible_ones, to_keep
 from monitor.core.state.checkpoints import healthy_after
@@ -135,9 +136,11 @@ def _bad_lately(tx: Transaction, rank: RankState) -> bool:
 def _progress(tx: Transaction, incident: Incident, batch: BatchEnded, new: int, bad: int) -> None:
     """Count healthy batches at the new learning rate; end the incident when there are enough.
 
-    A batch is healthy where it is finite and the losses are at their level.
+    A batch is healthy where it is finite and the losses are at their level; of a training whose saved states are
+    not finite none is.
     """
-    if bad or any(loss_is_off(rank.learned) for rank in tx.training.ranks.values()):
+    saved_bad = incident.family == Family.CHECKPOINT and saved_damage(tx.training) is not None
+    if bad or saved_bad or any(loss_is_off(rank.learned) for rank in tx.training.ranks.values()):
         incident.watch.seen = incident.watch.notified = 0
         return
     incident.watch.samples_left = batch.onset_samples_left

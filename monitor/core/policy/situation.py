@@ -92,7 +92,7 @@ def damage(training: TrainingState, policy: Policy) -> Damage | None:
     most = policy.table.first_bad
     found = (
         _nonfinite(training)
-        or _poisoned_twice(training)
+        or saved_damage(training)
         or _all_bad(training, most)
         or _jump_of_a_setting(training)
         or _level_lost(training)
@@ -120,7 +120,7 @@ def _nonfinite(training: TrainingState) -> tuple[DamageKind, str, Position] | No
     return None
 
 
-def _poisoned_twice(training: TrainingState) -> tuple[DamageKind, str, Position] | None:
+def saved_damage(training: TrainingState) -> tuple[DamageKind, str, Position] | None:
     """The newest two states that were saved are poisoned, whatever the batches say: a guard may have failed."""
     here = [c for c in training.checkpoints if c.generation == training.generation and not c.abandoned]
     by_count = {c.count: c for c in here if c.verdict is not Verdict.WAITING}  # one for each moment
