@@ -36,6 +36,10 @@ class UpdateSampler:
         self._before: list[torch.Tensor] = []
         self._ratio: torch.Tensor | None = None
 
+    def follow(self, optimizer: torch.optim.Optimizer) -> None:
+        """The training steps with this one now."""
+        self._optimizer, self._live, self._before = optimizer, [], []
+
     def due(self) -> bool:
         """A step is about to be taken. True: it is one to be measured, so `before` is to be called."""
         self._steps += 1

@@ -20,6 +20,7 @@ from trainer_hooks.fail_open import FailOpen
 from trainer_hooks.guard import STATISTICS_EVERY_STEPS, StepReport
 from trainer_hooks.guard.state import PENDING_MAX
 from trainer_hooks.hang_dump import DUMP_BYTES_MAX, WORKERS_MAX
+from trainer_hooks.integrations.plain import successor
 from trainer_hooks.link import RECONNECT_MAX_MS, RECONNECT_MIN_MS, Alarm, Link
 from trainer_hooks.orders import OrderInbox
 from trainer_hooks.outbox import FRAME_RECORDS, Outbox, Packer
@@ -221,3 +222,15 @@ def test_what_a_worker_with_very_many_threads_writes_is_read_up_to_a_limit(tmp_p
     [many] = asked(tmp_path, 1, threads=DUMP_BYTES_MAX // (95 * frame_bytes) + 10)
     assert "main_of_a_worker" not in many
     assert many.rpartition("| ")[2].strip()
+
+
+def test_a_script_that_leaves_steps_out_for_ever_is_searched_for_few_times() -> None:
+    """Each search for another optimizer looks through every object of the process."""
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    looked, searches = successor.Successor(model, lambda _: None), []
+    for _ in range(10 * successor.MISSED * successor.LATER ** (successor.SEARCHES_MAX - 1)):
+        looked.batch_ended(optimizer, stepped=False)
+        searches.append(looked.searches)
+    assert searches[successor.MISSED - 2 : successor.MISSED] == [0, 1]
+    assert searches[-1] == successor.SEARCHES_MAX

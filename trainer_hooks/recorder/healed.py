@@ -12,11 +12,15 @@ from typing import Any
 import torch
 
 from trainer_hooks.recorder.assess import Counted
-from trainer_hooks.tensors import first_nonfinite, largest, statistics_modules
+from trainer_hooks.tensors import first_nonfinite, largest, statistics_modules, unwrap
 
 
 class NotNeededError(Exception):
     """The order is not needed any more. Says what shows it; nothing was changed."""
+
+
+class HealedBesideError(NotNeededError):
+    """The weights stay: what was not finite beside them is put back. Says what that is."""
 
 
 class Healed:
@@ -34,6 +38,11 @@ class Healed:
         if counted.nonfinite_batches != self._bad:
             self._bad, self._bad_at = counted.nonfinite_batches, counted.batches
 
+    @property
+    def finite_batches(self) -> int:
+        """In a row, up to the last one."""
+        return self._counted.batches - self._bad_at
+
     def check(
         self, model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], optimizers: Iterable[torch.optim.Optimizer]
     ) -> None:
@@ -42,11 +51,11 @@ class Healed:
         `tensors`: parameters, buffers and averages. Waits for the device.
         """
         counted = self._counted
-        finite, damaged = counted.batches - self._bad_at, counted.nonfinite_parameter + counted.nonfinite_buffer
+        finite, damaged = self.finite_batches, counted.nonfinite_parameter + counted.nonfinite_buffer
         if finite <= 0 or 0 < self._healed_from < damaged:
             return
         try:
-            bad = first_nonfinite(tensors.items()) or first_nonfinite(_states(optimizers))
+            bad = first_nonfinite(unmeant(model, tensors).items()) or first_nonfinite(states_of(optimizers))
             if bad or not _has_weights(model):
                 return
         except RuntimeError:  # torch's, as where the memory is full: what can't be looked at is not taken for healed
@@ -56,7 +65,8 @@ class Healed:
         raise NotNeededError(f"weights, statistics, average and optimizer are finite, and {last}")
 
 
-def _states(optimizers: Iterable[torch.optim.Optimizer]) -> Iterable[tuple[str, torch.Tensor]]:
+def states_of(optimizers: Iterable[torch.optim.Optimizer]) -> Iterable[tuple[str, torch.Tensor]]:
+    """Every tensor that optimizers keep, with its name."""
     for optimizer in optimizers:
         for state in optimizer.state.values():
             values: Mapping[str, Any] = state if isinstance(state, Mapping) else {}
@@ -70,3 +80,22 @@ def _has_weights(model: torch.nn.Module) -> bool:
         return False
     variances = [getattr(module, "running_var", None) for _, module in statistics_modules(model)]
     return all(bool(variance.any()) for variance in variances if isinstance(variance, torch.Tensor))
+
+
+def unmeant(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Without the buffers that hold infinity and no NaN, such as an attention mask or the least value seen so far.
+
+    Statistics of a normalisation are no such buffers. An average keeps them under the names that the model has.
+    """
+    statistics = {name for name, _ in statistics_modules(model)}
+    free = [name for name, _ in unwrap(model).named_buffers() if name.rpartition(".")[0] not in statistics]
+    ends = tuple(f"{before}{name}" for name in free for before in (".", " "))
+    return {
+        name: tensor
+        for name, tensor in tensors.items()
+        if not (name in free or name.endswith(ends)) or not _only_infinite(tensor)
+    }
+
+
+def _only_infinite(tensor: torch.Tensor) -> bool:
+    return tensor.is_floating_point() and bool(tensor.isinf().any()) and not bool(tensor.isnan().any())

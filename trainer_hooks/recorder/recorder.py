@@ -74,20 +74,29 @@ class Recorder:
         self._evidence = evidence
         self._delayed: deque[tuple[PendingBatch, list[Number], DelayedRead]] = deque(maxlen=DELAYED_MAX)
         self._overtaken = 0  # batches that went unrecorded: DELAYED_MAX newer ones came before their scalars did
-        self._watching: list[Callable[[Any], None]] = []
+        self._watching: list[tuple[Callable[[Any], None], Callable[[Any], None]]] = []
 
     # --- at an optimizer step ----------------------------------------------------------------------------------------
 
     def watch_steps(self, before: Callable[[Any], None], after: Callable[[Any], None]) -> None:
         """Have these called with the optimizer around each step that is taken, until `release`. Neither may raise."""
         steps.watched_step(self._optimizer).add(before, after)
-        self._watching.append(before)
+        self._watching.append((before, after))
 
     def release(self) -> None:
         """Leave the optimizer as it was."""
         while self._watching:
-            steps.watched_step(self._optimizer).remove(self._watching.pop())
+            steps.watched_step(self._optimizer).remove(self._watching.pop()[0])
         steps.release(self._optimizer)
+
+    def follow(self, optimizer: torch.optim.Optimizer) -> None:
+        """The training steps with this optimizer now: who watches the steps of the old one watches those of this."""
+        watching = list(self._watching)
+        self.release()
+        self._optimizer, self._groups = optimizer, GroupReader(optimizer)
+        self.updates.follow(optimizer)
+        for before, after in watching:
+            self.watch_steps(before, after)
 
     @property
     def step_has_closure(self) -> bool:

@@ -23,6 +23,7 @@ STEP = 1.5  # an explained move by this factor or more is worth an event; a smal
 SIZE_BATCHES = 3  # this many of another size in a row: it changed, it is not the last batch of an epoch
 CHANGES_MAX = 50  # events for one setting in one training: a user's own scheduler changes its rate every batch
 NEW_EPOCH = "first batch of an epoch"
+OTHER_OPTIMIZER = "the training steps with another optimizer"
 
 
 class SettingChange(NamedTuple):
@@ -76,6 +77,13 @@ class SettingsWatch:
         self._epoch = -1
         self._odd_sizes = 0
         self._events = ChangeEvents()
+        self._took_over: tuple[str, str] | None = None  # the optimizer before and the present one, until that is sent
+
+    def follow(self, optimizer: Any) -> None:
+        """The training steps with this one now. Its schedule is looked for where it is needed."""
+        self._took_over = type(self._optimizer).__name__, type(optimizer).__name__
+        self._optimizer, self._scheduled, self._schedule = optimizer, False, Schedule(optimizer)
+        self._stood = {}
 
     def changes(self, now: tuple[Reading, ...], given: LoopSettings, *, epoch: int, batch: int) -> list[SettingChanged]:
         """What is different from the last call, as events; `now` are the groups as the step used them."""
@@ -84,7 +92,9 @@ class SettingsWatch:
         self._epoch = epoch
         self._batches += 1
         self._schedule.look()
-        found = [*self._of_loop(given, reason), *(self._of_groups(before, now, reason) if before else ())]
+        taken, self._took_over = self._took_over, None
+        of_groups = _of_another(taken, before, now, self._optimizer) if taken else self._of_groups(before, now, reason)
+        found = [*self._of_loop(given, reason), *(of_groups if before or taken else ())]
         return self._events.events(epoch, batch, found)
 
     def _of_loop(self, given: LoopSettings, reason: str) -> Iterator[SettingChange]:
@@ -119,6 +129,15 @@ class SettingsWatch:
     def _explained(self, index: int, old: float, new: float) -> bool:
         """False for a rise that the schedule does not explain; a warm-up may begin with a few large ones."""
         return not 0.0 < RISE * old <= new or self._batches <= CONSTANT_BATCHES or self._schedule.explains(index, new)
+
+
+def _of_another(
+    taken: tuple[str, str], before: tuple[Reading, ...], now: tuple[Reading, ...], optimizer: Any
+) -> Iterator[SettingChange]:
+    yield SettingChange("optimizer", *taken, OTHER_OPTIMIZER)
+    for name, old, new in zip(group_names(optimizer), before, now, strict=False):
+        if old.rate != new.rate:
+            yield SettingChange(f"learning_rate/{name}", old.rate, new.rate, OTHER_OPTIMIZER)
 
 
 def _of_rate(name: str, old: float, new: float, reason: str, stood: int, *, due: bool) -> Iterator[SettingChange]:

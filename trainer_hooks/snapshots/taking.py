@@ -25,9 +25,14 @@ class SnapshotTaker:
     def __init__(self, probe: ProbeLike, every_s: float) -> None:
         self._probe = probe
         self.wanted = every_s > 0
+        self._every_s = every_s
         self._clock = SnapshotClock(every_s, time.monotonic())
         self._copy = HostCopy()
         self._request: ref[SnapshotRequest] | None = None  # alive: its file is being written from our buffers
+
+    def begin_anew(self) -> None:
+        """The states so far are of no use any more: the next ones are due as at the start of a training."""
+        self._clock = SnapshotClock(self._every_s, time.monotonic())
 
     @property
     def due(self) -> bool:

@@ -194,7 +194,7 @@ class OrderApplied(msgspec.Struct, frozen=True, array_like=True, tag=26):
 
     wall_s: float
     order_id: str
-    outcome: str  # words.OrderOutcome: APPLIED, REFUSED, DECLINED or FAILED
+    outcome: str  # words.OrderOutcome: APPLIED, REFUSED, DECLINED, HEALED or FAILED
     detail: str
     epoch: int
     batch: int

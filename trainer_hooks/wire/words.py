@@ -24,12 +24,14 @@ class OrderOutcome(StrEnum):
     APPLIED = "applied"
     REFUSED = "refused"  # nothing was changed
     DECLINED = "declined"  # nothing was changed: the training had recovered by itself, so it was not needed any more
+    HEALED = "healed"  # the weights were finite and stay: only what was not finite beside them was put back
     FAILED = "failed"  # it was tried, and raised
     KILLED = "killed"  # by the supervisor: the training did not leave in time
     EXITED = "exited"  # the training ended before it carried it out
 
 
-NOT_DONE = (OrderOutcome.REFUSED, OrderOutcome.FAILED, OrderOutcome.DECLINED)  # the training goes on as it was
+NOT_NEEDED = (OrderOutcome.DECLINED, OrderOutcome.HEALED)  # the training goes on, and loses nothing
+NOT_DONE = (OrderOutcome.REFUSED, OrderOutcome.FAILED, *NOT_NEEDED)  # it did not go back
 
 
 class PlanKind(StrEnum):

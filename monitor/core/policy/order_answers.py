@@ -20,7 +20,7 @@ from monitor.core.policy.incidents import begin_watch, decide, send
 from monitor.core.policy.lifecycle import IncidentEvent
 from monitor.core.policy.transaction import Transaction
 from trainer_hooks.wire.plan import Receipt
-from trainer_hooks.wire.words import NOT_DONE, OrderKind, OrderOutcome, ReadBack
+from trainer_hooks.wire.words import NOT_DONE, NOT_NEEDED, OrderKind, OrderOutcome, ReadBack
 
 LEFT: dict[str, str] = {
     OrderOutcome.APPLIED: "the training stopped between two batches",
@@ -94,8 +94,8 @@ def on_answer(tx: Transaction, order_id: str, outcome: str, detail: str) -> None
         return
     if incident.state is not IncidentState.MITIGATING:
         return
-    if outcome == OrderOutcome.DECLINED:
-        _declined(tx, incident, detail)
+    if outcome in NOT_NEEDED:
+        _not_needed(tx, incident, outcome, detail)
         return
     if outcome in NOT_DONE and pending.kind == OrderKind.GO_BACK:
         _start_again_instead(tx, incident, f"{outcome}: {detail}")
@@ -197,17 +197,24 @@ def _take_back(tx: Transaction, incident: Incident) -> None:
     tx.move(incident, IncidentEvent.FAILED)
 
 
-def _declined(tx: Transaction, incident: Incident, detail: str) -> None:
-    """It has recovered by itself: what it has trained since is not thrown away."""
+def _not_needed(tx: Transaction, incident: Incident, outcome: str, detail: str) -> None:
+    """Its weights are finite: what it has trained since is not thrown away."""
     _take_back(tx, incident)
-    reason = f"the training had recovered by itself before the order came: {detail}"
+    healed = outcome == OrderOutcome.HEALED
+    why = (
+        "only what was not finite was put back"
+        if healed
+        else "the training had recovered by itself before the order came"
+    )
+    reason = f"{why}: {detail}"
     incident.action = IncidentAction(ActionKind.GO_ON, reason, declined=True)
     tx.move(incident, IncidentEvent.ONLY_WATCHED)
     begin_watch(tx, incident)
     tx.answer_nonfinite()
     tx.ledger.suspicion_s = None
     tx.record(incident, f"it does not go back: {reason}", Severity.WARNING)
-    title = f"{tx.name}: training goes on, it has recovered by itself"
+    done = "what was not finite beside its weights is put back" if healed else "it has recovered by itself"
+    title = f"{tx.name}: training goes on, {done}"
     tx.alert(AlertKind.GOES_ON, title, f"Reason: {reason}.", Severity.WARNING, incident)
 
 

@@ -22,7 +22,7 @@ from trainer_hooks.wire.messages import (
     TrainingEnded,
     TrainingStarted,
 )
-from trainer_hooks.wire.words import OrderOutcome
+from trainer_hooks.wire.words import NOT_NEEDED, OrderOutcome
 
 LOG_MAX = 2000  # settings changes and non-finite batches remembered per training; counters hold the rest
 
@@ -53,7 +53,7 @@ def fold_event(run: RunState, training: TrainingState, rank: RankState, event: E
             del training.applied[:-LOG_MAX]
         case OrderApplied() if event.outcome == OrderOutcome.APPLIED:
             fold_gone_back(training, event.order_id, now_s)
-        case OrderApplied() if event.outcome == OrderOutcome.DECLINED:
+        case OrderApplied() if event.outcome in NOT_NEEDED:
             fold_declined(training)
         case HookTrouble() if event.lost:
             training.unwatched[event.hook] = event.lost

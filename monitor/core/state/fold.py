@@ -47,7 +47,7 @@ from monitor.core.state.intervals import stands_still_since_s
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import Fleet, RankState, RunState, Taken, TrainingState
 from trainer_hooks.wire.messages import BatchEnded, CheckpointSaved, Event, TrainingStarted
-from trainer_hooks.wire.words import OrderOutcome, Phase, TrainingEnd
+from trainer_hooks.wire.words import NOT_NEEDED, OrderOutcome, Phase, TrainingEnd
 
 RETENTION_S = 24 * 3600.0  # a run's state, and with it its series, leave this long after its end
 RANKS_MAX = 4096  # of one training
@@ -139,7 +139,7 @@ def fold(run: RunState, given: Input, now_s: float) -> Folded:  # noqa: C901, PL
         case ReceiptFound() if given.receipt.outcome == OrderOutcome.APPLIED:
             for each in run.trainings.values():
                 fold_gone_back(each, given.receipt.order, now_s)
-        case ReceiptFound() if given.receipt.outcome == OrderOutcome.DECLINED:
+        case ReceiptFound() if given.receipt.outcome in NOT_NEEDED:
             if (of := run.trainings.get(given.receipt.training)) is not None:
                 fold_declined(of)
         case RunOpened() | PlanWritten() | ReceiptFound() | CommandGiven() | IncidentAcknowledged() | StacksTaken():

@@ -440,3 +440,21 @@ def test_a_damaged_loop_that_can_not_be_put_back_is_not_asked_to_begin_from_its_
     loop.damaged(2)
     loop.answers("refused", "the file was changed")
     assert [(order.kind, bool(order.plan)) for order in loop.orders] == [("go_back", True), ("stop", False)]
+
+
+def test_where_only_what_was_not_finite_was_put_back_no_batch_is_lost_and_it_is_said() -> None:
+    loop = Loop()
+    poisoned_twice(loop)
+    loop.answers("healed", "average weight, from the state after batch 40 of epoch 1")
+    assert loop.training.totals.batches_discarded == 0
+    assert loop.training.ledger.rollbacks_used == 0
+    said = "only what was not finite was put back: average weight, from the state after batch 40 of epoch 1"
+    assert any(f"it does not go back: {said}" in line for line in loop.messages)
+    assert [alert.title.split(": ")[1] for alert in loop.alerts if alert.kind == "goes_on"] == [
+        "training goes on, what was not finite beside its weights is put back"
+    ]
+    loop.healthy(60)
+    loop.snapshot("d")
+    loop.healthy(300)
+    assert loop.incident.state is IncidentState.RECOVERED
+    assert [order.kind for order in loop.orders] == ["go_back"]

@@ -16,7 +16,7 @@ import torch
 from trainer_hooks.integrations.plain.plan_in_force import PlanError, PlanInForce
 from trainer_hooks.integrations.plain.planned_start import refuse_to_start
 from trainer_hooks.integrations.plain.saved_state import SavedState
-from trainer_hooks.recorder.healed import Healed, NotNeededError
+from trainer_hooks.recorder.healed import Healed, HealedBesideError, NotNeededError
 from trainer_hooks.recorder.recorder import Recorder
 from trainer_hooks.snapshots import SnapshotTaker, Tree, seconds_between
 from trainer_hooks.snapshots.file import SnapshotFileError, read_verified
@@ -63,6 +63,14 @@ class GoingBack:
         )
         self._taker.take(lambda: self._state.tree(epoch, batch, self._recorder.batches_per_epoch), save)
 
+    def follow(self, optimizer: Any, rates: tuple[float, ...]) -> None:
+        """The training steps with another optimizer now, whose groups begin with `rates`: a plan's settings end."""
+        if self.in_force is not None:
+            self.in_force.after_step()
+        self._state.follow(self._optimizer, optimizer)
+        self._optimizer, self._base_rates, self.in_force, self.startable = optimizer, rates, None, False
+        self._taker.begin_anew()
+
     def go_back(self, order: Order) -> tuple[str, dict[str, str]]:
         """Put the state of the order's plan back, and its settings in force. What was done, and the settings read back.
 
@@ -71,6 +79,8 @@ class GoingBack:
         plan = self._plan_of(order)
         self._check_needed(plan)
         tree, in_force = self._checked(plan)
+        if plan.for_nonfinite and self._healed.finite_batches:
+            self._heal_beside(tree)
         self._state.put_back(tree)
         if bad := self._state.first_bad():
             raise RuntimeError(f"the state was put back, and {bad} is not finite")
@@ -78,6 +88,18 @@ class GoingBack:
         self.in_force = in_force
         where = f"the state after batch {tree['batch'] + 1} of epoch {tree['epoch']} is put back"
         return f"{where}, and the loop goes on where it is", self._read_back()
+
+    def _heal_beside(self, tree: Tree) -> None:
+        """Raises HealedBesideError where weights and optimizer are finite, and the rest was put back."""
+        bad = self._state.bad_beside_the_weights()
+        if not bad:
+            return
+        self._state.put_back_beside(tree, bad)
+        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        raise HealedBesideError(
+            f"{bad[0]}{more}, from the state after batch {tree['batch'] + 1} of epoch {tree['epoch']}; weights and "
+            "optimizer are finite, and stay as they are"
+        )
 
     def not_needed(self, order: Order) -> str:
         """What shows that the training has recovered by itself from what the order is for; empty: it has not."""

@@ -26,11 +26,12 @@ from trainer_hooks.integrations.plain.going_back import REFUSALS, GoingBack
 from trainer_hooks.integrations.plain.plan_in_force import PlanInForce
 from trainer_hooks.integrations.plain.planned_start import plan_for, refuse_to_start
 from trainer_hooks.integrations.plain.saved_state import SavedState
+from trainer_hooks.integrations.plain.successor import Successor
 from trainer_hooks.orders import LeaveTraining
-from trainer_hooks.parameter_groups import Reading
+from trainer_hooks.parameter_groups import Reading, readings
 from trainer_hooks.recorder.assess import Counted, WatchingAssessor
 from trainer_hooks.recorder.batch import BatchContents, Number
-from trainer_hooks.recorder.healed import NotNeededError
+from trainer_hooks.recorder.healed import HealedBesideError, NotNeededError
 from trainer_hooks.recorder.probe_like import ProbeLike
 from trainer_hooks.recorder.recorder import Recorder
 from trainer_hooks.recorder.settings import LoopSettings, SettingsWatch
@@ -84,6 +85,7 @@ class Loop:
         self._stops_raised = 0
         self._norm: torch.Tensor | None = None
         self._recorder: Recorder | None = None
+        self._successor: Successor | None = None  # None: there is no optimizer to follow
         self._going_back: GoingBack | None = None  # None: its state can't be put back
         self._plan_waits: Plan | None = None  # this process was started to go on from it: `resume` takes it
         self._own: tuple[Reading, ...] = ()  # the settings of the last step as the loop set them
@@ -113,6 +115,7 @@ class Loop:
             self._going_back = GoingBack(watched.state, recorder, optimizer, started.group_rates)
         if optimizer.param_groups:
             self._fail_open.run("steps", self._watch_steps, recorder)
+            self._successor = Successor(watched.model, self._take_over)
         self._enter(recorder, "train")
 
     def resume(self) -> tuple[int, int]:
@@ -138,6 +141,16 @@ class Loop:
             lambda *_: self._fail_open.run("before step", self._before_step, recorder),
             lambda *_: self._fail_open.run("after step", self._after_step, recorder),
         )
+
+    def _take_over(self, optimizer: Any) -> None:
+        """The loop steps with this one now: everything that is read at its old one is read here."""
+        recorder, settings = self._recorder, self._settings
+        if recorder is not None and settings is not None:
+            recorder.follow(optimizer)
+            settings.follow(optimizer)
+            if self._going_back is not None:
+                self._going_back.follow(optimizer, tuple(each.rate for each in readings(optimizer)))
+            self._optimizer = optimizer
 
     def __enter__(self) -> Self:
         return self
@@ -250,6 +263,8 @@ class Loop:
     def _finish(self, how: str, detail: str) -> None:
         recorder, self._recorder = self._recorder, None
         if recorder is not None:
+            if self._successor is not None:
+                self._fail_open.run("successor", self._successor.forget)
             self._fail_open.run("end", recorder.ended, how, detail, recorder.epoch, {})
 
     def _carry_out(self, recorder: Recorder, order: Order) -> None:
@@ -275,7 +290,8 @@ class Loop:
         try:
             done, read_back = work(order)
         except NotNeededError as error:
-            self._answer(recorder, order, OrderOutcome.DECLINED, str(error))
+            healed = isinstance(error, HealedBesideError)
+            self._answer(recorder, order, OrderOutcome.HEALED if healed else OrderOutcome.DECLINED, str(error))
         except REFUSALS as error:
             self._answer(recorder, order, OrderOutcome.REFUSED, str(error))
         except Exception as error:
@@ -330,6 +346,8 @@ class Loop:
         recorder.epoch = epoch
         norm, self._norm = self._norm if grad_norm is None else grad_norm, None
         stepped, plan = bool(recorder.used), self._plan
+        if self._successor is not None:
+            self._fail_open.run("successor", self._successor.batch_ended, self._optimizer, stepped=stepped)
         report = StepReport(stepped=stepped)
         if isinstance(norm, torch.Tensor):
             report.norm = norm

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from trainer_hooks.recorder.healed import Healed
+from trainer_hooks.recorder.healed import Healed, states_of, unmeant
 from trainer_hooks.snapshots import (
     Tree,
     model_tensors,
@@ -21,7 +21,7 @@ from trainer_hooks.snapshots.in_place import put_back_state
 from trainer_hooks.snapshots.objects import StateMismatchError, check_optimizer, check_tensors, put_back_tensors
 from trainer_hooks.snapshots.tree import NotPlainError
 from trainer_hooks.steps import optimizers_within
-from trainer_hooks.tensors import any_nonfinite, parameters_of, unwrap
+from trainer_hooks.tensors import any_nonfinite, first_nonfinite, parameters_of, unwrap
 
 FRAMEWORK = "torch"
 
@@ -49,6 +49,7 @@ class SavedState:
             raise UnknownStateError("there is no optimizer")
         self._model = model
         self._optimizers = list({id(each): each for one in optimizers for each in optimizers_within(one)}.values())
+        self._successors = 0  # other optimizers that the training has taken since
         self._average = average
         self._others = {"scaler": scaler, "scheduler": scheduler, "loader": loader}
         self._masks, self._average_masks = _masks_of(unwrap(model)), _masks_of(_module_of(average))
@@ -56,6 +57,15 @@ class SavedState:
         odd = [name for name, tensor in self._tensors().items() if not _is_plain(tensor)]
         if odd:
             raise UnknownStateError(f"{odd[0]} is a tensor of a kind that can't be copied")
+
+    def follow(self, old: Any, optimizer: Any) -> None:
+        """The training steps with `optimizer` now, and with `old` no more. What was saved before is of another one."""
+        if any(each is optimizer for each in self._optimizers):
+            return
+        gone = optimizers_within(old)
+        kept = [each for each in self._optimizers if all(each is not one for one in gone)]
+        self._optimizers = [*optimizers_within(optimizer), *kept]
+        self._successors += 1
 
     def tree(self, epoch: int, batch: int, batches_per_epoch: int) -> Tree:
         """Everything after batch `batch` (from 0) of epoch `epoch` (from 1). Nothing is copied yet.
@@ -69,6 +79,7 @@ class SavedState:
             "batches_per_epoch": batches_per_epoch,  # 0: not known
             "model": self._tensors(),
             "average": self._average_tensors(),
+            "successors": self._successors,
             "optimizers": [optimizer_tree(each) for each in self._optimizers],
             **{name: _state_of(owner, name) for name, owner in self._others.items()},
             "random": random_tree(),
@@ -81,6 +92,8 @@ class SavedState:
                 raise StateMismatchError(f"an epoch has {batches_per_epoch} batches, the snapshot's had {had}")
             check_tensors(self._tensors(), tree["model"], "model")
             check_tensors(self._average_tensors(), tree["average"], "average")
+            if tree.get("successors", 0) != self._successors:
+                raise StateMismatchError("the training has taken another optimizer since that state was saved")
             if len(self._optimizers) != len(tree["optimizers"]):
                 raise StateMismatchError("the number of optimizers is another one")
             for optimizer, saved in zip(self._optimizers, tree["optimizers"], strict=True):
@@ -133,8 +146,23 @@ class SavedState:
         """Raises NotNeededError; see Healed."""
         healed.check(unwrap(self._model), self._everything(), self._optimizers)
 
+    def bad_beside_the_weights(self) -> list[str]:
+        """What of buffers and average is not finite, where weights and optimizers are. Waits for the device."""
+        named = unmeant(unwrap(self._model), self._everything())
+        bad = [name for name, tensor in named.items() if any_nonfinite([tensor.detach()])]
+        weights = {id(p) for each in self._optimizers for p in parameters_of(each)}
+        weights |= {id(p) for p in unwrap(self._model).parameters()}
+        whole = not any(id(named[name]) in weights for name in bad) and not first_nonfinite(states_of(self._optimizers))
+        return bad if whole else []
+
+    def put_back_beside(self, tree: Tree, names: list[str]) -> None:
+        """Only these. Call `check` before."""
+        saved = {**tree["model"], **{_of_average(name): tensor for name, tensor in tree["average"].items()}}
+        everything = self._everything()
+        put_back_tensors({name: everything[name] for name in names}, saved)
+
     def _everything(self) -> dict[str, torch.Tensor]:
-        return {**self._tensors(), **{f"average {k}": v for k, v in self._average_tensors().items()}}
+        return {**self._tensors(), **{_of_average(k): v for k, v in self._average_tensors().items()}}
 
     def _average_tensors(self) -> dict[str, torch.Tensor]:
         return {n: t for n, t in average_tensors(self._average).items() if n not in self._average_masks}
@@ -149,6 +177,10 @@ class SavedState:
                     known.add(id(parameter))
                     found[f"optimizer {place}, parameter {index}"] = parameter
         return found
+
+
+def _of_average(name: str) -> str:
+    return f"average {name}"
 
 
 def average_tensors(average: Any) -> dict[str, torch.Tensor]:
