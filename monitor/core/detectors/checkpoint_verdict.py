@@ -36,7 +36,7 @@ def checkpoint_verdict(run: RunView, config: CheckpointVerdictConfig) -> Finding
         return None
     why = "; ".join(checkpoint.reasons) or "no reason was given"
     what = f"the {checkpoint.title} is {checkpoint.verdict}: {why}"
-    again = checkpoint.verdict is Verdict.POISONED and _so_was_the_last(run, checkpoint, later=True)
+    again = run.training.shows_damage(checkpoint) and _last_shows_damage(run, checkpoint)
     if again:
         what = f"the second checkpoint in a row is poisoned: {what}"
     return _finding(
@@ -57,9 +57,18 @@ def _sound(checkpoint: CheckpointState) -> bool:
     return checkpoint.verdict is Verdict.SOUND and not checkpoint.abandoned
 
 
-def _so_was_the_last(run: RunView, checkpoint: CheckpointState, *, later: bool = False) -> bool:
-    """Of those examined before, the one saved last has the same verdict; `later`: this one is of a later batch."""
-    others = [c for c in run.training.checkpoints if c is not checkpoint and c.verdict is not Verdict.WAITING]
-    if later:
-        others = [c for c in others if c.count != checkpoint.count or c.generation != checkpoint.generation]
+def _so_was_the_last(run: RunView, checkpoint: CheckpointState) -> bool:
+    """Of those examined before, the one saved last has the same verdict."""
+    others = _others(run, checkpoint)
     return bool(others) and others[-1].verdict is checkpoint.verdict and not others[-1].abandoned
+
+
+def _last_shows_damage(run: RunView, checkpoint: CheckpointState) -> bool:
+    """The one saved last of another batch is poisoned too, and the training was not found finite since."""
+    moment = checkpoint.generation, checkpoint.count
+    others = [c for c in _others(run, checkpoint) if (c.generation, c.count) != moment]
+    return bool(others) and run.training.shows_damage(others[-1]) and not others[-1].abandoned
+
+
+def _others(run: RunView, checkpoint: CheckpointState) -> list[CheckpointState]:
+    return [c for c in run.training.checkpoints if c is not checkpoint and c.verdict is not Verdict.WAITING]

@@ -125,7 +125,7 @@ def saved_damage(training: TrainingState) -> tuple[DamageKind, str, Position] | 
     here = [c for c in training.checkpoints if c.generation == training.generation and not c.abandoned]
     by_count = {c.count: c for c in here if c.verdict is not Verdict.WAITING}  # one for each moment
     examined = [c for _, c in sorted(by_count.items())]
-    if [c.verdict for c in examined[-2:]] != [Verdict.POISONED] * 2:
+    if len(examined) < 2 or not all(map(training.shows_damage, examined[-2:])):
         return None
     sound = max((c.count for c in examined if c.verdict is Verdict.SOUND), default=0)
     since = Position(training.generation, examined[-2].epoch, 0, sound + 1)

@@ -249,6 +249,8 @@ def fold_declined(training: TrainingState) -> None:
     """The training had recovered by itself: what was not finite before is no damage any more."""
     for rank in training.ranks.values():
         rank.learned.uncured, rank.unskipped_given_up = 0, rank.unskipped
+    leader = training.ranks.get(0)
+    training.healed_at = training.generation, leader.counts.batches if leader else 0
 
 
 def fold_run_ended(run: RunState, event: RunEnded, now_s: float) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from monitor.core.model import Finding, GenerationDied, Incident, Position, Severity, SilenceSet
+from monitor.core.model import Finding, GenerationDied, Incident, Position, Severity, SilenceSet, Verdict
 from monitor.core.state.hardware import HardwareState
 from monitor.core.state.learned import Learned
 from monitor.core.state.ledger import Ledger, RunLedger
@@ -137,6 +137,7 @@ class TrainingState(msgspec.Struct):
     detail: str = ""  # TrainingEnded.detail of the last time: the exception, if one ended it
     anomalies: Anomalies = msgspec.field(default_factory=Anomalies)
     died_at: Position | None = None  # where its process died, just after its last batch; None: it has not, or goes on
+    healed_at: tuple[int, int] = (0, 0)  # generation and batches when it last answered that it need not go back
 
     @property
     def last_start(self) -> TrainingStarted | None:
@@ -158,6 +159,11 @@ class TrainingState(msgspec.Struct):
     def seen(self) -> bool:
         """True once a record of it arrived."""
         return self.started is not None or bool(self.starts or self.ranks)
+
+    def shows_damage(self, checkpoint: CheckpointState) -> bool:
+        """True where a state is poisoned, and the training has not been found finite since it was saved."""
+        later = (checkpoint.generation, checkpoint.count) > self.healed_at
+        return checkpoint.verdict is Verdict.POISONED and later
 
     def dropped(self, checkpoint: CheckpointState) -> bool:
         """True where the copy was not worth keeping."""

@@ -458,3 +458,26 @@ def test_where_only_what_was_not_finite_was_put_back_no_batch_is_lost_and_it_is_
     loop.healthy(300)
     assert loop.incident.state is IncidentState.RECOVERED
     assert [order.kind for order in loop.orders] == ["go_back"]
+
+
+def test_a_state_saved_before_it_was_put_back_opens_no_second_incident_when_it_is_examined() -> None:
+    """A snapshot's file takes its time: its verdict may come after the answer."""
+    loop = Loop()
+    poisoned_twice(loop)
+    loop.healthy(10)
+    epoch, batch = loop.place()
+    before = loop.counts[0]
+    loop.healthy(3)
+    loop.answers("healed", "average weight, from the state after batch 40 of epoch 1")
+    now, loop.counts[0] = loop.counts[0], before
+    loop.checkpoint("late", Verdict.POISONED, epoch=epoch - 1, extra_batches=batch)
+    loop.counts[0] = now
+    loop.healthy(300)
+    assert damage(loop.training, loop.policy) is None
+    assert len(loop.training.ledger.incidents) == 1
+    for digest in ("e", "f"):
+        loop.healthy(60)
+        epoch, batch = loop.place()
+        loop.checkpoint(digest, Verdict.POISONED, epoch=epoch - 1, extra_batches=batch)
+    assert len(loop.training.ledger.incidents) == 2, "it was hit once more"
+    assert [order.kind for order in loop.orders] == ["go_back", "go_back"]
