@@ -258,12 +258,26 @@ def _watch_exceptions() -> None:
 
     def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         with contextlib.suppress(Exception):  # the user's traceback is worth more than our report of it
-            how = TrainingEnd.INTERRUPTED if isinstance(error, KeyboardInterrupt) else TrainingEnd.EXCEPTION
-            for probe in _probes:
-                probe.process_ends(how, describe_exception(error))
+            _report(error)
         previous(kind, error, trace)
 
     sys.excepthook = excepthook
+
+
+def _report(error: BaseException) -> None:
+    how = TrainingEnd.INTERRUPTED if isinstance(error, KeyboardInterrupt) else TrainingEnd.EXCEPTION
+    for probe in _probes:
+        probe.process_ends(how, describe_exception(error))
+
+
+def _uncaught() -> BaseException | None:
+    """The exception that ends this process, as Python keeps it: a hook that the script set later may not call ours.
+
+    None: there is none, or a person types here, and then it may be an old one.
+    """
+    typed = hasattr(sys, "ps1") or sys.flags.interactive or "IPython" in sys.modules
+    error = None if typed else getattr(sys, "last_value", None)
+    return error if isinstance(error, BaseException) else None
 
 
 def _silence_in_child() -> None:
@@ -273,6 +287,9 @@ def _silence_in_child() -> None:
 
 def _close_at_exit() -> None:
     deadline_s = time.monotonic() + CLOSE_S
+    if (error := _uncaught()) is not None:
+        with contextlib.suppress(Exception):
+            _report(error)
     for probe in _probes:
         probe.process_ends(TrainingEnd.EXITED, "")
         probe.close(max(UNCONNECTED_FLUSH_S, deadline_s - time.monotonic()))

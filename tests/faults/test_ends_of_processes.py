@@ -58,6 +58,21 @@ while time.monotonic() - began_s < 10.0:
     optimizer.step()
 print("DONE", flush=True)
 """
+OWN_HOOK = (
+    LOOP
+    + """
+def hook(kind, error, trace):
+    print("OWN HOOK", error, flush=True)
+
+loop(10)
+model = torch.nn.Linear(4, 1)
+optimizer = torch.optim.SGD(model.parameters(), 1e-3)
+watched = watch(model, optimizer)
+sys.excepthook = hook
+watched.batch(1.0)
+raise ValueError("a box of no size")
+"""
+)
 
 
 @pytest.fixture
@@ -112,3 +127,15 @@ def test_a_loop_that_is_watched_is_not_reported(home: Path) -> None:
     run = supervised(home, LOOP + "loop(500)\n")
     assert run.wait() == 0, run.shown
     assert "this script trains (" not in run.shown
+
+
+def test_an_exception_is_reported_also_where_the_script_has_a_hook_of_its_own_for_it(home: Path) -> None:
+    run = supervised(home, OWN_HOOK)
+    assert run.wait() == 1, run.shown
+    assert "OWN HOOK a box of no size" in run.shown
+    assert "ValueError: a box of no size, at " in run.shown
+    assert run.shown.count("Traceback") == 0
+    shown = trainwarden(home, "status", run.run).stdout
+    assert [line.split()[:2] for line in shown.splitlines() if line.split()[:1] in (["1"], ["2"])] == [
+        ["1", "finished"], ["2", "exception"],
+    ]  # fmt: skip

@@ -66,7 +66,8 @@ def on_findings(tx: Transaction, findings: list[Finding]) -> None:
     if incident.state is IncidentState.WATCHING and not incident.totals.attempts:
         incident.watch.seen = 0
     if incident.tolerated and damage(tx.training, tx.policy) is not None:
-        end(tx, incident, "training went on with its bad steps skipped, until its state was damaged")
+        skipped = " with its bad steps skipped" if incident.family == Family.NONFINITE else ""
+        end(tx, incident, f"training went on{skipped}, until its state was damaged")
         open_incident(tx, findings)
     elif incident.state is not IncidentState.MITIGATING and not incident.action.waiting_for:
         decide(tx, incident)
