@@ -26,10 +26,10 @@ def seconds_between() -> float:
 class SnapshotClock:
     """The first ones come sooner, each twice as long after the last: a short training needs them. On a steady clock."""
 
-    def __init__(self, every_s: float, now_s: float) -> None:
+    def __init__(self, every_s: float, now_s: float, first_s: float = FIRST_S) -> None:
         self._every_s = every_s
         self._interval_s = min(FIRST_S, every_s)
-        self._due_s = now_s + self._interval_s if every_s > 0 else math.inf
+        self._due_s = now_s + min(first_s, every_s) if every_s > 0 else math.inf
 
     def is_due(self, now_s: float) -> bool:
         """True: the next snapshot is to be taken at the next boundary that is fit for it."""

@@ -31,8 +31,8 @@ class SnapshotTaker:
         self._request: ref[SnapshotRequest] | None = None  # alive: its file is being written from our buffers
 
     def begin_anew(self) -> None:
-        """The states so far are of no use any more: the next ones are due as at the start of a training."""
-        self._clock = SnapshotClock(self._every_s, time.monotonic())
+        """The states so far are of no use any more: the next one is due now, then as at the start of a training."""
+        self._clock = SnapshotClock(self._every_s, time.monotonic(), first_s=0.0)
 
     @property
     def due(self) -> bool:

@@ -298,7 +298,7 @@ def end(tx: Transaction, incident: Incident, how: str) -> None:
 
 def send(tx: Transaction, order: Order, *, of_run: bool = False) -> None:
     """Send an order, and keep sending it until it is answered. `of_run`: see PendingOrder."""
-    tx.ledger.pending = PendingOrder(order, tx.now_s, tx.now_s, of_run)
+    tx.ledger.pending = PendingOrder(order, tx.now_s, tx.now_s, of_run, _batches(tx))
     tx.effects.append(SendOrder(order.id, order))
 
 
@@ -314,3 +314,8 @@ def begin_watch(tx: Transaction, incident: Incident) -> None:
         usual = min(usual, max(round(WATCH_SHARE * left), WATCH_LEAST))
     needed = max(usual, round(rules.intervals * interval))
     incident.watch = CureWatch(needed if left is None else min(needed, max(left // 2, 1)))
+
+
+def _batches(tx: Transaction) -> int:
+    leader = tx.training.ranks.get(0)
+    return leader.counts.batches if leader else 0

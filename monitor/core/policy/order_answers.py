@@ -19,6 +19,7 @@ from monitor.core.policy import texts
 from monitor.core.policy.incidents import begin_watch, decide, send
 from monitor.core.policy.lifecycle import IncidentEvent
 from monitor.core.policy.transaction import Transaction
+from monitor.core.state.ledger import PendingOrder
 from trainer_hooks.wire.plan import Receipt
 from trainer_hooks.wire.words import NOT_DONE, NOT_NEEDED, OrderKind, OrderOutcome, ReadBack
 
@@ -29,7 +30,8 @@ LEFT: dict[str, str] = {
 }
 
 ORDER_AGAIN_S = 1.0  # an unanswered order is sent again this often
-ADJUST_TIMEOUT_S = 120.0  # an order waits for the next boundary between batches: validation and saving may take so long
+ADJUST_TIMEOUT_S = 120.0  # for an order to reach the training, and for what it does then
+BATCHES_TO_ANSWER = 2  # an order is taken up at the end of a batch; it may have come just after one
 
 
 def on_plan_written(tx: Transaction, plan: str, error: str) -> None:
@@ -184,7 +186,8 @@ def _start_again_instead(tx: Transaction, incident: Incident, why: str) -> None:
     """It can't go back in its process: the same by a new start, which counts as the same try."""
     tx.ledger.no_going_back_in = tx.training.generation
     _take_back(tx, incident)
-    tx.record(incident, f"it can't go back in its process, so that is started again ({why})", Severity.WARNING)
+    instead = "" if (start := tx.training.started) and start.keeps_position else ", so that is started again"
+    tx.record(incident, f"it can't go back in its process{instead} ({why})", Severity.WARNING)
     decide(tx, incident)
 
 
@@ -218,6 +221,16 @@ def _not_needed(tx: Transaction, incident: Incident, outcome: str, detail: str) 
     tx.alert(AlertKind.GOES_ON, title, f"Reason: {reason}.", Severity.WARNING, incident)
 
 
+def _is_ignored(tx: Transaction, incident: Incident, pending: PendingOrder) -> bool:
+    """True where batches have ended, and an order was taken up in none, or where the training stands still.
+
+    While a batch or a validation takes its time, an order waits.
+    """
+    leader = tx.training.ranks.get(0)
+    ended = leader.counts.batches - pending.batches if leader else 0
+    return ended > BATCHES_TO_ANSWER or incident.hangs
+
+
 def on_tick(tx: Transaction) -> None:
     """Send an unanswered order again; an adjustment that is never answered has failed."""
     pending, run, incident = tx.ledger.pending, tx.run, tx.training.incident
@@ -225,10 +238,11 @@ def on_tick(tx: Transaction) -> None:
         return
     order, late = pending.order, tx.now_s - pending.since_s
     mitigating = incident is not None and incident.state is IncidentState.MITIGATING
-    if order.kind == OrderKind.ADJUST and late > ADJUST_TIMEOUT_S and incident and mitigating:
+    ignored = incident is not None and mitigating and late > ADJUST_TIMEOUT_S and _is_ignored(tx, incident, pending)
+    if order.kind == OrderKind.ADJUST and ignored and incident:
         tx.ledger.pending = None
         failed(tx, incident, f"the training did not answer the order to change settings for {late:.0f} s")
-    elif order.kind == OrderKind.GO_BACK and late > ADJUST_TIMEOUT_S and incident and mitigating:
+    elif order.kind == OrderKind.GO_BACK and ignored and incident:
         tx.ledger.pending = None
         _start_again_instead(tx, incident, f"no answer for {late:.0f} s")
     elif order.kind == OrderKind.STOP and not order.plan and late > tx.policy.rollback.grace_s and run.supervisor_pid:

@@ -17,6 +17,7 @@ class PendingOrder(msgspec.Struct):
     since_s: float
     sent_s: float  # the last time
     of_run: bool = False  # a person stops the run: the training that begins next is to stop as well
+    batches: int = 0  # of rank 0 when it was sent first: it is answered at the end of a batch
 
 
 class RunLedger(msgspec.Struct):

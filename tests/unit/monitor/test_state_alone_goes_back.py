@@ -250,6 +250,9 @@ def test_a_refusal_stops_the_damaged_loop_as_without_snapshots_and_no_new_start_
     assert [order.kind for order in loop.orders] == ["go_back", "stop"]
     assert loop.orders[-1].plan == ""
     assert "the newest clean state is the snapshot at batch 40 of epoch 1: /vault/a" in loop.incident.outcome
+    assert any(
+        line.endswith("it can't go back in its process (refused: the file was changed)") for line in loop.messages
+    )
 
 
 def test_with_in_process_false_no_snapshot_is_used() -> None:
@@ -481,3 +484,22 @@ def test_a_state_saved_before_it_was_put_back_opens_no_second_incident_when_it_i
         loop.checkpoint(digest, Verdict.POISONED, epoch=epoch - 1, extra_batches=batch)
     assert len(loop.training.ledger.incidents) == 2, "it was hit once more"
     assert [order.kind for order in loop.orders] == ["go_back", "go_back"]
+
+
+def test_an_order_waits_while_a_validation_takes_its_time() -> None:
+    loop = damaged_loop()
+    for _ in range(60):
+        loop.tick(10.0)
+    assert [order.kind for order in loop.orders if order.id != loop.orders[0].id] == []
+    loop.answers()
+    loop.healthy(200)
+    assert loop.incident.state is IncidentState.RESOLVED
+
+
+def test_an_order_that_is_taken_up_at_the_end_of_no_batch_is_not_waited_for() -> None:
+    loop = damaged_loop()
+    for _ in range(13):
+        loop.damaged()
+        loop.tick(10.0)
+    assert {order.kind for order in loop.orders} == {"go_back", "stop"}
+    assert any("it can't go back in its process (no answer for" in line for line in loop.messages)

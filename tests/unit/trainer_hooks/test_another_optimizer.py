@@ -12,6 +12,7 @@ from tests.unit.trainer_hooks.test_plain_going_back import Bench, differing, sna
 from trainer_hooks.integrations.plain.successor import Successor
 from trainer_hooks.steps import MARK
 from trainer_hooks.wire.messages import HookTrouble, SettingChanged, SkippedBy
+from trainer_hooks.wire.runfolder import ENV_SNAPSHOTS
 
 __all__ = ["snapshots_at_every_batch"]  # used by every test here
 OTHERS = {
@@ -101,3 +102,10 @@ def test_a_loop_that_accumulates_is_never_searched_for() -> None:
         for batch in range(8):
             successor.batch_ended(optimizer, stepped=batch == 7)
     assert successor.searches == 1, "its first step came early; from then on its rhythm is known"
+
+
+def test_with_another_optimizer_a_state_is_saved_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that were saved before can't be put back any more."""
+    monkeypatch.setenv(ENV_SNAPSHOTS, "600")
+    bench = with_another(tmp_path)
+    assert [save.extra_batches for _, save, _ in bench.probe.snapshots] == [6]
