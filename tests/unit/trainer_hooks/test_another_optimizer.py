@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from torch.optim import lr_scheduler
 
-from tests.unit.trainer_hooks.test_plain_going_back import Bench, differing, snapshots_at_every_batch
+from tests.unit.trainer_hooks.test_plain_going_back import Bench, differing, settings_of, snapshots_at_every_batch
 from trainer_hooks.integrations.plain.successor import Successor
 from trainer_hooks.steps import MARK
 from trainer_hooks.wire.messages import HookTrouble, SettingChanged, SkippedBy
@@ -109,3 +110,24 @@ def test_with_another_optimizer_a_state_is_saved_at_once(tmp_path: Path, monkeyp
     monkeypatch.setenv(ENV_SNAPSHOTS, "600")
     bench = with_another(tmp_path)
     assert [save.extra_batches for _, save, _ in bench.probe.snapshots] == [6]
+
+
+def test_a_state_is_saved_at_once_where_a_group_was_added_and_a_plan_holds_for_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the layers of a net are unfrozen one after the other."""
+    monkeypatch.setenv(ENV_SNAPSHOTS, "600")
+    bench = Bench(tmp_path, lambda p: torch.optim.SGD(list(p)[:2], 0.05, momentum=0.9), scheduler=None)
+    bench.scheduler = lr_scheduler.ConstantLR(bench.optimizer, factor=1.0)
+    bench.step()
+    bench.optimizer.add_param_group({"params": list(bench.model.parameters())[2:], "lr": 0.01})
+    bench.step()
+    assert [save.extra_batches for _, save, _ in bench.probe.snapshots] == [2]
+    expected = bench.state()
+    bench.order((0, 2), settings=settings_of(bench.probe, 0.5))
+    bench.step(step=lambda: (bench.optimizer.step(), bench.ruin()))
+    assert bench.answer.outcome == "applied", bench.answer.detail
+    assert differing(expected, bench.state()) == []
+    bench.step()
+    assert bench.probe.batches[-1].learning_rates == (0.025, 0.005)
+    assert [group["lr"] for group in bench.optimizer.param_groups] == [0.05, 0.01]

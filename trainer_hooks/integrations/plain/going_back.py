@@ -16,6 +16,7 @@ import torch
 from trainer_hooks.integrations.plain.plan_in_force import PlanError, PlanInForce
 from trainer_hooks.integrations.plain.planned_start import refuse_to_start
 from trainer_hooks.integrations.plain.saved_state import SavedState
+from trainer_hooks.parameter_groups import group_names
 from trainer_hooks.recorder.healed import Healed, HealedBesideError, NotNeededError
 from trainer_hooks.recorder.recorder import Recorder
 from trainer_hooks.snapshots import SnapshotTaker, Tree, seconds_between
@@ -34,8 +35,10 @@ class GoingBack:
     """Of one training whose state can be saved and put back."""
 
     def __init__(self, state: SavedState, recorder: Recorder, optimizer: Any, base_rates: tuple[float, ...]) -> None:
-        self._state, self._recorder, self._optimizer, self._base_rates = state, recorder, optimizer, base_rates
+        self._state, self._recorder, self._optimizer = state, recorder, optimizer
+        self._base_rates = dict(zip(group_names(optimizer), base_rates, strict=True))
         self._healed = Healed(recorder.counted)
+        self._layout = state.layout()
         self._taker = SnapshotTaker(recorder.probe, seconds_between())
         self.in_force: PlanInForce | None = None  # None: the loop's own settings hold
         self.startable = False  # True: its script asks where to start, and a snapshot holds all that it needs then
@@ -49,6 +52,9 @@ class GoingBack:
             self._recorder.probe.event(
                 PlanApplied(time.time(), plan.id, ReadBack.FIRST_STEP, plan.start_epoch, self._read_back(), ())
             )
+        if (layout := self._state.layout()) != self._layout:  # nothing that was saved before can be put back any more
+            self._layout = layout
+            self._taker.begin_anew()
         if not (stepped and healthy and self._taker.due):
             return
         epoch, batch, counted = self._recorder.epoch, self._recorder.batch, self._recorder.counted
@@ -63,13 +69,12 @@ class GoingBack:
         )
         self._taker.take(lambda: self._state.tree(epoch, batch, self._recorder.batches_per_epoch), save)
 
-    def follow(self, optimizer: Any, rates: tuple[float, ...]) -> None:
-        """The training steps with another optimizer now, whose groups begin with `rates`: a plan's settings end."""
+    def follow(self, optimizer: Any) -> None:
+        """The training steps with another optimizer now: a plan's settings end."""
         if self.in_force is not None:
             self.in_force.after_step()
         self._state.follow(self._optimizer, optimizer)
-        self._optimizer, self._base_rates, self.in_force, self.startable = optimizer, rates, None, False
-        self._taker.begin_anew()
+        self._optimizer, self.in_force, self.startable = optimizer, None, False
 
     def go_back(self, order: Order) -> tuple[str, dict[str, str]]:
         """Put the state of the order's plan back, and its settings in force. What was done, and the settings read back.

@@ -28,7 +28,7 @@ from trainer_hooks.integrations.plain.planned_start import plan_for, refuse_to_s
 from trainer_hooks.integrations.plain.saved_state import SavedState
 from trainer_hooks.integrations.plain.successor import Successor
 from trainer_hooks.orders import LeaveTraining
-from trainer_hooks.parameter_groups import Reading, readings
+from trainer_hooks.parameter_groups import Reading
 from trainer_hooks.recorder.assess import Counted, WatchingAssessor
 from trainer_hooks.recorder.batch import BatchContents, Number
 from trainer_hooks.recorder.healed import HealedBesideError, NotNeededError
@@ -149,7 +149,7 @@ class Loop:
             recorder.follow(optimizer)
             settings.follow(optimizer)
             if self._going_back is not None:
-                self._going_back.follow(optimizer, tuple(each.rate for each in readings(optimizer)))
+                self._going_back.follow(optimizer)
             self._optimizer = optimizer
 
     def __enter__(self) -> Self:

@@ -67,6 +67,10 @@ class SavedState:
         self._optimizers = [*optimizers_within(optimizer), *kept]
         self._successors += 1
 
+    def layout(self) -> tuple[int, ...]:
+        """Which optimizer it is, and how many parameters each of its groups holds: a saved state must have the same."""
+        return self._successors, *(len(group["params"]) for each in self._optimizers for group in each.param_groups)
+
     def tree(self, epoch: int, batch: int, batches_per_epoch: int) -> Tree:
         """Everything after batch `batch` (from 0) of epoch `epoch` (from 1). Nothing is copied yet.
 
