@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 
 from trainer_hooks.wire.last_counts import LastCounts, write_last_counts
@@ -20,6 +21,7 @@ class CountsKeeper:
         self._end: TrainingEnded | None = None
         self._written: tuple[int, str] = (0, "")
         self._next_s = 0.0
+        self._end_kept = threading.Event()
 
     @property
     def has_ended(self) -> bool:
@@ -46,10 +48,15 @@ class CountsKeeper:
         self._next_s = now_s + KEEP_S
         batch = newest() or self._sent
         state = (batch.counts.batches if batch else 0, end.how if end else "")
-        if state == self._written:
-            return
-        write_last_counts(self._folder, self._document(batch, end))
-        self._written = state
+        if state != self._written:
+            write_last_counts(self._folder, self._document(batch, end))
+            self._written = state
+        if end is not None:
+            self._end_kept.set()
+
+    def wait_for_end(self, timeout_s: float) -> bool:
+        """True: the end of the training is on disk. Waits no longer than `timeout_s`."""
+        return self._end_kept.wait(timeout_s)
 
     def _document(self, batch: BatchEnded | None, end: TrainingEnded | None) -> LastCounts:
         s, how, detail = self._sender, end.how if end else "", end.detail if end else ""

@@ -30,6 +30,7 @@ CLOSE_S = 5.0  # for all that is left to do when a process ends
 SPOOL_SHARE = 0.6  # of the time given to close: a copy on disk is worth more than records on their way
 HERE = 0  # as epoch of a SettingChanged: where the rank is when the event comes
 BOUNDARY = "boundary"
+END_KEPT_S = 0.25  # for the end of a training to be on disk: its process may end at once, by os._exit
 UNCONNECTED_FLUSH_S = 0.2  # with no daemon to acknowledge anything, the events file has it all
 
 
@@ -149,9 +150,10 @@ class Probe:
             self.event(TrainingEnded(time.time(), how, detail, 0, {}))
 
     def retire(self) -> None:
-        """The training is over: end the threads as soon as all has been sent. Returns at once."""
+        """The training is over: end the threads as soon as all has been sent. Its end is on disk then."""
         if not self._silent and not self.closed:
             self._sender.retire(self._spool.finish_if_idle)
+            self._keeper.wait_for_end(END_KEPT_S)
 
     def close(self, timeout_s: float = CLOSE_S) -> None:
         """Finish the copies and the sending, both within the time, and end the threads. `connect` opens it again."""
@@ -201,6 +203,7 @@ _watching_process = False
 def open_probe(training: ClaimedTraining) -> Probe:
     """The probe of a training that begins now. Its identity must not have had one before."""
     _watch_process()
+    _watch_end_of_child()
     probe = Probe(training.identity)
     _probes[:] = [each for each in _probes if not each.closed and not each.silent]
     _probes.append(probe)
@@ -250,6 +253,13 @@ def _watch_process() -> None:
         atexit.register(_close_at_exit)
         os.register_at_fork(after_in_child=_silence_in_child)
         _watch_exceptions()
+
+
+def _watch_end_of_child() -> None:
+    """A child of `multiprocessing` that was forked runs its own finalizers at its end, and none of atexit."""
+    processes, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
+    if processes is not None and util is not None and processes.parent_process() is not None:
+        util.Finalize(None, _close_at_exit, exitpriority=0)
 
 
 def _watch_exceptions() -> None:

@@ -139,3 +139,40 @@ def test_an_exception_is_reported_also_where_the_script_has_a_hook_of_its_own_fo
     assert [line.split()[:2] for line in shown.splitlines() if line.split()[:1] in (["1"], ["2"])] == [
         ["1", "finished"], ["2", "exception"],
     ]  # fmt: skip
+
+
+CHILDREN = (
+    LOOP
+    + """
+import multiprocessing
+
+def child(number):
+    if number == 2:
+        model = torch.nn.Linear(4, 1)
+        left = watch(model, torch.optim.SGD(model.parameters(), 1e-3))
+        for _ in range(20):
+            left.batch(1.0)
+        return
+    loop(20)
+    if number == 1:
+        os._exit(0)
+
+if __name__ == "__main__":
+    for number in range(3):
+        process = multiprocessing.get_context("fork").Process(target=child, args=(number,))
+        process.start()
+        process.join()
+    loop(20)
+"""
+)
+
+
+def test_children_that_are_forked_and_end_properly_have_not_vanished(home: Path) -> None:
+    """The first by `multiprocessing`, the second by os._exit right after its end, the third without saying its end."""
+    run = supervised(home, CHILDREN)
+    assert run.wait() == 0, run.shown
+    assert "without a report" not in run.shown
+    shown = trainwarden(home, "status", run.run).stdout
+    rows = [line.split()[:2] for line in shown.splitlines() if line.split()[:1] and line.split()[0] in "1234"]
+    assert [how for _, how in sorted(rows)] == ["finished", "finished", "exited", "finished"], shown
+    assert "0 non-finite of 80 batches in all" in run.shown
