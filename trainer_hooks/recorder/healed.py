@@ -28,20 +28,12 @@ class Healed:
 
     def __init__(self, counted: Counted) -> None:
         self._counted = counted
-        self._bad = 0  # non-finite batches, at the last one of them
-        self._bad_at = 0  # batches then
         self._healed_from = 0  # batches that left something non-finite, when it was last said; 0: it never was
-
-    def batch_ended(self) -> None:
-        """A batch was counted."""
-        counted = self._counted
-        if counted.nonfinite_batches != self._bad:
-            self._bad, self._bad_at = counted.nonfinite_batches, counted.batches
 
     @property
     def finite_batches(self) -> int:
         """In a row, up to the last one."""
-        return self._counted.batches - self._bad_at
+        return self._counted.batches - self._counted.bad_at
 
     def check(
         self, model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], optimizers: Iterable[torch.optim.Optimizer]
