@@ -229,6 +229,7 @@ def test_a_script_that_leaves_steps_out_for_ever_is_searched_for_few_times() -> 
     model = torch.nn.Linear(2, 1)
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     looked, searches = successor.Successor(model, lambda _: None), []
+    looked.batch_ended(optimizer, stepped=True)
     for _ in range(10 * successor.MISSED * successor.LATER ** (successor.SEARCHES_MAX - 1)):
         looked.batch_ended(optimizer, stepped=False)
         searches.append(looked.searches)

@@ -94,6 +94,37 @@ def test_nothing_of_ours_stays_on_either_of_them(tmp_path: Path) -> None:
     assert not any(hasattr(each.step, MARK) for each in (first, bench.optimizer))
 
 
+class Wrapper(torch.optim.Optimizer):
+    """As Accelerate's: it steps at every eighth call."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer, self.param_groups, self.calls = optimizer, optimizer.param_groups, 0
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        self.calls += 1
+        if self.calls % 8 == 0:
+            self.optimizer.step()
+
+
+def test_what_wraps_the_optimizer_is_no_other_one(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    wrapper = Wrapper(bench.optimizer)
+    for batch in range(24):
+        bench.step(step=bench.optimizer.step if batch == 0 else wrapper.step)
+    assert bench.probe.batches[-1].counts.steps == 1 + 23 // 8
+    assert not hasattr(wrapper.step, MARK)
+
+
+def test_until_its_first_step_a_loop_may_accumulate_for_long() -> None:
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    successor = Successor(model, lambda _: None)
+    for _ in range(3):
+        for batch in range(60):
+            successor.batch_ended(optimizer, stepped=batch == 59)
+    assert successor.searches == 0
+
+
 def test_a_loop_that_accumulates_is_never_searched_for() -> None:
     model = torch.nn.Linear(2, 1)
     optimizer = torch.optim.SGD(model.parameters(), 0.1)

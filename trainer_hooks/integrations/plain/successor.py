@@ -15,7 +15,9 @@ import torch
 from trainer_hooks import steps
 
 MISSED = 2  # steps in a row that were due and did not come, before the first search
+NOT_KNOWN = 32  # batches that are given to a step until the first one was seen: a loop may accumulate
 LATER = 8  # times as many before the next one: a script may leave steps out
+LAYERS = 4  # of wrappers around wrappers
 SEARCHES_MAX = 4  # each looks through every object of the process, up to a quarter of a second
 
 
@@ -24,7 +26,7 @@ class Successor:
 
     def __init__(self, model: Any, adopt: Callable[[Any], None]) -> None:
         self._model, self._adopt = model, adopt
-        self._every = 1  # the most batches from one step to the next
+        self._every = 0  # the most batches from one step to the next; 0: none was seen yet
         self._since = 0  # batches since the last step
         self._missed = MISSED
         self.searches = 0
@@ -36,7 +38,7 @@ class Successor:
         if stepped:
             self._every, self._since = max(self._every, self._since), 0
             self.forget()
-        elif self._since >= self._missed * self._every and self.searches < SEARCHES_MAX:
+        elif self._since >= self._missed * (self._every or NOT_KNOWN) and self.searches < SEARCHES_MAX:
             self.searches += 1
             self._missed *= LATER
             self.forget()
@@ -53,7 +55,7 @@ class Successor:
 
     def _steps(self, optimizer: Any) -> None:
         """One of them takes a step: that is the one. Its step has begun, so it is released after the new watch."""
-        self._every, self._since, self._missed = 1, 0, MISSED
+        self._every, self._since, self._missed = 0, 0, MISSED
         self._adopt(optimizer)
         self.forget()
 
@@ -62,7 +64,17 @@ def others(optimizer: Any, model: Any) -> list[Any]:
     """Every other optimizer of this process that trains a parameter of the model, or one of those of `optimizer`."""
     of_model = model.parameters() if isinstance(model, torch.nn.Module) else ()
     known = {id(each) for each in of_model} | {id(p) for group in optimizer.param_groups for p in group["params"]}
-    return [each for each in _optimizers() if each is not optimizer and _trains(each, known)]
+    return [each for each in _optimizers() if not _holds(each, optimizer) and _trains(each, known)]
+
+
+def _holds(candidate: Any, optimizer: Any) -> bool:
+    """True for the optimizer itself and what wraps it, as Accelerate does: a wrapper's step may take none."""
+    layer = [candidate]
+    for _ in range(LAYERS):
+        if any(each is optimizer for each in layer):
+            return True
+        layer = [inner for each in layer for inner in steps.optimizers_within(each)[1:]]
+    return False
 
 
 def _optimizers() -> list[Any]:
