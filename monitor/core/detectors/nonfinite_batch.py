@@ -24,12 +24,13 @@ def nonfinite_batch(run: RunView, config: NonfiniteBatchConfig) -> Finding | Non
         return None
     kinds = " and ".join(kind.name.lower() for kind in Nonfinite if run.nonfinite & kind and kind.name)
     skipped = run.batch is not None and run.batch.skipped_by
+    again = f" in generation {run.at.generation}" if run.at.generation > 1 else ""
     return run.finding(
         Severity.INFO if run.cured else Severity.WARNING,
         since=run.at,
         signal="nonfinite_batches",
         value=float(total),
         limit=0.0,
-        summary=f"{kinds or 'a batch'} not finite for the first time"
+        summary=f"{kinds or 'a batch'} not finite for the first time{again}"
         + (f"; the step was skipped by the {skipped}" if skipped else ""),
     )

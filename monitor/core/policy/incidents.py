@@ -55,7 +55,7 @@ def on_findings(tx: Transaction, findings: list[Finding]) -> None:
     if incident is None:
         open_incident(tx, findings)
         return
-    if incident.family == Family.CRASH and incident.state is IncidentState.WATCHING:
+    if incident.state is IncidentState.WATCHING and _is_another(incident, findings):
         end(tx, incident, "training went on after the new start; what came then is another incident")
         open_incident(tx, findings)
         return
@@ -70,6 +70,13 @@ def on_findings(tx: Transaction, findings: list[Finding]) -> None:
         open_incident(tx, findings)
     elif incident.state is not IncidentState.MITIGATING and not incident.action.waiting_for:
         decide(tx, incident)
+
+
+def _is_another(incident: Incident, findings: list[Finding]) -> bool:
+    """True where training went on after its process had died, or after it had stood still and was started again."""
+    if incident.family == Family.HANG:
+        return incident.totals.rollbacks > 0 and all(finding.family != Family.HANG for finding in findings)
+    return incident.family == Family.CRASH
 
 
 def _starts_no_training(tx: Transaction, incident: Incident) -> bool:
@@ -190,8 +197,10 @@ def _wait(tx: Transaction, incident: Incident, action: Action) -> None:
         return
     if final and incident.acted_on and tx.ledger.in_force is None:  # what was tried has failed
         incident.action = IncidentAction(ActionKind.WATCH, action.reason, target=incident.action.target)
+        incident.action.person_decides = True
     elif not incident.totals.attempts:
         incident.action.reason = action.reason  # else the reason is that of what was done
+        incident.action.person_decides = final
     if incident.state is not IncidentState.WATCHING:
         tx.move(incident, IncidentEvent.ONLY_WATCHED)
         begin_watch(tx, incident)
@@ -257,7 +266,8 @@ def _act(tx: Transaction, incident: Incident, action: Action) -> None:
     tx.ledger.last_action = ActionPlace(tx.training.generation, leader.counts.batches if leader else 0)
     tx.ledger.rollbacks_used += action.kind is ActionKind.ROLLBACK and incident.family != Family.CRASH
     tx.move(incident, IncidentEvent.ACTED)
-    tx.record(incident, f"{_what(action, incident)}: {action.reason}", Severity.WARNING)
+    cost = f"; {action.cost}" if action.cost else ""
+    tx.record(incident, f"{_what(action, incident)}: {action.reason}{cost}", Severity.WARNING)
     if action.checkpoint:
         why = judge(action.checkpoint, tx.training, tx.policy.rollback)[1]
         tx.notify(f"the {action.checkpoint.title} is clean: {why}")
@@ -275,7 +285,7 @@ def _what(action: Action, incident: Incident) -> str:
 
 def give_up(tx: Transaction, incident: Incident, reason: str) -> None:
     """Stop the training, keep every file, and alert people. It is final until the generation has gone."""
-    incident.action.kind, incident.action.reason, incident.outcome = ActionKind.STOP, reason, f"given up: {reason}"
+    incident.action.kind, incident.action.reason, incident.outcome = ActionKind.STOP, reason, reason
     tx.ledger.given_up_in = tx.training.generation
     tx.move(incident, IncidentEvent.SPENT)
     tx.record(incident, f"given up: the training is stopped and every file is kept; {reason}", Severity.CRITICAL)

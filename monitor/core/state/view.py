@@ -83,16 +83,22 @@ class RunView(msgspec.Struct, frozen=True):
         severity: Severity,
         *,
         rank: RankState | None = None,
+        at: Position | None = None,
         since: Position,
         signal: str,
         value: float,
         limit: float,
         summary: str,
+        names_rank: bool = False,
     ) -> Finding:
-        """A finding at this batch, or at another rank's last one. The core adds the detector's name and family."""
-        at = rank.last.position if rank and rank.last else self.at
+        """A finding at this batch, or at another rank's last one. The core adds the detector's name and family.
+
+        `summary` gets the rank added where it is not rank 0, and `names_rank` does not say that it names it.
+        """
+        place = at or (rank.last.position if rank and rank.last else self.at)
         number = rank.rank if rank else self.rank
-        return Finding("", "", severity, number, at, since, signal, value, limit, summary)
+        text = f"{summary}, on rank {number}" if self.rank and not names_rank else summary
+        return Finding("", "", severity, number, place, since, signal, value, limit, text)
 
 
 def view_of(folded: Folded, now_s: float) -> RunView | None:

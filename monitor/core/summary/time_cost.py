@@ -57,7 +57,9 @@ def batches_left(training: TrainingState, incident: Incident | None) -> int | No
     if incident and plan and plan.target and not state_alone(training, incident):
         return batches_after(plan.target.holds, started.epochs, started.batches_per_epoch)
     here = training.position or (incident.action.left_at if incident is not None else None)
-    return remaining(here, started.epochs, started.batches_per_epoch).batches if here else None
+    if not here or not started.batches_per_epoch:
+        return None
+    return remaining(here, started.epochs, started.batches_per_epoch).batches
 
 
 def time_lost(run: RunState, training: TrainingState, incident: Incident | None) -> str:
@@ -69,13 +71,22 @@ def time_lost(run: RunState, training: TrainingState, incident: Incident | None)
     pace = pace_s(training)
     alone = incident is not None and state_alone(training, incident)
     what = f"the training of {batches(lost)}" if alone else f"{batches(lost)} to train again"
-    if pace is None:
-        return f"{what[0].upper()}{what[1:]}. The pace of this run is not known yet."
-    so_far = " so far" if incident is not None and going_back(incident) else ""
+    so_far = " so far" if incident is not None and _goes_on_later(run, training, incident) else ""
     parts = [what] if lost else []
     parts += [f"{duration(stood_s)} without training"] if stood_s else []
+    if pace is None and lost:
+        text = " and ".join(parts)
+        return f"{text[0].upper()}{text[1:]}{so_far}. How long these batches take is not known: too few were measured."
+    pace = pace or 0.0
+    if not lost:
+        return f"{duration(stood_s)}{so_far} without training."
     also = "" if alone else _without_snapshots(incident, lost, pace, stood_s)
     return f"{duration(lost * pace + stood_s)}{so_far}: {' and '.join(parts)}.{also}"
+
+
+def _goes_on_later(run: RunState, training: TrainingState, incident: Incident) -> bool:
+    """True until the first batch after a return: the time without training is not over."""
+    return going_back(incident) or (incident.live and training.position is None and not run.ended)
 
 
 def without_snapshots(incident: Incident | None, lost: int) -> int | None:

@@ -157,7 +157,7 @@ def test_the_decision_gives_its_reason_and_each_setting_old_and_new(report: str)
     assert "Stopped and rolled back: epoch 3 is the newest clean checkpoint before the onset" in told
     assert "Back to the end of epoch 3" in told
     assert "| learning rate (lr0) | 0.0005 | 0.00025 |" in told
-    assert "| **chosen** | stop and strengthen |" in section(report, "Options")
+    assert "| **chosen** | go back with strengthened settings |" in section(report, "Options")
 
 
 def test_the_outcome_follows_the_incident() -> None:
