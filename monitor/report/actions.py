@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from monitor.core.format import count, duration, percent, plural, saved_place, value, when
 from monitor.core.model import ActionKind, Finding, Incident, Position
+from monitor.core.policy.texts import order_in_words
 from monitor.core.state.projection import pace_s
 from monitor.core.state.run import TrainingState
 from monitor.report.incident_records import annotations_of, checkpoint_table
@@ -20,7 +21,7 @@ IN_WORDS = {
     ActionKind.NONE: "only watched",
 }
 
-INCIDENT_HEADER = ["no.", "family", "state", "first bad batch", "opened", "what was done", "outcome"]
+INCIDENT_HEADER = ["no.", "family", "state", "began at", "opened", "what was done", "outcome"]
 
 
 def findings(report_input: ReportInput) -> list[str]:
@@ -93,7 +94,7 @@ def orders(report_input: ReportInput) -> list[str]:
         lines += [*table(header, [_order_cells(incident) for incident in acted]), ""]
     answered = training.ledger.counters.orders
     answers = [key.partition("/") for key in answered]
-    lines += [f"- Orders to {safe(kind)}: {count(answered[f'{kind}/{outcome}'])} {safe(outcome)}."
+    lines += [f"- Orders to {safe(order_in_words(kind))}: {count(answered[f'{kind}/{outcome}'])} {safe(outcome)}."
               for kind, _, outcome in answers]  # fmt: skip
     return [*lines, *_read_back(training)] if answers or training.applied else lines[:-1]
 
@@ -137,13 +138,19 @@ def time_lost(report_input: ReportInput) -> list[str]:
     discarded = report_input.training.totals.batches_discarded
     if not discarded and not run.downtime_s:
         return [*lines, f"None of {duration(max(wall_s, 0.0))}: no trained batch was thrown away."]
-    if pace is None:
-        return [*lines, f"{plural(discarded, 'batch')} thrown away; the run is too short to measure its pace."]
+    if pace is None and discarded:
+        stood = f"{duration(run.downtime_s)} without training, and " if run.downtime_s else ""
+        return [
+            *lines,
+            f"{stood}{plural(discarded, 'batch')} thrown away; their time is not known.",
+        ]
+    pace = pace or 0.0
     lost_s = discarded * pace + run.downtime_s
+    trained = f"{plural(discarded, 'batch')} x {pace:.3g} s = {duration(discarded * pace)}"
     share = f" ({percent(min(lost_s / wall_s, 1.0))})" if wall_s > 0 else ""
     return [
         *lines,
         f"{duration(lost_s)} of {duration(max(wall_s, 0.0))}{share}:",
-        f"- thrown away: {plural(discarded, 'batch')} x {pace:.3g} s = {duration(discarded * pace)}",
+        *([f"- thrown away: {trained}"] if discarded else []),
         f"- without training: {duration(run.downtime_s)}",
     ]

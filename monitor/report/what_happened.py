@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from monitor.core.format import about, count, duration, percent, plural, size, value
-from monitor.core.model import Family, Incident
+from monitor.core.format import about, batch_at, count, duration, percent, plural, size, value
+from monitor.core.model import EpochStatus, Family, Incident
+from monitor.core.policy.texts import onset_label
 from monitor.core.state.epochs import totals_of
 from monitor.core.state.projection import failure_rate, projected_nonfinite
 from monitor.core.state.rows import EpochRow
@@ -24,19 +25,27 @@ def what_happened(run: RunState, training: TrainingState, incident: Incident, no
     row = onset_row(training, incident)
     if row is not None and row.batches:
         rate = failure_rate(row.nonfinite, row.batches)
-        whole = row.nonfinite + projected_nonfinite(rate, row.batches_per_epoch - row.batches)
         bad = f"{count(row.nonfinite)} of {plural(row.batches, 'batch')} not finite ({percent(rate)})"
-        projected = f"about {about(whole)} in the whole epoch of {count(row.batches_per_epoch)}"
-        lines.append(f"- Epoch {row.epoch}: {bad}; at that rate {projected}.")
-    noticed = incident.opened_at.count - incident.onset.count
-    lines.append(
-        f"- First bad batch: epoch {incident.onset.epoch}, batch {count(incident.onset.batch)} (from 0). "
-        f"The incident opened {plural(max(noticed, 0), 'batch')} later."
-    )
+        lines.append(f"- Epoch {row.epoch}: {bad}{_projected(row, rate)}.")
+    same = incident.opened_at.generation == incident.onset.generation
+    noticed = incident.opened_at.count - incident.onset.count if same else 0
+    label, onset = onset_label(incident.family), incident.onset
+    where = f"{batch_at(onset.epoch, onset.batch)} (from 0)" if onset.count else "before the first batch"
+    later = f" The incident opened {plural(noticed, 'batch')} later." if noticed > 0 else ""
+    lines.append(f"- {label.capitalize()}: {where}.{later}")
     lines.append(f"- {_kinds(training)}")
     lines += [f"- {safe(finding.detector)}: {safe(finding.summary)}" for finding in incident.findings]
     more = incident.findings_left_out
     return [*lines, f"- And {plural(more, 'more finding')} of other detectors."] if more else lines
+
+
+def _projected(row: EpochRow, rate: float) -> str:
+    """What it would come to in an epoch that goes on; begins with a semicolon."""
+    left = row.batches_per_epoch - row.batches
+    if left <= 0 or not row.nonfinite or row.status is not EpochStatus.RUNNING:
+        return ""
+    whole = row.nonfinite + projected_nonfinite(rate, left)
+    return f"; at that rate about {about(whole)} in the whole epoch of {count(row.batches_per_epoch)}"
 
 
 def _kinds(training: TrainingState) -> str:

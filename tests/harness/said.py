@@ -27,7 +27,7 @@ def said_of(simulation: SimulatedRun) -> dict[str, str]:
     shown = shown_training(run)
     found = {
         "terminal": "\n".join(simulation.messages),
-        "alerts": "\n\n".join(f"[{a.kind}] {a.title}\n{a.text}" for a in simulation.alerts),
+        "alerts": "\n\n".join(f"{a.title}\n{a.text}" for a in simulation.alerts),
         "summary": "\n".join(summary_of(run, shown, shown_incident(run, shown), now_s).lines()),
         "status": "\n".join(f"{name}: {text}" for name, text in (*detail.in_short, *detail_lines(detail, now_s))),
         "status trainings": _rows(training_rows(detail)),

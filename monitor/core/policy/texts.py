@@ -129,6 +129,21 @@ ORDERS: dict[str, str] = {
 }
 
 
+def onset_label(family: str) -> str:
+    """What the place is where an incident began."""
+    return {
+        Family.NONFINITE: "first bad batch",
+        Family.CRASH: "last batch",
+        Family.HANG: "last batch",
+        Family.OPERATOR: "asked for at",
+    }.get(Family(family) if family in set(Family) else Family.NONFINITE, "began at")
+
+
+def order_in_words(kind: str) -> str:
+    """What an order asks for, after "to"."""
+    return ORDERS.get(kind, kind)
+
+
 def wish(command: CommandGiven) -> str:
     """What a person asked for: ann asked to stop."""
     return f"{command.by} {WISHES[command.kind]}"
@@ -136,7 +151,7 @@ def wish(command: CommandGiven) -> str:
 
 def order_answer(kind: str, outcome: str, detail: str) -> str:
     """How an order that belongs to no incident was answered."""
-    order = f"the order to {ORDERS.get(kind, kind)}"
+    order = f"the order to {order_in_words(kind)}"
     done = f"the training carried out {order}" if outcome == OrderOutcome.APPLIED else f"{order} was {outcome}"
     return done if outcome == OrderOutcome.APPLIED or not detail else f"{done}: {detail}"
 

@@ -119,7 +119,7 @@ def deadline(run: RunState, training: TrainingState, incident: Incident | None, 
     limit_s = run.spec.deadline_s
     if run.ended:
         return _after_the_end(run)
-    if _being_stopped(incident):
+    if is_being_stopped(incident):
         return "" if limit_s is None else f"Not reached: the training is stopped. The deadline is {minute(limit_s)}."
     pace = pace_s(training)
     left = batches_left(training, incident if incident is not None and incident.live else None)
@@ -134,7 +134,8 @@ def deadline(run: RunState, training: TrainingState, incident: Incident | None, 
     return f"{word}: {ends}, {margin(end_s, limit_s)}."
 
 
-def _being_stopped(incident: Incident | None) -> bool:
+def is_being_stopped(incident: Incident | None) -> bool:
+    """True where the policy gave the training up, and has it stopped."""
     return incident is not None and incident.state is IncidentState.GIVEN_UP and incident.action.kind == ActionKind.STOP
 
 

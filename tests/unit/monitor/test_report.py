@@ -131,7 +131,7 @@ def test_an_adjustment_in_place_loses_no_batch() -> None:
 
 def test_the_deadline_is_judged_by_the_runs_own_pace(report: str) -> None:
     told = section(report, "Deadline")
-    assert "0.428 s a batch, 4.89 h an epoch" in told
+    assert "0.428 s a batch, 4 h 53 min an epoch" in told
     assert "47.0 epochs are left: 9.6 days. It ends on 2025-11-27 21:49:35 UTC" in told
     assert "**The deadline of 2025-11-28 00:00:00 UTC is uncertain**: 2 h 10 min to spare" in told
 
