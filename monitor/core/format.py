@@ -60,6 +60,11 @@ def whole_percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
+def rough_percent(share: float) -> str:
+    """0.77 %, 43 %, 100 %: two significant digits."""
+    return f"{float(f'{100 * share:.2g}'):g} %"
+
+
 def value(number: float | None) -> str:
     """Four significant digits; a dash: not known."""
     return "-" if number is None else f"{number:.4g}"

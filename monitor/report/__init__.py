@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from monitor.core.format import batch_at, when
 from monitor.core.model import Incident
-from monitor.core.policy.texts import onset_label, state_text
+from monitor.core.policy.texts import onset_label, onset_of, state_text
 from monitor.core.state.run import RunState, TrainingState
 from monitor.core.summary import summary_of
 from monitor.report import cost, decision, diagnosis, incident_records, settings_section, stack_text, what_happened
@@ -48,7 +48,7 @@ def render(run: RunState, training: TrainingState, incident: Incident, now_s: fl
 
 
 def _heading(run: RunState, incident: Incident, now_s: float) -> str:
-    onset = incident.onset
+    onset = onset_of(incident)
     where = batch_at(onset.epoch, onset.batch) if onset.count else "before the first batch"
     state = state_text(incident)
     what = onset_label(incident.family)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from monitor.core.format import count, duration, percent, plural, saved_place, value, when
-from monitor.core.model import ActionKind, Finding, Incident, Position
-from monitor.core.policy.texts import order_in_words
+from monitor.core.format import batch_at, count, duration, percent, plural, saved_place, value, when
+from monitor.core.model import ActionKind, Family, Finding, Incident, IncidentState, Position
+from monitor.core.policy.texts import onset_of, order_in_words
 from monitor.core.state.projection import pace_s
 from monitor.core.state.run import TrainingState
 from monitor.report.incident_records import annotations_of, checkpoint_table
@@ -12,14 +12,25 @@ from monitor.report.overview import LEVELS
 from monitor.report.report_input import ONSETS_MAX, ReportInput
 from monitor.report.text import safe, table
 
-IN_WORDS = {
-    ActionKind.GO_ON: "training goes on",
-    ActionKind.ADJUST: "settings changed in place",
-    ActionKind.UNDO: "settings put back in place",
-    ActionKind.ROLLBACK: "rolled back",
-    ActionKind.STOP: "stopped for good",
-    ActionKind.NONE: "only watched",
+IN_WORDS = {  # done, and begun
+    ActionKind.GO_ON: ("training goes on", "training goes on"),
+    ActionKind.ADJUST: ("settings changed in place", "changing settings in place"),
+    ActionKind.UNDO: ("settings put back in place", "putting settings back in place"),
+    ActionKind.ROLLBACK: ("rolled back", "rolling back"),
+    ActionKind.STOP: ("ordered to stop for good", "ordered to stop for good"),
+    ActionKind.NONE: ("only watched", "only watched"),
+    ActionKind.WATCH: ("only watched", "only watched"),
 }
+
+
+def in_words(incident: Incident) -> str:
+    """What was done about an incident, or is being done, in a few words."""
+    begun = incident.state is IncidentState.MITIGATING
+    if incident.action.kind == ActionKind.ROLLBACK and incident.family == Family.CRASH:
+        return "starting again" if begun else "started again"
+    found = IN_WORDS.get(incident.action.kind)
+    return found[begun] if found else safe(incident.action.kind)
+
 
 INCIDENT_HEADER = ["no.", "family", "state", "began at", "opened", "what was done", "outcome"]
 
@@ -51,7 +62,7 @@ def _finding_cells(finding: Finding) -> list[str]:
 def at(position: Position) -> str:
     """Epoch and batch, with the generation where it is not the first."""
     later = f", generation {position.generation}" if position.generation > 1 else ""
-    return f"epoch {position.epoch}, batch {count(position.batch)}{later}"
+    return f"{batch_at(position.epoch, position.batch)}{later}" if position.count else f"before the first batch{later}"
 
 
 def incidents(report_input: ReportInput) -> list[str]:
@@ -75,9 +86,9 @@ def incident_cells(incident: Incident) -> list[str]:
         str(incident.number),
         safe(incident.family),
         f"**{incident.state.value.replace('_', ' ')}**",
-        at(incident.onset),
+        at(onset_of(incident)),
         when(incident.opened_s),
-        IN_WORDS.get(incident.action.kind, safe(incident.action.kind)),
+        in_words(incident),
         safe(incident.outcome) or "-",
     ]
 
@@ -104,7 +115,7 @@ def _order_cells(incident: Incident) -> list[str]:
     target = action.plan.target if action.plan else None
     return [
         str(incident.number),
-        IN_WORDS.get(action.kind, safe(action.kind)),
+        in_words(incident),
         at(action.left_at) if action.left_at else "-",
         saved_place(*target.holds).removeprefix("the ") if target else "-",
         plural(totals.batches_discarded, "batch"),

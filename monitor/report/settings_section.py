@@ -153,6 +153,8 @@ def _warm_up(training: TrainingState, incident: Incident) -> list[str]:
     if wanted is None or started is None or started.batches_per_epoch <= 0:
         return []
     ends = min(wanted, started.epochs - 1)
+    if ends <= 0:
+        return []
     done = incident.onset.epoch - 1 + incident.onset.batch / started.batches_per_epoch
     if done < ends:
         return [f"Warm-up was on: {done:.2f} of {ends:g} epochs were done at the onset, so its end is not the cause."]

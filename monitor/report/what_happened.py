@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monitor.core.format import about, batch_at, count, duration, percent, plural, size, value
 from monitor.core.model import EpochStatus, Family, Incident
-from monitor.core.policy.texts import onset_label
+from monitor.core.policy.texts import onset_label, onset_of
 from monitor.core.state.epochs import totals_of
 from monitor.core.state.projection import failure_rate, projected_nonfinite
 from monitor.core.state.rows import EpochRow
@@ -28,11 +28,11 @@ def what_happened(run: RunState, training: TrainingState, incident: Incident, no
         bad = f"{count(row.nonfinite)} of {plural(row.batches, 'batch')} not finite ({percent(rate)})"
         lines.append(f"- Epoch {row.epoch}: {bad}{_projected(row, rate)}.")
     same = incident.opened_at.generation == incident.onset.generation
-    noticed = incident.opened_at.count - incident.onset.count if same else 0
-    label, onset = onset_label(incident.family), incident.onset
-    where = f"{batch_at(onset.epoch, onset.batch)} (from 0)" if onset.count else "before the first batch"
+    noticed = incident.opened_at.count - onset_of(incident).count if same else 0
+    label, onset = onset_label(incident.family).capitalize(), onset_of(incident)
+    where = f"{label}: {batch_at(onset.epoch, onset.batch)} (from 0)" if onset.count else "No batch had ended"
     later = f" The incident opened {plural(noticed, 'batch')} later." if noticed > 0 else ""
-    lines.append(f"- {label.capitalize()}: {where}.{later}")
+    lines.append(f"- {where}.{later}")
     lines.append(f"- {_kinds(training)}")
     lines += [f"- {safe(finding.detector)}: {safe(finding.summary)}" for finding in incident.findings]
     more = incident.findings_left_out
@@ -56,9 +56,10 @@ def _kinds(training: TrainingState) -> str:
         "weights": totals.nonfinite_parameter,
         "buffers (BatchNorm statistics)": totals.nonfinite_buffer,
     }
-    seen = ", ".join(f"{name} {count(number)}" for name, number in kinds.items() if number) or "none by kind"
+    seen = ", ".join(f"{name} {count(number)}" for name, number in kinds.items() if number)
+    by_kind = f"; by kind: {seen}" if seen else ""
     bad = plural(totals.nonfinite_batches, "non-finite batch")
-    return f"Whole run: {bad} of {count(totals.batches)}; by kind: {seen}."
+    return f"Whole run: {bad} of {count(totals.batches)}{by_kind}."
 
 
 def epochs(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> list[str]:
@@ -150,7 +151,7 @@ def _why_they_differ(training: TrainingState, row: EpochRow, skipped: int) -> li
         )
     elif fewer > 0:
         reasons.append(
-            f"Of {plural(fewer, 'NaN batch')} no skipped step was seen: it was taken, or the batch had none to take."
+            f"Of {plural(fewer, 'NaN batch')} no skipped step was seen: a step was taken, or there was none to take."
         )
     if fewer < 0:
         reasons.append(

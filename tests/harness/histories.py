@@ -198,7 +198,7 @@ def a_deadline_that_has_passed() -> Simulation:
 def negative_losses() -> Simulation:
     simulation = begun()
     for i in range(150):
-        simulation.batch(-2.0 - 0.01 * (i % 7), 3.0)
+        simulation.batch(-2.0 - 0.01 * (i % 7), 3.0, rate=0.0005)
     bad(simulation, 9)
     return simulation
 
@@ -560,7 +560,8 @@ def resumed_after_the_machine() -> Simulation:
     simulation.now_s += 7200
     over = Exit(number=1, code=None, signal=None, ended_s=simulation.now_s)
     fed(simulation, SupervisorChanged(RUN, 999),
-        GenerationDied(RUN, over, "", simulation.now_s + 15, "ada", with_machine=True))  # fmt: skip
+        GenerationDied(RUN, over, "", simulation.now_s + 15, "ada", with_machine=True),
+        GenerationExited(RUN, over, relaunch=True))  # fmt: skip
     started_again(simulation, simulation.plans.get("plan-2.json"))
     good(simulation, 20)
     return simulation
@@ -787,7 +788,7 @@ def the_scaler_overflows() -> Simulation:
     simulation = begun(scaler=True)
     epoch(simulation, 1)
     for _ in range(20):
-        simulation.batch(2.0, 3.0, overflow=True, scale=1.0)
+        simulation.batch(2.0, 3.0, overflow=True, scale=1.0, rate=0.0005)
     return simulation
 
 
@@ -797,7 +798,7 @@ def a_spike() -> Simulation:
     epoch(simulation, 1)
     good(simulation, 90)
     for _ in range(30):
-        simulation.batch(60.0, 90.0)
+        simulation.batch(60.0, 90.0, rate=0.0005)
     return simulation
 
 

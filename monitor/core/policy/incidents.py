@@ -221,7 +221,8 @@ def _go_on(tx: Transaction, incident: Incident, action: Action) -> None:
     refused = incident.tolerated
     incident.trial = trial.after(Trouble(tx.run, tx.training, incident, tx.policy), action)
     if helped:
-        tx.record(incident, action.reason)
+        if not incident.adjusting_asked:  # nothing was wrong that the change could help
+            tx.record(incident, action.reason)
         return
     if not refused:
         incident.action = IncidentAction(ActionKind.GO_ON, action.reason, target=incident.action.target)
@@ -288,10 +289,10 @@ def give_up(tx: Transaction, incident: Incident, reason: str) -> None:
     incident.action.kind, incident.action.reason, incident.outcome = ActionKind.STOP, reason, reason
     tx.ledger.given_up_in = tx.training.generation
     tx.move(incident, IncidentEvent.SPENT)
-    tx.record(incident, f"given up: the training is stopped and every file is kept; {reason}", Severity.CRITICAL)
-    tx.alert(AlertKind.GIVEN_UP, f"{tx.name}: given up, the training is stopped", "", Severity.CRITICAL, incident)
     if tx.may_act and tx.run.alive:
         send(tx, order_for(tx, OrderKind.STOP, reason))
+    tx.record(incident, f"given up: the training is stopped and every file is kept; {reason}", Severity.CRITICAL)
+    tx.alert(AlertKind.GIVEN_UP, f"{tx.name}: given up, the training is stopped", "", Severity.CRITICAL, incident)
 
 
 def end(tx: Transaction, incident: Incident, how: str) -> None:

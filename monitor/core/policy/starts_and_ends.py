@@ -32,7 +32,7 @@ from monitor.core.state.crash import crash_of, without_crash
 from monitor.core.state.epochs import totals_of_run
 from monitor.core.state.run import TrainingState
 from trainer_hooks.wire.messages import TrainingEnded, TrainingStarted
-from trainer_hooks.wire.run_documents import RunOutcome
+from trainer_hooks.wire.run_documents import GenerationOutcome, RunOutcome
 from trainer_hooks.wire.words import OrderKind, TrainingEnd
 
 
@@ -112,7 +112,8 @@ def on_generation_exited(tx: Transaction, event: GenerationExited) -> None:
         tx.notify(f"{ending}, and is not started again{because}", Severity.CRITICAL)
         tx.alert(
             AlertKind.RUN_FAILED,
-            f"{tx.name}: training failed ({texts.exit_text(exit_)})",
+            f"{tx.name}: training {'ended' if outcome is GenerationOutcome.UNKNOWN else 'failed'} "
+            f"({texts.exit_text(exit_)})",
             texts.run_failed(tx.run, crash, why, newest_state(tx.training, tx.policy)),
             Severity.CRITICAL,
         )
@@ -267,7 +268,7 @@ def _adjust(tx: Transaction, command: CommandGiven) -> None:
 def _stop(tx: Transaction, by: str) -> None:
     incident = tx.training.incident
     if incident:
-        incident.outcome = f"{by} stopped the run"
+        incident.outcome = f"{by} asked to stop the run"
         tx.move(incident, IncidentEvent.OPERATOR)
         tx.report(incident)
     send(tx, order_for(tx, OrderKind.STOP, f"{by} asked for it"), of_run=True)

@@ -6,7 +6,7 @@ What is said about an incident begins with its summary (monitor.core.summary), s
 from __future__ import annotations
 
 from monitor.core.format import batch_at, count, duration, percent, plural, when
-from monitor.core.model import ActionKind, CommandGiven, CommandKind, Family, Finding, Incident
+from monitor.core.model import ActionKind, CommandGiven, CommandKind, Family, Finding, Incident, Position
 from monitor.core.model.frameworks import attached_to
 from monitor.core.model.outcomes import signal_name
 from monitor.core.state.epochs import batches_unseen
@@ -34,10 +34,11 @@ def incident_text(run: RunState, training: TrainingState, incident: Incident, no
 
 def opened_line(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> str:
     """The terminal line for an incident that opens."""
-    begun = batch_at(incident.began.epoch, incident.began.batch)
+    began = incident.began
+    begun = f"at {batch_at(began.epoch, began.batch)}" if began.count else "before the first batch"
     s = summary_of(run, training, incident, now_s)
-    began = "" if incident.family == Family.CRASH else f" It began at {begun}."
-    return f"incident {incident.number} opened: {s.happened}{began}{f' Likely cause: {s.cause}' if s.cause else ''}"
+    since = "" if incident.family == Family.CRASH else f" It began {begun}."
+    return f"incident {incident.number} opened: {s.happened}{since}{f' Likely cause: {s.cause}' if s.cause else ''}"
 
 
 def ended_line(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> str:
@@ -129,8 +130,13 @@ ORDERS: dict[str, str] = {
 }
 
 
+def onset_of(incident: Incident) -> Position:
+    """Where it began, as a report shows it; see `onset_label`."""
+    return incident.onset if incident.family == Family.NONFINITE else incident.began
+
+
 def onset_label(family: str) -> str:
-    """What the place is where an incident began."""
+    """What that place is: the first bad batch, or another."""
     return {
         Family.NONFINITE: "first bad batch",
         Family.CRASH: "last batch",

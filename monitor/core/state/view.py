@@ -97,7 +97,7 @@ class RunView(msgspec.Struct, frozen=True):
         """
         place = at or (rank.last.position if rank and rank.last else self.at)
         number = rank.rank if rank else self.rank
-        text = f"{summary}, on rank {number}" if self.rank and not names_rank else summary
+        text = f"rank {number}: {summary}" if self.rank and not names_rank else summary
         return Finding("", "", severity, number, place, since, signal, value, limit, text)
 
 

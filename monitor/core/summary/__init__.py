@@ -137,7 +137,7 @@ def _without_incident(run: RunState, training: TrainingState) -> str:
         return f"{plural(len(own), 'incident')} in {where}.{last}{others}"
     if not reported:
         return f"No problem was found in {where}.{others}"
-    return f"No incident in {where}. The detectors reported {plural(reported, 'smaller finding')}.{others}"
+    return f"No incident in {where}. The detectors reported {plural(reported, 'finding')}.{others}"
 
 
 def _of_others(run: RunState, training: TrainingState) -> str:

@@ -35,8 +35,8 @@ def done(run: RunState, training: TrainingState, incident: Incident | None) -> s
         return ""
     if incident.action.kind == ActionKind.STOP:
         tries = incident.totals.rollbacks
-        before = f" after {plural(tries, 'try')} to go back" if tries else ""
-        return f"{_stopped(run, training, incident)}{before}. Every file is kept."
+        what = f"After {plural(tries, 'try')} to go back, the training" if tries else "The training"
+        return f"{what} {_stopped(run, training, incident)}. Every file is kept."
     if incident.state is IncidentState.HANDED_OVER and not incident.action.kind:
         return f"{incident.outcome}."
     if incident.action.kind in (ActionKind.ADJUST, ActionKind.UNDO, ActionKind.ROLLBACK):
@@ -51,12 +51,12 @@ def done(run: RunState, training: TrainingState, incident: Incident | None) -> s
 def _stopped(run: RunState, training: TrainingState, incident: Incident) -> str:
     """How far an order to stop has come."""
     if training.how == TrainingEnd.FINISHED and training.over:
-        return "The training was ordered to stop, and finished"
+        return "was ordered to stop, and finished"
     if training.generation != incident.opened_at.generation or not run.trains(training):
-        return "The training was stopped"
+        return "was stopped"
     if training.ledger.pending is None and not training.ledger.leaving:
-        return "The training was ordered to stop, and did not"
-    return "The training is being stopped"
+        return "was ordered to stop, and did not"
+    return "is being stopped"
 
 
 def _not_acted(incident: Incident) -> str:
@@ -125,7 +125,8 @@ def _health(run: RunState, training: TrainingState, incident: Incident | None) -
         return "" if run.ended else _without_incident(run, training)
     match incident.state:
         case IncidentState.RESOLVED | IncidentState.RECOVERED:
-            return f"Healthy: {incident.outcome}."
+            proven = incident.watch.seen >= incident.watch.needed  # else another incident followed at once
+            return f"{'Healthy' if proven else 'Over'}: {incident.outcome}."
         case IncidentState.GIVEN_UP:
             return f"Not healthy: {incident.action.reason or incident.outcome}."
         case IncidentState.WATCHING:

@@ -27,7 +27,7 @@ def test_the_rank_and_the_tensor_are_named_once_a_spell() -> None:
     bad_batch(training, TENSOR, rank=1)
     (finding,) = training.findings("nonfinite_layer")
     assert (finding.severity, finding.rank, finding.signal) == (Severity.INFO, 1, TENSOR)
-    assert finding.summary == f"the first non-finite tensor is {TENSOR}, and was restored, on rank 1"
+    assert finding.summary == f"rank 1: the first non-finite tensor is {TENSOR}, and was restored"
     assert (finding.at.epoch, finding.at.batch) == (1, 1)
 
 

@@ -154,7 +154,7 @@ def test_every_checkpoint_has_a_verdict_and_the_reason_for_it(report: str) -> No
 
 def test_the_decision_gives_its_reason_and_each_setting_old_and_new(report: str) -> None:
     told = section(report, "Decision")
-    assert "Stopped and rolled back: epoch 3 is the newest clean checkpoint before the onset" in told
+    assert "Stop and roll back: epoch 3 is the newest clean checkpoint before the onset" in told
     assert "Back to the end of epoch 3" in told
     assert "| learning rate (lr0) | 0.0005 | 0.00025 |" in told
     assert "| **chosen** | go back with strengthened settings |" in section(report, "Options")
