@@ -123,7 +123,8 @@ def totals_lines(totals: BacktestTotals, errors: list[Unread]) -> list[str]:
         f"{read}: {totals.runs_critical} with a critical alarm, {warned}",
         f"{plural(totals.alarms, 'alarm')} ({totals.alarms_per_million_rows:.1f} per million rows), {critical}",
     ]
-    return [*lines, f"{plural(len(errors), 'file')} could not be read"] if errors else lines
+    unread = [f"{plural(len(errors), 'file')} could not be read"] if errors else []
+    return [*(lines if totals.runs or not errors else []), *unread]
 
 
 def score_lines(score: Score) -> list[str]:

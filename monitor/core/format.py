@@ -30,6 +30,11 @@ def several(noun: str) -> str:
     return f"{noun}es" if noun.endswith(("ch", "s")) else f"{noun}s"
 
 
+def listed(words: list[str]) -> str:
+    """loss, gradient and buffer."""
+    return " and ".join(text for text in (", ".join(words[:-1]), *words[-1:]) if text)
+
+
 def batches(number: int) -> str:
     """1 batch, 2 batches."""
     return plural(number, "batch")

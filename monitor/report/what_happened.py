@@ -9,7 +9,7 @@ from monitor.core.state.epochs import totals_of
 from monitor.core.state.projection import failure_rate, projected_nonfinite
 from monitor.core.state.rows import EpochRow
 from monitor.core.state.run import RunState, TrainingState
-from monitor.report.epoch_rows import clean_row, onset_row, part_means, part_names
+from monitor.report.epoch_rows import clean_row, onset_row, part_means, part_names, rows_around
 from monitor.report.text import safe, table
 
 EPOCHS_BEFORE = 3  # shown ahead of the one it began in
@@ -64,9 +64,8 @@ def _kinds(training: TrainingState) -> str:
 
 def epochs(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> list[str]:
     """The epochs side by side: before, the one it began in, and after."""
-    first = (incident.onset.generation, incident.onset.epoch)
-    before = [row for row in training.epochs if (row.generation, row.epoch) < first][-EPOCHS_BEFORE:]
-    after = [row for row in training.epochs if (row.generation, row.epoch) >= first]
+    before, after = rows_around(training, incident)
+    before = before[-EPOCHS_BEFORE:]
     shown = [*before, *after[:1]]
     latest = after[1:][len(shown) - EPOCHS_MAX :]
     left_out = len(after[1:]) - len(latest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.core.format import batch_at, count, plural
+from monitor.core.format import batch_at, count, listed, plural
 from monitor.core.model import Family, Incident, IncidentState, KeepCheckpoints, Severity, Verdict
 from monitor.core.policy import texts
 from monitor.core.policy.diagnosing import diagnosed_again
@@ -79,7 +79,7 @@ def _notify_bad(tx: Transaction, batch: BatchEnded) -> None:
     if seen > LISTED_BATCHES and seen & (seen - 1):
         return
     kinds = [k.name.lower() for k in Nonfinite if batch.nonfinite & k and k.name]
-    what = " and ".join(kinds) or "a batch between two records"
+    what = listed(kinds) or "a batch between two records"
     done = STEPS.get(batch.skipped_by) or _step_seen(tx.training, batch)
     cured = ", state put back and clean" if batch.cured else ""
     totals = totals_of(tx.training)

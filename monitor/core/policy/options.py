@@ -35,6 +35,8 @@ def options_at(tx: Transaction, incident: Incident) -> list[Option]:
     chosen = choose(run, tx.training, incident, tx.policy, may_act=tx.may_act)
     candidates = plausible_ones(tx.training, tx.policy.rollback, incident)
     first = candidates[0] if candidates else None
+    if chosen.checkpoint is not None:  # an older one may cost less: see go_back
+        first = chosen.checkpoint
     alone = puts_state_back(tx.training, tx.policy.rollback, incident.family)
     to_first = _back_to(run, tx.training, first, alone=alone) if first else "no clean checkpoint to go back to"
     back = chosen.kind in (ActionKind.ROLLBACK, ActionKind.EXAMINE)

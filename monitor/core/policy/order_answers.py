@@ -15,7 +15,7 @@ from monitor.core.model import (
     Severity,
     TrialStep,
 )
-from monitor.core.policy import texts
+from monitor.core.policy import texts, trial
 from monitor.core.policy.incidents import begin_watch, decide, send
 from monitor.core.policy.lifecycle import IncidentEvent
 from monitor.core.policy.transaction import Transaction
@@ -174,6 +174,7 @@ def _gone_back(tx: Transaction, incident: Incident, detail: str) -> None:
     """It goes on in its process, from the older state."""
     incident.action.resumed_s = tx.now_s
     incident.totals.batches_discarded += tx.training.discarded
+    trial.gone_back(incident.trial, tx.training)
     tx.ledger.counters.rollbacks[OrderOutcome.APPLIED] = tx.ledger.counters.rollbacks.get(OrderOutcome.APPLIED, 0) + 1
     if tx.training.started is not None and tx.training.started.keeps_position:
         detail = f"{detail}; the training of {batches(tx.training.discarded)} is lost"

@@ -60,6 +60,11 @@ def after(trouble: Trouble, action: Action) -> Trial:
             return Trial(TrialStep.SETTLED, settled, 0.0, *_counts(trouble.training))
 
 
+def gone_back(tried: Trial, training: TrainingState) -> None:
+    """It went back in its process, whose counts go on: what came before is no part of the trial."""
+    tried.from_batch, tried.from_bad = _counts(training)
+
+
 def _is_on_trial(trouble: Trouble, action: Action) -> bool:
     """True where going back is to lower the rate of bad batches, and not to leave a damaged state or because asked."""
     incident = trouble.incident

@@ -70,9 +70,13 @@ class RunView(msgspec.Struct, frozen=True):
         return found if found and found.seen else None
 
     def before(self, batches: int) -> Position:
-        """The batch this many before the present one, by its count; within the epoch where it still was there."""
-        back = min(batches, self.at.count - 1)
-        return Position(self.at.generation, self.at.epoch, max(self.at.batch - back, 0), max(self.at.count - back, 0))
+        """The batch this many before the present one, by its count; in the epoch where it was, if all are as long."""
+        back = max(min(batches, self.at.count - 1), 0)
+        epoch, batch = self.at.epoch, self.at.batch - back
+        an_epoch = self.batch.batches_per_epoch if self.batch else 0
+        if batch < 0 < an_epoch and (epoch - 1) * an_epoch + batch >= 0:
+            epoch, batch = epoch + batch // an_epoch, batch % an_epoch
+        return Position(self.at.generation, epoch, max(batch, 0), max(self.at.count - back, 0))
 
     def kept_checkpoints(self) -> list[CheckpointState]:
         """Those whose copy is still there, oldest first."""
