@@ -122,7 +122,7 @@ def _findings(run: RunState, training: TrainingState) -> str:
     texts = (f"{count(critical)} critical", plural(warnings, "warning"), f"{count(infos)} info")
     shown = ", ".join(word for word, number in zip(texts, counts.values(), strict=True) if number)
     now = ", ".join(dict.fromkeys(safe(finding.detector) for finding in going_on(run, training)))
-    return (shown or "none") + (f"; going on now: {now}" if now else "")
+    return (shown or "none") + (f"; lately: {now}" if now else "")
 
 
 def _incidents(training: TrainingState) -> str:

@@ -412,10 +412,17 @@ def inside(**options: Any) -> Simulation:
     return simulation
 
 
+def back(simulation: Simulation, epochs: int = 1, extra: int = 60) -> None:
+    """It goes back in its process to a state that holds so much, and its counts go on."""
+    epoch, batch = simulation.place()
+    answered(simulation, "applied", f"gone back to batch {extra} of epoch {epochs + 1}")
+    simulation.gone_back += (epoch - 1 - epochs) * simulation.batches_per_epoch + batch - extra
+
+
 @history
 def went_back_in_its_process() -> Simulation:
     simulation = inside()
-    answered(simulation, "applied", "batch 60 of epoch 2")
+    back(simulation)
     good(simulation, 1, 1.0)
     return simulation
 
@@ -423,10 +430,29 @@ def went_back_in_its_process() -> Simulation:
 @history
 def went_back_in_its_process_and_finished() -> Simulation:
     simulation = inside()
-    answered(simulation, "applied", "batch 60 of epoch 2")
-    simulation.counts = {}
+    back(simulation)
     good(simulation, 640, 1.0)
     return finished(simulation)
+
+
+@history
+def went_back_in_its_process_into_the_epoch_before() -> Simulation:
+    """As in the demo: bad steps are skipped, and the policy goes back all the same."""
+    simulation = begun(goes_back=True, policy=ROLLBACK, batches_per_epoch=80)
+    for number in (1, 2, 3):
+        good(simulation, 62)
+        simulation.checkpoint(f"{number}" * 64, epoch=number - 1, extra_batches=62)
+        epoch(simulation, number, 18)
+    good(simulation, 32)
+    while simulation.pending is None:
+        bad(simulation, 1)
+        good(simulation, 5)
+    back(simulation, 2, 62)
+    simulation.setting("learning_rate/weight", "0.0005", "0.00025", "plan")
+    good(simulation, 1, rate=0.00025)
+    epoch(simulation, 3, 17)
+    good(simulation, 10, rate=0.00025)
+    return simulation
 
 
 @history

@@ -195,4 +195,4 @@ def _other_findings(run: RunState, training: TrainingState, incident: Incident |
     family = incident.family if incident is not None else ""
     others = [f for f in going_on(run, training) if f.family not in (family, Family.HANG)]
     names = list(dict.fromkeys(f"{f.detector} ({f.severity})" for f in others))
-    return f"Other findings now: {', '.join(names[:DETECTORS_NAMED])}." if names else ""
+    return f"Other findings lately: {', '.join(names[:DETECTORS_NAMED])}." if names else ""

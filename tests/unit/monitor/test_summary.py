@@ -261,6 +261,6 @@ def test_other_findings_that_continue_are_named_and_those_of_the_incident_itself
     }
     training.ranks[0].counts = msgspec.structs.replace(training.ranks[0].counts, batches=own.at.count)
     named = summary_of(run, training, incident, NOW_S).now
-    assert "Other findings now: loss_spike (warning)." in named
+    assert "Other findings lately: loss_spike (warning)." in named
     alone = summary_of(run, training, None, NOW_S).now
-    assert f"Other findings now: {own.detector} (critical), loss_spike (warning)." in alone
+    assert f"Other findings lately: {own.detector} (critical), loss_spike (warning)." in alone
