@@ -24,7 +24,7 @@ EXAMPLES = ("trainwarden status", "trainwarden status night-3f2a", "trainwarden 
 TRAINING_HEADS = ["training", "state", "epoch", "batches", "NaN batches", "incidents"]
 TRAININGS_SHOWN = 50  # the last ones; --json has every one
 LOST = ("/refused", "/expired")  # ends of the keys of alerts that nobody got
-KEPT = {True: "kept at this pace", False: "NOT kept at this pace", None: "the pace is not known yet"}
+KEPT = {True: "kept at this pace", False: "NOT kept at this pace", None: "it is not known yet whether it is kept"}
 
 
 @click.command(cls=Command, examples=EXAMPLES)
@@ -92,7 +92,7 @@ def _print_runs(runs: list[RunSummary]) -> None:
 
 
 def _of(at: int | None, total: int | None) -> str:
-    return "-" if at is None else f"{at}/{total}"
+    return "-" if at is None else f"{at}/{total}" if total else str(at)
 
 
 def _incident(run: RunSummary) -> str:

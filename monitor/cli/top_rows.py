@@ -21,10 +21,10 @@ POINTS = 16  # of a sparkline
 GOOD, BUSY, BAD, OVER = "green", "cyan", "bold red", "dim"
 DONE: dict[str, str] = {
     ActionKind.GO_ON: "goes on",
-    ActionKind.ADJUST: "settings changed",
+    ActionKind.ADJUST: "change of settings",
     ActionKind.UNDO: "settings put back",
-    ActionKind.ROLLBACK: "went back",
-    ActionKind.STOP: "ordered to stop",
+    ActionKind.ROLLBACK: "rollback",
+    ActionKind.STOP: "stop",
     ActionKind.WATCH: "no action",
 }
 ENDED_BADLY = ("failed", GIVEN_UP, "gone", "held", "stopped")
@@ -121,7 +121,7 @@ def _colour(run: RunGlance) -> str:
 
 
 def _of(done: int | None, of: int | None) -> str:
-    return "-" if done is None else str(done) if of is None else f"{done}/{of}"
+    return "-" if done is None else f"{done}/{of}" if of else str(done)
 
 
 def _end(run: RunGlance, now_s: float) -> str:

@@ -12,6 +12,7 @@ from monitor.core.summary.time_cost import (
     going_back,
     is_being_stopped,
     state_alone,
+    why_no_end,
     without_snapshots,
 )
 
@@ -65,7 +66,7 @@ def projected_end(run: RunState, training: TrainingState, left: int | None, now_
         return _ended(run)
     per_epoch = training.started.batches_per_epoch
     if left is None or pace is None or per_epoch <= 0:
-        return ["## Deadline", "", "The run is too short to project when it ends."]
+        return ["## Deadline", "", f"{why_no_end(training)}."]
     finish = finish_s(now_s, left, pace)
     own_pace = f"{pace:.3g} s a batch, {duration(per_epoch * pace)} an epoch, validation and saving included"
     epochs = left / per_epoch

@@ -108,7 +108,8 @@ def _where(training: TrainingState) -> str:
     at, started = training.position, training.started
     assert at is not None
     assert started is not None
-    return f"epoch {at.epoch} of {started.epochs}, batch {count(at.batch)} of {count(started.batches_per_epoch)}"
+    of = f" of {count(started.batches_per_epoch)}" if started.batches_per_epoch else ""
+    return f"epoch {at.epoch} of {started.epochs}, batch {count(at.batch)}{of}"
 
 
 def _end(run: RunState) -> str:

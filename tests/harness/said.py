@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import msgspec
 
 from monitor.cli.checkpoints_command import resume_lines, table
 from monitor.cli.status_command import detail_lines, training_rows
 from monitor.cli.top_rows import row_of, row_of_training, shown_trainings
+from monitor.core.model import RaiseAlert
+from monitor.core.state.run import RunState
 from monitor.core.summary import shown_incident, shown_training, summary_of
 from monitor.daemon.api.glance import glance_of
 from monitor.daemon.api.snapshots import checkpoints_of, detail_of
 from monitor.report.report_input import ReportInput, without_statistics
 from monitor.report.whole import blocks, markdown
 from monitor.supervisor.status_line import Detail, line_of
-from tests.harness.simulated_run import SimulatedRun
 
 PORT = 9469
 
 
-def said_of(simulation: SimulatedRun) -> dict[str, str]:
+class Played(Protocol):
+    """A run that was played, whoever did that."""
+
+    @property
+    def run(self) -> RunState: ...
+
+    @property
+    def now_s(self) -> float: ...
+
+    @property
+    def messages(self) -> list[str]: ...
+
+    @property
+    def alerts(self) -> list[RaiseAlert]: ...
+
+    @property
+    def batches_run(self) -> int: ...
+
+
+def said_of(simulation: Played) -> dict[str, str]:
     """The texts, by what shows them."""
     run, now_s = simulation.run, simulation.now_s
     detail = detail_of(run, now_s, PORT)

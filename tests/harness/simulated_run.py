@@ -145,6 +145,8 @@ class SimulatedRun:
     def place(self, rank: int = 0, skipped: int = 0) -> tuple[int, int]:
         """Epoch and batch of the next batch, after `skipped` ones whose records are lost."""
         done = self.counts.get(rank, NO_COUNTS).batches + skipped - self.gone_back
+        if not self.batches_per_epoch:
+            return self.start_epoch, done  # nobody said how many there are
         return self.start_epoch + done // self.batches_per_epoch, done % self.batches_per_epoch
 
     # --- inputs, and the edges that carry out effects ---------------------------------------------------------------

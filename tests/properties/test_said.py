@@ -14,8 +14,8 @@ from monitor.core.policy.table_settings import WhenClean
 from monitor.core.summary import shown_incident, shown_training, summary_of
 from monitor.daemon.api.snapshots import checkpoints_of
 from tests.harness.histories import HISTORIES
-from tests.harness.said import said_of
-from tests.harness.simulation import At, Simulation, supervised
+from tests.harness.said import Played, said_of
+from tests.harness.simulation import At, supervised
 
 NOUNS = (
     "batches|steps|epochs|checkpoints|rollbacks|samples|losses|findings|incidents|ranks|generations|tries|trainings|"
@@ -41,7 +41,7 @@ UNTRUE = {  # what no text may hold, whatever it is about
 }
 
 
-def faults_of(simulation: Simulation) -> list[str]:
+def faults_of(simulation: Played) -> list[str]:
     """What is wrong with what is said of a run: the rule and the words."""
     found = []
     for surface, text in said_of(simulation).items():
@@ -54,7 +54,7 @@ def _around(text: str, match: re.Match[str]) -> str:
     return repr(text[max(match.start() - 60, 0) : match.end() + 40])
 
 
-def _contradictions(simulation: Simulation) -> list[str]:
+def _contradictions(simulation: Played) -> list[str]:
     run, now_s = simulation.run, simulation.now_s
     training = shown_training(run)
     incident = shown_incident(run, training)

@@ -85,6 +85,8 @@ def _going_on(training: TrainingState, incident: Incident) -> str:
     rate = failure_rate(row.nonfinite, since)
     total = row.nonfinite + projected_nonfinite(rate, row.batches_per_epoch - position.batch - 1)
     seen = f"{count(row.nonfinite)} of {batches(since)} {'is' if row.nonfinite == 1 else 'are'} not finite"
+    if not row.batches_per_epoch:
+        return f"{seen} ({percent(rate)}), and each costs an optimizer step"
     return (
         f"{seen} ({percent(rate)}); about {about(total)} by the end of epoch {row.epoch}, "
         "and each costs an optimizer step"

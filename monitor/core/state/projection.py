@@ -86,8 +86,8 @@ def too_close(finish: float, deadline_s: float, now_s: float) -> bool:
 
 
 def batches_left(training: TrainingState) -> int | None:
-    """Batches after the last one; None: none has ended, or nobody said how many there are."""
-    return None if training.position is None else batches_to_end(training)
+    """Batches after the last one; None: none has ended, it is over, or nobody said how many there are."""
+    return None if training.position is None or training.over else batches_to_end(training)
 
 
 def batches_to_end(training: TrainingState) -> int | None:

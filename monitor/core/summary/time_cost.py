@@ -51,7 +51,7 @@ def batches_lost(training: TrainingState, incident: Incident) -> int:
 def batches_left(training: TrainingState, incident: Incident | None) -> int | None:
     """Batches to train from here, those to be done again after a rollback included; None: not known."""
     started = training.started
-    if started is None:
+    if started is None or training.over:
         return None
     plan = incident.action.plan if incident is not None and going_back(incident) else None
     if incident and plan and plan.target and not state_alone(training, incident):
@@ -124,7 +124,7 @@ def deadline(run: RunState, training: TrainingState, incident: Incident | None, 
     pace = pace_s(training)
     left = batches_left(training, incident if incident is not None and incident.live else None)
     if left is None or pace is None:
-        return "None was given." if limit_s is None else "Not known yet: too few batches to measure the pace."
+        return "None was given." if limit_s is None else f"{why_no_end(training)}. It is {minute(limit_s)}."
     end_s = finish_s(now_s, left, pace)
     ends = f"at this pace the training ends on {minute(end_s)}"
     if limit_s is None:
@@ -132,6 +132,16 @@ def deadline(run: RunState, training: TrainingState, incident: Incident | None, 
     kept = bool(deadline_kept(end_s, limit_s))
     word = "Uncertain" if too_close(end_s, limit_s, now_s) else "Kept" if kept else "Missed"
     return f"{word}: {ends}, {margin(end_s, limit_s)}."
+
+
+def why_no_end(training: TrainingState) -> str:
+    """Why nobody knows when the training ends, as the beginning of a sentence."""
+    started = training.last_start
+    if training.over:
+        return "Not known: this training is over, and its script goes on"
+    if started is not None and not started.batches_per_epoch:
+        return "Not known: nobody said how many batches there are"
+    return "Not known yet: too few batches to measure the pace"
 
 
 def is_being_stopped(incident: Incident | None) -> bool:

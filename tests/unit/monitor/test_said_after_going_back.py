@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.harness.histories import HISTORIES
+from tests.harness.histories.going_back import went_back_in_its_process_into_the_epoch_before
 from tests.harness.said import said_of
 from tests.harness.simulation import Simulation
 
@@ -12,7 +12,7 @@ from tests.harness.simulation import Simulation
 @pytest.fixture(scope="module")
 def gone_back() -> Simulation:
     """Back from epoch 4 to batch 62 of epoch 3, and on into epoch 4."""
-    return HISTORIES["went_back_in_its_process_into_the_epoch_before"]()
+    return went_back_in_its_process_into_the_epoch_before()
 
 
 def report(simulation: Simulation, title: str) -> str:
@@ -22,7 +22,7 @@ def report(simulation: Simulation, title: str) -> str:
 
 
 def test_the_batches_before_it_went_back_are_no_proof_that_the_change_helps() -> None:
-    simulation = HISTORIES["went_back_in_its_process_into_the_epoch_before"]()
+    simulation = went_back_in_its_process_into_the_epoch_before()
     assert simulation.incident.totals.rollbacks == 1
     assert not any("the change helps" in message for message in simulation.messages)
     trial, counts = simulation.incident.trial, simulation.run.training.ranks[0].counts
