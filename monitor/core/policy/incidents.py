@@ -56,7 +56,8 @@ def on_findings(tx: Transaction, findings: list[Finding]) -> None:
         open_incident(tx, findings)
         return
     if incident.state is IncidentState.WATCHING and _is_another(incident, findings):
-        end(tx, incident, "training went on after the new start; what came then is another incident")
+        went_on = "after the new start" if incident.totals.rollbacks else "by itself"
+        end(tx, incident, f"training went on {went_on}; what came then is another incident")
         open_incident(tx, findings)
         return
     _add(incident, findings)
@@ -73,9 +74,9 @@ def on_findings(tx: Transaction, findings: list[Finding]) -> None:
 
 
 def _is_another(incident: Incident, findings: list[Finding]) -> bool:
-    """True where training went on after its process had died, or after it had stood still and was started again."""
+    """True where training went on after its process had died, or after it had stood still."""
     if incident.family == Family.HANG:
-        return incident.totals.rollbacks > 0 and all(finding.family != Family.HANG for finding in findings)
+        return not incident.hangs and all(finding.family != Family.HANG for finding in findings)
     return incident.family == Family.CRASH
 
 

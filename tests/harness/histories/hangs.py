@@ -57,6 +57,16 @@ def stands_still_without_a_checkpoint() -> Simulation:
 
 
 @history
+def goes_on_by_itself_then_nan() -> Simulation:
+    simulation = stands_still_without_a_checkpoint()
+    good(simulation, 40)
+    for _ in range(4):
+        bad(simulation, 1)
+        good(simulation, 5)
+    return simulation
+
+
+@history
 def stands_still_before_its_first_batch() -> Simulation:
     simulation = begun(policy=ACTING)
     still(simulation, 4000, 100)
