@@ -10,7 +10,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass
 
-from monitor.core.format import plural
 from monitor.core.model import Family, Incident, Position, Verdict
 from monitor.core.policy.settings import Policy
 from monitor.core.state.anomalies import onset_of, standing_at
@@ -135,7 +134,7 @@ def _all_bad(training: TrainingState, most: int) -> tuple[DamageKind, str, Posit
         return None
     recent = rank.trace.recent
     since = _position(training, recent[max(len(recent) - row, 0)]) if recent else _now(training, rank)
-    return DamageKind.ALL_BAD, f"the last {plural(row, 'batch')} are all not finite, which those before were not", since
+    return DamageKind.ALL_BAD, f"the last batches, {most} at least, are all not finite", since
 
 
 def damaging_jump(training: TrainingState) -> tuple[Learned, SettingJump] | None:
