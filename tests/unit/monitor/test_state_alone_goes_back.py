@@ -99,7 +99,7 @@ def test_damage_without_any_checkpoint_goes_back_to_a_snapshot_without_a_new_sta
     )
     assert loop.plan.snapshot is not None
     assert (loop.plan.snapshot.digest, loop.plan.snapshot.holds) == ("a", (0, 40))
-    assert "the state alone goes back, and the training of 31 batches is lost" in loop.incident.action.reason
+    assert "the state alone goes back, and the training of 31 batches is lost" in loop.incident.timeline[-1].text
     loop.answers()
     loop.healthy(200)
     assert loop.incident.state is IncidentState.RESOLVED
@@ -251,7 +251,8 @@ def test_a_refusal_stops_the_damaged_loop_as_without_snapshots_and_no_new_start_
     assert loop.orders[-1].plan == ""
     assert "the newest clean state is the snapshot at batch 40 of epoch 1: /vault/a" in loop.incident.outcome
     assert any(
-        line.endswith("it can't go back in its process (refused: the file was changed)") for line in loop.messages
+        line.endswith("it cannot go back in its process: the training refused the order: the file was changed")
+        for line in loop.messages
     )
 
 
@@ -301,7 +302,7 @@ def test_after_a_crash_no_plan_is_made_from_a_snapshot() -> None:
     loop.healthy(40)
     loop.dies()
     assert loop.plans == {}
-    assert loop.run.ledger.not_restarted == "no clean checkpoint is left"
+    assert loop.run.ledger.not_restarted == "there is no clean checkpoint"
 
 
 def test_what_it_would_have_cost_without_snapshots_is_not_known_of_such_a_loop() -> None:
@@ -330,7 +331,7 @@ def test_a_loop_that_asks_where_to_start_is_begun_again_from_its_newest_snapshot
     assert plan.snapshot is not None
     assert (plan.snapshot.digest, plan.checkpoint, plan.best) == ("a", None, None)
     assert (plan.generation, plan.in_process, plan.own_settings, plan.replay) == (2, False, True, True)
-    assert "70 batches to train again" in loop.incident.action.reason
+    assert "70 batches to train again" in loop.messages[-2]
 
 
 def test_once_it_has_gone_on_from_a_plan_the_snapshots_of_the_life_before_are_its_own_too() -> None:
@@ -502,4 +503,4 @@ def test_an_order_that_is_taken_up_at_the_end_of_no_batch_is_not_waited_for() ->
         loop.damaged()
         loop.tick(10.0)
     assert {order.kind for order in loop.orders} == {"go_back", "stop"}
-    assert any("it can't go back in its process (no answer for" in line for line in loop.messages)
+    assert any("it cannot go back in its process: no answer for" in line for line in loop.messages)
