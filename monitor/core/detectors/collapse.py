@@ -45,6 +45,8 @@ def collapse(run: RunView, config: CollapseConfig) -> Finding | None:
     loss = run.signal("loss")
     if loss is None or not loss.warm or loss.signed or loss.scaled > loss.level - math.log(config.ratio):
         return None
+    if loss.rounded(loss.level - math.log(config.ratio)) > math.log(2.0):  # 0.0000 may be what 0.0003 falls to
+        return None
     if loss.high_of_last(config.batches) > loss.level - math.log(config.ratio):
         return None
     norm = run.signal("grad_norm")
