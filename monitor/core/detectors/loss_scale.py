@@ -55,8 +55,8 @@ class LossScaleConfig(DetectorConfig):
 def loss_scale(run: RunView, config: LossScaleConfig) -> Finding | None:
     """`falls` within the window, a scale below 1, or a storm of overflows. Dated to the first of them.
 
-    In the warm-up, in which the scale is still looked for, only one below 1 is reported. Single overflows never are: they
-    are how a scaler works.
+    In the warm-up, in which the scale is still looked for, only one below 1 is reported. Single overflows never are:
+    they are how a scaler works.
     """
     scaler, now = run.learned.scaler, run.at.count
     if scaler.last is None or not (scaler.falls or scaler.overflows):

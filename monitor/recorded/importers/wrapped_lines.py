@@ -1,4 +1,4 @@
-"""Lines of a log that something has put into JSON objects: Docker's json-file, loggers of services."""
+"""Lines of a log that something has put into JSON objects: Docker's json-file, systemd, clouds, loggers of services."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from monitor.recorded.importers import recognise, register
-from monitor.recorded.importers.content import Content
+from monitor.recorded.importers.content import Content, without_escapes
 from monitor.recorded.importers.documents import flat, parsed
 from monitor.recorded.importers.imported_run import Log
 
-KEYS = ("log", "message", "msg", "text")  # where they put the line
+KEYS = ("log", "message", "msg", "text", "MESSAGE", "@message", "textPayload")  # where they put the line
+INSIDE = ("jsonPayload", "fields", "record")  # objects of theirs that may hold one of those
 LINES_LOOKED_AT = 200
 
 
@@ -56,8 +57,11 @@ def wrapped_lines(content: Content, name: str) -> Log:
 
 def _inside(outer: bytes) -> list[bytes]:
     value = _object(outer)
+    for key in INSIDE:
+        if isinstance(inner := value.get(key), dict):
+            value = {**inner, **value}
     text = next((text for key in KEYS if isinstance(text := value.get(key), str)), "")
-    return [line.encode("utf-8", "replace") for line in text.splitlines()]
+    return [without_escapes(line.encode("utf-8", "replace")) for line in text.splitlines()]
 
 
 def _object(line: bytes) -> dict[str, object]:
