@@ -90,8 +90,9 @@ def _no_loss(word: str, log: Log, names: Sequence[str], roles: Mapping[str, Role
     may_be = [name for name in there if roles.get(name) not in places and not NO_LOSS.search(name)]
     if not may_be:
         return found + "a training is judged by its loss, so log that too"
+    losses = [name for name in may_be if "loss" in name.lower()]
     unknown = [name for name in may_be if roles.get(name, Role.NONE) is Role.NONE]
-    return found + f"name it with --map loss={_quoted((unknown or may_be)[-1])}"
+    return found + f"name it with --map loss={_quoted((losses or unknown or may_be)[-1])}"
 
 
 def _quoted(name: str) -> str:

@@ -25,6 +25,7 @@ COMMA_LOSS = re.compile(rb"loss\w*[\"']?\s*[:=]?\s*[-+]?(?:0,\d+|\d+,(?:\d{1,2}|
 POINT_LOSS = re.compile(rb"loss\w*[\"']?\s*[:=]?\s*[-+]?\d+\.\d", re.IGNORECASE)
 DECIMAL_COMMA = re.compile(rb"(?<![\d.,])(\d+),(\d+)(?!,?\d)")
 PLACE = re.compile(rb"epoch|step|iter|train|eval|valid|test", re.IGNORECASE)
+CONTROLS = bytes(code for code in range(1, 32) if code not in b"\t\n\x0b\x0c\r\x08\x1b\x07")  # no text has them
 LINE_CHARS_MAX = 4000  # a training line has a few hundred
 HEADING_CHARS_MAX = 120
 TIMES = {"time": Role.BATCH_S, "data_time": Role.DATA_S, "data": Role.DATA_S}
@@ -32,7 +33,8 @@ ROLES = {**TIMES, "overflow": Role.OVERFLOW}
 
 
 def _text(head: bytes, _: str) -> bool:
-    return head.count(b"\0") < len(head) / 4  # a crash leaves holes of zeros in a log
+    written = head.replace(b"\0", b"")  # a crash leaves holes of zeros in a log
+    return len(written) - len(written.translate(None, CONTROLS)) < len(written) / 20
 
 
 @register("text", rank=100, recognises=_text)

@@ -150,3 +150,40 @@ def test_a_sentence_about_nan_that_reports_none_is_no_row(sentence: str) -> None
 def test_the_advice_names_no_column_that_can_be_no_loss(text: str, advice: str) -> None:
     with pytest.raises(NotALog, match=advice):
         run_of(text)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("trainLoss", "valLoss"), ("TrainingLoss", "ValidationLoss"), ("loss_train", "loss_val"), ("tr_loss", "va_loss"),
+        ("Loss/train", "Loss/val"),
+    ],
+)  # fmt: skip
+def test_the_loss_of_a_validation_is_known_by_its_sibling(names: tuple[str, str]) -> None:
+    run = run_of(f"epoch,{names[0]},{names[1]}\n1,2.5,2.6\n2,2.25,nan\n")
+    assert [(row.loss, row.nonfinite) for row in run.rows] == [(2.5, 0), (2.25, 0)]
+    assert list(run.rows[0].metrics) == [names[1]]
+
+
+def test_a_loss_beside_its_mean_is_no_validation() -> None:
+    assert read("step,loss_val,loss_avg\n1,2.5,2.5\n2,2.25,2.4\n3,nan,nan\n") == [2.5, 2.25, None]
+
+
+def test_a_line_that_a_crash_cut_takes_nothing_from_the_line_behind_it() -> None:
+    run = run_of("step 1 loss 0.5\nstep 2 loss 0.4\nstep 3 loss 0.step 1 loss 2.5\nstep 2 loss 2.25\n")
+    assert [(row.step, row.loss, row.generation) for row in run.rows] == [
+        (1, 0.5, 1),
+        (2, 0.4, 1),
+        (1, 2.5, 2),
+        (2, 2.25, 2),
+    ]
+
+
+def test_a_hole_that_is_larger_than_the_text_is_passed_over() -> None:
+    assert read(b"step 1 loss 2.5\n" + b"\0" * 4096 + b"step 2 loss 2.25\nstep 3 loss nan\n") == [2.5, 2.25, None]
+
+
+def test_kaggles_list_of_lines_is_read_however_late_the_first_loss_is() -> None:
+    lines = ["loading"] * 300 + [f"step {at} loss {loss}" for at, loss in enumerate(LOSSES)]
+    objects = [json.dumps({"stream_name": "stdout", "time": at, "data": line + "\n"}) for at, line in enumerate(lines)]
+    assert read("[" + "\n,".join(objects) + "\n]") == [2.5, 2.25, None]
