@@ -155,8 +155,8 @@ def test_the_advice_names_no_column_that_can_be_no_loss(text: str, advice: str) 
 @pytest.mark.parametrize(
     "names",
     [
-        ("trainLoss", "valLoss"), ("TrainingLoss", "ValidationLoss"), ("loss_train", "loss_val"), ("tr_loss", "va_loss"),
-        ("Loss/train", "Loss/val"),
+        ("trainLoss", "valLoss"), ("TrainingLoss", "ValidationLoss"), ("loss_train", "loss_val"),
+        ("tr_loss", "va_loss"), ("Loss/train", "Loss/val"),
     ],
 )  # fmt: skip
 def test_the_loss_of_a_validation_is_known_by_its_sibling(names: tuple[str, str]) -> None:
