@@ -10,7 +10,7 @@ from typing import Any
 from monitor.recorded.importers import recognise, register
 from monitor.recorded.importers.content import Content
 from monitor.recorded.importers.documents import parsed
-from monitor.recorded.importers.imported_run import Log, UnreadableLog
+from monitor.recorded.importers.imported_run import Log, NotALog, UnreadableLog
 
 ROW = re.compile(r"<tr[^>]*>(.*?)</tr>", re.DOTALL | re.IGNORECASE)
 CELL = re.compile(r"<t[hd][^>]*>(.*?)</t[hd]>", re.DOTALL | re.IGNORECASE)
@@ -34,7 +34,7 @@ def notebook(content: Content, name: str) -> Log:
     used = tables if _numbers(tables) > _numbers(printed) else printed
     inner = Content.of(used.encode("utf-8", "replace"))
     if not inner.head.strip():
-        raise UnreadableLog(name, "is a notebook without any output; run it, and save it with its output")
+        raise NotALog(name, "is a notebook without any output; run it, and save it with its output")
     return recognise(inner.head, name).reads(inner, name)
 
 

@@ -187,3 +187,9 @@ def test_kaggles_list_of_lines_is_read_however_late_the_first_loss_is() -> None:
     lines = ["loading"] * 300 + [f"step {at} loss {loss}" for at, loss in enumerate(LOSSES)]
     objects = [json.dumps({"stream_name": "stdout", "time": at, "data": line + "\n"}) for at, line in enumerate(lines)]
     assert read("[" + "\n,".join(objects) + "\n]") == [2.5, 2.25, None]
+
+
+def test_a_notebook_without_output_is_no_log() -> None:
+    """In a folder it is passed by."""
+    with pytest.raises(NotALog, match="without any output"):
+        run_of(json.dumps({"cells": [{"cell_type": "code", "outputs": [], "source": ["loss.backward()"]}]}))
