@@ -60,7 +60,7 @@ class WatchedStep:
 
     def run(self, optimizer: Any, step: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Take the step, or leave it out."""
-        if self._within or not self.used:
+        if self._within or not (self._around or self.judge):
             return step(*args, **options)
         self._within = True
         try:
@@ -81,7 +81,12 @@ class WatchedStep:
         judge = self.judge
         if judge is not None and not judge.admits(optimizer, has_closure=closure is not None):
             return None if closure is None else closure()  # its caller wants the loss
-        after_others = self._after_other_hooks(optimizer)
+        after_others = None
+        if getattr(optimizer, "_optimizer_step_pre_hooks", None):
+            after_others = self._after_other_hooks(optimizer)
+        else:
+            for before, _ in self._around:
+                before(optimizer)
         try:
             if judge is None or closure is None:
                 result = step(*args, **options)
@@ -99,15 +104,13 @@ class WatchedStep:
         return result
 
     def _after_other_hooks(self, optimizer: Any) -> Any:
-        """Look before the step; where others have hooks that may still change the settings, after theirs: a handle."""
-        if getattr(optimizer, "_optimizer_step_pre_hooks", None):
-            return optimizer.register_step_pre_hook(lambda given, *_: self._before(given))
-        self._before(optimizer)
-        return None
+        """Others have hooks that may still change the settings: look after theirs. A handle."""
 
-    def _before(self, optimizer: Any) -> None:
-        for before, _ in self._around:
-            before(optimizer)
+        def look(given: Any, *_: Any) -> None:
+            for before, _after in self._around:
+                before(given)
+
+        return optimizer.register_step_pre_hook(look)
 
 
 def watched_step(optimizer: Any) -> WatchedStep:

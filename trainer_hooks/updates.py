@@ -35,6 +35,7 @@ class UpdateSampler:
         self._live: list[torch.Tensor] = []
         self._before: list[torch.Tensor] = []
         self._ratio: torch.Tensor | None = None
+        self.sampling = False  # this step is one of those that are measured, and `after` has something to do
 
     def due(self) -> bool:
         """A step is about to be taken. True: it is one to be measured, so `before` is to be called."""
@@ -46,17 +47,13 @@ class UpdateSampler:
         self._live = sample(self._optimizer)
         capturing = bool(self._live) and self._live[0].is_cuda and torch.cuda.is_current_stream_capturing()
         self._before = [] if capturing else [tensor.float().clone() for tensor in self._live]
-
-    @property
-    def sampling(self) -> bool:
-        """True: this step is one of those that are measured, and `after` has something to do."""
-        return bool(self._before)
+        self.sampling = bool(self._before)
 
     def after(self) -> None:
         """The step was taken. Does nothing for one that is not measured."""
         if not self._before:
             return
-        before, self._before = self._before, []
+        before, self._before, self.sampling = self._before, [], False
         live, self._live = [tensor.float() for tensor in self._live], []
         with torch.no_grad():
             moved = torch.stack(torch._foreach_norm(torch._foreach_sub(live, before)))

@@ -160,7 +160,7 @@ class Again:
         loop = attachment._sessions[id(trainer)].loop
         assert loop is not None
         places: tuple[tuple[Any, str], ...] = (
-            (loop, "_prepare_step"), (loop, "warming"), (signals, "contents_after"), (loop._changes, "changes"),
+            (loop.recorder, "read_settings"), (signals, "contents_after"), (loop._changes, "changes"),
             (loop.guard._scaler, "enter"), (loop.recorder, "pending"),
         )  # fmt: skip
         for owner, name in places:

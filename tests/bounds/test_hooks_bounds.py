@@ -339,7 +339,7 @@ def test_complaints_in_the_users_log_and_answers_to_orders_for_stacks_are_bounde
 
 
 def test_measures_that_nobody_reads_are_no_more_than_their_limit_and_those_there_are_can_still_be_read() -> None:
-    state = GuardedState(torch.nn.BatchNorm1d(2), GuardedAverage(lambda: True), acts=True)
+    state = GuardedState(torch.nn.BatchNorm1d(2), GuardedAverage(FailOpen(print), lambda: True), acts=True)
     for _ in range((PENDING_MAX + 3) * STATISTICS_EVERY_STEPS):
         state.good_step()
     assert len(state.pending) == PENDING_MAX

@@ -9,13 +9,15 @@ from typing import Any
 
 import torch
 
+from trainer_hooks.fail_open import FailOpen
 from trainer_hooks.tensors import any_nonfinite, first_nonfinite, statistics_modules
 
 
 class GuardedAverage:
     """Comes between a trainer and the `update` of its average. `may_update` is asked before each."""
 
-    def __init__(self, may_update: Callable[[], bool]) -> None:
+    def __init__(self, fail_open: FailOpen, may_update: Callable[[], bool]) -> None:
+        self._fail_open = fail_open
         self._may_update = may_update
         self.bound: Any = None  # None: there is none
         self._own_update: Any = None  # what the average itself, not its class, had there
@@ -54,4 +56,5 @@ class GuardedAverage:
         return f"average of {bad}" if bad else ""
 
     def _update(self, update: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        return update(*args, **options) if self._may_update() else None
+        may_not = self._fail_open.run("guard average", self._may_update) is False
+        return None if may_not else update(*args, **options)

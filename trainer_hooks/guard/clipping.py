@@ -58,6 +58,13 @@ def _marked(function: Any) -> Any:
     return function
 
 
+def _listed(parameters: Any) -> list[torch.Tensor]:
+    """A list is not copied: that would touch each of hundreds of parameters."""
+    if isinstance(parameters, list):
+        return parameters
+    return [parameters] if isinstance(parameters, torch.Tensor) else list(parameters)
+
+
 def _second_half(half: Callable[..., None]) -> Any:
     @functools.wraps(half)
     def between(parameters: Any, max_norm: float, total_norm: torch.Tensor, *rest: Any, **options: Any) -> None:
@@ -65,7 +72,7 @@ def _second_half(half: Callable[..., None]) -> Any:
         if training is None:
             half(parameters, max_norm, total_norm, *rest, **options)
             return
-        listed = [parameters] if isinstance(parameters, torch.Tensor) else list(parameters)
+        listed = _listed(parameters)
         limit = training.limit(listed, max_norm)
         training.found(listed, total_norm, limit, scaled=False)
         half(listed, limit, total_norm, *rest, **options)
@@ -79,7 +86,7 @@ def _whole(clip: Callable[..., torch.Tensor]) -> Any:
         training = active.get(get_ident())
         if training is None:
             return clip(parameters, max_norm, *rest, **options)
-        listed = [parameters] if isinstance(parameters, torch.Tensor) else list(parameters)
+        listed = _listed(parameters)
         limit = training.limit(listed, max_norm)
         norm = clip(listed, limit, *rest, **options)
         training.found(listed, norm, limit, scaled=True)

@@ -37,7 +37,7 @@ class Guard:
         self._loss: torch.Tensor | None = None
         self._thread = 0  # that the present step is taken in
         self._scaler = ScalerWatch(scaler)
-        self._average = GuardedAverage(self._may_update)
+        self._average = GuardedAverage(fail_open, self._may_update)
         self._state = GuardedState(model, self._average, acts=acts)
         self._judge = GradientJudge(self._state, self._scaler, fail_open, acts=acts)
         self._judge.follow(optimizer)
@@ -172,11 +172,8 @@ class Guard:
         report.note_buffer(self._state.heal(always=not (done or self._loss_is_finite())))
 
     def _may_update(self) -> bool:
-        return self._fail_open.run("guard average", self._before_average) is not False
-
-    def _before_average(self) -> bool:
         """The average is about to follow the model. False: it must not, this batch left no step to follow."""
-        report = self.report
+        report = self._judge.report
         if not (
             report.called or self._scaler.called or report.settled
         ):  # the script leaves its step out, or takes it later

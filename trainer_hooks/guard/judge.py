@@ -78,13 +78,19 @@ class GradientJudge:
 
     def found(self, parameters: list[torch.Tensor], norm: torch.Tensor, limit: float, *, scaled: bool) -> None:
         """Take note of the norm, and before the gradients are scaled by a bad one, of the gradient that is bad."""
-        if self._is_ours(parameters):
+        if parameters and (id(parameters[0]) in self._owned or self._is_ours(parameters)):
             self._fail_open.run("guard clip", self._note, parameters, norm, limit, scaled)
 
     # --- at each step (Judge) ----------------------------------------------------------------------------------------
 
     def admits(self, optimizer: Any, *, has_closure: bool) -> bool:
         """False: a gradient is not finite."""
+        report = self.report
+        norm = report.norm_value
+        sound = norm is not None and math.isfinite(norm) and self._nothing_between and not report.settled
+        if sound and self._clipped >= len(self._parameters) and len(self._optimizers) == 1:
+            report.called = True  # what it uses was clipped by this norm: most steps of most trainings end here
+            return True
         return self._fail_open.run(GUARD_STEP, self._admits, optimizer, has_closure) is not False
 
     def evaluating(self, optimizer: Any, closure: Callable[..., Any]) -> Callable[..., Any]:
@@ -110,7 +116,7 @@ class GradientJudge:
 
     def _is_ours(self, parameters: list[torch.Tensor]) -> bool:
         owned = self._owned
-        return bool(parameters) and (id(parameters[0]) in owned or any(id(each) in owned for each in parameters))
+        return any(id(each) in owned for each in parameters)
 
     def _note(self, parameters: list[torch.Tensor], norm: torch.Tensor, limit: float, scaled: bool) -> None:
         report = self.report
@@ -135,8 +141,6 @@ class GradientJudge:
         report.called = True
         clipped = self._clipped >= len(self._parameters) and len(self._optimizers) == 1
         norm = report.norm_value
-        if clipped and self._nothing_between and norm is not None and math.isfinite(norm):
-            return True
         if getattr(optimizer, "grad_scale", None) is not None or (self._scaler.on and not self._scaler.passed_by):
             return True  # the scaler has looked, or a fused optimizer unscales and looks by itself
         parameters = self._parameters if optimizer is self._optimizers[0] else parameters_of(optimizer)

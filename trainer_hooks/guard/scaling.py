@@ -46,7 +46,7 @@ class ScalerWatch:
         self.called = False
         if self._scaler is None:
             return
-        self.look()
+        self.on = bool(self._scaler.is_enabled())
         if self.on and not self._within:
             self._within = True
             self._own = vars(self._scaler).get("step")

@@ -32,7 +32,8 @@ class Counted:
     scaler_overflows: int = 0
     samples_lost: int = 0
     skipped_by_script: int = 0
-    evidence: int = 0  # NonfiniteSeen events sent; no part of Counts
+    evidence: int = 0  # NonfiniteSeen events sent; no part of Counts, as what follows
+    bad_at: int = 0  # batches at the last non-finite one
 
     def totals(self) -> Totals:
         """The totals now, for `counts_of`."""
@@ -61,6 +62,7 @@ class Counted:
         self.steps += stepped
         if bits:
             self.nonfinite_batches += 1
+            self.bad_at = self.batches
             self.nonfinite_loss += Nonfinite.LOSS in bits
             self.nonfinite_gradient += Nonfinite.GRADIENT in bits
             self.nonfinite_parameter += Nonfinite.PARAMETER in bits

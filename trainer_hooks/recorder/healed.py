@@ -24,15 +24,7 @@ class Healed:
 
     def __init__(self, counted: Counted) -> None:
         self._counted = counted
-        self._bad = 0  # non-finite batches, at the last one of them
-        self._bad_at = 0  # batches then
         self._healed_from = 0  # batches that left something non-finite, when it was last said; 0: it never was
-
-    def batch_ended(self) -> None:
-        """A batch was counted."""
-        counted = self._counted
-        if counted.nonfinite_batches != self._bad:
-            self._bad, self._bad_at = counted.nonfinite_batches, counted.batches
 
     def check(
         self, model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], optimizers: Iterable[torch.optim.Optimizer]
@@ -42,7 +34,7 @@ class Healed:
         `tensors`: parameters, buffers and averages. Waits for the device.
         """
         counted = self._counted
-        finite, damaged = counted.batches - self._bad_at, counted.nonfinite_parameter + counted.nonfinite_buffer
+        finite, damaged = counted.batches - counted.bad_at, counted.nonfinite_parameter + counted.nonfinite_buffer
         if finite <= 0 or 0 < self._healed_from < damaged:
             return
         try:

@@ -31,7 +31,6 @@ class Training:
     def batches(self, *bits: Nonfinite) -> None:
         for each in bits:
             self.counted.add(each, SkippedBy.NOBODY, stepped=True, overflow=False)
-            self.healed.batch_ended()
 
     def declines(self) -> str:
         try:

@@ -43,7 +43,6 @@ class GoingBack:
 
     def batch_ended(self, *, stepped: bool, healthy: bool) -> None:
         """Save the state where that is due, after a healthy batch that took its step."""
-        self._healed.batch_ended()
         if stepped and self._unproven is not None:
             plan, self._unproven = self._unproven, None
             self._recorder.probe.event(
@@ -92,7 +91,6 @@ class GoingBack:
         """Raises NotNeededError."""
         if plan.for_nonfinite:
             self._recorder.read_delayed()
-            self._healed.batch_ended()
             self._state.check_healed(self._healed)
 
     def adjust(self, order: Order) -> tuple[str, dict[str, str]]:

@@ -56,10 +56,9 @@ class TrainerSettingsWatch:
         before, self._plain = self._plain, plain
         groups, self._readings = self._readings, now
         same_epoch, self._epoch = self._epoch == trainer.epoch, trainer.epoch
-        bases, self._bases = self._bases, _base_rates(trainer)
-        if plain == before and groups == now:
-            self._bases = bases or self._bases  # what changed them is reported once the rates follow
+        if plain == before and groups == now:  # base rates that changed are reported once the rates follow
             return []
+        bases, self._bases = self._bases, _base_rates(trainer)
         pairs = list(zip(_PLAIN, before, plain, strict=False))
         if groups:
             pairs += self._group_pairs(groups, now, warming=warming)

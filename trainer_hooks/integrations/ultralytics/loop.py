@@ -37,6 +37,7 @@ WRAPPED = (  # methods of a trainer, one instance at a time
     "_handle_nan_recovery",
 )
 NOT_REACHED = "this trainer's loop can't begin within an epoch: the epoch was begun anew with the state of the snapshot"
+NEVER = -2  # before the batch -1, at which an epoch begins
 LAST_COPY_S = 10.0  # nothing trains any more; a copy of 500 MB takes about a second
 
 
@@ -70,11 +71,10 @@ class Loop:
         self._probe = probe
         self._fail_open = fail_open
         self._changes = TrainerSettingsWatch(group_names(trainer.optimizer))
-        self._warmup_batches = 0
+        self._warm_until = NEVER  # the last batch of this epoch that is within the trainer's warm-up
         self._mixing = False
         self._data_wait_s: float | None = None
         self._contents = BatchContents()
-        self._prepared: Any = None  # the same batch as the model gets it, until it ends
         self._means_before: Any = None  # trainer.tloss as the batch found it
         self._last_loss: float | None = None  # finite
         self._clip_norm: float | None = None
@@ -122,18 +122,18 @@ class Loop:
         recorder.batches_per_epoch = len(trainer.train_loader)
         recorder.ended_s = time.monotonic()
         self.guard.follow(trainer.optimizer)
-        self._warmup_batches = signals.warmup_batches(trainer, recorder.batches_per_epoch)
+        warmup_batches = signals.warmup_batches(trainer, recorder.batches_per_epoch)  # from epoch 0
+        trained = recorder.batches_per_epoch * int(trainer.epoch)
+        self._warm_until = warmup_batches - trained if warmup_batches > 0 else NEVER
 
-    def warming(self, trainer: Any) -> bool:
-        """True: this batch is within the trainer's own warm-up, which counts from epoch 0."""
-        if self._warmup_batches <= 0:
-            return False
-        return self.recorder.batch + self.recorder.batches_per_epoch * int(trainer.epoch) <= self._warmup_batches
+    def warming(self) -> bool:
+        """True: this batch is within the trainer's own warm-up."""
+        return self.recorder.batch <= self._warm_until
 
     def put_in_force(self, plan: Plan, trainer: Any) -> dict[str, str]:
         """Apply the plan's settings and keep them; get what they read afterwards. Raises PlanError."""
         applied = PlanInForce(plan)
-        read_back = applied.apply(trainer, self.guard, warming=lambda: self.warming(trainer))
+        read_back = applied.apply(trainer, self.guard, warming=self.warming)
         self.in_force = applied
         return read_back
 
@@ -163,8 +163,10 @@ class Loop:
         """In place of the trainer's preprocess_batch."""
         if self.start_within is not None:
             self._fail_open.run("first step", self.start_within.before_step, trainer, self.recorder.batch)
-        self._contents = self._fail_open.run("batch contents", signals.contents_before, batch) or BatchContents()
-        self._prepared = prepared = original(batch)
+        contents = self._fail_open.run("batch contents", signals.contents_before, batch) or BatchContents()
+        prepared = original(batch)
+        self._contents = contents
+        self._fail_open.run("batch contents", signals.contents_after, contents, prepared)
         return prepared
 
     def final_eval(self, original: Any) -> Any:
@@ -182,17 +184,21 @@ class Loop:
             return original()
         finally:
             self.guard.leave()
-            if not self.guard.report.settled:
+            report = self.guard.report
+            if not report.settled:
                 self._fail_open.run("guard settle", self.guard.settle)
             if self.start_within is not None:
                 self.start_within.stepped(trainer)
                 self.start_within = None
-            if self.guard.report.skipped_by:
+            if report.skipped_by:
                 self._fail_open.run("step left out", self._step_left_out, trainer)
 
     def before_optimizer(self, optimizer: Any) -> None:
         """A step is about to be taken: the last look before the values are used."""
-        self._fail_open.run("ramp", self._prepare_step, optimizer)
+        if self.in_force is None:
+            self._fail_open.run("ramp", self.recorder.read_settings)
+        else:
+            self._fail_open.run("ramp", self._prepare_step, optimizer)
         if self.recorder.updates.due():
             self._fail_open.run("update ratio", self.recorder.updates.before)
 
@@ -224,8 +230,7 @@ class Loop:
 
         True: it took its step and was healthy, so that the state may be saved.
         """
-        contents, prepared, self._prepared = self._contents, self._prepared, None
-        signals.contents_after(contents, prepared)
+        contents = self._contents
         if self.recorder.batch == 0:  # mosaic is closed between two epochs, and mixing never begins within one
             self._mixing = signals.mixes_images(trainer)
         contents.samples_partial = contents.samples_partial and self._mixing
@@ -240,7 +245,7 @@ class Loop:
             batch=pending.batch,
             clip_norm=self._clip_norm,
             mixing=self._mixing,
-            warming=self.warming(trainer),
+            warming=pending.batch <= self._warm_until,
             planned=planned,
         ):
             self._probe.event(change)

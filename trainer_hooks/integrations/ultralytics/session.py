@@ -243,8 +243,7 @@ class Session:
         if self._unnamed is not None:
             self.fail_open.run("start", self._name_parts, trainer)
         fit = self.fail_open.run("batch", self.loop.batch_ended, trainer)
-        self._healed.batch_ended()
-        if fit and self._snapshots.due and self._takes_snapshots(trainer):
+        if fit and self._snapshots.taker.due and self._takes_snapshots(trainer):
             self.fail_open.run("snapshot", self._snapshots.take, trainer, self.loop.recorder.batch)
         order = self.probe.order()
         if order is not None:

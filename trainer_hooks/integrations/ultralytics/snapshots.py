@@ -19,23 +19,18 @@ class Snapshots:
 
     def __init__(self, probe: ProbeLike, counted: Counted, ordinal: int, every_s: float) -> None:
         self._counted, self._ordinal = counted, ordinal
-        self._taker = SnapshotTaker(probe, every_s)
+        self.taker = SnapshotTaker(probe, every_s)
         self.loader = LoaderPosition()
 
     @property
     def wanted(self) -> bool:
         """True: this run asks for snapshots."""
-        return self._taker.wanted
-
-    @property
-    def due(self) -> bool:
-        """True: the state is to be saved at the next boundary that is fit for it."""
-        return self._taker.due
+        return self.taker.wanted
 
     def take(self, trainer: Any, batch: int) -> None:
         """Save the state after batch `batch` of the epoch, from 0, which was healthy and took its step."""
         if batch + 1 < len(trainer.train_loader):
-            self._taker.take(lambda: state.state_of(trainer, batch, self.loader), self._save(trainer, batch))
+            self.taker.take(lambda: state.state_of(trainer, batch, self.loader), self._save(trainer, batch))
 
     def _save(self, trainer: Any, batch: int) -> Save:
         return Save(
