@@ -71,14 +71,14 @@ def _objects(head: bytes, _: str) -> bool:
     return fields is not None and isinstance(first[fields.name], str) and _number(first[fields.value]) is not None
 
 
-@register("long_table", rank=75, recognises=_table)
+@register("long_table", rank=76, recognises=_table)
 def long_table(content: Content, _: str) -> Log:
     """Each line is one number."""
     delimiter = next((each for each in ";\t," if each.encode() in content.head.partition(b"\n")[0]), ",")
     return _log(partial(_cells, content, delimiter), header_of(content.head))
 
 
-@register("long_jsonl", rank=75, recognises=_objects)
+@register("long_jsonl", rank=76, recognises=_objects)
 def long_jsonl(content: Content, _: str) -> Log:
     """Each object is one number."""
     return _log(partial(lines_of, content), first_object(content.head, frozenset()))

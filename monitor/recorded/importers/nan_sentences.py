@@ -6,11 +6,11 @@ import re
 
 BAD = rb"(?:nan|-?inf(?:inity|inite)?|not finite|non[- ]?finite|not a number)\b"
 BECAME = rb"(?:is|are|was|becomes?|became|(?:went|goes|going|diverged|exploded|changed) to|turned(?: in)?(?:to)?|=)"
-SAID = rb"(?:got|encountered|found|detected|skipping|hit|due to|because of|received|saw)"
+MET_BY = rb"(?:got|encountered|found|detected|skipping|hit|due to|because of|received|saw)"
 SENTENCE = re.compile(
     rb"\bloss(?:es)?\b[^,.;:=]{0,40}?\s?" + BECAME + rb"\s?(?:now |already )?" + BAD
     + rb"|" + BAD + rb" (?:was |is |value )?(?:(?:detected|found) )?in (?:the |your )?(?:\w+ )?loss"
-    + rb"|" + SAID + rb" (?:an? )?" + BAD + rb" (?:\w+ )?loss"
+    + rb"|" + MET_BY + rb" (?:an? )?" + BAD + rb" (?:\w+ )?loss"
     + rb"|" + BAD + rb" loss(?:es)?(?:[!,.]|$| (?:at|encountered|detected|during|found|in)\b)"
     + rb"|\binvalid loss, ",
     re.IGNORECASE,
