@@ -22,7 +22,7 @@ Object = dict[str, Any]
 def rows_in(document: Any) -> list[Sample]:
     """The rows of the first shape that fits, a loss among them; without a loss, of any lists."""
     found = _objects(document)
-    for shape in (_numbered, _indexed, _points, _lists):
+    for shape in (_numbered, _indexed, _points, _lists, _listed):
         found = found or _first(document, shape, "loss")
     return found or _first(document, _lists, "")
 
@@ -109,6 +109,15 @@ def _lists(node: Object, word: str) -> list[Sample]:
     lists = {key: _ended(value) for key, value in lists.items()}
     longest = max((len(v) for k, v in lists.items() if word in k.lower() and (word or _numbers(v))), default=0)
     return [(i + 1, flat({key: value[i] for key, value in lists.items() if i < len(value)})) for i in range(longest)]
+
+
+def _listed(node: Object, word: str) -> list[Sample]:
+    """A list of objects under some name: `{"history": [{"epoch": 1, "loss": ..}, ..]}`."""
+    for value in node.values():
+        rows = _objects(value)
+        if len(rows) >= LENGTH_MIN and any(word in name.lower() for _, row in rows for name in row):
+            return rows
+    return []
 
 
 def _ended(values: list[Any]) -> list[Any]:

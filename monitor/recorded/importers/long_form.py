@@ -11,7 +11,7 @@ from monitor.recorded.importers import register
 from monitor.recorded.importers.content import Content
 from monitor.recorded.importers.documents import first_object, lines_of
 from monitor.recorded.importers.imported_run import Log, Role, Sample
-from monitor.recorded.importers.tables import cells_of, header_of
+from monitor.recorded.importers.tables import DECIMAL_COMMA, cells_of, header_of
 from monitor.recorded.importers.words import number_of
 
 NAMES = ("metric", "metric_name", "metricname", "metric.name", "name", "key", "tag", "series", "variable")
@@ -96,4 +96,6 @@ def _cells(content: Content, delimiter: str) -> Iterator[tuple[int, dict[str, st
         if not names:
             names = [name.strip().lstrip("#").strip() for name in cells]
         else:
+            comma = delimiter != ","
+            cells = [cell.replace(",", ".") if comma and DECIMAL_COMMA.fullmatch(cell) else cell for cell in cells]
             yield number, dict(zip(names, cells, strict=False))

@@ -17,6 +17,7 @@ ROWS_LOOKED_AT = 5
 LINES_LOOKED_AT = 60  # empty ones among them
 NAME_CHARS_MAX = 200
 QUOTED_LINES_MAX = 100  # of one row: a text in it may hold line ends
+DIGITS = re.compile(r"\d+")
 DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+(?:[eE][-+]?\d+)?\s*")
 
 
@@ -80,8 +81,16 @@ def _headed(line: str, number: int, rows: list[str], rows_min: int) -> Table | N
         return Table(names, "", decimal_comma=False, header_line=number) if fits else None
     comma = delimiter != "," and any(DECIMAL_COMMA.fullmatch(c) for row in rows for c in cells_of(row, delimiter))
     good = [row for row in rows if _all_numbers(cells_of(row, delimiter), len(names), comma=comma)]
+    if any(_repeats(names, cells_of(row, delimiter)) for row in rows):
+        return None
     alike = [row for row in rows if len(cells_of(row.rstrip(delimiter), delimiter)) <= len(names)]
     return Table(names, delimiter, comma, number) if len(good) >= rows_min and 2 * len(alike) >= len(rows) else None
+
+
+def _repeats(names: Sequence[str], cells: Sequence[str]) -> bool:
+    """True where a cell is the name above it with another number: lines of text, such as "Epoche 2, Loss 0,5"."""
+    pairs = [(name, cell.strip()) for name, cell in zip(names, cells, strict=False) if DIGITS.search(name)]
+    return any(cell != name and DIGITS.sub("", cell) == DIGITS.sub("", name) != "" for name, cell in pairs)
 
 
 def _bare(lines: list[str]) -> Table | None:

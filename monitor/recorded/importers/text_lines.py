@@ -21,7 +21,11 @@ LIKE_A_LOSS = re.compile(rb"perplexity|ppl|cross[-_ ]?entropy|xent|\bcost\b|\bm[
 NUMBER = re.compile(rb"\d")
 BESIDE = re.compile(rb"norm|\blr\b|learning[ _]rate|scale", re.IGNORECASE)  # on lines of their own, beside a loss
 OVERFLOW = re.compile(rb"overflow", re.IGNORECASE)
-COMMA_LOSS = re.compile(rb"loss\w*[\"']?\s*[:=]?\s*[-+]?(?:0,\d+|\d+,(?:\d{1,2}|\d{4,}))(?!,?\d)", re.IGNORECASE)
+# "loss 2,25", or "loss 2,500" beside "0,001": 2,500 alone may be two thousand and five hundred
+COMMA_LOSS = re.compile(
+    rb"loss.*(?<![\d.,])0,\d+(?!,?\d)|loss\w*[\"']?\s*[:=]?\s*[-+]?(?:0,\d+|\d+,(?:\d{1,2}|\d{4,}))(?!,?\d)",
+    re.IGNORECASE,
+)
 POINT_LOSS = re.compile(rb"loss\w*[\"']?\s*[:=]?\s*[-+]?\d+\.\d", re.IGNORECASE)
 DECIMAL_COMMA = re.compile(rb"(?<![\d.,])(\d+),(\d+)(?!,?\d)")
 PLACE = re.compile(rb"epoch|step|iter|train|eval|valid|test", re.IGNORECASE)

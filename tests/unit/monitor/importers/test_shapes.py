@@ -45,6 +45,10 @@ SHAPES = {
         "training.loss": {"steps": [1, 2, 3], "values": LOSSES}, "lr": {"steps": [1], "values": [0.1]}
     }),
     "x and y": json.dumps({"loss": {"train": {"name": "train", "x": [1, 2, 3], "y": LOSSES}}}),
+    "a list below a name": json.dumps({
+        "best": {"epoch": 1}, "history": [{"epoch": at, "loss": loss} for at, loss in enumerate(LOSSES)]
+    }),
+    "decimal commas and names": '"step";"tag";"value"\n"1";"loss";"2,5"\n"2";"loss";"2,25"\n"3";"loss";"nan"\n',
     "comet": json.dumps([
         {"metricName": "loss", "metricValue": str(loss), "step": at} for at, loss in enumerate(LOSSES)
     ]),
@@ -101,6 +105,7 @@ CONSOLES = {
     "sets in brackets": ("Epoch({}/9) loss(train)={} loss(val)=0.9", LOSSES),
     "YOLO behind a time": (BAR.replace("{}", "2024-05-01 10:00:00 INFO", 1), LOSSES),
     "YOLO behind a rank": (BAR.replace("{}", "[rank0]:", 1), LOSSES),
+    "decimal commas everywhere": ("Epoche {}, Loss {}, Lernrate 0,001", ("2,500", "2,250", "nan")),
     "decimal commas": ("Epoche {}: Loss = {}, Val-Loss = 0,9", ("2,5", "2,25", "nan")),
 }
 
