@@ -37,6 +37,13 @@ def test_a_rise_beyond_the_printed_digits_is_found(level: float, digits: int) ->
     assert 1000 <= min(alarms(judged(printed(level, digits, times=12.0))).values()) < 1010
 
 
+@pytest.mark.parametrize(("level", "digits"), [(0.4, 4), (0.4, 2), (2.0, 1)])
+def test_a_loss_that_falls_to_nothing_is_found_where_its_level_is_far_above_the_printed_digits(
+    level: float, digits: int
+) -> None:
+    assert alarms(judged(printed(level, digits, times=0.0)))["collapse"] == 1019
+
+
 def test_a_loss_scale_that_halves_down_to_nothing_is_found_in_the_first_rows_too() -> None:
     rows = [f"{at},{2 - at / 100},{65536 / 2 ** (at // 4):g}" for at in range(100)]
     assert alarms(judged("\n".join(["step,loss,loss_scale", *rows, ""]))) == {"loss_scale": 68}
