@@ -65,7 +65,7 @@ class Heartbeat:
         workers = [pid for pid in _children() if self._armed(pid)]
         asked = [f"worker process {pid}\n{dump}" for pid in workers[:WORKERS_MAX] if (dump := self._dump_of(pid))]
         more = len(workers) - WORKERS_MAX
-        return [*asked, f"and {more} more worker processes, which were not asked"] if more > 0 else asked
+        return [*asked, f"and {more} more worker process{'' if more == 1 else 'es'}, not asked"] if more > 0 else asked
 
     def _armed(self, pid: int) -> bool:
         """False for a child that runs another program, or has closed what it inherited."""

@@ -30,7 +30,7 @@ def describe_threads(leave_out: frozenset[int] = frozenset()) -> tuple[str, ...]
     idents = sorted(frames, key=lambda i: (i != first, known.index(i) if i in names else len(known)))
     texts = [_describe(names.get(ident, "a thread of a library"), frames[ident]) for ident in idents[:THREADS_MAX]]
     beyond = len(idents) - THREADS_MAX
-    return (*texts, f"and {beyond} more threads") if beyond > 0 else tuple(texts)
+    return (*texts, f"and {beyond} more thread{'' if beyond == 1 else 's'}") if beyond > 0 else tuple(texts)
 
 
 def shorten(path: str) -> str:

@@ -32,8 +32,9 @@ async def teams(alert: Alert, config: TeamsConfig, http: Http, now_s: float) -> 
     colour = "good" if alert.ended_well else COLOURS.get(alert.severity, "accent")
     title = {"type": "TextRun", "text": shown(alert.title, TITLE_CHARS) or "-", "weight": "bolder", "color": colour}
     lines = shown(alert.text, TEXT_CHARS).splitlines() or ["-"]
-    if len(lines) > LINES:
-        lines[LINES:] = [f"… {len(lines) - LINES} more lines"]
+    more = len(lines) - LINES
+    if more > 0:
+        lines[LINES:] = [f"… {more} more line{'' if more == 1 else 's'}"]
     body = [[title], *([{"type": "TextRun", "text": line or " "}] for line in lines)]
     card: dict[str, object] = {
         "type": "AdaptiveCard",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import re
 import sys
 from collections.abc import Sequence
 
@@ -68,6 +69,13 @@ class LazyGroup(Group):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
 
+IN_PLAIN_WORDS = (
+    (re.compile(r"is not a valid integer(?: range)?\b"), "is not a whole number"),
+    (re.compile(r"is not a valid float(?: range)?\b"), "is not a number"),
+    (re.compile(r"is not in the range x>=(\S+)"), r"is below \1"),
+    (re.compile(r"is not in the range x>(\S+)"), r"is not above \1"),
+    (re.compile(r"is not in the range (\S+?)<=x<=(\S+)"), r"is not between \1 and \2"),
+)
 EXAMPLES = (
     "trainwarden demo                      a real training that goes wrong, in about a minute",
     "trainwarden run -- python train.py    the same for your training; the script stays as it is",
@@ -97,9 +105,17 @@ def execute(arguments: Sequence[str], command: click.Command = commands, name: s
         return EXIT_INTERRUPTED
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else name
-        click.echo(f"trainwarden: {error.format_message().rstrip('.')}; see {path} --help", err=True)
+        click.echo(f"trainwarden: {_sentence(error)}; see {path} --help", err=True)
         return error.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
     return code if isinstance(code, int) else 0
+
+
+def _sentence(error: click.UsageError) -> str:
+    """What click found wrong, in words that every user knows."""
+    text = error.format_message().rstrip(".")
+    for jargon, plain in IN_PLAIN_WORDS:
+        text = jargon.sub(plain, text)
+    return text

@@ -104,13 +104,15 @@ def _fired_line(fired: Fired) -> str:
 
 
 def _decision_line(decision: IncidentDecision) -> str:
-    after = f"the log has {decision.rows_after} more rows"
+    after = f"the log has {plural(decision.rows_after, 'more row')}"
     if decision.action == ActionKind.ROLLBACK:
-        cost = f"; costs {decision.redone_rows} rows to train again"
+        cost = f"; costs {plural(decision.redone_rows, 'row')} to train again"
     else:
         cost = f"; {COST[decision.action]}" if decision.action in COST else ""
     saved = f"; {after}, which a stop would have saved if the run was lost" if cost else f"; {after}"
-    where = f"row {decision.row}, step {decision.step}, {decision.row - decision.onset_row} rows after the onset"
+    where = (
+        f"row {decision.row}, step {decision.step}, {plural(decision.row - decision.onset_row, 'row')} after the onset"
+    )
     return f"  policy   {where}: {decision.action}: {decision.reason}{cost}{saved}"
 
 
@@ -123,7 +125,8 @@ def totals_lines(totals: BacktestTotals, errors: list[Unread]) -> list[str]:
         f"{read}: {totals.runs_critical} with a critical alarm, {warned}",
         f"{plural(totals.alarms, 'alarm')} ({totals.alarms_per_million_rows:.1f} per million rows), {critical}",
     ]
-    return [*lines, f"{plural(len(errors), 'file')} could not be read"] if errors else lines
+    unread = [f"{plural(len(errors), 'file')} could not be read"] if errors else []
+    return [*(lines if totals.runs or not errors else []), *unread]
 
 
 def score_lines(score: Score) -> list[str]:
@@ -136,7 +139,7 @@ def score_lines(score: Score) -> list[str]:
         *(_share_line(share) for share in score.shares),
         "",
         f"bad runs with an alert: {_of(score.bad_warned, score.bad)}",
-        f"false alarms on healthy runs: {alarms} of their {score.healthy_rows} rows",
+        f"false alarms on healthy runs: {alarms} of their {plural(score.healthy_rows, 'row')}",
     ]
 
 
@@ -148,7 +151,7 @@ def _share_line(share: LabelTotals) -> str:
 
 
 def _rows(delay: float | None) -> str:
-    return "-" if delay is None else f"{delay:g} rows"
+    return "-" if delay is None else f"{delay:g} {'row' if delay == 1.0 else 'rows'}"
 
 
 def _of(count: int, of: int) -> str:

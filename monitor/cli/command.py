@@ -26,3 +26,6 @@ class Command(_WithExamples):
 
 class Group(_WithExamples, click.Group):
     """A group of commands; `examples` are command lines as a user would type them."""
+
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        super().__init__(*args, **({"no_args_is_help": False} | keywords))  # a sentence, and not the whole help

@@ -27,6 +27,13 @@ class Failure(click.ClickException):
         click.echo(f"trainwarden: {self.message}", file=file or sys.stderr)
 
 
+def why(error: OSError | ValueError) -> str:
+    """What is wrong with a file, without the number of the error and the file's name."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return "it is not UTF-8" if isinstance(error, UnicodeError) else str(error)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A clause such as `; did you mean 'stop'?` where something known is close to `name`, else an empty text."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)

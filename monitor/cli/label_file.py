@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from monitor.cli.failure import EXIT_USAGE, Failure
+from monitor.cli.failure import EXIT_USAGE, Failure, why
 from monitor.recorded.backtest.labelled_runs import Label, LabelsError, read_labels
 
 
@@ -17,7 +17,9 @@ def labels_by_path(file: Path, paths: Sequence[str] | None) -> dict[str, Label]:
     try:
         labels = read_labels(file.read_text(encoding="utf-8-sig"), str(file))
     except (OSError, UnicodeDecodeError) as error:
-        raise Failure(f"{file}: can't be read as text ({error}); name a CSV with path and label", EXIT_USAGE) from error
+        raise Failure(
+            f"{file}: can't be read as text ({why(error)}); name a CSV with path and label", EXIT_USAGE
+        ) from error
     except LabelsError as error:
         raise Failure(str(error), EXIT_USAGE) from error
     if paths is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from monitor.cli.command import Command, Group
-from monitor.cli.failure import Failure, nearest
+from monitor.cli.failure import Failure, nearest, why
 from monitor.errors import EXIT_CONFIG
 
 if TYPE_CHECKING:
@@ -113,4 +113,4 @@ def _policy_text(name: str) -> str:
         hint = nearest(name, PRESETS) or f"; the presets are {', '.join(PRESETS)}"
         raise Failure(f"policy {name!r}: this is neither a preset nor a file{hint}", EXIT_CONFIG) from error
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a NUL in the name
-        raise Failure(f"{name}: can't be read as text ({error}); name a YAML file", EXIT_CONFIG) from error
+        raise Failure(f"{name}: can't be read as text ({why(error)}); name a YAML file", EXIT_CONFIG) from error

@@ -12,7 +12,9 @@ from monitor.cli.command import Command
 from monitor.cli.failure import daemon_failures
 from monitor.cli.names import existing_run
 from monitor.cli.show import print_table
-from monitor.core.format import ago, duration, moment
+from monitor.core.format import ago, batch_at, batches, count, duration, minute, moment, plural
+from monitor.core.model import IncidentState
+from monitor.core.state.status import GONE
 
 if TYPE_CHECKING:
     from monitor.daemon.api.snapshots import FindingLine, RunDetail, RunSummary
@@ -22,7 +24,7 @@ EXAMPLES = ("trainwarden status", "trainwarden status night-3f2a", "trainwarden 
 TRAINING_HEADS = ["training", "state", "epoch", "batches", "NaN batches", "incidents"]
 TRAININGS_SHOWN = 50  # the last ones; --json has every one
 LOST = ("/refused", "/expired")  # ends of the keys of alerts that nobody got
-KEPT = {True: "kept at this pace", False: "NOT kept at this pace", None: "the pace is not known yet"}
+KEPT = {True: "kept at this pace", False: "NOT kept at this pace", None: "it is not known yet whether it is kept"}
 
 
 @click.command(cls=Command, examples=EXAMPLES)
@@ -90,7 +92,7 @@ def _print_runs(runs: list[RunSummary]) -> None:
 
 
 def _of(at: int | None, total: int | None) -> str:
-    return "-" if at is None else f"{at}/{total}"
+    return "-" if at is None else f"{at}/{total}" if total else str(at)
 
 
 def _incident(run: RunSummary) -> str:
@@ -104,7 +106,7 @@ def _findings(run: RunSummary) -> str:
 def detail_lines(found: RunDetail, now_s: float) -> list[tuple[str, str]]:
     """The details of one run, as names and texts; `now_s` is Unix time."""
     run = found.summary
-    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(found.checkpoints.items()))
+    verdicts = ", ".join(f"{number} {verdict}" for verdict, number in sorted(found.checkpoints.items()))
     return [
         ("run", f"{run.run}  {run.title}".rstrip()),
         ("state", f"{run.state}{': ' + found.detail if found.detail else ''}"),
@@ -113,7 +115,7 @@ def detail_lines(found: RunDetail, now_s: float) -> list[tuple[str, str]]:
         ("generation", str(run.generation)),
         ("last batch", ago(run.last_batch_s, now_s)),
         ("loss", "-" if found.loss is None else f"{found.loss:.4g}"),
-        ("non-finite", f"{run.nonfinite} of {run.batches} batches, {run.skipped} steps skipped"),
+        ("non-finite", f"{count(run.nonfinite)} of {batches(run.batches)}, {plural(run.skipped, 'step')} skipped"),
         ("scaler overflows", f"{found.scaler_overflows} (a few are normal)"),
         ("incident", _incident_line(found)),
         *_finding_lines(run),
@@ -142,22 +144,22 @@ def _alerts(found: RunDetail) -> str:
 
 
 def _mode(run: RunSummary) -> str:
-    acting = "acts as its policy says" if run.act else "only observes"
-    return (
-        acting
-        if run.supervised or not run.live
-        else f"{acting}, but its supervisor has died. Take the run over: trainwarden run --adopt {run.run}"
-    )
+    if not run.act:
+        return "only observes"
+    if run.supervised or not run.live or run.state == GONE or not run.generation:
+        return "acts as its policy says"
+    return f"cannot act: its supervisor has died. Take the run over: trainwarden run --adopt {run.run}"
 
 
 def _incident_line(found: RunDetail) -> str:
     live = found.summary.incident
     if live is None:
         return f"none open, {found.incidents} in all" if found.incidents else "none"
-    proof = f", {live.watch_seen} of {live.watch_needed} healthy batches" if live.watch_needed else ""
-    where = f"since epoch {live.onset_epoch}, batch {live.onset_batch}"
+    watched = live.state == IncidentState.WATCHING and live.watch_needed
+    proof = f", {count(live.watch_seen)} of {plural(live.watch_needed, 'healthy batch')}" if watched else ""
+    where = f"it began at {batch_at(live.onset_epoch, live.onset_batch)}"
     seen = f", acknowledged by {live.acknowledged_by}" if live.acknowledged_by else ""
-    return f"{live.number}: {live.state} {where}{proof}{seen}; trainwarden report {found.summary.run}"
+    return f"{live.number}: {live.state}{proof}, {where}{seen}; trainwarden report {found.summary.run}"
 
 
 def _finding_lines(run: RunSummary) -> list[tuple[str, str]]:
@@ -169,12 +171,15 @@ def _finding_lines(run: RunSummary) -> list[tuple[str, str]]:
 
 
 def _since(found: FindingLine) -> str:
-    return f"{found.detector}, since epoch {found.since_epoch}, batch {found.since_batch}"
+    return f"{found.detector}, since {batch_at(found.since_epoch, found.since_batch)}"
 
 
 def _deadline(found: RunDetail, now_s: float) -> str:
     if found.deadline_s is None:
         return "none"
+    ended_s = found.summary.ended_s
+    if ended_s is not None:  # the summary above says whether it was kept
+        return f"{minute(found.deadline_s)}; the run ended on {minute(ended_s)}"
     kept = KEPT[found.deadline_kept]
     late = ""
     if found.deadline_kept is False and found.eta_s is not None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from monitor.core.format import duration, name, plural, size, value
+from monitor.core.model import ActionKind
 from monitor.core.state.status import GIVEN_UP
 from monitor.daemon.api.glance import RunGlance
 from monitor.daemon.api.snapshots import TrainingLine
@@ -18,6 +19,14 @@ MARK = "!"
 BARS = "▁▂▃▄▅▆▇█"
 POINTS = 16  # of a sparkline
 GOOD, BUSY, BAD, OVER = "green", "cyan", "bold red", "dim"
+DONE: dict[str, str] = {
+    ActionKind.GO_ON: "goes on",
+    ActionKind.ADJUST: "change of settings",
+    ActionKind.UNDO: "settings put back",
+    ActionKind.ROLLBACK: "rollback",
+    ActionKind.STOP: "stop",
+    ActionKind.WATCH: "no action",
+}
 ENDED_BADLY = ("failed", GIVEN_UP, "gone", "held", "stopped")
 NAME_CHARS, NARROW_NAME_CHARS = 28, 14
 NARROW = 100  # columns of a terminal; in a narrower one names are cut to NARROW_NAME_CHARS
@@ -95,7 +104,7 @@ def wrong(run: RunGlance) -> str:
     """What is wrong and what was done; empty: nothing."""
     incident = run.summary.incident
     if incident is not None:
-        done = f", {incident.action.replace('_', ' ')}" if incident.action else ""
+        done = f", {DONE.get(incident.action, incident.action)}" if incident.action else ""
         seen = f", seen by {name(incident.acknowledged_by)}" if incident.acknowledged_by else ""
         return f"incident {incident.number}: {incident.family}, {incident.state.replace('_', ' ')}{done}{seen}"
     if run.summary.findings:
@@ -112,7 +121,7 @@ def _colour(run: RunGlance) -> str:
 
 
 def _of(done: int | None, of: int | None) -> str:
-    return "-" if done is None else str(done) if of is None else f"{done}/{of}"
+    return "-" if done is None else f"{done}/{of}" if of else str(done)
 
 
 def _end(run: RunGlance, now_s: float) -> str:

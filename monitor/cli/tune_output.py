@@ -6,6 +6,7 @@ import io
 
 from ruamel.yaml import YAML
 
+from monitor.core.format import plural
 from monitor.core.policy.settings import Policy
 from monitor.recorded.tuning.counts import Aim, Counted
 from monitor.recorded.tuning.picture import text_picture
@@ -54,8 +55,9 @@ def tuned_lines(tuned: Tuned, aim: Aim) -> list[str]:
 def _runs_line(tuned: Tuned) -> str:
     count = tuned.all_runs
     return (
-        f"{count.healthy} healthy and {count.bad} bad runs of {tuned.groups} groups, {tuned.folds} folds (seed "
-        f"{tuned.seed}), {len(tuned.tried)} points of {len(tuned.parameters)} settings tried"
+        f"{count.healthy} healthy and {plural(count.bad, 'bad run')} of {plural(tuned.groups, 'group')}, "
+        f"{plural(tuned.folds, 'fold')} (seed {tuned.seed}), {plural(len(tuned.tried), 'point')} of "
+        f"{plural(len(tuned.parameters), 'setting')} tried"
     )
 
 

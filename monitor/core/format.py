@@ -20,8 +20,19 @@ def count(number: int) -> str:
 
 def plural(number: int, noun: str) -> str:
     """1 batch, 2 batches."""
-    ending = "es" if noun.endswith(("ch", "s")) else "s"
-    return f"{count(number)} {noun}{'' if number == 1 else ending}"
+    return f"{count(number)} {noun if number == 1 else several(noun)}"
+
+
+def several(noun: str) -> str:
+    """The plural: batches, tries, steps, losses."""
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return f"{noun[:-1]}ies"
+    return f"{noun}es" if noun.endswith(("ch", "s")) else f"{noun}s"
+
+
+def listed(words: list[str]) -> str:
+    """loss, gradient and buffer."""
+    return " and ".join(text for text in (", ".join(words[:-1]), *words[-1:]) if text)
 
 
 def batches(number: int) -> str:
@@ -47,6 +58,16 @@ def about(number: float) -> str:
 def percent(share: float) -> str:
     """0.97 %."""
     return f"{100 * share:.2f} %"
+
+
+def whole_percent(share: float) -> str:
+    """32 %: of an estimate."""
+    return f"{100 * share:.0f} %"
+
+
+def rough_percent(share: float) -> str:
+    """0.77 %, 43 %, 100 %: two significant digits."""
+    return f"{float(f'{100 * share:.2g}'):g} %"
 
 
 def value(number: float | None) -> str:

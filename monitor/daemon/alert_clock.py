@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 
-from monitor.core.format import duration
+from monitor.core.format import count, duration
 from monitor.core.model import AlertKind, Incident, RaiseAlert, Severity
 from monitor.core.policy.settings import Policy
 from monitor.core.policy.texts import incident_text
@@ -73,7 +73,7 @@ def _summary(run: RunState, clock: str, now_s: float) -> Iterator[RaiseAlert]:
     lines = summary_of(run, training, shown_incident(run, training), now_s).lines()
     at = training.position
     epochs = training.started.epochs if training.started is not None else None
-    where = f"epoch {at.epoch}{f' of {epochs}' if epochs else ''}, batch {at.batch}" if at else "no batch yet"
+    where = f"epoch {at.epoch}{f' of {epochs}' if epochs else ''}, batch {count(at.batch)}" if at else "no batch yet"
     title = f"{shown_name(run)}: {where}"
     id_ = f"{run.spec.run}/{AlertKind.DAILY_SUMMARY}/{today}"
     yield RaiseAlert(

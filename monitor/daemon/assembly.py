@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from alerts.deliver import Deliverer
 from alerts.outbox import OutboxRow, Settled
 from monitor.core.engine import Core
+from monitor.core.format import plural
 from monitor.core.model import AlertSettled, Tick
 from monitor.core.model.channel import Health
 from monitor.core.state.run import Fleet, RunState
@@ -76,7 +77,7 @@ class DaemonAddress(msgspec.Struct, frozen=True):
 def most_of(troubles: list[str]) -> list[str]:
     """As many as a person reads, and how many more there are."""
     more = len(troubles) - TROUBLES_MAX
-    return troubles if more <= 0 else [*troubles[:TROUBLES_MAX], f"{more} more parts could not be read"]
+    return troubles if more <= 0 else [*troubles[:TROUBLES_MAX], f"{plural(more, 'more part')} could not be read"]
 
 
 class Assembly:

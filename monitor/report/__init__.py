@@ -5,9 +5,9 @@ Every text that came from outside (titles, samples, tensor names, settings) pass
 
 from __future__ import annotations
 
-from monitor.core.format import count, when
-from monitor.core.model import Family, Incident
-from monitor.core.policy.texts import state_text
+from monitor.core.format import batch_at, when
+from monitor.core.model import Incident
+from monitor.core.policy.texts import onset_label, onset_of, state_text
 from monitor.core.state.run import RunState, TrainingState
 from monitor.core.summary import summary_of
 from monitor.report import cost, decision, diagnosis, incident_records, settings_section, stack_text, what_happened
@@ -48,9 +48,10 @@ def render(run: RunState, training: TrainingState, incident: Incident, now_s: fl
 
 
 def _heading(run: RunState, incident: Incident, now_s: float) -> str:
-    where = f"epoch {incident.onset.epoch}, batch {count(incident.onset.batch)}"
+    onset = onset_of(incident)
+    where = batch_at(onset.epoch, onset.batch) if onset.count else "before the first batch"
     state = state_text(incident)
-    what = "last batch" if incident.family == Family.CRASH else "first bad batch"
+    what = onset_label(incident.family)
     return (
         f"# Incident {incident.number} of {safe(run.spec.title or run.spec.run)}\n\n"
         f"**{state.capitalize()}** · {incident.severity.value} · {what}: {where} · run {safe(run.spec.run)}, "

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from monitor.core.format import count, duration, percent, plural, saved_place, value, when
-from monitor.core.model import ActionKind, Finding, Incident, Position
+from monitor.core.format import batch_at, count, duration, percent, plural, saved_place, value, when
+from monitor.core.model import ActionKind, Family, Finding, Incident, IncidentState, Position
+from monitor.core.policy.texts import onset_of, order_in_words
 from monitor.core.state.projection import pace_s
 from monitor.core.state.run import TrainingState
 from monitor.report.incident_records import annotations_of, checkpoint_table
@@ -11,16 +12,27 @@ from monitor.report.overview import LEVELS
 from monitor.report.report_input import ONSETS_MAX, ReportInput
 from monitor.report.text import safe, table
 
-IN_WORDS = {
-    ActionKind.GO_ON: "training goes on",
-    ActionKind.ADJUST: "settings changed in place",
-    ActionKind.UNDO: "settings put back in place",
-    ActionKind.ROLLBACK: "rolled back",
-    ActionKind.STOP: "stopped for good",
-    ActionKind.NONE: "only watched",
+IN_WORDS = {  # done, and begun
+    ActionKind.GO_ON: ("training goes on", "training goes on"),
+    ActionKind.ADJUST: ("settings changed in place", "changing settings in place"),
+    ActionKind.UNDO: ("settings put back in place", "putting settings back in place"),
+    ActionKind.ROLLBACK: ("rolled back", "rolling back"),
+    ActionKind.STOP: ("ordered to stop for good", "ordered to stop for good"),
+    ActionKind.NONE: ("only watched", "only watched"),
+    ActionKind.WATCH: ("only watched", "only watched"),
 }
 
-INCIDENT_HEADER = ["no.", "family", "state", "first bad batch", "opened", "what was done", "outcome"]
+
+def in_words(incident: Incident) -> str:
+    """What was done about an incident, or is being done, in a few words."""
+    begun = incident.state is IncidentState.MITIGATING
+    if incident.action.kind == ActionKind.ROLLBACK and incident.family == Family.CRASH:
+        return "starting again" if begun else "started again"
+    found = IN_WORDS.get(incident.action.kind)
+    return found[begun] if found else safe(incident.action.kind)
+
+
+INCIDENT_HEADER = ["no.", "family", "state", "began at", "opened", "what was done", "outcome"]
 
 
 def findings(report_input: ReportInput) -> list[str]:
@@ -50,7 +62,7 @@ def _finding_cells(finding: Finding) -> list[str]:
 def at(position: Position) -> str:
     """Epoch and batch, with the generation where it is not the first."""
     later = f", generation {position.generation}" if position.generation > 1 else ""
-    return f"epoch {position.epoch}, batch {count(position.batch)}{later}"
+    return f"{batch_at(position.epoch, position.batch)}{later}" if position.count else f"before the first batch{later}"
 
 
 def incidents(report_input: ReportInput) -> list[str]:
@@ -74,9 +86,9 @@ def incident_cells(incident: Incident) -> list[str]:
         str(incident.number),
         safe(incident.family),
         f"**{incident.state.value.replace('_', ' ')}**",
-        at(incident.onset),
+        at(onset_of(incident)),
         when(incident.opened_s),
-        IN_WORDS.get(incident.action.kind, safe(incident.action.kind)),
+        in_words(incident),
         safe(incident.outcome) or "-",
     ]
 
@@ -93,7 +105,7 @@ def orders(report_input: ReportInput) -> list[str]:
         lines += [*table(header, [_order_cells(incident) for incident in acted]), ""]
     answered = training.ledger.counters.orders
     answers = [key.partition("/") for key in answered]
-    lines += [f"- Orders to {safe(kind)}: {count(answered[f'{kind}/{outcome}'])} {safe(outcome)}."
+    lines += [f"- Orders to {safe(order_in_words(kind))}: {count(answered[f'{kind}/{outcome}'])} {safe(outcome)}."
               for kind, _, outcome in answers]  # fmt: skip
     return [*lines, *_read_back(training)] if answers or training.applied else lines[:-1]
 
@@ -103,7 +115,7 @@ def _order_cells(incident: Incident) -> list[str]:
     target = action.plan.target if action.plan else None
     return [
         str(incident.number),
-        IN_WORDS.get(action.kind, safe(action.kind)),
+        in_words(incident),
         at(action.left_at) if action.left_at else "-",
         saved_place(*target.holds).removeprefix("the ") if target else "-",
         plural(totals.batches_discarded, "batch"),
@@ -137,13 +149,19 @@ def time_lost(report_input: ReportInput) -> list[str]:
     discarded = report_input.training.totals.batches_discarded
     if not discarded and not run.downtime_s:
         return [*lines, f"None of {duration(max(wall_s, 0.0))}: no trained batch was thrown away."]
-    if pace is None:
-        return [*lines, f"{plural(discarded, 'batch')} thrown away; the run is too short to measure its pace."]
+    if pace is None and discarded:
+        stood = f"{duration(run.downtime_s)} without training, and " if run.downtime_s else ""
+        return [
+            *lines,
+            f"{stood}{plural(discarded, 'batch')} thrown away; their time is not known.",
+        ]
+    pace = pace or 0.0
     lost_s = discarded * pace + run.downtime_s
+    trained = f"{plural(discarded, 'batch')} x {pace:.3g} s = {duration(discarded * pace)}"
     share = f" ({percent(min(lost_s / wall_s, 1.0))})" if wall_s > 0 else ""
     return [
         *lines,
         f"{duration(lost_s)} of {duration(max(wall_s, 0.0))}{share}:",
-        f"- thrown away: {plural(discarded, 'batch')} x {pace:.3g} s = {duration(discarded * pace)}",
+        *([f"- thrown away: {trained}"] if discarded else []),
         f"- without training: {duration(run.downtime_s)}",
     ]

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from monitor.core.format import HOUR_S, duration, plural, when
+from monitor.core.format import duration, plural, when
 from monitor.core.model import Incident
 from monitor.core.state.projection import deadline_kept, finish_s, pace_s, too_close
 from monitor.core.state.run import RunState, TrainingState
-from monitor.core.summary.time_cost import batches_left, batches_lost, going_back, state_alone, without_snapshots
+from monitor.core.summary.time_cost import (
+    batches_left,
+    batches_lost,
+    going_back,
+    is_being_stopped,
+    state_alone,
+    why_no_end,
+    without_snapshots,
+)
 
 
 def time_lost(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> list[str]:
@@ -15,8 +23,15 @@ def time_lost(run: RunState, training: TrainingState, incident: Incident, now_s:
     lines = ["## Time lost", ""]
     if not batches and not incident.totals.downtime_s:
         return [*lines, "None: no trained batch was thrown away."]
+    stood = f"{duration(incident.totals.downtime_s)} without training" if incident.totals.downtime_s else ""
+    if not batches:
+        return [*lines, f"{stood}; no trained batch was thrown away."]
     if pace is None:
-        return [*lines, f"{plural(batches, 'batch')} thrown away; the run is too short to measure its pace."]
+        also = f"{stood}, and " if stood else ""
+        return [
+            *lines,
+            f"{also}{plural(batches, 'batch')} thrown away; their time is not known.",
+        ]
     lost_s = batches * pace
     instead = None if state_alone(training, incident) else without_snapshots(incident, batches)
     standstill = "not over yet" if going_back(incident) else duration(incident.totals.downtime_s)
@@ -34,7 +49,14 @@ def time_lost(run: RunState, training: TrainingState, incident: Incident, now_s:
 
 def deadline(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> list[str]:
     """When the training ends at its own pace, and whether that is in time."""
+    if is_being_stopped(incident):
+        return _stopped(run)
     return projected_end(run, training, batches_left(training, incident), now_s)
+
+
+def _stopped(run: RunState) -> list[str]:
+    limit_s = run.spec.deadline_s
+    return [] if limit_s is None else ["## Deadline", "", f"The training is stopped. The deadline is {when(limit_s)}."]
 
 
 def projected_end(run: RunState, training: TrainingState, left: int | None, now_s: float) -> list[str]:
@@ -44,10 +66,12 @@ def projected_end(run: RunState, training: TrainingState, left: int | None, now_
         return _ended(run)
     per_epoch = training.started.batches_per_epoch
     if left is None or pace is None or per_epoch <= 0:
-        return ["## Deadline", "", "The run is too short to project when it ends."]
+        return ["## Deadline", "", f"{why_no_end(training)}."]
     finish = finish_s(now_s, left, pace)
-    own_pace = f"{pace:.3g} s a batch, {per_epoch * pace / HOUR_S:.2f} h an epoch, validation and saving included"
-    remains = f"{left / per_epoch:.1f} epochs are left: {duration(left * pace)}. It ends on {when(finish)}."
+    own_pace = f"{pace:.3g} s a batch, {duration(per_epoch * pace)} an epoch, validation and saving included"
+    epochs = left / per_epoch
+    remains = f"{epochs:.1f} {'epoch is' if epochs == 1.0 else 'epochs are'} left: {duration(left * pace)}. "
+    remains += f"It ends on {when(finish)}."
     lines = ["## Deadline", "", f"At this run's own pace ({own_pace}) {remains}"]
     if run.spec.deadline_s is None:
         return [*lines, "No deadline was given."]

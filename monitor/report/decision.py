@@ -27,18 +27,19 @@ def decided(run: RunState, training: TrainingState, incident: Incident, now_s: f
     """The action that was chosen, its reason, and each setting old and new."""
     action, crash = incident.action, incident.family == Family.CRASH
     inside = action.plan is not None and action.plan.in_process
-    back = "Started again" if crash else "Rolled back in its process" if inside else "Stopped and rolled back"
+    back = "Start again" if crash else "Roll back in its process" if inside else "Stop and roll back"
     names = {
-        ActionKind.GO_ON: "Training goes on",
-        ActionKind.ADJUST: "Settings changed in place",
-        ActionKind.UNDO: "Settings put back in place",
+        ActionKind.GO_ON: "Go on",
+        ActionKind.ADJUST: "Change settings in place",
+        ActionKind.UNDO: "Put the settings back in place",
         ActionKind.ROLLBACK: back,
-        ActionKind.STOP: "Stopped for good",
+        ActionKind.STOP: "Stop for good",
     }
+    reason = "" if incident.state is IncidentState.RECOVERED and not action.kind else safe(action.reason)
     lines = [
         "## Decision",
         "",
-        f"{names.get(action.kind, 'No action')}: {safe(action.reason) or 'no reason was given'}.",
+        f"{names.get(action.kind, 'No action')}{': ' + reason if reason else ''}.",
     ]
     plan = action.plan
     if plan and plan.target:

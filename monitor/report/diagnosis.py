@@ -44,8 +44,9 @@ def _others(found: Diagnosis) -> tuple[Cause, ...]:
 
 
 def _evidence(cause: Cause) -> list[str]:
-    about = f"{_sentence(cause.title)} ({_weight(cause)})"
-    lines = [f"- Most likely of all: {about}."]
+    lines = [f"- Most likely of all: {_sentence(cause.title)} ({_weight(cause)})."]
+    if cause.score <= 0.0:
+        lines = [f"- No cause has more evidence for it than against it. The closest: {_sentence(cause.title)}."]
     lines += [f"  - for: {_sentence(text)}" for text in cause.speaks_for]
     lines += [f"  - against: {_sentence(text)}" for text in cause.speaks_against]
     return [*lines, f"- The test that would confirm it: {_sentence(cause.test)}"]

@@ -14,17 +14,23 @@ def onset_row(training: TrainingState, incident: Incident) -> EpochRow | None:
     return row_of(training, incident.onset)
 
 
+def rows_around(training: TrainingState, incident: Incident) -> tuple[list[EpochRow], list[EpochRow]]:
+    """The passes before that one, and from it on, as they were trained: one process may train an epoch again later."""
+    onset, row, rows = incident.onset, onset_row(training, incident), training.epochs
+    first = next((place for place, each in enumerate(rows) if each is row), None)
+    if first is None:
+        first = sum((each.generation, each.epoch) < (onset.generation, onset.epoch) for each in rows)
+    return rows[:first], rows[first:]
+
+
 def clean_row(training: TrainingState, incident: Incident) -> EpochRow | None:
-    """The last whole epoch before the onset without a non-finite batch; None: there is none."""
-    onset = incident.onset
-    before = [
-        row
-        for row in training.epochs
-        if (row.generation, row.epoch) < (onset.generation, onset.epoch)
-        and row.status == EpochStatus.ENDED
-        and not row.nonfinite
-    ]
-    return before[-1] if before else None
+    """The last whole epoch before the onset without a non-finite batch; None: there is none.
+
+    It may have been given up since, by a rollback that went further back.
+    """
+    whole = [row for row in rows_around(training, incident)[0] if row.ended_s is not None and not row.nonfinite]
+    ended = [row for row in whole if row.status in (EpochStatus.ENDED, EpochStatus.DISCARDED)]
+    return ended[-1] if ended else None
 
 
 def group_names(training: TrainingState, groups: int) -> list[str]:

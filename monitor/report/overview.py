@@ -108,7 +108,8 @@ def _where(training: TrainingState) -> str:
     at, started = training.position, training.started
     assert at is not None
     assert started is not None
-    return f"epoch {at.epoch} of {started.epochs}, batch {count(at.batch)} of {count(started.batches_per_epoch)}"
+    of = f" of {count(started.batches_per_epoch)}" if started.batches_per_epoch else ""
+    return f"epoch {at.epoch} of {started.epochs}, batch {count(at.batch)}{of}"
 
 
 def _end(run: RunState) -> str:
@@ -122,7 +123,7 @@ def _findings(run: RunState, training: TrainingState) -> str:
     texts = (f"{count(critical)} critical", plural(warnings, "warning"), f"{count(infos)} info")
     shown = ", ".join(word for word, number in zip(texts, counts.values(), strict=True) if number)
     now = ", ".join(dict.fromkeys(safe(finding.detector) for finding in going_on(run, training)))
-    return (shown or "none") + (f"; going on now: {now}" if now else "")
+    return (shown or "none") + (f"; lately: {now}" if now else "")
 
 
 def _incidents(training: TrainingState) -> str:

@@ -15,6 +15,7 @@ from trainer_hooks.wire.framework_description import SettingNames
 from trainer_hooks.wire.messages import TrainingStarted
 
 SETTINGS_MAX = 40  # of a framework that does not say which ones matter
+PLAN = "plan"  # SettingChanged.reason: the settings of a plan came into force
 WARM_UP_STEP = 0.1  # warm-up moves a rate by far less than this from one batch to the next
 OFF_SCHEDULE = 0.02  # of the planned rate; the trainer's own rounding is far below
 HIGH_RATE = 10.0  # times the base rate: MuSGD's groups differ by 3, warm-up of the biases by hundreds
@@ -153,6 +154,8 @@ def _warm_up(training: TrainingState, incident: Incident) -> list[str]:
     if wanted is None or started is None or started.batches_per_epoch <= 0:
         return []
     ends = min(wanted, started.epochs - 1)
+    if ends <= 0:
+        return []
     done = incident.onset.epoch - 1 + incident.onset.batch / started.batches_per_epoch
     if done < ends:
         return [f"Warm-up was on: {done:.2f} of {ends:g} epochs were done at the onset, so its end is not the cause."]
@@ -171,7 +174,10 @@ def changed(run: RunState, training: TrainingState, incident: Incident, now_s: f
             safe(c.reason) or "unexplained",
         ]
         for generation, c in training.settings_log
-        if generation == onset.generation and since <= c.epoch and (c.epoch, c.batch) <= (onset.epoch, onset.batch)
+        if generation == onset.generation
+        and since <= c.epoch
+        and (c.epoch, c.batch) <= (onset.epoch, onset.batch)
+        and not (c.reason == PLAN and c.wall_s >= incident.opened_s)  # it went back in its process
     ]
     title = f"## What changed since epoch {since}" if clean else "## What changed before the onset"
     if not rows:

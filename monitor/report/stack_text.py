@@ -50,7 +50,8 @@ def _streak(taken: list[TakenStacks]) -> list[str]:
     for each in taken:
         alike.setdefault(each.seen.threads[0] if each.seen.threads else "", []).append(each)
     groups = sorted(alike.values(), key=len)  # the rank that stands elsewhere is the one to look at
-    lines = ["", f"After {safe(first.where)} (generation {first.generation}), asked at {when(first.at_s)}:"]
+    place = f"After {safe(first.where)}" if first.count else "Before the first batch"
+    lines = ["", f"{place} (generation {first.generation}), asked at {when(first.at_s)}:"]
     for group in groups[:GROUPS_SHOWN]:
         lines += _group(group)
     more = len(groups) - GROUPS_SHOWN
@@ -59,8 +60,11 @@ def _streak(taken: list[TakenStacks]) -> list[str]:
 
 def _group(group: list[TakenStacks]) -> list[str]:
     first = group[0].seen
-    ranks = ", ".join(count(each.rank) for each in group[:16]) + (" and others" if len(group) > 16 else "")
+    numbers = sorted({each.rank for each in group})  # several looks at one rank
+    ranks = ", ".join(map(count, numbers[:16])) + (" and others" if len(numbers) > 16 else "")
     phase = f", in phase {safe(first.phase)}" if first.phase else ""
+    if not first.threads:
+        return ["", f"**Rank {ranks}**{phase}: its stacks could not be read."]
     how = "its own hook" if first.how == "hook" else safe(first.how) or "no one"
     lines = ["", f"**Rank {ranks}**{phase}; read by {how}. The innermost call is last:", ""]
     for text in first.threads[:THREADS_SHOWN]:

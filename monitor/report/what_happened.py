@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from monitor.core.format import about, count, duration, percent, plural, size, value
-from monitor.core.model import Family, Incident
+from monitor.core.format import about, batch_at, count, duration, percent, plural, size, value
+from monitor.core.model import EpochStatus, Family, Incident
+from monitor.core.policy.texts import onset_label, onset_of
 from monitor.core.state.epochs import totals_of
 from monitor.core.state.projection import failure_rate, projected_nonfinite
 from monitor.core.state.rows import EpochRow
 from monitor.core.state.run import RunState, TrainingState
-from monitor.report.epoch_rows import clean_row, onset_row, part_means, part_names
+from monitor.report.epoch_rows import clean_row, onset_row, part_means, part_names, rows_around
 from monitor.report.text import safe, table
 
 EPOCHS_BEFORE = 3  # shown ahead of the one it began in
@@ -24,19 +25,27 @@ def what_happened(run: RunState, training: TrainingState, incident: Incident, no
     row = onset_row(training, incident)
     if row is not None and row.batches:
         rate = failure_rate(row.nonfinite, row.batches)
-        whole = row.nonfinite + projected_nonfinite(rate, row.batches_per_epoch - row.batches)
         bad = f"{count(row.nonfinite)} of {plural(row.batches, 'batch')} not finite ({percent(rate)})"
-        projected = f"about {about(whole)} in the whole epoch of {count(row.batches_per_epoch)}"
-        lines.append(f"- Epoch {row.epoch}: {bad}; at that rate {projected}.")
-    noticed = incident.opened_at.count - incident.onset.count
-    lines.append(
-        f"- First bad batch: epoch {incident.onset.epoch}, batch {count(incident.onset.batch)} (from 0). "
-        f"The incident opened {plural(max(noticed, 0), 'batch')} later."
-    )
+        lines.append(f"- Epoch {row.epoch}: {bad}{_projected(row, rate)}.")
+    same = incident.opened_at.generation == incident.onset.generation
+    noticed = incident.opened_at.count - onset_of(incident).count if same else 0
+    label, onset = onset_label(incident.family).capitalize(), onset_of(incident)
+    where = f"{label}: {batch_at(onset.epoch, onset.batch)} (from 0)" if onset.count else "No batch had ended"
+    later = f" The incident opened {plural(noticed, 'batch')} later." if noticed > 0 else ""
+    lines.append(f"- {where}.{later}")
     lines.append(f"- {_kinds(training)}")
     lines += [f"- {safe(finding.detector)}: {safe(finding.summary)}" for finding in incident.findings]
     more = incident.findings_left_out
     return [*lines, f"- And {plural(more, 'more finding')} of other detectors."] if more else lines
+
+
+def _projected(row: EpochRow, rate: float) -> str:
+    """What it would come to in an epoch that goes on; begins with a semicolon."""
+    left = row.batches_per_epoch - row.batches
+    if left <= 0 or not row.nonfinite or row.status is not EpochStatus.RUNNING:
+        return ""
+    whole = row.nonfinite + projected_nonfinite(rate, left)
+    return f"; at that rate about {about(whole)} in the whole epoch of {count(row.batches_per_epoch)}"
 
 
 def _kinds(training: TrainingState) -> str:
@@ -47,16 +56,16 @@ def _kinds(training: TrainingState) -> str:
         "weights": totals.nonfinite_parameter,
         "buffers (BatchNorm statistics)": totals.nonfinite_buffer,
     }
-    seen = ", ".join(f"{name} {count(number)}" for name, number in kinds.items() if number) or "none by kind"
+    seen = ", ".join(f"{name} {count(number)}" for name, number in kinds.items() if number)
+    by_kind = f"; by kind: {seen}" if seen else ""
     bad = plural(totals.nonfinite_batches, "non-finite batch")
-    return f"Whole run: {bad} of {count(totals.batches)}; by kind: {seen}."
+    return f"Whole run: {bad} of {count(totals.batches)}{by_kind}."
 
 
 def epochs(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> list[str]:
     """The epochs side by side: before, the one it began in, and after."""
-    first = (incident.onset.generation, incident.onset.epoch)
-    before = [row for row in training.epochs if (row.generation, row.epoch) < first][-EPOCHS_BEFORE:]
-    after = [row for row in training.epochs if (row.generation, row.epoch) >= first]
+    before, after = rows_around(training, incident)
+    before = before[-EPOCHS_BEFORE:]
     shown = [*before, *after[:1]]
     latest = after[1:][len(shown) - EPOCHS_MAX :]
     left_out = len(after[1:]) - len(latest)
@@ -141,7 +150,7 @@ def _why_they_differ(training: TrainingState, row: EpochRow, skipped: int) -> li
         )
     elif fewer > 0:
         reasons.append(
-            f"Of {plural(fewer, 'NaN batch')} no skipped step was seen: it was taken, or the batch had none to take."
+            f"Of {plural(fewer, 'NaN batch')} no skipped step was seen: a step was taken, or there was none to take."
         )
     if fewer < 0:
         reasons.append(

@@ -75,7 +75,7 @@ def look(folder: RunFolder, generation: int, rank: int, order: str, training: in
 
 def _first(threads: list[str]) -> list[str]:
     more = len(threads) - THREADS_MAX
-    return [*threads[:THREADS_MAX], *([f"and {more} more threads"] if more > 0 else [])]
+    return [*threads[:THREADS_MAX], *([f"and {more} more thread{'' if more == 1 else 's'}"] if more > 0 else [])]
 
 
 def _check(hang_dump: HangDumpFile) -> None:

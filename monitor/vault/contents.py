@@ -152,7 +152,7 @@ class _Collector:
     def reasons(self) -> tuple[str, ...]:
         """What could not be read: the first ones, and how many more."""
         more = len(self._unreadable) - _REASONS_MAX
-        rest = [f"and {more} more tensors that could not be read"] if more > 0 else []
+        rest = [f"and {more} more tensor{'' if more == 1 else 's'} that could not be read"] if more > 0 else []
         return (*self._unreadable[:_REASONS_MAX], *rest)
 
 

@@ -31,7 +31,9 @@ def examine_folder(folder: Path) -> dict[str, Examination]:
     files = files_in(folder)
     found = {_shown(path.name): examine(path, None, is_part=True) for path in files[:FILES_MAX]}
     if len(files) > FILES_MAX:
-        found[f"{len(files) - FILES_MAX} more files"] = _missing(f"only the first {FILES_MAX} files are examined")
+        more = len(files) - FILES_MAX
+        rest = f"{more} more {'file' if more == 1 else 'files'}"
+        found[rest] = _missing(f"only the first {FILES_MAX} files are examined")
     for index in sorted(folder.glob("*.index.json")):
         for name in _listed(index):
             found.setdefault(name, _missing(f"the file is missing: {index.name} lists it"))

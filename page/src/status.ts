@@ -60,6 +60,8 @@ export function headline(runs: Glance[]): Status {
   if (bad) return as(of(bad, "needs attention", "need attention"), "bad");
   if (warn) return as(of(warn, "has warnings", "have warnings"), "warn");
   if (!live.length) return as("No run is live", "quiet");
+  const untrained = live.filter((run) => !run.summary.batches).length;
+  if (untrained) return as(of(untrained, "has trained no batch yet", "have trained no batch yet"), "busy");
   return as(live.length === 1 ? "The live run is healthy" : `All ${live.length} live runs are healthy`, "good");
 }
 

@@ -209,7 +209,7 @@ def test_workers_of_a_loader_are_asked_up_to_a_limit_and_the_rest_is_counted(tmp
     lines = asked(tmp_path, WORKERS_MAX + beyond)
     told = [line for line in lines if "worker process " in line and "main_of_a_worker" in line]
     assert len(told) == WORKERS_MAX
-    assert lines[WORKERS_MAX:] == [line for line in lines if f"and {beyond} more worker processes" in line]
+    assert lines[WORKERS_MAX:] == [line for line in lines if f"and {beyond} more worker process" in line]
     assert len(lines) == WORKERS_MAX + bool(beyond)
 
 

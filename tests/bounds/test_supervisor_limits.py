@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from monitor.core.format import plural
 from monitor.core.model import ReceiptFound
 from monitor.supervisor.announcer import QUEUE_MAX, RETRY_MAX_S, RETRY_S, Announcer
 from monitor.supervisor.stack_inspection import (
@@ -120,7 +121,7 @@ def test_threads_are_read_from_outside_up_to_a_limit_and_the_rest_is_counted(
     write(folder.hang_dump(1, 0), ourselves())
     threads = look(folder, 1, 0, "o1").threads
     assert [text.startswith("Thread ") for text in threads[: THREADS_MAX + 1]] == [True] * THREADS_MAX + [False]
-    assert (f"and {beyond} more threads" in threads) == bool(beyond)
+    assert (f"and {plural(beyond, 'more thread')}" in threads) == bool(beyond)
 
 
 def test_of_a_deep_stack_that_py_spy_reads_the_innermost_frames_are_kept(

@@ -93,7 +93,7 @@ def test_a_folder_is_examined_up_to_a_number_of_files(tmp_path: Path, monkeypatc
     assert folder.verdict_of(folder.examine_folder(tmp_path)) is Verdict.SOUND
     monkeypatch.setattr(folder, "FILES_MAX", 2)
     found = folder.examine_folder(tmp_path)
-    assert found["1 more files"].reasons == ("only the first 2 files are examined",)
+    assert found["1 more file"].reasons == ("only the first 2 files are examined",)
     assert folder.verdict_of(found) is Verdict.UNVERIFIED
 
 

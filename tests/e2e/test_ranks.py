@@ -107,7 +107,7 @@ def test_a_damaged_one_leaves_no_rank_behind_and_ends_with_the_code_of_a_stop(tr
     done = train("weight")
     assert done.returncode == 75, done.stderr
     assert results(done) == []
-    assert "no clean checkpoint is left" in done.stderr
+    assert "there is no clean checkpoint" in done.stderr
     status = trainwarden(home, "status", "ranks").stdout
     assert "stopped" in status
     assert not [pid for pid in processes_in(home) if b"train.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
@@ -119,4 +119,4 @@ def test_a_rank_that_stands_still_is_named_and_one_that_is_killed_ends_the_run(t
     assert "rank 1 stands in train.py" in done.stderr
     assert "rank 0 stands in" in done.stderr
     assert f"0 non-finite of {KILLED_AT} batches in all" in done.stderr
-    assert "is not started again (no clean checkpoint is left)" in done.stderr
+    assert "is not started again (there is no clean checkpoint)" in done.stderr

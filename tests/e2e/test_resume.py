@@ -67,7 +67,7 @@ def test_what_died_before_its_first_checkpoint_is_started_anew_only_where_that_i
     said = trainwarden(home, "resume", "--port", "0", "night")
     assert said.returncode == 78
     assert said.stderr.splitlines()[-1].startswith(
-        "trainwarden: run 'night' can't be resumed: no clean checkpoint is left. Nothing was started. "
+        "trainwarden: run 'night' can't be resumed: there is no clean checkpoint. Nothing was started. "
         "To start it anew, in "
     )
     assert said.stderr.splitlines()[-1].endswith(

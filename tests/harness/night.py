@@ -244,7 +244,7 @@ def _incident() -> Incident:
             settings=_settings(),
             samples=["000000123.jpg"],
             options=[
-                Option("stop and strengthen", "back to epoch 3", True),
+                Option("go back with strengthened settings", "back to epoch 3", True),
                 Option("go on", "about 400 by the end", False),
             ],
         ),

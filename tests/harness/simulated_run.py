@@ -86,6 +86,7 @@ class SimulatedRun:
         self.verdicts: dict[str, Verdict] = {}  # that the vault gives, by digest
         self.counts: dict[int, Counts] = {}  # by rank
         self.batches_run = 0  # of rank 0, in all generations
+        self.gone_back = 0  # batches of this generation that it trains again in its process
         self.in_force: Settings | None = None  # of the plan; None: the user's own
         self.pending: Order | None = None
         self.driver = RunDriver(
@@ -143,7 +144,9 @@ class SimulatedRun:
 
     def place(self, rank: int = 0, skipped: int = 0) -> tuple[int, int]:
         """Epoch and batch of the next batch, after `skipped` ones whose records are lost."""
-        done = self.counts.get(rank, NO_COUNTS).batches + skipped
+        done = self.counts.get(rank, NO_COUNTS).batches + skipped - self.gone_back
+        if not self.batches_per_epoch:
+            return self.start_epoch, done  # nobody said how many there are
         return self.start_epoch + done // self.batches_per_epoch, done % self.batches_per_epoch
 
     # --- inputs, and the edges that carry out effects ---------------------------------------------------------------
@@ -208,7 +211,7 @@ class SimulatedRun:
         """A new generation: counters begin again. `plan`: the id of the plan it starts from; `changed`: settings."""
         self.start_epoch = start_epoch or self.start_epoch
         self.settings = self.settings | changed
-        self.counts, self.pending = {}, None
+        self.counts, self.pending, self.gone_back = {}, None, 0
         self._carried_out(self.driver.start_generation(pid=1000 + self.generation))
         groups = self.in_force.groups if self.in_force else ()
         self.send(

@@ -57,7 +57,7 @@ def test_a_live_run_is_reported_with_its_findings_and_curves(
     text = _reported(capsys)
     assert "**Training** · run night" in text
     assert "4 not finite" in text
-    assert "going on now: nonfinite" in text
+    assert "lately: nonfinite" in text
     assert "## Incident 1 of test of night" in text
     page = assert_inert(_reported(capsys, "--html"))
     assert page.tags.count("svg") == 6 + 5

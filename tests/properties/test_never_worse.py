@@ -89,7 +89,7 @@ def test_row_2_a_scaler_that_overflows_for_ever_is_stopped_for_its_precision() -
     training = Watched(FAULTS["scaler_for_ever"], SEED).play()
     assert not training.finished
     assert training.trained < 0.1
-    assert "the precision is the cause" in training.said
+    assert "the precision was the cause" in training.said
 
 
 @pytest.mark.parametrize("when_clean", WhenClean)

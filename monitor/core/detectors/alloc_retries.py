@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, PositiveInt
 
 from monitor.core.detectors import DetectorConfig, Moment, register
+from monitor.core.format import plural
 from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.occasions import MEMORY, RETRIED
 from monitor.core.state.view import RunView
@@ -44,6 +45,6 @@ def alloc_retries(run: RunView, config: AllocRetriesConfig) -> Finding | None:
     return run.finding(
         Severity.WARNING, since=run.before(now - recent[0]), signal="alloc_retries",
         value=float(len(recent)), limit=float(config.count),
-        summary=f"GPU memory is as good as full: the allocator emptied its cache and tried again {len(recent)} times "
-        f"within {now - recent[0] + 1} batches",
+        summary=f"GPU memory is as good as full: the allocator emptied its cache and tried again "
+        f"{plural(len(recent), 'time')} within {plural(now - recent[0] + 1, 'batch')}",
     )  # fmt: skip

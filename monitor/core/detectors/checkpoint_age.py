@@ -7,6 +7,7 @@ from itertools import pairwise
 from pydantic import Field
 
 from monitor.core.detectors import DetectorConfig, Moment, register
+from monitor.core.format import batches, count, whole_percent
 from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.occasions import EVERY_64
 from monitor.core.state.rows import CheckpointState
@@ -59,8 +60,8 @@ def checkpoint_age(run: RunView, config: CheckpointAgeConfig) -> Finding | None:
     return run.finding(
         severity, since=run.before(since - 1), signal="checkpoint_age",
         value=float(since), limit=config.intervals * longest,
-        summary=f"no checkpoint for {since} batches; at most {longest} lay between two before: a crash would lose "
-        "all of it",
+        summary=f"no checkpoint for {batches(since)}; at most {count(longest)} lay between two before: "
+        "a crash would lose all of it",
     )  # fmt: skip
 
 
@@ -84,7 +85,8 @@ def _never(run: RunView, config: CheckpointAgeConfig) -> Finding | None:
     return run.finding(
         Severity.INFO, since=run.before(run.at.count), signal="checkpoint_age",
         value=float(run.at.count), limit=config.share * whole,
-        summary=f"{run.at.count / whole:.0%} of the training is done and no checkpoint was seen: {_what_it_means(run)}",
+        summary=f"{whole_percent(run.at.count / whole)} of the training is done and no checkpoint was seen: "
+        f"{_what_it_means(run)}",
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monitor.core.detectors import DetectorConfig, Moment, register
+from monitor.core.format import count
 from monitor.core.model import Family, Finding, Severity, Verdict
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.view import RunView
@@ -25,10 +26,11 @@ def checkpoint_retention(run: RunView, config: CheckpointRetentionConfig) -> Fin
     kept = [c for c in run.kept_checkpoints() if c.verdict is not Verdict.WAITING]
     if len(kept) < KEPT_MIN or any(_usable(c) for c in kept):
         return None
+    kept_ones = f"none of the {count(len(kept))} checkpoints that are kept"
     return run.finding(
         Severity.INFO, since=run.at, signal="checkpoints",
         value=float(len(kept)), limit=0.0,
-        summary=f"none of the {len(kept)} checkpoints that are kept is sound: a rollback would find nothing",
+        summary=f"{kept_ones} is sound: a rollback would find nothing",
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import math
 from pydantic import Field
 
 from monitor.core.detectors import DetectorConfig, Moment, register
+from monitor.core.format import whole_percent
 from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.occasions import TIME, WAITS_32
 from monitor.core.state.view import RunView
@@ -44,5 +45,5 @@ def data_wait(run: RunView, config: DataWaitConfig) -> Finding | None:
         signal="data_wait_s",
         value=low,
         limit=config.share,
-        summary=f"input-bound: three of four batches wait for data for {low:.0%} of their time or more",
+        summary=f"input-bound: three of four batches wait for data for {whole_percent(low)} of their time or more",
     )

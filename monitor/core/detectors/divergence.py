@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field, PositiveFloat
 
 from monitor.core.detectors import DetectorConfig, Moment, register
+from monitor.core.format import batches
 from monitor.core.model import Family, Finding, Severity
 from monitor.core.model.section import InPreset, Preset
 from monitor.core.state.occasions import LOSS_RISEN, RISEN_SPREADS
@@ -72,5 +73,5 @@ def divergence(run: RunView, config: DivergenceConfig) -> Finding | None:
         signal="loss",
         value=now,
         limit=best * config.ratio,
-        summary=f"the loss rises: {now:.4g} on average, up from {best:.4g}, for {began} batches",
+        summary=f"the loss rises: {now:.4g} on average, up from {best:.4g} within the last {batches(began)}",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monitor.core.detectors import DetectorConfig, Moment, register
+from monitor.core.format import plural
 from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.hardware import GpuState
 from monitor.core.state.view import RunView
@@ -49,11 +50,11 @@ def _news(gpu: GpuState, now_s: float) -> list[str]:
         return ["the driver does not list it any more"] if gpu.gone_since_s == now_s else []
     found = [f"XID {number}{_named(number)}" for number in gpu.new_xids]
     if gpu.new_ecc:
-        found.append(f"{gpu.new_ecc} more uncorrectable ECC errors (in all {gpu.last.ecc_uncorrected})")
+        found.append(f"{plural(gpu.new_ecc, 'more uncorrectable ECC error')} (in all {gpu.last.ecc_uncorrected})")
     if gpu.new_rows:
-        found.append(f"{gpu.new_rows} more rows remapped for an uncorrectable error")
+        found.append(f"{plural(gpu.new_rows, 'more row')} remapped for an uncorrectable error")
     if gpu.last.rows_failed and not gpu.first.rows_failed:
-        found.append("a row could not be remapped: the device is to be replaced")
+        found.append("a row could not be remapped: replace the device")
     if gpu.new_trouble:
         found.append(f"the driver says {gpu.new_trouble!r}")
     return found

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field, PositiveFloat
 
 from monitor.core.detectors import DetectorConfig, Moment, register
+from monitor.core.format import plural
 from monitor.core.model import Family, Finding, Severity
 from monitor.core.model.section import InPreset, Preset
 from monitor.core.state.occasions import CLIMB_DRIFT, NORM, NORM_HIGH
@@ -92,7 +93,7 @@ def _jump(run: RunView, config: GradientExplosionConfig, norm: Signal) -> Findin
         if norm.streak % config.wait_batches:
             return None
         severity = Severity.CRITICAL if config.act else Severity.WARNING
-        summary = f"{what}: it has not come back in {norm.streak} steps"
+        summary = f"{what}: it has not come back in {plural(norm.streak, 'step')}"
     elif not norm.jumped(config.spreads):
         return None
     elif (loss := run.signal("loss")) is not None and loss.recent & NEAR:
@@ -112,5 +113,6 @@ def _climb(run: RunView, config: GradientExplosionConfig, norm: Signal) -> Findi
     return run.finding(
         Severity.CRITICAL if config.act else Severity.WARNING,
         since=run.before(steps - 1), signal="grad_norm", value=now, limit=best * config.rise,
-        summary=f"the gradient norm climbs: {now:.4g} on average, up from {best:.4g}, for {steps} steps",
+        summary=f"the gradient norm climbs: {now:.4g} on average, up from {best:.4g} within the last "
+        f"{plural(steps, 'step')}",
     )  # fmt: skip

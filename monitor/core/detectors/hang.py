@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, PositiveFloat
 
 from monitor.core.detectors import DetectorConfig, Moment, register
+from monitor.core.format import batches, duration
 from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.intervals import LOOP_PHASES, TRAIN, awaited, longest_of, silent_since_s
 from monitor.core.state.run import RankState, TrainingState
@@ -95,15 +96,15 @@ def hang(run: RunView, config: HangConfig) -> Finding | None:
     limit = min(limit, act_limit)
     if waited < limit:
         return None
-    before = f"; earlier starts here took {usual:.0f} s at most" if usual is not None else ""
+    before = f"; earlier starts here took {duration(usual)} at most" if usual is not None else ""
+    doing = "" if training.phase in LOOP_PHASES else f" in phase '{training.phase}' of the trainer"
     return run.finding(
         Severity.CRITICAL if config.act and waited >= act_limit else Severity.WARNING,
         since=run.at,
         signal="batch_s",
         value=waited,
         limit=limit,
-        summary=f"training stands still: nothing for {waited:.0f} s in phase '{training.phase}' of the trainer "
-        f"(the rule: {limit:.0f} s{before})",
+        summary=f"training stands still: nothing for {duration(waited)}{doing} (the rule: {duration(limit)}{before})",
     )
 
 
@@ -134,9 +135,9 @@ def _left_behind(run: RunView, training: TrainingState, leader: RankState, confi
             continue
         waited = run.now_s - rank.last_batch_s
         if waited >= limit:
-            at, what = rank.last.position, f"nothing from rank {rank.rank} for {waited:.0f} s, {behind} batches behind"
+            at, what = rank.last.position, f"nothing from rank {rank.rank} for {duration(waited)}"
             return run.finding(
                 Severity.WARNING, rank=rank, since=at, signal="batch_s", value=waited, limit=limit,
-                summary=f"{what} rank 0 (the rule: {limit:.0f} s)",
+                summary=f"{what}, {batches(behind)} behind rank 0 (the rule: {duration(limit)})",
             )  # fmt: skip
     return None

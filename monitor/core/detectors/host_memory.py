@@ -5,9 +5,10 @@ from __future__ import annotations
 from pydantic import Field
 
 from monitor.core.detectors import DetectorConfig, Moment, register
+from monitor.core.format import duration
 from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.hardware import HostState
-from monitor.core.state.projection import finish_s, pace_s, remaining
+from monitor.core.state.projection import batches_left, pace_s
 from monitor.core.state.view import RunView
 
 GIB = 1024**3
@@ -97,7 +98,7 @@ def _leak(run: RunView, config: HostMemoryConfig, host: HostState) -> Finding | 
         severity, since=run.at, signal="training_rss", value=an_hour,
         limit=config.growth * host.last.total,
         summary=f"the training's processes grow by {an_hour / GIB:.3g} GiB an hour: the host is out of memory in "
-        f"{left_s / HOUR_S:.1f} h{end}",
+        f"{duration(left_s)}{end}",
     )  # fmt: skip
 
 
@@ -115,8 +116,5 @@ def _step(run: RunView, config: HostMemoryConfig, host: HostState) -> Finding | 
 
 def _left_to_train_s(run: RunView) -> float | None:
     """Seconds to the training's end at the present pace; None: it is not known."""
-    started, pace = run.training.started, pace_s(run.training)
-    if started is None or pace is None:
-        return None
-    left = remaining(run.at, started.epochs, started.batches_per_epoch)
-    return finish_s(run.now_s, left.batches, pace) - run.now_s
+    left, pace = batches_left(run.training), pace_s(run.training)
+    return None if left is None or pace is None else left * pace

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from monitor.core.detectors import DetectorConfig, Moment, register
+from monitor.core.format import batches, plural
 from monitor.core.model import Family, Finding, Severity
 from monitor.core.model.section import never_reached
 from monitor.core.state.occasions import SCALE
@@ -74,8 +75,8 @@ def loss_scale(run: RunView, config: LossScaleConfig) -> Finding | None:
         signal="loss_scale",
         value=scaler.last,
         limit=float(config.falls),
-        summary=f"loss scale {scaler.last:g}: {len(lately)} falls in {config.window_batches} batches and "
-        f"{len(storm)} overflows in {STORM_WINDOWS * config.window_batches}",
+        summary=f"loss scale {scaler.last:g}: {plural(len(lately), 'fall')} in {batches(config.window_batches)} and "
+        f"{plural(len(storm), 'overflow')} in {STORM_WINDOWS * config.window_batches}",
     )
 
 

@@ -7,6 +7,7 @@ import math
 from pydantic import Field, PositiveFloat
 
 from monitor.core.detectors import DetectorConfig, Moment, register
+from monitor.core.format import batches
 from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.occasions import LOSS_HIGH
 from monitor.core.state.signals import NEAR, SHORT_SAMPLES, Signal
@@ -123,7 +124,10 @@ def _assess(run: RunView, loss: Signal, config: LossSpikeConfig) -> Assessed | N
     if loss.streak >= config.wait_batches and loss.sustained:
         if loss.streak % config.wait_batches:
             return None
-        return Severity.CRITICAL if config.act else Severity.WARNING, f": it has not come back in {loss.streak} batches"
+        return (
+            Severity.CRITICAL if config.act else Severity.WARNING,
+            f": it has not come back in {batches(loss.streak)}",
+        )
     jumped = loss.recent & 1 and loss.jumped(config.spreads)
     if jumped and (what := _confirmed(run, loss, config)):
         return Severity.WARNING, what

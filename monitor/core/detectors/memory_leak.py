@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from monitor.core.detectors import DetectorConfig, Moment, register
+from monitor.core.format import batches, duration
 from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.hardware import capacity_bytes
 from monitor.core.state.line import Line
@@ -73,7 +74,7 @@ def _left(run: RunView, config: MemoryLeakConfig, line: Line) -> str:
     capacity = measured or config.capacity_bytes
     if capacity is None:
         return ""
-    batches = max(capacity - line.last, 0.0) / line.slope
+    left = max(capacity - line.last, 0.0) / line.slope
     took = run.signal("batch_s")
-    hours = f", {batches * took.unscaled(took.level) / 3600:.1f} h" if took and took.warm else ""
-    return f": out of memory in {batches:.0f} batches{hours}"
+    time = f", {duration(left * took.unscaled(took.level))}" if took and took.warm else ""
+    return f": out of memory in {batches(round(left))}{time}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monitor.core.detectors import DetectorConfig, register
+from monitor.core.format import listed
 from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.view import RunView
 from trainer_hooks.wire.messages import Nonfinite
@@ -22,14 +23,15 @@ def nonfinite_batch(run: RunView, config: NonfiniteBatchConfig) -> Finding | Non
     new, total = run.nonfinite_within(1), run.batch.counts.nonfinite_batches if run.batch else 0
     if not 0 < total <= new:
         return None
-    kinds = " and ".join(kind.name.lower() for kind in Nonfinite if run.nonfinite & kind and kind.name)
+    kinds = listed([kind.name.lower() for kind in Nonfinite if run.nonfinite & kind and kind.name])
     skipped = run.batch is not None and run.batch.skipped_by
+    again = f" in generation {run.at.generation}" if run.at.generation > 1 else ""
     return run.finding(
         Severity.INFO if run.cured else Severity.WARNING,
         since=run.at,
         signal="nonfinite_batches",
         value=float(total),
         limit=0.0,
-        summary=f"{kinds or 'a batch'} not finite for the first time"
+        summary=f"{kinds or 'a batch'} not finite for the first time{again}"
         + (f"; the step was skipped by the {skipped}" if skipped else ""),
     )

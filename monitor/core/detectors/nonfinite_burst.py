@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, PositiveInt, model_validator
 
 from monitor.core.detectors import DetectorConfig, register
+from monitor.core.format import plural
 from monitor.core.model import Family, Finding, Severity
 from monitor.core.model.section import InPreset, Preset, never_reached
 from monitor.core.state.view import RunView
@@ -61,5 +62,5 @@ def nonfinite_burst(run: RunView, config: NonfiniteBurstConfig) -> Finding | Non
         signal="nonfinite_batches",
         value=float(bad),
         limit=float(config.count),
-        summary=f"{bad} non-finite batches among the last {config.window_batches} (the rule: {config.count})",
+        summary=f"{plural(bad, 'non-finite batch')} among the last {config.window_batches} (the rule: {config.count})",
     )

@@ -23,11 +23,12 @@ def nonfinite_component(run: RunView, config: NonfiniteComponentConfig) -> Findi
     training = run.training.started
     known = training.part_names if training else ()
     names = ", ".join(known[i] if i < len(known) else f"component {i}" for i in bad)
+    verb = "is" if len(bad) == 1 else "are"
     return run.finding(
         Severity.INFO,
         since=run.at,
         signal=names,
         value=parts[bad[0]],
         limit=0.0,
-        summary=f"of the {len(parts)} components of the loss only {names} is not finite",
+        summary=f"of the {len(parts)} components of the loss only {names} {verb} not finite",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitor.core.detectors import DetectorConfig, Moment, register
-from monitor.core.model import Family, Finding, Severity
+from monitor.core.model import Family, Finding, Position, Severity
 from monitor.core.state.view import RunView
 from trainer_hooks.wire.messages import NonfiniteSeen
 
@@ -14,14 +14,14 @@ class NonfiniteLayerConfig(DetectorConfig):
 
 @register("nonfinite_layer", NonfiniteLayerConfig, Family.NONFINITE, Moment.EVENT, at_most=Severity.INFO)
 def nonfinite_layer(run: RunView, config: NonfiniteLayerConfig) -> Finding | None:
-    """Names the rank and the first tensor found non-finite there. Silent where the hooks looked at none."""
+    """Names the first tensor found non-finite there. Silent where the hooks looked at none."""
     seen = run.event
     if not isinstance(seen, NonfiniteSeen) or not seen.first_bad:
         return None
     cured = ", and was restored" if seen.cured else ""
+    at = Position(run.at.generation, seen.epoch, seen.batch, run.at.count)  # its batch may not have arrived yet
     return run.finding(
-        Severity.INFO, since=run.at, signal=seen.first_bad,
+        Severity.INFO, at=at, since=at, signal=seen.first_bad,
         value=float(seen.nonfinite), limit=0.0,
-        summary=f"epoch {seen.epoch}, batch {seen.batch}, rank {run.rank}: the first non-finite tensor is "
-        f"{seen.first_bad}{cured}",
+        summary=f"the first non-finite tensor is {seen.first_bad}{cured}",
     )  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, PositiveInt, model_validator
 
 from monitor.core.detectors import DetectorConfig, register
+from monitor.core.format import count, percent, plural
 from monitor.core.model import Family, Finding, Severity
 from monitor.core.model.section import InPreset, Preset, never_reached
 from monitor.core.state.view import RunView
@@ -68,7 +69,7 @@ def nonfinite_rate(run: RunView, config: NonfiniteRateConfig) -> Finding | None:
         value=bad / seen,
         limit=config.rate,
         summary=(
-            f"{bad} non-finite batches among the last {seen}: {bad / seen:.2%} "
-            f"(the rule: {config.rate:.2%}, at least {config.count_min})"
+            f"{plural(bad, 'non-finite batch')} among the last {count(seen)}: {percent(bad / seen)} "
+            f"(the rule: {percent(config.rate)}, at least {config.count_min})"
         ),
     )

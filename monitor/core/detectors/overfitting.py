@@ -9,6 +9,7 @@ from functools import lru_cache
 from pydantic import Field
 
 from monitor.core.detectors import DetectorConfig, Moment, register
+from monitor.core.format import whole_percent
 from monitor.core.model import EpochStatus, Family, Finding, Severity
 from monitor.core.state.rows import EpochRow
 from monitor.core.state.view import RunView
@@ -64,8 +65,8 @@ def overfitting(run: RunView, config: OverfittingConfig) -> Finding | None:
     best, by = found
     return run.finding(
         Severity.INFO, since=run.at, signal=name, value=by, limit=config.worse,
-        summary=f"overfitting: the {name} was best in epoch {best.epoch} and is worse by {by:.0%} since, while the "
-        "training loss went on falling",
+        summary=f"overfitting: the {name} was best in epoch {best.epoch} and is worse by {whole_percent(by)} "
+        "since, while the training loss went on falling",
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import math
 from pydantic import Field
 
 from monitor.core.detectors import DetectorConfig, Moment, register
+from monitor.core.format import batches
 from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.occasions import LOSSES_64
 from monitor.core.state.view import RunView
@@ -50,5 +51,5 @@ def plateau(run: RunView, config: PlateauConfig) -> Finding | None:
         value=loss.unscaled(loss.slow),
         limit=best,
         summary=f"not learning: the loss was {best:.4g} at best and started at {loss.unscaled(loss.start):.4g}, "
-        f"{loss.seen} batches ago",
+        f"{batches(loss.seen)} ago",
     )

@@ -46,6 +46,7 @@ def rank_outlier(run: RunView, config: RankOutlierConfig) -> Finding | None:
         value=math.exp(off),
         limit=config.ratio,
         summary=f"rank {run.rank} stands out: its {name} is {math.exp(off):.2f} times the median of the ranks",
+        names_rank=True,
     )
 
 

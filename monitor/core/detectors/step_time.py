@@ -7,6 +7,7 @@ import math
 from pydantic import Field
 
 from monitor.core.detectors import DetectorConfig, Moment, register
+from monitor.core.format import whole_percent
 from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.occasions import TIME, TIMES_16
 from monitor.core.state.pace import BLOCK, explained
@@ -54,8 +55,8 @@ def step_time(run: RunView, config: StepTimeConfig) -> Finding | None:
         signal="batch_s",
         value=now,
         limit=before * config.ratio,
-        summary=f"batches take {now:.3g} s even where they are fast, {now / before - 1:.0%} more than ever before"
-        f"{_waits(run)}",
+        summary=f"batches take {now:.3g} s even where they are fast, "
+        f"{whole_percent(now / before - 1)} more than ever before{_waits(run)}",
     )
 
 
@@ -72,4 +73,4 @@ def _waits(run: RunView) -> str:
     share = run.signal("wait_share")
     if share is None or not share.warm:
         return ""
-    return f"; {math.exp(share.quantile(0.5)):.0%} of it waits for data"
+    return f"; {whole_percent(math.exp(share.quantile(0.5)))} of it waits for data"

@@ -7,6 +7,7 @@ import math
 from pydantic import Field
 
 from monitor.core.detectors import DetectorConfig, Moment, register
+from monitor.core.format import batches, whole_percent
 from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.occasions import BLOCK_ENDED, TIME
 from monitor.core.state.pace import BLOCK, PERIOD, SLOW_EPOCH, WINDOW, Pace, PaceLevel, explained, mean_level
@@ -53,7 +54,7 @@ def _of_windows(run: RunView, pace: Pace, config: ThroughputConfig) -> Finding |
     least = before.log_s + explained(now, before)
     if now.log_s - least < max(ratio, pace.range) or any(part.log_s - least < ratio / 2.0 for part in pace.window):
         return None
-    over = f"over {WINDOW * BLOCK} batches", "at most"
+    over = f"over {batches(WINDOW * BLOCK)}", "at most"
     return _finding(run, Severity.WARNING, now, before, config.ratio, WINDOW * BLOCK, over)
 
 
@@ -77,12 +78,16 @@ def _finding(
 ) -> Finding:
     took, took_before = math.exp(now.log_s), math.exp(before.log_s)
     share = run.signal("wait_share")
-    waits = f"; {math.exp(share.quantile(0.5)):.0%} of the time it waits for data" if share and share.warm else ""
+    waits = (
+        f"; {whole_percent(math.exp(share.quantile(0.5)))} of the time it waits for data"
+        if share and share.warm
+        else ""
+    )
     return run.finding(
         severity, since=run.before(since - 1), signal="batch_s", value=took,
         limit=took_before * ratio,
-        summary=f"throughput fell by {1.0 - took_before / took:.0%} {texts[0]}: {took:.3g} s a batch, where it took "
-        f"{took_before:.3g} s {texts[1]}{waits}",
+        summary=f"throughput fell by {whole_percent(1.0 - took_before / took)} {texts[0]}: {took:.3g} s a batch, where "
+        f"it took {took_before:.3g} s {texts[1]}{waits}",
     )  # fmt: skip
 
 

@@ -288,7 +288,7 @@ FAMILIES = (
         "Look at clock, throttle reasons and processes of the GPU, and time one fixed batch on another one.",
     ),
     CauseFamily(
-        "hang", "the training hangs", frozenset({Family.HANG}),
+        "hang", "a thread, a worker of the loader or another rank does not go on", frozenset({Family.HANG}),
         (Item(4.5, speed.stands_still), Item(1.0, speed.one_rank_stands_still)),
         "Read the stacks of every rank: the one that waits elsewhere than the others holds them up.",
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.core.format import batch_at, batches
+from monitor.core.format import batch_at, batches, rough_percent
 from monitor.core.model import Position
 
 
@@ -16,7 +16,7 @@ def distance(count: int, batches_per_epoch: int) -> str:
     if batches_per_epoch <= 0 or count <= 0:
         return batches(count)
     epochs = count / batches_per_epoch
-    share = f"{100.0 * epochs:.2g} % of an epoch" if epochs < 1.0 else f"{epochs:.3g} epochs"
+    share = f"{rough_percent(epochs)} of an epoch" if epochs < 1.0 else f"{epochs:.3g} epochs"
     return f"{'one epoch' if epochs == 1.0 else share} ({batches(count)})"
 
 

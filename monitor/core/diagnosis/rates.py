@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from monitor.core.diagnosis.case import Case
 from monitor.core.diagnosis.signal_samples import Quantity
-from monitor.core.format import batches
+from monitor.core.format import batches, rough_percent
 from trainer_hooks.wire.messages import BatchEnded
 
 JUMP = 1.5  # times the batch before, and times what a straight line asks for
@@ -90,7 +90,7 @@ class WarmUp:
 
 def share_of_warm_up(count: int, ends: int) -> str:
     """So many batches, as a share of a warm-up of `ends` batches."""
-    share = f"{100.0 * count / ends:.2g} % of its length " if ends > 0 else ""
+    share = f"{rough_percent(count / ends)} of its length " if ends > 0 else ""
     return f"{share}({batches(count)})"
 
 

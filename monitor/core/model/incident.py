@@ -49,7 +49,7 @@ class IncidentEntry(msgspec.Struct, frozen=True):
 class Option(msgspec.Struct, frozen=True):
     """One thing that could be done when the incident opened, with what it was projected to cost."""
 
-    name: str  # "stop and strengthen", "go on", "adjust in place", "go further back"
+    name: str  # "go back with strengthened settings", "go on", "adjust in place", "go further back"
     cost: str  # a sentence with numbers
     chosen: bool
 
@@ -91,6 +91,7 @@ class IncidentAction(msgspec.Struct):
     left_at: Position | None = None  # where the order was carried out
     applied_s: float | None = None  # when it was
     resumed_s: float | None = None  # when the new generation trained its first batch
+    person_decides: bool = False  # the policy can do nothing, now or later
     declined: bool = False  # the training had recovered by itself before the order came; `reason` says what showed it
     first_losses: Comparison | None = None  # of those since it went back; None: not compared yet, or it never did
 

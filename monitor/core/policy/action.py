@@ -27,6 +27,7 @@ class Action:
     reason: str
     checkpoint: CheckpointState | None = None
     start_with: StartWith = StartWith.STRENGTHENED
+    cost: str = ""  # of going back, as it is now: until the order comes, more batches are trained
     for_nonfinite: bool = False  # what it goes back for may be over before the order comes; see Plan.for_nonfinite
 
 

@@ -101,8 +101,8 @@ def _from_the_first_batch(trouble: Trouble) -> Action | None:
     table = trouble.policy.table
     if trouble.incident.family == Family.LOSS_SCALE:
         reason = (
-            f"{trouble.incident.findings[-1].summary}, so the precision is the cause. To confirm it: train without "
-            "mixed precision (amp=False)"
+            f"{trouble.incident.findings[-1].summary}. Train without mixed precision (amp=False): if that goes well, "
+            "the precision was the cause"
         )
         return Action(ActionKind.STOP, reason)
     bad, started = all_bad_since_start(trouble.training), trouble.training.started
@@ -112,13 +112,13 @@ def _from_the_first_batch(trouble: Trouble) -> Action | None:
     if bad < table.first_bad:
         return Action(ActionKind.WAIT, f"every batch so far is not finite; after {table.first_bad} it is decided")
     if again and trouble.incident.totals.rollbacks < 2:
-        why = f"the first {bad} batches after the rollback are all not finite"
+        why = f"the first {plural(bad, 'batch')} after the rollback are all not finite"
         return go_back.to_newest(trouble, why, StartWith.AS_BEFORE)
     return Action(
         ActionKind.STOP,
-        f"the first {bad} batches are all not finite, so the cause is the precision, the model or the input, and no "
-        "setting that training changes. To tell them apart: train one batch without mixed precision; give the model a "
-        "batch of zeros; look at one batch of the input for NaN",
+        f"the first {plural(bad, 'batch')} are all not finite, so the cause is in the precision, the model or the "
+        "input, and not in a setting that a new start could change. To tell them apart: train one batch without mixed "
+        "precision; give the model a batch of zeros; look at one batch of the input for NaN",
     )
 
 
@@ -251,8 +251,10 @@ def _adjusted(trouble: Trouble) -> Action:
     if (suspect := blamed(trouble.training, trouble.incident.onset).suspect) and seen.share <= table.skip_ok:
         return Action(ActionKind.WAIT, f"the state is clean, and {suspect} may explain every bad batch")
     if seen.count < table.adjust_after:
-        return Action(ActionKind.WAIT, f"the state is clean; with {table.adjust_after} bad batches it is decided")
+        return Action(
+            ActionKind.WAIT, f"the state is clean; it is decided after {plural(table.adjust_after, 'bad batch')}"
+        )
     if seen.share <= table.skip_ok and began_early(trouble.training, trouble.incident, table.early_share):
         why = f"the state is clean, {percent(seen.share)} of the steps are skipped, and nothing was better before"
         return Action(ActionKind.GO_ON, why)
-    return Action(ActionKind.ADJUST, "the state is clean; whether smaller steps help is seen from the next batches")
+    return Action(ActionKind.ADJUST, "the state is clean; the next batches show whether smaller steps help")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from monitor.core.format import batch_at, count, listed, plural
 from monitor.core.model import Family, Incident, IncidentState, KeepCheckpoints, Severity, Verdict
 from monitor.core.policy import texts
 from monitor.core.policy.diagnosing import diagnosed_again
@@ -78,12 +79,12 @@ def _notify_bad(tx: Transaction, batch: BatchEnded) -> None:
     if seen > LISTED_BATCHES and seen & (seen - 1):
         return
     kinds = [k.name.lower() for k in Nonfinite if batch.nonfinite & k and k.name]
-    what = " and ".join(kinds) or "a batch between two records"
+    what = listed(kinds) or "a batch between two records"
     done = STEPS.get(batch.skipped_by) or _step_seen(tx.training, batch)
     cured = ", state put back and clean" if batch.cured else ""
     totals = totals_of(tx.training)
     so_far = texts.bad_batches(totals.nonfinite_batches, totals.batches)
-    text = f"epoch {batch.epoch} batch {batch.batch}: {what} not finite, {done}{cured}; {so_far}"
+    text = f"{batch_at(batch.epoch, batch.batch)}: {what} not finite, {done}{cured}; {so_far}"
     tx.notify(text, Severity.WARNING, Family.NONFINITE)
 
 
@@ -156,7 +157,8 @@ def _notify_progress(tx: Transaction, incident: Incident) -> None:
         incident.watch.notified = quarter
         tx.record(
             incident,
-            f"watching: {incident.watch.seen} of {incident.watch.needed} healthy batches {texts.since_when(incident)}",
+            f"watching: {count(incident.watch.seen)} of {plural(incident.watch.needed, 'healthy batch')} "
+            f"{texts.since_when(incident)}",
         )
 
 
@@ -164,5 +166,5 @@ def _end(tx: Transaction, incident: Incident) -> None:
     no_bad_batch = incident.family in (Family.CRASH, Family.HANG)
     all_met = incident.acted_on and incident.watch.samples_left == 0 and not no_bad_batch
     met = ", with the samples of the first bad batches among them" if all_met else ""
-    end(tx, incident, f"{incident.watch.seen} healthy batches {texts.since_when(incident)}{met}")
+    end(tx, incident, f"{plural(incident.watch.seen, 'healthy batch')} {texts.since_when(incident)}{met}")
     keep(tx)

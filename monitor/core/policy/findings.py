@@ -6,12 +6,14 @@ one line on the terminal and at most one alert.
 
 from __future__ import annotations
 
+from monitor.core.format import batch_at
 from monitor.core.model import AlertKind, Finding, RaiseAlert, Severity
 from monitor.core.policy import stack_collection, texts
 from monitor.core.policy.diagnosing import cause_of, diagnosed_again
 from monitor.core.policy.incidents import on_findings as on_critical
 from monitor.core.policy.transaction import Transaction
 
+EACH_BATCH = "nonfinite_batch"  # cure_watch has written a line about the same batch of rank 0
 ALERT_GAP_BATCHES = 1000  # no second alert of one detector sooner
 
 
@@ -29,10 +31,15 @@ def on_findings(tx: Transaction, found: list[Finding], new: list[Finding]) -> No
 def _notify(tx: Transaction, finding: Finding) -> None:
     if finding.severity is Severity.CRITICAL:
         return  # the alert of its incident reports it
-    where = f"epoch {finding.at.epoch} batch {finding.at.batch}"
-    tx.notify(f"{where}: {finding.summary}", finding.severity)
+    if finding.rank or finding.detector != EACH_BATCH:
+        _line(tx, finding)
     if finding.severity is Severity.WARNING:
         _alert(tx, finding)
+
+
+def _line(tx: Transaction, finding: Finding) -> None:
+    where = batch_at(finding.at.epoch, finding.at.batch) if finding.at.count else "before the first batch"
+    tx.notify(f"{where}: {finding.summary}", finding.severity)
 
 
 def _alert(tx: Transaction, finding: Finding) -> None:

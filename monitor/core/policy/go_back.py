@@ -17,7 +17,7 @@ from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import TrainingState
 
 NEW_START_S = 20.0  # of a process: imports, data sets and the first batch take 5 to 30 s
-NOTHING_CLEAN = "no clean checkpoint is left"
+NOTHING_CLEAN = "there is no clean checkpoint"
 
 
 def to_newest(  # noqa: PLR0911 - a ladder
@@ -121,9 +121,7 @@ def resume_by_hand(checkpoint: CheckpointState) -> str:
     """Where a person finds the newest clean state."""
     if checkpoint.is_snapshot:
         return f"the newest clean state is the {checkpoint.title}: {checkpoint.path}"
-    return (
-        f"the newest clean checkpoint is that of epoch {checkpoint.epoch}, batch {checkpoint.count}: {checkpoint.path}"
-    )
+    return f"the newest clean checkpoint is that of epoch {checkpoint.epoch}: {checkpoint.path}"
 
 
 def _target(trouble: Trouble) -> CheckpointState | None:
@@ -140,11 +138,11 @@ def _target(trouble: Trouble) -> CheckpointState | None:
 def _back(trouble: Trouble, found: CheckpointState, why: str, start_with: StartWith) -> Action:
     if _state_alone(trouble):
         lost = f"the state alone goes back, and the training of {batches(_redo(trouble, found))} is lost"
-        return Action(ActionKind.ROLLBACK, f"{why}; {lost}", found, start_with)
+        return Action(ActionKind.ROLLBACK, why, found, start_with, lost)
     redo = f"{batches(_redo(trouble, found))} to train again"
     others = 0 if goes_back_in_process(trouble, found) else _relaunch_redoes(trouble)
     also = f", and {batches(others)} of the trainings before it" if others else ""
-    return Action(ActionKind.ROLLBACK, f"{why}; {redo}{also}", found, start_with)
+    return Action(ActionKind.ROLLBACK, why, found, start_with, f"{redo}{also}")
 
 
 def _examined_first(trouble: Trouble, found: CheckpointState) -> Action | None:
@@ -198,8 +196,8 @@ def _what_is_there(trouble: Trouble) -> str:
         if started is None or c.ordinal == started.ordinal
     ]
     if not known:
-        return f"{NOTHING_CLEAN}: everything is kept as it is, nothing is guessed"
-    return f"no clean checkpoint can be gone back to by itself; {resume_by_hand(known[0])}"
+        return f"{NOTHING_CLEAN}, and every file is kept as it is"
+    return f"nothing more can be done without a person; {resume_by_hand(known[0])}"
 
 
 def _cooling_down(trouble: Trouble) -> str:
@@ -210,7 +208,7 @@ def _cooling_down(trouble: Trouble) -> str:
         return ""
     if leader.counts.batches - last.count >= pause:
         return ""
-    return f"an action was taken fewer than {pause} batches ago"
+    return f"an action was taken fewer than {plural(pause, 'batch')} ago"
 
 
 def _relaunch_redoes(trouble: Trouble) -> int:
@@ -239,8 +237,8 @@ def _costs_too_much(trouble: Trouble, found: CheckpointState) -> str:
     number = max(ordinal, trouble.training.number)
     redone = f"{batches(others)} of the trainings before it" if others else "the trainings before it"
     return (
-        f"this is training {number} of its script, and a new start would train {redone} again for the {batches(left)} "
-        f"that are left of this one; {resume_by_hand(found)}"
+        f"this is training {number} of its script, and a new start would train {redone} again, while {batches(left)} "
+        f"of this one {'is' if left == 1 else 'are'} left; {resume_by_hand(found)}"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.core.format import duration, plural
+from monitor.core.format import count, duration, plural
 from monitor.core.model import AlertKind, EpochStatus, RaiseAlert, RunEnded, Severity
 from monitor.core.policy.transaction import Transaction
 from monitor.core.state.epochs import totals_of_run
@@ -55,7 +55,7 @@ def _finished(tx: Transaction, title: str) -> None:
     if not tx.policy.alerts.finished:
         return
     totals = totals_of_run(tx.run)
-    counted = f"{plural(totals.batches, 'batch')}, {totals.nonfinite_batches} of them not finite."
+    counted = f"{plural(totals.batches, 'batch')}, {count(totals.nonfinite_batches)} of them not finite."
     summary = summary_of(tx.run, tx.training, None, tx.now_s)
     text = "\n".join([*summary.lines(), counted, _shown(tx.training.final_metrics)]).strip()
     _raise(tx, f"finished/{tx.run.generation}", AlertKind.FINISHED, title, text)

@@ -55,8 +55,9 @@ def on_findings(tx: Transaction, findings: list[Finding]) -> None:
     if incident is None:
         open_incident(tx, findings)
         return
-    if incident.family == Family.CRASH and incident.state is IncidentState.WATCHING:
-        end(tx, incident, "training went on after the new start; what came then is another incident")
+    if incident.state is IncidentState.WATCHING and _is_another(incident, findings):
+        went_on = "after the new start" if incident.totals.rollbacks else "by itself"
+        end(tx, incident, f"training went on {went_on}; what came then is another incident")
         open_incident(tx, findings)
         return
     _add(incident, findings)
@@ -70,6 +71,13 @@ def on_findings(tx: Transaction, findings: list[Finding]) -> None:
         open_incident(tx, findings)
     elif incident.state is not IncidentState.MITIGATING and not incident.action.waiting_for:
         decide(tx, incident)
+
+
+def _is_another(incident: Incident, findings: list[Finding]) -> bool:
+    """True where training went on after its process had died, or after it had stood still."""
+    if incident.family == Family.HANG:
+        return not incident.hangs and all(finding.family != Family.HANG for finding in findings)
+    return incident.family == Family.CRASH
 
 
 def _starts_no_training(tx: Transaction, incident: Incident) -> bool:
@@ -190,8 +198,10 @@ def _wait(tx: Transaction, incident: Incident, action: Action) -> None:
         return
     if final and incident.acted_on and tx.ledger.in_force is None:  # what was tried has failed
         incident.action = IncidentAction(ActionKind.WATCH, action.reason, target=incident.action.target)
+        incident.action.person_decides = True
     elif not incident.totals.attempts:
         incident.action.reason = action.reason  # else the reason is that of what was done
+        incident.action.person_decides = final
     if incident.state is not IncidentState.WATCHING:
         tx.move(incident, IncidentEvent.ONLY_WATCHED)
         begin_watch(tx, incident)
@@ -212,7 +222,8 @@ def _go_on(tx: Transaction, incident: Incident, action: Action) -> None:
     refused = incident.tolerated
     incident.trial = trial.after(Trouble(tx.run, tx.training, incident, tx.policy), action)
     if helped:
-        tx.record(incident, action.reason)
+        if not incident.adjusting_asked:  # nothing was wrong that the change could help
+            tx.record(incident, action.reason)
         return
     if not refused:
         incident.action = IncidentAction(ActionKind.GO_ON, action.reason, target=incident.action.target)
@@ -257,7 +268,8 @@ def _act(tx: Transaction, incident: Incident, action: Action) -> None:
     tx.ledger.last_action = ActionPlace(tx.training.generation, leader.counts.batches if leader else 0)
     tx.ledger.rollbacks_used += action.kind is ActionKind.ROLLBACK and incident.family != Family.CRASH
     tx.move(incident, IncidentEvent.ACTED)
-    tx.record(incident, f"{_what(action, incident)}: {action.reason}", Severity.WARNING)
+    cost = f"; {action.cost}" if action.cost else ""
+    tx.record(incident, f"{_what(action, incident)}: {action.reason}{cost}", Severity.WARNING)
     if action.checkpoint:
         why = judge(action.checkpoint, tx.training, tx.policy.rollback)[1]
         tx.notify(f"the {action.checkpoint.title} is clean: {why}")
@@ -275,13 +287,13 @@ def _what(action: Action, incident: Incident) -> str:
 
 def give_up(tx: Transaction, incident: Incident, reason: str) -> None:
     """Stop the training, keep every file, and alert people. It is final until the generation has gone."""
-    incident.action.kind, incident.action.reason, incident.outcome = ActionKind.STOP, reason, f"given up: {reason}"
+    incident.action.kind, incident.action.reason, incident.outcome = ActionKind.STOP, reason, reason
     tx.ledger.given_up_in = tx.training.generation
     tx.move(incident, IncidentEvent.SPENT)
-    tx.record(incident, f"given up: the training is stopped and every file is kept; {reason}", Severity.CRITICAL)
-    tx.alert(AlertKind.GIVEN_UP, f"{tx.name}: given up, the training is stopped", "", Severity.CRITICAL, incident)
     if tx.may_act and tx.run.alive:
         send(tx, order_for(tx, OrderKind.STOP, reason))
+    tx.record(incident, f"given up: the training is stopped and every file is kept; {reason}", Severity.CRITICAL)
+    tx.alert(AlertKind.GIVEN_UP, f"{tx.name}: given up, the training is stopped", "", Severity.CRITICAL, incident)
 
 
 def end(tx: Transaction, incident: Incident, how: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.core.format import batches, duration, minute, percent
+from monitor.core.format import about, batches, count, duration, minute, percent
 from monitor.core.model import ActionKind, Incident, Option
 from monitor.core.policy.action import Action, StartWith
 from monitor.core.policy.choose import choose
@@ -11,16 +11,22 @@ from monitor.core.policy.transaction import Transaction
 from monitor.core.policy.trust import judge, plausible_ones
 from monitor.core.state.checkpoints import batches_since
 from monitor.core.state.projection import (
+    batches_left,
     deadline_kept,
     failure_rate,
     finish_s,
     pace_s,
     projected_nonfinite,
     redo_batches,
-    remaining,
 )
 from monitor.core.state.rows import CheckpointState, EpochRow
 from monitor.core.state.run import RunState, TrainingState
+
+SETTINGS = {
+    StartWith.STRENGTHENED: "strengthened settings",
+    StartWith.AS_BEFORE: "the settings as they were",
+    StartWith.YOUR_OWN: "your own settings",
+}
 
 
 def options_at(tx: Transaction, incident: Incident) -> list[Option]:
@@ -29,6 +35,8 @@ def options_at(tx: Transaction, incident: Incident) -> list[Option]:
     chosen = choose(run, tx.training, incident, tx.policy, may_act=tx.may_act)
     candidates = plausible_ones(tx.training, tx.policy.rollback, incident)
     first = candidates[0] if candidates else None
+    if chosen.checkpoint is not None:  # an older one may cost less: see go_back
+        first = chosen.checkpoint
     alone = puts_state_back(tx.training, tx.policy.rollback, incident.family)
     to_first = _back_to(run, tx.training, first, alone=alone) if first else "no clean checkpoint to go back to"
     back = chosen.kind in (ActionKind.ROLLBACK, ActionKind.EXAMINE)
@@ -46,8 +54,9 @@ def options_at(tx: Transaction, incident: Incident) -> list[Option]:
 
 
 def _name_of_going_back(chosen: Action) -> str:
-    same = chosen.kind is ActionKind.ROLLBACK and chosen.start_with is not StartWith.STRENGTHENED
-    return "go back with the settings as they were" if same else "stop and strengthen"
+    if chosen.kind is not ActionKind.ROLLBACK:  # with which settings is decided once it is chosen
+        return "go back to a clean checkpoint"
+    return f"go back with {SETTINGS[chosen.start_with]}"
 
 
 def _back_to(run: RunState, training: TrainingState, checkpoint: CheckpointState, *, alone: bool) -> str:
@@ -60,9 +69,9 @@ def _back_to(run: RunState, training: TrainingState, checkpoint: CheckpointState
         return f"puts the state of {checkpoint.place} back: the training of {lost} is lost, and none is done again"
     redo = redo_batches(checkpoint.holds, position, started.batches_per_epoch)
     text = f"goes back to {checkpoint.place}: {batches(redo)} to do again"
-    if pace is None:
+    left = batches_left(training)
+    if pace is None or left is None:
         return text
-    left = remaining(position, started.epochs, started.batches_per_epoch).batches
     end = finish_s(training.ranks[0].last_batch_s or run.opened_s, left, pace, redo)
     return f"{text}, {duration(redo * pace)} at this run's pace; {_when(end, run.spec.deadline_s)}"
 
@@ -75,8 +84,13 @@ def _going_on(training: TrainingState, incident: Incident) -> str:
     since = max(row.batches, 1)
     rate = failure_rate(row.nonfinite, since)
     total = row.nonfinite + projected_nonfinite(rate, row.batches_per_epoch - position.batch - 1)
-    seen = f"{row.nonfinite} of {since} batches are not finite ({percent(rate)})"
-    return f"{seen}; about {total} by the end of epoch {row.epoch}, and each costs an optimizer step"
+    seen = f"{count(row.nonfinite)} of {batches(since)} {'is' if row.nonfinite == 1 else 'are'} not finite"
+    if not row.batches_per_epoch:
+        return f"{seen} ({percent(rate)}), and each costs an optimizer step"
+    return (
+        f"{seen} ({percent(rate)}); about {about(total)} by the end of epoch {row.epoch}, "
+        "and each costs an optimizer step"
+    )
 
 
 def _row_of(training: TrainingState, incident: Incident) -> EpochRow | None:

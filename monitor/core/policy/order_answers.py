@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.core.format import batches, saved_place
+from monitor.core.format import batch_at, batches, duration, saved_place
 from monitor.core.model import (
     ActionKind,
     AlertKind,
@@ -15,7 +15,7 @@ from monitor.core.model import (
     Severity,
     TrialStep,
 )
-from monitor.core.policy import texts
+from monitor.core.policy import texts, trial
 from monitor.core.policy.incidents import begin_watch, decide, send
 from monitor.core.policy.lifecycle import IncidentEvent
 from monitor.core.policy.transaction import Transaction
@@ -90,7 +90,7 @@ def on_answer(tx: Transaction, order_id: str, outcome: str, detail: str) -> None
     key = f"{pending.kind}/{outcome}"
     tx.ledger.counters.orders[key] = tx.ledger.counters.orders.get(key, 0) + 1
     if incident is None or incident.action.order is None or incident.action.order.id != order_id:
-        tx.notify(f"the order to {pending.kind} was {outcome}")
+        tx.notify(texts.order_answer(pending.kind, outcome, detail))
         return
     if incident.state is not IncidentState.MITIGATING:
         return
@@ -98,15 +98,15 @@ def on_answer(tx: Transaction, order_id: str, outcome: str, detail: str) -> None
         _declined(tx, incident, detail)
         return
     if outcome in NOT_DONE and pending.kind == OrderKind.GO_BACK:
-        _start_again_instead(tx, incident, f"{outcome}: {detail}")
+        _start_again_instead(tx, incident, texts.not_carried_out(outcome, detail))
         return
     if outcome in NOT_DONE:
-        failed(tx, incident, f"the trainer {outcome} the order: {detail}")
+        failed(tx, incident, texts.not_carried_out(outcome, detail))
         return
     incident.action.left_at = tx.training.position
     incident.action.applied_s = tx.now_s
     at = tx.training.position
-    where = f"epoch {at.epoch}, batch {at.batch}" if at else "a place between two batches"
+    where = batch_at(at.epoch, at.batch) if at else "a place between two batches"
     if pending.kind == OrderKind.GO_BACK:
         _gone_back(tx, incident, detail)
     elif pending.kind == OrderKind.ADJUST:
@@ -174,6 +174,7 @@ def _gone_back(tx: Transaction, incident: Incident, detail: str) -> None:
     """It goes on in its process, from the older state."""
     incident.action.resumed_s = tx.now_s
     incident.totals.batches_discarded += tx.training.discarded
+    trial.gone_back(incident.trial, tx.training)
     tx.ledger.counters.rollbacks[OrderOutcome.APPLIED] = tx.ledger.counters.rollbacks.get(OrderOutcome.APPLIED, 0) + 1
     if tx.training.started is not None and tx.training.started.keeps_position:
         detail = f"{detail}; the training of {batches(tx.training.discarded)} is lost"
@@ -184,7 +185,7 @@ def _start_again_instead(tx: Transaction, incident: Incident, why: str) -> None:
     """It can't go back in its process: the same by a new start, which counts as the same try."""
     tx.ledger.no_going_back_in = tx.training.generation
     _take_back(tx, incident)
-    tx.record(incident, f"it can't go back in its process, so that is started again ({why})", Severity.WARNING)
+    tx.record(incident, f"it cannot go back in its process, so it is started again: {why}", Severity.WARNING)
     decide(tx, incident)
 
 
@@ -220,10 +221,10 @@ def on_tick(tx: Transaction) -> None:
     mitigating = incident is not None and incident.state is IncidentState.MITIGATING
     if order.kind == OrderKind.ADJUST and late > ADJUST_TIMEOUT_S and incident and mitigating:
         tx.ledger.pending = None
-        failed(tx, incident, f"the training did not answer the order to change settings for {late:.0f} s")
+        failed(tx, incident, f"the training did not answer the order to change settings for {duration(late)}")
     elif order.kind == OrderKind.GO_BACK and late > ADJUST_TIMEOUT_S and incident and mitigating:
         tx.ledger.pending = None
-        _start_again_instead(tx, incident, f"no answer for {late:.0f} s")
+        _start_again_instead(tx, incident, f"no answer for {duration(late)}")
     elif order.kind == OrderKind.STOP and not order.plan and late > tx.policy.rollback.grace_s and run.supervisor_pid:
         tx.ledger.pending = None  # with a plan the supervisor watches the clock itself
         tx.notify(texts.not_obeyed(late), Severity.WARNING)

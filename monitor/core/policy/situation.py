@@ -134,7 +134,7 @@ def _all_bad(training: TrainingState, most: int) -> tuple[DamageKind, str, Posit
         return None
     recent = rank.trace.recent
     since = _position(training, recent[max(len(recent) - row, 0)]) if recent else _now(training, rank)
-    return DamageKind.ALL_BAD, f"the last {most} batches and more are all not finite, and those before were", since
+    return DamageKind.ALL_BAD, f"the last batches, {most} at least, are all not finite", since
 
 
 def damaging_jump(training: TrainingState) -> tuple[Learned, SettingJump] | None:

@@ -12,7 +12,7 @@ import sys
 
 import msgspec
 
-from monitor.core.format import plural
+from monitor.core.format import batch_at, plural
 from monitor.core.model import (
     AlertKind,
     Family,
@@ -140,7 +140,7 @@ def on_stacks(tx: Transaction, rank: int, seen: StacksSeen) -> None:
     del streak.waiting[rank]
     _compare(streak, rank, seen)
     at = tx.training.position
-    where = f"epoch {at.epoch}, batch {at.batch}" if at else "before the first batch"
+    where = batch_at(at.epoch, at.batch) if at else "before the first batch"
     tx.ledger.stacks.taken.append(TakenStacks(tx.now_s, tx.training.generation, rank, streak.count, where, _kept(seen)))
     tx.ledger.stacks.dropped += len(tx.ledger.stacks.taken[:-TAKEN_MAX])
     del tx.ledger.stacks.taken[:-TAKEN_MAX]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from monitor.core.format import count, plural
 from monitor.core.model import (
     ActionKind,
     AlertKind,
@@ -31,7 +32,7 @@ from monitor.core.state.crash import crash_of, without_crash
 from monitor.core.state.epochs import totals_of_run
 from monitor.core.state.run import TrainingState
 from trainer_hooks.wire.messages import TrainingEnded, TrainingStarted
-from trainer_hooks.wire.run_documents import RunOutcome
+from trainer_hooks.wire.run_documents import GenerationOutcome, RunOutcome
 from trainer_hooks.wire.words import OrderKind, TrainingEnd
 
 
@@ -55,10 +56,7 @@ def on_training_started(tx: Transaction, event: TrainingStarted) -> None:
     if not event.plan_id and not (tx.training.generation > 1 and tx.training.incident):
         tx.ledger.in_force = None
     where = f"{event.framework} {event.versions.get(event.framework, '')}".strip()
-    epochs = f"epochs {event.start_epoch} to {event.epochs}"
-    if event.batches_per_epoch:
-        epochs += f", {event.batches_per_epoch} batches each"
-    tx.notify(f"training {tx.training.number} started ({where}, {event.device}): {epochs}")
+    tx.notify(f"training {tx.training.number} started ({where}, {event.device}): {texts.planned(event)}")
 
 
 def _pass_on(tx: Transaction, other: TrainingState) -> None:
@@ -114,7 +112,8 @@ def on_generation_exited(tx: Transaction, event: GenerationExited) -> None:
         tx.notify(f"{ending}, and is not started again{because}", Severity.CRITICAL)
         tx.alert(
             AlertKind.RUN_FAILED,
-            f"{tx.name}: training failed ({texts.exit_text(exit_)})",
+            f"{tx.name}: training {'ended' if outcome is GenerationOutcome.UNKNOWN else 'failed'} "
+            f"({texts.exit_text(exit_)})",
             texts.run_failed(tx.run, crash, why, newest_state(tx.training, tx.policy)),
             Severity.CRITICAL,
         )
@@ -164,7 +163,7 @@ def on_run_ended(tx: Transaction, event: RunEnded) -> None:
     totals = totals_of_run(run)
     tx.notify(
         f"run {how}{': ' + detail if detail else ''}; "
-        f"{totals.nonfinite_batches} non-finite of {totals.batches} batches in all{texts.not_seen(run)}"
+        f"{count(totals.nonfinite_batches)} non-finite of {plural(totals.batches, 'batch')} in all{texts.not_seen(run)}"
     )
     if not any(training.starts for training in tx.run.trainings.values()):
         tx.notify(texts.no_training(), Severity.WARNING)
@@ -178,7 +177,7 @@ def on_run_ended(tx: Transaction, event: RunEnded) -> None:
 def _close(tx: Transaction, incident: Incident, incident_event: IncidentEvent, why: str) -> None:
     compare_first_losses(tx, incident, over=True)
     seen = (
-        f"{incident.watch.seen} of {incident.watch.needed} healthy batches seen"
+        f"{count(incident.watch.seen)} of {plural(incident.watch.needed, 'healthy batch')} seen"
         if incident.watch.needed
         else "nothing proven"
     )
@@ -228,9 +227,9 @@ def on_command(tx: Transaction, command: CommandGiven) -> None:
     """A person asks for a stop, a rollback, or strengthened settings."""
     run, incident = tx.run, tx.training.incident
     if not run.alive:
-        tx.notify(f"{command.by} asked to {command.kind}, but no training process is running")
+        tx.notify(f"{texts.wish(command)}, but no training process is running")
         return
-    tx.notify(f"{command.by} asked to {command.kind}", Severity.WARNING)
+    tx.notify(texts.wish(command), Severity.WARNING)
     if command.kind == CommandKind.STOP:
         going = [each for each in run.trainings.values() if run.trains(each) and each.started is not None]
         for training in going or [tx.training]:
@@ -269,7 +268,7 @@ def _adjust(tx: Transaction, command: CommandGiven) -> None:
 def _stop(tx: Transaction, by: str) -> None:
     incident = tx.training.incident
     if incident:
-        incident.outcome = f"{by} stopped the run"
+        incident.outcome = f"{by} asked to stop the run"
         tx.move(incident, IncidentEvent.OPERATOR)
         tx.report(incident)
     send(tx, order_for(tx, OrderKind.STOP, f"{by} asked for it"), of_run=True)
@@ -280,8 +279,7 @@ def _asked_for(tx: Transaction, command: CommandGiven) -> Incident:
     id_, number = tx.incident_id()
     incident = Incident(id_, number, Family.OPERATOR, Severity.INFO, IncidentState.OPEN, tx.now_s, at, at)
     enter(tx, incident)
-    wish = "a rollback" if command.kind == CommandKind.ROLLBACK else "other settings"
-    tx.record(incident, f"incident {number}: {command.by} asked for {wish}")
+    tx.record(incident, f"incident {number} opened: {texts.wish(command)}")
     return incident
 
 

@@ -5,14 +5,17 @@ What is said about an incident begins with its summary (monitor.core.summary), s
 
 from __future__ import annotations
 
-from monitor.core.format import batch_at, duration, percent, plural, when
-from monitor.core.model import ActionKind, Family, Finding, Incident
+from monitor.core.format import batch_at, count, duration, percent, plural, when
+from monitor.core.model import ActionKind, CommandGiven, CommandKind, Family, Finding, Incident, Position
 from monitor.core.model.frameworks import attached_to
+from monitor.core.model.outcomes import signal_name
 from monitor.core.state.epochs import batches_unseen
 from monitor.core.state.rows import CheckpointState
 from monitor.core.state.run import RunState, TrainingState
 from monitor.core.summary import in_brief, summary_of
+from trainer_hooks.wire.messages import TrainingStarted
 from trainer_hooks.wire.run_documents import Exit
+from trainer_hooks.wire.words import OrderKind, OrderOutcome
 
 CHANGES_NAMED = 3
 RANKS_NAMED = 8  # in one sentence
@@ -31,10 +34,11 @@ def incident_text(run: RunState, training: TrainingState, incident: Incident, no
 
 def opened_line(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> str:
     """The terminal line for an incident that opens."""
-    begun = batch_at(incident.began.epoch, incident.began.batch)
+    began = incident.began
+    begun = f"at {batch_at(began.epoch, began.batch)}" if began.count else "before the first batch"
     s = summary_of(run, training, incident, now_s)
-    began = "" if incident.family == Family.CRASH else f" It began at {begun}."
-    return f"incident {incident.number} opened: {s.happened}{began}{f' Likely cause: {s.cause}' if s.cause else ''}"
+    since = "" if incident.family == Family.CRASH else f" It began {begun}."
+    return f"incident {incident.number} opened: {s.happened}{since}{f' Likely cause: {s.cause}' if s.cause else ''}"
 
 
 def ended_line(run: RunState, training: TrainingState, incident: Incident, now_s: float) -> str:
@@ -65,10 +69,15 @@ def watch_text(finding: Finding, cause: str, *, acts: bool) -> str:
     """The text of an alert about a finding that opens no incident. `acts`: the policy lets its detector act."""
     where = batch_at(finding.at.epoch, finding.at.batch)
     since = batch_at(finding.since.epoch, finding.since.batch)
+    seen = f"Seen at {where}." if since == where else f"Seen at {where}; it began at {since}."
+    if finding.family == Family.HANG:
+        seen = f"The last batch is {where}." if finding.at.count else "No batch has ended yet."
     no_action = f"No action: the policy only alerts on {finding.detector}."
+    if acts:
+        no_action = "No action: this is a warning, and the policy acts once it is critical."
     if finding.family == Family.HANG and acts:
         no_action = "No action yet: if it stands still for much longer, it is started again where it has a clean state."
-    text = f"Seen at {where}; it began at {since}. {no_action}"
+    text = f"{seen} {no_action}"
     return f"{text} {cause}" if cause else text
 
 
@@ -76,7 +85,7 @@ def exit_text(exit_: Exit) -> str:
     """How a process ended."""
     if exit_.code is not None:
         return f"exit code {exit_.code}"
-    return f"signal {exit_.signal}" if exit_.signal else "exit code not known"
+    return signal_name(exit_.signal) if exit_.signal else "exit code not known"
 
 
 def vanished(training: TrainingState, pid: int) -> str:
@@ -98,6 +107,65 @@ def not_seen(run: RunState) -> str:
     return (
         f"{text}; the end of training {named} was not reported, so its last batches may be missing" if named else text
     )
+
+
+def planned(started: TrainingStarted) -> str:
+    """What a training is about to do: epochs 1 to 8, 100 batches each."""
+    last = started.epochs
+    epochs = f"epoch {last}" if started.start_epoch == last else f"epochs {started.start_epoch} to {last}"
+    each = "" if started.start_epoch == last else " each"
+    return f"{epochs}, {plural(started.batches_per_epoch, 'batch')}{each}" if started.batches_per_epoch else epochs
+
+
+WISHES: dict[str, str] = {
+    CommandKind.STOP: "asked to stop",
+    CommandKind.ROLLBACK: "asked for a rollback",
+    CommandKind.ADJUST: "asked for other settings",
+}
+ORDERS: dict[str, str] = {
+    OrderKind.STOP: "stop",
+    OrderKind.ADJUST: "change settings",
+    OrderKind.GO_BACK: "go back",
+    OrderKind.STACKS: "show its stacks",
+}
+
+
+def onset_of(incident: Incident) -> Position:
+    """Where it began, as a report shows it; see `onset_label`."""
+    return incident.onset if incident.family == Family.NONFINITE else incident.began
+
+
+def onset_label(family: str) -> str:
+    """What that place is: the first bad batch, or another."""
+    return {
+        Family.NONFINITE: "first bad batch",
+        Family.CRASH: "last batch",
+        Family.HANG: "last batch",
+        Family.OPERATOR: "asked for at",
+    }.get(Family(family) if family in set(Family) else Family.NONFINITE, "began at")
+
+
+def order_in_words(kind: str) -> str:
+    """What an order asks for, after "to"."""
+    return ORDERS.get(kind, kind)
+
+
+def wish(command: CommandGiven) -> str:
+    """What a person asked for: ann asked to stop."""
+    return f"{command.by} {WISHES[command.kind]}"
+
+
+def order_answer(kind: str, outcome: str, detail: str) -> str:
+    """How an order that belongs to no incident was answered."""
+    order = f"the order to {order_in_words(kind)}"
+    done = f"the training carried out {order}" if outcome == OrderOutcome.APPLIED else f"{order} was {outcome}"
+    return done if outcome == OrderOutcome.APPLIED or not detail else f"{done}: {detail}"
+
+
+def not_carried_out(outcome: str, detail: str) -> str:
+    """The training refused an order, or it failed: a clause."""
+    why = f": {detail}" if detail else ""
+    return f"the order failed{why}" if outcome == OrderOutcome.FAILED else f"the training {outcome} the order{why}"
 
 
 def no_training() -> str:
@@ -143,7 +211,7 @@ def run_failed(run: RunState, crash: str, why: str, newest: CheckpointState | No
         again = f"go on from {newest.place} with: trainwarden resume {run.spec.run}"
     return (
         f"{f'{crash}. ' if crash else ''}Training has stopped, and is not started again{because}. "
-        f"Read the last lines that the training printed, repair the cause, and {again}"
+        f"Read the last lines that the training printed, repair the cause, and {again}."
     )
 
 
@@ -165,7 +233,7 @@ def unwatched(hook: str, error: str) -> str:
 
 def bad_batches(nonfinite: int, batches: int) -> str:
     """4 so far (0.97 % of 412 batches)."""
-    return f"{nonfinite} so far ({percent(nonfinite / max(batches, 1))} of {batches} batches)"
+    return f"{count(nonfinite)} so far ({percent(nonfinite / max(batches, 1))} of {plural(batches, 'batch')})"
 
 
 def not_obeyed(late_s: float) -> str:

@@ -6,7 +6,7 @@ chance. What does not help is undone, since a lower rate trains less.
 
 from __future__ import annotations
 
-from monitor.core.format import percent
+from monitor.core.format import count, percent, plural
 from monitor.core.model import ActionKind, Family, Trial, TrialStep
 from monitor.core.policy.action import Action, StartWith, Trouble
 from monitor.core.policy.situation import bad_batches
@@ -24,17 +24,21 @@ def next_step(trouble: Trouble) -> Action:
     tried = trouble.incident.trial
     passed, new = _since(trouble)
     if passed * tried.rate < LOOK_INTERVALS and new < LOOK_BAD:
-        return Action(ActionKind.WAIT, "whether the change helps is seen from the next batches")
+        return Action(ActionKind.WAIT, "the next batches show whether the change helps")
     rate = new / max(passed, 1)
     if tried.step is TrialStep.ADJUSTED:
         if rate < HELPS * tried.rate:
-            helps = f"{percent(rate)} of the batches are not finite with the change, {percent(tried.rate)} before"
+            helps = f"the change helps: {_seen(new, passed)} with it, and {percent(tried.rate)} before it"
             return Action(ActionKind.GO_ON, helps)
-        no_cure = f"the change does not help: {new} of {passed} batches are not finite, as before"
+        no_cure = f"the change does not help: {_seen(new, passed)}, as before"
         return Action(ActionKind.UNDO, no_cure, start_with=StartWith.AS_BEFORE)
     if rate > WORSE * tried.rate_during and new >= WORSE_BAD:
-        return Action(ActionKind.ADJUST, f"without the change it is worse: {new} of {passed} batches are not finite")
+        return Action(ActionKind.ADJUST, f"without the change it is worse: {_seen(new, passed)}")
     return Action(ActionKind.GO_ON, "the state is clean, and the settings are not the cause")
+
+
+def _seen(bad: int, batches: int) -> str:
+    return f"{count(bad)} of {plural(batches, 'batch')} {'is' if bad == 1 else 'are'} not finite"
 
 
 def after(trouble: Trouble, action: Action) -> Trial:
@@ -54,6 +58,11 @@ def after(trouble: Trouble, action: Action) -> Trial:
         case _:
             settled = max(rate, tried.rate / LOOK_INTERVALS) if tried.goes_on else _rate(trouble)
             return Trial(TrialStep.SETTLED, settled, 0.0, *_counts(trouble.training))
+
+
+def gone_back(tried: Trial, training: TrainingState) -> None:
+    """It went back in its process, whose counts go on: what came before is no part of the trial."""
+    tried.from_batch, tried.from_bad = _counts(training)
 
 
 def _is_on_trial(trouble: Trouble, action: Action) -> bool:

@@ -5,6 +5,7 @@ Pure: finite is not clean, and the ledger knows the difference.
 
 from __future__ import annotations
 
+from monitor.core.format import plural
 from monitor.core.model import Family, Incident, IncidentState, Position, Severity, Verdict
 from monitor.core.policy.in_process import puts_state_back
 from monitor.core.policy.settings import Rollback
@@ -37,11 +38,12 @@ def judge(checkpoint: CheckpointState, training: TrainingState, rules: Rollback)
     proven = followed >= rules.healthy_batches
     if not (proven or came_later or _finished_healthy(checkpoint, training)):
         so_far = "" if training.over else " so far"
-        return Verdict.SUSPECT, f"{followed} healthy batches followed it{so_far}, {rules.healthy_batches} prove it"
+        seen = plural(followed, "healthy batch")
+        return Verdict.SUSPECT, f"{seen} followed it{so_far}, {rules.healthy_batches} prove it"
     if came_later:
         what_followed = "what went wrong came after it"
     elif proven:
-        what_followed = f"{followed} healthy batches followed"
+        what_followed = f"{plural(followed, 'healthy batch')} followed"
     else:
         what_followed = "training finished without an anomaly after it"
     return Verdict.CLEAN, "; ".join([*checkpoint.reasons, _before_what(checkpoint, training), what_followed])

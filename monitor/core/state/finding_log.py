@@ -5,7 +5,7 @@ A streak is one detector that keeps finding the same of one rank: however long i
 
 from __future__ import annotations
 
-from monitor.core.model import Finding, Severity
+from monitor.core.model import Family, Finding, Severity
 from monitor.core.state.anomalies import note
 from monitor.core.state.run import RunState, Streak, TrainingState
 
@@ -59,4 +59,6 @@ def _lasts(training: TrainingState, streak: Streak, finding: Finding) -> bool:
     if rank is None or streak.generation != training.generation:
         return False
     of_this_streak = at.generation == streak.generation and at.count >= streak.began
+    if finding.family == Family.HANG and rank.counts.batches > streak.count:
+        return False  # a batch came
     return of_this_streak and rank.counts.batches - streak.count <= STREAK_GAP_BATCHES

@@ -85,6 +85,11 @@ def too_close(finish: float, deadline_s: float, now_s: float) -> bool:
     return abs(deadline_s - finish) <= PACE_ERROR_SHARE * max(0.0, finish - now_s)
 
 
+def batches_left(training: TrainingState) -> int | None:
+    """Batches after the last one; None: none has ended, it is over, or nobody said how many there are."""
+    return None if training.position is None or training.over else batches_to_end(training)
+
+
 def batches_to_end(training: TrainingState) -> int | None:
     """Batches to the end of the training; None: not known."""
     position, started = training.position, training.started

@@ -70,9 +70,13 @@ class RunView(msgspec.Struct, frozen=True):
         return found if found and found.seen else None
 
     def before(self, batches: int) -> Position:
-        """The batch this many before the present one, by its count; within the epoch where it still was there."""
-        back = min(batches, self.at.count - 1)
-        return Position(self.at.generation, self.at.epoch, max(self.at.batch - back, 0), max(self.at.count - back, 0))
+        """The batch this many before the present one, by its count; in the epoch where it was, if all are as long."""
+        back = max(min(batches, self.at.count - 1), 0)
+        epoch, batch = self.at.epoch, self.at.batch - back
+        an_epoch = self.batch.batches_per_epoch if self.batch else 0
+        if batch < 0 < an_epoch and (epoch - 1) * an_epoch + batch >= 0:
+            epoch, batch = epoch + batch // an_epoch, batch % an_epoch
+        return Position(self.at.generation, epoch, max(batch, 0), max(self.at.count - back, 0))
 
     def kept_checkpoints(self) -> list[CheckpointState]:
         """Those whose copy is still there, oldest first."""
@@ -83,16 +87,22 @@ class RunView(msgspec.Struct, frozen=True):
         severity: Severity,
         *,
         rank: RankState | None = None,
+        at: Position | None = None,
         since: Position,
         signal: str,
         value: float,
         limit: float,
         summary: str,
+        names_rank: bool = False,
     ) -> Finding:
-        """A finding at this batch, or at another rank's last one. The core adds the detector's name and family."""
-        at = rank.last.position if rank and rank.last else self.at
+        """A finding at this batch, or at another rank's last one. The core adds the detector's name and family.
+
+        `summary` gets the rank added where it is not rank 0, and `names_rank` does not say that it names it.
+        """
+        place = at or (rank.last.position if rank and rank.last else self.at)
         number = rank.rank if rank else self.rank
-        return Finding("", "", severity, number, at, since, signal, value, limit, summary)
+        text = f"rank {number}: {summary}" if self.rank and not names_rank else summary
+        return Finding("", "", severity, number, place, since, signal, value, limit, text)
 
 
 def view_of(folded: Folded, now_s: float) -> RunView | None:

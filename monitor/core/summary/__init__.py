@@ -61,11 +61,11 @@ def summary_of(run: RunState, training: TrainingState, incident: Incident | None
         happened=what_happened(run, training, incident),
         since=_since(run, incident),
         cause=likely_cause(incident),
-        done=done(incident),
+        done=done(run, training, incident),
         now=now(run, training, last),
         cost=time_lost(run, training, incident),
         deadline=deadline(run, training, incident, now_s),
-        to_do=to_do(run, last),
+        to_do=to_do(run, training, last),
     )
 
 
@@ -118,9 +118,16 @@ def in_brief(run: RunState, training: TrainingState, incident: Incident) -> str:
 
 
 def _without_incident(run: RunState, training: TrainingState) -> str:
-    batches = plural(totals_of(training).batches, "batch")
+    trained = totals_of(training).batches
+    batches = plural(trained, "batch")
     if run.ended in (RunOutcome.FAILED, RunOutcome.HELD):
-        return f"The run {run.ended} after {batches}{': ' + run.ended_detail if run.ended_detail else ''}."
+        how = f"The run {'is held' if run.ended == RunOutcome.HELD else run.ended} after {batches}"
+        return f"{how}{': ' + run.ended_detail if run.ended_detail else ''}."
+    if not run.ended and not run.alive and run.died_with_machine == run.generation and run.generation:
+        return f"The machine was started again, so the training died after {batches}."
+    if not trained:
+        what = "batch" if any(each.seen for each in run.trainings.values()) else "training"
+        return f"No {what} was seen." if run.ended else f"No {what} was seen yet."
     reported = sum(training.totals.findings.values())
     several = sum(each.seen for each in run.trainings.values()) > 1
     where = f"{batches} of training {training.number}" if several else batches
@@ -130,7 +137,7 @@ def _without_incident(run: RunState, training: TrainingState) -> str:
         return f"{plural(len(own), 'incident')} in {where}.{last}{others}"
     if not reported:
         return f"No problem was found in {where}.{others}"
-    return f"No incident in {where}. The detectors reported {plural(reported, 'smaller finding')}.{others}"
+    return f"No incident in {where}. The detectors reported {plural(reported, 'finding')}.{others}"
 
 
 def _of_others(run: RunState, training: TrainingState) -> str:
@@ -151,9 +158,8 @@ def _since(run: RunState, incident: Incident | None) -> str:
     onset, opened = incident.began, incident.opened_at
     later = opened.count - onset.count if opened.generation == onset.generation else 0
     noticed = f", {plural(later, 'batch')} later" if later > 0 else ""
-    return (
-        f"{_sentence(batch_at(onset.epoch, onset.batch))} The incident opened on {minute(incident.opened_s)}{noticed}."
-    )
+    where = batch_at(onset.epoch, onset.batch) if onset.count else "before the first batch"
+    return f"{_sentence(where)} The incident opened on {minute(incident.opened_s)}{noticed}."
 
 
 def likely_cause(incident: Incident | None) -> str:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from monitor.core.format import count, plural, saved_place
-from monitor.core.model import ActionKind, Family, Incident, IncidentState
+from monitor.core.format import count, plural, saved_place, when
+from monitor.core.model import ActionKind, Family, Incident, IncidentState, Severity
 from monitor.core.state.crash import without_crash
+from monitor.core.state.epochs import totals_of
 from monitor.core.state.finding_log import going_on
+from monitor.core.state.intervals import stands_still_since_s
 from monitor.core.state.run import RunState, TrainingState
+from trainer_hooks.wire.run_documents import RunOutcome
+from trainer_hooks.wire.words import TrainingEnd
 
-ENDED = {
-    "finished": "The training finished.",
-    "failed": "The training failed",
-    "stopped": "The training was stopped",
-    "held": "The training is stopped and waits for you",
+ENDED: dict[str, str] = {
+    RunOutcome.FINISHED: "finished",
+    RunOutcome.FAILED: "failed",
+    RunOutcome.STOPPED: "was stopped",
+    RunOutcome.HELD: "has stopped and waits for you",
 }
 HEALTH = {
     IncidentState.OPEN: "Not healthy: the problem is still there.",
@@ -25,13 +29,14 @@ HEALTH = {
 DETECTORS_NAMED = 3
 
 
-def done(incident: Incident | None) -> str:  # noqa: PLR0911 - one case an action
+def done(run: RunState, training: TrainingState, incident: Incident | None) -> str:  # noqa: PLR0911 - a case an action
     """The last action; empty where there was nothing to act on."""
     if incident is None:
         return ""
     if incident.action.kind == ActionKind.STOP:
-        before = f" after {plural(incident.totals.rollbacks, 'rollback')}" if incident.totals.rollbacks else ""
-        return f"The training was stopped{before}. Every file was kept."
+        tries = incident.totals.rollbacks
+        what = f"After {plural(tries, 'try')} to go back, the training" if tries else "The training"
+        return f"{what} {_stopped(run, training, incident)}. Every file is kept."
     if incident.state is IncidentState.HANDED_OVER and not incident.action.kind:
         return f"{incident.outcome}."
     if incident.action.kind in (ActionKind.ADJUST, ActionKind.UNDO, ActionKind.ROLLBACK):
@@ -43,7 +48,20 @@ def done(incident: Incident | None) -> str:  # noqa: PLR0911 - one case an actio
     return _not_acted(incident)
 
 
+def _stopped(run: RunState, training: TrainingState, incident: Incident) -> str:
+    """How far an order to stop has come."""
+    if training.how == TrainingEnd.FINISHED and training.over:
+        return "was ordered to stop, and finished"
+    if training.generation != incident.opened_at.generation or not run.trains(training):
+        return "was stopped"
+    if training.ledger.pending is None and not training.ledger.leaving:
+        return "was ordered to stop, and did not"
+    return "is being stopped"
+
+
 def _not_acted(incident: Incident) -> str:
+    if incident.state is IncidentState.RECOVERED:
+        return "Nothing."  # a reason to wait is over
     if incident.action.waiting_for:
         return "Nothing yet. A checkpoint is being examined first."
     if incident.action.reason:
@@ -100,17 +118,33 @@ def now(run: RunState, training: TrainingState, incident: Incident | None) -> st
     )
 
 
-def _health(run: RunState, training: TrainingState, incident: Incident | None) -> str:
+def _health(run: RunState, training: TrainingState, incident: Incident | None) -> str:  # noqa: PLR0911 - a case a state
+    if (incident is None or not incident.live) and (text := _stands_still(run, training)):
+        return text
     if incident is None:
         return "" if run.ended else _without_incident(run, training)
     match incident.state:
         case IncidentState.RESOLVED | IncidentState.RECOVERED:
-            return f"Healthy: {incident.outcome}."
+            proven = incident.watch.seen >= incident.watch.needed  # else another incident followed at once
+            return f"{'Healthy' if proven else 'Over'}: {incident.outcome}."
         case IncidentState.GIVEN_UP:
             return f"Not healthy: {incident.action.reason or incident.outcome}."
         case IncidentState.WATCHING:
             return _watched(incident)
+        case IncidentState.OPEN if incident.family == Family.CRASH:
+            return "The training is not running."
+        case IncidentState.CLOSED if not run.ended and incident.outcome:
+            return f"Not proven healthy: {incident.outcome}."
     return HEALTH[incident.state]
+
+
+def _stands_still(run: RunState, training: TrainingState) -> str:
+    """That it hangs, in a sentence; empty: it does not."""
+    hang = next((finding for finding in going_on(run, training) if finding.family == Family.HANG), None)
+    if hang is None or not run.trains(training):
+        return ""
+    since_s = stands_still_since_s(training) if not hang.rank else None
+    return f"Not healthy: training stands still since {when(since_s)}." if since_s else f"Not healthy: {hang.summary}."
 
 
 def _without_incident(run: RunState, training: TrainingState) -> str:
@@ -118,12 +152,21 @@ def _without_incident(run: RunState, training: TrainingState) -> str:
         return "The training died with the machine, which was started again."
     if not run.alive:
         return "The training process is not running." if training.generation else "The training has not started yet."
-    return "Healthy." if training.started is not None else "The training has not started yet."
+    if training.over:
+        return f"Training {training.number} has ended ({training.how}), and its script goes on."
+    if training.started is None:
+        return "The training has not started yet."
+    if not totals_of(training).batches:
+        return "Not known yet: no batch has ended."
+    warned = any(finding.severity is not Severity.INFO for finding in going_on(run, training))
+    return "No incident is open." if warned else "Healthy."
 
 
 def _watched(incident: Incident) -> str:
     if incident.tolerated and not incident.acted_on and not incident.action.declined:
         return "The state is clean, and the steps of bad batches are skipped."
+    if incident.family == Family.OPERATOR and not incident.totals.attempts:
+        return "Unchanged: what was asked for was not done."
     if incident.totals.attempts == 0 and not incident.watch.seen:
         return HEALTH[IncidentState.OPEN]
     seen = f"{count(incident.watch.seen)} of the {plural(incident.watch.needed, 'healthy batch')}"
@@ -136,8 +179,10 @@ def _watched(incident: Incident) -> str:
 def _end(run: RunState) -> str:
     if not run.ended:
         return ""
-    text, detail = ENDED.get(run.ended, f"The run ended: {run.ended}"), without_crash(run, run.ended_detail)
-    return text if text.endswith(".") else f"{text}{': ' + detail if detail else ''}."
+    what = "training" if any(each.seen for each in run.trainings.values()) else "command"
+    how = ENDED.get(run.ended, f"ended: {run.ended}")
+    detail = "" if run.ended == RunOutcome.FINISHED else without_crash(run, run.ended_detail)
+    return f"The {what} {how}{': ' + detail if detail else ''}."
 
 
 def _unwatched(training: TrainingState) -> str:
@@ -148,5 +193,6 @@ def _unwatched(training: TrainingState) -> str:
 
 def _other_findings(run: RunState, training: TrainingState, incident: Incident | None) -> str:
     family = incident.family if incident is not None else ""
-    names = list(dict.fromkeys(f"{f.detector} ({f.severity})" for f in going_on(run, training) if f.family != family))
-    return f"Other findings now: {', '.join(names[:DETECTORS_NAMED])}." if names else ""
+    others = [f for f in going_on(run, training) if f.family not in (family, Family.HANG)]
+    names = list(dict.fromkeys(f"{f.detector} ({f.severity})" for f in others))
+    return f"Other findings lately: {', '.join(names[:DETECTORS_NAMED])}." if names else ""

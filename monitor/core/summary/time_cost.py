@@ -51,13 +51,15 @@ def batches_lost(training: TrainingState, incident: Incident) -> int:
 def batches_left(training: TrainingState, incident: Incident | None) -> int | None:
     """Batches to train from here, those to be done again after a rollback included; None: not known."""
     started = training.started
-    if started is None:
+    if started is None or training.over:
         return None
     plan = incident.action.plan if incident is not None and going_back(incident) else None
     if incident and plan and plan.target and not state_alone(training, incident):
         return batches_after(plan.target.holds, started.epochs, started.batches_per_epoch)
     here = training.position or (incident.action.left_at if incident is not None else None)
-    return remaining(here, started.epochs, started.batches_per_epoch).batches if here else None
+    if not here or not started.batches_per_epoch:
+        return None
+    return remaining(here, started.epochs, started.batches_per_epoch).batches
 
 
 def time_lost(run: RunState, training: TrainingState, incident: Incident | None) -> str:
@@ -69,13 +71,22 @@ def time_lost(run: RunState, training: TrainingState, incident: Incident | None)
     pace = pace_s(training)
     alone = incident is not None and state_alone(training, incident)
     what = f"the training of {batches(lost)}" if alone else f"{batches(lost)} to train again"
-    if pace is None:
-        return f"{what[0].upper()}{what[1:]}. The pace of this run is not known yet."
-    so_far = " so far" if incident is not None and going_back(incident) else ""
+    so_far = " so far" if incident is not None and _goes_on_later(run, training, incident) else ""
     parts = [what] if lost else []
     parts += [f"{duration(stood_s)} without training"] if stood_s else []
+    if pace is None and lost:
+        text = " and ".join(parts)
+        return f"{text[0].upper()}{text[1:]}{so_far}. How long these batches take is not known: too few were measured."
+    pace = pace or 0.0
+    if not lost:
+        return f"{duration(stood_s)}{so_far} without training."
     also = "" if alone else _without_snapshots(incident, lost, pace, stood_s)
     return f"{duration(lost * pace + stood_s)}{so_far}: {' and '.join(parts)}.{also}"
+
+
+def _goes_on_later(run: RunState, training: TrainingState, incident: Incident) -> bool:
+    """True until the first batch after a return: the time without training is not over."""
+    return going_back(incident) or (incident.live and training.position is None and not run.ended)
 
 
 def without_snapshots(incident: Incident | None, lost: int) -> int | None:
@@ -108,12 +119,12 @@ def deadline(run: RunState, training: TrainingState, incident: Incident | None, 
     limit_s = run.spec.deadline_s
     if run.ended:
         return _after_the_end(run)
-    if _being_stopped(incident):
+    if is_being_stopped(incident):
         return "" if limit_s is None else f"Not reached: the training is stopped. The deadline is {minute(limit_s)}."
     pace = pace_s(training)
     left = batches_left(training, incident if incident is not None and incident.live else None)
     if left is None or pace is None:
-        return "None was given." if limit_s is None else "Not known yet: too few batches to measure the pace."
+        return "None was given." if limit_s is None else f"{why_no_end(training)}. It is {minute(limit_s)}."
     end_s = finish_s(now_s, left, pace)
     ends = f"at this pace the training ends on {minute(end_s)}"
     if limit_s is None:
@@ -123,7 +134,18 @@ def deadline(run: RunState, training: TrainingState, incident: Incident | None, 
     return f"{word}: {ends}, {margin(end_s, limit_s)}."
 
 
-def _being_stopped(incident: Incident | None) -> bool:
+def why_no_end(training: TrainingState) -> str:
+    """Why nobody knows when the training ends, as the beginning of a sentence."""
+    started = training.last_start
+    if training.over:
+        return "Not known: this training is over, and its script goes on"
+    if started is not None and not started.batches_per_epoch:
+        return "Not known: nobody said how many batches there are"
+    return "Not known yet: too few batches to measure the pace"
+
+
+def is_being_stopped(incident: Incident | None) -> bool:
+    """True where the policy gave the training up, and has it stopped."""
     return incident is not None and incident.state is IncidentState.GIVEN_UP and incident.action.kind == ActionKind.STOP
 
 

@@ -262,11 +262,10 @@ def _finding(found: Finding) -> FindingLine:
 def eta_of(run: RunState, now_s: float) -> tuple[float | None, float | None]:
     """Seconds a batch, and the Unix time at which the training that goes on will have ended."""
     training = run.going_on
-    position, started, pace_s = training.position, training.started, projection.pace_s(training)
-    if not run.alive or pace_s is None or not position or not started:
+    left, pace_s = projection.batches_left(training), projection.pace_s(training)
+    if not run.alive or pace_s is None or left is None:
         return pace_s, None
-    left = projection.remaining(position, started.epochs, started.batches_per_epoch)
-    return pace_s, projection.finish_s(now_s, left.batches, pace_s)
+    return pace_s, projection.finish_s(now_s, left, pace_s)
 
 
 def detail_of(run: RunState, now_s: float, port: int, alerts_waiting: int = 0) -> RunDetail:

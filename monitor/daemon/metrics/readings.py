@@ -57,13 +57,10 @@ def batches_per_epoch(run: RunState, _around: Around) -> float | None:
 
 def eta(run: RunState, around: Around) -> float | None:
     """When the training ends at its own pace, Unix seconds; None: it is not known yet."""
-    pace_s = projection.pace_s(run.training)
-    if not run.alive or pace_s is None or run.training.position is None or run.training.started is None:
+    left, pace_s = projection.batches_left(run.training), projection.pace_s(run.training)
+    if not run.alive or pace_s is None or left is None:
         return None
-    left = projection.remaining(
-        run.training.position, run.training.started.epochs, run.training.started.batches_per_epoch
-    )
-    return projection.finish_s(around.now_s, left.batches, pace_s)
+    return projection.finish_s(around.now_s, left, pace_s)
 
 
 def parts(run: RunState, rank: RankState) -> Iterator[tuple[str, float | None]]:

@@ -59,7 +59,7 @@ def test_kernels_compile_at_the_first_start_on_a_machine_and_not_at_the_third() 
     (finding,) = machine.start(600)
     assert finding.severity is Severity.WARNING, "it is told, and a start is acted on after hang.first_s as before"
     assert finding.value == 300.0
-    assert finding.summary.endswith("(the rule: 300 s; earlier starts here took 20 s at most)")
+    assert finding.summary.endswith("(the rule: 5 min 0 s; earlier starts here took 20 s at most)")
 
 
 def test_a_start_that_compiles_each_time_is_waited_for_each_time() -> None:

@@ -120,8 +120,8 @@ def test_a_volume_that_fills_within_the_hour_is_a_warning_and_one_that_comes_and
         ({"xids": ((31, 1),)}, Severity.INFO, "which a program's own fault can cause"),
         ({"xids": ((31, 1), (79, 1))}, Severity.WARNING, "XID 79"),
         ({"ecc_uncorrected": 5}, Severity.WARNING, "2 more uncorrectable ECC errors (in all 5)"),
-        ({"rows_uncorrectable": 2}, Severity.WARNING, "1 more rows remapped"),
-        ({"rows_failed": True}, Severity.WARNING, "to be replaced"),
+        ({"rows_uncorrectable": 2}, Severity.WARNING, "1 more row remapped"),
+        ({"rows_failed": True}, Severity.WARNING, "replace the device"),
         ({"trouble": "GPU is lost"}, Severity.WARNING, "the driver says 'GPU is lost'"),
     ],
 )

@@ -86,7 +86,7 @@ def test_minutes_are_trained_again_where_it_would_have_been_hours(
     assert f"- **Time lost:** {cost}. Without snapshots it would have been {instead}." in night.top
     assert f"- without snapshots: {instead}" in night.report
     assert f"Back to batch {snapshot} of epoch 2" in night.report
-    assert "Rolled back in its process: the state is damaged" in night.report
+    assert "Roll back in its process: the state is damaged" in night.report
     assert f"1 of {batches + 1} batches in epoch 2 gave NaN or infinity" in night.top, "the pass that was given up"
     assert f"- Epoch 2: 1 of {batches + 1} batches not finite" in night.report
 

@@ -27,7 +27,8 @@ def test_the_rank_and_the_tensor_are_named_once_a_spell() -> None:
     bad_batch(training, TENSOR, rank=1)
     (finding,) = training.findings("nonfinite_layer")
     assert (finding.severity, finding.rank, finding.signal) == (Severity.INFO, 1, TENSOR)
-    assert finding.summary == f"epoch 1, batch 1, rank 1: the first non-finite tensor is {TENSOR}, and was restored"
+    assert finding.summary == f"rank 1: the first non-finite tensor is {TENSOR}, and was restored"
+    assert (finding.at.epoch, finding.at.batch) == (1, 1)
 
 
 def test_where_the_hooks_looked_at_no_tensor_nothing_is_said_of_one() -> None:

@@ -160,7 +160,7 @@ def test_after_a_second_death_the_newest_state_is_waited_for_as_after_the_first(
         (KILLED, "", {"policy": Policy(restart=Restart(after_crash=False))}, 2, "restart.after_crash: false"),
         (KILLED, "", {"supervisor_pid": 0}, 2, "the supervisor of this run is gone"),
         (KILLED, "", {"policy": Policy(restart=Restart(batches_min=500))}, 2, "within its first 500 batches"),
-        (KILLED, "", {}, 0, "no clean checkpoint is left"),
+        (KILLED, "", {}, 0, "there is no clean checkpoint"),
     ],
 )
 def test_where_it_is_not_started_again_it_is_said_why(

@@ -75,7 +75,7 @@ def test_a_person_can_resume_what_the_limits_gave_up() -> None:
 def test_a_run_without_a_clean_state_is_not_resumed() -> None:
     training = ended(trained(0))
     assert die(training, by="ann") is None
-    assert training.run.ledger.not_restarted == "no clean checkpoint is left"
+    assert training.run.ledger.not_restarted == "there is no clean checkpoint"
 
 
 @pytest.mark.parametrize(("torn", "epoch"), [((), 3), (("g1-e2",), 2), (("g1-e2", "g1-e1"), 0)])
@@ -88,7 +88,7 @@ def test_a_state_whose_file_is_torn_when_a_person_resumes_is_passed_over_for_the
     plan = die(training, by="ann")
     assert (plan.start_epoch if plan else 0) == epoch
     assert training.run.ledger.not_restarted == ""
-    assert ("no clean checkpoint is left" in why_none(training.run)) == (epoch == 0)
+    assert ("there is no clean checkpoint" in why_none(training.run)) == (epoch == 0)
 
 
 def test_the_batches_of_each_death_are_those_after_its_snapshot_also_in_a_life_that_began_within_the_epoch() -> None:

@@ -165,7 +165,7 @@ def test_no_checkpoint_of_another_training_of_the_script_is_chosen() -> None:
     told = " ".join(f"{alert.title} {alert.text}" for alert in training.asked(RaiseAlert))  # type: ignore[attr-defined]
     incident = training.driver.state.training.ledger.incidents[0]
     assert incident.state is IncidentState.GIVEN_UP
-    assert "no clean checkpoint is left" in told
+    assert "there is no clean checkpoint" in told
     assert of_the_first not in told
     assert not training.asked(WritePlan)
 
@@ -191,7 +191,7 @@ def test_no_checkpoint_of_another_training_of_the_run_is_chosen(ordinal: int, la
     assert [checkpoint.path for checkpoint in first.checkpoints] == [of_the_first.path]
     assert (first.ledger.incidents, second.checkpoints) == ([], [])
     assert second.ledger.incidents[0].state is IncidentState.WATCHING
-    assert "no clean checkpoint is left" in told
+    assert "there is no clean checkpoint" in told
     assert "a stop would end the script and its other trainings" in told
     assert of_the_first.path not in told
     assert (training.asked(WritePlan), training.asked(SendOrder)) == ([], [])

@@ -93,7 +93,7 @@ def test_a_run_that_has_shown_nothing_yet_still_gets_a_report() -> None:
     spec = RunSpec(run="r", argv=("python",), cwd="/", created_s=NOW_S, act=True)
     text = markdown(blocks(ReportInput(RunState(spec=spec, policy="", opened_s=NOW_S), NOW_S)))
     assert text.startswith("# Run r\n\n**Starting**")
-    assert "too short to project" not in text
+    assert "too few batches to measure" not in text
     assert "## Epochs" not in text
 
 

@@ -99,7 +99,7 @@ def test_damage_without_any_checkpoint_goes_back_to_a_snapshot_without_a_new_sta
     )
     assert loop.plan.snapshot is not None
     assert (loop.plan.snapshot.digest, loop.plan.snapshot.holds) == ("a", (0, 40))
-    assert "the state alone goes back, and the training of 31 batches is lost" in loop.incident.action.reason
+    assert "the state alone goes back, and the training of 31 batches is lost" in loop.incident.timeline[-1].text
     loop.answers()
     loop.healthy(200)
     assert loop.incident.state is IncidentState.RESOLVED
@@ -298,7 +298,7 @@ def test_after_a_crash_no_plan_is_made_from_a_snapshot() -> None:
     loop.healthy(40)
     loop.dies()
     assert loop.plans == {}
-    assert loop.run.ledger.not_restarted == "no clean checkpoint is left"
+    assert loop.run.ledger.not_restarted == "there is no clean checkpoint"
 
 
 def test_what_it_would_have_cost_without_snapshots_is_not_known_of_such_a_loop() -> None:
@@ -327,7 +327,7 @@ def test_a_loop_that_asks_where_to_start_is_begun_again_from_its_newest_snapshot
     assert plan.snapshot is not None
     assert (plan.snapshot.digest, plan.checkpoint, plan.best) == ("a", None, None)
     assert (plan.generation, plan.in_process, plan.own_settings, plan.replay) == (2, False, True, True)
-    assert "70 batches to train again" in loop.incident.action.reason
+    assert "70 batches to train again" in loop.messages[-2]
 
 
 def test_once_it_has_gone_on_from_a_plan_the_snapshots_of_the_life_before_are_its_own_too() -> None:

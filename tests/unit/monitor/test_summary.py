@@ -95,8 +95,8 @@ def test_a_cause_is_named_only_where_the_diagnosis_names_one() -> None:
          "Not proven healthy yet: 250 of the 1,000 healthy batches that prove the cure are done.", "An alert follows"),
         ({"state": IncidentState.RELAPSED}, "Not healthy: the problem came back after the change.", "automatic"),
         ({"state": IncidentState.RESOLVED, "outcome": "1000 healthy batches"}, "Healthy: 1000 healthy batches.", "No"),
-        ({"state": IncidentState.GIVEN_UP, "action": IncidentAction(ActionKind.STOP, "no clean checkpoint is left")},
-         "Not healthy: no clean checkpoint is left.", "start the training again from a clean checkpoint"),
+        ({"state": IncidentState.GIVEN_UP, "action": IncidentAction(ActionKind.STOP, "there is no clean checkpoint")},
+         "Not healthy: there is no clean checkpoint.", "start the training again from a clean checkpoint"),
         ({"state": IncidentState.HANDED_OVER}, "Not checked: a person took over.", "Nothing."),
         ({"state": IncidentState.LOST}, "Not known: the training process vanished.", "Nothing."),
         ({"state": IncidentState.CLOSED}, "Not proven healthy: the run ended before that.", "Check the final metrics"),
@@ -261,6 +261,6 @@ def test_other_findings_that_continue_are_named_and_those_of_the_incident_itself
     }
     training.ranks[0].counts = msgspec.structs.replace(training.ranks[0].counts, batches=own.at.count)
     named = summary_of(run, training, incident, NOW_S).now
-    assert "Other findings now: loss_spike (warning)." in named
+    assert "Other findings lately: loss_spike (warning)." in named
     alone = summary_of(run, training, None, NOW_S).now
-    assert f"Other findings now: {own.detector} (critical), loss_spike (warning)." in alone
+    assert f"Other findings lately: {own.detector} (critical), loss_spike (warning)." in alone

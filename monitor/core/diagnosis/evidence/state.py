@@ -8,7 +8,7 @@ import re
 from monitor.core.diagnosis.case import Case
 from monitor.core.diagnosis.onset import EXCURSION
 from monitor.core.diagnosis.signal_samples import LOSS, finite
-from monitor.core.format import batches, name, number
+from monitor.core.format import batches, name, number, plural
 from monitor.core.model import Severity
 from trainer_hooks.wire.messages import Nonfinite
 
@@ -51,7 +51,7 @@ def overflows_often(case: Case) -> str:
     """Overflow after overflow: one alone is how a scaler works."""
     rank = case.training.ranks.get(case.rank)
     seen = [c for c in rank.learned.scaler.overflows if c >= case.onset.count] if rank else []
-    return f"the scaler overflowed {len(seen)} times since" if len(seen) >= STORM else ""
+    return f"the scaler overflowed {plural(len(seen), 'time')} since" if len(seen) >= STORM else ""
 
 
 def scale_below_one(case: Case) -> str:
@@ -190,9 +190,7 @@ def one_rank(case: Case) -> str:
     hit = [rank for rank, count in counts.items() if count]
     if len(counts) < 2 or len(hit) != 1 or counts[hit[0]] < RANK_BATCHES:
         return ""
-    return (
-        f"the loss was bad on rank {hit[0]} alone, {counts[hit[0]]} times, and on none of the other {len(counts) - 1}"
-    )
+    return f"the loss was bad on rank {hit[0]} alone, {plural(counts[hit[0]], 'time')}, and on no other rank"
 
 
 def every_rank(case: Case) -> str:

@@ -51,7 +51,7 @@ def test_a_moment_is_in_utc_and_says_how_far_off_it_is() -> None:
 def test_the_detail_says_what_holds_the_incident_open_and_that_the_deadline_is_missed() -> None:
     lines = dict(detail_lines(DETAIL, now_s=1000.0))
     assert lines["epoch"] == "4/50, batch 31/100"
-    assert lines["incident"].startswith("2: watching since epoch 4, batch 32, 30 of 1000 healthy batches")
+    assert lines["incident"].startswith("2: watching, 30 of 1,000 healthy batches, it began at epoch 4, batch 32")
     assert lines["deadline"].endswith("NOT kept at this pace, 24 h 0 min too late")
     assert lines["checkpoints"] == "2 clean, 1 suspect"
     assert lines["last batch"] == "10 s ago"

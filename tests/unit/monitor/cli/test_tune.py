@@ -36,7 +36,7 @@ def test_what_was_chosen_is_printed_drawn_and_written(
     arguments = ["tune", "--labels", str(labels), "--try", "loss_spike.spreads=3.5", "--folds", "3"]
     assert execute([*arguments, "--output", str(policy), "--picture", str(picture)]) == 0
     out = capsys.readouterr().out
-    assert "6 healthy and 3 bad runs of 9 groups, 3 folds (seed 0), 2 points of 1 settings tried" in out
+    assert "6 healthy and 3 bad runs of 9 groups, 3 folds (seed 0), 2 points of 1 setting tried" in out
     assert "held out: bad runs found" in out
     assert picture.read_text().startswith("<svg ")
     assert execute(["policy", "check", str(policy)]) == 0
