@@ -27,7 +27,7 @@ from monitor.recorded.importers.mlflow import joined
 from monitor.recorded.importers.several_runs import SeveralRuns
 
 SUFFIXES = frozenset(
-    {".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".log", ".txt", ".out", ".err"}
+    {".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".log", ".txt", ".out", ".err", ".ipynb"}
 )  # looked at in folders
 FILES_PER_BATCH = 8  # that one process is given at once
 

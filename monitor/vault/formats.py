@@ -14,6 +14,7 @@ _KNOWN = (
     (b"\xfd7zXZ", "compressed with xz: unpack it and verify what comes out"),
     (b"\x28\xb5\x2f\xfd", "compressed with zstd: unpack it and verify what comes out"),
     (b"\x93NUMPY", "a numpy array (.npy), not a checkpoint"),
+    (b"/annex/objects/", "a git-annex pointer, not the checkpoint. Run `git annex get` to fetch it"),
     (b"<", "text that begins like a web page: the download probably returned an error page. Download the file again"),
     (b"{", "JSON text, not a checkpoint"),
 )

@@ -74,7 +74,9 @@ IMPORTED = _names(  # may be named as a value, and is never called
         "torch": "Tensor dtype finfo iinfo float16 float32 float64 bfloat16 half float double int8 int16 int32 int64 "
         "uint8 uint16 uint32 uint64 short int long bool complex32 complex64 complex128 quint8 qint8 qint32 "
         "float8_e4m3fn float8_e5m2 float8_e4m3fnuz float8_e5m2fnuz float8_e8m0fnu strided sparse_coo "
-        "contiguous_format preserve_format channels_last channels_last_3d",
+        "contiguous_format preserve_format channels_last channels_last_3d "
+        "per_tensor_affine per_tensor_symmetric per_channel_affine per_channel_symmetric "
+        "per_channel_affine_float_qparams",
         "numpy.random._mt19937": "MT19937",
         "numpy.random._pcg64": "PCG64 PCG64DXSM",
         "numpy.random._philox": "Philox",

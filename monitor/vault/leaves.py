@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -54,7 +55,7 @@ class Walk:
     def __iter__(self) -> Iterator[Leaf]:
         while self._stack:
             leaf = self._stack.pop()
-            value = _bytes_of(leaf.value)
+            value = _plain_of(leaf.value)
             if not isinstance(value, (Node, Persistent, dict, list, tuple)):
                 yield leaf._replace(value=value)
                 continue
@@ -81,15 +82,17 @@ def _is_leaf(value: object) -> bool:
     return isinstance(value, Persistent)
 
 
-def _bytes_of(value: object) -> object:
-    """The bytes that protocol 2 writes as text; any other value as it is."""
-    if (
-        isinstance(value, Node)
-        and value.is_call_of("_codecs", "encode")
-        and isinstance(value.args, tuple)
-        and value.args
-    ):
+def _plain_of(value: object) -> object:
+    """The bytes that protocol 2 writes as text, the number of a Decimal; any other value as it is."""
+    if not (isinstance(value, Node) and isinstance(value.args, tuple) and value.args):
+        return value
+    if value.is_call_of("_codecs", "encode"):
         return str(value.args[0]).encode("latin-1", "replace")
+    if value.is_call_of("decimal", "Decimal") and isinstance(value.args[0], str):
+        try:
+            return float(value.args[0])
+        except ValueError:  # a signalling NaN, or no number at all
+            return math.nan
     return value
 
 

@@ -49,6 +49,8 @@ def read_entries(file: BinaryIO, data: memoryview) -> Mapping[str, memoryview]:
 
 def _short_name(name: str) -> str:
     folder, separator, rest = name.partition("/")
+    if not separator and name.endswith(".npy"):
+        raise UnreadableError("a numpy archive (.npz), not a checkpoint of torch: not read here")
     if not separator or not folder or not rest:
         raise UnreadableError(f"the archive holds {name[:80]!r}, where torch.save puts every entry into one folder")
     return rest

@@ -13,6 +13,7 @@ from monitor.core.state.signals import Signal
 from monitor.core.state.view import RunView
 
 NORM_RATIO = 10.0
+ROUNDED = 0.1  # a step of rounding, by the level: 0.0000 may be what a loss of 0.0003 falls to
 
 
 class CollapseConfig(DetectorConfig):
@@ -44,6 +45,8 @@ def collapse(run: RunView, config: CollapseConfig) -> Finding | None:
     """
     loss = run.signal("loss")
     if loss is None or not loss.warm or loss.signed or loss.scaled > loss.level - math.log(config.ratio):
+        return None
+    if loss.rounded(loss.level) > ROUNDED:
         return None
     if loss.high_of_last(config.batches) > loss.level - math.log(config.ratio):
         return None

@@ -61,10 +61,8 @@ def divergence(run: RunView, config: DivergenceConfig) -> Finding | None:
     level = run.learned.loss_blocks.best
     if level is None and loss.age < NO_LEVEL_LOSSES:
         return None
-    rise, lowest = (
-        max(math.log(config.ratio), SPREADS * loss.spread),
-        loss.best if level is None else max(loss.best, level),
-    )
+    lowest = loss.best if level is None else max(loss.best, level)
+    rise = max(math.log(config.ratio), SPREADS * max(loss.spread, loss.rounded(lowest)))
     if loss.fast - lowest < rise or (loss.drift < config.drift and loss.slow - lowest < rise):
         return None
     began = loss.seen - (loss.drift_from if loss.drift >= config.drift else loss.best_seen)

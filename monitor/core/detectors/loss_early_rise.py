@@ -14,6 +14,7 @@ from monitor.core.state.view import RunView
 
 FIRST, LAST = 3, 3  # rows
 SPREADS = 4.0
+ROUNDED = 2.0  # steps of rounding that a rise must also reach beyond, where the loss is printed with few digits
 ABOVE_FIRST = 3.0  # below it nothing is asked: see occasions
 
 
@@ -69,9 +70,10 @@ def _at_first(run: RunView, loss: Signal, config: LossEarlyRiseConfig) -> tuple[
         return None
     rows = loss.newest(FIRST_LOSSES)
     low, first, highest = min(rows[-LAST:]), max(rows[:FIRST]), max(rows[:-LAST])
-    if low > first + math.log(config.ratio_first):
+    if low > first + math.log(config.ratio_first) + ROUNDED * loss.rounded(first):
         return loss.seen - FIRST, first, low
-    return (LAST - 1, highest, low) if low > highest + math.log(config.ratio) else None
+    far = math.log(config.ratio) + ROUNDED * loss.rounded(highest)
+    return (LAST - 1, highest, low) if low > highest + far else None
 
 
 def _later(run: RunView, loss: Signal, config: LossEarlyRiseConfig) -> tuple[int, float, float] | None:
@@ -79,5 +81,5 @@ def _later(run: RunView, loss: Signal, config: LossEarlyRiseConfig) -> tuple[int
     middle, lowest = level.middle, level.lowest
     if middle is None or lowest is None or middle <= 0.0 or loss.scaled <= 0.0:
         return None
-    far = max(math.log(config.ratio_later), SPREADS * level.spread)
+    far = max(math.log(config.ratio_later), SPREADS * level.spread, ROUNDED * loss.rounded(lowest))
     return (0, lowest, middle) if middle > lowest + far else None

@@ -41,8 +41,8 @@ class LossScaleConfig(DetectorConfig):
     warmup_batches: int = Field(
         200,
         ge=0,
-        description="Nothing is reported in this many first batches. The scaler begins too high and searches for its "
-        "scale by falling.",
+        description="In this many first batches only a loss scale below 1 is reported. The scaler begins too high and "
+        "searches for its scale by falling.",
     )
 
     @model_validator(mode="after")
@@ -56,24 +56,26 @@ class LossScaleConfig(DetectorConfig):
 def loss_scale(run: RunView, config: LossScaleConfig) -> Finding | None:
     """`falls` within the window, a scale below 1, or a storm of overflows. Dated to the first of them.
 
-    Silent in the warm-up, in which the scale is still looked for, and to single overflows, which are how it works.
+    In the warm-up, in which the scale is still looked for, only one below 1 is reported. Single overflows never are:
+    they are how a scaler works.
     """
     scaler, now = run.learned.scaler, run.at.count
-    if scaler.last is None or now <= config.warmup_batches or not (scaler.falls or scaler.overflows):
+    if scaler.last is None or not (scaler.falls or scaler.overflows):
         return None
     falls = _after(scaler.falls, max(now - config.window_batches, config.warmup_batches))
     storm = _after(scaler.overflows, max(now - STORM_WINDOWS * config.window_batches, config.warmup_batches))
-    low = scaler.last < SCALE_MIN and bool(falls)
+    lately = _after(scaler.falls, now - config.window_batches)
+    low = scaler.last < SCALE_MIN and bool(lately)
     if len(falls) < config.falls and len(storm) < config.storm and not low:
         return None
-    first = min([*falls, *storm])
+    first = min([*(lately if low else falls), *storm])
     return run.finding(
         Severity.WARNING,
         since=run.before(now - first),
         signal="loss_scale",
         value=scaler.last,
         limit=float(config.falls),
-        summary=f"loss scale {scaler.last:g}: {plural(len(falls), 'fall')} in {batches(config.window_batches)} and "
+        summary=f"loss scale {scaler.last:g}: {plural(len(lately), 'fall')} in {batches(config.window_batches)} and "
         f"{plural(len(storm), 'overflow')} in {STORM_WINDOWS * config.window_batches}",
     )
 

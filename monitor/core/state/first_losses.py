@@ -84,9 +84,11 @@ def _with_themselves(first: FirstLosses, signal: Signal) -> Comparison | None:
     if len(pairs) < LEAST:
         return None
     now, before = median([now for now, _ in pairs]), median([before for _, before in pairs])
-    away = median([scaled_value(signal, now) - scaled_value(signal, before) for now, before in pairs])
+    apart = [scaled_value(signal, now) - scaled_value(signal, before) for now, before in pairs]
+    away = median(apart)
+    own = sum(abs(each - away) for each in apart) / len(apart)  # batches that are augmented anew differ by themselves
     numbers = f"median {now:.4g}, before {before:.4g}"
-    if abs(away) <= SPREADS * max(noise_of(signal), SPREAD_MIN):
+    if abs(away) <= SPREADS * max(noise_of(signal), own, SPREAD_MIN):
         return Comparison(
             ComparisonOutcome.PROVEN, f"the first {len(pairs)} losses are those of the same batches before ({numbers})"
         )

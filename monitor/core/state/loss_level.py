@@ -13,7 +13,7 @@ from typing import Protocol
 
 from monitor.core.state.learned import LossLevel
 from monitor.core.state.occasions import FIRST_LOSSES, LOSS_ABOVE, LOSS_FAR, LOSS_FIRST, LOSS_HIGH
-from monitor.core.state.signals import Signal
+from monitor.core.state.signals import Signal, learn_rounding
 
 RECENT = 8  # newest rows, whose median is compared with the older ones
 OLDER = 30
@@ -66,7 +66,8 @@ def held(level: LossLevel, loss: Signal) -> tuple[float, float, float]:
     if len(rows) < READY:
         return 0.0, math.inf, 0.0
     middle = median(rows[:-HELD])
-    return min(rows[-HELD:]) - middle, max(level.spread, _usual_shift(level) / 0.6), middle
+    spread = max(level.spread, _usual_shift(level) / 0.6, loss.rounded(middle))
+    return min(rows[-HELD:]) - middle, spread, middle
 
 
 def shift(level: LossLevel, loss: Signal) -> tuple[float, float, float]:
@@ -75,7 +76,8 @@ def shift(level: LossLevel, loss: Signal) -> tuple[float, float, float]:
         return 0.0, math.inf, 0.0
     rows = loss.newest(RECENT + OLDER)
     middle = median(rows[:-RECENT])
-    return median(rows[-RECENT:]) - middle, max(level.spread, _usual_shift(level) / 0.8), middle
+    spread = max(level.spread, _usual_shift(level) / 0.8, loss.rounded(middle))
+    return median(rows[-RECENT:]) - middle, spread, middle
 
 
 def median(values: list[float]) -> float:
@@ -95,12 +97,13 @@ def _compare(level: LossLevel, loss: Signal, rows_since: int) -> None:
         level.middle = median(rows)
         level.edge = level.middle + FAR
         return
+    learn_rounding(loss, RECENT + OLDER)
     older = sorted(rows[:-RECENT])
     half = len(older) // 2
     middle = older[half] if len(older) % 2 else (older[half - 1] + older[half]) / 2
     spread = MAD_TO_SPREAD * _deviation(older, middle)
     level.slow_spread = _towards(level.slow_spread or spread, spread, SPREAD_ROWS / rows_since)
-    level.spread = max(spread, level.slow_spread, LEAST_SPREAD)
+    level.spread = max(spread, level.slow_spread, LEAST_SPREAD, loss.rounded(middle))
     size = abs(median(rows[-RECENT:]) - middle)
     level.compared = min(level.compared + rows_since, SHIFT_ROWS)
     if level.compared <= rows_since:

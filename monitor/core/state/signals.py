@@ -86,6 +86,8 @@ class Signal(msgspec.Struct, omit_defaults=True):
     closer: int = (
         0  # samples for which the limits are lower and the level stays: something changed, and nobody knows why
     )
+    rounding: float = 0.0  # the step between values that are printed with few digits, in the signal's own unit
+    least_spread: float = SPREAD_MIN  # below it an excursion is nothing but rounding
 
     @property
     def warm(self) -> bool:
@@ -128,6 +130,10 @@ class Signal(msgspec.Struct, omit_defaults=True):
         """A scaled number in the signal's own unit."""
         return math.sinh(min(scaled, 700.0)) * self.unit if self.signed else math.exp(min(scaled, 700.0))
 
+    def rounded(self, scaled: float) -> float:
+        """How far one step of rounding reaches from this scaled value: a loss printed as 0.0000 may be any below it."""
+        return math.log1p(self.rounding * math.exp(-scaled)) if self.rounding and not self.signed else 0.0
+
     def low_of_last(self, samples: int) -> float:
         """The lowest of the last `samples` scaled samples; RING at most."""
         return min(self.newest(samples))
@@ -161,10 +167,10 @@ def observe(signal: Signal, value: float | None, *, may_be_negative: bool = Fals
     seen = signal.seen = signal.seen + 1
     scaled = signal.scaled = scaled_value(signal, value) if signal.signed else log(value if value > TINY else TINY)
     signal.ring[(seen - 1) % RING] = scaled
-    away, spread = scaled - signal.level, signal.spread
+    away, spread, least = scaled - signal.level, signal.spread, signal.least_spread
     if spread < SPREAD_MIN:
         spread = SPREAD_MIN
-    up = signal.up = away / spread
+    up = signal.up = away / (spread if spread > least else least)
     if signal.closer:
         signal.closer -= 1
         flagged = up > signal.limit
@@ -191,6 +197,17 @@ def boundary(signal: Signal) -> None:
     signal.drift = signal.short = 0.0
     signal.slow = signal.best = signal.fast
     signal.best_seen = signal.seen
+
+
+def learn_rounding(signal: Signal, samples: int) -> None:
+    """Learn the step of values that are printed with few digits: of the last samples some are then equal."""
+    newest = signal.newest(samples)
+    values = sorted(map(math.exp, set(newest)))
+    if 1 < len(values) < len(newest):
+        step = min(after - before for before, after in pairwise(values))
+        signal.rounding = min(signal.rounding or step, step)
+    if signal.rounding:
+        signal.least_spread = max(SPREAD_MIN, signal.rounded(signal.level))
 
 
 def look_closer(signal: Signal, samples: int) -> None:

@@ -6,6 +6,7 @@ A short log is kept in memory. A long one is read three times: for the names, fo
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
@@ -26,7 +27,12 @@ from monitor.recorded.importers.row_builder import Columns, rows_of
 from monitor.recorded.importers.several_runs import without_other_runs
 
 PARTS_MAX = 64
-NAME_OF_COLUMN = {"tensorboard": "tag", "jsonl": "key", "json_history": "key", "wandb_history": "key"}  # else "column"
+NAME_OF_COLUMN = {"tensorboard": "tag", "long_table": "metric", "long_jsonl": "metric"} | dict.fromkeys(
+    ("jsonl", "json_history", "wandb_history"), "key"
+)  # else "column"
+NO_LOSS = re.compile(
+    r"time|stamp|date|(?<![a-z])(?:pid|uuid|id|port|seed|minor|priority)(?![a-z])|version|^is_", re.IGNORECASE
+)
 NAMES_SHOWN = 12
 SPEAKING = frozenset({Role.GRAD_NORM, Role.LOSS_SCALE})  # what only a training step reports, beside its loss
 ONE_ROW_AN_EPOCH = 0.9  # of the rows begin an epoch: a script that logs by epochs may repeat its last
@@ -79,9 +85,14 @@ def _no_loss(word: str, log: Log, names: Sequence[str], roles: Mapping[str, Role
     there = [name for name in names if log.roles.get(name) is not Role.STEP]
     if not there:
         return "no column is a training loss: no line has a number with a name; print `step 10 loss 2.5`, or write CSV"
-    unknown = [name for name in there if roles.get(name, Role.NONE) is Role.NONE]
-    likely = (unknown or there)[-1]
-    return f"no {word} is a training loss (found: {_some(there)}); name it with --map loss={_quoted(likely)}"
+    found = f"no {word} is a training loss (found: {_some(there)}); "
+    places = (Role.STEP, Role.EPOCH, Role.RATE, Role.MEMORY)
+    may_be = [name for name in there if roles.get(name) not in places and not NO_LOSS.search(name)]
+    if not may_be:
+        return found + "a training is judged by its loss, so log that too"
+    losses = [name for name in may_be if "loss" in name.lower()]
+    unknown = [name for name in may_be if roles.get(name, Role.NONE) is Role.NONE]
+    return found + f"name it with --map loss={_quoted((losses or unknown or may_be)[-1])}"
 
 
 def _quoted(name: str) -> str:

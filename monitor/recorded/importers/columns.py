@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping
 from monitor.recorded.importers.imported_run import Role
 
 VALIDATION = re.compile(
-    r"(?:^|[/_. -])(?:val|valid|validation|eval|evaluation|test|dev|metrics)(?:[/_. -]|$)|^metrics/"
+    r"(?:^|[/_. -])(?:va|val|valid|validation|eval|evaluation|test|dev|metrics)(?:[/_. -]|$)|^metrics/"
 )
+TRAINING = re.compile(r"(?:^|[/_. -])(?:tr|train|training)(?:[/_. -]|$)")
+CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")  # "trainLoss"
 RATE = re.compile(r"(?:^|[/_. -])(?:lr|learning[_ -]?rate)(?:[/_. -]?[a-z]*\d*)*$")
 GRAD = re.compile(
     r"(?:^|[/_. ])(?:global[_ ])?(?:grad(?:ient)?[_ ]?norm|gnorm|norm)(?:[_ ](?:val|avg|total|before_clip))?$"
@@ -65,7 +67,7 @@ def roles_of(names: Iterable[str], known: Mapping[str, Role]) -> dict[str, Role]
 
 def _plain(name: str) -> str:
     """The name without what says nothing: a W&B export has "run - train/loss", a JSON object `metrics/loss`."""
-    lower = name.strip().lower().rpartition(" - ")[2]
+    lower = CAMEL.sub("_", name.strip()).lower().rpartition(" - ")[2]
     bare = lower.removeprefix("metrics/")
     known = bare in (*LOSSES, *STEPS, *EPOCHS) or RATE.search(bare) or GRAD.search(bare)
     return bare if known else lower
@@ -75,7 +77,8 @@ def _by_name(name: str, others: set[str]) -> Role:
     """The role one name suggests by itself."""
     if name in SCALES:
         return Role.LOSS_SCALE
-    running = name.startswith(("loss_", "grad_norm_")) and name.endswith("_val")
+    running = name.startswith(("loss_", "grad_norm_")) and name.endswith("_val")  # of a meter, beside loss_avg
+    running = running and not any("loss" in other and TRAINING.search(other) for other in others)
     if SCORES.search(name) or (VALIDATION.search(name) and not running):
         return Role.METRIC
     if RATE.search(name) or name.startswith(("x/lr", "lr-", "lr/")):
@@ -94,7 +97,11 @@ def _choose_one(
     """Give `role` to the column whose name comes first in `wanted`, unless the importer or the user named one."""
     if role in known.values():
         return
-    rank = {name: wanted.index(low) for name, low in lower.items() if low in wanted and name not in known}
+    rank = {
+        name: wanted.index(low)
+        for name, low in lower.items()
+        if low in wanted and name not in known and roles[name] is not Role.METRIC
+    }
     if rank:
         roles[min(rank, key=lambda name: rank[name])] = role
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,15 @@ LOG_BYTES_MAX = 512 * 1024 * 1024  # unpacked; a log of a million rows has about
 LINE_BYTES_MAX = 16 * 1024 * 1024  # a longer line is read in pieces: it is not a line of a log
 BLOCK_BYTES = 256 * 1024
 GZIP = b"\x1f\x8b"
-UTF_16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+WIDE = {  # the longer mark first: it begins like the shorter one
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+# What terminals are told: colours, positions, titles, links
+ESCAPES = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[()][A-Z0-9]|[=>78])")
+BINARY_BYTES = 12  # a file of TensorBoard has zeros in them
 WIDE_SHARE = 0.9  # of every second byte is zero in UTF-16 without a mark
 
 
@@ -54,7 +63,8 @@ class Content:
         with _unpacking(), self.open() as opened:
             begins = _read(opened, HEAD_BYTES)
         encoding, mark = _encoding(begins)
-        return begins[mark:].decode(encoding, "replace").encode() if encoding else begins[mark:]
+        head = begins[mark:].decode(encoding, "replace").encode() if encoding else begins[mark:]
+        return head if b"\0" in head[:BINARY_BYTES] else without_escapes(head)
 
     def lines(self) -> Iterator[bytes]:
         """Every line without its end; a carriage return, which rewrites a progress bar, ends one too."""
@@ -66,6 +76,8 @@ class Content:
                     raise self._too_long()
                 lines = (rest + block).split(b"\n")
                 rest = lines.pop()
+                if lines and (b"\x1b" in block or b"\x1b" in lines[0]):
+                    lines = list(map(without_escapes, lines))
                 if b"\r" in block or b"\r" in rest:
                     for line in lines:
                         yield from line.splitlines() or [line]
@@ -75,7 +87,7 @@ class Content:
                     yield rest
                     rest = b""
         self.cut = bool(rest)
-        yield from rest.splitlines()
+        yield from without_escapes(rest).splitlines()
 
     def whole(self) -> bytes:
         """All of the text, for a document that has no lines. Raises ContentError."""
@@ -100,12 +112,18 @@ def _unpacking() -> Iterator[None]:
         raise ContentError(f"is a gzip file that is damaged ({error}); unpack or copy it again") from error
 
 
+def without_escapes(text: bytes) -> bytes:
+    """The text without what only a terminal understands."""
+    return ESCAPES.sub(b"", text) if b"\x1b" in text else text
+
+
 def _encoding(begins: bytes) -> tuple[str, int]:
     """The encoding where it is not UTF-8, and how many bytes mark it."""
     if begins.startswith(codecs.BOM_UTF8):
         return "", len(codecs.BOM_UTF8)
-    if begins[:2] in UTF_16:
-        return UTF_16[begins[:2]], 2
+    for mark, encoding in WIDE.items():
+        if begins.startswith(mark):
+            return encoding, len(mark)
     for wide, narrow, encoding in ((1, 0, "utf-16-le"), (0, 1, "utf-16-be")):
         zeros, others = begins[wide::2], begins[narrow::2]
         if b"\n" in others and zeros.count(0) > WIDE_SHARE * len(zeros) and others.count(0) < len(others) / 100:

@@ -9,7 +9,7 @@ from monitor.recorded.importers.words import ANY_NUMBER, NUMBER, number_of
 NAME = r"loss train(?: \(curr\))?|[A-Za-z_][\w@/]*(?: (?:loss|norm|rate|scale|mem))?"  # "lm loss", "grad norm"
 PAIR = re.compile(
     rf"(?P<name>{NAME})(?:[\"']?\s*[:=]\s*|\s+(?:is )?)(?=[-+.\dnita\u221e])"
-    rf"(?:(?:tensor|array)\(\[*)?(?P<value>{ANY_NUMBER})"
+    rf"(?:(?:tf\.)?(?:tensor|array)\(\[*|np\.float\d+\()?(?P<value>{ANY_NUMBER})"
     r"(?![\w.]*[A-Za-z]{3})(?=$|[^\d])",
     re.IGNORECASE,
 )
@@ -37,12 +37,20 @@ SAME = {
     "ep": "epoch", "updates": "num_updates", "update": "num_updates", "loss train": "loss", "loss train (curr)": "loss",
 }  # fmt: skip
 PLACES = frozenset({"step", "iter", "epoch", "global_step", "num_updates", "batch"})
+THOUSANDS = re.compile(r"(?<=[\s:=(\[])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])")  # "step 12,500"
+# a line that a crash cut, and the first one of the training that went on in its file: "loss 2.3step 1 loss"
+GLUED = re.compile(r"loss\W{1,4}\d*\.?\d*(?=(?:epoch|step|iter)\b)", re.IGNORECASE)
+OF_A_SET = re.compile(r"\b(loss) ?\((train|training|val|valid|validation|test|eval)\)", re.IGNORECASE)  # "loss(val)"
 WIDE = str.maketrans({"\uff1a": ":", "\uff0c": ",", "\uff1d": "="})  # as they are written in Chinese
 
 
 def numbers_of(line: str) -> dict[str, float]:
     """The named numbers of one line. Those of a line about validation go by `val/` and their name."""
     line = line if line.isascii() else line.translate(WIDE)
+    line = THOUSANDS.sub(lambda found: found[0].replace(",", ""), line) if "," in line else line
+    if glued := GLUED.search(line):
+        line = line[glued.end() :]
+    line = OF_A_SET.sub(r"\2_loss", line) if "(" in line else line
     values: dict[str, float] = {}
     for found in PAIR.finditer(line):
         name = found["name"].lower()

@@ -12,6 +12,7 @@ from operator import attrgetter
 
 import msgspec
 
+from monitor.recorded.importers.fitness import fitness_of
 from monitor.recorded.importers.imported_run import ImportedRun, Row
 from trainer_hooks.wire.messages import BatchEnded, Counts, EpochEnded, Nonfinite, SkippedBy, TrainingStarted
 
@@ -40,7 +41,7 @@ def records(run: ImportedRun) -> Iterator[tuple[Row, ImportedRecord]]:
         yield row, _batch(row, counts, per_epoch)
         metrics.update(row.metrics)
         if row.epoch_ends:
-            yield row, EpochEnded(float(row.index), row.epoch, row.batch + 1.0, row.parts, metrics, None)
+            yield row, EpochEnded(float(row.index), row.epoch, row.batch + 1.0, row.parts, metrics, fitness_of(metrics))
             metrics = {}
 
 

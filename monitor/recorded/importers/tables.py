@@ -17,6 +17,7 @@ ROWS_LOOKED_AT = 5
 LINES_LOOKED_AT = 60  # empty ones among them
 NAME_CHARS_MAX = 200
 QUOTED_LINES_MAX = 100  # of one row: a text in it may hold line ends
+DIGITS = re.compile(r"\d+")
 DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+(?:[eE][-+]?\d+)?\s*")
 
 
@@ -62,7 +63,7 @@ def _headed(line: str, number: int, rows: list[str], rows_min: int) -> Table | N
     if header.startswith(("{", "[", "|")):
         return None
     delimiter = _delimiter(header)
-    names = tuple(name.strip().strip('"') for name in _cells(header, delimiter))
+    names = tuple(name.strip().strip('"') for name in cells_of(header, delimiter))
     words = [name for name in names if any(c.isalpha() for c in name)]
     if not names or len(words) <= len(names) / 2 or max(map(len, names)) >= NAME_CHARS_MAX:
         return None
@@ -70,22 +71,35 @@ def _headed(line: str, number: int, rows: list[str], rows_min: int) -> Table | N
         return None
     if not delimiter:
         needed = 2 if len(names) == 1 else 1
-        good = [row for row in rows if _all_numbers(_cells(row, ""), len(names), least=len(names) / 2)]
-        fits = len(good) == len(rows) >= needed and (len(names) == 1 or any("loss" in name.lower() for name in names))
+        good = [row for row in rows if _all_numbers(cells_of(row, ""), len(names), least=len(names) / 2)]
+        sentences = any("loss" in row.lower() for row in rows)  # a row of a table names nothing
+        fits = (
+            len(good) == len(rows) >= needed
+            and not sentences
+            and (len(names) == 1 or any("loss" in name.lower() for name in names))
+        )
         return Table(names, "", decimal_comma=False, header_line=number) if fits else None
-    comma = delimiter != "," and any(DECIMAL_COMMA.fullmatch(c) for row in rows for c in _cells(row, delimiter))
-    good = [row for row in rows if _all_numbers(_cells(row, delimiter), len(names), comma=comma)]
-    alike = [row for row in rows if len(_cells(row.rstrip(delimiter), delimiter)) <= len(names)]
+    comma = delimiter != "," and any(DECIMAL_COMMA.fullmatch(c) for row in rows for c in cells_of(row, delimiter))
+    good = [row for row in rows if _all_numbers(cells_of(row, delimiter), len(names), comma=comma)]
+    if any(_repeats(names, cells_of(row, delimiter)) for row in rows):
+        return None
+    alike = [row for row in rows if len(cells_of(row.rstrip(delimiter), delimiter)) <= len(names)]
     return Table(names, delimiter, comma, number) if len(good) >= rows_min and 2 * len(alike) >= len(rows) else None
+
+
+def _repeats(names: Sequence[str], cells: Sequence[str]) -> bool:
+    """True where a cell is the name above it with another number: lines of text, such as "Epoche 2, Loss 0,5"."""
+    pairs = [(name, cell.strip()) for name, cell in zip(names, cells, strict=False) if DIGITS.search(name)]
+    return any(cell != name and DIGITS.sub("", cell) == DIGITS.sub("", name) != "" for name, cell in pairs)
 
 
 def _bare(lines: list[str]) -> Table | None:
     """A table without a header: every line has as many numbers."""
     delimiter = _delimiter(lines[0])
-    count = len(_cells(lines[0], delimiter))
-    comma = delimiter != "," and any(DECIMAL_COMMA.fullmatch(c) for row in lines for c in _cells(row, delimiter))
+    count = len(cells_of(lines[0], delimiter))
+    comma = delimiter != "," and any(DECIMAL_COMMA.fullmatch(c) for row in lines for c in cells_of(row, delimiter))
     bare = len(lines) > 1 and all(
-        _all_numbers(_cells(line, delimiter), count, least=count, comma=comma) for line in lines
+        _all_numbers(cells_of(line, delimiter), count, least=count, comma=comma) for line in lines
     )
     return Table(tuple(map(str, range(count))), delimiter, comma, 0) if bare else None
 
@@ -101,7 +115,8 @@ def _delimiter(line: str) -> str:
     return next((d for d in DELIMITERS if d in line), "")
 
 
-def _cells(line: str, delimiter: str) -> list[str]:
+def cells_of(line: str, delimiter: str) -> list[str]:
+    """The cells of a line, quoted ones without their quotes; an empty delimiter is white space."""
     if not delimiter:
         return line.split()
     try:
@@ -174,7 +189,7 @@ class _Rows:
                 break
             _, more = next(lines, (0, b'"'))
             line += b"\n" + more
-        return _cells(line.decode("utf-8", "replace"), self.table.delimiter)
+        return cells_of(line.decode("utf-8", "replace"), self.table.delimiter)
 
     def _numbers(self, names: list[str], texts: list[str]) -> dict[str, float]:
         """The cells that are numbers, by their column; one without a name is an index."""

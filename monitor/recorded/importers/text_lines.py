@@ -14,21 +14,22 @@ from monitor.recorded.importers import register
 from monitor.recorded.importers.content import Content
 from monitor.recorded.importers.imported_run import Log, Role, Sample
 from monitor.recorded.importers.line_numbers import PLACES, TRAINING, VALIDATION, numbers_of, overflow_in
+from monitor.recorded.importers.nan_sentences import reports_nan
 
 LOSS = re.compile(rb"loss|nll", re.IGNORECASE)
 LIKE_A_LOSS = re.compile(rb"perplexity|ppl|cross[-_ ]?entropy|xent|\bcost\b|\bm[sa]e\b|\brmse\b", re.IGNORECASE)
 NUMBER = re.compile(rb"\d")
 BESIDE = re.compile(rb"norm|\blr\b|learning[ _]rate|scale", re.IGNORECASE)  # on lines of their own, beside a loss
 OVERFLOW = re.compile(rb"overflow", re.IGNORECASE)
-# as a script says it that stops there, and prints no numbers of that step: "Loss is nan, stopping training"
-NAN_SENTENCE = re.compile(
-    rb"\b(?:loss(?:es)? (?:is|are|was|became|=) (?:nan|-?inf(?:inity|inite)?|not finite|non-?finite)|nan loss)\b"
-    rb"(?!\s*[:=?])",
+# "loss 2,25", or "loss 2,500" beside "0,001": 2,500 alone may be two thousand and five hundred
+COMMA_LOSS = re.compile(
+    rb"loss.*(?<![\d.,])0,\d+(?!,?\d)|loss\w*[\"']?\s*[:=]?\s*[-+]?(?:0,\d+|\d+,(?:\d{1,2}|\d{4,}))(?!,?\d)",
     re.IGNORECASE,
 )
-CONDITION = re.compile(rb"\b(?:if|when|whether|unless|until|valid\w*|eval\w*|test\w*)\b", re.IGNORECASE)
+POINT_LOSS = re.compile(rb"loss\w*[\"']?\s*[:=]?\s*[-+]?\d+\.\d", re.IGNORECASE)
+DECIMAL_COMMA = re.compile(rb"(?<![\d.,])(\d+),(\d+)(?!,?\d)")
 PLACE = re.compile(rb"epoch|step|iter|train|eval|valid|test", re.IGNORECASE)
-COLOUR = re.compile(rb"\x1b\[[0-9;]*[A-Za-z]")
+CONTROLS = bytes(code for code in range(1, 32) if code not in b"\t\n\x0b\x0c\r\x08\x1b\x07")  # no text has them
 LINE_CHARS_MAX = 4000  # a training line has a few hundred
 HEADING_CHARS_MAX = 120
 TIMES = {"time": Role.BATCH_S, "data_time": Role.DATA_S, "data": Role.DATA_S}
@@ -36,7 +37,8 @@ ROLES = {**TIMES, "overflow": Role.OVERFLOW}
 
 
 def _text(head: bytes, _: str) -> bool:
-    return head.count(b"\0") < len(head) / 4  # a crash leaves holes of zeros in a log
+    written = head.replace(b"\0", b"")  # a crash leaves holes of zeros in a log
+    return len(written) - len(written.translate(None, CONTROLS)) < len(written) / 20
 
 
 @register("text", rank=100, recognises=_text)
@@ -50,7 +52,8 @@ def text_samples(content: Content) -> Iterator[Sample]:
     lines = [line for line in content.head.splitlines() if len(line) <= LINE_CHARS_MAX]
     loss = _words_of_a_loss(lines)
     placed = any(_has_place(line) for line in lines if loss.search(line) or PLACE.search(line))
-    return _Reader(loss, placed=placed).samples(content)
+    commas = sum(map(bool, map(COMMA_LOSS.search, lines))) > sum(map(bool, map(POINT_LOSS.search, lines)))
+    return _Reader(loss, placed=placed, commas=commas).samples(content)
 
 
 def _words_of_a_loss(lines: list[bytes]) -> re.Pattern[bytes]:
@@ -67,14 +70,9 @@ def _has_place(line: bytes) -> bool:
     return not PLACES.isdisjoint(numbers_of(_plain(line)))
 
 
-def _reports_nan(line: bytes) -> bool:
-    return bool(NAN_SENTENCE.search(line)) and not CONDITION.search(line) and not _has_place(line)
-
-
 def _plain(line: bytes) -> str:
-    """The text without colours, and without the zeros that a crash leaves."""
-    if b"\x1b" in line or b"\0" in line:
-        line = COLOUR.sub(b"", line).replace(b"\0", b"")
+    """The text without the zeros that a crash leaves."""
+    line = line.replace(b"\0", b"") if b"\0" in line else line
     return line.decode("utf-8", "replace")
 
 
@@ -84,6 +82,7 @@ class _Reader:
 
     loss: re.Pattern[bytes]
     placed: bool  # some line says where the training is
+    commas: bool  # numbers have decimal commas
     _epoch: dict[str, float] = field(default_factory=dict)  # of the heading above, where there is one
     _place: dict[str, float] = field(default_factory=dict)
     _block: dict[str, float] = field(default_factory=dict)  # the numbers below it, so far
@@ -103,12 +102,13 @@ class _Reader:
     def _steps(self, content: Content) -> Iterator[Sample]:
         for number, raw in enumerate(content.lines(), 1):
             line = raw.replace(b"\0", b"") if b"\0" in raw else raw
+            line = DECIMAL_COMMA.sub(rb"\1.\2", line) if self.commas else line
             if len(line) > LINE_CHARS_MAX:
                 continue
             if OVERFLOW.search(line) and (scale := overflow_in(_plain(line))):
                 yield from self._ended_block()
                 yield number, {**scale, **numbers_of_place(_plain(line))}
-            elif self._before and not self._validating and _reports_nan(line):
+            elif self._before and not self._validating and self._reports_nan(line):
                 yield from self._ended_block()
                 yield number, self._nan_step()
             elif self.loss.search(line):
@@ -135,6 +135,13 @@ class _Reader:
                 yield from self._ended_block()
             self._add(number, values)
             self._block_has_loss = True
+
+    def _reports_nan(self, line: bytes) -> bool:
+        """A sentence, and no row with numbers of its own."""
+        if not reports_nan(line):
+            return False
+        values = numbers_of(_plain(line))
+        return not self._losses_in(values) or PLACES.isdisjoint(values)
 
     def _nan_step(self) -> dict[str, float]:
         """The step before once more, with what a loss is now."""

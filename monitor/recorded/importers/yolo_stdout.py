@@ -11,8 +11,9 @@ from monitor.recorded.importers.imported_run import Log, Role, Sample
 
 NUMBER = r"(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|nan|inf)"
 BAR = re.compile(
-    rf"^\D{{0,8}}?\s*(\d+)/(\d+)\s+(\d+(?:\.\d*)?)([GM])\s+((?:{NUMBER}\s+){{2,12}}?)(\d+)\s+(\d{{2,5}})(?=[:\s]|$)"
+    rf"(?:^|[\s|\]:>])(\d+)/(\d+)\s+(\d+(?:\.\d*)?)([GM])\s+((?:{NUMBER}\s+){{2,12}}?)(\d+)\s+(\d{{2,5}})(?=[:\s]|$)"
 )
+MEMORY = re.compile(rb"\d/\d+\s+\d+(?:\.\d*)?[GM]\s")  # what a bar has in front: looked for first, since it is quick
 HEADER = re.compile(r"Epoch\s+(?:GPU_mem|gpu_mem)((?:\s+\w+)+)")
 LINES = re.compile(rb"[\r\n]+")
 GIB, MIB = 1024.0**3, 1024.0**2
@@ -20,7 +21,7 @@ OLD_NAMES = ("box", "obj", "cls", "total", "labels", "img_size")  # YOLOv5 befor
 
 
 def _yolo(head: bytes, _: str) -> bool:
-    return any(BAR.match(line.decode("utf-8", "replace")) for line in LINES.split(head) if b"/" in line[:16])
+    return any(BAR.search(line.decode("utf-8", "replace")) for line in LINES.split(head) if MEMORY.search(line))
 
 
 @register("yolo_stdout", rank=50, recognises=_yolo)
@@ -36,7 +37,7 @@ def _samples(content: Content) -> Iterator[Sample]:
         text = line.decode("utf-8", "replace")
         if found := HEADER.search(text):
             names = tuple(found[1].split())
-        elif "/" in text[:24] and (bar := BAR.match(text)):
+        elif MEMORY.search(line) and (bar := BAR.search(text)):
             values = _values(bar, names)
             if bar_before is not None and bar_before[1]["epoch"] != values["epoch"]:
                 yield bar_before

@@ -78,6 +78,19 @@ JSONL = """\
 {"train_lr": 0.0005, "train_loss": 5.1, "test_loss": 5.4, "epoch": 1}
 """
 HISTORY = json.dumps({"my_run": {"loss": [1.0, 0.9, 0.8], "val_loss": [1.1, 1.0, 0.9], "lr": [0.1, 0.1, 0.1]}})
+BY_EPOCH = (
+    '{"config": {"lr": 0.1}, "epochs": {"1": {"loss": 1.0, "val_loss": 1.1}, "2": {"loss": 0.9}, "3": {"loss": 0.8}}}'
+)
+LONG = "key,value,timestamp,step,is_nan\nloss,2.5,17,0,0\nlr,0.1,17,0,0\nloss,2.4,18,1,0\nlr,.1,18,1,0\nloss,0,19,2,1\n"
+LONG_JSON = """\
+{"step": 0, "name": "train/loss", "value": 2.5}
+{"step": 0, "name": "lr", "value": 0.1}
+{"step": 1, "name": "train/loss", "value": NaN}
+"""
+NOTEBOOK = json.dumps({"cells": [
+    {"cell_type": "markdown", "source": ["# loss"]},
+    {"cell_type": "code", "outputs": [{"output_type": "stream", "text": ["epoch 1 loss 2.5\n", "epoch 2 loss 2.4\n"]}]},
+]})  # fmt: skip
 CSV = """\
 iter;train_loss;val_loss;lr;ms_per_iter
 10;4.2;4.3;0.001;2297
@@ -165,6 +178,10 @@ ALL = {
     "wandb": (WANDB, "wandb_history", 2),
     "json lines": (JSONL, "jsonl", 2),
     "json history": (HISTORY, "json_history", 3),
+    "json by epoch": (BY_EPOCH, "json_history", 3),
+    "long table": (LONG, "long_table", 3),
+    "long json lines": (LONG_JSON, "long_jsonl", 2),
+    "notebook": (NOTEBOOK, "notebook", 2),
     "csv": (CSV, "csv", 2),
     "hugging face stdout": (HF_STDOUT, "hf_stdout", 2),
     "yolo stdout": (YOLO_STDOUT, "yolo_stdout", 2),

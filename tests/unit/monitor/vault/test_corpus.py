@@ -236,6 +236,7 @@ NOT_READ: dict[str, bytes] = {
     "a pointer of git-LFS": b"version https://git-lfs.github.com/spec/v1\noid sha256:"
     + b"a" * 64
     + b"\nsize 6534387\n",
+    "a pointer of git-annex": b"/annex/objects/SHA256E-s123--abc.pt\n",
     "a web page": b"<!DOCTYPE html><html><body>404</body></html>",
     "XML": b"\n <?xml version='1.0'?><Error/>",
     "JSON": b'{"error": "not found", "code": 404}',

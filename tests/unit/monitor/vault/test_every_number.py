@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,8 @@ def shared(both: torch.Tensor) -> dict[str, Any]:
 
 BAD: dict[str, Callable[[], Any]] = {
     "a numpy array": lambda: {"model": weights(), "ema": np.full((4, 4), NAN, dtype=np.float32)},
+    "decimals": lambda: {"model": weights(), "ema": [Decimal("0.5"), Decimal("NaN")]},
+    "a decimal that signals": lambda: {"model": {**weights(), "scale": Decimal("sNaN")}},
     "a numpy array of half precision": lambda: {"model": {"w": np.full(4, INF, dtype=np.float16)}},
     "a numpy array of complex numbers": lambda: {"model": {"w": np.full(4, complex(0, NAN))}},
     "a numpy array, big-endian": lambda: {"model": {"w": np.array([1.0, NAN], dtype=">f8")}},

@@ -278,3 +278,17 @@ def test_entries_that_differ_by_case_alone_are_refused(tmp_path: Path) -> None:
         file.writestr("x/DATA.pkl", pickle.dumps(Shell("x"), 2))
     (tmp_path / "x.pt").write_bytes(buffer.getvalue())
     assert "two entries of one name" in examined(tmp_path / "x.pt").reasons[0]
+
+
+@pytest.mark.filterwarnings("ignore")  # torch is about to drop it
+def test_a_quantized_tensor_needs_nothing_but_what_checkpoints_need(tmp_path: Path) -> None:
+    """Its numbers are not read, which is said; that is no reason to warn of running something."""
+    file = tmp_path / "quantized.pt"
+    torch.save({"model": {"w": torch.quantize_per_tensor(torch.ones(4), 0.1, 0, torch.quint8)}}, file)
+    found = examined(file)
+    assert (found.verdict, found.loading) == (Verdict.UNVERIFIED, ())
+
+
+def test_an_archive_of_numpy_is_called_one(tmp_path: Path) -> None:
+    np.savez(tmp_path / "w.npz", w=np.array([1.0, np.nan]))
+    assert examined(tmp_path / "w.npz").reasons == ("a numpy archive (.npz), not a checkpoint of torch: not read here",)
