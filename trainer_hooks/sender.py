@@ -31,7 +31,7 @@ from trainer_hooks.wire.messages import (
     StacksSeen,
 )
 
-ROUND_S = 0.05  # a frame every 50 ms: what a person calls live, and 20 wake-ups a second
+ROUND_S = 0.1  # a frame every 100 ms: what a person calls live, and 10 wake-ups a second; what is bad wakes it at once
 RESEND_S = 1.0
 BACKOFF_MIN_S = 0.1
 BACKOFF_MAX_S = 5.0

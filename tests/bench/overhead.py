@@ -19,6 +19,7 @@ import signal
 import statistics
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -99,12 +100,14 @@ class Edges:
 
     def __init__(self) -> None:
         self.batches: list[float] = []
+        self.beside: list[float] = []  # CPU seconds of the sender's thread, in all, at each batch
         self._spent_s = 0.0
 
     def on_train_batch_start(self, trainer: Any) -> None:
         """What was spent since the last call is one batch. After a few, every hook is in its place."""
         self.batches.append(self._spent_s)
         self._spent_s = 0.0
+        self.beside.append(cpu_s("trainwarden-sender"))
         if len(self.batches) == WARM_BATCHES // 2:
             self._instrument(trainer)
 
@@ -145,6 +148,12 @@ class Edges:
                 self._spent_s += sign * (time.perf_counter() - began_s)
 
         return run
+
+
+def cpu_s(thread: str) -> float:
+    """CPU seconds of the threads of this name so far."""
+    found = [each.ident for each in threading.enumerate() if each.name == thread and each.ident is not None]
+    return sum(time.clock_gettime(time.pthread_getcpuclockid(ident)) for ident in found)
 
 
 class Again:
@@ -357,6 +366,9 @@ def measure(folder: Path, options: argparse.Namespace) -> list[tuple[str, str, s
     train(arguments, model, {"on_train_batch_start": edges.on_train_batch_start})
     median_us, p99_us = quantiles_us(edges.batches[WARM_BATCHES:])
     rows.append(("all of our code, by its edges", f"{median_us:8.1f} us", f"{p99_us:8.1f} us"))
+    first, *_, last = edges.beside[WARM_BATCHES:]
+    beside_us = (last - first) / (len(edges.beside) - WARM_BATCHES - 1) * 1e6
+    rows.append(("beside it: CPU of the sender's thread", f"{beside_us:8.1f} us", "mean"))
     whole = statistics.median(ratios)
     spread = ", ".join(f"{(ratio - 1) * 100:+.2f} %" for ratio in ratios)
     rows.append(("a batch without hooks", f"{statistics.median(batch_s) * 1e3:8.2f} ms", ""))

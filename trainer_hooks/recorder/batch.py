@@ -5,11 +5,11 @@ Structs of msgspec, since several are made in each batch and a dataclass takes f
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import msgspec
-import numpy as np
 import torch
 
 from trainer_hooks.guard import Examination, StepReport
@@ -48,12 +48,7 @@ class BatchContents(msgspec.Struct):
         """The most of any one image. Counted when it is asked for, which is not on the training's thread."""
         if self.owners is None:
             return None
-        return _most_of_one(self.owners.numpy()) if self.instances else 0
-
-
-def _most_of_one(owners: np.ndarray) -> int:
-    """How often the most frequent value occurs. Numpy, since torch's bincount takes ten times as long for so few."""
-    return int(np.bincount(owners.ravel().astype(np.int64)).max())
+        return max(Counter(self.owners.flatten().tolist()).values(), default=0)
 
 
 class PendingBatch(msgspec.Struct):
