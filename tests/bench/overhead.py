@@ -330,13 +330,16 @@ def measure(folder: Path, options: argparse.Namespace) -> list[tuple[str, str, s
     arguments, model = prepare(folder, options)
     logging.getLogger("ultralytics").setLevel(logging.ERROR)
     ratios, batch_s = [], []
-    for _ in range(options.pairs):
-        detach(trainer_module)
-        plain = statistics.median(train(arguments, model, {}))
-        attach(trainer_module, guard=options.guard == "on")
-        hooked = statistics.median(train(arguments, model, {}))
-        ratios.append(hooked / plain)
-        batch_s.append(plain)
+    for number in range(options.pairs):
+        medians = {}
+        for hooked in (False, True) if number % 2 == 0 else (True, False):  # the machine slows down, or speeds up
+            detach(trainer_module)
+            if hooked:
+                attach(trainer_module, guard=options.guard == "on")
+            medians[hooked] = statistics.median(train(arguments, model, {}))
+        ratios.append(medians[True] / medians[False])
+        batch_s.append(medians[False])
+    attach(trainer_module, guard=options.guard == "on")
     meter = Meter()
     callbacks = {
         "on_train_start": lambda trainer: instrument(meter, trainer),
@@ -359,8 +362,8 @@ def measure(folder: Path, options: argparse.Namespace) -> list[tuple[str, str, s
     train(
         {**arguments, "epochs": 2 * arguments["epochs"]}, model, {"on_train_batch_start": switch.on_train_batch_start}
     )
-    hooked, plain = (statistics.median(switch.seconds[on]) for on in (True, False))
-    share, each = f"{(hooked / plain - 1) * 100:+8.2f} %", f"{len(switch.seconds[True])} batches each"
+    on_s, off_s = (statistics.median(switch.seconds[on]) for on in (True, False))
+    share, each = f"{(on_s / off_s - 1) * 100:+8.2f} %", f"{len(switch.seconds[True])} batches each"
     rows.append(("batches with / without, one training", share, each))
     edges = Edges()
     train(arguments, model, {"on_train_batch_start": edges.on_train_batch_start})
