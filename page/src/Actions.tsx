@@ -25,7 +25,7 @@ function actionsOf({ summary }: Glance, incident: Incident | null): Action[] {
   if (incident?.live)
     found.push({
       name: "Acknowledge", warns: false, done: "Acknowledged.", act: () => api.acknowledge(incident.id),
-      question: "You have seen this incident: no reminders of it are sent any more. Nothing changes for the training.",
+      question: "No more reminders of this incident are sent. Nothing changes for the training.",
     });
   found.push({
     name: `Silence for ${SILENT_HOURS} h`, warns: false, done: "Silenced.", act: () => api.silence(run, SILENT_HOURS * 3600),

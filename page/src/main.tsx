@@ -71,7 +71,7 @@ function Access({ problem }: { problem: string }) {
         prints; with <code>--view-only</code> the link is for a phone. Or paste a token: the text of <code>api.token</code> in the
         daemon's runtime folder.
       </p>
-      {hasToken() && problem && <p role="alert" class="bad-text">The daemon did not accept the token that this browser keeps.</p>}
+      {hasToken() && problem && <p role="alert" class="bad-text">The daemon refused the token that this browser keeps.</p>}
       <form onSubmit={enter}>
         <label for="token">Token</label>
         <input id="token" type="password" autocomplete="off" value={text} onInput={(event) => set(event.currentTarget.value)} />

@@ -10,7 +10,7 @@ export interface Drawn {
 }
 
 export const KINDS: Record<string, string> = {
-  onset: "where an incident began",
+  onset: "incident began",
   opened: "incident opened",
   order: "order",
   rollback: "rollback",

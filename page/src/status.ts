@@ -17,8 +17,7 @@ const KNOWN: Record<string, Status> = {
   mitigating: as("Repairing", "bad"),
   relapsed: as("Relapsed", "bad"),
   watching: as("Watching", "warn"),
-  given_up: as("Given up", "bad"), // of an incident
-  "given up": as("Given up", "bad"), // of a run
+  "given up": as("Given up", "bad"),
   finished: as("Finished", "good"),
   failed: as("Failed", "bad"),
   stopped: as("Stopped", "quiet"),
@@ -36,7 +35,8 @@ export function statusOf(run: RunSummary): Status {
 }
 
 export function incidentStatus({ state }: Incident): Status {
-  return KNOWN[state] ?? as(capital(state.replaceAll("_", " ")), ["resolved", "recovered"].includes(state) ? "good" : "quiet");
+  const word = state.replaceAll("_", " ");
+  return KNOWN[word] ?? as(capital(word), ["resolved", "recovered"].includes(state) ? "good" : "quiet");
 }
 
 export const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
@@ -60,25 +60,24 @@ export function headline(runs: Glance[]): Status {
   if (bad) return as(of(bad, "needs attention", "need attention"), "bad");
   if (warn) return as(of(warn, "has warnings", "have warnings"), "warn");
   if (!live.length) return as("No run is live", "quiet");
-  const untrained = live.filter((run) => !run.summary.batches).length;
-  if (untrained) return as(of(untrained, "has trained no batch yet", "have trained no batch yet"), "busy");
+  if (live.some((run) => run.summary.state === "starting")) return as("A run is starting", "busy");
   return as(live.length === 1 ? "The live run is healthy" : `All ${live.length} live runs are healthy`, "good");
 }
 
+const outOf = (epoch: number, epochs: number | null): string => (epochs ? `${epoch} / ${epochs}` : `${epoch}`);
+
 export function progress({ summary: run, trainings }: Glance): { text: string; share: number } {
   if (run.epoch === null) return ended(trainings.at(-1));
-  const epochs = run.epochs ? `${run.epoch} / ${run.epochs}` : `${run.epoch}`;
   const batch = run.batch === null ? "" : `, batch ${count(run.batch)}${run.batches_per_epoch ? ` / ${count(run.batches_per_epoch)}` : ""}`;
   const within = run.batches_per_epoch ? ((run.batch ?? 0) + 1) / run.batches_per_epoch : 0;
   const share = run.epochs ? (run.epoch - 1 + within) / run.epochs : 0;
-  return { text: `Epoch ${epochs}${batch}`, share: Math.min(1, Math.max(0, share)) };
+  return { text: `Epoch ${outOf(run.epoch, run.epochs)}${batch}`, share: Math.min(1, Math.max(0, share)) };
 }
 
 /** Of a training that is over the API knows no batch any more: only an epoch that was finished counts. */
 function ended(training: TrainingLine | undefined): { text: string; share: number } {
   if (!training?.epoch) return { text: "Before the first batch", share: 0 };
-  const epochs = training.epochs ? `${training.epoch} / ${training.epochs}` : `${training.epoch}`;
-  return { text: `Epoch ${epochs}`, share: training.epochs ? (training.epoch - (training.state === "finished" ? 0 : 1)) / training.epochs : 0 };
+  return { text: `Epoch ${outOf(training.epoch, training.epochs)}`, share: training.epochs ? (training.epoch - (training.state === "finished" ? 0 : 1)) / training.epochs : 0 };
 }
 
 export function eta(run: Glance, now_s: number): { text: string; tone: Tone } {

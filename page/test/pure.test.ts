@@ -110,7 +110,7 @@ test("trouble comes first, and the first line counts it", () => {
   assert.deepEqual(sorted(runs).map((run) => run.summary.run), ["ill", "well", "ended"]);
   assert.equal(headline(runs).word, "1 of 2 live runs needs attention");
   assert.equal(headline([]).word, "No run yet");
-  assert.equal(headline([glance({ batches: 0, epoch: null, state: "starting" })]).word, "The live run has trained no batch yet");
+  assert.equal(headline([glance({ batches: 0, epoch: null, state: "starting" })]).word, "A run is starting");
 });
 
 test("the time left is held against the deadline", () => {

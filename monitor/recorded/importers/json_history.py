@@ -34,15 +34,16 @@ def _holds_rows(head: bytes) -> bool:
         rows = rows_in(document)
     except (ValueError, RecursionError):
         return False
-    return len(rows) >= LENGTH_MIN and _has_loss(rows[0][1]) and not _is_row(document)
+    return len(rows) >= LENGTH_MIN and not _is_row(document, "loss" if _has_loss(rows[0][1]) else "")
 
 
 def _has_loss(names: Iterable[str]) -> bool:
     return any("loss" in name.lower() for name in names)
 
 
-def _is_row(document: dict[str, Any]) -> bool:
-    return any("loss" in key.lower() and isinstance(value, (int, float)) for key, value in document.items())
+def _is_row(document: dict[str, Any], word: str) -> bool:
+    """A number of its own, where a word is given under a name with that word."""
+    return any(word in key.lower() and isinstance(value, (int, float)) for key, value in document.items())
 
 
 @register("json_history", rank=15, recognises=_document)
