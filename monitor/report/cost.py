@@ -24,8 +24,10 @@ def time_lost(run: RunState, training: TrainingState, incident: Incident, now_s:
     if not batches and not incident.totals.downtime_s:
         return [*lines, "None: no trained batch was thrown away."]
     stood = f"{duration(incident.totals.downtime_s)} without training" if incident.totals.downtime_s else ""
+    instead = None if state_alone(training, incident) else without_snapshots(incident, batches)
     if not batches:
-        return [*lines, f"{stood}; no trained batch was thrown away."]
+        redone = "" if instead is None else f" Without snapshots {plural(instead, 'batch')} would have been."
+        return [*lines, f"{stood}; no trained batch was thrown away.{redone}"]
     if pace is None:
         also = f"{stood}, and " if stood else ""
         return [
@@ -33,7 +35,6 @@ def time_lost(run: RunState, training: TrainingState, incident: Incident, now_s:
             f"{also}{plural(batches, 'batch')} thrown away; their time is not known.",
         ]
     lost_s = batches * pace
-    instead = None if state_alone(training, incident) else without_snapshots(incident, batches)
     standstill = "not over yet" if going_back(incident) else duration(incident.totals.downtime_s)
     return [
         *lines,

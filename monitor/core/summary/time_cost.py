@@ -77,10 +77,9 @@ def time_lost(run: RunState, training: TrainingState, incident: Incident | None)
     if pace is None and lost:
         text = " and ".join(parts)
         return f"{text[0].upper()}{text[1:]}{so_far}. How long these batches take is not known: too few were measured."
-    pace = pace or 0.0
-    if not lost:
-        return f"{duration(stood_s)}{so_far} without training."
-    also = "" if alone else _without_snapshots(incident, lost, pace, stood_s)
+    also = "" if alone or pace is None else _without_snapshots(incident, lost, pace, stood_s)
+    if not lost or pace is None:
+        return f"{duration(stood_s)}{so_far} without training.{also}"
     return f"{duration(lost * pace + stood_s)}{so_far}: {' and '.join(parts)}.{also}"
 
 
