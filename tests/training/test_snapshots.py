@@ -262,6 +262,8 @@ def test_where_the_batch_size_was_halved_no_state_is_gone_back_to_in_the_process
     """Whether the state was saved before that or after."""
     probe, faults = GoesBack(tmp_path, after, holds), Halved()
     ended = train_and_go_back(lab, tmp_path, monkeypatch, probe, faults, epochs=2)
+    if not hasattr(ended.trainer, "_oom_retries"):
+        pytest.skip("this release does not halve its batch size")
     assert (ended.error, faults.fired) == (None, [(1, 1)])
     (answer,) = probe.of(OrderApplied)
     assert (answer.outcome, answer.detail) == ("refused", "the batch size is 4 now, it was 8")
@@ -291,6 +293,7 @@ class OwnRecovery:
         self.seen += 1
         if self.seen == self.at:
             self.fired = True
+            trainer.best_fitness = 0.1  # older releases recover only where the fitness falls to zero from above
             with torch.no_grad():
                 for parameter in trainer.model.parameters():
                     parameter.fill_(float("nan"))
