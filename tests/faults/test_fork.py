@@ -42,6 +42,10 @@ print("finished")
 """
 
 
+# From 3.12 on Python itself warns a main script that forks while other threads run, ours among them.
+QUIET = ("-W", "ignore:This process:DeprecationWarning")
+
+
 def test_forked_children_never_hang_and_never_speak() -> None:
     with tempfile.TemporaryDirectory(prefix="tw-") as home:
         (Path(home) / "run").mkdir()
@@ -56,7 +60,7 @@ def test_forked_children_never_hang_and_never_speak() -> None:
                 "TRAINWARDEN_NONCE": "nonce",
             }
             done = subprocess.run(
-                [sys.executable, "-c", PROGRAM.format(children=CHILDREN)],
+                [sys.executable, *QUIET, "-c", PROGRAM.format(children=CHILDREN)],
                 env=environment,
                 capture_output=True,
                 text=True,

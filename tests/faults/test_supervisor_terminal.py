@@ -79,10 +79,11 @@ def test_a_window_change_reaches_the_training_exactly_once(
     terminal = open_terminal(command(script(tmp_path, COUNTS_SIGNALS), run="r"))
     terminal.expect("READY")
     terminal.resize(50, 132)
-    eventually("SIGWINCH", (tmp_path / "SIGWINCH").exists)
+    noted = tmp_path / "SIGWINCH"
+    eventually("SIGWINCH", lambda: noted.exists() and noted.read_text())
     terminal.type("\x03")
     terminal.wait()
-    assert (tmp_path / "SIGWINCH").read_text() == "x"
+    assert noted.read_text() == "x"
 
 
 def test_ctrl_z_gives_the_shell_its_prompt_and_fg_lets_the_training_go_on(
