@@ -14,7 +14,7 @@ from monitor.core.detectors.overfitting import NEAR, ROWS_MAX, STRIDE
 from monitor.core.detectors.step_time import PERIOD_MAX
 from monitor.core.diagnosis.case import Case
 from monitor.core.diagnosis.cause_table import CauseFamily, Item
-from monitor.core.diagnosis.evidence.data import same_sample
+from monitor.core.diagnosis.evidence.data import named_sample, same_sample
 from monitor.core.diagnosis.evidence.rise import SPIKES_SHARE_MAX, spikes_before
 from monitor.core.diagnosis.rates import NEAR_AFTER_MAX, NEAR_BEFORE_MAX, WarmUp
 from monitor.core.diagnosis.shifts import SHIFTS_MAX, _of_generations
@@ -132,6 +132,7 @@ def test_a_sample_of_every_bad_batch_is_evidence_unless_chance_explains_it(fewer
     case = Case(driver.state.training, "nonfinite", Position(1, 1, 0, 1), 0, ())
     assert len(case.seen) == 2
     assert bool(same_sample(case)) == (not fewer)
+    assert not named_sample(case), "what explains the bad batches is not only named"
 
 
 @pytest.mark.parametrize("settings", [SHIFTS_MAX - 1, SHIFTS_MAX + 4])

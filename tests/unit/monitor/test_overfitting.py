@@ -40,6 +40,11 @@ def test_a_fitness_that_falls_for_epochs_while_the_loss_falls_is_a_note_told_onc
     assert not training.alerts
 
 
+def test_a_training_loss_that_falls_below_zero_shows_no_share_to_compare() -> None:
+    falls = [1.0 - 0.2 * at for at in range(len(RISE_AND_FALL))]
+    assert not validated(RISE_AND_FALL, train=falls).found
+
+
 def test_without_a_fitness_the_loss_of_the_validation_is_held_against_its_best() -> None:
     training = validated(None, [3.0, 2.5, 2.0, 1.8, 1.7, 1.75, 1.85, 1.95, 2.05, 2.2, 2.4, 2.6])
     assert "the validation loss was best in epoch 5" in training.findings("overfitting")[0].summary
