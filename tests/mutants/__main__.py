@@ -22,7 +22,7 @@ from tests.mutants.quick_tests import quick_tests
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("monitor", "trainer_hooks", "alerts", "tests", "docs", "deploy", "pyproject.toml", "_trainwarden.py")
-LEFT_OUT = shutil.ignore_patterns("__pycache__", "training", "e2e", "bench", "history_v1")
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "training", "e2e", "history_v1")
 ROOMS = ("monitor/core", "monitor/vault")
 VALUES_ONLY = ("monitor/core/model/", "monitor/core/policy/settings.py")  # declarations: nothing runs in them
 LIMIT_S = 240.0  # of the tests of one mutant: a loop without an end counts as noticed
