@@ -77,7 +77,7 @@ def _has_weights(model: torch.nn.Module) -> bool:
 def unmeant(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Without the buffers that hold infinity and no NaN, such as an attention mask or the least value seen so far.
 
-    Statistics of a normalisation are no such buffers. An average keeps them under the names that the model has.
+    Running statistics never count as such. An average keeps them under the names that the model has.
     """
     statistics = {name for name, _ in statistics_modules(model)}
     free = [name for name, _ in unwrap(model).named_buffers() if name.rpartition(".")[0] not in statistics]

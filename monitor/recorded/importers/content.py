@@ -153,5 +153,5 @@ def _read(opened: BinaryIO, limit: int) -> bytes:
             pieces.append(piece)
             left -= len(piece)
     except EOFError:
-        pass
+        pass  # the file is cut off: what came before is read
     return b"".join(pieces)

@@ -161,7 +161,7 @@ class _Rows:
                     yield number, dict(zip(names, map(float, cells), strict=False))
                     continue
             except ValueError:
-                pass
+                pass  # a cell is no plain number: the row is read cell by cell
             if number <= first or not line:
                 continue
             texts = self._texts(line, cells, lines)
