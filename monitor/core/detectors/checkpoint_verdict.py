@@ -21,7 +21,7 @@ def checkpoint_verdict(run: RunView, config: CheckpointVerdictConfig) -> Finding
 
     Two poisoned ones in a row are critical, whatever the batches say: what is trained from there is lost, and a guard
     that failed may be why no batch showed it. A format that can't be read is reported once: further unverified
-    checkpoints of this training are no news.
+    checkpoints of this training are not reported.
     """
     if isinstance(run.event, CheckpointSaved) and run.event.torn:
         what = (

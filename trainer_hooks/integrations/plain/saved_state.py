@@ -207,7 +207,7 @@ def _module_of(average: Any) -> torch.nn.Module | None:
 
 
 def _masks_of(module: torch.nn.Module | None) -> frozenset[str]:
-    """Buffers that are no state, such as an attention mask of minus infinities."""
+    """Buffers that hold infinities on purpose, such as an attention mask."""
     buffers = () if module is None else module.named_buffers()
     return frozenset(name for name, buffer in buffers if any_nonfinite([buffer]))
 
