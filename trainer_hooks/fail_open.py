@@ -31,38 +31,38 @@ _log = logging.getLogger("trainwarden")
 
 
 class FailOpen:
-    """Runs hook bodies. Exceptions stay inside, except those that are meant to end training."""
+    """Runs hook bodies. Exceptions stay inside, except those that are meant to end training.
+
+    What is run in every batch writes the same out, with `off` and `failed`: a call of `run` takes 2 us there.
+    """
 
     def __init__(self, report: Callable[[HookTrouble], None], errors_max: int = ERRORS_MAX) -> None:
         self.errors = 0
         self._report = report
         self._errors_max = errors_max
         self._errors_of: dict[str, int] = {}
-        self._off: set[str] = set()
+        self.off: set[str] = set()  # hooks that failed too often, and are not run any more
 
     def run(self, hook: str, body: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
         """What `body` returns, or None where it raised or is switched off.
 
         KeyboardInterrupt, SystemExit and with it LeaveTraining pass: they are not errors of ours.
         """
-        if hook in self._off:
+        if hook in self.off:
             return None
         try:
             return body(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 - the edge between us and somebody else's training
-            self._failed(hook, error)
+            self.failed(hook, error)
             return None
 
-    def is_off(self, hook: str) -> bool:
-        """True: the hook failed too often, and is not run any more."""
-        return hook in self._off
-
-    def _failed(self, hook: str, error: Exception) -> None:
+    def failed(self, hook: str, error: Exception) -> None:
+        """Count and report an error of a hook. Raises nothing."""
         self.errors += 1
         count = self._errors_of[hook] = self._errors_of.get(hook, 0) + 1
         switched_off = count >= self._errors_max
         if switched_off:
-            self._off.add(hook)
+            self.off.add(hook)
         if count == 1:
             _log.warning("hook %s failed, training goes on without it: %r", hook, error, exc_info=error)
         text = f"{type(error).__name__}: {error}"

@@ -29,7 +29,7 @@ class OrderInbox:
         self.refused = 0  # messages that are unreadable or for another process, orders whose id is not a file name
         self._address = (sender.run, sender.generation, sender.training, sender.rank)
         self._known: set[str] = set()
-        self._waiting: deque[Order] = deque()
+        self.waiting: deque[Order] = deque()  # orders that nobody took yet, the oldest first
 
     def offer(self, order: Order) -> bool:
         """Keep the order until it is taken. False: it was here before, or it is not for us (then also counted).
@@ -43,12 +43,8 @@ class OrderInbox:
             return False
         self._known.add(order.id)
         if order.kind != STACKS:
-            self._waiting.append(order)
+            self.waiting.append(order)
         return True
-
-    def take(self) -> Order | None:
-        """The oldest order that nobody took yet."""
-        return self._waiting.popleft() if self._waiting else None
 
     def _ours(self, order: Order) -> bool:
         addressed = (order.run, order.generation, order.training, order.rank) == self._address

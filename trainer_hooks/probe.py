@@ -96,7 +96,8 @@ class Probe:
 
     def order(self) -> Order | None:
         """The next order for this rank that nobody took yet. Cheap when there is none."""
-        return self._inbox.take()
+        waiting = self._inbox.waiting
+        return waiting.popleft() if waiting else None
 
     def settle(
         self, order: Order, outcome: str, detail: str, epoch: int, batch: int, read_back: dict[str, str]

@@ -11,19 +11,26 @@ from __future__ import annotations
 import functools
 import types
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import torch
 
 MARK = "_trainwarden_step"  # on our function, and on what others wrap around it with functools.wraps
 
-_compiling: Callable[[], bool] = getattr(getattr(torch, "compiler", None), "is_compiling", None) or (lambda: False)
+_compiler = getattr(torch, "compiler", None)  # the narrower question is the quicker one
+_compiling: Callable[[], bool] = (
+    getattr(_compiler, "is_dynamo_compiling", None) or getattr(_compiler, "is_compiling", None) or (lambda: False)
+)
+
+
+Around: TypeAlias = Callable[[Any], Callable[[Any], None] | None]
+"""Called with the optimizer before a step is taken; what it returns is called so after it. Neither may raise."""
 
 
 class Judge(Protocol):
     """Decides whether a step may be taken. None of these may raise."""
 
-    def admits(self, optimizer: Any, *, has_closure: bool) -> bool:
+    def admits(self, optimizer: Any, has_closure: bool) -> bool:
         """False: this step must not be taken."""
         ...
 
@@ -41,17 +48,17 @@ class WatchedStep:
 
     def __init__(self) -> None:
         self.judge: Judge | None = None
-        self._around: list[tuple[Callable[[Any], None], Callable[[Any], None]]] = []
+        self._around: list[Around] = []
         self.has_closure = False  # the step that is being taken, or was taken last
         self._within = False  # a step that is made up of others is one step
 
-    def add(self, before: Callable[[Any], None], after: Callable[[Any], None]) -> None:
-        """Have these called with the optimizer around each step that is taken. Neither may raise."""
-        self._around.append((before, after))
+    def add(self, around: Around) -> None:
+        """Have this called around each step that is taken."""
+        self._around.append(around)
 
-    def remove(self, before: Callable[[Any], None]) -> None:
+    def remove(self, around: Around) -> None:
         """Undo `add`."""
-        self._around = [pair for pair in self._around if pair[0] != before]
+        self._around = [each for each in self._around if each != around]
 
     @property
     def used(self) -> bool:
@@ -60,57 +67,60 @@ class WatchedStep:
 
     def run(self, optimizer: Any, step: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Take the step, or leave it out."""
-        if self._within or not (self._around or self.judge):
+        judge = self.judge
+        if self._within or not (self._around or judge):
             return step(*args, **options)
         self._within = True
-        try:
-            closure = args[0] if args else options.get("closure")
-            self.has_closure = callable(closure)
-            return self._run(optimizer, step, args, options, closure if self.has_closure else None)
-        finally:
-            self._within = False
-
-    def _run(
-        self,
-        optimizer: Any,
-        step: Callable[..., Any],
-        args: tuple[Any, ...],
-        options: dict[str, Any],
-        closure: Callable[..., Any] | None,
-    ) -> Any:
-        judge = self.judge
-        if judge is not None and not judge.admits(optimizer, has_closure=closure is not None):
-            return None if closure is None else closure()  # its caller wants the loss
+        afters: list[Callable[[Any], None]] = []
         after_others = None
-        if getattr(optimizer, "_optimizer_step_pre_hooks", None):
-            after_others = self._after_other_hooks(optimizer)
-        else:
-            for before, _ in self._around:
-                before(optimizer)
         try:
+            given = args[0] if args else options.get("closure")
+            closure = given if callable(given) else None
+            self.has_closure = has_closure = closure is not None
+            if judge is not None and not judge.admits(optimizer, has_closure):
+                return None if closure is None else closure()  # its caller wants the loss
+            if getattr(optimizer, "_optimizer_step_pre_hooks", None):
+                after_others = self._after_other_hooks(optimizer, afters)
+            else:
+                for around in self._around:
+                    after = around(optimizer)
+                    if after is not None:
+                        afters.append(after)
             if judge is None or closure is None:
                 result = step(*args, **options)
             else:
-                evaluate = judge.evaluating(optimizer, closure)
-                try:
-                    result = step(evaluate, *args[1:], **options) if args else step(**{**options, "closure": evaluate})
-                finally:
-                    judge.taken(optimizer)
+                result = _with_closure(judge, optimizer, step, closure, args[1:] if args else None, options)
+            for after in afters:
+                after(optimizer)
+            return result
         finally:
+            self._within = False
             if after_others is not None:
                 after_others.remove()
-        for _, after in self._around:
-            after(optimizer)
-        return result
 
-    def _after_other_hooks(self, optimizer: Any) -> Any:
+    def _after_other_hooks(self, optimizer: Any, afters: list[Callable[[Any], None]]) -> Any:
         """Others have hooks that may still change the settings: look after theirs. A handle."""
 
         def look(given: Any, *_: Any) -> None:
-            for before, _after in self._around:
-                before(given)
+            afters.extend(after for around in self._around if (after := around(given)) is not None)
 
         return optimizer.register_step_pre_hook(look)
+
+
+def _with_closure(
+    judge: Judge,
+    optimizer: Any,
+    step: Callable[..., Any],
+    closure: Callable[..., Any],
+    rest: tuple[Any, ...] | None,
+    options: dict[str, Any],
+) -> Any:
+    """`rest`: what was given after the closure by position; None: the closure was given by its name."""
+    evaluate = judge.evaluating(optimizer, closure)
+    try:
+        return step(**{**options, "closure": evaluate}) if rest is None else step(evaluate, *rest, **options)
+    finally:
+        judge.taken(optimizer)
 
 
 def watched_step(optimizer: Any) -> WatchedStep:

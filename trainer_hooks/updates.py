@@ -26,49 +26,41 @@ def steps_between() -> int:
 
 
 class UpdateSampler:
-    """Asked at each step of one optimizer whether it is `due`; `take` gives the ratio of the step that was measured."""
+    """Counts down at each step of one optimizer; `ratio` is that of the step that was measured.
+
+    Whoever takes a step lowers `steps_left` by one, and calls `before` and `after` around the step where it is 0 then.
+    """
 
     def __init__(self, optimizer: torch.optim.Optimizer, every_steps: int = EVERY_STEPS) -> None:
         self._optimizer = optimizer
         self._every = every_steps
-        self._steps = 0
+        self.steps_left = every_steps
         self._live: list[torch.Tensor] = []
         self._before: list[torch.Tensor] = []
-        self._ratio: torch.Tensor | None = None
-        self.sampling = False  # this step is one of those that are measured, and `after` has something to do
+        self.ratio: torch.Tensor | None = None  # of the last such step, 0-dim, until somebody has taken it
 
     def follow(self, optimizer: torch.optim.Optimizer) -> None:
         """The training steps with this one now."""
         self._optimizer, self._live, self._before = optimizer, [], []
 
-    def due(self) -> bool:
-        """A step is about to be taken. True: it is one to be measured, so `before` is to be called."""
-        self._steps += 1
-        return self._every > 0 and self._steps % self._every == 0
-
     def before(self) -> None:
         """The step that is measured is about to be taken."""
+        self.steps_left = self._every
         self._live = sample(self._optimizer)
         capturing = bool(self._live) and self._live[0].is_cuda and torch.cuda.is_current_stream_capturing()
         self._before = [] if capturing else [tensor.float().clone() for tensor in self._live]
-        self.sampling = bool(self._before)
 
     def after(self) -> None:
         """The step was taken. Does nothing for one that is not measured."""
         if not self._before:
             return
-        before, self._before, self.sampling = self._before, [], False
+        before, self._before = self._before, []
         live, self._live = [tensor.float() for tensor in self._live], []
         with torch.no_grad():
             moved = torch.stack(torch._foreach_norm(torch._foreach_sub(live, before)))
-            self._ratio = torch.linalg.vector_norm(moved) / torch.linalg.vector_norm(
+            self.ratio = torch.linalg.vector_norm(moved) / torch.linalg.vector_norm(
                 torch.stack(torch._foreach_norm(before))
             )
-
-    def take(self) -> torch.Tensor | None:
-        """The ratio of a step since the last call, as a 0-dim tensor; None: none was sampled."""
-        ratio, self._ratio = self._ratio, None
-        return ratio
 
 
 def sample(optimizer: Any) -> list[torch.Tensor]:

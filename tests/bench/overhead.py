@@ -29,7 +29,6 @@ import _trainwarden
 
 GUARD_CALLS = ("enter", "leave", "settle", "measures", "resolve", "take")
 JUDGE_CALLS = ("found", "admits")
-PROBE_CALLS = ("on_train_batch_start", "on_train_batch_end")
 METER = "meter"  # what timing one call that does nothing reads
 BLOCK_BATCHES = 5  # with hooks, then without: both halves see the same weather
 WARM_BATCHES = 20  # not counted: caches, first backups, the allocator
@@ -88,9 +87,10 @@ def instrument(meter: Meter, trainer: Any) -> None:
         setattr(loop.guard, name, meter.timed("guard", getattr(loop.guard, name)))
     for name in JUDGE_CALLS:
         setattr(loop.guard._judge, name, meter.timed("guard", getattr(loop.guard._judge, name)))
-    for name in PROBE_CALLS:
-        setattr(session, name, meter.timed("probe", getattr(session, name)))
-    loop._prepare_step = meter.timed("probe", loop._prepare_step)  # type: ignore[method-assign]
+    for owner, name in (
+        (loop, "_batch_arrived"), (loop.recorder, "read_settings"), (session, "on_train_batch_end")
+    ):  # fmt: skip
+        setattr(owner, name, meter.timed("probe", getattr(owner, name)))
     for name in ("contents_before", "contents_after"):
         setattr(signals, name, meter.timed("probe", getattr(signals, name)))
 
@@ -119,10 +119,10 @@ class Edges:
         from trainer_hooks.guard import clipping
         from trainer_hooks.integrations.ultralytics import attachment
 
-        for event in ("on_train_batch_start", "on_train_batch_end"):
-            trainer.callbacks[event] = [
-                self._ours(each) if isinstance(each, attachment.Callback) else each for each in trainer.callbacks[event]
-            ]
+        trainer.callbacks["on_train_batch_end"] = [
+            self._ours(each) if isinstance(each, attachment.Callback) else each
+            for each in trainer.callbacks["on_train_batch_end"]
+        ]
         for owner, name in ((trainer, "optimizer_step"), (trainer, "preprocess_batch"), (trainer.ema, "update")):
             hook = vars(owner)[name]
             *given, original = hook.args

@@ -112,8 +112,7 @@ def test_bad_batches_are_reported_with_their_samples_up_to_a_limit_and_counted_b
         updates=UpdateSampler(optimizer, 0), evidence=True,
     )  # fmt: skip
     for _ in range(EVIDENCE_MAX + 3):
-        pending = recorder.pending(BatchContents(), StepReport())
-        pending.line_up(torch.tensor(math.nan), (), None, None)
+        pending = recorder.pending(BatchContents(), StepReport(), torch.tensor(math.nan))
         recorder.record(pending)
     assert len(probe.of(NonfiniteSeen)) == EVIDENCE_MAX
     assert probe.batches[-1].counts.nonfinite_batches == EVIDENCE_MAX + 3
@@ -129,8 +128,9 @@ def test_names_of_samples_in_one_event_are_kept_whole_up_to_a_limit(tmp_path: Pa
     )  # fmt: skip
     names = tuple(f"{number:0128d}" for number in range(SAMPLES_CHARS_MAX // 128 + 1))
     for samples in (names[1:], names):
-        pending = recorder.pending(BatchContents(name_samples=functools.partial(tuple, samples)), StepReport())
-        pending.line_up(torch.tensor(math.nan), (), None, None)
+        pending = recorder.pending(
+            BatchContents(name_samples=functools.partial(tuple, samples)), StepReport(), torch.tensor(math.nan)
+        )
         recorder.record(pending)
     whole, cut = probe.of(NonfiniteSeen)
     assert (whole.samples, whole.samples_partial) == (names[1:], False)
@@ -340,8 +340,9 @@ def test_complaints_in_the_users_log_and_answers_to_orders_for_stacks_are_bounde
 
 def test_measures_that_nobody_reads_are_no_more_than_their_limit_and_those_there_are_can_still_be_read() -> None:
     state = GuardedState(torch.nn.BatchNorm1d(2), GuardedAverage(FailOpen(print), lambda: True), acts=True)
-    for _ in range((PENDING_MAX + 3) * STATISTICS_EVERY_STEPS):
-        state.good_step()
+    for _ in range(PENDING_MAX + 3):
+        state.good_steps += STATISTICS_EVERY_STEPS
+        state.look()
     assert len(state.pending) == PENDING_MAX
     assert state.resolve([float(measure) for _, measure in state.pending])
     assert state.pending == []

@@ -149,8 +149,7 @@ def test_batches_whose_scalars_are_late_are_kept_up_to_a_limit_and_older_ones_co
     recorder._on_cuda, recorder._waits = True, False
     for number in range(DELAYED_MAX + beyond):
         recorder.batch = number
-        pending = recorder.pending(BatchContents(), StepReport())
-        pending.line_up(torch.tensor(float(number)), (), None, None)
+        pending = recorder.pending(BatchContents(), StepReport(), torch.tensor(float(number)))
         assert recorder.record(pending) is None
     assert probe.batches == []
     monkeypatch.setattr(Late, "arrived", True)

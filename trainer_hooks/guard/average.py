@@ -56,5 +56,10 @@ class GuardedAverage:
         return f"average of {bad}" if bad else ""
 
     def _update(self, update: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        may_not = self._fail_open.run("guard average", self._may_update) is False
-        return None if may_not else update(*args, **options)
+        may = True
+        if "guard average" not in self._fail_open.off:
+            try:
+                may = self._may_update()
+            except Exception as error:  # noqa: BLE001 - as FailOpen.run
+                self._fail_open.failed("guard average", error)
+        return update(*args, **options) if may else None

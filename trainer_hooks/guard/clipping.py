@@ -21,11 +21,13 @@ HALF = "_clip_grads_with_norm_"  # the private name of the second half, from tor
 class Clipping(Protocol):
     """Whose optimizer step is running; each clip in it is reported here."""
 
+    clip_norm: float | None  # None: every clip uses the limit that it was asked for
+
     def limit(self, parameters: list[torch.Tensor], asked: float) -> float:
         """The limit to clip to instead of the one that was asked for."""
         ...
 
-    def found(self, parameters: list[torch.Tensor], norm: torch.Tensor, limit: float, *, scaled: bool) -> None:
+    def found(self, parameters: list[torch.Tensor], norm: torch.Tensor, limit: float, scaled: bool) -> None:
         """The norm before clipping. `scaled`: they are clipped by it already; else they will be, in one write each."""
         ...
 
@@ -72,9 +74,9 @@ def _second_half(half: Callable[..., None]) -> Any:
         if training is None:
             half(parameters, max_norm, total_norm, *rest, **options)
             return
-        listed = _listed(parameters)
-        limit = training.limit(listed, max_norm)
-        training.found(listed, total_norm, limit, scaled=False)
+        listed = parameters if type(parameters) is list else _listed(parameters)
+        limit = max_norm if training.clip_norm is None else training.limit(listed, max_norm)
+        training.found(listed, total_norm, limit, False)
         half(listed, limit, total_norm, *rest, **options)
 
     return between
@@ -87,9 +89,9 @@ def _whole(clip: Callable[..., torch.Tensor]) -> Any:
         if training is None:
             return clip(parameters, max_norm, *rest, **options)
         listed = _listed(parameters)
-        limit = training.limit(listed, max_norm)
+        limit = max_norm if training.clip_norm is None else training.limit(listed, max_norm)
         norm = clip(listed, limit, *rest, **options)
-        training.found(listed, norm, limit, scaled=True)
+        training.found(listed, norm, limit, True)
         return norm
 
     return clip_grad_norm_

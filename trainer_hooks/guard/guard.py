@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from math import isfinite
 from threading import get_ident
 from typing import Any
 
@@ -36,10 +36,10 @@ class Guard:
         self._fail_open = fail_open
         self._loss: torch.Tensor | None = None
         self._thread = 0  # that the present step is taken in
-        self._scaler = ScalerWatch(scaler)
+        self.scaler = ScalerWatch(scaler)
         self._average = GuardedAverage(fail_open, self._may_update)
         self._state = GuardedState(model, self._average, acts=acts)
-        self._judge = GradientJudge(self._state, self._scaler, fail_open, acts=acts)
+        self._judge = GradientJudge(self._state, self.scaler, fail_open, acts=acts)
         self._judge.follow(optimizer)
 
     @property
@@ -48,14 +48,9 @@ class Guard:
         return self._judge.report
 
     @property
-    def scales(self) -> bool:
-        """True: a gradient scaler is on."""
-        return self._scaler.on
-
-    @property
     def protects(self) -> bool:
         """True: a non-finite gradient reaches no parameter, whether we leave its step out or the scaler does."""
-        return (self.acts and not self._fail_open.is_off(GUARD_STEP)) or self._scaler.on
+        return (self.acts and GUARD_STEP not in self._fail_open.off) or self.scaler.on
 
     # --- around the trainer's step -----------------------------------------------------------------------------------
 
@@ -73,25 +68,29 @@ class Guard:
         `own_step`: code of the script's own takes it, which may move the weights itself.
         """
         judge = self._judge
-        judge.begin(nothing_between=not own_step)
+        judge.begin(not own_step)
         self._loss = loss  # with its graph, which the trainer holds as well until its next batch; see `take`
-        self._scaler.enter()
+        scaler = self.scaler
+        scaler.called, scaler.on = False, bool(scaler.asks())
+        if scaler.on:
+            scaler.enter()
         if average is not self._average.bound:
             self._average.bind(average)
-        self._thread = get_ident()
-        clipping.active[self._thread] = judge
+        self._thread = thread = get_ident()
+        clipping.active[thread] = judge
         if own_step and self.acts and not self._loss_is_finite():
             judge.report.damaged_before = self._state.is_damaged()
             if not judge.report.damaged_before:
                 self._state.hold()
 
-    def leave(self) -> None:
-        """The step is over, or has raised."""
+    def leave(self) -> StepReport:
+        """The step is over, or has raised. What is known of it: `settle` may still be due."""
         clipping.active.pop(self._thread, None)
-        if self._scaler.on:
-            self._scaler.leave()
+        if self.scaler.on:
+            self.scaler.leave()
         if self._state.held:
             self._fail_open.run("guard weights", self._state.put_back)
+        return self._judge.report
 
     def bind(self, average: Any) -> None:
         """Come between the trainer and its moving average, which a recovery may have built anew."""
@@ -109,23 +108,26 @@ class Guard:
             return
         report.settled = True
         norm = report.norm_value
-        if report.called and not report.skipped_by and not self._scaler.on and (norm is None or math.isfinite(norm)):
-            report.stepped = True  # what follows would come to this too, but takes longer
-            self._state.good_step()
+        if report.called and not report.skipped_by and not self.scaler.on and (norm is None or isfinite(norm)):
+            report.stepped = True  # what `_settle` does would come to this too, but takes longer
+        elif not self._settle(report):
             return
-        if report.skipped_by != SkippedBy.GUARD:
-            report.skipped_by = self._skipped_by(report)
-        report.stepped = report.called or report.skipped_by != SkippedBy.NOBODY
-        if report.skipped_by or not _finite(report.norm_value):
-            self._heal(report)
-        elif report.called:
-            self._state.good_step()
+        state = self._state
+        state.good_steps += 1
+        if state.good_steps >= state.look_at:
+            state.look()
 
     # --- at a batch's end --------------------------------------------------------------------------------------------
 
     def take(self) -> StepReport:
-        """The report of the batch that has just ended; the next one starts empty."""
-        report, self._judge.report = self._judge.report, StepReport(settled=True)
+        """The report of the batch that has just ended, settled; the next one starts empty."""
+        judge = self._judge
+        report = judge.report
+        if not report.settled:
+            self.settle()
+        if self._state.pending:
+            report.measures = self.measures()
+        judge.report, judge.fresh = StepReport(settled=True), True
         self._loss = None
         return report
 
@@ -143,7 +145,7 @@ class Guard:
 
     def note_scale(self, scale: float | None) -> None:
         """The loss scale after this batch: the next one shows whether the scaler has skipped."""
-        self._scaler.scale = scale
+        self.scaler.scale = scale
 
     def examine(self) -> Examination:
         """Look at everything, and restore what it can. Takes milliseconds: for bad batches, saves and validations."""
@@ -155,17 +157,27 @@ class Guard:
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
+    def _settle(self, report: StepReport) -> bool:
+        """True: a good step was taken."""
+        if report.skipped_by != SkippedBy.GUARD:
+            report.skipped_by = self._skipped_by(report)
+        report.stepped = report.called or report.skipped_by != SkippedBy.NOBODY
+        if report.skipped_by or not _finite(report.norm_value):
+            self._heal(report)
+            return False
+        return report.called
+
     def _skipped_by(self, report: StepReport) -> SkippedBy:
         """Who left the step out, where it was not us."""
-        if self._scaler.on and (report.called or self._scaler.called):
-            return self._scaler.skipped(report)
+        if self.scaler.on and (report.called or self.scaler.called):
+            return self.scaler.skipped(report)
         return SkippedBy.NOBODY if report.called or self._looks_finite(report) else SkippedBy.SCRIPT
 
     def _looks_finite(self, report: StepReport) -> bool:
         return _finite(report.read_norm()) and self._loss_is_finite()
 
     def _loss_is_finite(self) -> bool:
-        return self._loss is None or math.isfinite(self._loss.item())
+        return self._loss is None or isfinite(self._loss.item())
 
     def _heal(self, report: StepReport) -> None:
         done = report.skipped_by == SkippedBy.GUARD  # but a closure may have gone through the model since
@@ -175,7 +187,7 @@ class Guard:
         """The average is about to follow the model. False: it must not, this batch left no step to follow."""
         report = self._judge.report
         if not (
-            report.called or self._scaler.called or report.settled
+            report.called or self.scaler.called or report.settled
         ):  # the script leaves its step out, or takes it later
             if not self._looks_finite(report):
                 self._heal(report)
@@ -187,4 +199,4 @@ class Guard:
 
 
 def _finite(value: float | None) -> bool:
-    return value is None or math.isfinite(value)
+    return value is None or isfinite(value)

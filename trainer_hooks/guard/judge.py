@@ -8,8 +8,8 @@ one (SAM) moves the weights in between and moves them back by the gradients, so 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
+from math import inf, isfinite
 from typing import Any
 
 import torch
@@ -32,6 +32,7 @@ class GradientJudge:
 
     def __init__(self, state: GuardedState, scaler: ScalerWatch, fail_open: FailOpen, *, acts: bool) -> None:
         self.report = StepReport(settled=True)
+        self.fresh = True  # the report is for the next step, and nothing stands in it
         self.clip_norm: float | None = None  # replaces the trainer's own limit; None: the trainer's own holds
         self._state, self._scaler, self._fail_open, self._acts = state, scaler, fail_open, acts
         self._optimizers: list[Any] = []
@@ -39,6 +40,7 @@ class GradientJudge:
         self._parameters: list[torch.Tensor] = []  # of the first optimizer
         self._on_cpu = False
         self._clipped = 0  # parameters that were clipped in this step
+        self._count: float = 0  # of them all; inf where one optimizer is built on another
         self._nothing_between = False  # of clip and step: what was clipped is what is used
         self._seen: Gradients = ()  # what the norm that was found is of
         self._used_up: Gradients = ()  # bad ones that a step with a closure has left behind
@@ -52,6 +54,7 @@ class GradientJudge:
         self.release()
         self._optimizers = steps.optimizers_within(optimizer)
         self._parameters = parameters_of(optimizer)
+        self._count = len(self._parameters) if len(self._optimizers) == 1 else inf
         self._on_cpu = bool(self._parameters) and self._parameters[0].is_cpu
         self._owned = frozenset(id(p) for each in self._optimizers for p in parameters_of(each))
         for each in self._optimizers:
@@ -65,9 +68,13 @@ class GradientJudge:
             watched.judge = None if watched.judge is self else watched.judge
             steps.release(optimizer)
 
-    def begin(self, *, nothing_between: bool = False) -> StepReport:
+    def begin(self, nothing_between: bool) -> StepReport:
         """A step is about to be taken. `nothing_between`: nothing touches the gradients between clip and step."""
-        self._clipped, self._nothing_between, self.report = 0, nothing_between, StepReport()
+        self._clipped, self._nothing_between = 0, nothing_between
+        if self.fresh:
+            self.fresh = self.report.settled = False
+        else:
+            self.report = StepReport()
         return self.report
 
     # --- at each clip (Clipping) -------------------------------------------------------------------------------------
@@ -76,19 +83,42 @@ class GradientJudge:
         """Parameters that are not ours are clipped as asked."""
         return self.clip_norm if self.clip_norm is not None and self._is_ours(parameters) else asked
 
-    def found(self, parameters: list[torch.Tensor], norm: torch.Tensor, limit: float, *, scaled: bool) -> None:
+    def found(self, parameters: list[torch.Tensor], norm: torch.Tensor, limit: float, scaled: bool) -> None:
         """Take note of the norm, and before the gradients are scaled by a bad one, of the gradient that is bad."""
-        if parameters and (id(parameters[0]) in self._owned or self._is_ours(parameters)):
-            self._fail_open.run("guard clip", self._note, parameters, norm, limit, scaled)
+        if not parameters or "guard clip" in self._fail_open.off:
+            return
+        if id(parameters[0]) not in self._owned and not self._is_ours(parameters):
+            return
+        try:
+            report = self.report
+            report.clip_norm = limit
+            if report.norm is not None:
+                norm = torch.linalg.vector_norm(torch.stack([report.norm, norm]))
+            report.norm, report.norm_value = norm, None  # torch computes it without a graph
+            self._clipped += len(parameters)
+            if not self._nothing_between:
+                self._seen = _which(self._parameters, writes=0 if scaled else 1)
+            if not self._on_cpu and (self._scaler.on or _capturing()):
+                return  # the scaler waits for the device after this, and decides
+            value = report.norm_value = norm.item()
+            if not scaled and not isfinite(value):
+                self._name(parameters)
+        except Exception as error:  # noqa: BLE001 - as FailOpen.run
+            self._fail_open.failed("guard clip", error)
 
     # --- at each step (Judge) ----------------------------------------------------------------------------------------
 
-    def admits(self, optimizer: Any, *, has_closure: bool) -> bool:
+    def admits(self, optimizer: Any, has_closure: bool) -> bool:
         """False: a gradient is not finite."""
         report = self.report
         norm = report.norm_value
-        sound = norm is not None and math.isfinite(norm) and self._nothing_between and not report.settled
-        if sound and self._clipped >= len(self._parameters) and len(self._optimizers) == 1:
+        if (
+            norm is not None
+            and isfinite(norm)
+            and self._nothing_between
+            and self._clipped >= self._count
+            and not report.settled
+        ):
             report.called = True  # what it uses was clipped by this norm: most steps of most trainings end here
             return True
         return self._fail_open.run(GUARD_STEP, self._admits, optimizer, has_closure) is not False
@@ -118,28 +148,13 @@ class GradientJudge:
         owned = self._owned
         return any(id(each) in owned for each in parameters)
 
-    def _note(self, parameters: list[torch.Tensor], norm: torch.Tensor, limit: float, scaled: bool) -> None:
-        report = self.report
-        report.clip_norm = limit
-        if report.norm is not None:
-            norm = torch.linalg.vector_norm(torch.stack([report.norm, norm]))
-        report.norm, report.norm_value = norm, None  # torch computes it without a graph
-        self._clipped += len(parameters)
-        if not self._nothing_between:
-            self._seen = _which(self._parameters, writes=0 if scaled else 1)
-        if not self._on_cpu and (self._scaler.on or _capturing()):
-            return  # the scaler waits for the device after this, and decides
-        value = report.norm_value = norm.item()
-        if not scaled and not math.isfinite(value):
-            self._name(parameters)
-
     def _admits(self, optimizer: Any, has_closure: bool) -> bool:
         report = self.report
         if report.settled:  # nobody announced this step
-            report = self.begin()
+            report = self.begin(False)
             self._scaler.look()
         report.called = True
-        clipped = self._clipped >= len(self._parameters) and len(self._optimizers) == 1
+        clipped = self._clipped >= self._count
         norm = report.norm_value
         if getattr(optimizer, "grad_scale", None) is not None or (self._scaler.on and not self._scaler.passed_by):
             return True  # the scaler has looked, or a fused optimizer unscales and looks by itself
@@ -224,4 +239,4 @@ def _capturing() -> bool:
 
 
 def _finite(value: float | None) -> bool:
-    return value is None or math.isfinite(value)
+    return value is None or isfinite(value)

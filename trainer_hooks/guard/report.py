@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -25,6 +26,7 @@ class StepReport(msgspec.Struct):
     bad_gradient: str = ""  # the parameter whose gradient was the first non-finite one that the backward pass came to
     called: bool = False  # the optimizer's step was called, whatever became of it
     damaged_before: bool = False  # parameters were seen not to be finite before the step
+    measures: Sequence[torch.Tensor] = ()  # to be read with the batch's own scalars; see Guard.measures
 
     def note_buffer(self, bad: str) -> None:
         """The first name that is found counts."""

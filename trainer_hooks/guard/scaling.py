@@ -25,16 +25,17 @@ class ScalerWatch:
 
     def __init__(self, scaler: Scaler | None) -> None:
         self._scaler: Any = scaler
+        self.asks: Callable[[], bool] = _never if scaler is None else scaler.is_enabled  # is it on now?
         self.on = False  # it is there and switched on, as of the present step
         self.scale: float | None = None  # after the batch before
-        self.called = False  # its step was, since `enter`
+        self.called = False  # its step was, in the present step of the trainer
         self._within = False  # of a step that was announced
         self._own: Any = None  # what the scaler itself, not its class, had for `step`
         self.look()
 
     def look(self) -> None:
         """A training may switch it on or off between two steps."""
-        self.on = self._scaler is not None and bool(self._scaler.is_enabled())
+        self.on = bool(self.asks())
 
     @property
     def passed_by(self) -> bool:
@@ -42,12 +43,8 @@ class ScalerWatch:
         return self._within and not self.called
 
     def enter(self) -> None:
-        """An announced step begins."""
-        self.called = False
-        if self._scaler is None:
-            return
-        self.on = bool(self._scaler.is_enabled())
-        if self.on and not self._within:
+        """An announced step begins. Only to be called where it is on."""
+        if not self._within:
             self._within = True
             self._own = vars(self._scaler).get("step")
             self._scaler.step = functools.partial(self._step, self._scaler.step)
@@ -80,3 +77,7 @@ class ScalerWatch:
     def _step(self, step: Callable[..., Any], *args: Any, **options: Any) -> Any:
         self.called = True
         return step(*args, **options)
+
+
+def _never() -> bool:
+    return False

@@ -29,7 +29,8 @@ class GuardedState:
         self._acts = acts
         self._backup = StatisticsBackup(model)
         self.held: list[tuple[torch.Tensor, torch.Tensor]] = []  # parameters, and what they were
-        self._good_steps = 0
+        self.good_steps = 0  # counted by the guard, which calls `look` at `look_at`
+        self.look_at = STATISTICS_EVERY_STEPS
         self._closely_until = 0  # good steps up to which the statistics are backed up at every one
         self.refresh()
 
@@ -50,7 +51,8 @@ class GuardedState:
         bad = self._backup.first_bad() if dirty else ""
         if self._acts and (dirty or always):
             self._backup.restore()
-            self._closely_until = self._good_steps + EVERY_STEP_AFTER_BAD
+            self._closely_until = self.good_steps + EVERY_STEP_AFTER_BAD
+            self.look_at = self.good_steps + 1
         return bad
 
     def is_damaged(self) -> bool:
@@ -84,18 +86,19 @@ class GuardedState:
         still = self._backup.first_bad() if buffer else ""
         return Examination(buffer, parameter, average, clean=not (parameter or average or still))
 
-    def good_step(self) -> None:
-        """A step was taken. Every so many, start looking at what no bad batch has announced."""
-        self._good_steps += 1
-        closely = self._good_steps <= self._closely_until and not self._backup.waits
-        statistics_due = closely or self._good_steps % STATISTICS_EVERY_STEPS == 0
-        if len(self.pending) >= PENDING_MAX or not (statistics_due or self._good_steps % PARAMETERS_EVERY_STEPS == 0):
+    def look(self) -> None:
+        """A good step was taken that is one of every so many: start looking at what no bad batch has announced."""
+        steps = self.good_steps
+        rests = [every - steps % every for every in (STATISTICS_EVERY_STEPS, PARAMETERS_EVERY_STEPS)]
+        self.look_at = steps + (1 if steps < self._closely_until else min(rests))
+        if len(self.pending) >= PENDING_MAX:
             return
-        if statistics_due:
+        closely = steps <= self._closely_until and not self._backup.waits
+        if closely or steps % STATISTICS_EVERY_STEPS == 0:
             statistics = self._backup.begin()
             if statistics is not None:
                 self.pending.append((self._backup.commit, statistics))
-        if self._good_steps % PARAMETERS_EVERY_STEPS == 0:
+        if steps % PARAMETERS_EVERY_STEPS == 0:
             parameters = largest(self._model.parameters())
             if parameters is not None:
                 self.pending.append((math.isfinite, parameters))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import msgspec
 
@@ -13,11 +12,8 @@ from trainer_hooks.guard import Examination, Guard, StepReport
 from trainer_hooks.recorder.batch import BatchAssessment, PendingBatch, assessment_of
 from trainer_hooks.wire.messages import Counts, Nonfinite, SkippedBy
 
-Totals: TypeAlias = tuple[int, int, int, int, int, int, int, int, int, int, int, int]
 
-
-@dataclass(slots=True)
-class Counted:
+class Counted(msgspec.Struct):
     """The totals of wire.messages.Counts while they are being counted."""
 
     batches: int = 0
@@ -35,9 +31,9 @@ class Counted:
     evidence: int = 0  # NonfiniteSeen events sent; no part of Counts, as what follows
     bad_at: int = 0  # batches at the last non-finite one
 
-    def totals(self) -> Totals:
-        """The totals now, for `counts_of`."""
-        return (
+    def counts(self, hook_errors: int, records_dropped: int) -> Counts:
+        """The totals as they go on the wire, with what the probe counts."""
+        return Counts(
             self.batches,
             self.steps,
             self.nonfinite_batches,
@@ -49,12 +45,10 @@ class Counted:
             self.skipped_by_scaler,
             self.scaler_overflows,
             self.samples_lost,
-            self.skipped_by_script,
+            hook_errors=hook_errors,
+            records_dropped=records_dropped,
+            skipped_by_script=self.skipped_by_script,
         )
-
-    def counts(self, hook_errors: int, records_dropped: int) -> Counts:
-        """The totals now, as they go on the wire."""
-        return counts_of(self.totals(), hook_errors, records_dropped)
 
     def add(self, bits: Nonfinite, skipped_by: SkippedBy, *, stepped: bool, overflow: bool) -> None:
         """One batch more."""
@@ -71,15 +65,6 @@ class Counted:
         self.skipped_by_guard += skipped_by == SkippedBy.GUARD
         self.skipped_by_scaler += skipped_by == SkippedBy.SCALER
         self.skipped_by_script += skipped_by == SkippedBy.SCRIPT
-
-
-def counts_of(totals: Totals, hook_errors: int, records_dropped: int) -> Counts:
-    """The totals as they go on the wire, with what the probe counts."""
-    *first, by_script = totals
-    counts = Counts(*first)
-    return msgspec.structs.replace(
-        counts, hook_errors=hook_errors, records_dropped=records_dropped, skipped_by_script=by_script
-    )
 
 
 class Assessor(Protocol):

@@ -26,7 +26,7 @@ class BatchContents(msgspec.Struct):
     """What the batch held. None: not known."""
 
     size: int | None = None
-    image_size: int | None = None  # pixels, the longer side
+    image_sides: Sequence[int] = ()  # pixels; what stands before the last two is something else
     sequence_length: int | None = None  # tokens, the longest
     counted: int | None = None  # instances, where `owners` does not say
     owners: torch.Tensor | None = None  # which image each instance is in, on the host
@@ -37,6 +37,11 @@ class BatchContents(msgspec.Struct):
     def samples(self) -> tuple[str, ...]:
         """The names of what is in it, made when they are asked for."""
         return self.name_samples() if self.name_samples is not None else ()
+
+    @property
+    def image_size(self) -> int | None:
+        """Pixels, the longer side."""
+        return max(self.image_sides[-2:], default=None)
 
     @property
     def instances(self) -> int | None:
@@ -66,41 +71,14 @@ class PendingBatch(msgspec.Struct):
     memory: Memory
     batch_s: float | None
     data_wait_s: float | None
+    scalars: Sequence[Number]  # loss, parts, then as the flags say, then the report's measures
+    parts_count: int
     ramp: float | None = None
     onset_samples_left: int | None = None
-    parts_count: int = 0
-    scalars: Sequence[Number] = ()  # loss, parts, then as the flags say
     reads_norm: bool = False
     reads_scale: bool = False
     reads_update: bool = False
     loss_known: bool = True  # False: the loop gave none, and what stands for it is not recorded
-
-    def line_up(
-        self,
-        loss: Number,
-        parts: tuple[Number, ...],
-        scale: torch.Tensor | None,
-        update: torch.Tensor | None,
-        measures: Sequence[torch.Tensor] = (),
-    ) -> None:
-        """Every scalar that may still be on the device, so that they travel together; `measures` are the guard's."""
-        self.parts_count = len(parts)
-        self.scalars = scalars = [loss, *parts]
-        if self.report.norm is not None and self.report.norm_value is None:
-            self.reads_norm = True
-            scalars.append(self.report.norm)
-        if scale is not None:
-            self.reads_scale = True
-            scalars.append(scale)
-        if update is not None:
-            self.reads_update = True
-            scalars.append(update)
-        scalars.extend(measures)
-
-    def forget_tensors(self) -> None:
-        """They have been read; the loss would keep its whole graph alive until the record is sent."""
-        self.scalars = ()
-        self.report.norm = None
 
 
 class BatchAssessment(msgspec.Struct):

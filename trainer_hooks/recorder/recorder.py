@@ -9,16 +9,15 @@ from __future__ import annotations
 import functools
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Any
 
 import torch
+from msgspec.structs import replace
 
 from trainer_hooks import steps
 from trainer_hooks.fail_open import FailOpen
 from trainer_hooks.guard import StepReport
 from trainer_hooks.parameter_groups import GroupReader, Reading
-from trainer_hooks.recorder.assess import Assessor, Counted, Totals, counts_of
+from trainer_hooks.recorder.assess import Assessor, Counted
 from trainer_hooks.recorder.batch import (
     BatchAssessment,
     BatchContents,
@@ -74,19 +73,19 @@ class Recorder:
         self._evidence = evidence
         self._delayed: deque[tuple[PendingBatch, list[Number], DelayedRead]] = deque(maxlen=DELAYED_MAX)
         self._overtaken = 0  # batches that went unrecorded: DELAYED_MAX newer ones came before their scalars did
-        self._watching: list[tuple[Callable[[Any], None], Callable[[Any], None]]] = []
+        self._watching: list[steps.Around] = []
 
     # --- at an optimizer step ----------------------------------------------------------------------------------------
 
-    def watch_steps(self, before: Callable[[Any], None], after: Callable[[Any], None]) -> None:
-        """Have these called with the optimizer around each step that is taken, until `release`. Neither may raise."""
-        steps.watched_step(self._optimizer).add(before, after)
-        self._watching.append((before, after))
+    def watch_steps(self, around: steps.Around) -> None:
+        """Have this called around each step that is taken, until `release`."""
+        steps.watched_step(self._optimizer).add(around)
+        self._watching.append(around)
 
     def release(self) -> None:
         """Leave the optimizer as it was."""
         while self._watching:
-            steps.watched_step(self._optimizer).remove(self._watching.pop()[0])
+            steps.watched_step(self._optimizer).remove(self._watching.pop())
         steps.release(self._optimizer)
 
     def follow(self, optimizer: torch.optim.Optimizer) -> None:
@@ -95,8 +94,8 @@ class Recorder:
         self.release()
         self._optimizer, self._groups = optimizer, GroupReader(optimizer)
         self.updates.follow(optimizer)
-        for before, after in watching:
-            self.watch_steps(before, after)
+        for around in watching:
+            self.watch_steps(around)
 
     @property
     def step_has_closure(self) -> bool:
@@ -113,14 +112,21 @@ class Recorder:
         self,
         contents: BatchContents,
         report: StepReport,
+        loss: Number,
+        parts: tuple[Number, ...] = (),
         *,
+        scale: torch.Tensor | None = None,
         clip_norm: float | None = None,
         data_wait_s: float | None = None,
     ) -> PendingBatch:
-        """The batch that ends now, with all that the recorder knows of it."""
+        """The batch that ends now, with all that the recorder knows of it.
+
+        Every scalar that may still be on the device is lined up in it, so that they travel together.
+        """
         now_s, before_s = time.monotonic(), self.ended_s
         self.ended_s = now_s
-        return PendingBatch(  # by position, which is quicker
+        scalars: list[Number] = [loss, *parts]
+        pending = PendingBatch(  # by position, which is quicker
             time.time(),
             now_s,
             self.epoch,
@@ -133,18 +139,49 @@ class Recorder:
             memory(self._device) if self._on_cuda else NO_MEMORY,
             None if before_s is None else now_s - before_s,
             data_wait_s,
+            scalars,
+            len(parts),
         )
+        if report.norm is not None and report.norm_value is None:
+            pending.reads_norm = True
+            scalars.append(report.norm)
+        if scale is not None:
+            pending.reads_scale = True
+            scalars.append(scale)
+        if (update := self.updates.ratio) is not None:
+            pending.reads_update, self.updates.ratio = True, None
+            scalars.append(update)
+        if report.measures:
+            scalars.extend(report.measures)
+        return pending
 
-    def record(self, pending: PendingBatch) -> BatchAssessment | None:
-        """Record the batch whose scalars are lined up. None: they are still on their way, it is recorded later."""
-        if not self._on_cuda:  # what is elsewhere all the same is waited for
-            here = [each.item() if isinstance(each, torch.Tensor) else float(each) for each in pending.scalars]
-            return self._finish(pending, here)
-        if self._waits:
-            return self._finish(pending, read(pending.scalars))
+    def record(self, pending: PendingBatch, values: list[float] | None = None) -> BatchAssessment | None:
+        """Record the batch whose scalars are lined up. None: they are still on their way, it is recorded later.
+
+        `values`: what they are, where they have been read.
+        """
+        if values is None:
+            if not self._on_cuda:  # what is elsewhere all the same is waited for
+                values = [each.item() if isinstance(each, torch.Tensor) else float(each) for each in pending.scalars]
+            elif self._waits:
+                values = read(pending.scalars)
+            else:
+                values = self._read_or_delay(pending)
+                if values is None:
+                    return None
+        assessed = self._assessor.assess(pending, values)
+        pending.scalars, pending.report.norm = (), None  # the loss would keep its whole graph until the record is sent
+        bad = bool(assessed.bits)
+        counted = replace(self.counted)  # a copy: the record is made later
+        self.probe.batch(functools.partial(self._record_of, pending, assessed, counted), urgent=bad)
+        if bad and self._evidence:
+            self.send_evidence(evidence_of(pending, assessed))
+        return assessed
+
+    def _read_or_delay(self, pending: PendingBatch) -> list[float] | None:
         away = [each for each in pending.scalars if isinstance(each, torch.Tensor) and is_away(each)]
         if not away:
-            return self._finish(pending, read(pending.scalars))
+            return read(pending.scalars)
         near: list[Number] = [each if is_away(each) else read([each])[0] for each in pending.scalars]
         self._overtaken += len(self._delayed) == DELAYED_MAX
         self._delayed.append((pending, near, DelayedRead(away)))
@@ -159,20 +196,11 @@ class Recorder:
                 return
             pending, near, _ = self._delayed.popleft()
             rest = iter(arrived)
-            self._finish(pending, [next(rest) if isinstance(each, torch.Tensor) else each for each in near])
+            self.record(pending, [next(rest) if isinstance(each, torch.Tensor) else each for each in near])
 
-    def _finish(self, pending: PendingBatch, values: list[float]) -> BatchAssessment:
-        assessed = self._assessor.assess(pending, values)
-        pending.forget_tensors()
-        bad = bool(assessed.bits)
-        self.probe.batch(functools.partial(self._record_of, pending, assessed, self.counted.totals()), urgent=bad)
-        if bad and self._evidence:
-            self.send_evidence(evidence_of(pending, assessed))
-        return assessed
-
-    def _record_of(self, pending: PendingBatch, assessed: BatchAssessment, totals: Totals) -> BatchEnded:
+    def _record_of(self, pending: PendingBatch, assessed: BatchAssessment, counted: Counted) -> BatchEnded:
         """On the sender's thread: what the probe has lost by then belongs to the record as well."""
-        counts = counts_of(totals, self.probe.hook_errors, self.probe.dropped + self._overtaken)
+        counts = counted.counts(self.probe.hook_errors, self.probe.dropped + self._overtaken)
         return batch_ended(pending, assessed, counts)
 
     def send_evidence(self, evidence: NonfiniteSeen) -> None:

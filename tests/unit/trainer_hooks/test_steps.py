@@ -274,7 +274,7 @@ def test_watching_again_and_again_leaves_one_function_on_the_step_and_the_end_le
     for _ in range(3):
         watched = steps.watched_step(optimizer)
         assert steps.watched_step(optimizer) is watched
-        watched.add(print, print)
+        watched.add(print)
         watched.remove(print)
         steps.release(optimizer)
         assert "step" not in vars(optimizer)
@@ -286,7 +286,7 @@ def test_under_a_scheduler_that_came_later_a_released_step_idles_and_is_used_aga
     optimizer = torch.optim.SGD([parameter], lr=0.1)
     watched = steps.watched_step(optimizer)
     calls: list[Any] = []
-    watched.add(calls.append, lambda _: None)
+    watched.add(calls.append)
     torch.optim.lr_scheduler.StepLR(optimizer, 1)
     watched.remove(calls.append)
     steps.release(optimizer)
@@ -294,7 +294,7 @@ def test_under_a_scheduler_that_came_later_a_released_step_idles_and_is_used_aga
     optimizer.step()
     assert calls == []
     assert steps.watched_step(optimizer) is watched
-    watched.add(calls.append, lambda _: None)
+    watched.add(calls.append)
     optimizer.step()
     assert calls == [optimizer]
 

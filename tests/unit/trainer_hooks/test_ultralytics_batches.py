@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import torch
@@ -57,6 +58,8 @@ class Bench:
             memory=Memory(),
             batch_s=None,
             data_wait_s=None,
+            scalars=(),
+            parts_count=0,
         )
         return self.assessor.assess(draft, [loss])
 
@@ -146,24 +149,30 @@ def test_of_a_batch_that_damages_the_parameters_no_skip_is_claimed_and_of_those_
 def test_totals_go_on_the_wire_under_their_own_names() -> None:
     counted = Counted(*range(1, 12))
     counts = counted.counts(hook_errors=12, records_dropped=13)
-    totals = set(Counted.__slots__) - {"evidence", "bad_at"}
+    totals = set(Counted.__struct_fields__) - {"evidence", "bad_at"}
     assert all(getattr(counts, name) == getattr(counted, name) for name in totals)
     assert (counts.hook_errors, counts.records_dropped) == (12, 13)
 
 
+def contents_of(batch: dict[str, Any]) -> BatchContents:
+    contents = BatchContents()
+    contents_before(contents, batch, mixing=False)
+    return contents
+
+
 def test_instances_are_counted_per_image_before_the_batch_travels() -> None:
     batch = {"im_file": ["a", "b"], "batch_idx": torch.tensor([0.0, 1.0, 1.0]), "cls": torch.zeros(3, 1)}
-    contents = contents_before(batch)
+    contents = contents_of(batch)
     assert (contents.instances, contents.instances_max, contents.samples) == (3, 2, ("a", "b"))
     contents_after(contents, {"img": torch.zeros(2, 3, 32, 64)})
     assert (contents.size, contents.image_size) == (2, 64)
 
 
 def test_a_batch_without_objects_has_none() -> None:
-    contents = contents_before({"batch_idx": torch.empty(0)})
+    contents = contents_of({"batch_idx": torch.empty(0)})
     assert (contents.instances, contents.instances_max) == (0, 0)
-    assert contents_before({"cls": torch.zeros(5)}).instances == 5
-    assert contents_before({}).instances is None
+    assert contents_of({"cls": torch.zeros(5)}).instances == 5
+    assert contents_of({}).instances is None
 
 
 def test_a_trainings_digest_depends_on_what_names_it_and_on_nothing_else() -> None:

@@ -137,10 +137,14 @@ class Loop:
         return 0, 0
 
     def _watch_steps(self, recorder: Recorder) -> None:
-        recorder.watch_steps(
-            lambda *_: self._fail_open.run("before step", self._before_step, recorder),
-            lambda *_: self._fail_open.run("after step", self._after_step, recorder),
-        )
+        def after(_optimizer: Any) -> None:
+            self._fail_open.run("after step", self._after_step, recorder)
+
+        def around(_optimizer: Any) -> Callable[[Any], None]:
+            self._fail_open.run("before step", self._before_step, recorder)
+            return after
+
+        recorder.watch_steps(around)
 
     def _take_over(self, optimizer: Any) -> None:
         """The loop steps with this one now: everything that is read at its old one is read here."""
@@ -189,10 +193,8 @@ class Loop:
         if self._plan_waits is not None:
             refuse_to_start(f"plan {self._plan_waits.id} goes on within the training: the script must call resume()")
         read = self.arguments
-        size = read.whole("batch_size", batch_size)
-        contents = BatchContents(
-            size, read.whole("image_size", image_size), read.whole("sequence_length", sequence_length)
-        )
+        size, side = read.whole("batch_size", batch_size), read.whole("image_size", image_size)
+        contents = BatchContents(size, () if side is None else (side,), read.whole("sequence_length", sequence_length))
         given = LoopSettings(read.optional("clip_norm", clip_norm), read.whole("accumulate", accumulate), size)
         waited_s = read.optional("data_wait_s", data_wait_s)
         norm = None if grad_norm is None else read.number("grad_norm", grad_norm)
@@ -312,7 +314,8 @@ class Loop:
             plan.after_step()  # where the step before raised
         recorder.read_settings()
         self._own = recorder.used
-        if recorder.updates.due():
+        recorder.updates.steps_left -= 1
+        if not recorder.updates.steps_left:
             recorder.updates.before()
         if self._measure_norm and getattr(self._optimizer, "grad_scale", None) is None:
             self._norm = None if recorder.step_has_closure else total_norm(parameters_of(self._optimizer))
@@ -357,13 +360,18 @@ class Loop:
             recorder.read_settings()
             self._own, recorder.used = recorder.used, plan.readings(recorder.used)
         clip_norm = given.clip_norm if plan is None else plan.clip_norm(given.clip_norm)
-        pending = recorder.pending(contents, report, clip_norm=clip_norm, data_wait_s=data_wait_s)
+        pending = recorder.pending(
+            contents,
+            report,
+            0.0 if loss is None else loss,
+            parts,
+            scale=getattr(self._scaler, "_scale", None),
+            clip_norm=clip_norm,
+            data_wait_s=data_wait_s,
+        )
         own = self._own if plan is not None and self._own else pending.used
         recorder.used = self._own = ()
         pending.loss_known = loss is not None
-        pending.line_up(
-            0.0 if loss is None else loss, parts, getattr(self._scaler, "_scale", None), recorder.updates.take()
-        )
         assessed = recorder.record(pending)
         if self._settings is not None:
             for change in self._settings.changes(own, given, epoch=epoch, batch=recorder.batch):

@@ -44,7 +44,7 @@ class Successor:
             self.forget()
             self._found = others(optimizer, self._model)
             for each in self._found:
-                steps.watched_step(each).add(self._steps, _nothing)
+                steps.watched_step(each).add(self._steps)
 
     def forget(self) -> None:
         """Leave those that were found as they were."""
@@ -85,7 +85,3 @@ def _optimizers() -> list[Any]:
 def _trains(optimizer: Any, known: set[int]) -> bool:
     groups = getattr(optimizer, "param_groups", ())  # none: it is being made
     return any(id(p) in known for group in groups for p in group["params"])
-
-
-def _nothing(_optimizer: Any) -> None:
-    """After its step nothing is to be done."""

@@ -34,7 +34,6 @@ CALLBACKS = (
     "on_pretrain_routine_end",
     "on_train_start",
     "on_train_epoch_start",
-    "on_train_batch_start",
     "on_train_batch_end",
     "on_train_epoch_end",
     "on_model_save",
@@ -95,8 +94,12 @@ class Callback:
 
     def __call__(self, trainer: Any) -> None:
         session = _sessions.get(id(trainer))
-        if session is not None:
-            session.fail_open.run(self.event, getattr(session, self.event), trainer)
+        if session is None or self.event in session.fail_open.off:
+            return
+        try:
+            getattr(session, self.event)(trainer)
+        except Exception as error:  # noqa: BLE001 - as FailOpen.run
+            session.fail_open.failed(self.event, error)
 
     def __reduce__(self) -> tuple[Callable[[str, bool], Callback], tuple[str, bool]]:
         return _callback_elsewhere, (self.event, _process.guard_acts)

@@ -53,7 +53,9 @@ class Loop:
         counted: Counted,
         rank: int,
         guard_acts: bool,
+        first_batch: Callable[[], None],
     ) -> None:
+        """`first_batch` is called where the first batch of an epoch was delivered."""
         self.guard = Guard(trainer.model, trainer.optimizer, trainer.scaler, fail_open, acts=guard_acts)
         self.in_force: PlanInForce | None = None
         self.start_within: StartWithin | None = None  # until the first step of a training that began within an epoch
@@ -69,11 +71,13 @@ class Loop:
             evidence=True,
         )
         self._probe = probe
+        self._first_batch = first_batch
         self._fail_open = fail_open
         self._changes = TrainerSettingsWatch(group_names(trainer.optimizer))
         self._warm_until = NEVER  # the last batch of this epoch that is within the trainer's warm-up
         self._mixing = False
         self._data_wait_s: float | None = None
+        self._arrived = False  # the present batch, as far as was seen
         self._contents = BatchContents()
         self._means_before: Any = None  # trainer.tloss as the batch found it
         self._last_loss: float | None = None  # finite
@@ -86,7 +90,7 @@ class Loop:
         watch_clipping()
         self._changes.begin(trainer)
         self._own_step = not getattr(trainer.optimizer_step, "__module__", "").startswith("ultralytics.")
-        self.recorder.watch_steps(self.before_optimizer, self.after_optimizer)
+        self.recorder.watch_steps(self.around_optimizer)
         for name, ours in zip(
             WRAPPED,
             (
@@ -119,6 +123,7 @@ class Loop:
         """Also where an epoch is redone, after a recovery or with a smaller batch."""
         recorder = self.recorder
         recorder.batch, recorder.epoch = -1, trainer.epoch + 1
+        self._arrived = False
         recorder.batches_per_epoch = len(trainer.train_loader)
         recorder.ended_s = time.monotonic()
         self.guard.follow(trainer.optimizer)
@@ -139,20 +144,24 @@ class Loop:
 
     # --- before and within a batch -----------------------------------------------------------------------------------
 
-    def batch_began(self, trainer: Any) -> None:
-        """The loader has delivered."""
-        recorder = self.recorder
-        if self.start_within is not None and recorder.batch < 0:
-            self._begin_within(self.start_within, trainer)
+    def _batch_arrived(self, trainer: Any) -> None:
+        """The loader has delivered: the first that is seen of a batch."""
+        recorder, self._arrived = self.recorder, True
+        if recorder.batch < 0:
+            self._first_arrived(trainer)
         recorder.batch += 1
         recorder.used = ()
         self._means_before = trainer.tloss
         if recorder.ended_s is not None:
             self._data_wait_s = time.monotonic() - recorder.ended_s
 
-    def _begin_within(self, start: StartWithin, trainer: Any) -> None:
+    def _first_arrived(self, trainer: Any) -> None:
+        self._first_batch()
+        self._mixing = signals.mixes_images(trainer)  # mosaic is closed between two epochs, not within one
+        start = self.start_within
+        if start is None:
+            return
         start.batch_began(trainer)
-        self._mixing = signals.mixes_images(trainer)
         if start.reached:
             self.recorder.batch = start.batches - 1
         else:
@@ -161,12 +170,27 @@ class Loop:
 
     def preprocess_batch(self, trainer: Any, original: Any, batch: Any) -> Any:
         """In place of the trainer's preprocess_batch."""
+        contents, fail_open = BatchContents(), self._fail_open
+        if not self._arrived and "batch start" not in fail_open.off:
+            try:
+                self._batch_arrived(trainer)
+            except Exception as error:  # noqa: BLE001 - as FailOpen.run
+                fail_open.failed("batch start", error)
         if self.start_within is not None:
             self._fail_open.run("first step", self.start_within.before_step, trainer, self.recorder.batch)
-        contents = self._fail_open.run("batch contents", signals.contents_before, batch) or BatchContents()
+        reads = "batch contents" not in fail_open.off
+        if reads:
+            try:
+                signals.contents_before(contents, batch, self._mixing)
+            except Exception as error:  # noqa: BLE001 - as FailOpen.run
+                fail_open.failed("batch contents", error)
         prepared = original(batch)
         self._contents = contents
-        self._fail_open.run("batch contents", signals.contents_after, contents, prepared)
+        if reads:
+            try:
+                signals.contents_after(contents, prepared)
+            except Exception as error:  # noqa: BLE001 - as FailOpen.run
+                fail_open.failed("batch contents", error)
         return prepared
 
     def final_eval(self, original: Any) -> Any:
@@ -179,12 +203,16 @@ class Loop:
 
     def optimizer_step(self, trainer: Any, original: Any) -> Any:
         """In place of the trainer's optimizer_step, be it Ultralytics' or the user's own."""
-        self._fail_open.run("guard enter", self.guard.enter, trainer.loss, trainer.ema, self._own_step)
+        guard, fail_open = self.guard, self._fail_open
+        if "guard enter" not in fail_open.off:
+            try:
+                guard.enter(trainer.loss, trainer.ema, self._own_step)
+            except Exception as error:  # noqa: BLE001 - as FailOpen.run
+                fail_open.failed("guard enter", error)
         try:
             return original()
         finally:
-            self.guard.leave()
-            report = self.guard.report
+            report = guard.leave()
             if not report.settled:
                 self._fail_open.run("guard settle", self.guard.settle)
             if self.start_within is not None:
@@ -193,31 +221,34 @@ class Loop:
             if report.skipped_by:
                 self._fail_open.run("step left out", self._step_left_out, trainer)
 
-    def before_optimizer(self, optimizer: Any) -> None:
-        """A step is about to be taken: the last look before the values are used."""
-        if self.in_force is None:
-            self._fail_open.run("ramp", self.recorder.read_settings)
-        else:
-            self._fail_open.run("ramp", self._prepare_step, optimizer)
-        if self.recorder.updates.due():
-            self._fail_open.run("update ratio", self.recorder.updates.before)
+    def around_optimizer(self, optimizer: Any) -> Callable[[Any], None] | None:
+        """A step is about to be taken: the last look before the values are used. See steps.Around."""
+        recorder, fail_open = self.recorder, self._fail_open
+        if "ramp" not in fail_open.off:
+            try:
+                if self.in_force is not None:
+                    self.in_force.before_step(optimizer)
+                recorder.read_settings()
+            except Exception as error:  # noqa: BLE001 - as FailOpen.run
+                fail_open.failed("ramp", error)
+        updates = recorder.updates
+        updates.steps_left -= 1
+        if not updates.steps_left:
+            fail_open.run("update ratio", updates.before)
+            return self._after_optimizer
+        return None if self.in_force is None else self._after_optimizer
 
-    def after_optimizer(self, optimizer: Any) -> None:
-        """A step was taken."""
-        if self.recorder.updates.sampling:
-            self._fail_open.run("update ratio", self.recorder.updates.after)
+    def _after_optimizer(self, optimizer: Any) -> None:
+        self._fail_open.run("update ratio", self.recorder.updates.after)
         if self.in_force is not None:
             self._fail_open.run("ramp end", self.in_force.after_step, optimizer)
-
-    def _prepare_step(self, optimizer: Any) -> None:
-        if self.in_force is not None:
-            self.in_force.before_step(optimizer)
-        self.recorder.read_settings()
 
     def _step_left_out(self, trainer: Any) -> None:
         """Read what the step would have used, and take a bad batch out of the running means of the progress bar."""
         if not self.recorder.used:
-            self._prepare_step(trainer.optimizer)
+            if self.in_force is not None:
+                self.in_force.before_step(trainer.optimizer)
+            self.recorder.read_settings()
             if self.in_force is not None:
                 self.in_force.after_step(trainer.optimizer)
         if self.guard.acts and self._means_before is not None and not math.isfinite(float(trainer.loss.detach())):
@@ -230,18 +261,29 @@ class Loop:
 
         True: it took its step and was healthy, so that the state may be saved.
         """
-        contents = self._contents
-        if self.recorder.batch == 0:  # mosaic is closed between two epochs, and mixing never begins within one
-            self._mixing = signals.mixes_images(trainer)
-        contents.samples_partial = contents.samples_partial and self._mixing
-        pending = self._pending(trainer, contents)
-        planned = self.in_force is not None and self.in_force.just_applied()
-        assessed = self.recorder.record(pending)
+        recorder, plan = self.recorder, self.in_force
+        if not self._arrived:  # a loop of the script's own may prepare its batches by itself
+            self._batch_arrived(trainer)
+        contents, self._arrived = self._contents, False
+        report = self.guard.take()
+        if report.clip_norm is not None:
+            self._clip_norm = report.clip_norm
+        pending = recorder.pending(
+            contents,
+            report,
+            trainer.loss,
+            signals.parts(trainer.loss_items),
+            scale=signals.scale_tensor(trainer) if self.guard.scaler.on else None,
+            clip_norm=self._clip_norm,
+            data_wait_s=self._data_wait_s,
+        )
+        planned = plan is not None and self._add_plan(plan, pending)
+        assessed = recorder.record(pending)
         if assessed is not None and math.isfinite(assessed.loss):
             self._last_loss = assessed.loss
         for change in self._changes.changes(
             trainer,
-            pending.used if self.in_force is None else readings(trainer.optimizer),
+            pending.used if plan is None else readings(trainer.optimizer),
             batch=pending.batch,
             clip_norm=self._clip_norm,
             mixing=self._mixing,
@@ -251,24 +293,15 @@ class Loop:
             self._probe.event(change)
         if assessed is not None and assessed.cured and not math.isfinite(assessed.loss):
             self._cover_up(trainer)
-        return assessed is not None and not assessed.bits and pending.report.stepped
+        return assessed is not None and not assessed.bits and report.stepped
 
-    def _pending(self, trainer: Any, contents: BatchContents) -> PendingBatch:
-        if not self.guard.report.settled:
-            self.guard.settle()
-        report = self.guard.take()
-        if report.clip_norm is not None:
-            self._clip_norm = report.clip_norm
-        pending = self.recorder.pending(contents, report, clip_norm=self._clip_norm, data_wait_s=self._data_wait_s)
-        parts = signals.parts(trainer.loss_items)
-        scale = signals.scale_tensor(trainer) if self.guard.scales else None
-        pending.line_up(trainer.loss, parts, scale, self.recorder.updates.take(), self.guard.measures())
-        if self.in_force is not None:
-            pending.ramp = self.in_force.ramp_fraction
-            pending.onset_samples_left = self.in_force.samples_left(contents.samples)
-            for event in self.in_force.batch_ended(self.recorder.used, report.clip_norm):
-                self._probe.event(event)
-        return pending
+    def _add_plan(self, plan: PlanInForce, pending: PendingBatch) -> bool:
+        """What the plan in force adds to a batch. True: it was applied since the batch before."""
+        pending.ramp = plan.ramp_fraction
+        pending.onset_samples_left = plan.samples_left(pending.contents.samples)
+        for event in plan.batch_ended(self.recorder.used, pending.report.clip_norm):
+            self._probe.event(event)
+        return plan.just_applied()
 
     def _cover_up(self, trainer: Any) -> None:
         """A cured batch leaves no trace in what the trainer decides by, or it would throw the whole epoch away."""

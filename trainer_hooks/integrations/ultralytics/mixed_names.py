@@ -1,7 +1,7 @@
 """Names every image of a mosaic, mixup or cutmix: Ultralytics names the first one only. Changes its augmentation.
 
 The name of such an image becomes a `MixedName`: the same text, which also carries the other names from the loader's
-processes to the training's. There `take_names` puts plain texts back before anything of the training sees the batch.
+processes to the training's. There `signals.contents_before` puts plain texts back before the training sees the batch.
 """
 
 from __future__ import annotations
@@ -54,20 +54,6 @@ def _add_partners(labels: dict[str, Any]) -> None:
     own = labels["im_file"]
     known = [*getattr(own, "mixed", ()), *_all_names(partners)]
     labels["im_file"] = MixedName(str(own), tuple(dict.fromkeys(known)))
-
-
-def take_names(batch: dict[str, Any]) -> tuple[Sequence[Any], bool]:
-    """A batch's names as the loader gave them, and whether an image carries more than its own: see `all_names`.
-
-    The batch is left with plain texts.
-    """
-    names = batch.get("im_file")
-    if not isinstance(names, (tuple, list)):
-        return (), False
-    if MixedName not in set(map(type, names)):
-        return names, False
-    batch["im_file"] = type(names)(map(str, names))
-    return names, True
 
 
 def all_names(names: Sequence[Any]) -> tuple[str, ...]:

@@ -55,7 +55,6 @@ class Session:
         self._mosaic = OpenMosaic()
         self._phase = ""
         self._epoch_open = False
-        self._drawing = False  # the epoch's first batch was delivered
         self._epoch_began_s = 0.0
         self._finding = ""
         self.fail_open.run("names of mixed images", name_mixed_images)
@@ -110,6 +109,7 @@ class Session:
             counted=self._counted,
             rank=self._rank,
             guard_acts=self._guard_acts,
+            first_batch=self._snapshots.loader.epoch_began,
         )
         self.loop.attach(trainer, self._recover)
 
@@ -147,7 +147,7 @@ class Session:
 
     def on_train_epoch_start(self, trainer: Any) -> None:
         """Also where an epoch is redone, after a recovery or with a smaller batch."""
-        self._epoch_open, self._drawing = True, False
+        self._epoch_open = True
         if self._start_epoch is not None:
             trainer.start_epoch, self._start_epoch = self._start_epoch, None
         self.fail_open.run("mosaic", self._mosaic.epoch_began, trainer)
@@ -228,22 +228,19 @@ class Session:
 
     # --- batches, orders, the end ------------------------------------------------------------------------------------
 
-    def on_train_batch_start(self, trainer: Any) -> None:
-        """The loader has delivered."""
-        if self.loop is not None:
-            self.loop.batch_began(trainer)
-            if not self._drawing:
-                self._drawing = True
-                self._snapshots.loader.epoch_began()
-
     def on_train_batch_end(self, trainer: Any) -> None:
         """Record the batch, then carry out an order if there is one. Raises LeaveTraining on a stop."""
         if self.loop is None:
             return
         if self._unnamed is not None:
             self.fail_open.run("start", self._name_parts, trainer)
-        fit = self.fail_open.run("batch", self.loop.batch_ended, trainer)
-        if fit and self._snapshots.taker.due and self._takes_snapshots(trainer):
+        fit = False
+        if "batch" not in self.fail_open.off:
+            try:
+                fit = self.loop.batch_ended(trainer)
+            except Exception as error:  # noqa: BLE001 - as FailOpen.run
+                self.fail_open.failed("batch", error)
+        if fit and self._snapshots.wanted and self._snapshots.taker.due and self._takes_snapshots(trainer):
             self.fail_open.run("snapshot", self._snapshots.take, trainer, self.loop.recorder.batch)
         order = self.probe.order()
         if order is not None:

@@ -10,27 +10,29 @@ from typing import Any
 
 import torch
 
-from trainer_hooks.integrations.ultralytics.mixed_names import all_names, take_names
+from trainer_hooks.integrations.ultralytics.mixed_names import MixedName, all_names
 from trainer_hooks.recorder.batch import BatchContents
 
 WARMUP_BATCHES_MIN = 100  # of releases before _get_warmup_iterations
 
 
-def contents_before(batch: dict[str, Any]) -> BatchContents:
+def contents_before(contents: BatchContents, batch: dict[str, Any], mixing: bool) -> None:
     """What the collated batch holds, read on the host, before it travels to the device. Its names become plain texts.
 
-    `samples_partial` means here: if its images are mixed, the names cover only part of it.
+    `mixing`: several images may be mixed into one; names that do not say which then cover only part of the batch.
     """
-    contents = BatchContents()
-    names, whole = take_names(batch)
-    contents.name_samples = functools.partial(all_names if whole else tuple, names)
-    contents.samples_partial = not whole
+    names = batch.get("im_file")
+    if isinstance(names, (tuple, list)):
+        contents.name_samples = functools.partial(all_names, names)
+        if MixedName in map(type, names):
+            mixing = False
+            batch["im_file"] = type(names)(map(str, names))
+    contents.samples_partial = mixing
     owners = batch.get("batch_idx")
     if isinstance(owners, torch.Tensor) and owners.is_cpu:
         contents.owners = owners
     elif isinstance(classes := batch.get("cls"), torch.Tensor):
         contents.counted = classes.shape[0]
-    return contents
 
 
 def contents_after(contents: BatchContents, batch: Any) -> None:
@@ -38,7 +40,7 @@ def contents_after(contents: BatchContents, batch: Any) -> None:
     image = batch.get("img") if isinstance(batch, dict) else None
     if isinstance(image, torch.Tensor) and (shape := image.shape):
         contents.size = shape[0]
-        contents.image_size = max(shape[-2:])
+        contents.image_sides = shape
 
 
 def parts(items: Any) -> tuple[torch.Tensor, ...]:

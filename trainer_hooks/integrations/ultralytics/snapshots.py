@@ -20,12 +20,8 @@ class Snapshots:
     def __init__(self, probe: ProbeLike, counted: Counted, ordinal: int, every_s: float) -> None:
         self._counted, self._ordinal = counted, ordinal
         self.taker = SnapshotTaker(probe, every_s)
+        self.wanted = self.taker.wanted  # this run asks for snapshots
         self.loader = LoaderPosition()
-
-    @property
-    def wanted(self) -> bool:
-        """True: this run asks for snapshots."""
-        return self.taker.wanted
 
     def take(self, trainer: Any, batch: int) -> None:
         """Save the state after batch `batch` of the epoch, from 0, which was healthy and took its step."""

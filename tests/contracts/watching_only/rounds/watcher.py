@@ -83,16 +83,15 @@ class Watcher:
             updates=UpdateSampler(trainer.optimizer, 0),
         )  # fmt: skip
         recorder.batches_per_epoch = facts.batches_per_epoch
-        recorder.watch_steps(lambda *_: self._fail_open.run("step", recorder.read_settings), lambda *_: None)
+        recorder.watch_steps(lambda _: self._fail_open.run("step", recorder.read_settings))
         recorder.ended_s = time.monotonic()
         self._fail_open.run("phase", recorder.enter, "train", 1)
         return recorder
 
     def _ended(self, recorder: Recorder, trainer: Any, loss: torch.Tensor) -> None:
         recorder.epoch, recorder.batch = trainer.round + 1, trainer.batch
-        pending = recorder.pending(BatchContents(), StepReport(stepped=bool(recorder.used)))
+        pending = recorder.pending(BatchContents(), StepReport(stepped=bool(recorder.used)), loss)
         recorder.used = ()
-        pending.line_up(loss, (), None, recorder.updates.take())
         recorder.record(pending)
 
     def _saved(self, recorder: Recorder, path: Path) -> None:
