@@ -10,7 +10,7 @@ import zmq
 
 from trainer_hooks.wire.codec import FRAME_BYTES_MAX
 
-FRAMES_QUEUED_MAX = 32  # in ZeroMQ, on top of the ring: 1.6 s of frames, 8 MB at the very most
+FRAMES_QUEUED_MAX = 32  # in ZeroMQ, on top of the ring: 8 s of frames, 8 MB at the very most
 MESSAGES_READ_MAX = 64  # per round: a daemon that floods us must not keep us from sending
 RECONNECT_MIN_MS = 100
 RECONNECT_MAX_MS = 2_000
@@ -33,9 +33,8 @@ class Alarm:
             os.write(self._write_end, b"!")
 
     def clear(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # nobody rang
-            while os.read(self.read_end, 4096):
-                pass
+        """It has been rung; what does not fit into this one read rings again."""
+        os.read(self.read_end, 4096)
 
 
 class Link:
@@ -65,10 +64,15 @@ class Link:
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._alarm.read_end, zmq.POLLIN)
 
-    def wait(self, timeout_s: float) -> None:
-        """Until a message comes, the alarm rings, or the time is over."""
-        self._poller.poll(round(timeout_s * 1000))
-        self._alarm.clear()
+    def wait(self, timeout_s: float) -> bool:
+        """Until a message comes, the alarm rings, or the time is over. True: there is a message to `receive`."""
+        message = False
+        for source, _ in self._poller.poll(round(timeout_s * 1000)):
+            if source is self._socket:
+                message = True
+            else:
+                self._alarm.clear()
+        return message
 
     @property
     def writable(self) -> bool:

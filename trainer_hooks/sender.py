@@ -31,7 +31,9 @@ from trainer_hooks.wire.messages import (
     StacksSeen,
 )
 
-ROUND_S = 0.1  # a frame every 100 ms: what a person calls live, and 10 wake-ups a second; what is bad wakes it at once
+# A person still calls it live, and what is bad wakes the thread at once. Each turn takes half a millisecond of CPU, in
+# part with the interpreter's lock, for which the training waits.
+ROUND_S = 0.25
 RESEND_S = 1.0
 BACKOFF_MIN_S = 0.1
 BACKOFF_MAX_S = 5.0
@@ -169,17 +171,18 @@ class SenderThread:
         link = Link(self._address(), self._alarm)
         try:
             while not self._stopping.is_set():
-                link.wait(self._round_s)
-                self._round(link, time.monotonic())
+                message = link.wait(self._round_s)
+                self._round(link, time.monotonic(), message)
         finally:
             self.connected = False
             link.close()
 
-    def _round(self, link: Link, now_s: float) -> None:
+    def _round(self, link: Link, now_s: float, message: bool) -> None:
         if self._heartbeat is not None:
             self._heartbeat.beat()
-        for data in link.receive():
-            self._receive(data, now_s)
+        if message:
+            for data in link.receive():
+                self._receive(data, now_s)
         self._spool()
         self.connected = link.writable
         self._send_new(link, now_s)
@@ -208,7 +211,7 @@ class SenderThread:
 
     def _send_new(self, link: Link, now_s: float) -> None:
         for _ in range(FRAMES_PER_ROUND_MAX):
-            if not link.writable or (self._outbox.empty and not self._in_hand):
+            if (self._outbox.empty and not self._in_hand) or not link.writable:
                 return
             self._busy = True  # before the ring is seen empty: see _all_gone
             records = [] if self._in_hand else self._with_losses(self._outbox.take())
