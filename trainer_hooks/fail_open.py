@@ -33,7 +33,7 @@ _log = logging.getLogger("trainwarden")
 class FailOpen:
     """Runs hook bodies. Exceptions stay inside, except those that are meant to end training.
 
-    What is run in every batch writes the same out, with `off` and `failed`: a call of `run` takes 2 us there.
+    What is run in every batch writes the same out, with `failed`: a call of `run` takes 2 us there.
     """
 
     def __init__(self, report: Callable[[HookTrouble], None], errors_max: int = ERRORS_MAX) -> None:
@@ -56,8 +56,8 @@ class FailOpen:
             self.failed(hook, error)
             return None
 
-    def failed(self, hook: str, error: Exception) -> None:
-        """Count and report an error of a hook. Raises nothing."""
+    def failed(self, hook: str, error: Exception) -> bool:
+        """Count and report an error of a hook. True: it may be run again. Raises nothing."""
         self.errors += 1
         count = self._errors_of[hook] = self._errors_of.get(hook, 0) + 1
         switched_off = count >= self._errors_max
@@ -70,3 +70,4 @@ class FailOpen:
             self._report(HookTrouble(time.time(), hook, text, switched_off, LOST.get(hook, "") if switched_off else ""))
         except Exception as failure:  # noqa: BLE001 - reporting an error must not raise one
             _log.warning("trouble of hook %s could not be told: %r", hook, failure)
+        return not switched_off

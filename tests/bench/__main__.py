@@ -9,6 +9,7 @@ MEASUREMENTS = (
     ("What the hook adds to the training thread, and to a whole training", "overhead --daemon healthy"),
     ("The same with the daemon stopped", "overhead --daemon stopped"),
     ("The same without a daemon", "overhead --daemon absent"),
+    ("What the hook adds to a batch, within one training", "added"),
     ("From the first NaN to the first batch of the new generation", "recovery"),
     ("What a snapshot costs a training", "snapshots"),
     ("Going back in the process and by a new start; batches done again with and without snapshots", "going_back"),

@@ -4,8 +4,8 @@
 
 The per-batch part times our own calls inside a real training. The whole part runs trainings with and without hooks in
 turn and compares the medians of their batch times. On a shared machine two trainings in a row differ by more than any
-hook costs; so the last row compares batches within one training, whose hooks are taken off and put back every
-BLOCK_BATCHES batches. `--daemon` puts a daemon of its own into that state: healthy, stopped (SIGSTOP), or absent.
+hook costs: see tests.bench.added. `--daemon` puts a daemon of its own into that state: healthy, stopped (SIGSTOP), or
+absent.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ import _trainwarden
 GUARD_CALLS = ("enter", "leave", "settle", "measures", "resolve", "take")
 JUDGE_CALLS = ("found", "admits")
 METER = "meter"  # what timing one call that does nothing reads
-BLOCK_BATCHES = 5  # with hooks, then without: both halves see the same weather
 WARM_BATCHES = 20  # not counted: caches, first backups, the allocator
 
 
@@ -88,7 +87,7 @@ def instrument(meter: Meter, trainer: Any) -> None:
     for name in JUDGE_CALLS:
         setattr(loop.guard._judge, name, meter.timed("guard", getattr(loop.guard._judge, name)))
     for owner, name in (
-        (loop, "_batch_arrived"), (loop.recorder, "read_settings"), (session, "on_train_batch_end")
+        (loop, "_batch_arrived"), (loop.recorder.groups, "read"), (session, "on_train_batch_end")
     ):  # fmt: skip
         setattr(owner, name, meter.timed("probe", getattr(owner, name)))
     for name in ("contents_before", "contents_after"):
@@ -169,8 +168,8 @@ class Again:
         loop = attachment._sessions[id(trainer)].loop
         assert loop is not None
         places: tuple[tuple[Any, str], ...] = (
-            (loop.recorder, "read_settings"), (signals, "contents_after"), (loop._changes, "changes"),
-            (loop.guard._scaler, "enter"), (loop.recorder, "pending"),
+            (loop.recorder.groups, "read"), (signals, "contents_after"), (loop._changes, "changes"),
+            (loop.recorder, "pending"),
         )  # fmt: skip
         for owner, name in places:
             setattr(owner, name, self._twice(name, getattr(owner, name)))
@@ -212,44 +211,6 @@ def less_the_meter(meter: Meter) -> tuple[str, str, str]:
         f"{median_us - calls * one_us:8.1f} us",
         f"{p99_us - calls * one_us:8.1f} us",
     )
-
-
-class Switch:
-    """Takes the hooks off a running training and puts them back, every BLOCK_BATCHES batches; times the batches."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[bool, list[float]] = {True: [], False: []}
-        self._count = 0
-        self._mark_s = 0.0
-        self._taken: dict[str, Any] = {}
-
-    def on_train_batch_start(self, trainer: Any) -> None:
-        """After our own callback: the batch before is over, the next may be of the other kind."""
-        now_s = time.perf_counter()
-        if self._count > WARM_BATCHES:
-            self.seconds[not self._taken].append(now_s - self._mark_s)
-        self._count += 1
-        if self._count % BLOCK_BATCHES == 0:
-            self._put_back(trainer) if self._taken else self._take_off(trainer)
-        self._mark_s = time.perf_counter()
-
-    def _take_off(self, trainer: Any) -> None:
-        from trainer_hooks.integrations.ultralytics import attachment
-
-        ours = trainer.optimizer.step
-        self._taken = {"session": attachment._sessions.pop(id(trainer)), "step": ours}
-        trainer.optimizer.step = ours.__func__._replaced  # the scheduler's
-        for name in ("optimizer_step", "preprocess_batch"):
-            self._taken[name] = trainer.__dict__.pop(name)
-
-    def _put_back(self, trainer: Any) -> None:
-        from trainer_hooks.integrations.ultralytics import attachment
-
-        taken, self._taken = self._taken, {}
-        attachment._sessions[id(trainer)] = taken["session"]
-        trainer.optimizer.step = taken["step"]
-        for name in ("optimizer_step", "preprocess_batch"):
-            setattr(trainer, name, taken[name])
 
 
 def train(arguments: dict[str, Any], model: str, callbacks: dict[str, Callable[[Any], None]]) -> list[float]:
@@ -358,13 +319,6 @@ def measure(folder: Path, options: argparse.Namespace) -> list[tuple[str, str, s
     again = Again()
     train(arguments, model, {"on_train_start": again.instrument})
     rows += again.rows()
-    switch = Switch()
-    train(
-        {**arguments, "epochs": 2 * arguments["epochs"]}, model, {"on_train_batch_start": switch.on_train_batch_start}
-    )
-    on_s, off_s = (statistics.median(switch.seconds[on]) for on in (True, False))
-    share, each = f"{(on_s / off_s - 1) * 100:+8.2f} %", f"{len(switch.seconds[True])} batches each"
-    rows.append(("batches with / without, one training", share, each))
     edges = Edges()
     train(arguments, model, {"on_train_batch_start": edges.on_train_batch_start})
     median_us, p99_us = quantiles_us(edges.batches[WARM_BATCHES:])

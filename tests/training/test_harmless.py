@@ -14,8 +14,15 @@ from torch.nn.utils import clip_grad_norm_ as clip_of_my_own
 from tests.harness import plans
 from tests.harness.recorder import RecordingProbe
 from tests.harness.yolo import Ended, Faults, Lab, faults_of, train
+from trainer_hooks.fail_open import ERRORS_MAX
+from trainer_hooks.guard import Guard
 from trainer_hooks.guard.clipping import HALF
+from trainer_hooks.guard.judge import GradientJudge
+from trainer_hooks.integrations.ultralytics import signals
+from trainer_hooks.integrations.ultralytics.loop import Loop
 from trainer_hooks.integrations.ultralytics.plan_settings import group_names
+from trainer_hooks.parameter_groups import GroupReader
+from trainer_hooks.recorder.recorder import Recorder
 from trainer_hooks.updates import ENV_EVERY
 from trainer_hooks.wire.messages import HookTrouble, OrderApplied, SettingChanged
 
@@ -136,6 +143,50 @@ def test_hooks_that_break_are_switched_off_and_training_goes_on(
     troubles = [trouble for trouble in probe.of(HookTrouble) if trouble.hook == "batch"]
     assert [trouble.switched_off for trouble in troubles] == [False, False, True]
     assert probe.batches == []
+
+
+@pytest.mark.parametrize(
+    ("hook", "owner", "name"),
+    [
+        ("batch start", Loop, "_batch_arrived"),
+        ("batch contents", signals, "contents_before"),
+        ("batch contents", signals, "contents_after"),
+        ("guard enter", Guard, "enter"),
+        ("guard clip", GradientJudge, "_is_ours"),
+        ("guard average", Guard, "_may_update"),
+        ("ramp", GroupReader, "read"),
+        ("batch", Recorder, "record"),
+    ],
+)
+def test_whatever_breaks_in_every_batch_is_tried_three_times_and_the_weights_are_the_same(
+    lab: Lab, probe: RecordingProbe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: str, owner: Any, name: str
+) -> None:
+    """These are not run by FailOpen.run."""
+    alone = train(lab.arguments(tmp_path / "alone", epochs=2), lab.model, None)
+    calls = 0
+
+    def broken(*_: Any, **__: Any) -> None:
+        nonlocal calls
+        calls += 1
+        raise ValueError(f"call {calls}")
+
+    monkeypatch.setattr(owner, name, broken)
+    if hook == "guard clip":
+        monkeypatch.setattr(GradientJudge, "follow", _owning_nothing(GradientJudge.follow))
+    ended = train(lab.arguments(tmp_path / "ours", epochs=2), lab.model, probe)
+    assert ended.error is None
+    troubles = [trouble for trouble in probe.of(HookTrouble) if trouble.hook == hook]
+    assert [trouble.switched_off for trouble in troubles] == [False, False, True]
+    assert calls == ERRORS_MAX * (2 if name in ("read", "_batch_arrived") else 1), "the end of a batch needs both too"
+    assert all(torch.equal(tensor, weights_of(ended)[key]) for key, tensor in weights_of(alone).items())
+
+
+def _owning_nothing(follow: Any) -> Any:
+    def followed(judge: Any, optimizer: Any) -> None:
+        follow(judge, optimizer)
+        judge._owned = frozenset()
+
+    return followed
 
 
 def test_a_setting_that_the_user_changes_in_mid_training_is_told(

@@ -19,6 +19,7 @@ class GuardedAverage:
     def __init__(self, fail_open: FailOpen, may_update: Callable[[], bool]) -> None:
         self._fail_open = fail_open
         self._may_update = may_update
+        self._asks = True  # False: that failed too often
         self.bound: Any = None  # None: there is none
         self._own_update: Any = None  # what the average itself, not its class, had there
 
@@ -57,9 +58,9 @@ class GuardedAverage:
 
     def _update(self, update: Callable[..., Any], *args: Any, **options: Any) -> Any:
         may = True
-        if "guard average" not in self._fail_open.off:
+        if self._asks:
             try:
                 may = self._may_update()
             except Exception as error:  # noqa: BLE001 - as FailOpen.run
-                self._fail_open.failed("guard average", error)
+                self._asks = self._fail_open.failed("guard average", error)
         return update(*args, **options) if may else None

@@ -46,6 +46,7 @@ class GradientJudge:
         self._used_up: Gradients = ()  # bad ones that a step with a closure has left behind
         self._away: list[tuple[torch.Tensor, torch.Tensor]] = []  # taken away from a step with a closure
         self._evaluations = 0
+        self._sees_clips = True  # False: that failed too often
 
     def follow(self, optimizer: Any) -> None:
         """Judge the steps of this optimizer, and of those that it is built on. The same again does nothing."""
@@ -85,11 +86,11 @@ class GradientJudge:
 
     def found(self, parameters: list[torch.Tensor], norm: torch.Tensor, limit: float, scaled: bool) -> None:
         """Take note of the norm, and before the gradients are scaled by a bad one, of the gradient that is bad."""
-        if not parameters or "guard clip" in self._fail_open.off:
-            return
-        if id(parameters[0]) not in self._owned and not self._is_ours(parameters):
+        if not parameters or not self._sees_clips:
             return
         try:
+            if id(parameters[0]) not in self._owned and not self._is_ours(parameters):
+                return
             report = self.report
             report.clip_norm = limit
             if report.norm is not None:
@@ -104,7 +105,7 @@ class GradientJudge:
             if not scaled and not isfinite(value):
                 self._name(parameters)
         except Exception as error:  # noqa: BLE001 - as FailOpen.run
-            self._fail_open.failed("guard clip", error)
+            self._sees_clips = self._fail_open.failed("guard clip", error)
 
     # --- at each step (Judge) ----------------------------------------------------------------------------------------
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import msgspec
 import torch
 
 from trainer_hooks.tensors import first_nonfinite, statistics_modules
 from trainer_hooks.wire.messages import SkippedBy
 
 
-class StepReport(msgspec.Struct):
-    """What the guard saw and did in one batch. Without an optimizer step in it, everything is as below."""
+@dataclass(slots=True)
+class StepReport:
+    """What the guard saw and did in one batch. Without an optimizer step in it, everything is as below.
+
+    Not a struct of msgspec, which is made faster and written to more slowly: it is written to many times in a batch.
+    """
 
     norm: torch.Tensor | None = None  # L2 before clipping, unscaled
     norm_value: float | None = None  # the same on the host, where it had to be read already

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 
 import msgspec
 
 from trainer_hooks.guard import Examination, Guard, StepReport
-from trainer_hooks.recorder.batch import BatchAssessment, PendingBatch, assessment_of
+from trainer_hooks.recorder.batch import BatchAssessment, PendingBatch
 from trainer_hooks.wire.messages import Counts, Nonfinite, SkippedBy
 
+Totals: TypeAlias = tuple[int, int, int, int, int, int, int, int, int, int, int, int]
 
-class Counted(msgspec.Struct):
+
+@dataclass(slots=True)
+class Counted:
     """The totals of wire.messages.Counts while they are being counted."""
 
     batches: int = 0
@@ -31,9 +35,9 @@ class Counted(msgspec.Struct):
     evidence: int = 0  # NonfiniteSeen events sent; no part of Counts, as what follows
     bad_at: int = 0  # batches at the last non-finite one
 
-    def counts(self, hook_errors: int, records_dropped: int) -> Counts:
-        """The totals as they go on the wire, with what the probe counts."""
-        return Counts(
+    def totals(self) -> Totals:
+        """The totals now, for `counts_of`."""
+        return (
             self.batches,
             self.steps,
             self.nonfinite_batches,
@@ -45,10 +49,12 @@ class Counted(msgspec.Struct):
             self.skipped_by_scaler,
             self.scaler_overflows,
             self.samples_lost,
-            hook_errors=hook_errors,
-            records_dropped=records_dropped,
-            skipped_by_script=self.skipped_by_script,
+            self.skipped_by_script,
         )
+
+    def counts(self, hook_errors: int, records_dropped: int) -> Counts:
+        """The totals now, as they go on the wire."""
+        return counts_of(self.totals(), hook_errors, records_dropped)
 
     def add(self, bits: Nonfinite, skipped_by: SkippedBy, *, stepped: bool, overflow: bool) -> None:
         """One batch more."""
@@ -67,11 +73,20 @@ class Counted(msgspec.Struct):
         self.skipped_by_script += skipped_by == SkippedBy.SCRIPT
 
 
+def counts_of(totals: Totals, hook_errors: int, records_dropped: int) -> Counts:
+    """The totals as they go on the wire, with what the probe counts."""
+    *first, by_script = totals
+    counts = Counts(*first)
+    return msgspec.structs.replace(
+        counts, hook_errors=hook_errors, records_dropped=records_dropped, skipped_by_script=by_script
+    )
+
+
 class Assessor(Protocol):
     """Assesses the batches of one training, one after the other, and counts them."""
 
-    def assess(self, pending: PendingBatch, values: list[float]) -> BatchAssessment:
-        """The assessment of the batch whose scalars read `values`."""
+    def assess(self, pending: PendingBatch, assessed: BatchAssessment) -> None:
+        """Complete the assessment of a batch, in which its scalars stand."""
         ...
 
 
@@ -88,9 +103,9 @@ class WatchingAssessor:
         self._steps = StepRhythm()
         self._damaged = False  # parameters were not finite after the batch before
 
-    def assess(self, pending: PendingBatch, values: list[float]) -> BatchAssessment:
+    def assess(self, pending: PendingBatch, assessed: BatchAssessment) -> None:
         """See Assessor."""
-        report, assessed = pending.report, assessment_of(pending, values)
+        report = pending.report
         scale, before = assessed.scale, self._scale
         self._scale = scale if scale is not None else before
         fell = scale is not None and before is not None and scale < before
@@ -113,7 +128,6 @@ class WatchingAssessor:
         self._damaged = damaged
         stepped = report.stepped or fell or left_out
         self._counted.add(assessed.bits, report.skipped_by, stepped=stepped, overflow=overflow)
-        return assessed
 
 
 class StepRhythm:
@@ -150,9 +164,9 @@ class GuardedAssessor:
         self._damaged = False  # so were parameters after the last batch that was looked at
         self._good_samples = 0  # of good batches since the last step
 
-    def assess(self, pending: PendingBatch, values: list[float]) -> BatchAssessment:
+    def assess(self, pending: PendingBatch, assessed: BatchAssessment) -> None:
         """See Assessor; the guard has repaired what it can when it returns."""
-        report, assessed = pending.report, assessment_of(pending, values)
+        report = pending.report
         if assessed.update is not None and (report.skipped_by or not math.isfinite(assessed.update)):
             assessed.update = None
         if assessed.scale is not None:
@@ -167,7 +181,7 @@ class GuardedAssessor:
             self._damaged = False
             if report.stepped:
                 self._bad_before, self._good_samples = False, 0
-            return assessed
+            return
         overflow = loss_finite and self._isolated_overflow(report)
         if not loss_finite:
             assessed.bits |= Nonfinite.LOSS
@@ -183,7 +197,6 @@ class GuardedAssessor:
         self._damaged = damaged
         self._counted.add(assessed.bits, report.skipped_by, stepped=report.stepped, overflow=overflow)
         self._remember(pending, assessed, overflow)
-        return assessed
 
     def _isolated_overflow(self, report: StepReport) -> bool:
         """The scaler looking for its range: normal, and no sign of trouble."""

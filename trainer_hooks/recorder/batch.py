@@ -87,7 +87,7 @@ class BatchAssessment(msgspec.Struct):
     loss: float
     parts: tuple[float, ...]
     norm: float | None
-    scale: float | None
+    scale: float | None = None
     update: float | None = None  # |change| / |weights| of the step; None: not sampled, or not taken
     bits: Nonfinite = NOTHING
     cured: bool = False
@@ -100,18 +100,16 @@ class BatchAssessment(msgspec.Struct):
         return self.examination.first_bad if self.examination else ""
 
 
-def assessment_of(pending: PendingBatch, values: list[float]) -> BatchAssessment:
-    """The values of `pending.scalars` under their names; nothing is assessed yet."""
-    report, at = pending.report, 1 + pending.parts_count
-    parts, norm = tuple(values[1:at]), report.norm_value
-    scale = update = None
+def read_more(assessed: BatchAssessment, pending: PendingBatch, values: list[float]) -> None:
+    """Put the values that were lined up behind the loss and its parts under their names."""
+    rest = iter(values)
     if pending.reads_norm:
-        norm, at = values[at], at + 1
+        assessed.norm = next(rest)
     if pending.reads_scale:
-        scale, at = values[at], at + 1
+        assessed.scale = next(rest)
     if pending.reads_update:
-        update, at = values[at], at + 1
-    return BatchAssessment(values[0], parts, norm, scale, update, measures=tuple(values[at:]))
+        assessed.update = next(rest)
+    assessed.measures = tuple(rest)
 
 
 def batch_ended(pending: PendingBatch, assessed: BatchAssessment, counts: Counts) -> BatchEnded:

@@ -11,13 +11,12 @@ import time
 from collections import deque
 
 import torch
-from msgspec.structs import replace
 
 from trainer_hooks import steps
 from trainer_hooks.fail_open import FailOpen
 from trainer_hooks.guard import StepReport
 from trainer_hooks.parameter_groups import GroupReader, Reading
-from trainer_hooks.recorder.assess import Assessor, Counted
+from trainer_hooks.recorder.assess import Assessor, Counted, Totals, counts_of
 from trainer_hooks.recorder.batch import (
     BatchAssessment,
     BatchContents,
@@ -25,6 +24,7 @@ from trainer_hooks.recorder.batch import (
     PendingBatch,
     batch_ended,
     evidence_of,
+    read_more,
 )
 from trainer_hooks.recorder.probe_like import ProbeLike
 from trainer_hooks.tensors import NO_MEMORY, DelayedRead, is_away, memory, read
@@ -65,7 +65,7 @@ class Recorder:
         self.ended_s: float | None = None  # the batch before; None: a pause lies between
         self._fail_open = fail_open
         self._optimizer = optimizer
-        self._groups = GroupReader(optimizer)
+        self.groups = GroupReader(optimizer)
         self._device = device
         self._assessor = assessor
         self._on_cuda = device.type == "cuda"
@@ -92,7 +92,7 @@ class Recorder:
         """The training steps with this optimizer now: who watches the steps of the old one watches those of this."""
         watching = list(self._watching)
         self.release()
-        self._optimizer, self._groups = optimizer, GroupReader(optimizer)
+        self._optimizer, self.groups = optimizer, GroupReader(optimizer)
         self.updates.follow(optimizer)
         for around in watching:
             self.watch_steps(around)
@@ -104,7 +104,7 @@ class Recorder:
 
     def read_settings(self) -> None:
         """The step is about to be taken: what its groups are set to now is what it uses."""
-        self.used = self._groups.read()
+        self.used = self.groups.read()
 
     # --- at a batch's end --------------------------------------------------------------------------------------------
 
@@ -114,7 +114,6 @@ class Recorder:
         report: StepReport,
         loss: Number,
         parts: tuple[Number, ...] = (),
-        *,
         scale: torch.Tensor | None = None,
         clip_norm: float | None = None,
         data_wait_s: float | None = None,
@@ -134,7 +133,7 @@ class Recorder:
             self.batches_per_epoch,
             contents,
             report,
-            self.used or self._groups.read(),
+            self.used or self.groups.read(),
             clip_norm,
             memory(self._device) if self._on_cuda else NO_MEMORY,
             None if before_s is None else now_s - before_s,
@@ -169,11 +168,14 @@ class Recorder:
                 values = self._read_or_delay(pending)
                 if values is None:
                     return None
-        assessed = self._assessor.assess(pending, values)
-        pending.scalars, pending.report.norm = (), None  # the loss would keep its whole graph until the record is sent
+        report, at = pending.report, 1 + pending.parts_count
+        assessed = BatchAssessment(values[0], tuple(values[1:at]), report.norm_value)
+        if len(values) > at:
+            read_more(assessed, pending, values[at:])
+        self._assessor.assess(pending, assessed)
+        pending.scalars, report.norm = (), None  # the loss would keep its whole graph until the record is sent
         bad = bool(assessed.bits)
-        counted = replace(self.counted)  # a copy: the record is made later
-        self.probe.batch(functools.partial(self._record_of, pending, assessed, counted), urgent=bad)
+        self.probe.batch(functools.partial(self._record_of, pending, assessed, self.counted.totals()), bad)
         if bad and self._evidence:
             self.send_evidence(evidence_of(pending, assessed))
         return assessed
@@ -198,9 +200,9 @@ class Recorder:
             rest = iter(arrived)
             self.record(pending, [next(rest) if isinstance(each, torch.Tensor) else each for each in near])
 
-    def _record_of(self, pending: PendingBatch, assessed: BatchAssessment, counted: Counted) -> BatchEnded:
+    def _record_of(self, pending: PendingBatch, assessed: BatchAssessment, totals: Totals) -> BatchEnded:
         """On the sender's thread: what the probe has lost by then belongs to the record as well."""
-        counts = counted.counts(self.probe.hook_errors, self.probe.dropped + self._overtaken)
+        counts = counts_of(totals, self.probe.hook_errors, self.probe.dropped + self._overtaken)
         return batch_ended(pending, assessed, counts)
 
     def send_evidence(self, evidence: NonfiniteSeen) -> None:

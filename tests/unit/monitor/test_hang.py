@@ -127,6 +127,17 @@ def test_a_rank_that_stands_still_while_rank_0_goes_on_is_named() -> None:
     assert "nothing from rank 1" in finding.summary
 
 
+def test_where_batches_are_long_a_rank_may_be_silent_for_several_of_them() -> None:
+    training = Simulation()
+    training.send(PhaseChanged(0.0, 1, "train"))
+    train(training, 100, ranks=(0, 1), took_s=10.0)
+    for _ in range(40):
+        train(training, 5, ranks=(0,), took_s=10.0)
+        training.tick(0.0)
+    [finding] = training.findings("hang")
+    assert finding.limit == pytest.approx(HangConfig().intervals * 10.0)
+
+
 def test_a_rank_that_is_a_few_batches_behind_is_no_hang() -> None:
     training = Simulation()
     training.send(PhaseChanged(0.0, 1, "train"))

@@ -61,7 +61,9 @@ class Bench:
             scalars=(),
             parts_count=0,
         )
-        return self.assessor.assess(draft, [loss])
+        assessed = BatchAssessment(loss, (), report.norm_value)
+        self.assessor.assess(draft, assessed)
+        return assessed
 
 
 @pytest.fixture
@@ -149,22 +151,19 @@ def test_of_a_batch_that_damages_the_parameters_no_skip_is_claimed_and_of_those_
 def test_totals_go_on_the_wire_under_their_own_names() -> None:
     counted = Counted(*range(1, 12))
     counts = counted.counts(hook_errors=12, records_dropped=13)
-    totals = set(Counted.__struct_fields__) - {"evidence", "bad_at"}
+    totals = set(Counted.__slots__) - {"evidence", "bad_at"}
     assert all(getattr(counts, name) == getattr(counted, name) for name in totals)
     assert (counts.hook_errors, counts.records_dropped) == (12, 13)
 
 
-def contents_of(batch: dict[str, Any]) -> BatchContents:
-    contents = BatchContents()
-    contents_before(contents, batch, mixing=False)
-    return contents
+def contents_of(batch: dict[str, Any], prepared: Any = None) -> BatchContents:
+    return contents_after(contents_before(batch, mixing=False), prepared)
 
 
 def test_instances_are_counted_per_image_before_the_batch_travels() -> None:
     batch = {"im_file": ["a", "b"], "batch_idx": torch.tensor([0.0, 1.0, 1.0]), "cls": torch.zeros(3, 1)}
-    contents = contents_of(batch)
+    contents = contents_of(batch, {"img": torch.zeros(2, 3, 32, 64)})
     assert (contents.instances, contents.instances_max, contents.samples) == (3, 2, ("a", "b"))
-    contents_after(contents, {"img": torch.zeros(2, 3, 32, 64)})
     assert (contents.size, contents.image_size) == (2, 64)
 
 

@@ -78,7 +78,8 @@ class Loop:
         self._mixing = False
         self._data_wait_s: float | None = None
         self._arrived = False  # the present batch, as far as was seen
-        self._contents = BatchContents()
+        self._contents: BatchContents | None = None
+        self._sees_starts = self._reads_contents = self._enters = self._prepares = True  # False: that failed too often
         self._means_before: Any = None  # trainer.tloss as the batch found it
         self._last_loss: float | None = None  # finite
         self._clip_norm: float | None = None
@@ -170,27 +171,26 @@ class Loop:
 
     def preprocess_batch(self, trainer: Any, original: Any, batch: Any) -> Any:
         """In place of the trainer's preprocess_batch."""
-        contents, fail_open = BatchContents(), self._fail_open
-        if not self._arrived and "batch start" not in fail_open.off:
+        if not self._arrived and self._sees_starts:
             try:
                 self._batch_arrived(trainer)
             except Exception as error:  # noqa: BLE001 - as FailOpen.run
-                fail_open.failed("batch start", error)
+                self._sees_starts = self._fail_open.failed("batch start", error)
         if self.start_within is not None:
             self._fail_open.run("first step", self.start_within.before_step, trainer, self.recorder.batch)
-        reads = "batch contents" not in fail_open.off
-        if reads:
+        before = None
+        if self._reads_contents:
             try:
-                signals.contents_before(contents, batch, self._mixing)
+                before = signals.contents_before(batch, self._mixing)
             except Exception as error:  # noqa: BLE001 - as FailOpen.run
-                fail_open.failed("batch contents", error)
+                self._reads_contents = self._fail_open.failed("batch contents", error)
         prepared = original(batch)
-        self._contents = contents
-        if reads:
+        self._contents = None
+        if before is not None:
             try:
-                signals.contents_after(contents, prepared)
+                self._contents = signals.contents_after(before, prepared)
             except Exception as error:  # noqa: BLE001 - as FailOpen.run
-                fail_open.failed("batch contents", error)
+                self._reads_contents = self._fail_open.failed("batch contents", error)
         return prepared
 
     def final_eval(self, original: Any) -> Any:
@@ -203,12 +203,12 @@ class Loop:
 
     def optimizer_step(self, trainer: Any, original: Any) -> Any:
         """In place of the trainer's optimizer_step, be it Ultralytics' or the user's own."""
-        guard, fail_open = self.guard, self._fail_open
-        if "guard enter" not in fail_open.off:
+        guard = self.guard
+        if self._enters:
             try:
                 guard.enter(trainer.loss, trainer.ema, self._own_step)
             except Exception as error:  # noqa: BLE001 - as FailOpen.run
-                fail_open.failed("guard enter", error)
+                self._enters = self._fail_open.failed("guard enter", error)
         try:
             return original()
         finally:
@@ -223,18 +223,18 @@ class Loop:
 
     def around_optimizer(self, optimizer: Any) -> Callable[[Any], None] | None:
         """A step is about to be taken: the last look before the values are used. See steps.Around."""
-        recorder, fail_open = self.recorder, self._fail_open
-        if "ramp" not in fail_open.off:
+        recorder = self.recorder
+        if self._prepares:
             try:
                 if self.in_force is not None:
                     self.in_force.before_step(optimizer)
-                recorder.read_settings()
+                recorder.used = recorder.groups.read()
             except Exception as error:  # noqa: BLE001 - as FailOpen.run
-                fail_open.failed("ramp", error)
+                self._prepares = self._fail_open.failed("ramp", error)
         updates = recorder.updates
         updates.steps_left -= 1
         if not updates.steps_left:
-            fail_open.run("update ratio", updates.before)
+            self._fail_open.run("update ratio", updates.before)
             return self._after_optimizer
         return None if self.in_force is None else self._after_optimizer
 
@@ -264,7 +264,7 @@ class Loop:
         recorder, plan = self.recorder, self.in_force
         if not self._arrived:  # a loop of the script's own may prepare its batches by itself
             self._batch_arrived(trainer)
-        contents, self._arrived = self._contents, False
+        contents, self._arrived = self._contents or BatchContents(), False
         report = self.guard.take()
         if report.clip_norm is not None:
             self._clip_norm = report.clip_norm
@@ -273,9 +273,9 @@ class Loop:
             report,
             trainer.loss,
             signals.parts(trainer.loss_items),
-            scale=signals.scale_tensor(trainer) if self.guard.scaler.on else None,
-            clip_norm=self._clip_norm,
-            data_wait_s=self._data_wait_s,
+            signals.scale_tensor(trainer) if self.guard.scaler.on else None,
+            self._clip_norm,
+            self._data_wait_s,
         )
         planned = plan is not None and self._add_plan(plan, pending)
         assessed = recorder.record(pending)

@@ -55,6 +55,7 @@ class Session:
         self._mosaic = OpenMosaic()
         self._phase = ""
         self._epoch_open = False
+        self._records = True  # False: that failed too often
         self._epoch_began_s = 0.0
         self._finding = ""
         self.fail_open.run("names of mixed images", name_mixed_images)
@@ -235,11 +236,11 @@ class Session:
         if self._unnamed is not None:
             self.fail_open.run("start", self._name_parts, trainer)
         fit = False
-        if "batch" not in self.fail_open.off:
+        if self._records:
             try:
                 fit = self.loop.batch_ended(trainer)
             except Exception as error:  # noqa: BLE001 - as FailOpen.run
-                self.fail_open.failed("batch", error)
+                self._records = self.fail_open.failed("batch", error)
         if fit and self._snapshots.wanted and self._snapshots.taker.due and self._takes_snapshots(trainer):
             self.fail_open.run("snapshot", self._snapshots.take, trainer, self.loop.recorder.batch)
         order = self.probe.order()

@@ -6,7 +6,8 @@ What a release of Ultralytics does not have is asked for by attribute, never by 
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import torch
 
@@ -16,31 +17,34 @@ from trainer_hooks.recorder.batch import BatchContents
 WARMUP_BATCHES_MIN = 100  # of releases before _get_warmup_iterations
 
 
-def contents_before(contents: BatchContents, batch: dict[str, Any], mixing: bool) -> None:
+Before: TypeAlias = tuple[int | None, torch.Tensor | None, Callable[[], tuple[str, ...]] | None, bool]
+"""Of BatchContents: counted, owners, name_samples, samples_partial."""
+
+
+def contents_before(batch: dict[str, Any], mixing: bool) -> Before:
     """What the collated batch holds, read on the host, before it travels to the device. Its names become plain texts.
 
     `mixing`: several images may be mixed into one; names that do not say which then cover only part of the batch.
     """
-    names = batch.get("im_file")
+    names, name_samples = batch.get("im_file"), None
     if isinstance(names, (tuple, list)):
-        contents.name_samples = functools.partial(all_names, names)
+        name_samples = functools.partial(all_names, names)
         if MixedName in map(type, names):
             mixing = False
             batch["im_file"] = type(names)(map(str, names))
-    contents.samples_partial = mixing
     owners = batch.get("batch_idx")
     if isinstance(owners, torch.Tensor) and owners.is_cpu:
-        contents.owners = owners
-    elif isinstance(classes := batch.get("cls"), torch.Tensor):
-        contents.counted = classes.shape[0]
+        return None, owners, name_samples, mixing
+    classes = batch.get("cls")
+    return (classes.shape[0] if isinstance(classes, torch.Tensor) else None), None, name_samples, mixing
 
 
-def contents_after(contents: BatchContents, batch: Any) -> None:
-    """Complete `contents` with what only the prepared batch knows: its final shape."""
+def contents_after(before: Before, batch: Any) -> BatchContents:
+    """All that is known of a batch; its final shape only the prepared batch knows."""
     image = batch.get("img") if isinstance(batch, dict) else None
     if isinstance(image, torch.Tensor) and (shape := image.shape):
-        contents.size = shape[0]
-        contents.image_sides = shape
+        return BatchContents(shape[0], shape, None, *before)
+    return BatchContents(None, (), None, *before)
 
 
 def parts(items: Any) -> tuple[torch.Tensor, ...]:

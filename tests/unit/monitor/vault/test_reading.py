@@ -164,6 +164,15 @@ def test_safetensors_are_read_and_judged_without_their_package(tmp_path: Path) -
     assert judge(contents).faults == ("NaN or infinity in 1 of 3 weight and buffer tensors, first b: 1 of 4 numbers",)
 
 
+def test_the_shortest_file_of_safetensors_is_one_and_holds_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(b"\x02" + bytes(7) + b"{}")
+    assert read(path).tensors == ()
+    path.write_bytes(b"\x01" + bytes(7) + b"{")
+    with pytest.raises(UnreadableError, match="neither a torch archive nor a safetensors file"):
+        read(path)
+
+
 def test_safetensors_without_a_digest_say_that_nothing_vouches_for_their_bytes(tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     path.write_bytes(safetensors({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, bytes(4)))
