@@ -15,9 +15,8 @@ from tests.harness import plans
 from tests.harness.recorder import RecordingProbe
 from tests.harness.yolo import Ended, Faults, Lab, faults_of, train
 from trainer_hooks.fail_open import ERRORS_MAX
-from trainer_hooks.guard import Guard
+from trainer_hooks.guard import Guard, StepReport, guard, judge
 from trainer_hooks.guard.clipping import HALF
-from trainer_hooks.guard.judge import GradientJudge
 from trainer_hooks.integrations.ultralytics import signals
 from trainer_hooks.integrations.ultralytics.loop import Loop
 from trainer_hooks.integrations.ultralytics.plan_settings import group_names
@@ -152,7 +151,6 @@ def test_hooks_that_break_are_switched_off_and_training_goes_on(
         ("batch contents", signals, "contents_before"),
         ("batch contents", signals, "contents_after"),
         ("guard enter", Guard, "enter"),
-        ("guard clip", GradientJudge, "_is_ours"),
         ("guard average", Guard, "_may_update"),
         ("ramp", GroupReader, "read"),
         ("batch", Recorder, "record"),
@@ -171,8 +169,6 @@ def test_whatever_breaks_in_every_batch_is_tried_three_times_and_the_weights_are
         raise ValueError(f"call {calls}")
 
     monkeypatch.setattr(owner, name, broken)
-    if hook == "guard clip":
-        monkeypatch.setattr(GradientJudge, "follow", _owning_nothing(GradientJudge.follow))
     ended = train(lab.arguments(tmp_path / "ours", epochs=2), lab.model, probe)
     assert ended.error is None
     troubles = [trouble for trouble in probe.of(HookTrouble) if trouble.hook == hook]
@@ -181,12 +177,35 @@ def test_whatever_breaks_in_every_batch_is_tried_three_times_and_the_weights_are
     assert all(torch.equal(tensor, weights_of(ended)[key]) for key, tensor in weights_of(alone).items())
 
 
-def _owning_nothing(follow: Any) -> Any:
-    def followed(judge: Any, optimizer: Any) -> None:
-        follow(judge, optimizer)
-        judge._owned = frozenset()
+class Unwritable(StepReport):
+    """Takes no limit of a clip."""
 
-    return followed
+    __slots__ = ("refused",)
+    times = 0
+
+    @property  # type: ignore[override]
+    def clip_norm(self) -> float | None:
+        return None
+
+    @clip_norm.setter
+    def clip_norm(self, value: float | None) -> None:
+        if value is not None:
+            type(self).times += 1
+            raise ValueError("no")
+
+
+def test_so_is_what_notes_the_norm_of_a_clip(
+    lab: Lab, probe: RecordingProbe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = train(lab.arguments(tmp_path / "alone", epochs=2), lab.model, None)
+    monkeypatch.setattr(judge, "StepReport", Unwritable)
+    monkeypatch.setattr(guard, "StepReport", Unwritable)
+    ended = train(lab.arguments(tmp_path / "ours", epochs=2), lab.model, probe)
+    assert ended.error is None
+    assert [trouble.hook for trouble in probe.of(HookTrouble)] == 3 * ["guard clip"]
+    assert Unwritable.times == ERRORS_MAX
+    assert all(torch.equal(tensor, weights_of(ended)[key]) for key, tensor in weights_of(alone).items())
+    assert all(record.grad_norm is not None for record in probe.batches), "the step itself is still looked at"
 
 
 def test_a_setting_that_the_user_changes_in_mid_training_is_told(

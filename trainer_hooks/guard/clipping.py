@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Callable
-from threading import get_ident
 from typing import Any, Protocol
 
 import torch
@@ -19,20 +18,17 @@ HALF = "_clip_grads_with_norm_"  # the private name of the second half, from tor
 
 
 class Clipping(Protocol):
-    """Whose optimizer step is running; each clip in it is reported here."""
+    """Whose parameters are clipped; each clip within its optimizer step is reported here."""
 
-    clip_norm: float | None  # None: every clip uses the limit that it was asked for
-
-    def limit(self, parameters: list[torch.Tensor], asked: float) -> float:
-        """The limit to clip to instead of the one that was asked for."""
-        ...
+    stepping: bool  # a step is running
+    clip_norm: float | None  # the limit to clip to; None: the one that was asked for
 
     def found(self, parameters: list[torch.Tensor], norm: torch.Tensor, limit: float, scaled: bool) -> None:
         """The norm before clipping. `scaled`: they are clipped by it already; else they will be, in one write each."""
         ...
 
 
-active: dict[int, Clipping] = {}  # by thread
+owners: dict[int, Clipping] = {}  # by the id of each parameter of a guarded training
 original: Callable[..., torch.Tensor] = torch.nn.utils.clip_grad.clip_grad_norm_
 
 
@@ -67,15 +63,23 @@ def _listed(parameters: Any) -> list[torch.Tensor]:
     return [parameters] if isinstance(parameters, torch.Tensor) else list(parameters)
 
 
+def _owner(parameters: list[torch.Tensor]) -> Clipping | None:
+    """Whose they are, be it only some of them: the first may be frozen, and in no optimizer."""
+    return next((found for each in parameters if (found := owners.get(id(each))) is not None), None)
+
+
 def _second_half(half: Callable[..., None]) -> Any:
     @functools.wraps(half)
     def between(parameters: Any, max_norm: float, total_norm: torch.Tensor, *rest: Any, **options: Any) -> None:
-        training = active.get(get_ident())
-        if training is None:
+        if not owners:
             half(parameters, max_norm, total_norm, *rest, **options)
             return
         listed = parameters if type(parameters) is list else _listed(parameters)
-        limit = max_norm if training.clip_norm is None else training.limit(listed, max_norm)
+        training = (owners.get(id(listed[0])) or _owner(listed)) if listed else None
+        if training is None or not training.stepping:
+            half(listed, max_norm, total_norm, *rest, **options)
+            return
+        limit = max_norm if training.clip_norm is None else training.clip_norm
         training.found(listed, total_norm, limit, False)
         half(listed, limit, total_norm, *rest, **options)
 
@@ -85,11 +89,13 @@ def _second_half(half: Callable[..., None]) -> Any:
 def _whole(clip: Callable[..., torch.Tensor]) -> Any:
     @functools.wraps(clip)
     def clip_grad_norm_(parameters: Any, max_norm: float, *rest: Any, **options: Any) -> torch.Tensor:
-        training = active.get(get_ident())
-        if training is None:
+        if not owners:
             return clip(parameters, max_norm, *rest, **options)
         listed = _listed(parameters)
-        limit = max_norm if training.clip_norm is None else training.limit(listed, max_norm)
+        training = _owner(listed)
+        if training is None or not training.stepping:
+            return clip(listed, max_norm, *rest, **options)
+        limit = max_norm if training.clip_norm is None else training.clip_norm
         norm = clip(listed, limit, *rest, **options)
         training.found(listed, norm, limit, True)
         return norm

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import isfinite
-from threading import get_ident
 from typing import Any
 
 import torch
 
 from trainer_hooks.fail_open import FailOpen
-from trainer_hooks.guard import clipping
 from trainer_hooks.guard.average import GuardedAverage
 from trainer_hooks.guard.judge import GradientJudge
 from trainer_hooks.guard.report import Examination, StepReport
@@ -35,7 +33,6 @@ class Guard:
         self.acts = acts
         self._fail_open = fail_open
         self._loss: torch.Tensor | None = None
-        self._thread = 0  # that the present step is taken in
         self.scaler = ScalerWatch(scaler)
         self._average = GuardedAverage(fail_open, self._may_update)
         self._state = GuardedState(model, self._average, acts=acts)
@@ -63,7 +60,7 @@ class Guard:
         self._judge.clip_norm = norm
 
     def enter(self, loss: torch.Tensor | None, average: Any, own_step: bool = True) -> None:
-        """The trainer is about to take an optimizer step in this thread; `loss` is what it just differentiated.
+        """The trainer is about to take an optimizer step; `loss` is what it just differentiated.
 
         `own_step`: code of the script's own takes it, which may move the weights itself.
         """
@@ -76,8 +73,7 @@ class Guard:
             scaler.enter()
         if average is not self._average.bound:
             self._average.bind(average)
-        self._thread = thread = get_ident()
-        clipping.active[thread] = judge
+        judge.stepping = True
         if own_step and self.acts and not self._loss_is_finite():
             judge.report.damaged_before = self._state.is_damaged()
             if not judge.report.damaged_before:
@@ -85,12 +81,13 @@ class Guard:
 
     def leave(self) -> StepReport:
         """The step is over, or has raised. What is known of it: `settle` may still be due."""
-        clipping.active.pop(self._thread, None)
+        judge = self._judge
+        judge.stepping = False
         if self.scaler.on:
             self.scaler.leave()
         if self._state.held:
             self._fail_open.run("guard weights", self._state.put_back)
-        return self._judge.report
+        return judge.report
 
     def bind(self, average: Any) -> None:
         """Come between the trainer and its moving average, which a recovery may have built anew."""

@@ -36,7 +36,7 @@ class GradientJudge:
         self.clip_norm: float | None = None  # replaces the trainer's own limit; None: the trainer's own holds
         self._state, self._scaler, self._fail_open, self._acts = state, scaler, fail_open, acts
         self._optimizers: list[Any] = []
-        self._owned: frozenset[int] = frozenset()
+        self.stepping = False  # a step that was announced is running
         self._parameters: list[torch.Tensor] = []  # of the first optimizer
         self._on_cpu = False
         self._clipped = 0  # parameters that were clipped in this step
@@ -57,12 +57,14 @@ class GradientJudge:
         self._parameters = parameters_of(optimizer)
         self._count = len(self._parameters) if len(self._optimizers) == 1 else inf
         self._on_cpu = bool(self._parameters) and self._parameters[0].is_cpu
-        self._owned = frozenset(id(p) for each in self._optimizers for p in parameters_of(each))
+        clipping.owners.update((id(p), self) for each in self._optimizers for p in parameters_of(each))
         for each in self._optimizers:
             steps.watched_step(each).judge = self
 
     def release(self) -> None:
         """Leave the optimizers as they were."""
+        for owned in [each for each, owner in clipping.owners.items() if owner is self]:
+            del clipping.owners[owned]
         while self._optimizers:
             optimizer = self._optimizers.pop()
             watched = steps.watched_step(optimizer)
@@ -80,17 +82,11 @@ class GradientJudge:
 
     # --- at each clip (Clipping) -------------------------------------------------------------------------------------
 
-    def limit(self, parameters: list[torch.Tensor], asked: float) -> float:
-        """Parameters that are not ours are clipped as asked."""
-        return self.clip_norm if self.clip_norm is not None and self._is_ours(parameters) else asked
-
     def found(self, parameters: list[torch.Tensor], norm: torch.Tensor, limit: float, scaled: bool) -> None:
         """Take note of the norm, and before the gradients are scaled by a bad one, of the gradient that is bad."""
-        if not parameters or not self._sees_clips:
+        if not self._sees_clips:
             return
         try:
-            if id(parameters[0]) not in self._owned and not self._is_ours(parameters):
-                return
             report = self.report
             report.clip_norm = limit
             if report.norm is not None:
@@ -144,10 +140,6 @@ class GradientJudge:
         self._used_up = _which(parameters_of(optimizer)) if away else ()
 
     # --- inside ------------------------------------------------------------------------------------------------------
-
-    def _is_ours(self, parameters: list[torch.Tensor]) -> bool:
-        owned = self._owned
-        return any(id(each) in owned for each in parameters)
 
     def _admits(self, optimizer: Any, has_closure: bool) -> bool:
         report = self.report
