@@ -12,7 +12,7 @@ import torch
 
 from tests.harness.torch_names import scaler_on_cpu
 from trainer_hooks.fail_open import FailOpen
-from trainer_hooks.guard import STATISTICS_EVERY_STEPS, Guard, watch_clipping
+from trainer_hooks.guard import STATISTICS_EVERY_STEPS, Guard, clipping, watch_clipping
 from trainer_hooks.guard.state import EVERY_STEP_AFTER_BAD
 from trainer_hooks.wire.messages import HookTrouble, SkippedBy
 
@@ -219,7 +219,7 @@ def test_parameters_of_another_optimizer_are_left_alone(trainer: Trainer) -> Non
     assert trainer.guard.report.norm is None
 
 
-def test_outside_of_a_step_and_in_other_threads_clipping_is_torchs_own(trainer: Trainer) -> None:
+def test_outside_of_a_step_clipping_is_torchs_own(trainer: Trainer) -> None:
     trainer.guard.clip_to(1e-3)
     trainer.forward()
     norms: list[float] = []
@@ -229,14 +229,29 @@ def test_outside_of_a_step_and_in_other_threads_clipping_is_torchs_own(trainer: 
 
     clip()
     trainer.guard.enter(None, trainer.average)
-    elsewhere = threading.Thread(target=clip)
-    elsewhere.start()
-    elsewhere.join()
-    assert norms[0] == pytest.approx(norms[1])
     clip()
     trainer.guard.leave()
     clip()
-    assert norms[3] == pytest.approx(1e-3, rel=1e-3), "only the clip within the step used our limit"
+    assert norms[0] == pytest.approx(norms[1])
+    assert norms[2] == pytest.approx(1e-3, rel=1e-3), "only the clip within the step used our limit"
+
+
+def test_a_clip_is_noted_by_the_training_whose_parameters_it_clips(trainer: Trainer) -> None:
+    """Two trainings at once, in threads, whose steps overlap; the first parameters of a clip may be frozen."""
+    other = Trainer()
+    for each in (trainer, other):
+        each.forward()
+        each.guard.enter(None, each.average)
+    frozen = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
+    clip = threading.Thread(target=lambda: torch.nn.utils.clip_grad_norm_([frozen, *other.model.parameters()], 10.0))
+    clip.start()
+    clip.join()
+    assert trainer.guard.report.norm is None
+    assert other.guard.report.norm is not None
+    for each in (trainer, other):
+        each.guard.leave()
+        each.guard.release()
+        assert not any(id(parameter) in clipping.owners for parameter in each.model.parameters())
 
 
 def test_two_clips_in_one_step_make_one_norm(trainer: Trainer) -> None:
