@@ -31,7 +31,7 @@ from trainer_hooks.wire.messages import (
     StacksSeen,
 )
 
-# A person still calls it live, and what is bad wakes the thread at once. Each turn takes half a millisecond of CPU, in
+# A person still calls it live, and what is bad wakes the thread at once. One round takes half a millisecond of CPU, in
 # part with the interpreter's lock, for which the training waits.
 ROUND_S = 0.25
 RESEND_S = 1.0

@@ -87,7 +87,7 @@ def instrument(meter: Meter, trainer: Any) -> None:
     for name in JUDGE_CALLS:
         setattr(loop.guard._judge, name, meter.timed("guard", getattr(loop.guard._judge, name)))
     for owner, name in (
-        (loop, "_batch_arrived"), (loop.recorder.groups, "read"), (session, "on_train_batch_end")
+        (loop, "batch_began"), (loop.recorder.groups, "read"), (session, "on_train_batch_end")
     ):  # fmt: skip
         setattr(owner, name, meter.timed("probe", getattr(owner, name)))
     for name in ("contents_before", "contents_after"):
@@ -118,10 +118,10 @@ class Edges:
         from trainer_hooks.guard import clipping
         from trainer_hooks.integrations.ultralytics import attachment
 
-        trainer.callbacks["on_train_batch_end"] = [
-            self._ours(each) if isinstance(each, attachment.Callback) else each
-            for each in trainer.callbacks["on_train_batch_end"]
-        ]
+        for event in ("on_train_batch_start", "on_train_batch_end"):
+            trainer.callbacks[event] = [
+                self._ours(each) if isinstance(each, attachment.Callback) else each for each in trainer.callbacks[event]
+            ]
         for owner, name in ((trainer, "optimizer_step"), (trainer, "preprocess_batch"), (trainer.ema, "update")):
             hook = vars(owner)[name]
             *given, original = hook.args

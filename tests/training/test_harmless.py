@@ -147,7 +147,7 @@ def test_hooks_that_break_are_switched_off_and_training_goes_on(
 @pytest.mark.parametrize(
     ("hook", "owner", "name"),
     [
-        ("batch start", Loop, "_batch_arrived"),
+        ("on_train_batch_start", Loop, "batch_began"),
         ("batch contents", signals, "contents_before"),
         ("batch contents", signals, "contents_after"),
         ("guard enter", Guard, "enter"),
@@ -173,7 +173,7 @@ def test_whatever_breaks_in_every_batch_is_tried_three_times_and_the_weights_are
     assert ended.error is None
     troubles = [trouble for trouble in probe.of(HookTrouble) if trouble.hook == hook]
     assert [trouble.switched_off for trouble in troubles] == [False, False, True]
-    assert calls == ERRORS_MAX * (2 if name in ("read", "_batch_arrived") else 1), "the end of a batch needs both too"
+    assert calls == ERRORS_MAX * (2 if name == "read" else 1), "the end of a batch reads the settings too"
     assert all(torch.equal(tensor, weights_of(ended)[key]) for key, tensor in weights_of(alone).items())
 
 

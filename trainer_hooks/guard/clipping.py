@@ -11,6 +11,7 @@ import functools
 import importlib
 from collections.abc import Callable
 from typing import Any, Protocol
+from weakref import ref
 
 import torch
 
@@ -28,7 +29,7 @@ class Clipping(Protocol):
         ...
 
 
-owners: dict[int, Clipping] = {}  # by the id of each parameter of a guarded training
+owners: dict[int, ref[Clipping]] = {}  # by the id of each parameter of a guarded training
 original: Callable[..., torch.Tensor] = torch.nn.utils.clip_grad.clip_grad_norm_
 
 
@@ -65,7 +66,11 @@ def _listed(parameters: Any) -> list[torch.Tensor]:
 
 def _owner(parameters: list[torch.Tensor]) -> Clipping | None:
     """Whose they are, be it only some of them: the first may be frozen, and in no optimizer."""
-    return next((found for each in parameters if (found := owners.get(id(each))) is not None), None)
+    for each in parameters:
+        found = owners.get(id(each))
+        if found is not None:
+            return found()
+    return None
 
 
 def _second_half(half: Callable[..., None]) -> Any:
@@ -75,7 +80,7 @@ def _second_half(half: Callable[..., None]) -> Any:
             half(parameters, max_norm, total_norm, *rest, **options)
             return
         listed = parameters if type(parameters) is list else _listed(parameters)
-        training = (owners.get(id(listed[0])) or _owner(listed)) if listed else None
+        training = _owner(listed)
         if training is None or not training.stepping:
             half(listed, max_norm, total_norm, *rest, **options)
             return

@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import inf, isfinite
 from typing import Any
+from weakref import ref
 
 import torch
 
 from trainer_hooks import steps
 from trainer_hooks.fail_open import FailOpen
 from trainer_hooks.guard import clipping
+from trainer_hooks.guard.clipping import Clipping
 from trainer_hooks.guard.report import StepReport
 from trainer_hooks.guard.scaling import ScalerWatch
 from trainer_hooks.guard.state import GuardedState
@@ -36,6 +38,8 @@ class GradientJudge:
         self.clip_norm: float | None = None  # replaces the trainer's own limit; None: the trainer's own holds
         self._state, self._scaler, self._fail_open, self._acts = state, scaler, fail_open, acts
         self._optimizers: list[Any] = []
+        self._owned: dict[int, ref[Clipping]] = {}  # by the ids of all parameters that it steps: this judge
+        self._reference: ref[Clipping] = ref(self)
         self.stepping = False  # a step that was announced is running
         self._parameters: list[torch.Tensor] = []  # of the first optimizer
         self._on_cpu = False
@@ -57,14 +61,17 @@ class GradientJudge:
         self._parameters = parameters_of(optimizer)
         self._count = len(self._parameters) if len(self._optimizers) == 1 else inf
         self._on_cpu = bool(self._parameters) and self._parameters[0].is_cpu
-        clipping.owners.update((id(p), self) for each in self._optimizers for p in parameters_of(each))
+        self._owned = {id(p): self._reference for each in self._optimizers for p in parameters_of(each)}
+        clipping.owners.update(self._owned)
         for each in self._optimizers:
             steps.watched_step(each).judge = self
 
     def release(self) -> None:
         """Leave the optimizers as they were."""
-        for owned in [each for each, owner in clipping.owners.items() if owner is self]:
-            del clipping.owners[owned]
+        owned, self._owned = self._owned, {}
+        for each in owned:  # other trainings may do the same in other threads
+            if clipping.owners.get(each) is self._reference:
+                clipping.owners.pop(each, None)
         while self._optimizers:
             optimizer = self._optimizers.pop()
             watched = steps.watched_step(optimizer)
@@ -194,6 +201,7 @@ class GradientJudge:
 
     def _evaluated(self, optimizer: Any) -> None:
         self._evaluations += 1
+        self.fresh = False
         parameters = parameters_of(optimizer)
         built_on_others = len(steps.optimizers_within(optimizer)) > 1
         if self._scaler.on or built_on_others or (parameters[0].is_cuda and _capturing()):

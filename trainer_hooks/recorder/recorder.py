@@ -174,6 +174,8 @@ class Recorder:
             read_more(assessed, pending, values[at:])
         self._assessor.assess(pending, assessed)
         pending.scalars, report.norm = (), None  # the loss would keep its whole graph until the record is sent
+        if report.measures:
+            report.measures = ()
         bad = bool(assessed.bits)
         self.probe.batch(functools.partial(self._record_of, pending, assessed, self.counted.totals()), bad)
         if bad and self._evidence:

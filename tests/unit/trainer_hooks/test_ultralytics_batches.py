@@ -157,7 +157,7 @@ def test_totals_go_on_the_wire_under_their_own_names() -> None:
 
 
 def contents_of(batch: dict[str, Any], prepared: Any = None) -> BatchContents:
-    return contents_after(contents_before(batch, mixing=False), prepared)
+    return contents_after(contents_before(batch), prepared)
 
 
 def test_instances_are_counted_per_image_before_the_batch_travels() -> None:

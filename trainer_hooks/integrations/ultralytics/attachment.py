@@ -34,6 +34,7 @@ CALLBACKS = (
     "on_pretrain_routine_end",
     "on_train_start",
     "on_train_epoch_start",
+    "on_train_batch_start",
     "on_train_batch_end",
     "on_train_epoch_end",
     "on_model_save",

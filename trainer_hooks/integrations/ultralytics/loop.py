@@ -53,9 +53,7 @@ class Loop:
         counted: Counted,
         rank: int,
         guard_acts: bool,
-        first_batch: Callable[[], None],
     ) -> None:
-        """`first_batch` is called where the first batch of an epoch was delivered."""
         self.guard = Guard(trainer.model, trainer.optimizer, trainer.scaler, fail_open, acts=guard_acts)
         self.in_force: PlanInForce | None = None
         self.start_within: StartWithin | None = None  # until the first step of a training that began within an epoch
@@ -71,15 +69,13 @@ class Loop:
             evidence=True,
         )
         self._probe = probe
-        self._first_batch = first_batch
         self._fail_open = fail_open
         self._changes = TrainerSettingsWatch(group_names(trainer.optimizer))
         self._warm_until = NEVER  # the last batch of this epoch that is within the trainer's warm-up
         self._mixing = False
         self._data_wait_s: float | None = None
-        self._arrived = False  # the present batch, as far as was seen
         self._contents: BatchContents | None = None
-        self._sees_starts = self._reads_contents = self._enters = self._prepares = True  # False: that failed too often
+        self._reads_contents = self._enters = self._prepares = True  # False: that failed too often
         self._means_before: Any = None  # trainer.tloss as the batch found it
         self._last_loss: float | None = None  # finite
         self._clip_norm: float | None = None
@@ -124,7 +120,6 @@ class Loop:
         """Also where an epoch is redone, after a recovery or with a smaller batch."""
         recorder = self.recorder
         recorder.batch, recorder.epoch = -1, trainer.epoch + 1
-        self._arrived = False
         recorder.batches_per_epoch = len(trainer.train_loader)
         recorder.ended_s = time.monotonic()
         self.guard.follow(trainer.optimizer)
@@ -145,24 +140,20 @@ class Loop:
 
     # --- before and within a batch -----------------------------------------------------------------------------------
 
-    def _batch_arrived(self, trainer: Any) -> None:
-        """The loader has delivered: the first that is seen of a batch."""
-        recorder, self._arrived = self.recorder, True
-        if recorder.batch < 0:
-            self._first_arrived(trainer)
+    def batch_began(self, trainer: Any) -> None:
+        """The loader has delivered."""
+        recorder = self.recorder
+        if self.start_within is not None and recorder.batch < 0:
+            self._begin_within(self.start_within, trainer)
         recorder.batch += 1
         recorder.used = ()
         self._means_before = trainer.tloss
         if recorder.ended_s is not None:
             self._data_wait_s = time.monotonic() - recorder.ended_s
 
-    def _first_arrived(self, trainer: Any) -> None:
-        self._first_batch()
-        self._mixing = signals.mixes_images(trainer)  # mosaic is closed between two epochs, not within one
-        start = self.start_within
-        if start is None:
-            return
+    def _begin_within(self, start: StartWithin, trainer: Any) -> None:
         start.batch_began(trainer)
+        self._mixing = signals.mixes_images(trainer)
         if start.reached:
             self.recorder.batch = start.batches - 1
         else:
@@ -171,17 +162,12 @@ class Loop:
 
     def preprocess_batch(self, trainer: Any, original: Any, batch: Any) -> Any:
         """In place of the trainer's preprocess_batch."""
-        if not self._arrived and self._sees_starts:
-            try:
-                self._batch_arrived(trainer)
-            except Exception as error:  # noqa: BLE001 - as FailOpen.run
-                self._sees_starts = self._fail_open.failed("batch start", error)
         if self.start_within is not None:
             self._fail_open.run("first step", self.start_within.before_step, trainer, self.recorder.batch)
         before = None
         if self._reads_contents:
             try:
-                before = signals.contents_before(batch, self._mixing)
+                before = signals.contents_before(batch)
             except Exception as error:  # noqa: BLE001 - as FailOpen.run
                 self._reads_contents = self._fail_open.failed("batch contents", error)
         prepared = original(batch)
@@ -262,9 +248,11 @@ class Loop:
         True: it took its step and was healthy, so that the state may be saved.
         """
         recorder, plan = self.recorder, self.in_force
-        if not self._arrived:  # a loop of the script's own may prepare its batches by itself
-            self._batch_arrived(trainer)
-        contents, self._arrived = self._contents or BatchContents(), False
+        if recorder.batch == 0:  # mosaic is closed between two epochs, and mixing never begins within one
+            self._mixing = signals.mixes_images(trainer)
+        contents, self._contents = self._contents or BatchContents(), None
+        if contents.samples_partial and not self._mixing:
+            contents.samples_partial = False
         report = self.guard.take()
         if report.clip_norm is not None:
             self._clip_norm = report.clip_norm

@@ -55,6 +55,7 @@ class Session:
         self._mosaic = OpenMosaic()
         self._phase = ""
         self._epoch_open = False
+        self._drawing = False  # the epoch's first batch was delivered
         self._records = True  # False: that failed too often
         self._epoch_began_s = 0.0
         self._finding = ""
@@ -110,7 +111,6 @@ class Session:
             counted=self._counted,
             rank=self._rank,
             guard_acts=self._guard_acts,
-            first_batch=self._snapshots.loader.epoch_began,
         )
         self.loop.attach(trainer, self._recover)
 
@@ -148,7 +148,7 @@ class Session:
 
     def on_train_epoch_start(self, trainer: Any) -> None:
         """Also where an epoch is redone, after a recovery or with a smaller batch."""
-        self._epoch_open = True
+        self._epoch_open, self._drawing = True, False
         if self._start_epoch is not None:
             trainer.start_epoch, self._start_epoch = self._start_epoch, None
         self.fail_open.run("mosaic", self._mosaic.epoch_began, trainer)
@@ -229,6 +229,14 @@ class Session:
 
     # --- batches, orders, the end ------------------------------------------------------------------------------------
 
+    def on_train_batch_start(self, trainer: Any) -> None:
+        """The loader has delivered."""
+        if self.loop is not None:
+            self.loop.batch_began(trainer)
+            if not self._drawing:
+                self._drawing = True
+                self._snapshots.loader.epoch_began()
+
     def on_train_batch_end(self, trainer: Any) -> None:
         """Record the batch, then carry out an order if there is one. Raises LeaveTraining on a stop."""
         if self.loop is None:
@@ -283,10 +291,11 @@ class Session:
         """train() is over, in one way or another. What is not sent yet goes out by itself, or when the probe closes."""
         if self.in_process is not None:
             self.fail_open.run("detach", self.in_process.detach, trainer)
-        self._name_parts(trainer)
+        if self.loop is not None:
+            self.fail_open.run("detach", self.loop.detach, trainer)
+        self.fail_open.run("start", self._name_parts, trainer)
         epoch = int(getattr(trainer, "epoch", trainer.start_epoch)) + 1
         if self.loop is None:
             send_end(self.probe, how, detail, epoch, signals.metrics(trainer))
             return
-        self.fail_open.run("detach", self.loop.detach, trainer)
         self.loop.recorder.ended(how, detail, epoch, signals.metrics(trainer))

@@ -21,22 +21,22 @@ Before: TypeAlias = tuple[int | None, torch.Tensor | None, Callable[[], tuple[st
 """Of BatchContents: counted, owners, name_samples, samples_partial."""
 
 
-def contents_before(batch: dict[str, Any], mixing: bool) -> Before:
+def contents_before(batch: dict[str, Any]) -> Before:
     """What the collated batch holds, read on the host, before it travels to the device. Its names become plain texts.
 
-    `mixing`: several images may be mixed into one; names that do not say which then cover only part of the batch.
+    `samples_partial` means here: if its images are mixed, the names cover only part of it.
     """
-    names, name_samples = batch.get("im_file"), None
+    names, name_samples, partial = batch.get("im_file"), None, True
     if isinstance(names, (tuple, list)):
         name_samples = functools.partial(all_names, names)
         if MixedName in map(type, names):
-            mixing = False
+            partial = False
             batch["im_file"] = type(names)(map(str, names))
     owners = batch.get("batch_idx")
     if isinstance(owners, torch.Tensor) and owners.is_cpu:
-        return None, owners, name_samples, mixing
+        return None, owners, name_samples, partial
     classes = batch.get("cls")
-    return (classes.shape[0] if isinstance(classes, torch.Tensor) else None), None, name_samples, mixing
+    return (classes.shape[0] if isinstance(classes, torch.Tensor) else None), None, name_samples, partial
 
 
 def contents_after(before: Before, batch: Any) -> BatchContents:
