@@ -10,7 +10,7 @@ import zmq
 
 from trainer_hooks.wire.codec import FRAME_BYTES_MAX
 
-FRAMES_QUEUED_MAX = 32  # in ZeroMQ, on top of the ring: 8 s of frames, 8 MB at the very most
+FRAMES_QUEUED_MAX = 32  # in ZeroMQ, on top of the ring: 3.2 s of frames, 8 MB at the very most
 MESSAGES_READ_MAX = 64  # per round: a daemon that floods us must not keep us from sending
 RECONNECT_MIN_MS = 100
 RECONNECT_MAX_MS = 2_000

@@ -31,9 +31,9 @@ from trainer_hooks.wire.messages import (
     StacksSeen,
 )
 
-# A person still calls it live, and what is bad wakes the thread at once. One round takes half a millisecond of CPU, in
-# part with the interpreter's lock, for which the training waits.
-ROUND_S = 0.25
+# A frame every 100 ms: what a person calls live, and what a SIGKILL may take with it. What is bad wakes the thread at
+# once. One round takes half a millisecond of CPU, in part with the interpreter's lock, for which the training waits.
+ROUND_S = 0.1
 RESEND_S = 1.0
 BACKOFF_MIN_S = 0.1
 BACKOFF_MAX_S = 5.0

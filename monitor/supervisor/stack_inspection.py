@@ -27,7 +27,7 @@ from trainer_hooks.wire.runfolder import HANG_DUMP_FILE, RunFolder
 
 PROC = Path("/proc")
 PYSPY_S = 10.0
-HEARTBEAT_S = 2.0  # eight turns of the hook's thread
+HEARTBEAT_S = 1.0  # ten turns of the hook's thread
 DUMP_S = 5.0
 POLL_S = 0.05
 DUMP_BYTES_MAX = 64 * 1024
