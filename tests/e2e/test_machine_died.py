@@ -52,7 +52,8 @@ def test_a_run_that_died_with_the_machine_is_told_once_with_the_way_to_go_on(
     with DaemonProcess(home) as daemon:
         until_now("it is told", lambda: DIED in timeline(daemon, run), 30.0)
         until_now("the alert", lambda: "run_failed" in post.kinds())
-        assert "Go on from the end of epoch 1 with: trainwarden resume night" in timeline(daemon, run)
+        way = "Go on from the end of epoch 1 with: trainwarden resume night"
+        until_now("the way to go on", lambda: way in timeline(daemon, run))
         assert daemon.metric('trainwarden_machine_deaths_total{run="night"}') == 1
         status = json.loads(trainwarden(home, "status", run.run, "--json").stdout)
         shown = dict(tuple(line) for line in status["in_short"])

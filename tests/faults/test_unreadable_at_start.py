@@ -188,9 +188,12 @@ def test_a_run_folder_full_of_rubbish_and_a_policy_that_cant_be_read_keep_no_dae
         document_io.write(folder.ended, RunOver(how=RunOutcome.FAILED, detail="as it must be", code=1, ended_s=1.0))
         daemon.start()
         until("its end is known", lambda: daemon.json("/api/v1/runs/night")["detail"] == "as it must be")
-        said = " ".join(line["text"] for line in daemon.json("/api/v1/runs/night/timeline"))
-        for name in ("applied-pipe", "applied-folder", "applied-broken", "generation-999999999", "effect x", "policy"):
-            assert name in said, name
+        names = ("applied-pipe", "applied-folder", "applied-broken", "generation-999999999", "effect x", "policy")
+
+        def said() -> str:
+            return " ".join(line["text"] for line in daemon.json("/api/v1/runs/night/timeline"))
+
+        until("each of them is named", lambda: all(name in said() for name in names))
         assert (daemon.metric("trainwarden_unreadable_parts") or 0) >= 8
         assert "Traceback" not in daemon.output()
 
