@@ -1,4 +1,4 @@
-"""Every batch is counted once, whoever prepares it: a batch is first seen where the trainer prepares it."""
+"""Every batch is recorded once and under its number, whoever prepares it, and however often."""
 
 from __future__ import annotations
 
